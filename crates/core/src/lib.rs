@@ -1,1 +1,13 @@
-//! x
+//! What writgate decides, and why.
+//!
+//! Pure: no I/O, no clock, no async. Everything that can change an answer is an argument.
+
+mod action;
+mod canonical;
+mod spec_hash;
+mod workload;
+
+pub use action::Action;
+pub use canonical::CanonicalError;
+pub use spec_hash::{PROJECTION, SpecHash, SpecHashError, spec_hash};
+pub use workload::WorkloadKind;
