@@ -1,0 +1,114 @@
+#!/bin/sh
+# Finds the control plane that the tests and the demo run against, and builds what is missing.
+#
+# Prints one line per tool, `NAME PATH`, on standard output; progress goes to standard error. A tool is taken from
+# KUBEBUILDER_ASSETS or PATH only where it is exactly the pinned version: the tests' expectations are about one API
+# server, and another one's answers prove nothing. Everything else is built from this folder's Go module into bin/
+# (ignored by git), once: bin/.stamp names the inputs, so the next call finds it again.
+#
+# Callers: `make tools`, and tests/support/tools.rs for whoever runs `cargo test` at once.
+set -eu
+
+KUBERNETES=v1.37.2
+ETCD=3.7.0
+
+cd "$(dirname "$0")"
+here=$(pwd)
+mkdir -p bin
+
+# The version that the binary itself tells, or nothing.
+version_of() {
+    case $1 in
+    etcd) "$2" --version 2>/dev/null | sed -n 's/^etcd Version: //p' ;;
+    kubectl) "$2" version --client 2>/dev/null | sed -n 's/^Client Version: //p' ;;
+    *) "$2" --version 2>/dev/null | sed -n 's/^Kubernetes //p' ;;
+    esac
+}
+
+pinned() {
+    case $1 in etcd) echo "$ETCD" ;; *) echo "$KUBERNETES" ;; esac
+}
+
+package_of() {
+    case $1 in etcd) echo go.etcd.io/etcd/server/v3 ;; *) echo "k8s.io/kubernetes/cmd/$1" ;; esac
+}
+
+stamp() {
+    sums=$(cat go.mod go.sum build.sh | cksum | tr -d ' ')
+    # Without Go nothing can be rebuilt, so whatever was built from these very sources is right.
+    if command -v go >/dev/null 2>&1; then
+        echo "$sums $(go env GOVERSION GOOS GOARCH | tr '\n' ' ')"
+    else
+        echo "$sums $(sed -n 's/^[0-9a-f]* //p' bin/.stamp 2>/dev/null)"
+    fi
+}
+
+# Prints where the tool is if one of the places has the pinned version.
+find_tool() {
+    for candidate in "${KUBEBUILDER_ASSETS:-}/$1" "$(command -v "$1" 2>/dev/null || true)"; do
+        if [ -x "$candidate" ] && [ "$(version_of "$1" "$candidate")" = "$(pinned "$1")" ]; then
+            echo "$candidate"
+            return
+        fi
+    done
+    if [ -x "bin/$1" ] && [ "$(cat bin/.stamp 2>/dev/null)" = "$wanted_stamp" ]; then
+        echo "$here/bin/$1"
+    fi
+}
+
+# Compiles everything into one shared build cache (all with the same flags, else it is compiled twice), telling every
+# ten seconds how far it is: three minutes on four cores, eight on two, and a silent terminal looks hung.
+build() {
+    if ! command -v go >/dev/null 2>&1; then
+        echo "error: the control plane must be built, and there is no \`go\` here." >&2
+        echo "       Install Go 1.24 or later (https://go.dev/dl); it fetches the exact version by itself." >&2
+        echo "       Or point KUBEBUILDER_ASSETS at etcd $ETCD and Kubernetes $KUBERNETES binaries." >&2
+        exit 1
+    fi
+    work=$(mktemp -d "bin/.build.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    trap 'kill "$compiler" 2>/dev/null; exit 130' INT TERM HUP
+    started=$(date +%s)
+    echo "building the test control plane, once:$1 (3 to 8 minutes)" >&2
+    (
+        for tool in $1; do
+            echo "$tool" >"$work/current"
+            CGO_ENABLED=0 go build -v -trimpath \
+                -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$KUBERNETES" \
+                -o "$work/$tool" "$(package_of "$tool")" 2>>"$work/log" || exit 1
+        done
+    ) &
+    compiler=$!
+    ticks=0
+    while kill -0 "$compiler" 2>/dev/null; do
+        sleep 1
+        ticks=$((ticks + 1))
+        if [ $((ticks % 10)) -eq 0 ]; then
+            elapsed=$(($(date +%s) - started))
+            printf '  %dm%02ds  %s, %d packages compiled\n' $((elapsed / 60)) $((elapsed % 60)) \
+                "$(cat "$work/current" 2>/dev/null)" "$(grep -c . "$work/log" 2>/dev/null || true)" >&2
+        fi
+    done
+    if ! wait "$compiler"; then
+        echo "error: the control plane did not compile:" >&2
+        tail -n 20 "$work/log" >&2
+        exit 1
+    fi
+    # What an older stamp vouched for must not be found under the new one.
+    if [ "$(cat bin/.stamp 2>/dev/null)" != "$wanted_stamp" ]; then
+        (cd bin && rm -f .stamp $tools)
+    fi
+    for tool in $1; do mv "$work/$tool" "bin/$tool"; done
+    echo "$wanted_stamp" >bin/.stamp
+    elapsed=$(($(date +%s) - started))
+    printf 'built in %dm%02ds, in %s/bin\n' $((elapsed / 60)) $((elapsed % 60)) "$here" >&2
+}
+
+tools="etcd kube-apiserver kube-controller-manager kubectl"
+wanted_stamp=$(stamp)
+missing=""
+for tool in $tools; do
+    [ -n "$(find_tool "$tool")" ] || missing="$missing $tool"
+done
+[ -z "$missing" ] || build "$missing"
+for tool in $tools; do echo "$tool $(find_tool "$tool")"; done
