@@ -1,0 +1,64 @@
+# Every command that CI runs is a target of the same name here; .ci/run only puts them in order.
+# `make` alone lists them.
+
+TOOLS := .tools
+HELM := $(TOOLS)/helm-$(shell sed -n 's,.*helm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' tests/helm/go.mod)
+DENY_VERSION := 0.20.2
+DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+## What a landing must pass
+
+.PHONY: check
+check: ## all that CI checks, as CI does it
+	@.ci/run
+
+.PHONY: check-tools
+check-tools: ## name the toolchains that are missing, and what to do
+	@.ci/check-tools
+
+.PHONY: fmt-check
+fmt-check: ## formatting
+	cargo fmt --all -- --check
+
+.PHONY: clippy
+clippy: ## lints, warnings denied
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: deny
+deny: $(DENY) ## banned crates, licences and sources of the dependencies
+	$(DENY)/bin/cargo-deny --all-features --locked check bans licenses sources
+
+.PHONY: doc
+doc: ## API documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+.PHONY: test
+test: check-tools tools ## everything: unit, property, vectors, chart, and end to end on a real control plane
+	cargo test --workspace --locked
+
+## For work
+
+.PHONY: fmt
+fmt: ## format the sources
+	cargo fmt --all
+
+## Tools, built once into ignored folders from what package registries serve
+
+.PHONY: tools
+tools: $(HELM) ## build what tests need and toolchains don't bring
+
+# The version is in the name, so that a newer checkout of go.mod does not rebuild and another version does.
+$(HELM): | $(TOOLS)
+	@echo "building $(notdir $@), once (1 to 3 minutes)"
+	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm
+
+$(DENY): | $(TOOLS)
+	@echo "building $(notdir $@), once (about 3 minutes)"
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $@
+
+$(TOOLS):
+	mkdir -p $@
