@@ -4,14 +4,32 @@
 
 mod action;
 mod canonical;
+mod capability;
+mod hex;
+mod image;
+mod key;
+mod posture;
+mod posture_set;
 mod review;
 mod spec_hash;
+mod time;
 mod workload;
+mod yaml;
 
 pub use action::Action;
 pub use canonical::CanonicalError;
+pub use capability::{Capability, CapabilityError, Grant};
+pub use image::ImagePatterns;
+pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
+pub use posture::{
+    ActionRule, ApprovalRule, DryRunContract, Enforcement, PodRule, Posture, QuorumEntry, ReplayRule, Reviewer,
+    ReviewerKey, Revocation, Revocations, SeparationOfDuties, WorkloadRule,
+};
+pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
 pub use spec_hash::{PROJECTION, SpecHash, SpecHashError, spec_hash};
+pub use time::{TimeError, parse_time};
 pub use workload::WorkloadKind;
+pub use yaml::{YamlError, read_yaml};

@@ -1,0 +1,47 @@
+//! Lower-case hex of 32-byte digests: spec hashes and key ids. Nothing else is written in hex here.
+
+/// The 64 lower-case hex digits of a digest.
+pub(crate) fn encode(digest: &[u8; 32]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    digest
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 0x0f])
+        .filter_map(|nibble| DIGITS.get(usize::from(nibble)))
+        .map(|&digit| char::from(digit))
+        .collect()
+}
+
+/// Reads exactly 64 lower-case hex digits. Upper case is refused: a digest has one spelling, so that
+/// two texts are equal exactly when the digests are.
+pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect();
+    bytes?.try_into().ok()
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_has_one_spelling() {
+        let digest: [u8; 32] = std::array::from_fn(|i| u8::try_from(i * 8 + 7).unwrap_or(0));
+        let text = encode(&digest);
+        assert_eq!(decode(&text), Some(digest));
+        assert_eq!(decode(&text.to_uppercase()), None);
+        assert_eq!(decode(&text[..62]), None);
+        assert_eq!(decode(&text[..63]), None);
+        assert_eq!(decode(&format!("{text}00")), None);
+        assert_eq!(decode(&text.replace('7', "é")), None);
+    }
+}
