@@ -36,6 +36,13 @@ deny: $(DENY) ## banned crates, licences and sources of the dependencies
 doc: ## API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
+.PHONY: manifests-check
+manifests-check: $(HELM) ## the chart lints, and manifests/ is what it renders
+	$(HELM) lint --strict --quiet charts/writgate
+	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
+		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
+		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
+
 .PHONY: test
 test: check-tools tools ## everything: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked
@@ -46,10 +53,22 @@ test: check-tools tools ## everything: unit, property, vectors, chart, and end t
 fmt: ## format the sources
 	cargo fmt --all
 
+MANIFESTS := manifests
+TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system
+
+.PHONY: manifests
+manifests: $(HELM) ## render the chart into manifests/
+	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
+	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example-posture.yaml
+
 ## Tools, built once into ignored folders from what package registries serve
 
 .PHONY: tools
-tools: $(HELM) ## build what tests need and toolchains don't bring
+tools: controlplane $(HELM) ## build what tests need and toolchains don't bring
+
+.PHONY: controlplane
+controlplane: ## the Kubernetes binaries of the tests and the demo
+	@tests/controlplane/build.sh
 
 # The version is in the name, so that a newer checkout of go.mod does not rebuild and another version does.
 $(HELM): | $(TOOLS)
