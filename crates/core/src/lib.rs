@@ -3,22 +3,40 @@
 //! Pure: no I/O, no clock, no async. Everything that can change an answer is an argument.
 
 mod action;
+mod approval;
+mod candidate;
 mod canonical;
 mod capability;
+mod change;
+mod decide;
+mod decision;
+mod denial;
+mod difference;
+mod dry_run;
+mod envelope;
+mod exempt;
 mod hex;
 mod image;
 mod key;
 mod posture;
 mod posture_set;
+mod quorum;
 mod review;
 mod spec_hash;
+mod strict;
 mod time;
 mod workload;
 mod yaml;
 
 pub use action::Action;
+pub use approval::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Replay, STATEMENT_TYPE, Subject};
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
+pub use decide::{Facts, Governance, decide, decide_malformed};
+pub use decision::{ApprovalRecord, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION};
+pub use denial::{Claim, Denial};
+pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
+pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
 pub use posture::{

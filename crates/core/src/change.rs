@@ -1,0 +1,315 @@
+//! What a request changes: nothing that matters here, a workload to be judged, or something that no approval can
+//! allow.
+//!
+//! No posture is needed to tell; which action a workload's change is depends on one and is `kind_of_action`'s.
+//! Called by `decide` alone.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    canonical::{Scope, canonical},
+    denial::Denial,
+    exempt::ExemptControllers,
+    review::{Object, Operation, Request},
+    spec_hash::{SpecHash, spec_hash},
+    workload::WorkloadKind,
+};
+
+/// The label that makes a Job a replay.
+pub(crate) const REPLAY_LABEL: &str = "writgate.dev/replay";
+
+/// The annotations that an approval's claims bind.
+pub(crate) const BOUND_ANNOTATIONS: [&str; 6] = [
+    "writgate.dev/pipeline-version",
+    "writgate.dev/config-bundle",
+    "writgate.dev/incident",
+    "writgate.dev/incident-spec-hash",
+    "writgate.dev/source-environment",
+    "writgate.dev/source-artifact",
+];
+
+/// What a request changes.
+#[derive(Debug)]
+pub(crate) enum Change<'r> {
+    /// Nothing that an approval is about.
+    Nothing,
+    /// Something that could not be judged or allowed, whatever was approved.
+    Refused(Denial),
+    /// A Pod of nobody, or one whose containers change; there is no hash to approve.
+    Pod { object: &'r Object<'r>, what: &'static str },
+    /// A workload would run another spec, or the same under other claims.
+    Workload(Workload<'r>),
+}
+
+/// A workload as it would be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workload<'r> {
+    pub(crate) kind: WorkloadKind,
+    pub(crate) object: &'r Object<'r>,
+    pub(crate) spec: &'r str,
+    pub(crate) hash: SpecHash,
+    pub(crate) previous: Option<Previous<'r>>,
+    /// Made by a controller that is exempt for everything but replays.
+    pub(crate) by_exempt_controller: bool,
+}
+
+/// The workload as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Previous<'r> {
+    pub(crate) spec: &'r str,
+    /// Absent where the old spec has no hash, so that the new one counts as changed.
+    pub(crate) hash: Option<SpecHash>,
+}
+
+impl<'r> Change<'r> {
+    pub(crate) fn of(request: &'r Request<'r>, exempt: &ExemptControllers) -> Self {
+        match request.operation {
+            Operation::Delete => Self::Nothing,
+            Operation::Connect => Self::unsupported(request),
+            Operation::Create | Operation::Update => {
+                let exempt = exempt.covers(&request.user.username, &request.resource);
+                let change = match &*request.sub_resource {
+                    "" => Self::of_object(request, exempt),
+                    "status" => Ok(Self::Nothing),
+                    "scale" => Self::of_scale(request, exempt),
+                    "ephemeralcontainers" => Self::of_ephemeral_containers(request),
+                    _ => Ok(Self::unsupported(request)),
+                };
+                change.unwrap_or_else(|why| Self::Refused(Denial::MalformedReview { why }))
+            }
+        }
+    }
+
+    fn of_object(request: &'r Request<'r>, exempt: bool) -> Result<Self, String> {
+        let (object, old) = objects(request)?;
+        match request.kind.workload() {
+            Some(kind) => Self::of_workload(kind, object, old, exempt),
+            None => match (&*request.kind.api_version(), &*request.kind.kind) {
+                ("v1", "Pod") => Ok(Self::of_pod(object, old, exempt)),
+                ("apps/v1", "ControllerRevision") => Ok(Self::of_revision(object, old, exempt)),
+                _ => Ok(Self::unsupported(request)),
+            },
+        }
+    }
+
+    fn of_workload(
+        kind: WorkloadKind,
+        object: &'r Object<'r>,
+        old: Option<&'r Object<'r>>,
+        exempt: bool,
+    ) -> Result<Self, String> {
+        if exempt && kind != WorkloadKind::Job {
+            return Ok(Self::Nothing);
+        }
+        let spec = spec_of(object, "object")?;
+        if let Some(old) = old
+            && old.spec.map(RawValue::get) == Some(spec)
+            && same_claims(object, old)
+            && same_ownership(kind, object, old)
+        {
+            return Ok(Self::Nothing);
+        }
+        let hash = spec_hash(kind, spec).map_err(|error| format!("object.spec: {error}"))?;
+        let previous = match old {
+            None => None,
+            Some(old) => {
+                let spec = spec_of(old, "oldObject")?;
+                Some(Previous { spec, hash: spec_hash(kind, spec).ok() })
+            }
+        };
+        if let (Some(previous), Some(old)) = (&previous, old)
+            && same_claims(object, old)
+            && is_same_run(kind, object, old, (hash, spec), previous)
+        {
+            return Ok(Self::Nothing);
+        }
+        Ok(Self::Workload(Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt }))
+    }
+
+    fn of_pod(object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
+        match old {
+            _ if exempt => Self::Nothing,
+            None => Self::Pod { object, what: "a Pod that no controller made" },
+            Some(old) if same_text(object.spec, old.spec, Scope::Whole) => Self::Nothing,
+            Some(_) => Self::Pod { object, what: "a change of a running Pod's spec" },
+        }
+    }
+
+    fn of_ephemeral_containers(request: &'r Request<'r>) -> Result<Self, String> {
+        let (object, _) = objects(request)?;
+        Ok(Self::Pod { object, what: "an ephemeral container" })
+    }
+
+    /// A revision is what a `StatefulSet` or `DaemonSet` would roll back to.
+    fn of_revision(object: &Object<'_>, old: Option<&Object<'_>>, exempt: bool) -> Self {
+        let unchanged = old.is_some_and(|old| same_text(object.data, old.data, Scope::Whole));
+        if exempt || unchanged {
+            return Self::Nothing;
+        }
+        let why = "only a StatefulSet's or DaemonSet's controller writes ControllerRevisions, since they are rolled \
+                   back to without an approval";
+        Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() })
+    }
+
+    /// How many is nobody's business, but an orphaned `ReplicaSet` that is raised from zero runs what nobody approved.
+    fn of_scale(request: &Request<'_>, exempt: bool) -> Result<Self, String> {
+        let runs_by_itself = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
+        if exempt || !runs_by_itself {
+            return Ok(Self::Nothing);
+        }
+        let (object, old) = objects(request)?;
+        let wanted = replicas(spec_of(object, "object")?)?;
+        let current = old.map_or(Ok(0), |old| replicas(spec_of(old, "oldObject")?))?;
+        if wanted <= current {
+            return Ok(Self::Nothing);
+        }
+        let why = format!(
+            "a raise of {} from {current} to {wanted} through the scale subresource would run what was not approved; \
+             scale its Deployment instead",
+            request.resource
+        );
+        Ok(Self::Refused(Denial::WorkloadNotAllowed { why }))
+    }
+
+    fn unsupported(request: &Request<'_>) -> Self {
+        let subresource = if request.sub_resource.is_empty() { "" } else { "/" };
+        let what = format!(
+            "{} of {} {} ({}{subresource}{})",
+            request.operation.as_str(),
+            request.kind.api_version(),
+            request.kind.kind,
+            request.resource,
+            request.sub_resource
+        );
+        Self::Refused(Denial::UnsupportedKind { what })
+    }
+}
+
+fn objects<'r>(request: &'r Request<'r>) -> Result<(&'r Object<'r>, Option<&'r Object<'r>>), String> {
+    let object = request.object.as_ref().ok_or("there is no object")?;
+    Ok((object, request.old_object.as_ref()))
+}
+
+fn spec_of<'r>(object: &'r Object<'r>, place: &str) -> Result<&'r str, String> {
+    object.spec.map(RawValue::get).ok_or_else(|| format!("{place}.spec is missing"))
+}
+
+/// Whether the annotations and the label that approvals bind are the same.
+fn same_claims(object: &Object<'_>, old: &Object<'_>) -> bool {
+    let same = |key| object.metadata.annotations.get(key) == old.metadata.annotations.get(key);
+    BOUND_ANNOTATIONS.into_iter().all(same)
+        && object.metadata.labels.get(REPLAY_LABEL) == old.metadata.labels.get(REPLAY_LABEL)
+}
+
+/// Whether what runs stays as it is, under the same claims.
+fn is_same_run(
+    kind: WorkloadKind,
+    object: &Object<'_>,
+    old: &Object<'_>,
+    (hash, spec): (SpecHash, &str),
+    previous: &Previous<'_>,
+) -> bool {
+    match kind {
+        WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController => {
+            let not_raised = replicas(spec).and_then(|wanted| Ok(wanted <= replicas(previous.spec)?)).unwrap_or(false);
+            not_raised && same_text(object.spec, old.spec, Scope::WithoutReplicas) && same_ownership(kind, object, old)
+        }
+        _ => previous.hash == Some(hash) && !is_released(spec, previous.spec),
+    }
+}
+
+/// A `ReplicaSet` changes hands by its owner references and by the labels that selectors look at: adopted, it is
+/// scaled and rolled back to as if it had been approved.
+fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> bool {
+    if !matches!(kind, WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController) {
+        return true;
+    }
+    let owners_same = match (object.metadata.owner_references, old.metadata.owner_references) {
+        (None, None) => true,
+        (new, old) => same_text(new, old, Scope::Whole),
+    };
+    owners_same
+        && selector_keys(kind, old)
+            .is_some_and(|keys| keys.iter().all(|key| object.metadata.labels.get(key) == old.metadata.labels.get(key)))
+}
+
+/// The labels that a selector looks at; nothing where the selector cannot be read.
+fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Spec<S> {
+        selector: S,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Selector {
+        #[serde(default)]
+        match_labels: serde_json::Map<String, serde_json::Value>,
+        #[serde(default)]
+        match_expressions: Vec<Expression>,
+    }
+    #[derive(Deserialize)]
+    struct Expression {
+        key: String,
+    }
+    let spec = object.spec?.get();
+    if kind == WorkloadKind::ReplicationController {
+        let spec: Spec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(spec).ok()?;
+        return Some(spec.selector.into_iter().map(|(key, _)| key).collect());
+    }
+    let Spec { selector } = serde_json::from_str::<Spec<Selector>>(spec).ok()?;
+    let labels = selector.match_labels.into_iter().map(|(key, _)| key);
+    Some(labels.chain(selector.match_expressions.into_iter().map(|expression| expression.key)).collect())
+}
+
+/// Whether two texts mean the same JSON.
+fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Scope) -> bool {
+    let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
+    if new.get() == old.get() {
+        return true;
+    }
+    match (canonical(new.get(), scope), canonical(old.get(), scope)) {
+        (Ok(new), Ok(old)) => new == old,
+        _ => false,
+    }
+}
+
+fn replicas(spec: &str) -> Result<i64, String> {
+    #[derive(Deserialize)]
+    struct Spec {
+        replicas: Option<i64>,
+    }
+    let Spec { replicas } = serde_json::from_str(spec).map_err(|error| format!("spec.replicas: {error}"))?;
+    // Go leaves a scale's zero out; a ReplicaSet's absent replicas were defaulted before admission.
+    Ok(replicas.unwrap_or(0))
+}
+
+/// Whether something that was held back is let go: else an approval could be banked for later.
+fn is_released(spec: &str, old: &str) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Held {
+        paused: Option<bool>,
+        suspend: Option<bool>,
+        job_template: JobTemplate,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct JobTemplate {
+        spec: Job,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Job {
+        suspend: Option<bool>,
+    }
+    impl Held {
+        fn flags(&self) -> [bool; 3] {
+            [self.paused, self.suspend, self.job_template.spec.suspend].map(|flag| flag == Some(true))
+        }
+    }
+    let (Ok(new), Ok(old)) = (serde_json::from_str::<Held>(spec), serde_json::from_str::<Held>(old)) else {
+        return true;
+    };
+    old.flags().into_iter().zip(new.flags()).any(|(held, still)| held && !still)
+}

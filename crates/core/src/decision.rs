@@ -1,0 +1,291 @@
+//! The one value that a request is decided to, and its record.
+//!
+//! Response, Event, log line, metric and command line render what is here and add nothing of their own.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    action::Action,
+    denial::{Denial, quoted},
+    posture::Enforcement,
+    review::Request,
+    spec_hash::SpecHash,
+};
+
+/// The `version` of a record.
+pub const RECORD_VERSION: &str = "writgate.dev/decision/v1";
+
+/// A decided request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is kept of it, everywhere the same.
+    pub record: DecisionRecord,
+    /// Every reason against it, in the order of the table; under `warn` and `audit` of an admission too.
+    pub denials: Vec<Denial>,
+    /// The object's `metadata.generation`, 0 where it has none.
+    pub generation: i64,
+}
+
+/// The record of a decision (design, section 8), as it stands in the log, in the Event and in `verify -o json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionRecord {
+    /// [`RECORD_VERSION`]
+    pub version: String,
+    /// `UUIDv7` of the decision.
+    pub id: Uuid,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// The review's uid, to be found in the API server's audit log.
+    pub request_uid: Option<String>,
+    /// Whether nothing would be persisted.
+    pub dry_run: bool,
+    /// The posture's cluster.
+    pub cluster: Option<String>,
+    /// The namespace's environment.
+    pub environment: Option<String>,
+    /// The namespace's project.
+    pub project: Option<String>,
+    /// The API user who asked.
+    pub initiator: Option<Initiator>,
+    /// On whose behalf, as a verified approval says.
+    pub requested_by: Option<String>,
+    /// `CREATE`, `UPDATE` …
+    pub operation: Option<String>,
+    /// What would be done; absent where it is not an action or could not be told.
+    pub action: Option<Action>,
+    /// What it would be done to.
+    pub object: Option<ObjectRecord>,
+    /// What would run.
+    pub spec_hash: Option<SpecHash>,
+    /// What runs.
+    pub previous_spec_hash: Option<SpecHash>,
+    /// Whether the posture asks for an approval; absent where no posture was looked at.
+    pub approval_required: Option<bool>,
+    /// What the action needs.
+    pub required_capabilities: Vec<String>,
+    /// The approvals that were given and whose signatures were verified.
+    pub approvals: Vec<ApprovalRecord>,
+    /// What was decided.
+    pub decision: Outcome,
+    /// How strictly the posture is enforced.
+    pub enforcement: Option<Enforcement>,
+    /// The codes of all reasons against it, in the order of the table.
+    pub reasons: Vec<String>,
+    /// Digest of the posture's documents.
+    pub posture_version: Option<String>,
+}
+
+/// The API user who asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initiator {
+    /// As authentication gave it.
+    pub username: String,
+    /// As authentication gave it, often empty.
+    pub uid: String,
+    /// As authentication gave them.
+    pub groups: Vec<String>,
+}
+
+/// The object of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRecord {
+    /// `apps/v1`
+    pub api_version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name; `<generateName>*` where it is still to be generated.
+    pub name: String,
+    /// Its uid, where it has one.
+    pub uid: Option<String>,
+}
+
+/// An approval whose signatures were verified; whether it was enough is the decision's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// Its id.
+    pub id: String,
+    /// Who signed it with a known key.
+    pub reviewers: Vec<String>,
+    /// With which.
+    pub key_ids: Vec<String>,
+    /// What it gives.
+    pub capabilities: Vec<String>,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// Why, in the words of who asked.
+    pub reason: Option<String>,
+}
+
+/// What was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// An action that may go on.
+    Admitted,
+    /// Refused.
+    Denied,
+    /// Nothing that an approval is about; it may go on, and leaves no Event.
+    NotAnAction,
+}
+
+impl Outcome {
+    /// `admitted`, `denied` or `not-an-action`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Denied => "denied",
+            Self::NotAnAction => "not-an-action",
+        }
+    }
+}
+
+impl DecisionRecord {
+    /// A record that knows no more than when it was made.
+    pub(crate) fn empty(id: Uuid, time: Timestamp) -> Self {
+        Self {
+            version: RECORD_VERSION.to_owned(),
+            id,
+            time,
+            request_uid: None,
+            dry_run: false,
+            cluster: None,
+            environment: None,
+            project: None,
+            initiator: None,
+            requested_by: None,
+            operation: None,
+            action: None,
+            object: None,
+            spec_hash: None,
+            previous_spec_hash: None,
+            approval_required: None,
+            required_capabilities: Vec::new(),
+            approvals: Vec::new(),
+            decision: Outcome::Denied,
+            enforcement: None,
+            reasons: Vec::new(),
+            posture_version: None,
+        }
+    }
+
+    /// A record of a request of which nothing was judged yet.
+    pub(crate) fn of(request: &Request<'_>, id: Uuid, time: Timestamp) -> Self {
+        let user = &request.user;
+        let uid = request.object.as_ref().or(request.old_object.as_ref()).map(|object| &*object.metadata.uid);
+        Self {
+            request_uid: Some(request.uid.to_string()),
+            dry_run: request.dry_run,
+            initiator: Some(Initiator {
+                username: user.username.to_string(),
+                uid: user.uid.to_string(),
+                groups: user.groups.iter().map(|group| group.0.to_string()).collect(),
+            }),
+            operation: Some(request.operation.as_str().to_owned()),
+            object: Some(ObjectRecord {
+                api_version: request.kind.api_version().into_owned(),
+                kind: request.kind.kind.to_string(),
+                namespace: request.namespace.to_string(),
+                name: object_name(request),
+                uid: uid.filter(|uid| !uid.is_empty()).map(str::to_owned),
+            }),
+            ..Self::empty(id, time)
+        }
+    }
+}
+
+fn object_name(request: &Request<'_>) -> String {
+    let generate_name = request.object.as_ref().map_or("", |object| &*object.metadata.generate_name);
+    match request.object_name() {
+        "" if !generate_name.is_empty() => format!("{generate_name}*"),
+        name => name.to_owned(),
+    }
+}
+
+impl Decision {
+    pub(crate) fn new(mut record: DecisionRecord, mut denials: Vec<Denial>, generation: i64) -> Self {
+        denials.sort_by_key(Denial::place);
+        let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
+        let admitted = denials.iter().all(|denial| softened && denial.row() > 1);
+        record.decision = if admitted { Outcome::Admitted } else { Outcome::Denied };
+        record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
+        record.reasons.dedup();
+        Self { record, denials, generation }
+    }
+
+    pub(crate) fn not_an_action(mut record: DecisionRecord) -> Self {
+        record.decision = Outcome::NotAnAction;
+        Self { record, denials: Vec::new(), generation: 0 }
+    }
+
+    /// Whether the request may go on.
+    #[must_use]
+    pub fn allowed(&self) -> bool {
+        self.record.decision != Outcome::Denied
+    }
+
+    /// The reason that comes first in the table.
+    #[must_use]
+    pub fn headline(&self) -> Option<&Denial> {
+        self.denials.first()
+    }
+
+    /// Why it is, or would have been, refused: at most six lines for the person who asked.
+    /// Empty where nothing speaks against it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let Some(headline) = self.headline() else { return String::new() };
+        let mut lines = vec![self.summary()];
+        lines.extend(self.denials.iter().take(3).map(|denial| format!("{}: {denial}", denial.code())));
+        if let Some(hash) = self.record.spec_hash {
+            lines.push(format!("spec hash: {hash}"));
+        }
+        lines.push(format!("next: {}", headline.next()));
+        lines.join("\n")
+    }
+
+    /// The first line: what was decided of what, where, and for which reasons.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let record = &self.record;
+        let verb = match record.decision {
+            Outcome::Denied => "denied",
+            Outcome::Admitted if !self.denials.is_empty() => "would be denied",
+            Outcome::Admitted => "admitted",
+            Outcome::NotAnAction => "not an action",
+        };
+        let mut line = verb.to_owned();
+        if let Some(action) = record.action {
+            line.push_str(&format!(": {action}"));
+        }
+        if let Some(object) = &record.object {
+            line.push_str(&format!(
+                " of {} {}/{}",
+                quoted(&object.kind),
+                quoted(&object.namespace),
+                quoted(&object.name)
+            ));
+        }
+        if let Some(environment) = &record.environment {
+            line.push_str(&format!(" in {}", quoted(environment)));
+        }
+        if !record.reasons.is_empty() {
+            line.push_str(&format!(" ({})", record.reasons.join(", ")));
+        }
+        line
+    }
+
+    /// Under `warn`, the text that a denial would have had.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let warns = self.record.enforcement == Some(Enforcement::Warn) && self.allowed() && !self.denials.is_empty();
+        warns.then(|| self.message())
+    }
+}

@@ -1,0 +1,393 @@
+//! Why an action is refused: one reason with its facts, one stable code, one place in the table of checks.
+//!
+//! What is told of an envelope that nobody known has signed is marked as its own word. Texts are for someone at
+//! three in the morning: what was found, what was expected, what to do next.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{action::Action, capability::Capability, spec_hash::SpecHash};
+
+/// One reason for refusing an action.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denial {
+    /// The request cannot be read or contradicts itself.
+    #[error("the request cannot be judged: {why}")]
+    MalformedReview {
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// The webhook was asked about something that it does not know.
+    #[error("{what} is nothing that this version can judge")]
+    UnsupportedKind {
+        /// Operation, kind and resource.
+        what: String,
+    },
+    /// The namespace's environment has no posture.
+    #[error("{why}")]
+    PostureMissing {
+        /// Which environment, and where a posture was looked for.
+        why: String,
+    },
+    /// The namespace's environment has a posture that cannot be used.
+    #[error("{why}")]
+    PostureInvalid {
+        /// Where, what was found and what was expected.
+        why: String,
+    },
+    /// The namespace claims an environment or a project that is not its own.
+    #[error("{why}")]
+    NamespaceNotListed {
+        /// What is claimed and what is listed.
+        why: String,
+    },
+    /// Something that no approval could allow.
+    #[error("{why}")]
+    WorkloadNotAllowed {
+        /// What it is and which rule refuses it.
+        why: String,
+    },
+    /// No approval is attached.
+    #[error("{action} needs an approval in {environment}, and none is attached")]
+    ApprovalRequired {
+        /// What would be done.
+        action: Action,
+        /// Where.
+        environment: String,
+    },
+    /// An envelope or its payload is not what the format says.
+    #[error("{annotation} holds no approval: {why}")]
+    MalformedApproval {
+        /// Where it is.
+        annotation: String,
+        /// What was found and what was expected.
+        why: String,
+        /// Whether a known reviewer signed it: then it is the payload that is malformed.
+        signed: bool,
+    },
+    /// Nobody whom the environment trusts has signed.
+    #[error("{annotation} has no signature by a key that {environment} trusts{}", claimed_keys(.claimed))]
+    UnknownKey {
+        /// Where it is.
+        annotation: String,
+        /// Which environment's reviewers were looked at.
+        environment: String,
+        /// The key ids that the envelope itself claims.
+        claimed: Vec<String>,
+    },
+    /// Signatures claim known keys, and none is good.
+    #[error(
+        "{annotation} has no valid signature: it names a key that {environment} trusts, but that key did not sign this payload"
+    )]
+    InvalidSignature {
+        /// Where it is.
+        annotation: String,
+        /// Which environment's reviewers were looked at.
+        environment: String,
+    },
+    /// Another spec was approved.
+    #[error("another spec was approved: {}, but this one is {found}{}", hashes(.approved), first_difference(.differs_at.as_deref()))]
+    SpecHashMismatch {
+        /// The hashes that the approval covers.
+        approved: Vec<SpecHash>,
+        /// The hash of what would run.
+        found: SpecHash,
+        /// The first field that differs, where the approved spec is known.
+        differs_at: Option<String>,
+    },
+    /// This spec was approved for another object.
+    #[error("this spec is approved for {}, but this is {found}", quoted(.approved))]
+    WrongResource {
+        /// The subjects that have this hash.
+        approved: String,
+        /// The subject that this object would be.
+        found: String,
+    },
+    /// Approved for another environment.
+    #[error("the approval is for environment {}, but this namespace belongs to {required}", quoted(.approved))]
+    WrongEnvironment {
+        /// What the approval says.
+        approved: String,
+        /// What the namespace says.
+        required: String,
+    },
+    /// Approved for another cluster.
+    #[error("the approval is for {}, but the posture's cluster is {}", named_cluster(.approved.as_deref()), named_cluster(.required.as_deref()))]
+    WrongCluster {
+        /// What the approval says.
+        approved: Option<String>,
+        /// What the posture says.
+        required: Option<String>,
+    },
+    /// Approved for another project.
+    #[error("the approval is for project {}, but this namespace belongs to {required}", quoted(.approved))]
+    WrongProject {
+        /// What the approval says.
+        approved: String,
+        /// What the namespace says.
+        required: String,
+    },
+    /// Approved for another action.
+    #[error("the approval is for {approved}, but this is {required}")]
+    WrongAction {
+        /// What the approval says.
+        approved: Action,
+        /// What would be done.
+        required: Action,
+    },
+    /// The approval or the key that signed it is not valid yet.
+    #[error("{what} is not valid before {from}")]
+    NotYetValid {
+        /// The approval, or whose key.
+        what: String,
+        /// When it will be.
+        from: Timestamp,
+    },
+    /// The approval or the key that signed it is not valid any more.
+    #[error("{what} expired at {at}")]
+    Expired {
+        /// The approval, or whose key.
+        what: String,
+        /// When it did.
+        at: Timestamp,
+    },
+    /// Valid for longer than the posture permits.
+    #[error("the approval is valid for {found:#}, but the posture permits {most:#} at most")]
+    LifetimeTooLong {
+        /// The approval's lifetime.
+        found: SignedDuration,
+        /// The posture's.
+        most: SignedDuration,
+    },
+    /// Withdrawn.
+    #[error("{what} was revoked{}", because(.why.as_deref()))]
+    Revoked {
+        /// The approval, whose key, or the spec.
+        what: String,
+        /// The reason that was given.
+        why: Option<String>,
+    },
+    /// The approval does not name, or its signer may not grant, what the action needs.
+    #[error("{who} {}", lacking(.missing))]
+    InsufficientCapabilities {
+        /// The approval, or which reviewer.
+        who: String,
+        /// What is needed and not given.
+        missing: Vec<Capability>,
+    },
+    /// Only those who asked have signed.
+    #[error("{reviewer} signed, but {role} cannot also approve")]
+    SelfApproval {
+        /// The name of the reviewer.
+        reviewer: String,
+        /// What else the reviewer is here.
+        role: &'static str,
+    },
+    /// Too few people, or not the right ones.
+    #[error("{needed}; signed by {}", people(.signed))]
+    QuorumNotMet {
+        /// What the posture asks for.
+        needed: String,
+        /// Who counts so far.
+        signed: Vec<String>,
+    },
+    /// The approval binds another pipeline version.
+    #[error("{0}")]
+    PipelineVersionMismatch(Claim),
+    /// The approval binds another config bundle.
+    #[error("{0}")]
+    ConfigBundleMismatch(Claim),
+    /// The replay reads from another environment, or from one that the posture does not permit.
+    #[error("{0}")]
+    SourceEnvironmentMismatch(Claim),
+    /// The replay reads another artifact.
+    #[error("{0}")]
+    SourceArtifactMismatch(Claim),
+    /// The replay is for another incident.
+    #[error("{0}")]
+    IncidentMismatch(Claim),
+}
+
+/// A claim of an approval that the object does not bear out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The annotation or rule that it is about.
+    pub of: &'static str,
+    /// What the approval says.
+    pub approved: Option<String>,
+    /// What the object, or the posture, says.
+    pub found: Option<String>,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), quoted);
+        write!(f, "the approval says {} where {} says {}", said(&self.approved), self.of, said(&self.found))
+    }
+}
+
+impl Denial {
+    /// The stable word for this reason, the same in every rendering. Never rename one.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.entry().1
+    }
+
+    /// The row of the table of checks (design, section 6); 1 to 5 are about trust and end a judgement.
+    #[must_use]
+    pub fn row(&self) -> u8 {
+        self.entry().0 / 10
+    }
+
+    /// For putting reasons in the order of the table.
+    pub(crate) fn place(&self) -> u8 {
+        self.entry().0
+    }
+
+    /// Row × 10 + place in the row, and the code.
+    fn entry(&self) -> (u8, &'static str) {
+        match self {
+            Self::MalformedReview { .. } => (10, "MalformedReview"),
+            Self::UnsupportedKind { .. } => (11, "UnsupportedKind"),
+            Self::PostureMissing { .. } => (12, "PostureMissing"),
+            Self::PostureInvalid { .. } => (13, "PostureInvalid"),
+            Self::NamespaceNotListed { .. } => (14, "NamespaceNotListed"),
+            Self::WorkloadNotAllowed { .. } => (15, "WorkloadNotAllowed"),
+            Self::ApprovalRequired { .. } => (20, "ApprovalRequired"),
+            Self::MalformedApproval { signed: false, .. } => (30, "MalformedApproval"),
+            Self::UnknownKey { .. } => (40, "UnknownKey"),
+            Self::InvalidSignature { .. } => (50, "InvalidSignature"),
+            // The payload is read only once somebody known has signed it, so it ranks after row 5.
+            Self::MalformedApproval { signed: true, .. } => (59, "MalformedApproval"),
+            Self::SpecHashMismatch { .. } => (60, "SpecHashMismatch"),
+            Self::WrongResource { .. } => (70, "WrongResource"),
+            Self::WrongEnvironment { .. } => (80, "WrongEnvironment"),
+            Self::WrongCluster { .. } => (81, "WrongCluster"),
+            Self::WrongProject { .. } => (82, "WrongProject"),
+            Self::WrongAction { .. } => (90, "WrongAction"),
+            Self::NotYetValid { .. } => (100, "NotYetValid"),
+            Self::Expired { .. } => (101, "Expired"),
+            Self::LifetimeTooLong { .. } => (102, "LifetimeTooLong"),
+            Self::Revoked { .. } => (110, "Revoked"),
+            Self::InsufficientCapabilities { .. } => (120, "InsufficientCapabilities"),
+            Self::SelfApproval { .. } => (130, "SelfApproval"),
+            Self::QuorumNotMet { .. } => (131, "QuorumNotMet"),
+            Self::PipelineVersionMismatch(_) => (140, "PipelineVersionMismatch"),
+            Self::ConfigBundleMismatch(_) => (142, "ConfigBundleMismatch"),
+            Self::SourceEnvironmentMismatch(_) => (150, "SourceEnvironmentMismatch"),
+            Self::SourceArtifactMismatch(_) => (151, "SourceArtifactMismatch"),
+            Self::IncidentMismatch(_) => (152, "IncidentMismatch"),
+        }
+    }
+
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::MalformedReview { .. } => "send the object through a supported API server; if it did, report this",
+            Self::UnsupportedKind { .. } => "ask the platform team to correct the webhook's rules",
+            Self::PostureMissing { .. } => "ask the platform team for a posture of this environment",
+            Self::PostureInvalid { .. } => "ask the platform team to run: kubectl writgate posture check",
+            Self::NamespaceNotListed { .. } => "ask the platform team to label or list this namespace",
+            Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
+            Self::ApprovalRequired { .. } => {
+                "a reviewer runs: kubectl writgate approve -f FILE …; you: kubectl writgate attach, and apply again"
+            }
+            Self::MalformedApproval { .. } => "attach the approval again as it was signed: kubectl writgate attach",
+            Self::UnknownKey { .. } => "get it signed by a reviewer of this environment",
+            Self::InvalidSignature { .. } => {
+                "attach the approval as it was signed, or have this one signed again: kubectl writgate approve"
+            }
+            Self::SpecHashMismatch { .. } => {
+                "apply what was approved, or get this spec approved: kubectl writgate approve"
+            }
+            Self::WrongResource { .. } => "get it approved for this object: kubectl writgate approve",
+            Self::WrongEnvironment { .. } | Self::WrongCluster { .. } | Self::WrongProject { .. } => {
+                "get an approval for this place: kubectl writgate approve"
+            }
+            Self::WrongAction { .. } => "get this action approved: kubectl writgate approve --action",
+            Self::NotYetValid { .. } => "wait until then",
+            Self::Expired { .. } => "get a new approval: kubectl writgate approve",
+            Self::LifetimeTooLong { .. } => "get a shorter one: kubectl writgate approve --expires-in",
+            Self::Revoked { .. } => "ask the reviewers why; then get a new approval",
+            Self::InsufficientCapabilities { .. } => "get it signed by a reviewer who may grant all of them",
+            Self::SelfApproval { .. } => "get it signed by somebody else",
+            Self::QuorumNotMet { .. } => "another reviewer runs: kubectl writgate approve --add-signature",
+            Self::PipelineVersionMismatch(_)
+            | Self::ConfigBundleMismatch(_)
+            | Self::SourceEnvironmentMismatch(_)
+            | Self::SourceArtifactMismatch(_)
+            | Self::IncidentMismatch(_) => "make the object say what was approved, or get this approved",
+        }
+    }
+}
+
+/// A text that somebody else wrote, safe for a terminal and a log, cut to 100 characters.
+pub(crate) fn quoted(text: &(impl AsRef<str> + ?Sized)) -> String {
+    let text = text.as_ref();
+    let mut shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+    if text.chars().nth(100).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+    const SHOWN: usize = 3;
+    let all = items.len();
+    let shown = items.take(SHOWN).collect::<Vec<_>>().join(", ");
+    if all > SHOWN { format!("{shown} and {} more", all - SHOWN) } else { shown }
+}
+
+fn hashes(approved: &[SpecHash]) -> String {
+    listed(approved.iter().map(ToString::to_string))
+}
+
+fn first_difference(path: Option<&str>) -> String {
+    path.map(|path| format!("; it differs first at {}", quoted(path))).unwrap_or_default()
+}
+
+fn claimed_keys(claimed: &[String]) -> String {
+    let named: Vec<&String> = claimed.iter().filter(|keyid| !keyid.is_empty()).collect();
+    if named.is_empty() {
+        return String::new();
+    }
+    format!(" (it claims key {})", listed(named.into_iter().map(quoted)))
+}
+
+fn named_cluster(name: Option<&str>) -> String {
+    name.map_or("no cluster".to_owned(), |name| format!("cluster {}", quoted(name)))
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map(|why| format!(": {}", quoted(why))).unwrap_or_default()
+}
+
+fn lacking(capabilities: &[Capability]) -> String {
+    format!("does not give {}", listed(capabilities.iter().map(ToString::to_string)))
+}
+
+fn people(signed: &[String]) -> String {
+    if signed.is_empty() { "nobody who counts".to_owned() } else { listed(signed.iter().map(quoted)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_cannot_speak_to_a_terminal() {
+        let shown = quoted("a\u{1b}[31m\u{202e}\r\n");
+        assert!(shown.chars().all(|char| char.is_ascii_graphic()), "{shown:?}");
+        assert_eq!(quoted(&"x".repeat(101)).chars().count(), 101);
+    }
+
+    #[test]
+    fn a_lifetime_is_told_in_words() {
+        let denial =
+            Denial::LifetimeTooLong { found: SignedDuration::from_secs(86_401), most: SignedDuration::from_hours(24) };
+        assert_eq!(denial.to_string(), "the approval is valid for 24h 1s, but the posture permits 24h at most");
+    }
+}
