@@ -49,6 +49,10 @@ test: check-tools tools ## everything: unit, property, vectors, chart, and end t
 
 ## For work
 
+.PHONY: bench
+bench: ## the webhook beside its floor, as ratios; options in ARGS, for example ARGS="--rounds 3"
+	cargo bench --locked --bench gate -- $(ARGS)
+
 .PHONY: fmt
 fmt: ## format the sources
 	cargo fmt --all

@@ -1,0 +1,64 @@
+//! Posture folders for `--posture-dir`: the smallest, and ones with a great many of one thing.
+
+use std::{fmt::Write as _, fs, path::Path};
+
+use crate::approval::{key, public_pem};
+
+/// How many of each thing a folder holds; what the reviews are about is always the first.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) namespaces: u32,
+    pub(crate) postures: u32,
+    pub(crate) reviewers: u32,
+}
+
+impl Size {
+    pub(crate) const SMALLEST: Self = Self { namespaces: 1, postures: 1, reviewers: 1 };
+}
+
+/// Writes the folder. `key(0)` is the first reviewer's key.
+pub(crate) fn write(folder: &Path, size: Size) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut pins = String::new();
+    let mut namespaces = String::new();
+    for number in 0..size.namespaces {
+        let name = numbered("payments", number);
+        writeln!(pins, "  {name}: payments")?;
+        write!(
+            namespaces,
+            "---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    \
+             writgate.dev/environment: production\n    writgate.dev/project: payments\n"
+        )?;
+    }
+    fs::write(folder.join("namespaces.yaml"), namespaces)?;
+
+    for number in 0..size.postures {
+        let environment = numbered("production", number);
+        let mut posture = format!(
+            "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\ncluster: prod-eu-1\n\
+             reviewerSets: [reviewers]\nactions:\n  deploy:\n    capabilities: [deploy]\n    quorum: [{{count: 1}}]\n    \
+             maxLifetime: 24h\n"
+        );
+        if number == 0 {
+            write!(posture, "namespaces:\n{pins}")?;
+        }
+        fs::write(folder.join(format!("posture-{environment}.yaml")), posture)?;
+    }
+
+    let mut reviewers = "apiVersion: writgate.dev/v1\nkind: Reviewers\nname: reviewers\nreviewers:\n".to_owned();
+    for number in 0..size.reviewers {
+        let pem = public_pem(&key(number).verifying_key())?.trim_end().replace('\n', "\n          ");
+        write!(
+            reviewers,
+            "  - name: {name}@acme.example\n    capabilities: [deploy]\n    identities: [{name}]\n    keys:\n      \
+             - publicKey: |\n          {pem}\n",
+            name = numbered("bob", number)
+        )?;
+    }
+    fs::write(folder.join("reviewers.yaml"), reviewers)?;
+    Ok(())
+}
+
+fn numbered(name: &str, number: u32) -> String {
+    if number == 0 { name.to_owned() } else { format!("{name}-{number}") }
+}

@@ -1,0 +1,196 @@
+//! What is measured, and against what: one row per review, server and number of connections.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use writgate_core::{WorkloadKind, spec_hash};
+
+use crate::{
+    approval::{Claims, key},
+    floor,
+    folder::Size,
+    load::Verdict,
+    review::Workload,
+};
+
+/// The spec of a Deployment that is neither a demonstration nor a monster; its review has about 9 KB.
+const USUAL_SPEC: usize = 3 << 10;
+const MANY_CONNECTIONS: usize = 64;
+/// For reviews so large that 64 of them at a time would measure memory.
+const FEW_CONNECTIONS: usize = 8;
+const SPEC_SIZES: [usize; 4] = [3 << 10, 30 << 10, 300 << 10, 1 << 20];
+
+/// Which server a row is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Floor,
+    /// The webhook on the folder with this index in [`FOLDERS`].
+    Webhook(usize),
+}
+
+/// The posture folders, each served by a webhook of its own.
+pub(crate) const FOLDERS: [(&str, Size); 7] = [
+    ("one of each", Size::SMALLEST),
+    ("100 namespaces", Size { namespaces: 100, ..Size::SMALLEST }),
+    ("1000 namespaces", Size { namespaces: 1000, ..Size::SMALLEST }),
+    ("100 postures", Size { postures: 100, ..Size::SMALLEST }),
+    ("1000 postures", Size { postures: 1000, ..Size::SMALLEST }),
+    ("100 reviewers", Size { reviewers: 100, ..Size::SMALLEST }),
+    ("1000 reviewers", Size { reviewers: 1000, ..Size::SMALLEST }),
+];
+
+/// What is measured once per round.
+pub(crate) struct Row {
+    pub(crate) server: Server,
+    pub(crate) connections: usize,
+    pub(crate) review: Arc<str>,
+    pub(crate) verdict: Verdict,
+}
+
+/// The index of a row in [`Plan::rows`].
+pub(crate) type RowId = usize;
+
+pub(crate) struct Plan {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) cases: Vec<Case>,
+    pub(crate) sizes: Vec<SizeStep>,
+    /// In the order of [`FOLDERS`]; the first is what the others are compared with.
+    pub(crate) folders: Vec<RowId>,
+    /// A review that both servers admit, for their starts.
+    pub(crate) floor_create: RowId,
+    pub(crate) create: RowId,
+}
+
+/// One thing that the gate does, beside the floor's one job.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) webhook: RowId,
+    /// The floor on the creation that it approves, with as many connections.
+    pub(crate) floor: RowId,
+    /// The floor on the same review, where that is another one.
+    pub(crate) floor_on_same: Option<RowId>,
+}
+
+/// A creation whose spec has this many bytes.
+pub(crate) struct SizeStep {
+    pub(crate) review_length: usize,
+    pub(crate) webhook: RowId,
+    pub(crate) floor: RowId,
+}
+
+impl Plan {
+    /// Signs what has to be signed; good for half an hour.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let usual = Workload::with_spec_of(USUAL_SPEC)?;
+        let tree: serde_json::Value = serde_json::from_str(usual.spec()?)?;
+        anyhow::ensure!(
+            floor::canonical(usual.spec()?) == serde_json::to_vec(&tree)?,
+            "the floor hashes something else"
+        );
+        let bob = key(0);
+        let claims = claims_for(&usual)?;
+        let approved = usual.with_approval(&claims.signed_by(&bob)?)?;
+        let for_floor = |workload: &Workload| -> anyhow::Result<Workload> {
+            workload.with_approval(&Claims::of(floor::spec_hash(workload.spec()?)).signed_by(&key(0))?)
+        };
+
+        let mut rows = Rows::default();
+        let floor_create = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.create());
+        let create = rows.webhook(MANY_CONNECTIONS, &approved.create(), Verdict::Admitted);
+        let floor_create_alone = rows.floor(1, &for_floor(&usual)?.create());
+        let create_alone = rows.webhook(1, &approved.create(), Verdict::Admitted);
+        let floor_again = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.create());
+        let mut cases = vec![
+            Case {
+                name: "(the floor again: the noise of this run)".to_owned(),
+                webhook: floor_again,
+                floor: floor_create,
+                floor_on_same: None,
+            },
+            Case { name: "CREATE, approved".to_owned(), webhook: create, floor: floor_create, floor_on_same: None },
+            Case {
+                name: "CREATE, approved, one connection".to_owned(),
+                webhook: create_alone,
+                floor: floor_create_alone,
+                floor_on_same: None,
+            },
+        ];
+
+        let before = usual.with_image("ghcr.io/acme/orders:1.4.1")?;
+        let floor_update = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.update_from(&for_floor(&before)?));
+        let relabelled = approved.with_label("acme.example/synced", "true")?;
+        for (name, review, verdict) in [
+            ("UPDATE, spec changed, approved", approved.update_from(&approved_like(&before)?), Verdict::Admitted),
+            ("UPDATE, spec unchanged", relabelled.update_from(&approved), Verdict::NotAnAction),
+        ] {
+            cases.push(Case {
+                name: name.to_owned(),
+                webhook: rows.webhook(MANY_CONNECTIONS, &review, verdict),
+                floor: floor_create,
+                floor_on_same: Some(floor_update),
+            });
+        }
+
+        let mut deny = |reason: &'static str, workload: &Workload| {
+            cases.push(Case {
+                name: format!("CREATE, {reason}"),
+                webhook: rows.webhook(MANY_CONNECTIONS, &workload.create(), Verdict::Denied(reason)),
+                floor: floor_create,
+                floor_on_same: None,
+            });
+        };
+        let attached = |envelope: anyhow::Result<String>| usual.with_approval(&envelope?);
+        deny("ApprovalRequired", &usual);
+        deny("UnknownKey", &attached(claims.signed_by(&key(u32::MAX)))?);
+        deny("InvalidSignature", &attached(claims.forged(&bob))?);
+        deny("SpecHashMismatch", &attached(claims_for(&before)?.signed_by(&bob))?);
+        deny("WrongEnvironment", &attached(Claims { environment: "staging", ..claims.clone() }.signed_by(&bob))?);
+        deny("Expired", &attached(Claims { age: SignedDuration::from_hours(2), ..claims.clone() }.signed_by(&bob))?);
+        let incapable = Claims { capability: "replay.execute", ..claims.clone() };
+        deny("InsufficientCapabilities", &attached(incapable.signed_by(&bob))?);
+
+        let mut sizes = Vec::new();
+        for spec_length in SPEC_SIZES {
+            let workload = Workload::with_spec_of(spec_length)?;
+            let review = approved_like(&workload)?.create();
+            sizes.push(SizeStep {
+                review_length: review.len(),
+                floor: rows.floor(FEW_CONNECTIONS, &for_floor(&workload)?.create()),
+                webhook: rows.webhook(FEW_CONNECTIONS, &review, Verdict::Admitted),
+            });
+        }
+
+        let folders = (0..FOLDERS.len())
+            .map(|folder| rows.push(Server::Webhook(folder), MANY_CONNECTIONS, &approved.create(), Verdict::Admitted))
+            .collect();
+
+        Ok(Self { rows: rows.0, cases, sizes, folders, floor_create, create })
+    }
+}
+
+/// What approves `workload` as it is.
+fn claims_for(workload: &Workload) -> anyhow::Result<Claims> {
+    Ok(Claims::of(spec_hash(WorkloadKind::Deployment, workload.spec()?)?.hex()))
+}
+
+fn approved_like(workload: &Workload) -> anyhow::Result<Workload> {
+    workload.with_approval(&claims_for(workload)?.signed_by(&key(0))?)
+}
+
+#[derive(Default)]
+struct Rows(Vec<Row>);
+
+impl Rows {
+    fn floor(&mut self, connections: usize, review: &str) -> RowId {
+        self.push(Server::Floor, connections, review, Verdict::Admitted)
+    }
+
+    fn webhook(&mut self, connections: usize, review: &str, verdict: Verdict) -> RowId {
+        self.push(Server::Webhook(0), connections, review, verdict)
+    }
+
+    fn push(&mut self, server: Server, connections: usize, review: &str, verdict: Verdict) -> RowId {
+        self.0.push(Row { server, connections, review: review.into(), verdict });
+        self.0.len() - 1
+    }
+}
