@@ -26,6 +26,8 @@
 //! }
 //! ```
 //!
+//! With the gate installed it is a `Gate`: `harness::run(Gate::start, …)`, `gate.governed("hint")`, and so on.
+//!
 //! The plane starts with the first test that asks for it, and tests run in parallel in namespaces of their own. If the
 //! process is killed, a watcher per server sees its standard input close and stops that server (see `process`).
 //! The tools come from `tests/controlplane/build.sh`, which builds them once. `WRITGATE_KEEP=1` keeps the folder
@@ -34,14 +36,20 @@
 // Each test binary compiles this module for itself and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+mod gate;
 pub(crate) mod harness;
 mod pki;
 mod plane;
 mod process;
+mod signing;
 mod tools;
 mod user;
+mod webhook;
 
+pub(crate) use gate::{APPROVAL, Gate, Governed, attach, denied_for, document};
 pub(crate) use pki::{Authority, Pair};
 pub(crate) use plane::Plane;
 pub(crate) use process::{Process, free_port, wait_until};
+pub(crate) use signing::{Key, envelope, seconds_from_now};
 pub(crate) use user::{Ran, User};
+pub(crate) use webhook::{SYSTEM_NAMESPACE, Webhook};

@@ -126,6 +126,13 @@ impl Plane {
         name
     }
 
+    /// Applies objects as the administrator.
+    pub(crate) fn install(&self, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let ran = self.admin.kubectl_in(&["apply", "--server-side", "-f", "-"], &list.to_string());
+        assert!(ran.ok(), "{ran}");
+    }
+
     /// Runs a future to its end, for the API client.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)

@@ -1,0 +1,130 @@
+//! The real webhook, as the chart installs it: the rendered manifests are applied, and the binary runs beside the
+//! API server with the token of the chart's own service account, so that it can do what the chart lets it do.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Deserializer, Value};
+
+use super::plane::{Plane, json_lines};
+use super::process::{Process, free_port, wait_until};
+use super::user::User;
+
+/// The namespace that the chart installs into.
+pub(crate) const SYSTEM_NAMESPACE: &str = "writgate-system";
+
+/// A running webhook that the API server of one plane asks.
+pub(crate) struct Webhook {
+    process: Mutex<Process>,
+    /// The chart's service account, with the chart's rights.
+    pub(crate) identity: User,
+    admin_port: u16,
+    stdout: PathBuf,
+}
+
+impl Webhook {
+    /// Applies `manifests/`, starts the binary, waits until it is ready, and only then has the API server ask it.
+    pub(crate) fn install(plane: &Plane) -> Self {
+        let (configurations, others): (Vec<Value>, Vec<Value>) = manifest(plane, "writgate.yaml")
+            .into_iter()
+            .partition(|object| object["kind"] == "ValidatingWebhookConfiguration");
+        assert!(!configurations.is_empty(), "manifests/ has a webhook configuration");
+        plane.install(&others);
+        plane.install(&manifest(plane, "example-posture.yaml"));
+        let port = free_port();
+        let webhook = Self::start(plane, port);
+        webhook.wait_ready(Duration::from_secs(30));
+        let local = configurations.into_iter().map(|configuration| on_loopback(plane, configuration, port));
+        plane.install(&local.collect::<Vec<_>>());
+        webhook
+    }
+
+    fn start(plane: &Plane, port: u16) -> Self {
+        let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
+        let pair = plane.authority.server(&["127.0.0.1"]);
+        let certificate = plane.folder.join("webhook.pem");
+        let key = plane.folder.join("webhook.key");
+        std::fs::write(&certificate, pair.certificate).expect("the plane's folder can be written");
+        std::fs::write(&key, pair.key).expect("the plane's folder can be written");
+        let admin_port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_writgate-webhook"));
+        command
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .arg("--tls-cert-file")
+            .arg(certificate)
+            .arg("--tls-private-key-file")
+            .arg(key)
+            .arg("--kubeconfig")
+            .arg(&identity.kubeconfig);
+        let logs = plane.folder.join("logs");
+        let process = Process::start("writgate-webhook", command, &logs, None);
+        let stdout = logs.join("writgate-webhook.out");
+        Self { process: Mutex::new(process), identity, admin_port, stdout }
+    }
+
+    /// The decision records that `wanted` accepts, in the order in which they were written.
+    pub(crate) fn records(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        json_lines(&self.stdout, |line| line["version"] == "writgate.dev/decision/v1" && wanted(line))
+    }
+
+    /// The sum of a counter over all series that have these labels.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let (_, text) = self.http_get("/metrics").expect("the admin port answers");
+        let has_labels =
+            |line: &&str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
+        let series =
+            text.lines().filter(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));
+        series.filter(has_labels).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Status and body of a page of the admin port.
+    pub(crate) fn http_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // HTTP/1.0: the body ends where the connection does, so there is nothing to decode.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Ok((status, body.to_owned()))
+    }
+
+    fn wait_ready(&self, limit: Duration) {
+        wait_until("the webhook is ready", limit, || {
+            let mut process = self.process.lock().expect("nobody panics while holding it");
+            if let Some(status) = process.ended() {
+                panic!(
+                    "the webhook ended with {status}: {}",
+                    std::fs::read_to_string(&self.stdout).unwrap_or_default()
+                );
+            }
+            matches!(self.http_get("/readyz"), Ok((200, _))).then_some(())
+        });
+    }
+}
+
+/// The objects of a file in `manifests/`, read by kubectl: nothing of ours parses what we would then test.
+fn manifest(plane: &Plane, file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(file);
+    let path = path.to_str().expect("a UTF-8 path");
+    let ran = plane.admin.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", path]);
+    assert!(ran.ok(), "{path}: {ran}");
+    Deserializer::from_str(&ran.stdout).into_iter().map(|object| object.expect("kubectl prints JSON")).collect()
+}
+
+/// The webhook configuration with the endpoint on loopback, and all else as the chart has it.
+fn on_loopback(plane: &Plane, mut configuration: Value, port: u16) -> Value {
+    use base64::Engine as _;
+    let bundle = base64::engine::general_purpose::STANDARD.encode(&plane.authority.certificate);
+    for webhook in configuration["webhooks"].as_array_mut().expect("a webhook configuration has webhooks") {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or("/").to_owned();
+        webhook["clientConfig"] =
+            serde_json::json!({"url": format!("https://127.0.0.1:{port}{path}"), "caBundle": bundle});
+    }
+    configuration
+}
