@@ -10,6 +10,7 @@ mod capability;
 mod change;
 mod decide;
 mod decision;
+mod defaults;
 mod denial;
 mod difference;
 mod dry_run;
@@ -20,6 +21,7 @@ mod image;
 mod key;
 mod posture;
 mod posture_set;
+mod quantity;
 mod quorum;
 mod review;
 mod spec_hash;
@@ -34,6 +36,7 @@ pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
 pub use decide::{Facts, Governance, decide, decide_malformed};
 pub use decision::{ApprovalRecord, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION};
+pub use defaults::{DefaultError, default_forward};
 pub use denial::{Claim, Denial};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
@@ -44,6 +47,7 @@ pub use posture::{
     ReviewerKey, Revocation, Revocations, SeparationOfDuties, WorkloadRule,
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
+pub use quantity::QuantityError;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
