@@ -83,7 +83,8 @@ async fn validate(State(key): State<Arc<VerifyingKey>>, body: Bytes) -> impl Int
     ([(CONTENT_TYPE, "application/json")], answer(&key, &body))
 }
 
-fn answer(key: &VerifyingKey, body: &[u8]) -> Vec<u8> {
+/// The floor's whole work on a body.
+pub(crate) fn answer(key: &VerifyingKey, body: &[u8]) -> Vec<u8> {
     let (uid, verdict) = match serde_json::from_slice::<Review>(body) {
         Err(_) => (Cow::default(), Err("the review is malformed")),
         Ok(Review { request }) => {

@@ -16,9 +16,17 @@ impl Size {
     pub(crate) const SMALLEST: Self = Self { namespaces: 1, postures: 1, reviewers: 1 };
 }
 
-/// Writes the folder. `key(0)` is the first reviewer's key.
+/// Writes the folder.
 pub(crate) fn write(folder: &Path, size: Size) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
+    for (name, text) in files(size)? {
+        fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// The folder's files by name. `key(0)` is the first reviewer's key.
+pub(crate) fn files(size: Size) -> anyhow::Result<Vec<(String, String)>> {
     let mut pins = String::new();
     let mut namespaces = String::new();
     for number in 0..size.namespaces {
@@ -30,19 +38,20 @@ pub(crate) fn write(folder: &Path, size: Size) -> anyhow::Result<()> {
              writgate.dev/environment: production\n    writgate.dev/project: payments\n"
         )?;
     }
-    fs::write(folder.join("namespaces.yaml"), namespaces)?;
+    let mut files = vec![("namespaces.yaml".to_owned(), namespaces)];
 
     for number in 0..size.postures {
         let environment = numbered("production", number);
         let mut posture = format!(
             "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\ncluster: prod-eu-1\n\
-             reviewerSets: [reviewers]\nactions:\n  deploy:\n    capabilities: [deploy]\n    quorum: [{{count: 1}}]\n    \
-             maxLifetime: 24h\n"
+             reviewerSets: [reviewers]\nrevocationLists: [revocations]\nactions:\n  deploy:\n    \
+             capabilities: [deploy]\n    quorum: [{{count: 1}}]\n    maxLifetime: 24h\n\
+             replay:\n  images: [\"ghcr.io/acme/replay*\"]\n"
         );
         if number == 0 {
             write!(posture, "namespaces:\n{pins}")?;
         }
-        fs::write(folder.join(format!("posture-{environment}.yaml")), posture)?;
+        files.push((format!("posture-{environment}.yaml"), posture));
     }
 
     let mut reviewers = "apiVersion: writgate.dev/v1\nkind: Reviewers\nname: reviewers\nreviewers:\n".to_owned();
@@ -55,8 +64,14 @@ pub(crate) fn write(folder: &Path, size: Size) -> anyhow::Result<()> {
             name = numbered("bob", number)
         )?;
     }
-    fs::write(folder.join("reviewers.yaml"), reviewers)?;
-    Ok(())
+    files.push(("reviewers.yaml".to_owned(), reviewers));
+
+    let revocations = format!(
+        "apiVersion: writgate.dev/v1\nkind: Revocations\nname: revocations\nspecs:\n  - hash: sha256:{}\n    why: CVE\n",
+        "0".repeat(64)
+    );
+    files.push(("revocations.yaml".to_owned(), revocations));
+    Ok(files)
 }
 
 fn numbered(name: &str, number: u32) -> String {

@@ -12,6 +12,7 @@ mod plan;
 mod process;
 mod report;
 mod review;
+mod stages;
 
 use std::{
     ffi::OsString,
@@ -46,7 +47,7 @@ const MOST_REQUESTS: usize = 200_000;
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
-    server: Option<Subcommand>,
+    subcommand: Option<Subcommand>,
     /// How often each row is measured
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -57,7 +58,7 @@ struct Arguments {
     #[arg(long, default_value = env!("CARGO_BIN_EXE_writgate-webhook"))]
     webhook: PathBuf,
     /// What `cargo bench` passes
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
 }
 
@@ -65,13 +66,17 @@ struct Arguments {
 enum Subcommand {
     /// Serve the floor
     Floor(floor::Arguments),
+    /// Measure the stages of a decision on one thread, without a server
+    Stages,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     rustls::crypto::ring::default_provider().install_default().ok().context("a provider is installed once")?;
     let arguments = Arguments::parse();
-    if let Some(Subcommand::Floor(arguments)) = &arguments.server {
-        return floor::serve(arguments).map(|()| ExitCode::SUCCESS);
+    match &arguments.subcommand {
+        Some(Subcommand::Floor(arguments)) => return floor::serve(arguments).map(|()| ExitCode::SUCCESS),
+        Some(Subcommand::Stages) => return stages::print().map(|()| ExitCode::SUCCESS),
+        None => {}
     }
     let scratch = tempfile::tempdir()?;
     let certificate = Certificate::write(scratch.path())?;

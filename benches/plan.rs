@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The spec of a Deployment that is neither a demonstration nor a monster; its review has about 9 KB.
-const USUAL_SPEC: usize = 3 << 10;
+pub(crate) const USUAL_SPEC: usize = 3 << 10;
 const MANY_CONNECTIONS: usize = 64;
 /// For reviews so large that 64 of them at a time would measure memory.
 const FEW_CONNECTIONS: usize = 8;
@@ -89,17 +89,14 @@ impl Plan {
         );
         let bob = key(0);
         let claims = claims_for(&usual)?;
-        let approved = usual.with_approval(&claims.signed_by(&bob)?)?;
-        let for_floor = |workload: &Workload| -> anyhow::Result<Workload> {
-            workload.with_approval(&Claims::of(floor::spec_hash(workload.spec()?)).signed_by(&key(0))?)
-        };
+        let approved = approve(&usual)?;
 
         let mut rows = Rows::default();
-        let floor_create = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.create());
+        let floor_create = rows.floor(MANY_CONNECTIONS, &approve_for_floor(&usual)?.create());
         let create = rows.webhook(MANY_CONNECTIONS, &approved.create(), Verdict::Admitted);
-        let floor_create_alone = rows.floor(1, &for_floor(&usual)?.create());
+        let floor_create_alone = rows.floor(1, &approve_for_floor(&usual)?.create());
         let create_alone = rows.webhook(1, &approved.create(), Verdict::Admitted);
-        let floor_again = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.create());
+        let floor_again = rows.floor(MANY_CONNECTIONS, &approve_for_floor(&usual)?.create());
         let mut cases = vec![
             Case {
                 name: "(the floor again: the noise of this run)".to_owned(),
@@ -117,10 +114,13 @@ impl Plan {
         ];
 
         let before = usual.with_image("ghcr.io/acme/orders:1.4.1")?;
-        let floor_update = rows.floor(MANY_CONNECTIONS, &for_floor(&usual)?.update_from(&for_floor(&before)?));
+        let floor_update =
+            rows.floor(MANY_CONNECTIONS, &approve_for_floor(&usual)?.update_from(&approve_for_floor(&before)?));
+        let scaled = approved.replaced(r#""replicas":1"#, r#""replicas":3"#)?;
         let relabelled = approved.with_label("acme.example/synced", "true")?;
         for (name, review, verdict) in [
-            ("UPDATE, spec changed, approved", approved.update_from(&approved_like(&before)?), Verdict::Admitted),
+            ("UPDATE, spec changed, approved", approved.update_from(&approve(&before)?), Verdict::Admitted),
+            ("UPDATE, scaled", scaled.update_from(&approved), Verdict::NotAnAction),
             ("UPDATE, spec unchanged", relabelled.update_from(&approved), Verdict::NotAnAction),
         ] {
             cases.push(Case {
@@ -152,10 +152,10 @@ impl Plan {
         let mut sizes = Vec::new();
         for spec_length in SPEC_SIZES {
             let workload = Workload::with_spec_of(spec_length)?;
-            let review = approved_like(&workload)?.create();
+            let review = approve(&workload)?.create();
             sizes.push(SizeStep {
                 review_length: review.len(),
-                floor: rows.floor(FEW_CONNECTIONS, &for_floor(&workload)?.create()),
+                floor: rows.floor(FEW_CONNECTIONS, &approve_for_floor(&workload)?.create()),
                 webhook: rows.webhook(FEW_CONNECTIONS, &review, Verdict::Admitted),
             });
         }
@@ -173,8 +173,14 @@ fn claims_for(workload: &Workload) -> anyhow::Result<Claims> {
     Ok(Claims::of(spec_hash(WorkloadKind::Deployment, workload.spec()?)?.hex()))
 }
 
-fn approved_like(workload: &Workload) -> anyhow::Result<Workload> {
+/// With an approval that the gate takes.
+pub(crate) fn approve(workload: &Workload) -> anyhow::Result<Workload> {
     workload.with_approval(&claims_for(workload)?.signed_by(&key(0))?)
+}
+
+/// With an approval that the floor takes.
+pub(crate) fn approve_for_floor(workload: &Workload) -> anyhow::Result<Workload> {
+    workload.with_approval(&Claims::of(floor::spec_hash(workload.spec()?)).signed_by(&key(0))?)
 }
 
 #[derive(Default)]

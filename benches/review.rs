@@ -75,7 +75,7 @@ impl Workload {
         )
     }
 
-    fn replaced(&self, from: &str, to: &str) -> anyhow::Result<Self> {
+    pub(crate) fn replaced(&self, from: &str, to: &str) -> anyhow::Result<Self> {
         anyhow::ensure!(self.object.contains(from), "the fixture has no {from}");
         Ok(Self { object: self.object.replacen(from, to, 1) })
     }

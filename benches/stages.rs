@@ -1,0 +1,101 @@
+//! What each stage of a decision costs on one thread, without a server: where to look when a ratio of the whole is bad.
+
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use uuid::Uuid;
+use writgate_core::{
+    Approval, Document, Envelope, ExemptControllers, Facts, Governance, Outcome, PostureSet, Review, WorkloadKind,
+    decide, spec_hash,
+};
+
+use crate::{
+    approval::key,
+    floor, folder,
+    plan::{USUAL_SPEC, approve, approve_for_floor},
+    review::Workload,
+};
+
+/// Prints each stage's median and what part of the floor's whole work it is.
+pub(crate) fn print() -> anyhow::Result<()> {
+    let usual = Workload::with_spec_of(USUAL_SPEC)?;
+    let spec = usual.spec()?;
+    let bob = key(0).verifying_key();
+    let for_floor = approve_for_floor(&usual)?.create();
+    let whole = median(|| floor::answer(&bob, for_floor.as_bytes()));
+    let stage = |name: &str, cost: Duration| {
+        println!("{name:<40} {:>8.2} µs  {:>5.2}", cost.as_secs_f64() * 1e6, cost.div_duration_f64(whole));
+    };
+    stage("the floor's whole work", whole);
+    stage("  its spec hash", median(|| floor::spec_hash(spec)));
+
+    let approved = approve(&usual)?;
+    let create = approved.create();
+    let request = Review::parse(create.as_bytes())?;
+    let envelope = request.object.as_ref().and_then(|object| object.metadata.annotations.get("writgate.dev/approval"));
+    let envelope = envelope.context("an approval is attached")?;
+    let payload = Envelope::parse(envelope).map_err(anyhow::Error::msg)?.payload().to_vec();
+    stage("read the review", median(|| Review::parse(create.as_bytes())));
+    stage("spec hash", median(|| spec_hash(WorkloadKind::Deployment, spec)));
+    stage("read the envelope", median(|| Envelope::parse(envelope)));
+    stage("read the statement", median(|| Approval::parse(&payload)));
+
+    let documents = folder::files(folder::Size::SMALLEST)?.into_iter().map(|(name, text)| Document {
+        source: name,
+        name: None,
+        text,
+    });
+    let postures = PostureSet::assemble(documents.collect());
+    anyhow::ensure!(postures.problems().is_empty(), "{:?}", postures.problems());
+    let governance = Governance::Governed {
+        environment: "production",
+        project: Some("payments"),
+        posture: postures.environment("production"),
+    };
+    let exempt = ExemptControllers::default();
+    let decided = |body: &str, outcome: Outcome| -> anyhow::Result<Duration> {
+        let decide = || {
+            let request = Review::parse(body.as_bytes()).expect("the API server's own review");
+            let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+            decide(&request, &governance, &facts, Timestamp::now())
+        };
+        let decision = decide();
+        anyhow::ensure!(decision.record.decision == outcome, "{}", decision.message());
+        Ok(median(decide))
+    };
+
+    stage("CREATE, approved: read and decide", decided(&create, Outcome::Admitted)?);
+    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+    let decision = decide(&request, &governance, &facts, Timestamp::now());
+    stage("its record as JSON", median(|| serde_json::to_vec(&decision.record)));
+
+    let relabelled = approved.with_label("acme.example/synced", "true")?;
+    let unchanged = relabelled.update_from(&approved);
+    stage("UPDATE, unchanged: read and decide", decided(&unchanged, Outcome::NotAnAction)?);
+    let scaled = approved.replaced(r#""replicas":1"#, r#""replicas":3"#)?.update_from(&approved);
+    stage("UPDATE, scaled: read and decide", decided(&scaled, Outcome::NotAnAction)?);
+    let before = approve(&usual.with_image("ghcr.io/acme/orders:1.4.1")?)?;
+    stage("UPDATE, changed: read and decide", decided(&approved.update_from(&before), Outcome::Admitted)?);
+    stage("CREATE, no approval: read and decide", decided(&usual.create(), Outcome::Denied)?);
+    Ok(())
+}
+
+/// Of 25 batches of about four milliseconds.
+fn median<T>(mut work: impl FnMut() -> T) -> Duration {
+    let mut batch = |count: u32| {
+        let start = Instant::now();
+        for _ in 0..count {
+            black_box(work());
+        }
+        start.elapsed()
+    };
+    let once = batch(50) / 50;
+    let count = u32::try_from(4_000_000 / once.as_nanos().max(1)).unwrap_or(u32::MAX).max(1);
+    let mut batches: Vec<Duration> = (0..25).map(|_| batch(count) / count).collect();
+    batches.sort_unstable();
+    batches[batches.len() / 2]
+}
