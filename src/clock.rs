@@ -1,0 +1,22 @@
+//! The clock: the only file that asks what time it is.
+//!
+//! Everything that judges takes the time as an argument, so that a test can be a literal date. Called by the
+//! adapters that start a judgement.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Wall-clock time, for validity windows and records.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A fresh UUIDv7 for a decision made at `now`, so that ids sort as decisions happened.
+#[must_use]
+pub fn decision_id(now: Timestamp) -> Uuid {
+    let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH);
+    let seconds = u64::try_from(since_epoch.as_secs()).unwrap_or_default();
+    let nanos = u32::try_from(since_epoch.subsec_nanos()).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+}

@@ -1,0 +1,273 @@
+//! Metric families and what feeds them. Served by `admin` in the OpenMetrics text format.
+//!
+//! Labels come from closed sets: an unauthenticated caller can reach the webhook, and every label value it could
+//! invent would stay in memory. Names, users and keys are never labels.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds in seconds: a review takes some 0.1 ms here, and the API server gives up after a few seconds.
+const DURATION_BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+/// Labels of `writgate_admission_requests_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// An environment that a posture is in force for; empty where none governs, `other` for an unknown one.
+    pub environment: Arc<str>,
+    /// A kind that the product judges, else `other`.
+    pub kind: &'static str,
+    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`, else `other`.
+    pub operation: &'static str,
+    /// The action judged, or empty.
+    pub action: &'static str,
+    /// `admitted`, `denied` or `not-an-action`.
+    pub decision: &'static str,
+    /// First reason code, or empty.
+    pub reason: &'static str,
+    /// `enforce`, `warn`, `audit`, or empty.
+    pub enforcement: &'static str,
+    /// `true` or `false`.
+    pub dry_run: &'static str,
+}
+
+/// Why a request was answered without a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// More requests at once than the server takes.
+    Overloaded,
+    /// The API server's patience would have run out.
+    Timeout,
+    /// The body is larger than any review.
+    TooLarge,
+    /// The content type is not JSON.
+    NotJson,
+    /// The body is no review, and names no uid that an answer could echo.
+    Unreadable,
+    /// The record could not be written, and nothing is admitted without one.
+    Unrecorded,
+    /// A defect of ours.
+    Panic,
+}
+
+impl Refusal {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too-large",
+            Self::NotJson => "not-json",
+            Self::Unreadable => "unreadable",
+            Self::Unrecorded => "unrecorded",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// How taking up a new certificate went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// The new one is served.
+    Ok,
+    /// The old one stays.
+    Failed,
+}
+
+impl ReloadOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Which queue an Event waited in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Events of admissions.
+    Admission,
+    /// Events of denials.
+    Denial,
+}
+
+impl Lane {
+    fn labels(self) -> LaneLabels {
+        let lane = match self {
+            Self::Admission => "admission",
+            Self::Denial => "denial",
+        };
+        LaneLabels { lane }
+    }
+}
+
+/// Label set of refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    reason: &'static str,
+}
+
+/// Label set of certificate reloads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReloadLabels {
+    outcome: &'static str,
+}
+
+/// Label set of what counts Events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabels {
+    lane: &'static str,
+}
+
+/// Every metric of the process. Clones share their values.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each is described where it is registered")]
+pub struct Metrics {
+    pub requests: Family<RequestLabels, Counter>,
+    pub duration: Histogram,
+    pub refusals: Family<RefusalLabels, Counter>,
+    pub records_dropped: Counter,
+    pub log_lines_dropped: Counter,
+    pub events_written: Family<LaneLabels, Counter>,
+    pub events_dropped: Family<LaneLabels, Counter>,
+    pub events_failed: Family<LaneLabels, Counter>,
+    pub events_queued: Family<LaneLabels, Gauge>,
+    pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    pub posture_problems: Gauge,
+    pub namespace_reads: Counter,
+    pub certificate_reloads: Family<ReloadLabels, Counter>,
+    pub certificate_expiry: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            duration: Histogram::new(DURATION_BUCKETS),
+            refusals: Family::default(),
+            records_dropped: Counter::default(),
+            log_lines_dropped: Counter::default(),
+            events_written: Family::default(),
+            events_dropped: Family::default(),
+            events_failed: Family::default(),
+            events_queued: Family::default(),
+            posture_age: Gauge::default(),
+            posture_problems: Gauge::default(),
+            namespace_reads: Counter::default(),
+            certificate_reloads: Family::default(),
+            certificate_expiry: Gauge::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A registry that encodes these metrics, all of them from the first scrape on.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("writgate");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This build", build);
+        // The encoder appends _total to counters and the unit to the name.
+        registry.register("admission_requests", "Reviews judged, by what was decided", self.requests.clone());
+        registry.register_with_unit(
+            "admission_duration",
+            "Time from a review's last byte to its answer",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register("admission_refusals", "Requests answered without a decision", self.refusals.clone());
+        registry.register(
+            "records_dropped",
+            "Decision records that standard output did not take in time",
+            self.records_dropped.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped in favour of records",
+            self.log_lines_dropped.clone(),
+        );
+        registry.register("events_written", "Events written", self.events_written.clone());
+        registry.register("events_dropped", "Events dropped because their queue was full", self.events_dropped.clone());
+        registry.register("events_failed", "Events given up after retries", self.events_failed.clone());
+        registry.register("events_queued", "Events waiting to be written", self.events_queued.clone());
+        registry.register_with_unit(
+            "posture_age",
+            "Time since the postures and namespaces were last proved fresh",
+            Unit::Seconds,
+            self.posture_age.clone(),
+        );
+        registry.register(
+            "posture_problems",
+            "Documents of the posture that are invalid",
+            self.posture_problems.clone(),
+        );
+        registry.register(
+            "namespace_reads",
+            "Namespaces read live because the cache could not tell",
+            self.namespace_reads.clone(),
+        );
+        registry.register(
+            "certificate_reloads",
+            "Changed serving certificates, taken up or refused",
+            self.certificate_reloads.clone(),
+        );
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the serving certificate expires",
+            self.certificate_expiry.clone(),
+        );
+        // A counter that appears only with its first failure cannot be alerted on.
+        for lane in [Lane::Admission, Lane::Denial] {
+            for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
+                drop(family.get_or_create(&lane.labels()));
+            }
+            drop(self.events_queued.get_or_create(&lane.labels()));
+        }
+        for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
+            drop(self.certificate_reloads.get_or_create(&ReloadLabels { outcome: outcome.as_str() }));
+        }
+        registry
+    }
+
+    /// Counts a request that was answered without a decision.
+    pub fn refused(&self, reason: Refusal) {
+        self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// Counts an attempt to take up a changed certificate.
+    pub fn certificate_reloaded(&self, outcome: ReloadOutcome) {
+        self.certificate_reloads.get_or_create(&ReloadLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts an Event written.
+    pub fn event_written(&self, lane: Lane) {
+        self.events_written.get_or_create(&lane.labels()).inc();
+    }
+
+    /// Counts Events that were never tried: their queue was full, or the process ended.
+    pub fn events_dropped(&self, lane: Lane, how_many: u64) {
+        self.events_dropped.get_or_create(&lane.labels()).inc_by(how_many);
+    }
+
+    /// Counts an Event given up.
+    pub fn event_failed(&self, lane: Lane) {
+        self.events_failed.get_or_create(&lane.labels()).inc();
+    }
+
+    /// An Event entered (`1`) or left (`-1`) its queue.
+    pub fn event_queued(&self, lane: Lane, change: i64) {
+        self.events_queued.get_or_create(&lane.labels()).inc_by(change);
+    }
+
+    /// Events that entered a queue and were neither written nor given up.
+    #[must_use]
+    pub fn events_waiting(&self, lane: Lane) -> u64 {
+        u64::try_from(self.events_queued.get_or_create(&lane.labels()).get()).unwrap_or_default()
+    }
+}
