@@ -1,0 +1,100 @@
+//! A folder of posture documents in place of a cluster: what `--posture-dir` feeds the store with.
+//!
+//! YAML and JSON files directly in it, bare documents or ConfigMaps that hold some, and v1 Namespaces for the labels.
+//! Also read by the command line, so that both see the same postures. What a document means is core's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use writgate_core::Document;
+
+use crate::store::Store;
+
+/// How often the folder is read again.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why a folder gives no documents.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read {path}: {source}; --posture-dir names a folder of YAML documents")]
+    Read {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Reads every document in `folder`, in the order of the file names.
+///
+/// Hidden entries are skipped: a mounted ConfigMap has its real files in one, and links to them beside it. A file
+/// that is not UTF-8 is an error, not a gap.
+pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FolderError::Read { path, source }
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let document =
+            path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+        if !hidden && document {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let document = |path: PathBuf| {
+        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        Ok(Document { source: path.display().to_string(), name: None, text })
+    };
+    paths.into_iter().map(document).collect()
+}
+
+/// Feeds `store` from `folder` once.
+pub fn load(folder: &Path, store: &Store) -> Result<(), FolderError> {
+    let begun = Instant::now();
+    store.replace(read(folder)?, begun);
+    Ok(())
+}
+
+/// Feeds `store` from `folder` as its contents change, for ever. A folder that cannot be read leaves the last state in
+/// place until it is stale, since an edit in progress looks the same.
+pub async fn follow(folder: PathBuf, store: Arc<Store>) {
+    let mut known = None;
+    let mut last_error = None;
+    loop {
+        let begun = Instant::now();
+        let path = folder.clone();
+        let Ok(documents) = tokio::task::spawn_blocking(move || read(&path)).await else {
+            // Only as the runtime goes down.
+            return;
+        };
+        match documents {
+            Ok(documents) => {
+                last_error = None;
+                if known.as_ref() == Some(&documents) {
+                    store.prove_all_fresh(begun);
+                } else {
+                    store.replace(documents.clone(), begun);
+                    tracing::info!(folder = %folder.display(), "postures read");
+                    known = Some(documents);
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if last_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "the postures stay as they were");
+                }
+                last_error = Some(error);
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
