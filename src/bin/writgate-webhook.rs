@@ -1,2 +1,18 @@
-//! x
-fn main() {}
+//! The server. Its image ships nothing that can sign.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use writgate::server::{self, Args};
+
+fn main() -> ExitCode {
+    // Before anything can use TLS: rustls then never has to guess between providers.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match server::run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("writgate-webhook: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

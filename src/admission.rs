@@ -1,0 +1,211 @@
+//! A review's way through the server: bytes in, decision, record, answer out.
+//!
+//! What bounds a request is [`limits`], what an answer looks like is [`respond`], what is decided is core's. Served
+//! by `server`; tests call the router in process. Nothing here waits for the API server, except for a namespace
+//! that the cache does not know.
+
+pub mod limits;
+pub mod respond;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use jiff::Timestamp;
+use writgate_core::{
+    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureProblem, PostureSet, Request, Review,
+    decide, decide_malformed,
+};
+
+use crate::admin::Status;
+use crate::clock;
+use crate::events::Events;
+use crate::events::event::Decided;
+use crate::metrics::{Metrics, Refusal, RequestLabels};
+use crate::namespace_reader::NamespaceReader;
+use crate::output::Output;
+use crate::store::{NamespaceLabels, Store};
+use limits::{BodyBudget, refuse};
+
+/// Everything that a review needs to be judged and recorded.
+pub struct Admission {
+    store: Arc<Store>,
+    reader: Option<NamespaceReader>,
+    exempt: ExemptControllers,
+    output: Output,
+    events: Option<Events>,
+    metrics: Metrics,
+    bodies: BodyBudget,
+}
+
+/// What was decided, and what only its rendering needs.
+struct Judged {
+    decision: Decision,
+    /// For metrics: only an environment that has a posture is a label of its own.
+    environment: Arc<str>,
+    resource: String,
+    posture: Option<String>,
+}
+
+impl Admission {
+    /// Judges by `store`. Without a cluster there is neither a `reader` nor `events`.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        reader: Option<NamespaceReader>,
+        exempt: ExemptControllers,
+        output: Output,
+        events: Option<Events>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { store, reader, exempt, output, events, metrics, bodies: BodyBudget::default() }
+    }
+
+    async fn answer(&self, body: &[u8]) -> Response {
+        let begun = Instant::now();
+        let now = clock::now();
+        let facts = Facts { decision_id: clock::decision_id(now), exempt: &self.exempt };
+        let (uid, judged) = match Review::parse(body) {
+            Ok(request) => (Some(request.uid.to_string()), self.judge(&request, &facts, now).await),
+            Err(malformed) => {
+                let decision = decide_malformed(&malformed, &facts, now);
+                let judged = Judged { decision, environment: "".into(), resource: String::new(), posture: None };
+                (malformed.uid, judged)
+            }
+        };
+        let decision = &judged.decision;
+        if let Some(refusal) = self.record(decision).await {
+            return refusal;
+        }
+        self.metrics.requests.get_or_create(&labels(&judged)).inc();
+        let Some(uid) = uid else {
+            return refuse(&self.metrics, Refusal::Unreadable, format!("writgate: {}", decision.message()));
+        };
+        let json = respond::response(&uid, decision);
+        if let Some(events) = self.events.as_ref().filter(|_| Decided::is_told(decision)) {
+            let Judged { decision, resource, posture, .. } = judged;
+            events.submit(Decided { decision, resource, posture });
+        }
+        self.metrics.duration.observe(begun.elapsed().as_secs_f64());
+        ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+    }
+
+    /// Writes the decision's line, before the answer. An admission that could not be recorded is not answered.
+    async fn record(&self, decision: &Decision) -> Option<Response> {
+        if decision.record.decision == Outcome::NotAnAction {
+            tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
+            return None;
+        }
+        let json = serde_json::to_vec(&decision.record).expect("strings and numbers always serialise");
+        let error = self.output.record(json).await.err()?;
+        tracing::error!(decision = %decision.record.id, %error, "decision not recorded");
+        decision
+            .allowed()
+            .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
+    }
+
+    async fn judge(&self, request: &Request<'_>, facts: &Facts<'_>, now: Timestamp) -> Judged {
+        let labels = self.labels(&request.namespace).await;
+        let postures = self.store.postures();
+        let unusable;
+        let (governance, environment) = match &labels {
+            Ok(NamespaceLabels { environment: Some(environment), project }) => {
+                let posture = match self.store.staleness(tokio::time::Instant::now()) {
+                    None => postures.environment(environment),
+                    Some(why) => {
+                        unusable = unjudgeable(why);
+                        Err(&unusable)
+                    }
+                };
+                let governance = Governance::Governed { environment, project: project.as_deref(), posture };
+                (governance, environment.clone())
+            }
+            Ok(NamespaceLabels { environment: None, .. }) => (Governance::Ungoverned, "".into()),
+            Err(why) => {
+                unusable = unjudgeable(why.clone());
+                (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
+            }
+        };
+        let decision = decide(request, &governance, facts, now);
+        let known = environment.is_empty() || postures.environment(&environment).is_ok();
+        Judged {
+            decision,
+            posture: source_of(&postures, &environment),
+            environment: if known { environment } else { "other".into() },
+            resource: request.resource.to_string(),
+        }
+    }
+
+    /// The labels of `namespace`; `Err` says why they are not known.
+    async fn labels(&self, namespace: &str) -> Result<NamespaceLabels, String> {
+        let cached = self.store.namespace(namespace);
+        match (&cached, &self.reader) {
+            (Some(labels), _) if labels.environment.is_some() => Ok(labels.clone()),
+            // Cluster-scoped.
+            _ if namespace.is_empty() => Ok(NamespaceLabels::default()),
+            (_, Some(reader)) => reader.read(namespace).await.map_err(|error| error.to_string()),
+            (_, None) => Ok(cached.unwrap_or_default()),
+        }
+    }
+}
+
+/// Routes of the webhook: `POST /validate`.
+pub fn router(admission: Admission, status: Arc<Status>) -> Router {
+    let metrics = admission.metrics.clone();
+    let routes = Router::new().route("/validate", post(validate)).with_state(Arc::new(admission));
+    limits::limited(routes, status, &metrics)
+}
+
+async fn validate(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
+    match admission.bodies.read(&headers, body, &admission.metrics).await {
+        Ok(body) => admission.answer(&body.bytes).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// What keeps an environment from being judged at all, said as a posture that cannot be used.
+fn unjudgeable(why: String) -> PostureError {
+    let problem = PostureProblem { source: "writgate-webhook".to_owned(), path: String::new(), message: why };
+    PostureError::Invalid { problems: vec![problem] }
+}
+
+/// The ConfigMap of an environment's posture.
+fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
+    let _ = (postures, environment);
+    None
+}
+
+fn labels(judged: &Judged) -> RequestLabels {
+    const KINDS: [&str; 10] = [
+        "Deployment",
+        "ReplicaSet",
+        "DaemonSet",
+        "StatefulSet",
+        "ReplicationController",
+        "Job",
+        "CronJob",
+        "Pod",
+        "ControllerRevision",
+        "Scale",
+    ];
+    const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+    let known = |value: Option<&str>, among: &[&'static str]| {
+        among.iter().find(|known| Some(**known) == value).copied().unwrap_or("other")
+    };
+    let record = &judged.decision.record;
+    RequestLabels {
+        environment: judged.environment.clone(),
+        kind: known(record.object.as_ref().map(|object| object.kind.as_str()), &KINDS),
+        operation: known(record.operation.as_deref(), &OPERATIONS),
+        action: record.action.map_or("", |action| action.as_str()),
+        decision: record.decision.as_str(),
+        reason: judged.decision.headline().map_or("", |denial| denial.code()),
+        enforcement: record.enforcement.map_or("", |enforcement| enforcement.as_str()),
+        dry_run: if record.dry_run { "true" } else { "false" },
+    }
+}

@@ -1,0 +1,179 @@
+//! What bounds a request before anybody looks at its contents: how many at once, how large, how long.
+//!
+//! Outermost first: a panic becomes an answer, too many requests are turned away, and each has a deadline that ends
+//! before the API server's patience does. None of these invents a verdict: they answer with an HTTP error, which
+//! the API server treats as a failed webhook and, under `failurePolicy: Fail`, as a refusal.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Router};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::admin::Status;
+use crate::metrics::{Metrics, Refusal};
+
+/// Largest review: the API server takes requests of 3 MiB and sends the object and the one before it.
+pub const MAX_BODY: usize = 8 << 20;
+/// Requests in progress. Far above what API servers send (each takes a fraction of a millisecond).
+const MAX_REQUESTS: usize = 512;
+/// Bodies in memory, all together, in KiB. A review is some 10 KiB; only an attack waits here.
+const BODY_BUDGET: usize = 64 << 10;
+/// The API server's own default for `timeoutSeconds`, for callers that do not say how long they wait.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
+/// The longest `timeoutSeconds` that Kubernetes allows.
+const MAX_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Wraps `routes` in everything that this file is about.
+pub fn limited(routes: Router, status: Arc<Status>, metrics: &Metrics) -> Router {
+    let panicked = metrics.clone();
+    let shed = metrics.clone();
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(status, close_while_draining))
+        .layer(CatchPanicLayer::custom(move |panic| caught(&panicked, panic)))
+        .layer(HandleErrorLayer::new(move |error| overloaded(shed.clone(), error)))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
+        .layer(middleware::from_fn_with_state(metrics.clone(), within_patience));
+    routes.layer(layers)
+}
+
+/// An answer without a verdict. The API server shows `why` to the user.
+pub fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>) -> Response {
+    metrics.refused(reason);
+    let status = match reason {
+        Refusal::Overloaded | Refusal::Timeout | Refusal::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::Unreadable => StatusCode::BAD_REQUEST,
+        Refusal::Panic => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("{}\n", why.into())).into_response()
+}
+
+/// Clients keep connections alive and would go on using one to a server that no Service names any more.
+async fn close_while_draining(State(status): State<Arc<Status>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if status.is_draining() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
+fn caught(metrics: &Metrics, panic: Box<dyn Any + Send>) -> Response {
+    let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(
+        panic = what.unwrap_or("no message"),
+        "a review was not judged because of a defect; please report it"
+    );
+    refuse(metrics, Refusal::Panic, "writgate: internal error; the webhook's log has more")
+}
+
+async fn overloaded(metrics: Metrics, error: BoxError) -> Response {
+    tracing::warn!(%error, "turned away: {MAX_REQUESTS} requests in progress");
+    refuse(&metrics, Refusal::Overloaded, "writgate: too many requests at once; try again")
+}
+
+/// Ends before the API server gives up, so that the user reads our reason and not `context deadline exceeded`.
+async fn within_patience(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let patience = patience(request.uri().query().unwrap_or_default());
+    match tokio::time::timeout(patience - patience / 10, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(&metrics, Refusal::Timeout, format!("writgate: no decision within {patience:?}; try again")),
+    }
+}
+
+/// How long the caller waits: the API server adds `?timeout=5s`.
+fn patience(query: &str) -> Duration {
+    let given = query.split('&').find_map(|pair| pair.strip_prefix("timeout="));
+    let seconds = given.and_then(|duration| duration.strip_suffix('s')).and_then(|seconds| seconds.parse::<f64>().ok());
+    let patience =
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|given| !given.is_zero());
+    patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE)
+}
+
+/// Memory for the bodies of all requests in progress.
+pub struct BodyBudget(Semaphore);
+
+impl Default for BodyBudget {
+    fn default() -> Self {
+        Self(Semaphore::new(BODY_BUDGET))
+    }
+}
+
+/// A body in memory, and its share of the budget.
+pub struct Admitted<'a> {
+    /// The bytes.
+    pub bytes: Bytes,
+    _share: SemaphorePermit<'a>,
+}
+
+impl BodyBudget {
+    /// Reads the body of a review, if it is JSON and not too large; `Err` is the answer for one that is not.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, metrics: &Metrics) -> Result<Admitted<'_>, Response> {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            let why = format!("writgate: content type is {content_type:?}, expected \"application/json\"");
+            return Err(refuse(metrics, Refusal::NotJson, why));
+        }
+        let too_large = || {
+            let why = format!(
+                "writgate: the review is larger than {} MiB, more than the API server can send",
+                MAX_BODY >> 20
+            );
+            refuse(metrics, Refusal::TooLarge, why)
+        };
+        let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let size = declared.unwrap_or(MAX_BODY);
+        if size > MAX_BODY {
+            return Err(too_large());
+        }
+        let share = u32::try_from(size / 1024 + 1).expect("a body's limit in KiB fits");
+        let share = self.0.acquire_many(share).await.expect("the budget is never closed");
+        match axum::body::to_bytes(body, MAX_BODY).await {
+            Ok(bytes) => Ok(Admitted { bytes, _share: share }),
+            Err(error) if is_too_large(&error) => Err(too_large()),
+            Err(error) => Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body broke off: {error}"))),
+        }
+    }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_what_the_api_server_says_within_reason() {
+        assert_eq!(patience("timeout=5s"), Duration::from_secs(5));
+        assert_eq!(patience("a=b&timeout=2.5s"), Duration::from_millis(2500));
+        for odd in ["", "timeout=", "timeout=5", "timeout=-1s", "timeout=0s", "timeout=NaNs", "timeout=1e400s"] {
+            assert_eq!(patience(odd), DEFAULT_PATIENCE, "{odd:?}");
+        }
+        assert_eq!(patience("timeout=1e9s"), MAX_PATIENCE);
+    }
+}

@@ -1,0 +1,242 @@
+//! The webhook as a process: its flags, its parts and how they start and stop. Wiring only.
+//!
+//! Called by the binary, and by tests and benchmarks through it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use clap::Parser;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::PartialObjectMeta;
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use writgate_core::{ExemptController, ExemptControllers};
+
+use crate::admin::{self, Status};
+use crate::admission::{self, Admission};
+use crate::events::Events;
+use crate::events::event::Reporter;
+use crate::metrics::Metrics;
+use crate::namespace_reader::NamespaceReader;
+use crate::output::Output;
+use crate::posture_dir::{self, FolderError};
+use crate::store::{self, Namespaces, Postures, Store};
+use crate::telemetry;
+use crate::tls::{CertificateFiles, ServingCertificate, TlsError};
+use crate::watch;
+
+/// How long a peer may take for the TLS handshake, and again for its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
+/// How long a connection may be idle. hyper's header timeout is what ends an idle one, and the API server's Go client
+/// keeps connections for 90 s: closing earlier would race with a request, which the user would see as a denial.
+const IDLE: Duration = Duration::from_secs(150);
+/// What requests in progress get once the listener is closed; the longest `timeoutSeconds` is 30 s, usual are 5.
+const LAST_REQUESTS: Duration = Duration::from_secs(6);
+/// What waiting Events get at exit.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+
+/// Admits a workload only with a writ: a signed approval of exactly what would run.
+#[derive(Debug, Parser)]
+#[command(name = "writgate-webhook", version, about)]
+pub struct Args {
+    /// Address of the webhook (HTTPS, POST /validate)
+    #[arg(long, env = "WRITGATE_LISTEN", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+    /// Address of /livez, /readyz and /metrics (HTTP)
+    #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+    /// Serving certificate, PEM; read again when it changes
+    #[arg(long, env = "WRITGATE_TLS_CERT_FILE", value_name = "FILE")]
+    pub tls_cert_file: PathBuf,
+    /// Its private key, PEM
+    #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
+    pub tls_private_key_file: PathBuf,
+    /// Take postures and namespaces from the YAML files in this folder, and use no cluster
+    #[arg(long, env = "WRITGATE_POSTURE_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
+    pub posture_dir: Option<PathBuf>,
+    /// Credentials of the cluster [default: the Pod's own, else $KUBECONFIG]
+    #[arg(long, env = "WRITGATE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of the postures
+    #[arg(long, env = "WRITGATE_SYSTEM_NAMESPACE", default_value = "writgate-system", value_name = "NAMESPACE")]
+    pub system_namespace: String,
+    /// How long to go on serving after the signal to stop, while endpoints are updated elsewhere
+    #[arg(long, env = "WRITGATE_DRAIN", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub drain: Duration,
+    /// Worker threads
+    #[arg(long, env = "WRITGATE_WORKERS", default_value_t = 2, value_name = "N")]
+    pub workers: usize,
+    /// A controller whose changes of one resource are its own, as SERVICEACCOUNT=RESOURCE; repeatable, and replaces
+    /// the list of Kubernetes' own controllers
+    #[arg(long, env = "WRITGATE_EXEMPT_CONTROLLER", value_name = "USER=RESOURCE", value_delimiter = ',')]
+    pub exempt_controller: Vec<ExemptController>,
+    /// How often to look for a changed certificate
+    #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
+    pub certificate_interval: Duration,
+}
+
+/// Why the webhook does not run. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ServeError {
+    #[error("cannot listen on {address} ({flag}): {source}")]
+    Listen { address: SocketAddr, flag: &'static str, source: io::Error },
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("no cluster: {0}; run in a Pod with a ServiceAccount, give --kubeconfig, or use --posture-dir without one")]
+    Cluster(String),
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+}
+
+/// Runs the webhook until a signal ends it, with standard output as its log.
+pub fn run(args: Args) -> Result<(), ServeError> {
+    let system = |what| move |source| ServeError::System { what, source };
+    let metrics = Metrics::default();
+    let output = Output::start(io::stdout(), metrics.clone()).map_err(system("cannot start a thread"))?;
+    telemetry::start(output.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(args.workers.max(1))
+        .enable_all()
+        .build()
+        .map_err(system("cannot start the runtime"))?;
+    let served = runtime.block_on(async {
+        let served = serve(args, metrics, output.clone()).await;
+        output.flush().await;
+        served
+    });
+    // What is still at work, such as a watch, would never end by itself.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), ServeError> {
+    let certificate = CertificateFiles { cert: args.tls_cert_file.clone(), key: args.tls_private_key_file.clone() };
+    let certificate = ServingCertificate::load(certificate, metrics.clone())?;
+    let listener = listen(args.listen, "--listen")?;
+    let admin_listener = listen(args.admin_listen, "--admin-listen")?;
+
+    let store = Arc::new(Store::default());
+    let status = Arc::new(Status::new(store.clone(), metrics.clone()));
+    let cluster = follow(&args, &store).await?;
+    let exempt = match args.exempt_controller.as_slice() {
+        [] => ExemptControllers::default(),
+        given => given.iter().cloned().collect(),
+    };
+    let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
+    let events = cluster.clone().map(|client| Events::start(client, reporter, metrics.clone()));
+    let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
+    let admission = Admission::new(store, reader, exempt, output, events.clone(), metrics.clone());
+
+    let webhook = Handle::new();
+    let admin = Handle::new();
+    let tls = certificate.config();
+    tokio::spawn(certificate.follow(args.certificate_interval));
+    let admin_served = tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), admin.clone()));
+    let routes = admission::router(admission, status.clone());
+    let served = tokio::spawn(serve_https(listener, routes, tls, webhook.clone()));
+    tracing::info!(listen = %args.listen, admin = %args.admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    stopped().await.map_err(|source| ServeError::System { what: "cannot wait for signals", source })?;
+    tracing::info!(drain = ?args.drain, "stopping");
+    status.drain();
+    tokio::select! {
+        () = tokio::time::sleep(args.drain) => {}
+        // A second signal: whoever waits has lost patience.
+        _ = stopped() => {}
+    }
+    webhook.graceful_shutdown(Some(LAST_REQUESTS));
+    let _ = served.await;
+    if let Some(events) = events {
+        events.finish(LAST_EVENTS).await;
+    }
+    admin.shutdown();
+    let _ = admin_served.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Starts feeding `store`, from the folder or the cluster; returns the client in the latter case.
+async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, ServeError> {
+    if let Some(folder) = &args.posture_dir {
+        posture_dir::load(folder, store)?;
+        tokio::spawn(posture_dir::follow(folder.clone(), store.clone()));
+        return Ok(None);
+    }
+    let client = client(args).await?;
+    let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let (to_postures, to_namespaces) = (Postures(store.clone()), Namespaces(store.clone()));
+    tokio::spawn(async move { watch::follow("postures", postures, store::POSTURE_SELECTOR, &to_postures).await });
+    tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
+    Ok(Some(client))
+}
+
+async fn client(args: &Args) -> Result<Client, ServeError> {
+    let failed = |error: &dyn std::fmt::Display| ServeError::Cluster(error.to_string());
+    let mut config = match &args.kubeconfig {
+        Some(file) => {
+            let file = Kubeconfig::read_from(file).map_err(|error| failed(&error))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))?
+        }
+        None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
+            Config::incluster().map_err(|error| failed(&error))?
+        }
+        None => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| failed(&error))?,
+    };
+    config.connect_timeout = Some(Duration::from_secs(5));
+    // Every caller here has its own bound on time and, where it wants them, its own retries.
+    config.default_retry = false;
+    Client::try_from(config).map_err(|error| failed(&error))
+}
+
+fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).map_err(|source| ServeError::Listen { address, flag, source })
+}
+
+async fn serve_http(listener: TcpListener, routes: Router, handle: Handle<SocketAddr>) -> io::Result<()> {
+    let server = axum_server::from_tcp(listener)?.handle(handle).http1_only().first_request_timeout(FIRST_REQUEST);
+    server.serve(routes.into_make_service()).await
+}
+
+/// Serves `routes` over TLS on `listener` until `handle` ends it, with the limits that slow or silent peers get.
+pub async fn serve_https(
+    listener: TcpListener,
+    routes: Router,
+    certificate: RustlsConfig,
+    handle: Handle<SocketAddr>,
+) -> io::Result<()> {
+    let acceptor = RustlsAcceptor::new(certificate).handshake_timeout(FIRST_REQUEST).acceptor(NoDelayAcceptor);
+    let server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle).http1_only();
+    let mut server = server.first_request_timeout(FIRST_REQUEST);
+    server.http_builder().http1().header_read_timeout(IDLE);
+    server.serve(routes.into_make_service()).await
+}
+
+/// Returns at SIGTERM or SIGINT.
+async fn stopped() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Reads `10s`, `1m30s`, `500ms`, `0`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = if text == "0" { Ok(jiff::SignedDuration::ZERO) } else { text.parse::<jiff::SignedDuration>() };
+    let parsed = parsed.map_err(|error| format!("{error}; expected a duration such as 10s"))?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
