@@ -1,0 +1,492 @@
+//! Each rule of the decision, from a case that is admitted and one thing changed.
+//!
+//! The published vectors hold one case per reason; what is here is beside and between them.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Case, Person};
+use writgate_core::{Outcome, WorkloadKind};
+
+const DEPLOYMENT_CONTROLLER: &str = "system:serviceaccount:kube-system:deployment-controller";
+
+#[test]
+fn the_cases_to_start_from_are_admitted() {
+    Case::deployment().expect("admitted");
+    Case::replay().expect("admitted");
+    Case::dry_run().expect("admitted");
+    assert_eq!(Case::dry_run().decide().record.action.map(writgate_core::Action::as_str), Some("replay-dry-run"));
+}
+
+#[test]
+fn release_blockers() {
+    for case in [Case::deployment(), Case::replay()] {
+        case.clone().with(|c| c.signers = vec![Person::Mallory]).expect("UnknownKey");
+        let forged = case.envelope().to_json().replace(&case.envelope().to_json()[40..60], "AAAAAAAAAAAAAAAAAAAA");
+        case.clone().with(|c| { c.signers.clear(); c.attach("", &forged) }).expect("InvalidSignature");
+        case.clone().with(|c| c.spec()["template"]["spec"]["nodeName"] = "n1".into()).expect("SpecHashMismatch");
+        case.clone().with(|c| c.approval.environment = "staging".into()).expect("WrongEnvironment");
+        case.clone().with(|c| c.now = "2026-11-22T12:00:00Z".into()).expect("Expired");
+        case.clone().with(|c| c.approval.capabilities = vec!["other".into()]).expect("InsufficientCapabilities");
+    }
+}
+
+#[test]
+fn a_wildcard_in_an_approval_means_nothing() {
+    Case::deployment()
+        .with(|c| c.posture["actions"]["deploy"] = json!({"capabilities": ["deploy.privileged"]}))
+        .with(|c| c.approval.capabilities = vec!["deploy.*".into(), "*".into()])
+        .expect("InsufficientCapabilities");
+}
+
+#[test]
+fn a_generated_name_is_bound_by_its_prefix_at_creation_alone() {
+    let named = |name: &'static str| {
+        Case::replay().with(move |c| {
+            c.request["name"] = name.into();
+            c.object()["metadata"]["name"] = name.into();
+        })
+    };
+    named("replay-orders-zzzzz").expect("admitted");
+    named("replay-orders-zzzza").expect("WrongResource");
+    named("replay-orders-zzzzzz").expect("WrongResource");
+    named("replay-orders-zzzz").expect("WrongResource");
+    Case::replay().with(|c| c.object()["metadata"]["generateName"] = "replay-".into()).expect("WrongResource");
+    Case::replay().with(|c| c.approval.subjects[0].name = "batch/v1/Job/payments/*".into()).expect("WrongResource");
+    Case::replay()
+        .with(|c| c.object()["spec"]["suspend"] = true.into())
+        .as_update()
+        .with(|c| c.object()["spec"]["suspend"] = false.into())
+        .expect("WrongResource");
+    let long = "p".repeat(60);
+    Case::replay()
+        .with(|c| {
+            let name = format!("{}zzzzz", &long[..58]);
+            c.object()["metadata"]["generateName"] = long.clone().into();
+            c.object()["metadata"]["name"] = name.clone().into();
+            c.request["name"] = name.into();
+            c.approval.subjects[0].name = format!("batch/v1/Job/payments/{long}*");
+        })
+        .expect("admitted");
+}
+
+#[test]
+fn the_closest_of_several_approvals_is_told() {
+    let expired = Case::deployment().with(|c| c.approval.expires_at = "2026-11-22T10:30:00Z".parse().expect("a time"));
+    let expired = expired.envelope().to_json();
+    Case::deployment().with(|c| { c.attach(".old", &expired); }).expect("admitted");
+    Case::deployment()
+        .with(|c| { c.attach(".old", &expired); c.signers = vec![Person::Mallory]; })
+        .expect("Expired");
+    Case::deployment()
+        .with(|c| { c.attach(".old", &expired); c.approval.environment = "staging".into(); })
+        .expect("Expired");
+    Case::deployment()
+        .with(|c| { c.attach(".old", "{}"); c.signers = vec![Person::Mallory]; })
+        .expect("UnknownKey");
+}
+
+#[test]
+fn what_is_signed_and_malformed_came_closer_than_a_bad_signature() {
+    let mut signed = writgate_core::Envelope::new(b"{}".to_vec());
+    Person::Bob.sign(&mut signed);
+    let forged = signed.to_json().replace("e30=", "e31=").replace("e31=", "W10=");
+    Case::deployment()
+        .with(|c| { c.signers.clear(); c.attach(".a", &forged); c.attach(".b", &signed.to_json()); })
+        .expect("MalformedApproval");
+    Case::deployment().with(|c| { c.signers.clear(); c.attach(".a", &forged); }).expect("InvalidSignature");
+}
+
+#[test]
+fn a_ninth_envelope_fails_all() {
+    let with = |count: usize| {
+        Case::deployment().with(|c| (1..count).for_each(|index| c.attach(&format!(".{index}"), "{}")))
+    };
+    with(8).expect("admitted");
+    with(9).expect("MalformedApproval");
+}
+
+#[test]
+fn signature_checks_are_bounded() {
+    let flood = |signatures: usize| {
+        let mut envelope = writgate_core::Envelope::new(b"{}".to_vec());
+        (0..signatures).for_each(|_| Person::Mallory.sign(&mut envelope));
+        envelope.to_json()
+    };
+    // Unknown key ids are tried against all three keys: 30 checks leave two, 33 leave none.
+    let case = |signatures| Case::deployment().with(|c| { c.attach("", ""); c.attach(".b", "") ; c.signers.clear();
+        c.attach("", &flood(signatures)); c.attach(".b", &Case::deployment().envelope().to_json()); });
+    case(10).expect("admitted");
+    case(11).expect("MalformedApproval");
+}
+
+#[test]
+fn quorum_counts_people_over_envelopes_that_agree() {
+    let two = |change: fn(&mut Case)| {
+        let carols = Case::deployment().with(|c| {
+            c.signers = vec![Person::Carol];
+            c.approval.id = "01935a00-0000-7000-8000-000000000002".into();
+            change(c);
+        });
+        Case::deployment()
+            .with(|c| c.posture["actions"]["deploy"] = json!({"quorum": [{"count": 2}]}))
+            .with(|c| c.attach(".carol", &carols.envelope().to_json()))
+    };
+    two(|c| c.approval.reason = Some("another".into())).expect("admitted");
+    two(|c| c.approval.expires_at = "2026-11-22T11:30:00Z".parse().expect("a time")).expect("admitted");
+    two(|c| c.approval.pipeline_version = Some("x@1".into())).expect("PipelineVersionMismatch");
+    two(|c| c.approval.requested_by = "erin".into()).expect("QuorumNotMet");
+    two(|c| c.approval.capabilities.push("more".into())).expect("QuorumNotMet");
+    two(|c| c.signers = vec![Person::Bob]).expect("QuorumNotMet");
+    let both = two(|_| ()).decide();
+    assert_eq!(both.record.approvals.len(), 2, "all of them are recorded");
+}
+
+#[test]
+fn separation_of_duties() {
+    let requested_by_bob = |mode: &'static str| {
+        Case::deployment()
+            .with(move |c| c.posture["separationOfDuties"] = mode.into())
+            .with(|c| c.approval.requested_by = "BOB".into())
+    };
+    requested_by_bob("claimed").expect("SelfApproval");
+    requested_by_bob("off").expect("admitted");
+    requested_by_bob("proven").expect("SelfApproval");
+    let proven = || Case::deployment().with(|c| c.posture["separationOfDuties"] = "proven".into());
+    proven().expect("QuorumNotMet");
+    proven().with(|c| c.signers.push(Person::Carol)).expect("admitted");
+    proven().with(|c| c.request["userInfo"]["username"] = "Alice@acme.example".into()).expect("admitted");
+    // carol asked and signs too: she does not count, but what she asked for is proven.
+    proven()
+        .with(|c| { c.approval.requested_by = "carol@acme.example".into(); c.signers.push(Person::Carol); })
+        .expect("admitted");
+}
+
+#[test]
+fn a_signer_is_set_aside_beside_one_who_counts() {
+    Case::deployment().with(|c| c.signers = vec![Person::Dave]).expect("InsufficientCapabilities");
+    Case::deployment().with(|c| c.signers = vec![Person::Dave, Person::Bob]).expect("admitted");
+    Case::deployment()
+        .with(|c| c.reviewers["reviewers"][0]["keys"][0]["notBefore"] = "2026-11-22T11:00:01Z".into())
+        .expect("NotYetValid");
+    Case::deployment()
+        .with(|c| c.reviewers["reviewers"][0]["keys"][0]["notAfter"] = "2026-11-22T11:00:00Z".into())
+        .expect("Expired");
+}
+
+#[test]
+fn a_revoked_spec_holds_without_any_envelope() {
+    let revoke = |c: &mut Case| {
+        let hash = c.decide().record.spec_hash.expect("a hash");
+        c.revocations["specs"] = json!([{"hash": hash, "at": "2026-11-22T11:00:00Z", "why": "CVE"}]);
+    };
+    Case::deployment().with(revoke).expect("Revoked");
+    Case::dry_run().with(revoke).expect("Revoked");
+    Case::deployment().with(revoke).with(|c| c.now = "2026-11-22T10:59:59Z".into()).expect("admitted");
+    Case::deployment().with(revoke).with(|c| c.signers.clear()).expect("ApprovalRequired Revoked");
+}
+
+#[test]
+fn what_is_let_go_is_judged_again() {
+    Case::deployment().as_update().with(|c| c.signers.clear()).expect("not-an-action");
+    let paused = Case::deployment().with(|c| c.spec()["paused"] = true.into()).as_update();
+    paused.clone().with(|c| c.signers.clear()).expect("not-an-action");
+    let resumed = paused.with(|c| { c.spec().as_object_mut().expect("a map").remove("paused"); });
+    resumed.clone().expect("admitted");
+    resumed.with(|c| c.signers.clear()).expect("ApprovalRequired");
+    let template = json!({"schedule": "* * * * *", "suspend": true,
+        "jobTemplate": {"spec": {"suspend": true, "template": {"spec": {"containers": []}}}}});
+    let cron = Case::of(WorkloadKind::CronJob, "nightly", template).as_update().with(|c| c.signers.clear());
+    cron.clone().expect("not-an-action");
+    cron.clone().with(|c| c.spec()["suspend"] = false.into()).expect("ApprovalRequired");
+    cron.with(|c| c.spec()["jobTemplate"]["spec"]["suspend"] = false.into()).expect("ApprovalRequired");
+}
+
+#[test]
+fn bound_annotations_and_the_replay_label_are_part_of_the_action() {
+    let unchanged = Case::deployment().as_update().with(|c| c.signers.clear());
+    unchanged.clone().with(|c| c.annotate("writgate.dev/incident", "INC-8")).expect("ApprovalRequired");
+    unchanged.clone().with(|c| c.annotate("writgate.dev/other", "x")).expect("not-an-action");
+    unchanged.clone().with(|c| c.annotate("writgate.dev/approval", "broken")).expect("not-an-action");
+    unchanged.with(|c| c.object()["metadata"]["labels"]["team"] = "x".into()).expect("not-an-action");
+    Case::replay()
+        .as_update()
+        .with(|c| { c.signers.clear(); c.object()["metadata"]["labels"] = json!({}); })
+        .expect("ApprovalRequired");
+}
+
+fn replica_set() -> Case {
+    let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}},
+        "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": []}}});
+    Case::of(WorkloadKind::ReplicaSet, "orders-7979dcbbdc", spec)
+        .with(|c| c.object()["metadata"]["labels"] = json!({"app": "a", "team": "t"}))
+        .with(|c| c.object()["metadata"]["ownerReferences"] = json!([{"name": "orders"}]))
+        .as_update()
+        .with(|c| c.signers.clear())
+}
+
+#[test]
+fn a_replica_set_is_judged_but_for_a_lowering() {
+    replica_set().expect("not-an-action");
+    replica_set().with(|c| c.spec()["replicas"] = 0.into()).expect("not-an-action");
+    replica_set().with(|c| c.spec()["replicas"] = 3.into()).expect("ApprovalRequired");
+    replica_set().with(|c| c.spec()["minReadySeconds"] = 3.into()).expect("ApprovalRequired");
+    replica_set().with(|c| c.object()["metadata"]["labels"]["team"] = "x".into()).expect("not-an-action");
+    replica_set().with(|c| c.object()["metadata"]["labels"]["app"] = "x".into()).expect("ApprovalRequired");
+    replica_set().with(|c| c.object()["metadata"]["ownerReferences"] = json!([])).expect("ApprovalRequired");
+    replica_set()
+        .with(|c| c.spec()["replicas"] = 3.into())
+        .with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into())
+        .expect("not-an-action");
+}
+
+fn scale(resource: &str, from: Option<i64>, to: i64) -> Case {
+    let scale = |replicas: Option<i64>| {
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "orders", "namespace": "payments"},
+            "spec": replicas.map_or(json!({}), |replicas| json!({"replicas": replicas}))})
+    };
+    Case::deployment().with(|c| {
+        c.signers.clear();
+        c.request["operation"] = "UPDATE".into();
+        c.request["subResource"] = "scale".into();
+        c.request["kind"] = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+        c.request["resource"]["resource"] = resource.into();
+        c.request["object"] = scale(Some(to));
+        c.request["oldObject"] = scale(from);
+    })
+}
+
+#[test]
+fn scaling_is_free_but_for_what_runs_by_itself() {
+    scale("deployments", Some(1), 100).expect("not-an-action");
+    scale("statefulsets", None, 100).expect("not-an-action");
+    scale("replicasets", Some(3), 2).expect("not-an-action");
+    scale("replicasets", None, 1).expect("WorkloadNotAllowed");
+    scale("replicationcontrollers", Some(1), 2).expect("WorkloadNotAllowed");
+    scale("replicasets", None, 1)
+        .with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into())
+        .expect("not-an-action");
+}
+
+fn other(api_version: &str, kind: &str, resource: &str, mut object: Value) -> Case {
+    Case::deployment().with(|c| {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        object["apiVersion"] = api_version.into();
+        object["kind"] = kind.into();
+        object["metadata"] = json!({"name": "orders", "namespace": "payments"});
+        c.signers.clear();
+        c.request["kind"] = json!({"group": group, "version": version, "kind": kind});
+        c.request["resource"] = json!({"group": group, "version": version, "resource": resource});
+        c.request["object"] = object;
+    })
+}
+
+#[test]
+fn pods_are_refused_unless_the_posture_allows_them() {
+    let pod = || other("v1", "Pod", "pods", json!({"spec": {"containers": [{"name": "c", "image": "nginx"}]}}));
+    let allow = |c: &mut Case| c.posture["pods"] = "allow".into();
+    pod().expect("WorkloadNotAllowed");
+    pod().with(allow).expect("admitted");
+    pod().with(allow).with(|c| c.spec()["containers"][0]["image"] = "ghcr.io/acme/replay:1".into()).expect("WorkloadNotAllowed");
+    pod().as_update().expect("not-an-action");
+    pod().as_update().with(|c| c.spec()["containers"][0]["image"] = "evil".into()).expect("WorkloadNotAllowed");
+    pod().with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:replicaset-controller".into()).expect("not-an-action");
+    pod().with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into()).expect("WorkloadNotAllowed");
+    let debug = || pod().as_update().with(|c| c.request["subResource"] = "ephemeralcontainers".into());
+    debug().expect("WorkloadNotAllowed");
+    debug().with(allow).expect("admitted");
+}
+
+#[test]
+fn controller_revisions_are_the_controllers() {
+    let revision = || other("apps/v1", "ControllerRevision", "controllerrevisions", json!({"data": {"spec": 1}, "revision": 1}));
+    revision().expect("WorkloadNotAllowed");
+    revision().as_update().expect("not-an-action");
+    revision().as_update().with(|c| c.object()["data"] = json!({"spec": 2})).expect("WorkloadNotAllowed");
+    revision()
+        .with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:statefulset-controller".into())
+        .expect("not-an-action");
+}
+
+#[test]
+fn what_is_unknown_is_refused_and_a_deletion_never_waits() {
+    let unknown = || other("apps/v1", "Rollout", "rollouts", json!({"spec": {}}));
+    unknown().expect("UnsupportedKind");
+    unknown().with(|c| c.request["operation"] = "DELETE".into()).expect("not-an-action");
+    unknown().with(|c| c.request["operation"] = "CONNECT".into()).expect("UnsupportedKind");
+    Case::deployment().as_update().with(|c| c.request["subResource"] = "rollback".into()).expect("UnsupportedKind");
+    Case::deployment().as_update().with(|c| c.request["subResource"] = "status".into()).expect("not-an-action");
+}
+
+#[test]
+fn a_spec_without_a_hash_is_malformed() {
+    Case::deployment().with(|c| c.spec()["template"]["spec"]["runAsUser"] = json!(9_007_199_254_740_993_i64)).expect("MalformedReview");
+    Case::deployment().with(|c| { c.object().as_object_mut().expect("a map").remove("spec"); }).expect("MalformedReview");
+}
+
+#[test]
+fn the_namespace_must_be_listed_where_the_posture_lists_some() {
+    let pinned = |listed: Value| Case::deployment().with(|c| c.posture["namespaces"] = listed);
+    pinned(json!({"payments": "payments"})).expect("admitted");
+    pinned(json!({"payments": "ledger"})).expect("NamespaceNotListed");
+    pinned(json!({"other": "payments"})).expect("NamespaceNotListed");
+    Case::deployment().with(|c| c.project = None).expect("NamespaceNotListed");
+}
+
+#[test]
+fn row_one_is_never_softened() {
+    for mode in ["warn", "audit"] {
+        let soft = |case: Case| case.with(|c| c.posture["enforcement"] = mode.into());
+        let softened = soft(Case::deployment().with(|c| c.signers.clear())).decide();
+        assert_eq!(softened.record.decision, Outcome::Admitted);
+        assert_eq!(softened.warning().is_some(), mode == "warn");
+        let hard = [
+            Case::deployment().with(|c| c.project = None),
+            Case::of(WorkloadKind::DaemonSet, "d", json!({"template": {"spec": {}}})).with(|c| c.posture["workloads"] = "deny".into()),
+            Case::deployment().with(|c| c.posture["typo"] = 1.into()),
+        ];
+        for case in hard {
+            assert_eq!(soft(case).decide().record.decision, Outcome::Denied);
+        }
+    }
+    Case::replay().with(|c| c.posture["actions"]["replay-execute"]["enforcement"] = "warn".into()).with(|c| c.signers.clear()).expect("ApprovalRequired");
+}
+
+#[test]
+fn other_workloads_are_as_the_posture_says() {
+    let daemon_set = |rule: &'static str| {
+        Case::of(WorkloadKind::DaemonSet, "agent", json!({"template": {"spec": {"containers": []}}}))
+            .with(move |c| c.posture["workloads"] = rule.into())
+            .with(|c| c.signers.clear())
+    };
+    daemon_set("approve").expect("ApprovalRequired");
+    daemon_set("deny").expect("WorkloadNotAllowed");
+    daemon_set("allow").expect("admitted");
+    Case::deployment().with(|c| c.posture["workloads"] = "deny".into()).expect("admitted");
+}
+
+#[test]
+fn only_a_job_is_a_replay() {
+    let with_image = |c: &mut Case| c.spec()["template"]["spec"]["initContainers"] = json!([{"image": "ghcr.io/acme/replay:2"}]);
+    Case::deployment().with(with_image).reapproved().expect("WorkloadNotAllowed");
+    Case::deployment()
+        .with(|c| c.spec()["template"]["spec"]["volumes"] = json!([{"image": {"reference": "ghcr.io/acme/replay:2"}}]))
+        .reapproved()
+        .expect("WorkloadNotAllowed");
+    let cron = json!({"jobTemplate": {"metadata": {"labels": {"writgate.dev/replay": "dry-run"}}, "spec": {"template": {"spec": {"containers": []}}}}});
+    Case::of(WorkloadKind::CronJob, "nightly", cron).expect("WorkloadNotAllowed");
+}
+
+#[test]
+fn jobs_of_a_cron_job_are_exempt_unless_they_are_replays() {
+    let by_controller = |c: &mut Case| {
+        c.signers.clear();
+        c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:cronjob-controller".into();
+    };
+    Case::replay().with(by_controller).expect("ApprovalRequired");
+    let job = json!({"template": {"spec": {"containers": [{"image": "busybox"}]}}});
+    Case::of(WorkloadKind::Job, "nightly-1", job).with(by_controller).expect("not-an-action");
+}
+
+#[test]
+fn the_dry_run_contract_is_closed() {
+    let changes: [(&str, fn(&mut Case)); 34] = [
+        ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
+        ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
+        ("no contract", |c| { c.posture["replay"].as_object_mut().expect("a map").remove("dryRun"); }),
+        ("completions", |c| c.spec()["completions"] = 2.into()),
+        ("parallelism", |c| c.spec()["parallelism"] = 2.into()),
+        ("indexed", |c| c.spec()["completionMode"] = "Indexed".into()),
+        ("manual selector", |c| c.spec()["manualSelector"] = true.into()),
+        ("pod failure policy", |c| c.spec()["podFailurePolicy"] = json!({"rules": []})),
+        ("template label", |c| c.spec()["template"]["metadata"]["labels"]["app"] = "x".into()),
+        ("template annotation", |c| c.spec()["template"]["metadata"]["annotations"] = json!({"a": "b"})),
+        ("second container", |c| { let twin = pod(c)["containers"][0].clone(); pod(c)["containers"].as_array_mut().expect("a list").push(twin) }),
+        ("init container", |c| pod(c)["initContainers"] = json!([{"name": "i", "image": "ghcr.io/acme/replay:2.0.1"}])),
+        ("volume", |c| pod(c)["volumes"] = json!([])),
+        ("host network", |c| pod(c)["hostNetwork"] = true.into()),
+        ("node", |c| pod(c)["nodeName"] = "n".into()),
+        ("account", |c| pod(c)["serviceAccountName"] = "replayer".into()),
+        ("account's other name", |c| pod(c)["serviceAccount"] = "replayer".into()),
+        ("dns", |c| pod(c)["dnsPolicy"] = "Default".into()),
+        ("scheduler", |c| pod(c)["schedulerName"] = "mine".into()),
+        ("root", |c| pod(c)["securityContext"] = json!({"runAsUser": 0})),
+        ("other image", |c| container(c)["image"] = "ghcr.io/acme/other:1".into()),
+        ("command", |c| container(c)["command"] = json!(["sh"])),
+        ("working directory", |c| container(c)["workingDir"] = "/".into()),
+        ("lifecycle", |c| container(c)["lifecycle"] = json!({})),
+        ("privileged", |c| container(c)["securityContext"] = json!({"privileged": true})),
+        ("added capability", |c| container(c)["securityContext"] = json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
+        ("envFrom", |c| container(c)["envFrom"] = json!([])),
+        ("another variable", |c| container(c)["env"].as_array_mut().expect("a list").push(json!({"name": "A", "value": "b"}))),
+        ("variable twice", |c| { let twin = container(c)["env"][0].clone(); container(c)["env"].as_array_mut().expect("a list").push(twin) }),
+        ("other value", |c| container(c)["env"][0]["value"] = "execute".into()),
+        ("value from elsewhere", |c| container(c)["env"][0] = json!({"name": "REPLAY_MODE", "valueFrom": {}})),
+        ("more arguments", |c| container(c)["args"].as_array_mut().expect("a list").push("--execute".into())),
+        ("an option for a word", |c| container(c)["args"][1] = "--execute".into()),
+        ("two words for one", |c| container(c)["args"][1] = "INC-7 --execute".into()),
+    ];
+    for (what, change) in changes {
+        let decision = Case::dry_run().with(change).decide();
+        let action = decision.record.action.map(writgate_core::Action::as_str);
+        assert_eq!((action, decision.allowed()), (Some("replay-execute"), false), "{what}");
+    }
+    let permitted: [fn(&mut Case); 5] = [
+        |c| c.spec()["suspend"] = true.into(),
+        |c| c.spec()["activeDeadlineSeconds"] = 60.into(),
+        |c| pod(c)["securityContext"] = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}),
+        |c| container(c)["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}),
+        |c| container(c)["args"][1] = "INC-8".into(),
+    ];
+    for change in permitted {
+        Case::dry_run().with(change).expect("admitted");
+    }
+}
+
+fn pod(case: &mut Case) -> &mut Value {
+    &mut case.spec()["template"]["spec"]
+}
+
+fn container(case: &mut Case) -> &mut Value {
+    &mut pod(case)["containers"][0]
+}
+
+#[test]
+fn a_claim_that_is_there_always_binds() {
+    Case::deployment().with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1")).expect("admitted");
+    let claims: [(&str, fn(&mut Case)); 2] = [
+        ("PipelineVersionMismatch", |c| c.approval.pipeline_version = Some("orders@1".into())),
+        ("ConfigBundleMismatch", |c| c.approval.config_bundle = Some("sha256:00".into())),
+    ];
+    for (code, claim) in claims {
+        Case::deployment().with(claim).expect(code);
+    }
+    Case::deployment()
+        .with(|c| c.approval.pipeline_version = Some("orders@1".into()))
+        .with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1"))
+        .expect("admitted");
+    let replay = |c: &mut Case, change: fn(&mut writgate_core::Replay)| change(c.approval.replay.as_mut().expect("there"));
+    Case::replay().with(|c| c.approval.replay = None).expect("IncidentMismatch");
+    Case::replay().with(|c| replay(c, |r| r.incident = None)).expect("IncidentMismatch");
+    Case::replay().with(|c| replay(c, |r| r.incident_spec_hash = Some("sha256:00".into()))).expect("IncidentMismatch");
+    Case::replay().with(|c| replay(c, |r| r.source_environment = None)).expect("SourceEnvironmentMismatch");
+    Case::replay().with(|c| replay(c, |r| r.source_artifact = Some("sha256:00".into()))).expect("SourceArtifactMismatch");
+    Case::replay().with(|c| c.posture["replay"]["sourceEnvironments"] = json!(["staging"])).expect("SourceEnvironmentMismatch");
+}
+
+#[test]
+fn a_denial_tells_what_differs_and_the_hash_in_six_lines() {
+    let case = Case::deployment().as_update().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
+    let message = case.decide().message();
+    assert!(message.contains("it differs first at spec.template.spec.containers[0].image"), "{message}");
+    let everything = case.with(|c| {
+        c.approval.environment = "staging".into();
+        c.approval.project = "x".into();
+        c.approval.capabilities.clear();
+        c.now = "2026-11-22T12:00:00Z".into();
+    });
+    let decision = everything.decide();
+    assert_eq!(decision.record.reasons.len(), 5);
+    assert!(decision.message().lines().count() <= 6);
+    assert!(decision.message().contains("spec hash: sha256:"));
+}

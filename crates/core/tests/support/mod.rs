@@ -1,0 +1,248 @@
+//! A request that is admitted, to be changed in one thing at a time.
+
+use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
+use serde_json::{Value, json};
+use writgate_core::{
+    Action, Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, PostureSet, PublicKey,
+    Review, Subject, WorkloadKind, decide, spec_hash,
+};
+
+/// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
+pub const NOW: &str = "2026-11-22T11:00:00Z";
+
+/// People with a key each; the key is made from the number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Person {
+    Bob = 1,
+    Carol = 2,
+    Dave = 3,
+    Mallory = 9,
+}
+
+impl Person {
+    pub fn key(self) -> SigningKey {
+        SigningKey::from_bytes(&[self as u8; 32])
+    }
+
+    pub fn public_pem(self) -> String {
+        self.key().verifying_key().to_public_key_pem(LineEnding::LF).expect("a key")
+    }
+
+    pub fn sign(self, envelope: &mut Envelope) {
+        let id = PublicKey::from_pem(&self.public_pem()).expect("a key").id();
+        let signature = self.key().sign(&envelope.signed_bytes()).to_bytes();
+        envelope.add_signature(id, signature);
+    }
+}
+
+/// Everything that a decision depends on.
+#[derive(Clone)]
+pub struct Case {
+    pub request: Value,
+    pub posture: Value,
+    pub reviewers: Value,
+    pub revocations: Value,
+    pub project: Option<&'static str>,
+    pub approval: Approval,
+    pub signers: Vec<Person>,
+    pub now: String,
+}
+
+impl Case {
+    /// A Deployment that bob approved.
+    pub fn deployment() -> Self {
+        let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "orders"}},
+            "template": {"metadata": {"labels": {"app": "orders"}},
+                "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}});
+        Self::of(WorkloadKind::Deployment, "orders", spec)
+    }
+
+    /// A replay that bob and carol approved.
+    pub fn replay() -> Self {
+        let mut case = Self::of(WorkloadKind::Job, "replay-orders-ml45t", Self::replay_spec());
+        case.object()["metadata"]["generateName"] = "replay-orders-".into();
+        case.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "execute"});
+        case.annotate("writgate.dev/incident", "INC-7");
+        case.annotate("writgate.dev/source-environment", "production");
+        case.approval.subjects[0].name = "batch/v1/Job/payments/replay-orders-*".to_owned();
+        case.approval.action = Action::ReplayExecute;
+        case.approval.capabilities = vec!["replay.execute".to_owned()];
+        case.approval.replay = Some(writgate_core::Replay {
+            incident: Some("INC-7".to_owned()),
+            source_environment: Some("production".to_owned()),
+            ..Default::default()
+        });
+        case.signers = vec![Person::Bob, Person::Carol];
+        case
+    }
+
+    /// A replay that meets the dry-run contract and needs no approval.
+    pub fn dry_run() -> Self {
+        let mut case = Self::replay();
+        case.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "dry-run"});
+        case.signers.clear();
+        case
+    }
+
+    fn replay_spec() -> Value {
+        json!({"backoffLimit": 0, "completionMode": "NonIndexed", "completions": 1, "manualSelector": false,
+            "parallelism": 1, "podReplacementPolicy": "TerminatingOrFailed", "suspend": false,
+            "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
+            "template": {
+                "metadata": {"labels": {"batch.kubernetes.io/controller-uid": "u", "job-name": "n"}},
+                "spec": {
+                    "containers": [{
+                        "name": "replay", "image": "ghcr.io/acme/replay:2.0.1", "args": ["--incident", "INC-7"],
+                        "env": [{"name": "REPLAY_MODE", "value": "dry-run"}], "imagePullPolicy": "IfNotPresent",
+                        "resources": {}, "terminationMessagePath": "/dev/termination-log",
+                        "terminationMessagePolicy": "File"}],
+                    "dnsPolicy": "ClusterFirst", "restartPolicy": "Never", "schedulerName": "default-scheduler",
+                    "securityContext": {}, "serviceAccount": "replay-readonly",
+                    "serviceAccountName": "replay-readonly", "terminationGracePeriodSeconds": 30}}})
+    }
+
+    /// Any workload, created by alice and approved by bob.
+    pub fn of(kind: WorkloadKind, name: &str, spec: Value) -> Self {
+        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+        let hash = spec_hash(kind, &spec.to_string()).expect("a hash");
+        Self {
+            request: json!({
+                "uid": "86048ed0-0422-4d04-bdcd-a1cfb1b9cab6", "operation": "CREATE",
+                "kind": {"group": group, "version": version, "kind": kind.kind()},
+                "resource": {"group": group, "version": version, "resource": kind.resource()},
+                "namespace": "payments", "name": name, "dryRun": false, "oldObject": null,
+                "userInfo": {"username": "alice", "groups": ["dev"]},
+                "object": {"apiVersion": kind.api_version(), "kind": kind.kind(), "spec": spec,
+                    "metadata": {"name": name, "namespace": "payments", "uid": "873ee009", "generation": 1,
+                        "labels": {}, "annotations": {}}}}),
+            posture: json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": "production",
+                "cluster": "prod-eu-1",
+                "actions": {"replay-execute": {"approval": "required", "capabilities": ["replay.execute"],
+                    "quorum": [{"group": "sre", "count": 1}, {"group": "security", "count": 1}], "maxLifetime": "2h"}},
+                "reviewerSets": ["people"], "revocationLists": ["withdrawn"],
+                "replay": {"images": ["ghcr.io/acme/replay*"], "sourceEnvironments": ["production"],
+                    "dryRun": {"serviceAccounts": ["replay-readonly"], "env": {"REPLAY_MODE": "dry-run"},
+                        "args": [["--incident", "*"]]}}}),
+            reviewers: json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "name": "people", "reviewers": [
+                {"name": "bob@acme.example", "groups": ["sre"], "identities": ["bob"],
+                    "capabilities": ["deploy", "deploy.*", "replay.execute"],
+                    "keys": [{"publicKey": Person::Bob.public_pem()}]},
+                {"name": "carol@acme.example", "groups": ["security"], "identities": ["carol"],
+                    "capabilities": ["deploy", "replay.*"], "keys": [{"publicKey": Person::Carol.public_pem()}]},
+                {"name": "dave@acme.example", "groups": ["sre"], "projects": ["ledger"], "capabilities": ["deploy"],
+                    "keys": [{"publicKey": Person::Dave.public_pem()}]}]}),
+            revocations: json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "name": "withdrawn"}),
+            project: Some("payments"),
+            approval: Approval {
+                subjects: vec![Subject { name: format!("{}/{}/payments/{name}", kind.api_version(), kind.kind()), hash }],
+                id: "01935a00-0000-7000-8000-000000000001".to_owned(),
+                action: Action::Deploy,
+                cluster: Some("prod-eu-1".to_owned()),
+                environment: "production".to_owned(),
+                project: "payments".to_owned(),
+                capabilities: vec!["deploy".to_owned()],
+                pipeline_version: None,
+                config_bundle: None,
+                replay: None,
+                requested_by: "alice@acme.example".to_owned(),
+                reason: Some("CHG-1234".to_owned()),
+                not_before: "2026-11-22T10:00:00Z".parse().expect("a time"),
+                expires_at: "2026-11-22T12:00:00Z".parse().expect("a time"),
+            },
+            signers: vec![Person::Bob],
+            now: NOW.to_owned(),
+        }
+    }
+
+    pub fn object(&mut self) -> &mut Value {
+        &mut self.request["object"]
+    }
+
+    pub fn spec(&mut self) -> &mut Value {
+        &mut self.request["object"]["spec"]
+    }
+
+    pub fn annotate(&mut self, name: &str, value: &str) {
+        self.object()["metadata"]["annotations"][name] = value.into();
+    }
+
+    /// Changes one thing.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// The same spec as an UPDATE of what is there already.
+    pub fn as_update(mut self) -> Self {
+        self.request["operation"] = "UPDATE".into();
+        self.request["oldObject"] = self.request["object"].clone();
+        self
+    }
+
+    /// Approves the spec as it is now.
+    pub fn reapproved(mut self) -> Self {
+        let kind = WorkloadKind::from_gvk(
+            self.request["object"]["apiVersion"].as_str().expect("text"),
+            self.request["object"]["kind"].as_str().expect("text"),
+        );
+        let spec = self.spec().to_string();
+        self.approval.subjects[0].hash = spec_hash(kind.expect("a workload"), &spec).expect("a hash");
+        self
+    }
+
+    /// The case's approval, signed by its signers.
+    pub fn envelope(&self) -> Envelope {
+        let mut envelope = Envelope::new(self.approval.to_payload());
+        self.signers.iter().for_each(|person| person.sign(&mut envelope));
+        envelope
+    }
+
+    /// Attaches a further envelope.
+    pub fn attach(&mut self, suffix: &str, envelope: &str) {
+        self.annotate(&format!("writgate.dev/approval{suffix}"), envelope);
+    }
+
+    /// The review as the API server would send it; without signers there is no approval.
+    pub fn body(&self) -> String {
+        let mut request = self.request.clone();
+        if !self.signers.is_empty() {
+            request["object"]["metadata"]["annotations"]["writgate.dev/approval"] = self.envelope().to_json().into();
+        }
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
+    }
+
+    pub fn decide(&self) -> Decision {
+        self.decide_body(&self.body())
+    }
+
+    pub fn decide_body(&self, body: &str) -> Decision {
+        let exempt = ExemptControllers::default();
+        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt };
+        let now = self.now.parse().expect("a time");
+        let documents = [&self.posture, &self.reviewers, &self.revocations].map(|document| Document {
+            source: document["kind"].to_string(),
+            name: None,
+            text: document.to_string(),
+        });
+        let set = PostureSet::assemble(documents.into());
+        match Review::parse(body.as_bytes()) {
+            Err(malformed) => writgate_core::decide_malformed(&malformed, &facts, now),
+            Ok(request) => {
+                let posture = set.environment("production");
+                let governance = Governance::Governed { environment: "production", project: self.project, posture };
+                decide(&request, &governance, &facts, now)
+            }
+        }
+    }
+
+    /// `admitted`, `not-an-action`, or the codes of a denial.
+    #[track_caller]
+    pub fn expect(&self, expected: &str) {
+        let decision = self.decide();
+        let found = match decision.record.reasons.join(" ") {
+            reasons if reasons.is_empty() => decision.record.decision.as_str().to_owned(),
+            reasons => reasons,
+        };
+        assert_eq!(found, expected, "{}", decision.message());
+    }
+}
