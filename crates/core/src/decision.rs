@@ -261,25 +261,16 @@ impl Decision {
             Outcome::Admitted => "admitted",
             Outcome::NotAnAction => "not an action",
         };
-        let mut line = verb.to_owned();
-        if let Some(action) = record.action {
-            line.push_str(&format!(": {action}"));
-        }
-        if let Some(object) = &record.object {
-            line.push_str(&format!(
-                " of {} {}/{}",
-                quoted(&object.kind),
-                quoted(&object.namespace),
-                quoted(&object.name)
-            ));
-        }
-        if let Some(environment) = &record.environment {
-            line.push_str(&format!(" in {}", quoted(environment)));
-        }
-        if !record.reasons.is_empty() {
-            line.push_str(&format!(" ({})", record.reasons.join(", ")));
-        }
-        line
+        let mut parts = vec![verb.to_owned()];
+        parts.extend(record.action.map(|action| format!("({action})")));
+        parts.extend(
+            record.object.as_ref().map(|object| {
+                format!("{} {}/{}", quoted(&object.kind), quoted(&object.namespace), quoted(&object.name))
+            }),
+        );
+        parts.extend(record.environment.as_ref().map(|environment| format!("in {}", quoted(environment))));
+        let line = parts.join(" ");
+        if record.reasons.is_empty() { line } else { format!("{line}: {}", record.reasons.join(", ")) }
     }
 
     /// Under `warn`, the text that a denial would have had.

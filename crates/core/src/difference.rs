@@ -25,8 +25,8 @@ fn walk(old: &Value, new: &Value, path: String) -> Option<String> {
             })
         }
         (Value::Array(old), Value::Array(new)) => {
-            let pairs = old.iter().zip(new).enumerate();
-            let differing = pairs.filter_map(|(index, (old, new))| walk(old, new, format!("{path}[{index}]"))).next();
+            let mut pairs = old.iter().zip(new).enumerate();
+            let differing = pairs.find_map(|(index, (old, new))| walk(old, new, format!("{path}[{index}]")));
             differing.or_else(|| (old.len() != new.len()).then(|| format!("{path}[{}]", old.len().min(new.len()))))
         }
         _ => (old != new).then_some(path),

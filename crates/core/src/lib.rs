@@ -51,7 +51,7 @@ pub use quantity::QuantityError;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
-pub use spec_hash::{PROJECTION, SpecHash, SpecHashError, spec_hash};
+pub use spec_hash::{ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, spec_hash};
 pub use time::{TimeError, parse_time};
 pub use workload::WorkloadKind;
 pub use yaml::{YamlError, read_yaml};

@@ -7,10 +7,12 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
     canonical::{self, CanonicalError, Scope},
+    defaults::{DefaultError, default_forward},
     workload::WorkloadKind,
 };
 
@@ -113,6 +115,37 @@ pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalEr
     canonical::append(&mut bytes, spec, Scope::Spec(kind))?;
     bytes.push(b'}');
     Ok(SpecHash(Sha256::digest(&bytes).into()))
+}
+
+/// Why a manifest has no hash.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestHashError {
+    /// It is no workload, and nothing to approve.
+    #[error("{found} has no spec that runs something")]
+    NotAWorkload {
+        /// API version and kind, as the manifest has them.
+        found: String,
+    },
+    /// The API server would refuse it.
+    #[error(transparent)]
+    Default(#[from] DefaultError),
+    /// What the API server would make of it has no hash.
+    #[error("spec: {0}")]
+    Canonical(#[from] CanonicalError),
+}
+
+/// The hash that a manifest's spec will have at admission: what the API server would make of it, hashed.
+pub fn manifest_hash(manifest: &Value) -> Result<(WorkloadKind, SpecHash), ManifestHashError> {
+    let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let Some(workload) = WorkloadKind::from_gvk(api_version, kind) else {
+        return Err(ManifestHashError::NotAWorkload { found: format!("{api_version} {kind}") });
+    };
+    let mut object = manifest.clone();
+    default_forward(workload, &mut object)?;
+    let spec = object.get("spec").unwrap_or(&Value::Null).to_string();
+    Ok((workload, spec_hash(workload, &spec)?))
 }
 
 /// The canonical text of what the hash covers, for showing which field of two specs differs.

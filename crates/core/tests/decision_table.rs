@@ -23,7 +23,12 @@ fn release_blockers() {
     for case in [Case::deployment(), Case::replay()] {
         case.clone().with(|c| c.signers = vec![Person::Mallory]).expect("UnknownKey");
         let forged = case.envelope().to_json().replace(&case.envelope().to_json()[40..60], "AAAAAAAAAAAAAAAAAAAA");
-        case.clone().with(|c| { c.signers.clear(); c.attach("", &forged) }).expect("InvalidSignature");
+        case.clone()
+            .with(|c| {
+                c.signers.clear();
+                c.attach("", &forged)
+            })
+            .expect("InvalidSignature");
         case.clone().with(|c| c.spec()["template"]["spec"]["nodeName"] = "n1".into()).expect("SpecHashMismatch");
         case.clone().with(|c| c.approval.environment = "staging".into()).expect("WrongEnvironment");
         case.clone().with(|c| c.now = "2026-11-22T12:00:00Z".into()).expect("Expired");
@@ -74,15 +79,28 @@ fn a_generated_name_is_bound_by_its_prefix_at_creation_alone() {
 fn the_closest_of_several_approvals_is_told() {
     let expired = Case::deployment().with(|c| c.approval.expires_at = "2026-11-22T10:30:00Z".parse().expect("a time"));
     let expired = expired.envelope().to_json();
-    Case::deployment().with(|c| { c.attach(".old", &expired); }).expect("admitted");
     Case::deployment()
-        .with(|c| { c.attach(".old", &expired); c.signers = vec![Person::Mallory]; })
+        .with(|c| {
+            c.attach(".old", &expired);
+        })
+        .expect("admitted");
+    Case::deployment()
+        .with(|c| {
+            c.attach(".old", &expired);
+            c.signers = vec![Person::Mallory];
+        })
         .expect("Expired");
     Case::deployment()
-        .with(|c| { c.attach(".old", &expired); c.approval.environment = "staging".into(); })
+        .with(|c| {
+            c.attach(".old", &expired);
+            c.approval.environment = "staging".into();
+        })
         .expect("Expired");
     Case::deployment()
-        .with(|c| { c.attach(".old", "{}"); c.signers = vec![Person::Mallory]; })
+        .with(|c| {
+            c.attach(".old", "{}");
+            c.signers = vec![Person::Mallory];
+        })
         .expect("UnknownKey");
 }
 
@@ -92,16 +110,24 @@ fn what_is_signed_and_malformed_came_closer_than_a_bad_signature() {
     Person::Bob.sign(&mut signed);
     let forged = signed.to_json().replace("e30=", "e31=").replace("e31=", "W10=");
     Case::deployment()
-        .with(|c| { c.signers.clear(); c.attach(".a", &forged); c.attach(".b", &signed.to_json()); })
+        .with(|c| {
+            c.signers.clear();
+            c.attach(".a", &forged);
+            c.attach(".b", &signed.to_json());
+        })
         .expect("MalformedApproval");
-    Case::deployment().with(|c| { c.signers.clear(); c.attach(".a", &forged); }).expect("InvalidSignature");
+    Case::deployment()
+        .with(|c| {
+            c.signers.clear();
+            c.attach(".a", &forged);
+        })
+        .expect("InvalidSignature");
 }
 
 #[test]
 fn a_ninth_envelope_fails_all() {
-    let with = |count: usize| {
-        Case::deployment().with(|c| (1..count).for_each(|index| c.attach(&format!(".{index}"), "{}")))
-    };
+    let with =
+        |count: usize| Case::deployment().with(|c| (1..count).for_each(|index| c.attach(&format!(".{index}"), "{}")));
     with(8).expect("admitted");
     with(9).expect("MalformedApproval");
 }
@@ -114,8 +140,15 @@ fn signature_checks_are_bounded() {
         envelope.to_json()
     };
     // Unknown key ids are tried against all three keys: 30 checks leave two, 33 leave none.
-    let case = |signatures| Case::deployment().with(|c| { c.attach("", ""); c.attach(".b", "") ; c.signers.clear();
-        c.attach("", &flood(signatures)); c.attach(".b", &Case::deployment().envelope().to_json()); });
+    let case = |signatures| {
+        Case::deployment().with(|c| {
+            c.attach("", "");
+            c.attach(".b", "");
+            c.signers.clear();
+            c.attach("", &flood(signatures));
+            c.attach(".b", &Case::deployment().envelope().to_json());
+        })
+    };
     case(10).expect("admitted");
     case(11).expect("MalformedApproval");
 }
@@ -158,7 +191,10 @@ fn separation_of_duties() {
     proven().with(|c| c.request["userInfo"]["username"] = "Alice@acme.example".into()).expect("admitted");
     // carol asked and signs too: she does not count, but what she asked for is proven.
     proven()
-        .with(|c| { c.approval.requested_by = "carol@acme.example".into(); c.signers.push(Person::Carol); })
+        .with(|c| {
+            c.approval.requested_by = "carol@acme.example".into();
+            c.signers.push(Person::Carol);
+        })
         .expect("admitted");
 }
 
@@ -191,7 +227,9 @@ fn what_is_let_go_is_judged_again() {
     Case::deployment().as_update().with(|c| c.signers.clear()).expect("not-an-action");
     let paused = Case::deployment().with(|c| c.spec()["paused"] = true.into()).as_update();
     paused.clone().with(|c| c.signers.clear()).expect("not-an-action");
-    let resumed = paused.with(|c| { c.spec().as_object_mut().expect("a map").remove("paused"); });
+    let resumed = paused.with(|c| {
+        c.spec().as_object_mut().expect("a map").remove("paused");
+    });
     resumed.clone().expect("admitted");
     resumed.with(|c| c.signers.clear()).expect("ApprovalRequired");
     let template = json!({"schedule": "* * * * *", "suspend": true,
@@ -211,7 +249,10 @@ fn bound_annotations_and_the_replay_label_are_part_of_the_action() {
     unchanged.with(|c| c.object()["metadata"]["labels"]["team"] = "x".into()).expect("not-an-action");
     Case::replay()
         .as_update()
-        .with(|c| { c.signers.clear(); c.object()["metadata"]["labels"] = json!({}); })
+        .with(|c| {
+            c.signers.clear();
+            c.object()["metadata"]["labels"] = json!({});
+        })
         .expect("ApprovalRequired");
 }
 
@@ -287,10 +328,15 @@ fn pods_are_refused_unless_the_posture_allows_them() {
     let allow = |c: &mut Case| c.posture["pods"] = "allow".into();
     pod().expect("WorkloadNotAllowed");
     pod().with(allow).expect("admitted");
-    pod().with(allow).with(|c| c.spec()["containers"][0]["image"] = "ghcr.io/acme/replay:1".into()).expect("WorkloadNotAllowed");
+    pod()
+        .with(allow)
+        .with(|c| c.spec()["containers"][0]["image"] = "ghcr.io/acme/replay:1".into())
+        .expect("WorkloadNotAllowed");
     pod().as_update().expect("not-an-action");
     pod().as_update().with(|c| c.spec()["containers"][0]["image"] = "evil".into()).expect("WorkloadNotAllowed");
-    pod().with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:replicaset-controller".into()).expect("not-an-action");
+    pod()
+        .with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:replicaset-controller".into())
+        .expect("not-an-action");
     pod().with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into()).expect("WorkloadNotAllowed");
     let debug = || pod().as_update().with(|c| c.request["subResource"] = "ephemeralcontainers".into());
     debug().expect("WorkloadNotAllowed");
@@ -299,7 +345,8 @@ fn pods_are_refused_unless_the_posture_allows_them() {
 
 #[test]
 fn controller_revisions_are_the_controllers() {
-    let revision = || other("apps/v1", "ControllerRevision", "controllerrevisions", json!({"data": {"spec": 1}, "revision": 1}));
+    let revision =
+        || other("apps/v1", "ControllerRevision", "controllerrevisions", json!({"data": {"spec": 1}, "revision": 1}));
     revision().expect("WorkloadNotAllowed");
     revision().as_update().expect("not-an-action");
     revision().as_update().with(|c| c.object()["data"] = json!({"spec": 2})).expect("WorkloadNotAllowed");
@@ -320,8 +367,14 @@ fn what_is_unknown_is_refused_and_a_deletion_never_waits() {
 
 #[test]
 fn a_spec_without_a_hash_is_malformed() {
-    Case::deployment().with(|c| c.spec()["template"]["spec"]["runAsUser"] = json!(9_007_199_254_740_993_i64)).expect("MalformedReview");
-    Case::deployment().with(|c| { c.object().as_object_mut().expect("a map").remove("spec"); }).expect("MalformedReview");
+    Case::deployment()
+        .with(|c| c.spec()["template"]["spec"]["runAsUser"] = json!(9_007_199_254_740_993_i64))
+        .expect("MalformedReview");
+    Case::deployment()
+        .with(|c| {
+            c.object().as_object_mut().expect("a map").remove("spec");
+        })
+        .expect("MalformedReview");
 }
 
 #[test]
@@ -342,14 +395,18 @@ fn row_one_is_never_softened() {
         assert_eq!(softened.warning().is_some(), mode == "warn");
         let hard = [
             Case::deployment().with(|c| c.project = None),
-            Case::of(WorkloadKind::DaemonSet, "d", json!({"template": {"spec": {}}})).with(|c| c.posture["workloads"] = "deny".into()),
+            Case::of(WorkloadKind::DaemonSet, "d", json!({"template": {"spec": {}}}))
+                .with(|c| c.posture["workloads"] = "deny".into()),
             Case::deployment().with(|c| c.posture["typo"] = 1.into()),
         ];
         for case in hard {
             assert_eq!(soft(case).decide().record.decision, Outcome::Denied);
         }
     }
-    Case::replay().with(|c| c.posture["actions"]["replay-execute"]["enforcement"] = "warn".into()).with(|c| c.signers.clear()).expect("ApprovalRequired");
+    Case::replay()
+        .with(|c| c.posture["actions"]["replay-execute"]["enforcement"] = "warn".into())
+        .with(|c| c.signers.clear())
+        .expect("ApprovalRequired");
 }
 
 #[test]
@@ -367,7 +424,8 @@ fn other_workloads_are_as_the_posture_says() {
 
 #[test]
 fn only_a_job_is_a_replay() {
-    let with_image = |c: &mut Case| c.spec()["template"]["spec"]["initContainers"] = json!([{"image": "ghcr.io/acme/replay:2"}]);
+    let with_image =
+        |c: &mut Case| c.spec()["template"]["spec"]["initContainers"] = json!([{"image": "ghcr.io/acme/replay:2"}]);
     Case::deployment().with(with_image).reapproved().expect("WorkloadNotAllowed");
     Case::deployment()
         .with(|c| c.spec()["template"]["spec"]["volumes"] = json!([{"image": {"reference": "ghcr.io/acme/replay:2"}}]))
@@ -393,7 +451,9 @@ fn the_dry_run_contract_is_closed() {
     let changes: [(&str, fn(&mut Case)); 34] = [
         ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
         ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
-        ("no contract", |c| { c.posture["replay"].as_object_mut().expect("a map").remove("dryRun"); }),
+        ("no contract", |c| {
+            c.posture["replay"].as_object_mut().expect("a map").remove("dryRun");
+        }),
         ("completions", |c| c.spec()["completions"] = 2.into()),
         ("parallelism", |c| c.spec()["parallelism"] = 2.into()),
         ("indexed", |c| c.spec()["completionMode"] = "Indexed".into()),
@@ -401,7 +461,10 @@ fn the_dry_run_contract_is_closed() {
         ("pod failure policy", |c| c.spec()["podFailurePolicy"] = json!({"rules": []})),
         ("template label", |c| c.spec()["template"]["metadata"]["labels"]["app"] = "x".into()),
         ("template annotation", |c| c.spec()["template"]["metadata"]["annotations"] = json!({"a": "b"})),
-        ("second container", |c| { let twin = pod(c)["containers"][0].clone(); pod(c)["containers"].as_array_mut().expect("a list").push(twin) }),
+        ("second container", |c| {
+            let twin = pod(c)["containers"][0].clone();
+            pod(c)["containers"].as_array_mut().expect("a list").push(twin)
+        }),
         ("init container", |c| pod(c)["initContainers"] = json!([{"name": "i", "image": "ghcr.io/acme/replay:2.0.1"}])),
         ("volume", |c| pod(c)["volumes"] = json!([])),
         ("host network", |c| pod(c)["hostNetwork"] = true.into()),
@@ -418,8 +481,13 @@ fn the_dry_run_contract_is_closed() {
         ("privileged", |c| container(c)["securityContext"] = json!({"privileged": true})),
         ("added capability", |c| container(c)["securityContext"] = json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
         ("envFrom", |c| container(c)["envFrom"] = json!([])),
-        ("another variable", |c| container(c)["env"].as_array_mut().expect("a list").push(json!({"name": "A", "value": "b"}))),
-        ("variable twice", |c| { let twin = container(c)["env"][0].clone(); container(c)["env"].as_array_mut().expect("a list").push(twin) }),
+        ("another variable", |c| {
+            container(c)["env"].as_array_mut().expect("a list").push(json!({"name": "A", "value": "b"}))
+        }),
+        ("variable twice", |c| {
+            let twin = container(c)["env"][0].clone();
+            container(c)["env"].as_array_mut().expect("a list").push(twin)
+        }),
         ("other value", |c| container(c)["env"][0]["value"] = "execute".into()),
         ("value from elsewhere", |c| container(c)["env"][0] = json!({"name": "REPLAY_MODE", "valueFrom": {}})),
         ("more arguments", |c| container(c)["args"].as_array_mut().expect("a list").push("--execute".into())),
@@ -435,7 +503,10 @@ fn the_dry_run_contract_is_closed() {
         |c| c.spec()["suspend"] = true.into(),
         |c| c.spec()["activeDeadlineSeconds"] = 60.into(),
         |c| pod(c)["securityContext"] = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}),
-        |c| container(c)["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}),
+        |c| {
+            container(c)["securityContext"] =
+                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
+        },
         |c| container(c)["args"][1] = "INC-8".into(),
     ];
     for change in permitted {
@@ -465,13 +536,18 @@ fn a_claim_that_is_there_always_binds() {
         .with(|c| c.approval.pipeline_version = Some("orders@1".into()))
         .with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1"))
         .expect("admitted");
-    let replay = |c: &mut Case, change: fn(&mut writgate_core::Replay)| change(c.approval.replay.as_mut().expect("there"));
+    let replay =
+        |c: &mut Case, change: fn(&mut writgate_core::Replay)| change(c.approval.replay.as_mut().expect("there"));
     Case::replay().with(|c| c.approval.replay = None).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident = None)).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident_spec_hash = Some("sha256:00".into()))).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.source_environment = None)).expect("SourceEnvironmentMismatch");
-    Case::replay().with(|c| replay(c, |r| r.source_artifact = Some("sha256:00".into()))).expect("SourceArtifactMismatch");
-    Case::replay().with(|c| c.posture["replay"]["sourceEnvironments"] = json!(["staging"])).expect("SourceEnvironmentMismatch");
+    Case::replay()
+        .with(|c| replay(c, |r| r.source_artifact = Some("sha256:00".into())))
+        .expect("SourceArtifactMismatch");
+    Case::replay()
+        .with(|c| c.posture["replay"]["sourceEnvironments"] = json!(["staging"]))
+        .expect("SourceEnvironmentMismatch");
 }
 
 #[test]

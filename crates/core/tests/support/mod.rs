@@ -134,7 +134,10 @@ impl Case {
             revocations: json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "name": "withdrawn"}),
             project: Some("payments"),
             approval: Approval {
-                subjects: vec![Subject { name: format!("{}/{}/payments/{name}", kind.api_version(), kind.kind()), hash }],
+                subjects: vec![Subject {
+                    name: format!("{}/{}/payments/{name}", kind.api_version(), kind.kind()),
+                    hash,
+                }],
                 id: "01935a00-0000-7000-8000-000000000001".to_owned(),
                 action: Action::Deploy,
                 cluster: Some("prod-eu-1".to_owned()),
