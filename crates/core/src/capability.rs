@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::Action;
+
 /// A dotted name that an action needs and a reviewer may grant: `deploy`, `deploy.privileged`.
 ///
 /// Segments are ASCII letters, digits, `-` and `_`. It knows no wildcard; a [`Grant`] does.
@@ -12,6 +14,16 @@ impl Capability {
     /// Reads a dotted name.
     pub fn parse(text: &str) -> Result<Self, CapabilityError> {
         if is_dotted_name(text) { Ok(Self(text.to_owned())) } else { Err(CapabilityError(text.to_owned())) }
+    }
+
+    /// What an action needs where a posture does not say.
+    pub(crate) fn of(action: Action) -> Self {
+        let name = match action {
+            Action::Deploy => "deploy",
+            Action::ReplayExecute => "replay.execute",
+            Action::ReplayDryRun => "replay.dry-run",
+        };
+        Self(name.to_owned())
     }
 
     /// The dotted name.

@@ -1,13 +1,25 @@
 //! The rules of one environment, as the decision reads them: validated, immutable, keys decoded once.
 //!
 //! What is written in YAML is `posture/document.rs`; how it becomes this, and what makes it invalid, is
-//! `posture/build.rs`; which documents belong together is `posture_set`.
+//! `posture/build.rs` and its neighbours; where documents are found and what else is among them is `posture_set`.
+
+mod build;
+mod document;
+mod faults;
+mod reviewers;
+mod revocations;
+mod sets;
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use build::build_posture;
+pub(crate) use reviewers::read_reviewers;
+pub(crate) use revocations::read_revocations;
+pub(crate) use sets::{Found, NamedDocuments, NamedSets};
 
 use crate::{Action, Capability, Grant, ImagePatterns, KeyId, PublicKey, SpecHash};
 

@@ -1,14 +1,23 @@
 //! All documents of one cluster or folder, put together: which environment has which posture, and what is wrong.
 //!
 //! Assembling never fails. What is broken is kept beside what is not, so that one bad document denies its own
-//! environment and no other. Called by the webhook's store, by the posture folder and by the command line.
+//! environment and no other. How documents are found in texts is `posture_set/gather.rs`; what one may say is
+//! `posture`. Called by the webhook's store, by the posture folder and by the command line.
+
+mod gather;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::Posture;
+use self::gather::Gathered;
+use crate::{
+    Posture,
+    posture::{Found, NamedDocuments, NamedSets, build_posture, read_reviewers, read_revocations},
+};
 
 /// A text in which documents were found, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Document {
     /// Where it was found, for messages: a path, or `configmap NAMESPACE/NAME key posture.yaml`.
     pub source: String,
@@ -19,7 +28,7 @@ pub struct Document {
 }
 
 /// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PostureProblem {
     /// The document's source.
     pub source: String,
@@ -79,9 +88,74 @@ pub struct PostureSet {
 impl PostureSet {
     /// Reads all documents and puts together what belongs together. Their order does not matter.
     #[must_use]
-    pub fn assemble(_documents: Vec<Document>) -> Self {
-        let (environments, problems, namespaces) = Default::default();
-        Self { environments, elsewhere: PostureError::Missing { known: vec![] }, problems, namespaces }
+    pub fn assemble(mut documents: Vec<Document>) -> Self {
+        // Messages that name two documents, and what counts first, shall not depend on who listed the folder.
+        documents.sort();
+        let mut gathered = Gathered::default();
+        for document in documents {
+            gathered.add(document);
+        }
+        let mut problems = gathered.harmless;
+        let sets = NamedSets {
+            reviewers: NamedDocuments::collect(
+                gathered.reviewers,
+                gathered.broken_reviewers,
+                read_reviewers,
+                &mut problems,
+            ),
+            revocations: NamedDocuments::collect(
+                gathered.revocations,
+                gathered.broken_revocations,
+                read_revocations,
+                &mut problems,
+            ),
+        };
+
+        let mut candidates: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
+        let mut unattributed = Vec::new();
+        for found in gathered.postures {
+            let built = build_posture(&found.source, &found.value, &sets);
+            match (environment_of(&found), built) {
+                (Some(environment), built) => {
+                    let candidate = Candidate { source: found.source, built };
+                    candidates.entry(environment).or_default().push(candidate);
+                }
+                (None, built) => unattributed.extend(built.err().into_iter().flatten()),
+            }
+        }
+        for (environments, problem) in gathered.broken_postures {
+            if environments.is_empty() {
+                unattributed.push(problem.clone());
+            }
+            for environment in environments {
+                let candidate = Candidate { source: problem.source.clone(), built: Err(vec![problem.clone()]) };
+                candidates.entry(environment).or_default().push(candidate);
+            }
+        }
+
+        let known = candidates.keys().cloned().collect();
+        let environments: BTreeMap<_, _> = candidates
+            .into_iter()
+            .map(|(environment, candidates)| {
+                let posture = the_only(&environment, candidates);
+                (environment, posture.map_err(|problems| PostureError::Invalid { problems }))
+            })
+            .collect();
+        for posture in environments.values() {
+            if let Err(PostureError::Invalid { problems: found }) = posture {
+                problems.extend(found.iter().cloned());
+            }
+        }
+        problems.extend(unattributed.iter().cloned());
+        problems.sort();
+        problems.dedup();
+        // A document that may be any environment's posture is not nothing.
+        let elsewhere = if unattributed.is_empty() {
+            PostureError::Missing { known }
+        } else {
+            PostureError::Invalid { problems: unattributed }
+        };
+        Self { environments, elsewhere, problems, namespaces: gathered.namespaces }
     }
 
     /// The posture of an environment, or why there is none to judge by.
@@ -105,4 +179,32 @@ impl PostureSet {
     pub fn namespaces(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
         &self.namespaces
     }
+}
+
+/// A document that says it is an environment's posture.
+struct Candidate {
+    source: String,
+    built: Result<Posture, Vec<PostureProblem>>,
+}
+
+fn environment_of(posture: &Found) -> Option<String> {
+    posture.value.get("environment")?.as_str().map(str::to_owned)
+}
+
+/// One environment has one posture: of two nobody could say which one somebody meant.
+fn the_only(environment: &str, mut candidates: Vec<Candidate>) -> Result<Posture, Vec<PostureProblem>> {
+    if candidates.len() == 1
+        && let Some(only) = candidates.pop()
+    {
+        return only.built;
+    }
+    let sources: Vec<&str> = candidates.iter().map(|candidate| candidate.source.as_str()).collect();
+    let message = format!("{environment:?} has {} postures, expected one: {}", sources.len(), sources.join(", "));
+    let mut problems = Vec::new();
+    for source in sources {
+        let source = source.to_owned();
+        problems.push(PostureProblem { source, path: "environment".to_owned(), message: message.clone() });
+    }
+    problems.extend(candidates.into_iter().filter_map(|candidate| candidate.built.err()).flatten());
+    Err(problems)
 }

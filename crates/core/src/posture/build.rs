@@ -1,0 +1,220 @@
+//! From a posture document to the posture: defaults, what this version does not enforce, and what is named.
+
+use std::collections::BTreeSet;
+
+use jiff::SignedDuration;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    ActionRule, Actions, ApprovalRule, DryRunContract, Posture, QuorumEntry, ReplayRule, ReviewerKey, Revocations,
+    document::{ActionDocument, ConnectRule, Durability, ImageRule, PostureDocument, QuorumDocument, ReplayDocument},
+    faults::{Faults, read},
+    reviewers::{ReviewerSet, together},
+    sets::{NamedDocument, NamedDocuments, NamedSets},
+};
+use crate::{
+    Action, Capability, Enforcement, ImagePatterns, PostureProblem,
+    canonical::{Scope, canonical},
+    hex,
+    time::parse_duration,
+};
+
+/// More signatures are never checked for one request, so more people could never be counted.
+const MAX_QUORUM: u64 = 32;
+const DEFAULT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+
+/// Reads a posture and puts it together with the sets and lists that it names.
+pub(crate) fn build_posture(source: &str, value: &Value, sets: &NamedSets) -> Result<Posture, Vec<PostureProblem>> {
+    let mut faults = Faults::of(source);
+    let document: Option<PostureDocument> = read(value, &mut faults);
+    let posture = document.and_then(|document| {
+        refuse_unenforced(&document, &mut faults);
+        check_names(&document, &mut faults);
+        let reviewer_sets = named("reviewerSets", &document.reviewer_sets, &sets.reviewers, &mut faults);
+        let reviewers = together(reviewer_sets.iter().map(|(_, set)| &set.meaning), &mut faults);
+        let lists = named("revocationLists", &document.revocation_lists, &sets.revocations, &mut faults);
+        let mut revocations = Revocations::default();
+        for (_, list) in &lists {
+            revocations.extend(&list.meaning);
+        }
+        let keys = reviewers.iter().enumerate().flat_map(|(reviewer, person)| {
+            person.keys.iter().enumerate().map(move |(key, ReviewerKey { id, .. })| (*id, (reviewer, key)))
+        });
+        Some(Posture {
+            keys: keys.collect(),
+            version: version(value, &reviewer_sets, &lists, &mut faults)?,
+            actions: actions(&document, &mut faults)?,
+            replay: replay(document.replay, &mut faults)?,
+            environment: document.environment,
+            cluster: document.cluster,
+            namespaces: document.namespaces,
+            reviewers,
+            revocations,
+            separation_of_duties: document.separation_of_duties,
+            workloads: document.workloads,
+            pods: document.pods,
+        })
+    });
+    faults.into_result(posture)
+}
+
+/// A rule that is not enforced would be a promise that nobody keeps.
+fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
+    let asked = [
+        ("capabilityRules", !document.capability_rules.is_empty()),
+        ("pipelineSets", !document.pipeline_sets.is_empty()),
+        ("pipelineVersion", document.pipeline_version.is_some()),
+        ("configBundle", document.config_bundle.is_some()),
+        ("images", document.images != ImageRule::Any),
+        ("rollback", document.rollback.is_some()),
+        ("connect", document.connect != ConnectRule::Allow),
+        ("breakGlass", document.break_glass.is_some()),
+        ("audit.durability", document.audit.durability != Durability::BestEffort),
+        ("actions.deploy.singleUse", document.actions.deploy.single_use),
+        ("actions.replay-execute.singleUse", document.actions.replay_execute.single_use),
+        ("actions.replay-dry-run.singleUse", document.actions.replay_dry_run.single_use),
+    ];
+    for (path, _) in asked.into_iter().filter(|&(_, asked)| asked) {
+        faults.add(path, "is not enforced by this version; remove it");
+    }
+}
+
+fn check_names(document: &PostureDocument, faults: &mut Faults<'_>) {
+    faults.label("environment", &document.environment);
+    if let Some(cluster) = &document.cluster {
+        faults.name("cluster", cluster);
+    }
+    for (namespace, project) in document.namespaces.iter().flatten() {
+        faults.label(format_args!("namespaces.{namespace} (the namespace)"), namespace);
+        faults.label(format_args!("namespaces.{namespace}"), project);
+    }
+}
+
+/// The documents of these names. What is named and missing makes the posture invalid, and so does naming one twice.
+fn named<'a, T>(
+    path: &str,
+    names: &[String],
+    documents: &'a NamedDocuments<T>,
+    faults: &mut Faults<'_>,
+) -> Vec<(String, &'a NamedDocument<T>)> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if !seen.insert(name) {
+            faults.add(path, format_args!("names {name:?} twice"));
+        } else if let Some(document) = faults.keep(path, documents.get(name)) {
+            found.push((name.clone(), document));
+        }
+    }
+    found
+}
+
+fn actions(document: &PostureDocument, faults: &mut Faults<'_>) -> Option<Actions> {
+    let mut rule = |action, document_of_action| rule(action, document_of_action, document.enforcement, faults);
+    let deploy = rule(Action::Deploy, &document.actions.deploy);
+    let replay_execute = rule(Action::ReplayExecute, &document.actions.replay_execute);
+    let replay_dry_run = rule(Action::ReplayDryRun, &document.actions.replay_dry_run);
+    Some(Actions { deploy: deploy?, replay_execute: replay_execute?, replay_dry_run: replay_dry_run? })
+}
+
+fn rule(
+    action: Action,
+    document: &ActionDocument,
+    enforcement: Enforcement,
+    faults: &mut Faults<'_>,
+) -> Option<ActionRule> {
+    let path = format!("actions.{action}");
+    let approval = document.approval.unwrap_or(match action {
+        Action::ReplayDryRun => ApprovalRule::None,
+        Action::Deploy | Action::ReplayExecute => ApprovalRule::Required,
+    });
+    let capabilities = match &document.capabilities {
+        None => vec![Capability::of(action)],
+        Some(names) => capabilities(&format!("{path}.capabilities"), names, faults),
+    };
+    let quorum = match &document.quorum {
+        None => vec![QuorumEntry { group: None, count: 1 }],
+        Some(entries) => quorum(&format!("{path}.quorum"), entries, faults),
+    };
+    let max_lifetime = match &document.max_lifetime {
+        None => DEFAULT_LIFETIME,
+        Some(text) => faults.keep(format_args!("{path}.maxLifetime"), parse_duration(text))?,
+    };
+    let enforcement = document.enforcement.unwrap_or(enforcement);
+    Some(ActionRule { approval, capabilities, quorum, max_lifetime, enforcement })
+}
+
+fn capabilities(path: &str, names: &[String], faults: &mut Faults<'_>) -> Vec<Capability> {
+    if names.is_empty() {
+        faults.add(path, "is empty; an action needs at least one (leave it out for the default)");
+    }
+    let mut capabilities = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        if let Some(capability) = faults.keep(format_args!("{path}[{index}]"), Capability::parse(name))
+            && !capabilities.contains(&capability)
+        {
+            capabilities.push(capability);
+        }
+    }
+    capabilities
+}
+
+fn quorum(path: &str, entries: &[QuorumDocument], faults: &mut Faults<'_>) -> Vec<QuorumEntry> {
+    if entries.is_empty() {
+        faults.add(path, "is empty; somebody must have signed (leave it out for one person)");
+    }
+    let mut people: u64 = 0;
+    let mut quorum = Vec::new();
+    for (index, QuorumDocument { group, count }) in entries.iter().enumerate() {
+        if let Some(group) = group {
+            faults.name(format_args!("{path}[{index}].group"), group);
+        }
+        if *count == 0 {
+            faults.add(format_args!("{path}[{index}].count"), "is 0; expected at least one person");
+        }
+        people = people.saturating_add(*count);
+        if let Ok(count) = usize::try_from(*count) {
+            quorum.push(QuorumEntry { group: group.clone(), count });
+        }
+    }
+    if people > MAX_QUORUM {
+        faults.add(path, format_args!("asks for {people} people; at most {MAX_QUORUM} signatures are ever checked"));
+    }
+    quorum
+}
+
+fn replay(document: ReplayDocument, faults: &mut Faults<'_>) -> Option<ReplayRule> {
+    for (index, pattern) in document.images.iter().enumerate() {
+        faults.name(format_args!("replay.images[{index}]"), pattern);
+        faults.keep(format_args!("replay.images[{index}]"), ImagePatterns::check(pattern));
+    }
+    faults.names("replay.sourceEnvironments", document.source_environments.as_deref().unwrap_or_default());
+    let dry_run = document.dry_run.map(|contract| {
+        faults.names("replay.dryRun.serviceAccounts", &contract.service_accounts);
+        DryRunContract { service_accounts: contract.service_accounts, env: contract.env, args: contract.args }
+    });
+    let images = ImagePatterns::compile(document.images.iter().map(String::as_str)).ok()?;
+    Some(ReplayRule { images, source_environments: document.source_environments, dry_run })
+}
+
+/// A digest of everything that the posture was made of, wherever that was found and in whatever order.
+fn version(
+    posture: &Value,
+    reviewers: &[(String, &NamedDocument<ReviewerSet>)],
+    revocations: &[(String, &NamedDocument<Revocations>)],
+    faults: &mut Faults<'_>,
+) -> Option<String> {
+    let documents = json!({
+        "posture": posture,
+        "reviewers": contents(reviewers),
+        "revocations": contents(revocations),
+    });
+    let text = faults.keep("", canonical(&documents.to_string(), Scope::Whole))?;
+    Some(format!("sha256:{}", hex::encode(&Sha256::digest(text).into())))
+}
+
+fn contents<T>(documents: &[(String, &NamedDocument<T>)]) -> Map<String, Value> {
+    documents.iter().map(|(name, document)| (name.clone(), document.content.clone())).collect()
+}

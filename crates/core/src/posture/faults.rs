@@ -1,0 +1,122 @@
+//! Reading a document strictly, and keeping everything that is wrong in it.
+//!
+//! Faults are collected, not thrown: whoever repairs a posture at night wants all of them at once. What a kind of
+//! document may say is the business of the files beside this one.
+
+use std::fmt::Display;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{PostureProblem, parse_time};
+
+/// The longest text in any document, in bytes.
+const MAX_TEXT: usize = 512;
+/// The longest value of a Kubernetes label, and so the longest environment and project.
+const MAX_LABEL: usize = 63;
+
+/// What is wrong in one document.
+pub(super) struct Faults<'a> {
+    source: &'a str,
+    found: Vec<PostureProblem>,
+}
+
+impl<'a> Faults<'a> {
+    pub(super) fn of(source: &'a str) -> Self {
+        Self { source, found: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, path: impl Display, message: impl Display) {
+        self.found.push(PostureProblem {
+            source: self.source.to_owned(),
+            path: path.to_string(),
+            message: message.to_string(),
+        });
+    }
+
+    /// Keeps the fault, and gives the value where there is none.
+    pub(super) fn keep<T, E: Display>(&mut self, path: impl Display, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.add(path, error)).ok()
+    }
+
+    pub(super) fn time(&mut self, path: impl Display, text: Option<&str>) -> Option<Timestamp> {
+        self.keep(path, parse_time(text?))
+    }
+
+    /// Names neither begin nor end with space, since two of them would look alike.
+    pub(super) fn name(&mut self, path: impl Display, name: &str) {
+        if name.is_empty() {
+            self.add(path, "is empty; expected a name");
+        } else if name.trim() != name {
+            self.add(path, format_args!("{name:?} begins or ends with space"));
+        } else if name.contains(char::is_control) {
+            self.add(path, format_args!("{name:?} has a control character"));
+        }
+    }
+
+    pub(super) fn names(&mut self, path: &str, names: &[String]) {
+        for (index, name) in names.iter().enumerate() {
+            self.name(format_args!("{path}[{index}]"), name);
+        }
+    }
+
+    /// What is compared with a label must be able to be one.
+    pub(super) fn label(&mut self, path: impl Display, value: &str) {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let outer = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = value.as_bytes();
+        if !(outer(bytes.first()) && outer(bytes.last()) && bytes.iter().all(|&b| inner(b)) && bytes.len() <= MAX_LABEL)
+        {
+            self.add(path, format_args!("{value:?} cannot be the value of a namespace's label"));
+        }
+    }
+
+    pub(super) fn found(self) -> Vec<PostureProblem> {
+        self.found
+    }
+
+    pub(super) fn into_result<T>(self, value: Option<T>) -> Result<T, Vec<PostureProblem>> {
+        value.filter(|_| self.found.is_empty()).ok_or(self.found)
+    }
+}
+
+/// Reads a document strictly: no unknown field, no null, no text beyond the limit.
+pub(super) fn read<T: DeserializeOwned>(value: &Value, faults: &mut Faults<'_>) -> Option<T> {
+    check_values(value, String::new(), faults);
+    if !faults.found.is_empty() {
+        return None;
+    }
+    match serde_path_to_error::deserialize(value) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            let path = error.path().to_string();
+            faults.add(if path == "." { "" } else { &path }, error.into_inner());
+            None
+        }
+    }
+}
+
+fn check_values(value: &Value, path: String, faults: &mut Faults<'_>) {
+    match value {
+        Value::Null => faults.add(path, "is null, which is not an absent field; give it a value or remove it"),
+        Value::String(text) if text.len() > MAX_TEXT => {
+            faults.add(path, format_args!("has {} bytes, more than {MAX_TEXT}", text.len()));
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                check_values(item, format!("{path}[{index}]"), faults);
+            }
+        }
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                if field.len() > MAX_TEXT {
+                    faults.add(&path, format_args!("has a field of {} bytes, more than {MAX_TEXT}", field.len()));
+                }
+                check_values(value, format!("{path}{dot}{field}"), faults);
+            }
+        }
+        _ => {}
+    }
+}

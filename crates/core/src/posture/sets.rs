@@ -1,0 +1,138 @@
+//! Reviewers and revocations by name, for the postures that name them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Revocations, faults::Faults, reviewers::ReviewerSet};
+use crate::PostureProblem;
+
+/// A document that was found, not yet read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where, for messages.
+    pub(crate) source: String,
+    /// The name of its ConfigMap.
+    pub(crate) name: Option<String>,
+    pub(crate) value: Value,
+}
+
+/// All documents that postures name.
+#[derive(Debug)]
+pub(crate) struct NamedSets {
+    pub(crate) reviewers: NamedDocuments<ReviewerSet>,
+    pub(crate) revocations: NamedDocuments<Revocations>,
+}
+
+/// The documents of one kind.
+#[derive(Debug)]
+pub(crate) struct NamedDocuments<T> {
+    /// Each name's document, or why it cannot be used.
+    documents: BTreeMap<String, Result<NamedDocument<T>, String>>,
+    /// What is broken and may be any of them, for the message of one that is missing.
+    nameless: Vec<PostureProblem>,
+}
+
+/// A document that can be used.
+#[derive(Debug)]
+pub(crate) struct NamedDocument<T> {
+    /// What it says.
+    pub(super) meaning: T,
+    /// The document without its name, which stands outside when it is in a ConfigMap.
+    pub(super) content: Value,
+    source: String,
+}
+
+impl<T> NamedDocuments<T> {
+    /// Reads documents of one kind; `broken` are those that are known to be unreadable, with their possible names.
+    /// Everything that is wrong is added to `problems`.
+    pub(crate) fn collect(
+        found: Vec<Found>,
+        broken: Vec<(Vec<String>, PostureProblem)>,
+        read: impl Fn(&str, &Value) -> Result<T, Vec<PostureProblem>>,
+        problems: &mut Vec<PostureProblem>,
+    ) -> Self {
+        let mut all = Self { documents: BTreeMap::new(), nameless: Vec::new() };
+        for Found { source, name, value } in found {
+            let (name, mut faults) = name_of(&source, name, &value);
+            let meaning = read(&source, &value).map_err(|mut others| faults.append(&mut others)).ok();
+            match (name, meaning, faults.first()) {
+                (Some(name), Some(meaning), None) => all.add(name, source, value, meaning, problems),
+                (Some(name), _, Some(first)) => all.spoil(name, first),
+                (_, _, first) => all.nameless.extend(first.cloned()),
+            }
+            problems.append(&mut faults);
+        }
+        for (names, problem) in broken {
+            if names.is_empty() {
+                all.nameless.push(problem.clone());
+            }
+            for name in names {
+                all.spoil(name, &problem);
+            }
+            problems.push(problem);
+        }
+        all
+    }
+
+    fn add(&mut self, name: String, source: String, value: Value, meaning: T, problems: &mut Vec<PostureProblem>) {
+        match self.documents.get(&name) {
+            Some(Ok(other)) => {
+                let message = format!("the name {name:?} is also that of {}", other.source);
+                let problem = PostureProblem { source, path: "name".to_owned(), message };
+                self.spoil(name, &problem);
+                problems.push(problem);
+            }
+            Some(Err(_)) => {}
+            None => {
+                self.documents.insert(name, Ok(NamedDocument { meaning, content: without_name(value), source }));
+            }
+        }
+    }
+
+    fn spoil(&mut self, name: String, problem: &PostureProblem) {
+        self.documents.insert(name, Err(problem.to_string()));
+    }
+
+    /// The document of this name, or why there is none that can be used.
+    pub(super) fn get(&self, name: &str) -> Result<&NamedDocument<T>, String> {
+        match self.documents.get(name) {
+            Some(Ok(document)) => Ok(document),
+            Some(Err(why)) => Err(format!("{name:?} is invalid: {why}")),
+            None if self.nameless.is_empty() => Err(format!("{name:?} is not there")),
+            None => {
+                let perhaps: Vec<String> = self.nameless.iter().map(PostureProblem::to_string).collect();
+                Err(format!("{name:?} is not there; it may be this: {}", perhaps.join("; ")))
+            }
+        }
+    }
+}
+
+/// A document's own name, or its ConfigMap's.
+fn name_of(source: &str, config_map: Option<String>, value: &Value) -> (Option<String>, Vec<PostureProblem>) {
+    let mut faults = Faults::of(source);
+    let own = value.get("name").and_then(Value::as_str);
+    if let Some(own) = own {
+        faults.name("name", own);
+    }
+    let name = match (own, config_map) {
+        (Some(own), Some(other)) if own != other => {
+            faults.add("name", format_args!("{own:?} is not the ConfigMap's name, {other:?}; leave one of them out"));
+            Some(other)
+        }
+        (Some(own), _) => Some(own.to_owned()),
+        (None, Some(other)) => Some(other),
+        (None, None) => {
+            faults.add("name", "is not there; outside a ConfigMap a document has a name of its own");
+            None
+        }
+    };
+    (name, faults.found())
+}
+
+fn without_name(mut value: Value) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("name");
+    }
+    value
+}
