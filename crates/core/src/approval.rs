@@ -279,6 +279,9 @@ fn time(fields: &mut Fields, name: &str) -> Result<Timestamp, String> {
 mod tests {
     use super::*;
 
+    /// What is changed, in words and in deed.
+    type Change = (&'static str, fn(&mut Value));
+
     fn payload() -> Value {
         json!({
             "_type": STATEMENT_TYPE,
@@ -328,7 +331,7 @@ mod tests {
 
     #[test]
     fn one_thing_wrong_refuses_the_approval() {
-        let changes: [(&str, fn(&mut Value)); 22] = [
+        let changes: [Change; 22] = [
             ("type", |v| v["_type"] = "https://in-toto.io/Statement/v0.1".into()),
             ("predicate type", |v| v["predicateType"] = "https://writgate.dev/approval/v2".into()),
             ("no subject", |v| v["subject"] = json!([])),

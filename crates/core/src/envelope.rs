@@ -203,6 +203,9 @@ fn decoded(value: Value, path: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
+    /// What is changed, in words and in deed.
+    type Change = (&'static str, fn(&mut Value));
+
     fn envelope() -> Value {
         json!({"payloadType": PAYLOAD_TYPE, "payload": "aGVsbG8=", "signatures": [{"keyid": "k", "sig": "AA=="}]})
     }
@@ -226,7 +229,7 @@ mod tests {
 
     #[test]
     fn one_thing_wrong_refuses_the_envelope() {
-        let changes: [(&str, fn(&mut Value)); 13] = [
+        let changes: [Change; 13] = [
             ("type", |v| v["payloadType"] = "application/vnd.in-toto+JSON".into()),
             ("no type", |v| v["payloadType"] = Value::Null),
             ("url-safe", |v| v["payload"] = "aGVsb_8=".into()),

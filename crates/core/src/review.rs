@@ -481,6 +481,9 @@ mod tests {
 
     use super::*;
 
+    /// What is changed, in words and in deed.
+    type Change = (&'static str, fn(&mut Value));
+
     fn review() -> Value {
         let object = json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
@@ -524,7 +527,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_malformed() {
-        let changes: [(&str, fn(&mut Value)); 16] = [
+        let changes: [Change; 16] = [
             ("apiVersion", |r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
             ("kind", |r| r["kind"] = "Review".into()),
             ("response", |r| r["response"] = json!({"allowed": true})),

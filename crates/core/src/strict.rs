@@ -1,29 +1,32 @@
-//! JSON that is signed or decides about signatures: no key twice, no field unknown, no null for an absent claim.
+//! Values read strictly: no key twice, no number that was not written; and, for what is signed, no field unknown and
+//! no null for an absent claim.
 //!
-//! Reading is by hand over a tree, because serde's derived readers take an array for a struct and `Value` takes the
-//! last of two equal keys.
+//! Signed JSON is read by hand over a tree, because serde's derived readers take an array for a struct and `Value`
+//! takes the last of two equal keys. Called by the readers of envelopes, approvals and YAML.
 
 use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+    de::{self, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+
+/// From here on several integers share one double, and the canonical form would make them one.
+const MAX_EXACT: i64 = 1 << 53;
 
 /// The longest string in an approval, in bytes.
 pub(crate) const MAX_STRING: usize = 512;
 
 /// Reads a JSON document, refusing a key that is there twice at any depth.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice::<NoDuplicates>(text)
-        .map(|value| value.0)
-        .map_err(|error| format!("not strict JSON: {error}"))
+    serde_json::from_slice::<Strict>(text).map(|value| value.0).map_err(|error| format!("not strict JSON: {error}"))
 }
 
-struct NoDuplicates(Value);
+/// A value in which no key is there twice and every number is what was written.
+pub(crate) struct Strict(pub(crate) Value);
 
-impl<'de> Deserialize<'de> for NoDuplicates {
+impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor).map(Self)
     }
@@ -35,56 +38,104 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
+        f.write_str("a value that JSON knows")
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        if value.unsigned_abs() > MAX_EXACT.unsigned_abs() { Err(inexact(value)) } else { Ok(value.into()) }
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
     }
 
-    fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Value, S::Error> {
-        let mut items = Vec::new();
-        while let Some(NoDuplicates(item)) = seq.next_element()? {
-            items.push(item);
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        number(value).map(Value::Number).ok_or_else(|| inexact(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            list.push(item);
         }
-        Ok(Value::Array(items))
+        Ok(Value::Array(list))
     }
 
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Value, M::Error> {
-        let mut members = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let NoDuplicates(value) = map.next_value()?;
-            if members.contains_key(&key) {
-                return Err(M::Error::custom(format_args!("the key {key:?} is there twice")));
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(Key(key)) = entries.next_key()? {
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("the key `{key}` is there twice")));
             }
-            members.insert(key, value);
+            let Strict(value) = entries.next_value()?;
+            map.insert(key, value);
         }
-        Ok(Value::Object(members))
+        Ok(Value::Object(map))
     }
+}
+
+/// A mapping's key. JSON knows strings alone, so that kubectl writes `y: …` as `"true": …` and `1: …` as `"1": …`.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Strict::deserialize(deserializer)?.0 {
+            Value::String(key) => Ok(Self(key)),
+            Value::Bool(key) => Ok(Self(key.to_string())),
+            Value::Number(key) => Ok(Self(key.to_string())),
+            _ => Err(de::Error::custom("a key is a text; found null, a list or a mapping")),
+        }
+    }
+}
+
+/// An integer where the value is one, as Go writes `1.0` and `1e3`; none where a double stands for several numbers.
+fn number(value: f64) -> Option<Number> {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
+    let limit = MAX_EXACT as f64;
+    if value.abs() > limit || value.is_nan() {
+        return None;
+    }
+    if value.fract() == 0.0 {
+        #[expect(clippy::cast_possible_truncation, reason = "integral and within 2^53")]
+        return Some(Number::from(value as i64));
+    }
+    Number::from_f64(value)
+}
+
+fn inexact<E: de::Error>(number: impl fmt::Display) -> E {
+    E::custom(format_args!("the number {number} is not exact: a double does not hold it (integers go to 2^53)"))
 }
 
 /// The members of one object, taken one by one; what is left at the end is unknown.

@@ -111,6 +111,9 @@ fn conformed(kind: Kind, value: Value) -> Result<Value, DefaultError> {
         (Kind::Any, value)
         | (Kind::Text | Kind::IntOrString, value @ Value::String(_))
         | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
+        // YAML's letters for booleans, which the reader leaves for whoever knows what the field is.
+        (Kind::Bool, Value::String(letter)) if matches!(&*letter, "y" | "Y") => Ok(Value::Bool(true)),
+        (Kind::Bool, Value::String(letter)) if matches!(&*letter, "n" | "N") => Ok(Value::Bool(false)),
         (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => integer(&number)
             .filter(|integer| i32::try_from(*integer).is_ok())
             .map_or_else(|| Err(Problem::Integer { bits: 32, found: number.to_string() }.into()), |i| Ok(i.into())),

@@ -2,11 +2,13 @@
 //!
 //! The published vectors hold one case per reason; what is here is beside and between them.
 
-mod support;
-
 use serde_json::{Value, json};
-use support::{Case, Person};
 use writgate_core::{Outcome, WorkloadKind};
+
+use crate::case::{Case, Person};
+
+/// What is changed, in words and in deed.
+type Change = (&'static str, fn(&mut Case));
 
 const DEPLOYMENT_CONTROLLER: &str = "system:serviceaccount:kube-system:deployment-controller";
 
@@ -26,7 +28,7 @@ fn release_blockers() {
         case.clone()
             .with(|c| {
                 c.signers.clear();
-                c.attach("", &forged)
+                c.attach("", &forged);
             })
             .expect("InvalidSignature");
         case.clone().with(|c| c.spec()["template"]["spec"]["nodeName"] = "n1".into()).expect("SpecHashMismatch");
@@ -60,7 +62,7 @@ fn a_generated_name_is_bound_by_its_prefix_at_creation_alone() {
     Case::replay().with(|c| c.approval.subjects[0].name = "batch/v1/Job/payments/*".into()).expect("WrongResource");
     Case::replay()
         .with(|c| c.object()["spec"]["suspend"] = true.into())
-        .as_update()
+        .updated()
         .with(|c| c.object()["spec"]["suspend"] = false.into())
         .expect("WrongResource");
     let long = "p".repeat(60);
@@ -224,8 +226,8 @@ fn a_revoked_spec_holds_without_any_envelope() {
 
 #[test]
 fn what_is_let_go_is_judged_again() {
-    Case::deployment().as_update().with(|c| c.signers.clear()).expect("not-an-action");
-    let paused = Case::deployment().with(|c| c.spec()["paused"] = true.into()).as_update();
+    Case::deployment().updated().with(|c| c.signers.clear()).expect("not-an-action");
+    let paused = Case::deployment().with(|c| c.spec()["paused"] = true.into()).updated();
     paused.clone().with(|c| c.signers.clear()).expect("not-an-action");
     let resumed = paused.with(|c| {
         c.spec().as_object_mut().expect("a map").remove("paused");
@@ -234,7 +236,7 @@ fn what_is_let_go_is_judged_again() {
     resumed.with(|c| c.signers.clear()).expect("ApprovalRequired");
     let template = json!({"schedule": "* * * * *", "suspend": true,
         "jobTemplate": {"spec": {"suspend": true, "template": {"spec": {"containers": []}}}}});
-    let cron = Case::of(WorkloadKind::CronJob, "nightly", template).as_update().with(|c| c.signers.clear());
+    let cron = Case::of(WorkloadKind::CronJob, "nightly", &template).updated().with(|c| c.signers.clear());
     cron.clone().expect("not-an-action");
     cron.clone().with(|c| c.spec()["suspend"] = false.into()).expect("ApprovalRequired");
     cron.with(|c| c.spec()["jobTemplate"]["spec"]["suspend"] = false.into()).expect("ApprovalRequired");
@@ -242,13 +244,13 @@ fn what_is_let_go_is_judged_again() {
 
 #[test]
 fn bound_annotations_and_the_replay_label_are_part_of_the_action() {
-    let unchanged = Case::deployment().as_update().with(|c| c.signers.clear());
+    let unchanged = Case::deployment().updated().with(|c| c.signers.clear());
     unchanged.clone().with(|c| c.annotate("writgate.dev/incident", "INC-8")).expect("ApprovalRequired");
     unchanged.clone().with(|c| c.annotate("writgate.dev/other", "x")).expect("not-an-action");
     unchanged.clone().with(|c| c.annotate("writgate.dev/approval", "broken")).expect("not-an-action");
     unchanged.with(|c| c.object()["metadata"]["labels"]["team"] = "x".into()).expect("not-an-action");
     Case::replay()
-        .as_update()
+        .updated()
         .with(|c| {
             c.signers.clear();
             c.object()["metadata"]["labels"] = json!({});
@@ -259,10 +261,10 @@ fn bound_annotations_and_the_replay_label_are_part_of_the_action() {
 fn replica_set() -> Case {
     let spec = json!({"replicas": 2, "selector": {"matchLabels": {"app": "a"}},
         "template": {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": []}}});
-    Case::of(WorkloadKind::ReplicaSet, "orders-7979dcbbdc", spec)
+    Case::of(WorkloadKind::ReplicaSet, "orders-7979dcbbdc", &spec)
         .with(|c| c.object()["metadata"]["labels"] = json!({"app": "a", "team": "t"}))
         .with(|c| c.object()["metadata"]["ownerReferences"] = json!([{"name": "orders"}]))
-        .as_update()
+        .updated()
         .with(|c| c.signers.clear())
 }
 
@@ -332,13 +334,13 @@ fn pods_are_refused_unless_the_posture_allows_them() {
         .with(allow)
         .with(|c| c.spec()["containers"][0]["image"] = "ghcr.io/acme/replay:1".into())
         .expect("WorkloadNotAllowed");
-    pod().as_update().expect("not-an-action");
-    pod().as_update().with(|c| c.spec()["containers"][0]["image"] = "evil".into()).expect("WorkloadNotAllowed");
+    pod().updated().expect("not-an-action");
+    pod().updated().with(|c| c.spec()["containers"][0]["image"] = "evil".into()).expect("WorkloadNotAllowed");
     pod()
         .with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:replicaset-controller".into())
         .expect("not-an-action");
     pod().with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into()).expect("WorkloadNotAllowed");
-    let debug = || pod().as_update().with(|c| c.request["subResource"] = "ephemeralcontainers".into());
+    let debug = || pod().updated().with(|c| c.request["subResource"] = "ephemeralcontainers".into());
     debug().expect("WorkloadNotAllowed");
     debug().with(allow).expect("admitted");
 }
@@ -348,8 +350,8 @@ fn controller_revisions_are_the_controllers() {
     let revision =
         || other("apps/v1", "ControllerRevision", "controllerrevisions", json!({"data": {"spec": 1}, "revision": 1}));
     revision().expect("WorkloadNotAllowed");
-    revision().as_update().expect("not-an-action");
-    revision().as_update().with(|c| c.object()["data"] = json!({"spec": 2})).expect("WorkloadNotAllowed");
+    revision().updated().expect("not-an-action");
+    revision().updated().with(|c| c.object()["data"] = json!({"spec": 2})).expect("WorkloadNotAllowed");
     revision()
         .with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:statefulset-controller".into())
         .expect("not-an-action");
@@ -361,8 +363,8 @@ fn what_is_unknown_is_refused_and_a_deletion_never_waits() {
     unknown().expect("UnsupportedKind");
     unknown().with(|c| c.request["operation"] = "DELETE".into()).expect("not-an-action");
     unknown().with(|c| c.request["operation"] = "CONNECT".into()).expect("UnsupportedKind");
-    Case::deployment().as_update().with(|c| c.request["subResource"] = "rollback".into()).expect("UnsupportedKind");
-    Case::deployment().as_update().with(|c| c.request["subResource"] = "status".into()).expect("not-an-action");
+    Case::deployment().updated().with(|c| c.request["subResource"] = "rollback".into()).expect("UnsupportedKind");
+    Case::deployment().updated().with(|c| c.request["subResource"] = "status".into()).expect("not-an-action");
 }
 
 #[test]
@@ -395,7 +397,7 @@ fn row_one_is_never_softened() {
         assert_eq!(softened.warning().is_some(), mode == "warn");
         let hard = [
             Case::deployment().with(|c| c.project = None),
-            Case::of(WorkloadKind::DaemonSet, "d", json!({"template": {"spec": {}}}))
+            Case::of(WorkloadKind::DaemonSet, "d", &json!({"template": {"spec": {}}}))
                 .with(|c| c.posture["workloads"] = "deny".into()),
             Case::deployment().with(|c| c.posture["typo"] = 1.into()),
         ];
@@ -412,7 +414,7 @@ fn row_one_is_never_softened() {
 #[test]
 fn other_workloads_are_as_the_posture_says() {
     let daemon_set = |rule: &'static str| {
-        Case::of(WorkloadKind::DaemonSet, "agent", json!({"template": {"spec": {"containers": []}}}))
+        Case::of(WorkloadKind::DaemonSet, "agent", &json!({"template": {"spec": {"containers": []}}}))
             .with(move |c| c.posture["workloads"] = rule.into())
             .with(|c| c.signers.clear())
     };
@@ -432,7 +434,7 @@ fn only_a_job_is_a_replay() {
         .reapproved()
         .expect("WorkloadNotAllowed");
     let cron = json!({"jobTemplate": {"metadata": {"labels": {"writgate.dev/replay": "dry-run"}}, "spec": {"template": {"spec": {"containers": []}}}}});
-    Case::of(WorkloadKind::CronJob, "nightly", cron).expect("WorkloadNotAllowed");
+    Case::of(WorkloadKind::CronJob, "nightly", &cron).expect("WorkloadNotAllowed");
 }
 
 #[test]
@@ -443,12 +445,12 @@ fn jobs_of_a_cron_job_are_exempt_unless_they_are_replays() {
     };
     Case::replay().with(by_controller).expect("ApprovalRequired");
     let job = json!({"template": {"spec": {"containers": [{"image": "busybox"}]}}});
-    Case::of(WorkloadKind::Job, "nightly-1", job).with(by_controller).expect("not-an-action");
+    Case::of(WorkloadKind::Job, "nightly-1", &job).with(by_controller).expect("not-an-action");
 }
 
 #[test]
 fn the_dry_run_contract_is_closed() {
-    let changes: [(&str, fn(&mut Case)); 34] = [
+    let changes: [Change; 34] = [
         ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
         ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
         ("no contract", |c| {
@@ -525,7 +527,7 @@ fn container(case: &mut Case) -> &mut Value {
 #[test]
 fn a_claim_that_is_there_always_binds() {
     Case::deployment().with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1")).expect("admitted");
-    let claims: [(&str, fn(&mut Case)); 2] = [
+    let claims: [Change; 2] = [
         ("PipelineVersionMismatch", |c| c.approval.pipeline_version = Some("orders@1".into())),
         ("ConfigBundleMismatch", |c| c.approval.config_bundle = Some("sha256:00".into())),
     ];
@@ -552,7 +554,7 @@ fn a_claim_that_is_there_always_binds() {
 
 #[test]
 fn a_denial_tells_what_differs_and_the_hash_in_six_lines() {
-    let case = Case::deployment().as_update().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
+    let case = Case::deployment().updated().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
     let message = case.decide().message();
     assert!(message.contains("it differs first at spec.template.spec.containers[0].image"), "{message}");
     let everything = case.with(|c| {

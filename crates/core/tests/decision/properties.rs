@@ -1,9 +1,8 @@
 //! Properties of the decision that hold for any change of its bytes.
 
-mod support;
-
 use proptest::prelude::*;
-use support::Case;
+
+use crate::case::Case;
 
 /// The body with one bit flipped inside the part that holds `marker` and the `length` bytes after it.
 fn flipped(body: &str, marker: &str, length: usize, at: prop::sample::Index, bit: u8) -> Vec<u8> {

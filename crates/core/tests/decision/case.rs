@@ -54,17 +54,17 @@ impl Case {
         let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "orders"}},
             "template": {"metadata": {"labels": {"app": "orders"}},
                 "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}});
-        Self::of(WorkloadKind::Deployment, "orders", spec)
+        Self::of(WorkloadKind::Deployment, "orders", &spec)
     }
 
     /// A replay that bob and carol approved.
     pub fn replay() -> Self {
-        let mut case = Self::of(WorkloadKind::Job, "replay-orders-ml45t", Self::replay_spec());
+        let mut case = Self::of(WorkloadKind::Job, "replay-orders-ml45t", &Self::replay_spec());
         case.object()["metadata"]["generateName"] = "replay-orders-".into();
         case.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "execute"});
         case.annotate("writgate.dev/incident", "INC-7");
         case.annotate("writgate.dev/source-environment", "production");
-        case.approval.subjects[0].name = "batch/v1/Job/payments/replay-orders-*".to_owned();
+        case.approval.subjects[0].name = "batch/v1/Job/payments/replay-orders-*".into();
         case.approval.action = Action::ReplayExecute;
         case.approval.capabilities = vec!["replay.execute".to_owned()];
         case.approval.replay = Some(writgate_core::Replay {
@@ -102,7 +102,7 @@ impl Case {
     }
 
     /// Any workload, created by alice and approved by bob.
-    pub fn of(kind: WorkloadKind, name: &str, spec: Value) -> Self {
+    pub fn of(kind: WorkloadKind, name: &str, spec: &Value) -> Self {
         let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
         let hash = spec_hash(kind, &spec.to_string()).expect("a hash");
         Self {
@@ -176,7 +176,7 @@ impl Case {
     }
 
     /// The same spec as an UPDATE of what is there already.
-    pub fn as_update(mut self) -> Self {
+    pub fn updated(mut self) -> Self {
         self.request["operation"] = "UPDATE".into();
         self.request["oldObject"] = self.request["object"].clone();
         self
