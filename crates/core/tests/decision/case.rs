@@ -8,11 +8,11 @@ use writgate_core::{
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
-pub const NOW: &str = "2026-11-22T11:00:00Z";
+pub(crate) const NOW: &str = "2026-11-22T11:00:00Z";
 
 /// People with a key each; the key is made from the number.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Person {
+pub(crate) enum Person {
     Bob = 1,
     Carol = 2,
     Dave = 3,
@@ -20,15 +20,15 @@ pub enum Person {
 }
 
 impl Person {
-    pub fn key(self) -> SigningKey {
+    pub(crate) fn key(self) -> SigningKey {
         SigningKey::from_bytes(&[self as u8; 32])
     }
 
-    pub fn public_pem(self) -> String {
+    pub(crate) fn public_pem(self) -> String {
         self.key().verifying_key().to_public_key_pem(LineEnding::LF).expect("a key")
     }
 
-    pub fn sign(self, envelope: &mut Envelope) {
+    pub(crate) fn sign(self, envelope: &mut Envelope) {
         let id = PublicKey::from_pem(&self.public_pem()).expect("a key").id();
         let signature = self.key().sign(&envelope.signed_bytes()).to_bytes();
         envelope.add_signature(id, signature);
@@ -37,20 +37,20 @@ impl Person {
 
 /// Everything that a decision depends on.
 #[derive(Clone)]
-pub struct Case {
-    pub request: Value,
-    pub posture: Value,
-    pub reviewers: Value,
-    pub revocations: Value,
-    pub project: Option<&'static str>,
-    pub approval: Approval,
-    pub signers: Vec<Person>,
-    pub now: String,
+pub(crate) struct Case {
+    pub(crate) request: Value,
+    pub(crate) posture: Value,
+    pub(crate) reviewers: Value,
+    pub(crate) revocations: Value,
+    pub(crate) project: Option<&'static str>,
+    pub(crate) approval: Approval,
+    pub(crate) signers: Vec<Person>,
+    pub(crate) now: String,
 }
 
 impl Case {
     /// A Deployment that bob approved.
-    pub fn deployment() -> Self {
+    pub(crate) fn deployment() -> Self {
         let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "orders"}},
             "template": {"metadata": {"labels": {"app": "orders"}},
                 "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}});
@@ -58,7 +58,7 @@ impl Case {
     }
 
     /// A replay that bob and carol approved.
-    pub fn replay() -> Self {
+    pub(crate) fn replay() -> Self {
         let mut case = Self::of(WorkloadKind::Job, "replay-orders-ml45t", &Self::replay_spec());
         case.object()["metadata"]["generateName"] = "replay-orders-".into();
         case.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "execute"});
@@ -77,7 +77,7 @@ impl Case {
     }
 
     /// A replay that meets the dry-run contract and needs no approval.
-    pub fn dry_run() -> Self {
+    pub(crate) fn dry_run() -> Self {
         let mut case = Self::replay();
         case.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "dry-run"});
         case.signers.clear();
@@ -102,7 +102,7 @@ impl Case {
     }
 
     /// Any workload, created by alice and approved by bob.
-    pub fn of(kind: WorkloadKind, name: &str, spec: &Value) -> Self {
+    pub(crate) fn of(kind: WorkloadKind, name: &str, spec: &Value) -> Self {
         let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
         let hash = spec_hash(kind, &spec.to_string()).expect("a hash");
         Self {
@@ -157,33 +157,33 @@ impl Case {
         }
     }
 
-    pub fn object(&mut self) -> &mut Value {
+    pub(crate) fn object(&mut self) -> &mut Value {
         &mut self.request["object"]
     }
 
-    pub fn spec(&mut self) -> &mut Value {
+    pub(crate) fn spec(&mut self) -> &mut Value {
         &mut self.request["object"]["spec"]
     }
 
-    pub fn annotate(&mut self, name: &str, value: &str) {
+    pub(crate) fn annotate(&mut self, name: &str, value: &str) {
         self.object()["metadata"]["annotations"][name] = value.into();
     }
 
     /// Changes one thing.
-    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
     /// The same spec as an UPDATE of what is there already.
-    pub fn updated(mut self) -> Self {
+    pub(crate) fn updated(mut self) -> Self {
         self.request["operation"] = "UPDATE".into();
         self.request["oldObject"] = self.request["object"].clone();
         self
     }
 
     /// Approves the spec as it is now.
-    pub fn reapproved(mut self) -> Self {
+    pub(crate) fn reapproved(mut self) -> Self {
         let kind = WorkloadKind::from_gvk(
             self.request["object"]["apiVersion"].as_str().expect("text"),
             self.request["object"]["kind"].as_str().expect("text"),
@@ -194,19 +194,19 @@ impl Case {
     }
 
     /// The case's approval, signed by its signers.
-    pub fn envelope(&self) -> Envelope {
+    pub(crate) fn envelope(&self) -> Envelope {
         let mut envelope = Envelope::new(self.approval.to_payload());
         self.signers.iter().for_each(|person| person.sign(&mut envelope));
         envelope
     }
 
     /// Attaches a further envelope.
-    pub fn attach(&mut self, suffix: &str, envelope: &str) {
+    pub(crate) fn attach(&mut self, suffix: &str, envelope: &str) {
         self.annotate(&format!("writgate.dev/approval{suffix}"), envelope);
     }
 
     /// The review as the API server would send it; without signers there is no approval.
-    pub fn body(&self) -> String {
+    pub(crate) fn body(&self) -> String {
         let mut request = self.request.clone();
         if !self.signers.is_empty() {
             request["object"]["metadata"]["annotations"]["writgate.dev/approval"] = self.envelope().to_json().into();
@@ -214,11 +214,11 @@ impl Case {
         json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).to_string()
     }
 
-    pub fn decide(&self) -> Decision {
+    pub(crate) fn decide(&self) -> Decision {
         self.decide_body(&self.body())
     }
 
-    pub fn decide_body(&self, body: &str) -> Decision {
+    pub(crate) fn decide_body(&self, body: &str) -> Decision {
         let exempt = ExemptControllers::default();
         let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt };
         let now = self.now.parse().expect("a time");
@@ -240,7 +240,7 @@ impl Case {
 
     /// `admitted`, `not-an-action`, or the codes of a denial.
     #[track_caller]
-    pub fn expect(&self, expected: &str) {
+    pub(crate) fn expect(&self, expected: &str) {
         let decision = self.decide();
         let found = match decision.record.reasons.join(" ") {
             reasons if reasons.is_empty() => decision.record.decision.as_str().to_owned(),

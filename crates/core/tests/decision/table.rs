@@ -465,7 +465,7 @@ fn the_dry_run_contract_is_closed() {
         ("template annotation", |c| c.spec()["template"]["metadata"]["annotations"] = json!({"a": "b"})),
         ("second container", |c| {
             let twin = pod(c)["containers"][0].clone();
-            pod(c)["containers"].as_array_mut().expect("a list").push(twin)
+            pod(c)["containers"].as_array_mut().expect("a list").push(twin);
         }),
         ("init container", |c| pod(c)["initContainers"] = json!([{"name": "i", "image": "ghcr.io/acme/replay:2.0.1"}])),
         ("volume", |c| pod(c)["volumes"] = json!([])),
@@ -484,11 +484,11 @@ fn the_dry_run_contract_is_closed() {
         ("added capability", |c| container(c)["securityContext"] = json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
         ("envFrom", |c| container(c)["envFrom"] = json!([])),
         ("another variable", |c| {
-            container(c)["env"].as_array_mut().expect("a list").push(json!({"name": "A", "value": "b"}))
+            container(c)["env"].as_array_mut().expect("a list").push(json!({"name": "A", "value": "b"}));
         }),
         ("variable twice", |c| {
             let twin = container(c)["env"][0].clone();
-            container(c)["env"].as_array_mut().expect("a list").push(twin)
+            container(c)["env"].as_array_mut().expect("a list").push(twin);
         }),
         ("other value", |c| container(c)["env"][0]["value"] = "execute".into()),
         ("value from elsewhere", |c| container(c)["env"][0] = json!({"name": "REPLAY_MODE", "valueFrom": {}})),
@@ -507,7 +507,7 @@ fn the_dry_run_contract_is_closed() {
         |c| pod(c)["securityContext"] = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}),
         |c| {
             container(c)["securityContext"] =
-                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}})
+                json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
         },
         |c| container(c)["args"][1] = "INC-8".into(),
     ];
