@@ -1,0 +1,55 @@
+//! What `manifests/` says, held against what the library says. What an API server makes of it is `tests/manifests`'.
+
+use std::path::Path;
+
+use serde_json::Value;
+use writgate_core::{Document, ExemptControllers, PostureSet, read_yaml};
+
+fn manifest(name: &str) -> (String, Vec<Value>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+    let text = std::fs::read_to_string(&path).expect("manifests/ is rendered");
+    let objects = read_yaml(&text).expect("manifests/ is YAML");
+    (text, objects)
+}
+
+fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).expect("manifests/writgate.yaml has one")
+}
+
+/// The chart spells the list out, so that it can be changed there; unchanged, it is the library's own.
+#[test]
+fn the_charts_exempt_controllers_are_the_librarys() {
+    let (_, objects) = manifest("writgate.yaml");
+    let args = &object(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().expect("the container has arguments");
+    let mut flags: Vec<_> = args.iter().filter_map(|arg| arg.as_str()?.strip_prefix("--exempt-controller=")).collect();
+    flags.sort_unstable();
+    let mut known: Vec<_> = ExemptControllers::default().iter().map(|controller| controller.to_string()).collect();
+    known.sort_unstable();
+    assert_eq!(flags, known);
+}
+
+/// A Job may be a replay whoever makes it; all else that is exempt need not be sent.
+#[test]
+fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
+    let (_, objects) = manifest("writgate.yaml");
+    let conditions = object(&objects, "ValidatingWebhookConfiguration")["webhooks"][0]["matchConditions"]
+        .as_array()
+        .expect("the webhook has conditions")
+        .clone();
+    let expression = conditions[0]["expression"].as_str().expect("a condition has an expression");
+    for controller in ExemptControllers::default().iter().map(|controller| controller.to_string()) {
+        let is_left_out = expression.contains(&format!("{controller:?}"));
+        assert_eq!(is_left_out, !controller.ends_with("=jobs"), "{controller} in {expression}");
+    }
+}
+
+#[test]
+fn the_example_posture_is_valid() {
+    let (text, _) = manifest("example-posture.yaml");
+    let set = PostureSet::assemble(vec![Document { source: "example-posture.yaml".to_owned(), name: None, text }]);
+    assert_eq!(set.problems(), []);
+    let posture = set.environment("production").expect("the example is for production");
+    assert_eq!(posture.reviewers.len(), 1);
+    assert_eq!(posture.reviewers[0].keys.len(), 1);
+}
