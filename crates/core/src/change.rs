@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    canonical::{Scope, canonical},
+    canonical::{CanonicalError, Scope, canonical},
     denial::Denial,
     exempt::ExemptControllers,
     review::{Object, Operation, Request},
@@ -28,6 +28,24 @@ pub(crate) const BOUND_ANNOTATIONS: [&str; 6] = [
     "writgate.dev/source-environment",
     "writgate.dev/source-artifact",
 ];
+
+/// The hashes of a workload's spec, as it would be and as it is; nothing where there is none.
+pub(crate) struct Hashes {
+    pub(crate) new: Option<Result<SpecHash, CanonicalError>>,
+    pub(crate) old: Option<Result<SpecHash, CanonicalError>>,
+}
+
+impl Hashes {
+    pub(crate) fn of(request: &Request<'_>) -> Self {
+        let Some(kind) = request.kind.workload() else { return Self { new: None, old: None } };
+        let new = request.object.as_ref().and_then(|object| object.spec).map(RawValue::get);
+        let old = request.old_object.as_ref().and_then(|object| object.spec).map(RawValue::get);
+        let hash = new.map(|spec| spec_hash(kind, spec));
+        // Most updates leave the text of the spec as it was.
+        let unchanged = new.is_some() && new == old;
+        Self { old: if unchanged { hash.clone() } else { old.map(|spec| spec_hash(kind, spec)) }, new: hash }
+    }
+}
 
 /// What a request changes.
 #[derive(Debug)]
@@ -63,14 +81,14 @@ pub(crate) struct Previous<'r> {
 }
 
 impl<'r> Change<'r> {
-    pub(crate) fn of(request: &'r Request<'r>, exempt: &ExemptControllers) -> Self {
+    pub(crate) fn of(request: &'r Request<'r>, hashes: &Hashes, exempt: &ExemptControllers) -> Self {
         match request.operation {
             Operation::Delete => Self::Nothing,
             Operation::Connect => Self::unsupported(request),
             Operation::Create | Operation::Update => {
                 let exempt = exempt.covers(&request.user.username, &request.resource);
                 let change = match &*request.sub_resource {
-                    "" => Self::of_object(request, exempt),
+                    "" => Self::of_object(request, hashes, exempt),
                     "status" => Ok(Self::Nothing),
                     "scale" => Self::of_scale(request, exempt),
                     "ephemeralcontainers" => Self::of_ephemeral_containers(request),
@@ -81,10 +99,10 @@ impl<'r> Change<'r> {
         }
     }
 
-    fn of_object(request: &'r Request<'r>, exempt: bool) -> Result<Self, String> {
+    fn of_object(request: &'r Request<'r>, hashes: &Hashes, exempt: bool) -> Result<Self, String> {
         let (object, old) = objects(request)?;
         match request.kind.workload() {
-            Some(kind) => Self::of_workload(kind, object, old, exempt),
+            Some(kind) => Self::of_workload(kind, object, old, hashes, exempt),
             None => match (&*request.kind.api_version(), &*request.kind.kind) {
                 ("v1", "Pod") => Ok(Self::of_pod(object, old, exempt)),
                 ("apps/v1", "ControllerRevision") => Ok(Self::of_revision(object, old, exempt)),
@@ -97,6 +115,7 @@ impl<'r> Change<'r> {
         kind: WorkloadKind,
         object: &'r Object<'r>,
         old: Option<&'r Object<'r>>,
+        hashes: &Hashes,
         exempt: bool,
     ) -> Result<Self, String> {
         if exempt && kind != WorkloadKind::Job {
@@ -110,12 +129,16 @@ impl<'r> Change<'r> {
         {
             return Ok(Self::Nothing);
         }
-        let hash = spec_hash(kind, spec).map_err(|error| format!("object.spec: {error}"))?;
+        let hash = match &hashes.new {
+            Some(Ok(hash)) => *hash,
+            Some(Err(error)) => return Err(format!("object.spec: {error}")),
+            None => return Err("object.spec is missing".to_owned()),
+        };
         let previous = match old {
             None => None,
             Some(old) => {
-                let spec = spec_of(old, "oldObject")?;
-                Some(Previous { spec, hash: spec_hash(kind, spec).ok() })
+                let hash = hashes.old.as_ref().and_then(|hash| hash.as_ref().ok().copied());
+                Some(Previous { spec: spec_of(old, "oldObject")?, hash })
             }
         };
         if let (Some(previous), Some(old)) = (&previous, old)

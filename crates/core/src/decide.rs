@@ -13,7 +13,7 @@ use crate::{
     action::Action,
     approval::Approval,
     candidate::{self, Candidate, Context, MAX_ENVELOPES, Signed},
-    change::{Change, REPLAY_LABEL, Workload},
+    change::{Change, Hashes, REPLAY_LABEL, Workload},
     decision::{Decision, DecisionRecord},
     denial::Denial,
     dry_run,
@@ -62,21 +62,17 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
     record.environment = Some(environment.to_owned());
     record.project = project.map(str::to_owned);
     let generation = request.object.as_ref().map_or(0, |object| object.metadata.generation);
-    let change = Change::of(request, facts.exempt);
-    match &change {
-        Change::Nothing => return Decision::not_an_action(record),
-        Change::Refused(denial) => return Decision::new(record, vec![denial.clone()], generation),
-        Change::Pod { .. } => {}
-        Change::Workload(workload) => {
-            record.spec_hash = Some(workload.hash);
-            record.previous_spec_hash = workload.previous.and_then(|previous| previous.hash);
-        }
-    }
-    let judged = governed(request, environment, project, posture, &mut record).and_then(|place| match &change {
-        Change::Workload(workload) => judge_workload(request, workload, &place, now, &mut record),
-        Change::Pod { object, what } => judge_pod(object, what, place.posture, &mut record),
-        Change::Nothing | Change::Refused(_) => Ok(Judged::NotAnAction),
-    });
+    let hashes = Hashes::of(request);
+    record.spec_hash = hashes.new.as_ref().and_then(|hash| hash.as_ref().ok().copied());
+    record.previous_spec_hash = hashes.old.as_ref().and_then(|hash| hash.as_ref().ok().copied());
+    let judged = match Change::of(request, &hashes, facts.exempt) {
+        Change::Nothing => Ok(Judged::NotAnAction),
+        Change::Refused(denial) => Err(denial),
+        Change::Pod { object, what } => governed(request, environment, project, posture, &mut record)
+            .and_then(|place| judge_pod(object, what, place.posture, &mut record)),
+        Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
+            .and_then(|place| judge_workload(request, &workload, &place, now, &mut record)),
+    };
     match judged {
         Ok(Judged::NotAnAction) => Decision::not_an_action(record),
         Ok(Judged::Action(denials)) => Decision::new(record, denials, generation),
