@@ -44,7 +44,7 @@ pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
 pub use posture::{
     ActionRule, ApprovalRule, DryRunContract, Enforcement, PodRule, Posture, QuorumEntry, ReplayRule, Reviewer,
-    ReviewerKey, Revocation, Revocations, SeparationOfDuties, WorkloadRule,
+    ReviewerKey, Revocation, Revocations, SeparationOfDuties, WorkloadRule, document_schemas,
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
 pub use quantity::QuantityError;

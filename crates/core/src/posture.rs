@@ -8,6 +8,7 @@ mod document;
 mod faults;
 mod reviewers;
 mod revocations;
+mod schema;
 mod sets;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use schema::document_schemas;
 
 pub(crate) use build::build_posture;
 pub(crate) use reviewers::read_reviewers;
@@ -49,7 +52,7 @@ impl Enforcement {
 }
 
 /// Whether an action needs an approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalRule {
     /// Nothing is admitted without a valid approval.
@@ -59,7 +62,7 @@ pub enum ApprovalRule {
 }
 
 /// How far approver and requester must be different people.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeparationOfDuties {
     /// Anybody may approve.
@@ -73,7 +76,7 @@ pub enum SeparationOfDuties {
 }
 
 /// What happens to workloads that are neither Deployments nor replays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkloadRule {
     /// They need an approval, as a deploy.
@@ -86,7 +89,7 @@ pub enum WorkloadRule {
 }
 
 /// What happens to bare Pods, ephemeral containers and updates of a Pod's image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodRule {
     /// They are refused; the API server writes random names into a Pod's spec, so it has no hash to approve.

@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        number(value).map(Value::Number).ok_or_else(|| inexact(value))
+        number(value).map(Value::Number).ok_or_else(|| inexact(format_args!("{value:?}")))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
@@ -111,12 +111,38 @@ struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Strict::deserialize(deserializer)?.0 {
-            Value::String(key) => Ok(Self(key)),
-            Value::Bool(key) => Ok(Self(key.to_string())),
-            Value::Number(key) => Ok(Self(key.to_string())),
-            _ => Err(de::Error::custom("a key is a text; found null, a list or a mapping")),
-        }
+        deserializer.deserialize_any(KeyVisitor).map(Self)
+    }
+}
+
+/// Fractions and null are refused by not being here: kubectl has surprising texts for them.
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key that is a text (put it in quotes)")
+    }
+
+    fn visit_bool<E: de::Error>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<String, E> {
+        Ok(key.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, key: String) -> Result<String, E> {
+        Ok(key)
     }
 }
 
@@ -135,7 +161,7 @@ fn number(value: f64) -> Option<Number> {
 }
 
 fn inexact<E: de::Error>(number: impl fmt::Display) -> E {
-    E::custom(format_args!("the number {number} is not exact: a double does not hold it (integers go to 2^53)"))
+    E::custom(format_args!("the number {number} is too large: a double does not hold it exactly beyond 2^53"))
 }
 
 /// The members of one object, taken one by one; what is left at the end is unknown.

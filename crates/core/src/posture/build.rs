@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// More signatures are never checked for one request, so more people could never be counted.
-const MAX_QUORUM: u64 = 32;
+const MAX_QUORUM: usize = 32;
 const DEFAULT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads a posture and puts it together with the sets and lists that it names.
@@ -165,19 +165,18 @@ fn quorum(path: &str, entries: &[QuorumDocument], faults: &mut Faults<'_>) -> Ve
     if entries.is_empty() {
         faults.add(path, "is empty; somebody must have signed (leave it out for one person)");
     }
-    let mut people: u64 = 0;
+    let mut people: usize = 0;
     let mut quorum = Vec::new();
     for (index, QuorumDocument { group, count }) in entries.iter().enumerate() {
         if let Some(group) = group {
             faults.name(format_args!("{path}[{index}].group"), group);
         }
-        if *count == 0 {
-            faults.add(format_args!("{path}[{index}].count"), "is 0; expected at least one person");
+        if *count < 1 {
+            faults.add(format_args!("{path}[{index}].count"), format_args!("is {count}; expected at least one person"));
         }
-        people = people.saturating_add(*count);
-        if let Ok(count) = usize::try_from(*count) {
-            quorum.push(QuorumEntry { group: group.clone(), count });
-        }
+        let count = usize::try_from(*count).unwrap_or_default();
+        people = people.saturating_add(count);
+        quorum.push(QuorumEntry { group: group.clone(), count });
     }
     if people > MAX_QUORUM {
         faults.add(path, format_args!("asks for {people} people; at most {MAX_QUORUM} signatures are ever checked"));

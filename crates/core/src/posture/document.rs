@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
 
 use super::{ApprovalRule, Enforcement, PodRule, SeparationOfDuties, WorkloadRule};
 
@@ -75,7 +76,7 @@ pub(crate) struct PostureDocument {
     #[serde(default)]
     pub(super) pipeline_sets: Vec<String>,
     /// How far approver and requester must be different people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "off_or_word")]
     pub(super) separation_of_duties: SeparationOfDuties,
     /// Whether workloads must carry a pipeline version. Not enforced by this version: must be absent.
     #[serde(default)]
@@ -107,6 +108,14 @@ pub(crate) struct PostureDocument {
     /// What an admission owes to its record.
     #[serde(default)]
     pub(super) audit: AuditDocument,
+}
+
+/// `off` without quotes is false in the YAML that kubectl reads, and it is the word that people will write.
+fn off_or_word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SeparationOfDuties, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Bool(false) => Ok(SeparationOfDuties::Off),
+        word => SeparationOfDuties::deserialize(word).map_err(de::Error::custom),
+    }
 }
 
 /// The actions that differ from their defaults.
@@ -150,7 +159,7 @@ pub(crate) struct QuorumDocument {
     pub(super) group: Option<String>,
     /// How many different people.
     #[schemars(range(min = 1, max = 32))]
-    pub(super) count: u64,
+    pub(super) count: i64,
 }
 
 /// A rule that requires further capabilities.

@@ -91,7 +91,11 @@ pub(super) fn read<T: DeserializeOwned>(value: &Value, faults: &mut Faults<'_>) 
         Ok(document) => Some(document),
         Err(error) => {
             let path = error.path().to_string();
-            faults.add(if path == "." { "" } else { &path }, error.into_inner());
+            let mut message = error.into_inner().to_string();
+            if message.contains("invalid type: boolean") {
+                message.push_str(" (in YAML yes, no, on and off are booleans; put the word in quotes)");
+            }
+            faults.add(if path == "." { "" } else { &path }, message);
             None
         }
     }

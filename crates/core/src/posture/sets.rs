@@ -99,7 +99,9 @@ impl<T> NamedDocuments<T> {
         match self.documents.get(name) {
             Some(Ok(document)) => Ok(document),
             Some(Err(why)) => Err(format!("{name:?} is invalid: {why}")),
-            None if self.nameless.is_empty() => Err(format!("{name:?} is not there")),
+            None if self.nameless.is_empty() => {
+                Err(format!("{name:?} is not there: no document of this kind has the name"))
+            }
             None => {
                 let perhaps: Vec<String> = self.nameless.iter().map(PostureProblem::to_string).collect();
                 Err(format!("{name:?} is not there; it may be this: {}", perhaps.join("; ")))

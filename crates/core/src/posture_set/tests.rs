@@ -266,13 +266,23 @@ fn a_value_of_another_type_or_word_is_refused() {
         ("/actions/deploy/quorum/0/count", json!(1.5), "actions.deploy.quorum[0].count"),
         ("/actions/deploy/quorum/0/count", json!("1"), "actions.deploy.quorum[0].count"),
         ("/actions/deploy/approval", json!(true), "actions.deploy.approval"),
-        ("/separationOfDuties", json!(false), "separationOfDuties"),
+        ("/separationOfDuties", json!(true), "separationOfDuties"),
         ("/reviewerSets", json!("prod-reviewers"), "reviewerSets"),
         ("/apiVersion", json!("writgate.dev/v2"), "apiVersion"),
         ("/replay/dryRun/env/REPLAY_MODE", json!(true), "replay.dryRun.env.REPLAY_MODE"),
     ] {
         assert_posture_fault(pointer, new, path, "");
     }
+}
+
+#[test]
+fn off_is_a_word_although_yaml_says_false() {
+    for off in ["off", "'off'", "\"off\""] {
+        let posture = POSTURE.replace("separationOfDuties: claimed", &format!("separationOfDuties: {off}"));
+        let set = set_of(&[&posture, REVIEWERS, REVOCATIONS]);
+        assert_eq!(set.environment("production").unwrap().separation_of_duties, SeparationOfDuties::Off);
+    }
+    assert_posture_fault("/enforcement", json!(false), "enforcement", "put the word in quotes");
 }
 
 #[test]

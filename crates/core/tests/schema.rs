@@ -1,0 +1,38 @@
+//! The published JSON Schemas are those of the types. `WRITGATE_WRITE_SCHEMAS=1 cargo test -p writgate-core --test
+//! schema` writes them anew.
+
+use std::{env, fs, path::Path};
+
+use serde_json::Value;
+
+#[test]
+fn the_published_schemas_are_those_of_the_types() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
+    for (kind, schema) in writgate_core::document_schemas() {
+        let file = folder.join(format!("{kind}.json"));
+        let generated = format!("{schema:#}\n");
+        if env::var_os("WRITGATE_WRITE_SCHEMAS").is_some() {
+            fs::create_dir_all(&folder).expect("docs can be written");
+            fs::write(&file, &generated).expect("docs can be written");
+        }
+        let published = fs::read_to_string(&file).unwrap_or_default();
+        assert!(published == generated, "{} is stale; write it anew with WRITGATE_WRITE_SCHEMAS=1", file.display());
+    }
+}
+
+#[test]
+fn no_field_of_any_document_may_be_null() {
+    for (kind, schema) in writgate_core::document_schemas() {
+        assert!(!says_null(&schema), "{kind}: {schema:#}");
+    }
+}
+
+fn says_null(schema: &Value) -> bool {
+    match schema {
+        Value::Null => true,
+        Value::String(text) => text == "null",
+        Value::Array(items) => items.iter().any(says_null),
+        Value::Object(fields) => fields.values().any(says_null),
+        _ => false,
+    }
+}
