@@ -1,6 +1,8 @@
 //! The published JSON Schemas are those of the types. `WRITGATE_WRITE_SCHEMAS=1 cargo test -p writgate-core --test
 //! schema` writes them anew.
 
+#![expect(clippy::disallowed_methods, reason = "a test of files; core itself has none")]
+
 use std::{env, fs, path::Path};
 
 use serde_json::Value;

@@ -235,6 +235,57 @@ fn what_is_not_enforced_is_refused_by_name() {
 }
 
 #[test]
+fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
+    let whole = r#"
+        apiVersion: writgate.dev/v1
+        kind: Posture
+        environment: production
+        cluster: prod-eu-1
+        namespaces: {payments: payments}
+        enforcement: enforce
+        actions:
+          deploy: {approval: required, capabilities: [deploy], quorum: [{count: 1}], maxLifetime: 24h}
+          replay-execute: {approval: required, capabilities: [replay.execute], maxLifetime: 2h, singleUse: true}
+          replay-dry-run: {approval: none}
+        capabilityRules: [{name: privileged, when: "true", require: [deploy.privileged], message: "runs privileged"}]
+        reviewerSets: [prod-reviewers]
+        revocationLists: [prod-revocations]
+        pipelineSets: [prod-pipelines]
+        separationOfDuties: claimed
+        pipelineVersion: required
+        configBundle: required
+        replay:
+          images: ["ghcr.io/acme/replay*"]
+          sourceEnvironments: [production]
+          dryRun: {serviceAccounts: [replay-readonly], env: {REPLAY_MODE: dry-run}, args: [["--incident", "*"]]}
+        images: digest
+        workloads: approve
+        pods: deny
+        rollback: {within: 720h, revisions: 3}
+        connect: audit
+        breakGlass: {maxLifetime: 1h, capabilities: [break-glass], quorum: [{count: 1}]}
+        audit: {durability: required}
+    "#;
+    let told: Vec<String> =
+        faults(&set_of(&[whole, REVIEWERS, REVOCATIONS])).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        told,
+        [
+            "capabilityRules",
+            "pipelineSets",
+            "pipelineVersion",
+            "configBundle",
+            "images",
+            "rollback",
+            "connect",
+            "breakGlass",
+            "audit.durability",
+            "actions.replay-execute.singleUse"
+        ]
+    );
+}
+
+#[test]
 fn an_unknown_field_is_refused_wherever_it_is() {
     assert_posture_fault("/enforcment", json!("audit"), "enforcment", "unknown field `enforcment`");
     for (pointer, path) in [
