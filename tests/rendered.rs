@@ -1,4 +1,5 @@
-//! What `manifests/` says, held against what the library says. What an API server makes of it is `tests/manifests`'.
+//! What `manifests/` and the documentation say, held against what the library says. What an API server makes of the
+//! manifests is `tests/manifests`'.
 
 use std::path::Path;
 
@@ -52,4 +53,18 @@ fn the_example_posture_is_valid() {
     let posture = set.environment("production").expect("the example is for production");
     assert_eq!(posture.reviewers.len(), 1);
     assert_eq!(posture.reviewers[0].keys.len(), 1);
+}
+
+#[test]
+fn the_documented_posture_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/posture.md");
+    let page = std::fs::read_to_string(path).expect("docs/posture.md is there");
+    let examples: Vec<_> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3, "a posture, its reviewers and its revocations");
+    let text = examples.join("---\n");
+    let set = PostureSet::assemble(vec![Document { source: "docs/posture.md".to_owned(), name: None, text }]);
+    assert_eq!(set.problems(), []);
+    let posture = set.environment("production").expect("it is for production");
+    assert_eq!(posture.reviewers.len(), 1);
+    assert_eq!(posture.revocations.keys.len(), 1);
 }
