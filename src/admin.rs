@@ -76,7 +76,7 @@ async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, String) {
     if missing.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    (StatusCode::SERVICE_UNAVAILABLE, missing.iter().map(|what| format!("not ready: {what}\n")).collect())
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {

@@ -4,8 +4,8 @@
 //! by `server`; tests call the router in process. Nothing here waits for the API server, except for a namespace
 //! that the cache does not know.
 
-pub mod limits;
-pub mod respond;
+mod limits;
+mod respond;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -176,8 +176,7 @@ fn unjudgeable(why: String) -> PostureError {
 
 /// The ConfigMap of an environment's posture.
 fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
-    let _ = (postures, environment);
-    None
+    postures.environment(environment).ok()?.config_map.clone()
 }
 
 fn labels(judged: &Judged) -> RequestLabels {

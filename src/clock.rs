@@ -12,7 +12,7 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// A fresh UUIDv7 for a decision made at `now`, so that ids sort as decisions happened.
+/// A fresh `UUIDv7` for a decision made at `now`, so that ids sort as decisions happened.
 #[must_use]
 pub fn decision_id(now: Timestamp) -> Uuid {
     let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! Metric families and what feeds them. Served by `admin` in the OpenMetrics text format.
+//! Metric families and what feeds them. Served by `admin` in the `OpenMetrics` text format.
 //!
 //! Labels come from closed sets: an unauthenticated caller can reach the webhook, and every label value it could
 //! invent would stay in memory. Names, users and keys are never labels.

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
+use serde_json::json;
 use tokio::time::Instant;
 use writgate_core::{Document, PostureSet};
 
@@ -68,7 +69,7 @@ impl Source {
 /// See the module.
 pub struct Store {
     /// Documents by the ConfigMap that holds them.
-    documents: Mutex<BTreeMap<String, Vec<Document>>>,
+    documents: Mutex<BTreeMap<String, Document>>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
     /// When each source was last proved complete and current; in the order of [`Source::ALL`].
@@ -110,7 +111,9 @@ impl Store {
 
     /// Everything that happened until `at` is known here.
     pub fn prove_all_fresh(&self, at: Instant) {
-        Source::ALL.into_iter().for_each(|source| self.prove_fresh(source, at));
+        for source in Source::ALL {
+            self.prove_fresh(source, at);
+        }
     }
 
     /// Everything that happened to `source` until `at` is known here.
@@ -163,10 +166,10 @@ impl Store {
     }
 
     /// Changes the documents, and with them the postures that later reviews see.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Vec<Document>>)) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Document>)) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut documents);
-        let postures = PostureSet::assemble(documents.values().flatten().cloned().collect());
+        let postures = PostureSet::assemble(documents.values().cloned().collect());
         self.publish(postures);
     }
 
@@ -184,13 +187,13 @@ pub struct Postures(pub Arc<Store>);
 
 impl Follower<ConfigMap> for Postures {
     fn reset(&self, objects: Vec<ConfigMap>) {
-        let objects = objects.into_iter().map(|object| (object.name_any(), documents(object))).collect();
+        let objects = objects.iter().map(|object| (object.name_any(), document(object))).collect();
         self.0.change(|documents| *documents = objects);
     }
 
     fn apply(&self, object: ConfigMap) {
-        self.0.change(|all| {
-            all.insert(object.name_any(), documents(object));
+        self.0.change(|documents| {
+            documents.insert(object.name_any(), document(&object));
         });
     }
 
@@ -238,13 +241,132 @@ impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
     }
 }
 
-/// The documents in a ConfigMap, one per key.
-fn documents(object: ConfigMap) -> Vec<Document> {
+/// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.
+///
+/// Only what a posture is made of. The rest changes without meaning, and `last-applied-configuration` is a copy.
+fn document(object: &ConfigMap) -> Document {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let document = |(key, text): (String, String)| Document {
-        source: format!("ConfigMap {namespace}/{name}, data[{key:?}]"),
-        name: Some(name.clone()),
-        text,
-    };
-    object.data.unwrap_or_default().into_iter().map(document).collect()
+    let wrapped = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": namespace, "name": name, "labels": object.metadata.labels},
+        "data": object.data,
+        "binaryData": object.binary_data,
+    });
+    Document { source: format!("configmap {namespace}/{name}"), name: Some(name), text: wrapped.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config_map(name: &str, kind: &str, text: &str) -> ConfigMap {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
+            "data": {format!("{kind}.yaml"): text},
+        }))
+        .expect("a ConfigMap")
+    }
+
+    fn posture(environment: &str) -> ConfigMap {
+        let text = format!("apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\n");
+        config_map(&format!("posture-{environment}"), "posture", &text)
+    }
+
+    fn namespace(name: &str, environment: Option<&str>) -> PartialObjectMeta<Namespace> {
+        let labels = environment.map(|environment| json!({ENVIRONMENT_LABEL: environment, "app": "x"}));
+        let object = json!({"metadata": {"name": name, "labels": labels}});
+        serde_json::from_value(object).expect("a Namespace")
+    }
+
+    fn code(store: &Store, environment: &str) -> &'static str {
+        match store.postures().environment(environment) {
+            Ok(_) => "valid",
+            Err(writgate_core::PostureError::Missing { .. }) => "missing",
+            Err(_) => "invalid",
+        }
+    }
+
+    #[test]
+    fn a_posture_is_in_force_from_its_apply_to_its_delete() {
+        let postures = Postures(Arc::default());
+        postures.apply(posture("production"));
+        assert_eq!(code(&postures.0, "production"), "valid");
+        assert_eq!(code(&postures.0, "staging"), "missing");
+        postures.delete(posture("production"));
+        assert_eq!(code(&postures.0, "production"), "missing");
+    }
+
+    #[test]
+    fn a_new_list_replaces_what_was_known() {
+        let postures = Postures(Arc::default());
+        postures.reset(vec![posture("production"), posture("staging")]);
+        postures.reset(vec![posture("staging")]);
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "valid"));
+    }
+
+    #[test]
+    fn an_invalid_change_leaves_no_older_trust_in_force() {
+        let postures = Postures(Arc::default());
+        postures.reset(vec![posture("production"), posture("staging")]);
+        postures.apply(config_map(
+            "posture-production",
+            "posture",
+            "environment: production\nkind: Posture\nquorum: [",
+        ));
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("invalid", "valid"));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_change_under_a_review() {
+        let postures = Postures(Arc::default());
+        postures.apply(posture("production"));
+        let snapshot = postures.0.postures();
+        postures.delete(posture("production"));
+        assert!(snapshot.environment("production").is_ok());
+    }
+
+    #[test]
+    fn the_same_documents_have_one_version_in_a_cluster_and_in_a_folder() {
+        let postures = Postures(Arc::default());
+        let object = posture("production");
+        postures.apply(object.clone());
+        let bare = Store::default();
+        let text = object.data.expect("data")["posture.yaml"].clone();
+        bare.replace(vec![Document { source: "a.yaml".into(), name: None, text }], Instant::now());
+        let version = |store: &Store| store.postures().environment("production").expect("valid").version.clone();
+        assert_eq!(version(&postures.0), version(&bare));
+        let named = postures.0.postures();
+        assert_eq!(named.environment("production").expect("valid").config_map.as_deref(), Some("posture-production"));
+    }
+
+    #[test]
+    fn namespaces_follow_their_labels() {
+        let namespaces = Namespaces(Arc::default());
+        namespaces.reset(vec![namespace("payments", Some("production")), namespace("default", None)]);
+        let environment =
+            |name| namespaces.0.namespace(name).map(|labels| labels.environment.as_deref().map(str::to_owned));
+        assert_eq!(environment("payments"), Some(Some("production".to_owned())));
+        assert_eq!(environment("default"), Some(None));
+        assert_eq!(environment("unknown"), None);
+        namespaces.apply(namespace("payments", Some("staging")));
+        assert_eq!(environment("payments"), Some(Some("staging".to_owned())));
+        namespaces.delete(namespace("payments", None));
+        assert_eq!(environment("payments"), None);
+    }
+
+    #[test]
+    fn state_is_stale_when_either_source_was_not_proved_fresh_for_a_minute() {
+        let store = Store::default();
+        let begun = Instant::now();
+        assert!(store.staleness(begun).is_some_and(|why| why.contains("not been read yet")));
+        store.prove_fresh(Source::Postures, begun);
+        assert!(store.staleness(begun).is_some(), "the namespaces are still unknown");
+        store.prove_fresh(Source::Namespaces, begun + Duration::from_secs(30));
+        assert_eq!(store.staleness(begun + Duration::from_secs(59)), None);
+        assert!(store.staleness(begun + STALE_AFTER).is_some_and(|why| why.contains("60 s")));
+        store.prove_fresh(Source::Postures, begun + Duration::from_secs(50));
+        store.prove_fresh(Source::Postures, begun);
+        assert_eq!(store.age(begun + Duration::from_secs(50)), Some(Duration::from_secs(20)));
+    }
 }

@@ -195,7 +195,10 @@ fn assert_ended(read: std::io::Result<usize>) {
         Ok(0) => {}
         Ok(bytes) => panic!("{bytes} bytes instead of an end"),
         Err(error) => {
-            assert!(matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "not ended: {error}")
+            assert!(
+                matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset),
+                "not ended: {error}"
+            );
         }
     }
 }

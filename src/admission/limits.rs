@@ -5,6 +5,7 @@
 //! the API server treats as a failed webhook and, under `failurePolicy: Fail`, as a refusal.
 
 use std::any::Any;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::admin::Status;
 use crate::metrics::{Metrics, Refusal};
 
 /// Largest review: the API server takes requests of 3 MiB and sends the object and the one before it.
-pub const MAX_BODY: usize = 8 << 20;
+pub(super) const MAX_BODY: usize = 8 << 20;
 /// Requests in progress. Far above what API servers send (each takes a fraction of a millisecond).
 const MAX_REQUESTS: usize = 512;
 /// Bodies in memory, all together, in KiB. A review is some 10 KiB; only an attack waits here.
@@ -37,13 +38,13 @@ const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Wraps `routes` in everything that this file is about.
-pub fn limited(routes: Router, status: Arc<Status>, metrics: &Metrics) -> Router {
+pub(super) fn limited(routes: Router, status: Arc<Status>, metrics: &Metrics) -> Router {
     let panicked = metrics.clone();
     let shed = metrics.clone();
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn_with_state(status, close_while_draining))
         .layer(CatchPanicLayer::custom(move |panic| caught(&panicked, panic)))
-        .layer(HandleErrorLayer::new(move |error| overloaded(shed.clone(), error)))
+        .layer(HandleErrorLayer::new(move |error| ready(overloaded(&shed, &error))))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
         .layer(middleware::from_fn_with_state(metrics.clone(), within_patience));
@@ -51,7 +52,7 @@ pub fn limited(routes: Router, status: Arc<Status>, metrics: &Metrics) -> Router
 }
 
 /// An answer without a verdict. The API server shows `why` to the user.
-pub fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>) -> Response {
+pub(super) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>) -> Response {
     metrics.refused(reason);
     let status = match reason {
         Refusal::Overloaded | Refusal::Timeout | Refusal::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,15 +83,15 @@ fn caught(metrics: &Metrics, panic: Box<dyn Any + Send>) -> Response {
     refuse(metrics, Refusal::Panic, "writgate: internal error; the webhook's log has more")
 }
 
-async fn overloaded(metrics: Metrics, error: BoxError) -> Response {
+fn overloaded(metrics: &Metrics, error: &BoxError) -> Response {
     tracing::warn!(%error, "turned away: {MAX_REQUESTS} requests in progress");
-    refuse(&metrics, Refusal::Overloaded, "writgate: too many requests at once; try again")
+    refuse(metrics, Refusal::Overloaded, "writgate: too many requests at once; try again")
 }
 
 /// Ends before the API server gives up, so that the user reads our reason and not `context deadline exceeded`.
 async fn within_patience(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let patience = patience(request.uri().query().unwrap_or_default());
-    match tokio::time::timeout(patience - patience / 10, next.run(request)).await {
+    match tokio::time::timeout(patience.mul_f64(0.9), next.run(request)).await {
         Ok(response) => response,
         Err(_) => refuse(&metrics, Refusal::Timeout, format!("writgate: no decision within {patience:?}; try again")),
     }
@@ -106,7 +107,7 @@ fn patience(query: &str) -> Duration {
 }
 
 /// Memory for the bodies of all requests in progress.
-pub struct BodyBudget(Semaphore);
+pub(super) struct BodyBudget(Semaphore);
 
 impl Default for BodyBudget {
     fn default() -> Self {
@@ -115,15 +116,20 @@ impl Default for BodyBudget {
 }
 
 /// A body in memory, and its share of the budget.
-pub struct Admitted<'a> {
+pub(super) struct Admitted<'a> {
     /// The bytes.
-    pub bytes: Bytes,
+    pub(super) bytes: Bytes,
     _share: SemaphorePermit<'a>,
 }
 
 impl BodyBudget {
     /// Reads the body of a review, if it is JSON and not too large; `Err` is the answer for one that is not.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, metrics: &Metrics) -> Result<Admitted<'_>, Response> {
+    pub(super) async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        metrics: &Metrics,
+    ) -> Result<Admitted<'_>, Response> {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {

@@ -82,8 +82,7 @@ struct AuditAnnotations {
 }
 
 /// The answer to the review `uid`, as JSON.
-#[must_use]
-pub fn response(uid: &str, decision: &Decision) -> Vec<u8> {
+pub(super) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
     let allowed = decision.allowed();
     let response = Response {
         uid,

@@ -4,6 +4,7 @@
 //! written, and whether at all, is [`events`](super)'s.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -101,7 +102,11 @@ impl Decided {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = String::with_capacity(64);
+        for byte in digest.finalize() {
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 
     fn reason(&self, told: &Told) -> &str {

@@ -223,6 +223,8 @@ pub struct Revocations {
 pub struct Posture {
     /// Its environment, as a namespace's label names it.
     pub environment: String,
+    /// The ConfigMap that holds it; none for a bare file. An Event names it as related.
+    pub config_map: Option<String>,
     /// The cluster that approvals must name; none: they may name none.
     pub cluster: Option<String>,
     /// The pin, namespace to project; none: any namespace that claims the environment.

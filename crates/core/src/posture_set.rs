@@ -114,7 +114,7 @@ impl PostureSet {
         let mut candidates: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
         let mut unattributed = Vec::new();
         for found in gathered.postures {
-            let built = build_posture(&found.source, &found.value, &sets);
+            let built = build_posture(&found, &sets);
             match (environment_of(&found), built) {
                 (Some(environment), built) => {
                     let candidate = Candidate { source: found.source, built };

@@ -11,7 +11,7 @@ use super::{
     document::{ActionDocument, ConnectRule, Durability, ImageRule, PostureDocument, QuorumDocument, ReplayDocument},
     faults::{Faults, read},
     reviewers::{ReviewerSet, together},
-    sets::{NamedDocument, NamedDocuments, NamedSets},
+    sets::{Found, NamedDocument, NamedDocuments, NamedSets},
 };
 use crate::{
     Action, Capability, Enforcement, ImagePatterns, PostureProblem,
@@ -25,7 +25,8 @@ const MAX_QUORUM: usize = 32;
 const DEFAULT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads a posture and puts it together with the sets and lists that it names.
-pub(crate) fn build_posture(source: &str, value: &Value, sets: &NamedSets) -> Result<Posture, Vec<PostureProblem>> {
+pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, Vec<PostureProblem>> {
+    let Found { source, name, value } = found;
     let mut faults = Faults::of(source);
     let document: Option<PostureDocument> = read(value, &mut faults);
     let posture = document.and_then(|document| {
@@ -46,6 +47,7 @@ pub(crate) fn build_posture(source: &str, value: &Value, sets: &NamedSets) -> Re
             version: version(value, &reviewer_sets, &lists, &mut faults)?,
             actions: actions(&document, &mut faults)?,
             replay: replay(document.replay, &mut faults)?,
+            config_map: name.clone(),
             environment: document.environment,
             cluster: document.cluster,
             namespaces: document.namespaces,
