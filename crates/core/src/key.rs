@@ -189,3 +189,63 @@ fn not_ed25519(der: &[u8]) -> KeyError {
     };
     KeyError::OtherAlgorithm(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+
+    use super::*;
+
+    /// Made by OpenSSL; its id is what `openssl pkey -pubin -outform DER | sha256sum` says.
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
+-----END PUBLIC KEY-----
+";
+    const ID: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
+
+    #[test]
+    fn the_id_is_the_digest_of_the_der() {
+        let key = PublicKey::from_pem(PEM).unwrap();
+        assert_eq!(key.id().to_string(), ID);
+        assert_eq!(ID.parse(), Ok(key.id()));
+        assert_eq!(PublicKey::from_spki_der(&key.to_spki_der()), Ok(key));
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for text in [&ID.to_uppercase(), &ID[1..], &format!("{ID}0"), &format!("sha256:{ID}"), &format!(" {ID}")] {
+            assert_eq!(text.parse::<KeyId>(), Err(KeyIdError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pem_block_may_have_windows_line_ends_and_nothing_around() {
+        assert!(PublicKey::from_pem(&PEM.replace('\n', "\r\n")).is_ok());
+        assert!(PublicKey::from_pem(PEM.trim_end()).is_ok());
+        assert_eq!(PublicKey::from_pem(&format!("{PEM}{PEM}")), Err(KeyError::SeveralKeys));
+        assert!(matches!(PublicKey::from_pem(&PEM.replace("MCow", "MCo")), Err(KeyError::NotPem(_))));
+        assert_eq!(
+            PublicKey::from_pem(&PEM.replace("PUBLIC KEY", "PRIVATE KEY")),
+            Err(KeyError::WrongLabel("PRIVATE KEY".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_statement_has_one_signature() {
+        let signing = SigningKey::from_bytes(&[7; 32]);
+        let der = [SPKI_PREFIX.as_slice(), signing.verifying_key().as_bytes()].concat();
+        let key = PublicKey::from_spki_der(&der).unwrap();
+        let mut signature = signing.sign(b"message").to_bytes();
+        assert!(key.verify_strict(b"message", &signature));
+        assert!(!key.verify_strict(b"massage", &signature));
+        // The order of the group, added to S: another text of the same equation.
+        let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+        let mut carry = 0;
+        for (byte, add) in signature[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            *byte = u8::try_from(sum & 0xff).unwrap();
+            carry = sum >> 8;
+        }
+        assert!(!key.verify_strict(b"message", &signature));
+    }
+}

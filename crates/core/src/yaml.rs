@@ -111,6 +111,8 @@ fn read_json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -232,8 +234,8 @@ mod tests {
     fn several_documents_are_read_and_empty_ones_skipped() {
         let documents = read_yaml("# nothing\n---\na: 1\n---\n# comment\n---\n\n---\nb: 2\n...\n").unwrap();
         assert_eq!(documents, [json!({"a": 1}), json!({"b": 2})]);
-        assert_eq!(read_yaml("").unwrap(), [json!(0); 0]);
-        assert_eq!(read_yaml("# comment\n").unwrap(), [json!(0); 0]);
+        assert!(read_yaml("").unwrap().is_empty());
+        assert!(read_yaml("# comment\n").unwrap().is_empty());
     }
 
     #[test]
@@ -255,7 +257,7 @@ mod tests {
         let mut laughs = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
         for level in 1..12 {
             let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
-            laughs.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            writeln!(laughs, "a{level}: &a{level} [{aliases}]").unwrap();
         }
         refused(&laughs);
         refused(&"[".repeat(100_000));

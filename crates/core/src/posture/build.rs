@@ -88,7 +88,7 @@ fn check_names(document: &PostureDocument, faults: &mut Faults<'_>) {
         faults.name("cluster", cluster);
     }
     for (namespace, project) in document.namespaces.iter().flatten() {
-        faults.label(format_args!("namespaces.{namespace} (the namespace)"), namespace);
+        faults.name("namespaces", namespace);
         faults.label(format_args!("namespaces.{namespace}"), project);
     }
 }

@@ -3,7 +3,10 @@
 //! Nothing is judged here but the wrapping. A text that cannot be read is looked at leniently for the environment
 //! or the name it is about, so that it denies there, and not nowhere and not everywhere.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+};
 
 use serde_json::Value;
 
@@ -199,14 +202,21 @@ impl Gathered {
             return self.harmless.push(problem(source, "a Namespace without a name; it is not read"));
         };
         let labels = value.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels =
-            labels.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        if self.namespaces.contains_key(name) {
+        let texts = labels.into_iter().flatten().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        // A label that is no text must not look like one that is not there: that would be a namespace without rules.
+        let Some(labels) = texts.collect::<Option<BTreeMap<_, _>>>() else {
             return self
                 .harmless
-                .push(problem(source, format!("Namespace {name} is there twice; the first one counts")));
+                .push(problem(source, format!("a label of Namespace {name} is not a text; it is not read")));
+        };
+        match self.namespaces.entry(name.to_owned()) {
+            Entry::Vacant(entry) => {
+                entry.insert(labels);
+            }
+            Entry::Occupied(_) => {
+                self.harmless.push(problem(source, format!("Namespace {name} is there twice; the first one counts")));
+            }
         }
-        self.namespaces.insert(name.to_owned(), labels.collect());
     }
 
     /// Keeps a text that cannot be used, as what it most likely was.

@@ -585,6 +585,8 @@ fn namespaces_give_their_labels() {
     assert_eq!(set.namespaces()["payments"]["writgate.dev/environment"], "production");
     assert!(set.namespaces()["bare"].is_empty());
     assert_eq!(set_of(&[labelled, labelled]).problems().len(), 1);
+    let number = set_of(&[&labelled.replace("production", "5")]);
+    assert_eq!((number.problems().len(), number.namespaces().len()), (1, 0));
 }
 
 fn config_map(name: &str, kind: &str, text: &str) -> Value {
