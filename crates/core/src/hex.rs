@@ -2,13 +2,13 @@
 
 /// The 64 lower-case hex digits of a digest.
 pub(crate) fn encode(digest: &[u8; 32]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    digest
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 0x0f])
-        .filter_map(|nibble| DIGITS.get(usize::from(nibble)))
-        .map(|&digit| char::from(digit))
-        .collect()
+    let mut text = String::with_capacity(64);
+    for byte in digest {
+        for nibble in [byte >> 4, byte & 0x0f] {
+            text.extend(char::from_digit(u32::from(nibble), 16));
+        }
+    }
+    text
 }
 
 /// Reads exactly 64 lower-case hex digits. Upper case is refused: a digest has one spelling, so that

@@ -193,6 +193,7 @@ fn not_ed25519(der: &[u8]) -> KeyError {
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::{Signer as _, SigningKey};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -247,5 +248,18 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
             carry = sum >> 8;
         }
         assert!(!key.verify_strict(b"message", &signature));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_or_bytes_reading_a_key_does_not_panic(text in "\\PC{0,200}", bytes in any::<Vec<u8>>(), at in 0..44_usize, new in any::<u8>()) {
+            let _ = PublicKey::from_pem(&text);
+            let _ = PublicKey::from_spki_der(&bytes);
+            let mut der = PublicKey::from_pem(PEM).unwrap().to_spki_der();
+            der[at] = new;
+            if let Ok(key) = PublicKey::from_spki_der(&der) {
+                prop_assert_eq!(key.to_spki_der(), der);
+            }
+        }
     }
 }

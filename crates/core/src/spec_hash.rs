@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     canonical::{self, CanonicalError, Scope},
     defaults::{DefaultError, default_forward},
+    hex,
     workload::WorkloadKind,
 };
 
@@ -27,35 +28,14 @@ impl SpecHash {
     /// 64 lower-case hexadecimal digits, as an in-toto subject's digest has them.
     #[must_use]
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(64);
-        for byte in self.0 {
-            for nibble in [byte >> 4, byte & 15] {
-                text.extend(char::from_digit(u32::from(nibble), 16));
-            }
-        }
-        text
+        hex::encode(&self.0)
     }
 
     /// Reads 64 lower-case hexadecimal digits; anything else is `None`, upper case included, so that one hash has
     /// one spelling.
     #[must_use]
-    pub fn from_hex(hex: &str) -> Option<Self> {
-        let digits = hex.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut bytes = [0_u8; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            for digit in pair {
-                let value = match digit {
-                    b'0'..=b'9' => digit - b'0',
-                    b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return None,
-                };
-                *byte = *byte << 4 | value;
-            }
-        }
-        Some(Self(bytes))
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::decode(text).map(Self)
     }
 }
 
