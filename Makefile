@@ -44,7 +44,7 @@ manifests-check: $(HELM) ## the chart lints, and manifests/ is what it renders
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
 
 .PHONY: test
-test: check-tools tools ## everything: unit, property, vectors, chart, and end to end on a real control plane
+test: tools manifests-check ## everything: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked
 
 ## For work
@@ -68,18 +68,18 @@ manifests: $(HELM) ## render the chart into manifests/
 ## Tools, built once into ignored folders from what package registries serve
 
 .PHONY: tools
-tools: controlplane $(HELM) ## build what tests need and toolchains don't bring
+tools: check-tools controlplane $(HELM) ## build what tests need and toolchains don't bring
 
 .PHONY: controlplane
-controlplane: ## the Kubernetes binaries of the tests and the demo
+controlplane: | check-tools ## the Kubernetes binaries of the tests and the demo
 	@tests/controlplane/build.sh
 
 # The version is in the name, so that a newer checkout of go.mod does not rebuild and another version does.
-$(HELM): | $(TOOLS)
+$(HELM): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (1 to 3 minutes)"
 	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm
 
-$(DENY): | $(TOOLS)
+$(DENY): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (about 3 minutes)"
 	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $@
 
