@@ -710,7 +710,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_document_is_never_another_posture(which in 0..3_usize, at in 0..4000_usize, new in any::<char>(), cut in any::<bool>()) {
+    fn a_damaged_document_never_panics_nor_governs_another_environment(which in 0..3_usize, at in 0..4000_usize, new in any::<char>(), cut in any::<bool>()) {
         let mut texts = [POSTURE.to_owned(), REVIEWERS.to_owned(), REVOCATIONS.to_owned()];
         let mut damaged: Vec<char> = texts[which].chars().collect();
         let at = at % damaged.len();
