@@ -43,6 +43,10 @@ manifests-check: $(HELM) ## the chart lints, and manifests/ is what it renders
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
 
+.PHONY: e2e
+e2e: controlplane ## only the end-to-end tests
+	cargo test --locked --test e2e
+
 .PHONY: test
 test: tools manifests-check ## everything: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked

@@ -37,6 +37,10 @@ impl Gate {
     pub(crate) fn start() -> Self {
         let plane = Plane::start();
         let webhook = Webhook::install(&plane);
+        wait_until("the edit role is put together from its parts", Duration::from_secs(20), || {
+            let role = plane.admin.get(&["clusterrole", "edit"])?;
+            (!role["rules"].as_array()?.is_empty()).then_some(())
+        });
         plane.install(&[
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gitops"}}),
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "applier", "namespace": "gitops"}}),
@@ -237,9 +241,16 @@ impl Governed<'_> {
     }
 }
 
+/// What the gate said to the user, without what kubectl says around it (which is all of the patch, when it patches).
+pub(crate) fn denial(ran: &Ran) -> Option<&str> {
+    let refused = "admission webhook \"workloads.writgate.dev\" denied the request: ";
+    ran.stderr.split_once(refused).filter(|_| ran.code == Some(1)).map(|(_, message)| message.trim_end())
+}
+
 /// Whether the gate denied it, for this reason first of all.
 pub(crate) fn denied_for(ran: &Ran, code: &str) -> bool {
-    ran.code == Some(1) && ran.stderr.contains("workloads.writgate.dev") && ran.stderr.contains(code)
+    let reason = denial(ran).and_then(|message| message.lines().nth(1)); // the first line says of what
+    reason.is_some_and(|line| line.split(':').next() == Some(code))
 }
 
 /// `manifest` with this envelope attached.

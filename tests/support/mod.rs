@@ -34,7 +34,7 @@
 //! with every log, certificate and kubeconfig, and prints where it is.
 
 // Each test binary compiles this module for itself and uses a part of it.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 mod gate;
 pub(crate) mod harness;
@@ -46,7 +46,7 @@ mod tools;
 mod user;
 mod webhook;
 
-pub(crate) use gate::{APPROVAL, Gate, Governed, attach, denied_for, document};
+pub(crate) use gate::{APPROVAL, Gate, Governed, attach, denial, denied_for, document};
 pub(crate) use pki::{Authority, Pair};
 pub(crate) use plane::Plane;
 pub(crate) use process::{Process, free_port, wait_until};

@@ -30,7 +30,8 @@ rules:
 /// The controllers that make or remove what a test looks at.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
     replicationcontroller-controller,job-controller,cronjob-controller,garbage-collector-controller,\
-    namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,disruption-controller";
+    namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
+    clusterrole-aggregation-controller";
 
 /// A running control plane.
 pub(crate) struct Plane {
@@ -136,6 +137,11 @@ impl Plane {
     /// Runs a future to its end, for the API client.
     pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
+    }
+
+    /// The pinned kubectl.
+    pub(crate) fn kubectl(&self) -> &Path {
+        &self.kubectl
     }
 
     /// The API server's address.

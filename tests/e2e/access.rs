@@ -1,0 +1,67 @@
+//! What the chart's service account may do: enough, or the other tests would fail, and nothing beside it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, SYSTEM_NAMESPACE, User};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![the_webhook_may_do_what_it_needs_and_nothing_else]
+}
+
+/// As `verb group/resource`, the core group without its slash.
+const EVERYWHERE: &[&str] = &[
+    "get namespaces",
+    "list namespaces",
+    "watch namespaces",
+    "create events.k8s.io/events",
+    "get apps/daemonsets",
+    "get apps/deployments",
+    "get apps/replicasets",
+    "get apps/statefulsets",
+    "get batch/cronjobs",
+    "get batch/jobs",
+    "get replicationcontrollers",
+];
+
+const IN_ITS_NAMESPACE: &[&str] = &["list configmaps", "watch configmaps"];
+
+fn the_webhook_may_do_what_it_needs_and_nothing_else(gate: &Gate) {
+    let anybody = gate.plane.service_account(SYSTEM_NAMESPACE, "default");
+    let own = |namespace: &str| {
+        let (own, common) = (rights(&gate.webhook.identity, namespace), rights(&anybody, namespace));
+        own.difference(&common).cloned().collect::<BTreeSet<_>>()
+    };
+    let set = |rights: &[&str]| rights.iter().map(|&right| right.to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(own("default"), set(EVERYWHERE));
+    assert_eq!(own(SYSTEM_NAMESPACE), set(&[EVERYWHERE, IN_ITS_NAMESPACE].concat()));
+}
+
+/// All that a user may do in a namespace.
+fn rights(user: &User, namespace: &str) -> BTreeSet<String> {
+    let question = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace}});
+    let ran = user.kubectl_in(&["create", "--validate=false", "-o", "json", "-f", "-"], &question.to_string());
+    assert!(ran.ok(), "{ran}");
+    let review: Value = serde_json::from_str(&ran.stdout).expect("kubectl prints JSON");
+    assert_eq!(review["status"]["incomplete"], false, "{review}");
+    let words = |rule: &Value, name: &str| -> Vec<String> {
+        let words = rule[name].as_array().into_iter().flatten();
+        words.map(|word| word.as_str().expect("text").to_owned()).collect()
+    };
+    let mut rights = BTreeSet::new();
+    for rule in review["status"]["resourceRules"].as_array().expect("rules") {
+        for group in words(rule, "apiGroups") {
+            for resource in words(rule, "resources") {
+                for verb in words(rule, "verbs") {
+                    let slash = if group.is_empty() { "" } else { "/" };
+                    let names = words(rule, "resourceNames").join(",");
+                    rights.insert(format!("{verb} {group}{slash}{resource} {names}").trim_end().to_owned());
+                }
+            }
+        }
+    }
+    rights
+}
