@@ -247,8 +247,21 @@ impl Decision {
         if let Some(hash) = self.record.spec_hash {
             lines.push(format!("spec hash: {hash}"));
         }
-        lines.push(format!("next: {}", headline.next()));
+        lines.push(format!("next: {}", headline.next(&self.approve())));
         lines.join("\n")
+    }
+
+    /// The command by which a reviewer would approve it.
+    fn approve(&self) -> String {
+        let record = &self.record;
+        let flags = [("environment", &record.environment), ("project", &record.project), ("cluster", &record.cluster)];
+        let mut command = "kubectl writgate approve -f FILE --key KEY --requested-by YOU".to_owned();
+        for (flag, value) in flags {
+            if let Some(value) = value {
+                command = format!("{command} --{flag} {}", quoted(value));
+            }
+        }
+        command
     }
 
     /// The first line: what was decided of what, where, and for which reasons.

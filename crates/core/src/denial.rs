@@ -114,7 +114,7 @@ pub enum Denial {
         required: String,
     },
     /// Approved for another cluster.
-    #[error("the approval is for {}, but the posture's cluster is {}", named_cluster(.approved.as_deref()), named_cluster(.required.as_deref()))]
+    #[error("the approval is for {}, but the posture is for {}", named_cluster(.approved.as_deref()), named_cluster(.required.as_deref()))]
     WrongCluster {
         /// What the approval says.
         approved: Option<String>,
@@ -282,45 +282,45 @@ impl Denial {
         }
     }
 
-    /// What the reader can do about it.
-    #[must_use]
-    pub fn next(&self) -> &'static str {
-        match self {
+    /// What the reader can do about it; `approve` is the command by which a reviewer approves it.
+    pub(crate) fn next(&self, approve: &str) -> String {
+        let advice = match self {
             Self::MalformedReview { .. } => "send the object through a supported API server; if it did, report this",
             Self::UnsupportedKind { .. } => "ask the platform team to correct the webhook's rules",
             Self::PostureMissing { .. } => "ask the platform team for a posture of this environment",
             Self::PostureInvalid { .. } => "ask the platform team to run: kubectl writgate posture check",
             Self::NamespaceNotListed { .. } => "ask the platform team to label or list this namespace",
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
-            Self::ApprovalRequired { .. } => {
-                "a reviewer runs: kubectl writgate approve -f FILE …; you: kubectl writgate attach, and apply again"
-            }
-            Self::MalformedApproval { .. } => "attach the approval again as it was signed: kubectl writgate attach",
-            Self::UnknownKey { .. } => "get it signed by a reviewer of this environment",
-            Self::InvalidSignature { .. } => {
-                "attach the approval as it was signed, or have this one signed again: kubectl writgate approve"
-            }
-            Self::SpecHashMismatch { .. } => {
-                "apply what was approved, or get this spec approved: kubectl writgate approve"
-            }
-            Self::WrongResource { .. } => "get it approved for this object: kubectl writgate approve",
-            Self::WrongEnvironment { .. } | Self::WrongCluster { .. } | Self::WrongProject { .. } => {
-                "get an approval for this place: kubectl writgate approve"
-            }
-            Self::WrongAction { .. } => "get this action approved: kubectl writgate approve --action",
+            Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
             Self::NotYetValid { .. } => "wait until then",
-            Self::Expired { .. } => "get a new approval: kubectl writgate approve",
-            Self::LifetimeTooLong { .. } => "get a shorter one: kubectl writgate approve --expires-in",
-            Self::Revoked { .. } => "ask the reviewers why; then get a new approval",
-            Self::InsufficientCapabilities { .. } => "get it signed by a reviewer who may grant all of them",
-            Self::SelfApproval { .. } => "get it signed by somebody else",
-            Self::QuorumNotMet { .. } => "another reviewer runs: kubectl writgate approve --add-signature",
+            Self::QuorumNotMet { .. } => {
+                "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
+            }
+            Self::ApprovalRequired { .. } => return format!("a reviewer runs: {approve}"),
+            Self::SelfApproval { .. } => return format!("somebody else runs: {approve}"),
+            Self::SpecHashMismatch { .. } => return format!("apply what was approved, or a reviewer runs: {approve}"),
+            Self::LifetimeTooLong { .. } => return format!("a reviewer runs: {approve} --expires-in DURATION"),
+            Self::InsufficientCapabilities { .. } => {
+                return format!("a reviewer who may grant all of them runs: {approve}");
+            }
             Self::PipelineVersionMismatch(_)
             | Self::ConfigBundleMismatch(_)
             | Self::SourceEnvironmentMismatch(_)
             | Self::SourceArtifactMismatch(_)
-            | Self::IncidentMismatch(_) => "make the object say what was approved, or get this approved",
-        }
+            | Self::IncidentMismatch(_) => {
+                return format!("make the object say what was approved, or a reviewer runs: {approve}");
+            }
+            Self::UnknownKey { .. }
+            | Self::InvalidSignature { .. }
+            | Self::WrongResource { .. }
+            | Self::WrongEnvironment { .. }
+            | Self::WrongCluster { .. }
+            | Self::WrongProject { .. }
+            | Self::WrongAction { .. }
+            | Self::Expired { .. }
+            | Self::Revoked { .. } => return format!("a reviewer of this environment runs: {approve}"),
+        };
+        advice.to_owned()
     }
 }
 
