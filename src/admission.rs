@@ -18,8 +18,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use jiff::Timestamp;
 use writgate_core::{
-    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureProblem, PostureSet, Request, Review,
-    decide, decide_malformed,
+    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureSet, Request, Review, decide,
+    decide_malformed,
 };
 
 use crate::admin::Status;
@@ -118,7 +118,7 @@ impl Admission {
                 let posture = match self.store.staleness(tokio::time::Instant::now()) {
                     None => postures.environment(environment),
                     Some(why) => {
-                        unusable = unjudgeable(why);
+                        unusable = PostureError::Unknown { why };
                         Err(&unusable)
                     }
                 };
@@ -127,7 +127,7 @@ impl Admission {
             }
             Ok(NamespaceLabels { environment: None, .. }) => (Governance::Ungoverned, "".into()),
             Err(why) => {
-                unusable = unjudgeable(why.clone());
+                unusable = PostureError::Unknown { why: why.clone() };
                 (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
             }
         };
@@ -166,12 +166,6 @@ async fn validate(State(admission): State<Arc<Admission>>, headers: HeaderMap, b
         Ok(body) => admission.answer(&body.bytes).await,
         Err(refusal) => refusal,
     }
-}
-
-/// What keeps an environment from being judged at all, said as a posture that cannot be used.
-fn unjudgeable(why: String) -> PostureError {
-    let problem = PostureProblem { source: "writgate-webhook".to_owned(), path: String::new(), message: why };
-    PostureError::Invalid { problems: vec![problem] }
 }
 
 /// The ConfigMap of an environment's posture.

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::cluster;
 use crate::metrics::{Lane, Metrics};
 use event::{Decided, Reporter, Told};
 use persisted::Sight;
@@ -184,9 +185,9 @@ impl Writer {
                 // Told before, by this replica or another.
                 Ok(Err(Error::Api(status))) if status.is_already_exists() => return self.metrics.event_written(lane),
                 Ok(Err(Error::Api(status))) if !may_pass(status.code) => {
-                    return self.give_up(lane, &event, &status.message);
+                    return self.give_up(lane, &event, &cluster::why(&Error::Api(status)));
                 }
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => cluster::why(&error),
                 Err(_) => format!("no answer within {ANSWER:?}"),
             };
             if attempt == ATTEMPTS {
@@ -208,4 +209,185 @@ impl Writer {
 /// Whether a later attempt may fare better: overload and outages pass, a refusal does not.
 fn may_pass(code: u16) -> bool {
     matches!(code, 408 | 429 | 500..)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Against an API server that can be made to fail, which the real one cannot; the client is the real one.
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::response::{IntoResponse, Response};
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+
+    use super::event::tests::{PRODUCTION, STAGING, decided};
+    use super::*;
+
+    /// Answers a request for the object or the creation of an Event, the `n`th of its kind from 0.
+    type Script = fn(n: usize) -> Response;
+
+    struct Server {
+        object: Script,
+        create: Script,
+        objects: AtomicUsize,
+        creates: AtomicUsize,
+        created: Mutex<Vec<Value>>,
+    }
+
+    async fn handle(State(server): State<Arc<Server>>, method: Method, uri: Uri, body: String) -> Response {
+        if method == Method::GET {
+            assert_eq!(uri.path(), "/apis/apps/v1/namespaces/payments/deployments/orders");
+            return (server.object)(server.objects.fetch_add(1, Ordering::Relaxed));
+        }
+        assert_eq!((method, uri.path()), (Method::POST, "/apis/events.k8s.io/v1/namespaces/payments/events"));
+        let response = (server.create)(server.creates.fetch_add(1, Ordering::Relaxed));
+        if response.status() == StatusCode::CREATED {
+            let event = serde_json::from_str(&body).expect("an Event");
+            server.created.lock().expect("no panic").push(event);
+            return (StatusCode::CREATED, body).into_response();
+        }
+        response
+    }
+
+    fn status(code: u16, reason: &str) -> Response {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+            "message": reason});
+        (StatusCode::from_u16(code).expect("a status"), status.to_string()).into_response()
+    }
+
+    fn created(_: usize) -> Response {
+        StatusCode::CREATED.into_response()
+    }
+
+    /// The object of `decided(…)` as it was admitted.
+    fn there(_: usize) -> Response {
+        let spec = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}});
+        json!({"metadata": {"uid": "u-1", "generation": 1}, "spec": spec}).to_string().into_response()
+    }
+
+    fn absent(_: usize) -> Response {
+        status(404, "NotFound")
+    }
+
+    struct Case {
+        server: Arc<Server>,
+        events: Events,
+        metrics: Metrics,
+    }
+
+    async fn case(object: Script, create: Script) -> Case {
+        let server = Server { object, create, objects: 0.into(), creates: 0.into(), created: Mutex::default() };
+        let server = Arc::new(server);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = Router::new().fallback(handle).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        config.default_retry = false;
+        let client = Client::try_from(config).expect("a client");
+        let metrics = Metrics::default();
+        let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), metrics.clone());
+        Case { server, events, metrics }
+    }
+
+    impl Case {
+        /// Reasons of the Events that were created, once all are written or given up.
+        async fn finish(self) -> Vec<String> {
+            self.events.finish(Duration::from_secs(20)).await;
+            let created = self.server.created.lock().expect("no panic");
+            created.iter().map(|event| event["reason"].as_str().expect("a reason").to_owned()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_denial_is_written_without_looking_for_the_object() {
+        let case = case(absent, created).await;
+        let server = case.server.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert_eq!(case.finish().await, ["ApprovalRequired"]);
+        assert_eq!(server.objects.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn an_admission_is_written_once_the_object_was_seen() {
+        let late: Script = |n| if n < 3 { absent(n) } else { there(n) };
+        let case = case(late, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        assert_eq!(case.finish().await, ["Admitted"]);
+    }
+
+    #[tokio::test]
+    async fn an_admission_whose_object_never_appears_is_told_as_such() {
+        let case = case(absent, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        assert_eq!(case.finish().await, ["NotPersisted"]);
+    }
+
+    #[tokio::test]
+    async fn one_request_that_came_as_two_reviews_is_told_once() {
+        let case = case(there, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        case.events.submit(decided(STAGING, |request| request["uid"] = "r-2".into()));
+        assert_eq!(case.finish().await, ["Admitted"]);
+    }
+
+    #[tokio::test]
+    async fn overload_and_outages_are_outlasted() {
+        let rough: Script = |n| match n {
+            0 => status(429, "TooManyRequests"),
+            1 => status(500, "InternalError"),
+            2 => (StatusCode::SERVICE_UNAVAILABLE, "not even JSON").into_response(),
+            _ => created(n),
+        };
+        let case = case(there, rough).await;
+        let metrics = case.metrics.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert_eq!(case.finish().await, ["ApprovalRequired"]);
+        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_good_is_given_up_at_once() {
+        let case = case(there, |_| status(403, "Forbidden")).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert!(case.finish().await.is_empty());
+        assert_eq!(server.creates.load(Ordering::Relaxed), 1);
+        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_there_already_is_written() {
+        let case = case(there, |_| status(409, "AlreadyExists")).await;
+        let metrics = case.metrics.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        case.finish().await;
+        assert_eq!(metrics.events_written.get_or_create(&lane_labels()).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_denials_is_counted_never_waited_for_and_displaces_no_admission() {
+        let case = case(there, created).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        let begun = Instant::now();
+        for n in 0..3 * CAPACITY {
+            case.events.submit(decided(PRODUCTION, |request| request["userInfo"]["username"] = n.to_string().into()));
+        }
+        case.events.submit(decided(STAGING, |_| ()));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(metrics.events_dropped.get_or_create(&lane_labels()).get() >= u64::try_from(CAPACITY).expect("fits"));
+        case.events.finish(Duration::from_secs(2)).await;
+        let created = server.created.lock().expect("no panic");
+        assert!(created.iter().any(|event| event["reason"] == "Admitted"), "{} Events", created.len());
+        assert!(created.len() < 300, "{} Events in two seconds", created.len());
+    }
+
+    fn lane_labels() -> crate::metrics::LaneLabels {
+        Lane::Denial.labels()
+    }
 }

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod admission;
 pub mod clock;
+pub mod cluster;
 pub mod events;
 pub mod metrics;
 pub mod names;

@@ -98,7 +98,7 @@ pub enum Lane {
 }
 
 impl Lane {
-    fn labels(self) -> LaneLabels {
+    pub(crate) fn labels(self) -> LaneLabels {
         let lane = match self {
             Self::Admission => "admission",
             Self::Denial => "denial",

@@ -11,6 +11,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::Semaphore;
 
+use crate::cluster;
 use crate::metrics::Metrics;
 use crate::names;
 use crate::store::NamespaceLabels;
@@ -33,7 +34,7 @@ pub enum ReadError {
     #[error("namespace {0:?} could not be read within {PATIENCE:?}")]
     Slow(String),
     /// The API server refused, or could not be reached.
-    #[error("namespace {name:?} could not be read: {source}")]
+    #[error("namespace {name:?} could not be read: {}", cluster::why(.source))]
     Failed {
         /// The namespace.
         name: String,

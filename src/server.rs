@@ -14,15 +14,15 @@ use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use clap::Parser;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::Client;
 use kube::api::Api;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
-use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_core::{ExemptController, ExemptControllers};
 
 use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
+use crate::cluster::{self, NoCluster};
 use crate::events::Events;
 use crate::events::event::Reporter;
 use crate::metrics::Metrics;
@@ -94,8 +94,8 @@ pub enum ServeError {
     Certificate(#[from] TlsError),
     #[error(transparent)]
     Folder(#[from] FolderError),
-    #[error("no cluster: {0}; run in a Pod with a ServiceAccount, give --kubeconfig, or use --posture-dir without one")]
-    Cluster(String),
+    #[error(transparent)]
+    Cluster(#[from] NoCluster),
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
@@ -174,31 +174,13 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
         tokio::spawn(posture_dir::follow(folder.clone(), store.clone()));
         return Ok(None);
     }
-    let client = client(args).await?;
+    let client = cluster::client(args.kubeconfig.as_deref()).await?;
     let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let (to_postures, to_namespaces) = (Postures(store.clone()), Namespaces(store.clone()));
     tokio::spawn(async move { watch::follow("postures", postures, store::POSTURE_SELECTOR, &to_postures).await });
     tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
     Ok(Some(client))
-}
-
-async fn client(args: &Args) -> Result<Client, ServeError> {
-    let failed = |error: &dyn std::fmt::Display| ServeError::Cluster(error.to_string());
-    let mut config = match &args.kubeconfig {
-        Some(file) => {
-            let file = Kubeconfig::read_from(file).map_err(|error| failed(&error))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(|error| failed(&error))?
-        }
-        None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
-            Config::incluster().map_err(|error| failed(&error))?
-        }
-        None => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(|error| failed(&error))?,
-    };
-    config.connect_timeout = Some(Duration::from_secs(5));
-    // Every caller here has its own bound on time and, where it wants them, its own retries.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|error| failed(&error))
 }
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {

@@ -1,17 +1,20 @@
 //! The webhook's HTTP contract, on the router in process: what is answered to a review, and to what is none.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
+use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, service_fn};
 use writgate::admin::{self, Status};
 use writgate::admission::{self, Admission};
 use writgate::metrics::Metrics;
+use writgate::namespace_reader::NamespaceReader;
 use writgate::output::Output;
 use writgate::store::Store;
 use writgate_core::{Document, ExemptControllers};
@@ -39,10 +42,23 @@ actions:
 
 /// Standard output of a webhook under test.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+struct Lines(Arc<Mutex<Vec<u8>>>, Arc<(Mutex<bool>, Condvar)>);
+
+impl Lines {
+    /// From now on nobody reads.
+    fn block(&self) {
+        *self.1.0.lock().expect("no panic") = true;
+    }
+
+    fn unblock(&self) {
+        *self.1.0.lock().expect("no panic") = false;
+        self.1.1.notify_all();
+    }
+}
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(self.1.1.wait_while(self.1.0.lock().expect("no panic"), |blocked| *blocked).expect("no panic"));
         self.0.lock().expect("no test panics while writing").extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -62,24 +78,21 @@ struct Webhook {
 
 impl Webhook {
     fn new() -> Self {
-        let store = Store::default();
-        let namespaces = ["production", "staging", "trial", "nowhere"].map(|environment| {
-            let labels = json!({"writgate.dev/environment": environment, "writgate.dev/project": "payments"});
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": environment, "labels": labels}})
-                .to_string()
-        });
-        let texts = namespaces.into_iter().chain([POSTURE.to_owned()]);
-        let document = |(index, text)| Document { source: format!("document {index}"), name: None, text };
-        store.replace(texts.enumerate().map(document).collect(), Instant::now());
-        Self::over(store, Lines::default())
+        Self::over(store(), Lines::default())
     }
 
     fn over(store: Store, lines: Lines) -> Self {
+        Self::with(store, lines, None)
+    }
+
+    /// With a cluster in which namespaces are what `cluster` answers.
+    fn with(store: Store, lines: Lines, cluster: Option<Client>) -> Self {
         let (store, metrics) = (Arc::new(store), Metrics::default());
         metrics.certificate_expiry.set(i64::MAX);
         let status = Arc::new(Status::new(store.clone(), metrics.clone()));
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
-        let admission = Admission::new(store, None, ExemptControllers::default(), output, None, metrics);
+        let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
+        let admission = Admission::new(store, reader, ExemptControllers::default(), output, None, metrics);
         let routes = admission::router(admission, status.clone());
         Self { routes, admin: admin::router(status.clone()), status, lines }
     }
@@ -128,6 +141,20 @@ async fn answer(routes: &Router, request: Request<Body>) -> Answer {
     let (status, connection, allow) = (response.status(), header(header::CONNECTION), header(header::ALLOW));
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
     Answer { status, connection, allow, body: String::from_utf8(body.to_vec()).expect("UTF-8") }
+}
+
+/// The postures above, and for each environment and `nowhere` a namespace of that name.
+fn store() -> Store {
+    let namespaces = ["production", "staging", "trial", "nowhere"].map(|environment| {
+        let labels = json!({"writgate.dev/environment": environment, "writgate.dev/project": "payments"});
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": environment, "labels": labels}})
+            .to_string()
+    });
+    let texts = namespaces.into_iter().chain([POSTURE.to_owned()]);
+    let document = |(index, text)| Document { source: format!("document {index}"), name: None, text };
+    let store = Store::default();
+    store.replace(texts.enumerate().map(document).collect(), Instant::now());
+    store
 }
 
 /// The creation of a Deployment in `namespace` by alice.
@@ -317,4 +344,101 @@ async fn what_a_terminal_would_obey_never_reaches_one() {
         json!({"writgate.dev/approval": "\u{1b}[2J\u{202e}{\"payloadType\":\"\u{1b}[31m\"}"});
     let response = Webhook::new().review(&hostile).await.to_string();
     assert!(!response.contains(['\u{1b}', '\u{202e}']) && !response.contains("\\u001b"), "{response}");
+}
+
+/// A cluster whose answer to every question is `status` with `body`.
+fn cluster(status: u16, body: &Value) -> Client {
+    let body = body.to_string();
+    let service = service_fn(move |request: Request<kube::client::Body>| {
+        assert_eq!(request.uri().path(), "/api/v1/namespaces/new");
+        let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    Client::new(service, "default")
+}
+
+fn namespace(labels: &Value) -> Value {
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "new", "labels": labels}})
+}
+
+fn first_cause(response: &Value) -> &str {
+    response["status"]["details"]["causes"][0]["reason"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_namespace_that_the_cache_does_not_know_is_read_before_it_is_judged() {
+    let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
+    let webhook = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&labels))));
+    assert_eq!(first_cause(&webhook.review(&review("new")).await), "ApprovalRequired");
+    // The cache is asked first for those that it knows to be governed.
+    assert_eq!(first_cause(&webhook.review(&review("production")).await), "ApprovalRequired");
+    assert!(webhook.page("/metrics").await.body.contains("writgate_namespace_reads_total 1"));
+    let ungoverned = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&json!({})))));
+    assert_eq!(ungoverned.review(&review("new")).await["auditAnnotations"]["decision"], "not-an-action");
+}
+
+#[tokio::test]
+async fn a_namespace_that_cannot_be_read_denies() {
+    for (code, reason, says) in [
+        (404, "NotFound", "does not exist"),
+        (403, "Forbidden", "could not be read: no (403)"),
+        (500, "InternalError", "could not be read: no (500)"),
+    ] {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+            "message": "no"});
+        let webhook = Webhook::with(store(), Lines::default(), Some(cluster(code, &status)));
+        let response = webhook.review(&review("new")).await;
+        assert_eq!(first_cause(&response), "PostureInvalid", "{response}");
+        assert!(response["status"]["message"].as_str().expect("a message").contains(says), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_name_never_becomes_part_of_a_request() {
+    let webhook = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&json!({})))));
+    for name in ["new/../kube-system", "new?watch=true", "New", "new/pods"] {
+        assert_eq!(first_cause(&webhook.review(&review(name)).await), "PostureInvalid", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn state_that_is_not_proved_fresh_denies_and_says_so() {
+    let Some(past) = Instant::now().checked_sub(writgate::store::STALE_AFTER) else { return };
+    let stale = Store::default();
+    let documents = vec![
+        Document { source: "a".into(), name: None, text: POSTURE.into() },
+        Document { source: "b".into(), name: None, text: "{apiVersion: v1, kind: Namespace, metadata: {name: staging, labels: {writgate.dev/environment: staging, writgate.dev/project: p}}}".into() },
+    ];
+    stale.replace(documents, past);
+    let webhook = Webhook::over(stale, Lines::default());
+    let response = webhook.review(&review("staging")).await;
+    assert_eq!(first_cause(&response), "PostureInvalid");
+    assert!(response["status"]["message"].as_str().expect("a message").contains("cannot reach the API server"));
+    assert_eq!(webhook.page("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn without_its_record_nothing_is_admitted_and_denials_are_still_told() {
+    let webhook = Webhook::new();
+    webhook.lines.block();
+    let (admission, denial) = (review("staging").to_string(), review("production").to_string());
+    let (admission, denial) = tokio::join!(webhook.post(admission), webhook.post(denial));
+    assert_eq!(admission.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(admission.body.contains("standard output is blocked"), "{}", admission.body);
+    assert_eq!(denial.status, StatusCode::OK);
+    let metrics = webhook.page("/metrics").await.body;
+    assert!(metrics.contains("writgate_records_dropped_total 2"), "{metrics}");
+    assert!(metrics.contains("writgate_admission_refusals_total{reason=\"unrecorded\"} 1"), "{metrics}");
+    webhook.lines.unblock();
+    assert_eq!(webhook.post(review("staging").to_string()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up_before_the_api_server_does() {
+    let endless = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
+    let request = Request::post("/validate?timeout=1s").header(header::CONTENT_TYPE, "application/json");
+    let begun = Instant::now();
+    let answer = Webhook::new().send(request.body(endless).expect("a request")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
 }

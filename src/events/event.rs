@@ -30,6 +30,8 @@ const MAX_WORD: usize = 128;
 const MAX_RECORD: usize = 32 << 10;
 /// Hex digits of the digest in an Event's name: 128 bits.
 const DIGEST_DIGITS: usize = 32;
+/// What of the object's name is left for the Event's.
+const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
 
 /// A decision on its way to an Event.
 #[derive(Clone, Debug)]
@@ -57,7 +59,8 @@ impl Decided {
     pub fn is_told(decision: &Decision) -> bool {
         let record = &decision.record;
         let place = record.object.as_ref().is_some_and(|object| names::is_label(&object.namespace));
-        record.decision != Outcome::NotAnAction && !record.dry_run && record.environment.is_some() && place
+        let governed = record.environment.as_ref().is_some_and(|environment| !environment.is_empty());
+        record.decision != Outcome::NotAnAction && !record.dry_run && governed && place
     }
 
     /// The queue it waits in.
@@ -72,11 +75,10 @@ impl Decided {
         let record = &self.decision.record;
         let object = record.object.as_ref();
         let name = object.map_or("", |object| object.name.as_str());
-        let mut prefix = &name[..name.len().min(names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1)];
-        prefix = prefix.trim_end_matches(['-', '.']);
-        if !names::is_subdomain(name) {
-            prefix = "writgate";
-        }
+        let prefix = match name.get(..MAX_PREFIX).unwrap_or(name) {
+            prefix if names::is_subdomain(name) => prefix.trim_end_matches(['-', '.']),
+            _ => "writgate",
+        };
         format!("{prefix}.{}", &self.digest(told)[..DIGEST_DIGITS])
     }
 
@@ -214,5 +216,140 @@ impl Reporter {
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()
         }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+    use writgate_core::{Document, ExemptControllers, Facts, Governance, PostureSet, Review, decide};
+
+    use super::*;
+
+    pub(in crate::events) const STAGING: &str =
+        "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, actions: {deploy: {approval: none}}}";
+    pub(in crate::events) const PRODUCTION: &str = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e}";
+
+    /// What is decided under `posture` of the creation of a Deployment, after `change`.
+    pub(in crate::events) fn decided(posture: &str, change: impl FnOnce(&mut Value)) -> Decided {
+        let mut review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "r-1", "operation": "CREATE", "namespace": "payments",
+                "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+                "userInfo": {"username": "alice", "groups": ["dev"]},
+                "object": {
+                    "apiVersion": "apps/v1", "kind": "Deployment",
+                    "metadata": {"name": "orders", "uid": "u-1", "generation": 1},
+                    "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}
+                }
+            }
+        });
+        change(&mut review["request"]);
+        let document = Document { source: "test".into(), name: None, text: posture.into() };
+        let postures = PostureSet::assemble(vec![document]);
+        let governance =
+            Governance::Governed { environment: "e", project: Some("p"), posture: postures.environment("e") };
+        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+        let body = review.to_string();
+        let request = Review::parse(body.as_bytes()).expect("a review");
+        let now = "2026-11-22T11:00:00Z".parse().expect("a time");
+        let decision = decide(&request, &governance, &facts, now);
+        Decided { decision, resource: "deployments".into(), posture: Some("posture-e".into()) }
+    }
+
+    fn event(decided: &Decided) -> Event {
+        Reporter::new("webhook-0", "writgate-system").event(decided, &Told::Decided)
+    }
+
+    fn name(object: &str) -> String {
+        decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into()).event_name(&Told::Decided)
+    }
+
+    #[test]
+    fn an_admission_is_normal_and_names_object_posture_and_record() {
+        let decided = decided(STAGING, |_| ());
+        let event = event(&decided);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("Admitted")));
+        assert_eq!(event.action.as_deref(), Some("deploy"));
+        assert_eq!(event.metadata.namespace.as_deref(), Some("payments"));
+        let regarding = event.regarding.expect("an object");
+        assert_eq!((regarding.kind.as_deref(), regarding.uid.as_deref()), (Some("Deployment"), Some("u-1")));
+        let related = event.related.expect("a posture");
+        assert_eq!((related.kind.as_deref(), related.name.as_deref()), (Some("ConfigMap"), Some("posture-e")));
+        let record = &event.metadata.annotations.expect("annotations")[RECORD_ANNOTATION];
+        assert_eq!(
+            serde_json::from_str::<writgate_core::DecisionRecord>(record).expect("a record"),
+            decided.decision.record
+        );
+    }
+
+    #[test]
+    fn a_denial_is_a_warning_with_its_code_as_reason() {
+        let event = event(&decided(PRODUCTION, |_| ()));
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("ApprovalRequired")));
+        assert!(event.note.expect("a note").contains("spec hash: sha256:"));
+    }
+
+    #[test]
+    fn an_admitted_object_that_did_not_appear_is_a_warning_of_another_name() {
+        let decided = decided(STAGING, |_| ());
+        let told = Told::NotPersisted("it does not exist".into());
+        let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &told);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NotPersisted")));
+        assert_ne!(event.metadata.name, Some(decided.event_name(&Told::Decided)));
+    }
+
+    #[test]
+    fn names_of_events_are_names_whatever_the_object_is_called() {
+        for object in
+            ["orders", &"a".repeat(253), &format!("{}.{}", "a".repeat(219), "b"), "x/../y", "", "\u{1b}", "UPPER"]
+        {
+            let name = name(object);
+            assert!(names::is_subdomain(&name), "{object:?}: {name:?}");
+        }
+        assert!(name("orders").starts_with("orders."));
+        assert!(name(&"a".repeat(240)).starts_with(&"a".repeat(200)));
+    }
+
+    #[test]
+    fn one_decision_has_one_name_and_another_decision_another() {
+        let same = decided(STAGING, |_| ()).event_name(&Told::Decided);
+        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).event_name(&Told::Decided), same);
+        let others: [fn(&mut Value); 4] = [
+            |request| request["userInfo"]["username"] = "mallory".into(),
+            |request| request["object"]["metadata"]["uid"] = "u-2".into(),
+            |request| request["object"]["metadata"]["generation"] = 2.into(),
+            |request| request["object"]["spec"]["template"]["spec"]["containers"][0]["image"] = "j".into(),
+        ];
+        for (index, change) in others.into_iter().enumerate() {
+            assert_ne!(decided(STAGING, change).event_name(&Told::Decided), same, "{index}");
+        }
+        assert_ne!(decided(PRODUCTION, |_| ()).event_name(&Told::Decided), same);
+    }
+
+    #[test]
+    fn an_event_stays_within_the_bounds_of_the_api() {
+        let decided = decided(PRODUCTION, |request| {
+            request["userInfo"]["groups"] = vec!["g".repeat(1000); 200].into();
+            request["object"]["metadata"]["annotations"] =
+                json!({"writgate.dev/approval": format!("\u{1b}[31m\u{202e}{}", "ä".repeat(5000))});
+        });
+        let event = event(&decided);
+        let note = event.note.expect("a note");
+        assert!(note.len() <= MAX_NOTE && !note.contains(['\u{1b}', '\u{202e}']), "{note}");
+        let record = &event.metadata.annotations.expect("annotations")[RECORD_ANNOTATION];
+        assert!(record.len() <= MAX_RECORD, "{}", record.len());
+        assert_eq!(serde_json::from_str::<Value>(record).expect("JSON")["initiator"]["groups"], json!(["…"]));
+    }
+
+    #[test]
+    fn dry_runs_and_what_is_no_action_or_ungoverned_leave_no_event() {
+        assert!(Decided::is_told(&decided(PRODUCTION, |_| ()).decision));
+        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["dryRun"] = true.into()).decision));
+        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["operation"] = "DELETE".into()).decision));
+        let nowhere = decided(PRODUCTION, |request| request["namespace"] = "a/b".into());
+        assert!(!Decided::is_told(&nowhere.decision));
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use writgate_core::{SpecHash, WorkloadKind, spec_hash};
 
 use super::event::Decided;
+use crate::cluster;
 use crate::names;
 
 /// How long an object may take to be seen.
@@ -106,7 +107,7 @@ impl Sought {
         match client.request_text(request).await {
             Ok(text) => self.is(&text),
             Err(Error::Api(status)) if status.is_not_found() => Err("it does not exist".to_owned()),
-            Err(error) => Err(format!("it could not be read: {error}")),
+            Err(error) => Err(format!("it could not be read: {}", cluster::why(&error))),
         }
     }
 

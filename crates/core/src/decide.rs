@@ -34,7 +34,7 @@ pub enum Governance<'a> {
     Ungoverned,
     /// It is part of an environment.
     Governed {
-        /// The label `writgate.dev/environment`.
+        /// The label `writgate.dev/environment`; empty where not even that could be found out.
         environment: &'a str,
         /// The label `writgate.dev/project`; without it everything is refused.
         project: Option<&'a str>,
@@ -59,7 +59,7 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
     let Governance::Governed { environment, project, posture } = *governance else {
         return Decision::not_an_action(record);
     };
-    record.environment = Some(environment.to_owned());
+    record.environment = Some(environment).filter(|known| !known.is_empty()).map(str::to_owned);
     record.project = project.map(str::to_owned);
     let generation = request.object.as_ref().map_or(0, |object| object.metadata.generation);
     let hashes = Hashes::of(request);

@@ -61,6 +61,12 @@ pub enum PostureError {
         /// Everything that is wrong; never empty.
         problems: Vec<PostureProblem>,
     },
+    /// Nobody can tell: what is known is too old, or could not be read. Not from documents, but from who keeps them.
+    #[error("{why}")]
+    Unknown {
+        /// What could not be found out, and why.
+        why: String,
+    },
 }
 
 fn these(known: &[String]) -> String {
