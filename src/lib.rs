@@ -6,9 +6,12 @@
 
 pub mod admin;
 pub mod admission;
+pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod events;
+pub mod key_file;
+pub mod manifest;
 pub mod metrics;
 pub mod names;
 pub mod namespace_reader;

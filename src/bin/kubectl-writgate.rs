@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! `kubectl writgate`: the command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    writgate::cli::run(std::env::args_os())
+}

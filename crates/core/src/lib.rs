@@ -52,6 +52,6 @@ pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
 pub use spec_hash::{ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, spec_hash};
-pub use time::{TimeError, parse_time};
+pub use time::{DurationError, TimeError, parse_duration, parse_time};
 pub use workload::WorkloadKind;
 pub use yaml::{YamlError, read_yaml};

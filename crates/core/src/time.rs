@@ -51,14 +51,14 @@ fn fields(text: &str, separator: char, widths: [usize; 3]) -> Option<[i16; 3]> {
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a duration: expected a positive one such as 24h, 1h30m, 90s or 30d")]
-pub(crate) struct DurationError {
+pub struct DurationError {
     found: String,
 }
 
 /// Reads a positive duration: Go's notation (`24h`, `1h30m`, `1.5h`) or whole days (`30d`).
 ///
 /// Bounded as in Go: 2^63-1 nanoseconds, some 292 years.
-pub(crate) fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
+pub fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
     let nanoseconds = match text.strip_suffix('d') {
         Some(days) => whole_days(days),
         None => go_duration(text),

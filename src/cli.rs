@@ -1,0 +1,111 @@
+//! The command line: `kubectl writgate VERB`.
+//!
+//! One verb, one file, and each reads its input, asks core, and prints. Exit codes are part of the interface: 0 yes,
+//! 1 no, 2 misuse, 3 could not tell. What was asked for goes to standard output, everything else to standard error.
+
+mod approve;
+mod attach;
+mod edit;
+mod failure;
+mod hash;
+mod input;
+mod keygen;
+mod output;
+mod passphrase;
+mod posture;
+mod verify;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use self::failure::{Answer, Failure};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 yes, 1 no, 2 misuse, 3 could not tell.
+
+A change is approved and applied in three steps:
+  kubectl writgate approve -f app.yaml --key bob.pem --environment production --project payments \\
+      --requested-by alice@acme.example -o approval.json
+  kubectl writgate attach -f app.yaml --approval approval.json > approved.yaml
+  kubectl apply -f approved.yaml";
+
+/// Signed, content-bound approvals for Kubernetes deployments and replays
+#[derive(Parser)]
+#[command(name = "kubectl-writgate", bin_name = "kubectl writgate", version, after_help = AFTER_HELP)]
+struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Keygen(keygen::Arguments),
+    Hash(hash::Arguments),
+    Approve(Box<approve::Arguments>),
+    Attach(attach::Arguments),
+    Verify(verify::Arguments),
+    /// Work with posture documents
+    #[command(subcommand)]
+    Posture(PostureVerb),
+}
+
+#[derive(Subcommand)]
+enum PostureVerb {
+    Check(posture::Arguments),
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; may change between versions
+    #[default]
+    Text,
+    /// For programs; stable
+    Json,
+}
+
+/// Runs one verb and says with which code to exit.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let command_line = match CommandLine::try_parse_from(arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => {
+            // Help and version are answers too; what cannot be printed has nobody to read it.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let answer = match command_line.verb {
+        Verb::Keygen(arguments) => keygen::run(&arguments),
+        Verb::Hash(arguments) => hash::run(&arguments),
+        Verb::Approve(arguments) => approve::run(&arguments),
+        Verb::Attach(arguments) => attach::run(&arguments),
+        Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
+    };
+    match answer {
+        Ok(Answer::Yes) => ExitCode::from(0),
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            match failure {
+                Failure::No(_) => ExitCode::from(1),
+                Failure::Misuse(_) => ExitCode::from(2),
+                Failure::CouldNotTell(_) => ExitCode::from(3),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

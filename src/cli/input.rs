@@ -1,0 +1,94 @@
+//! Files and standard input, read whole and never beyond a limit.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use writgate_core::{Envelope, MAX_ENVELOPE};
+
+use super::failure::Failure;
+use crate::manifest::{self, Manifest};
+
+/// The largest manifest, in bytes; a whole cluster's `kubectl get -o yaml` fits.
+const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
+/// Far more than any key; what is larger is another kind of file.
+const MAX_SMALL_FILE: u64 = 64 * 1024;
+
+/// What a path is called in messages.
+pub(super) fn name(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Whether a path means standard input.
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Standard input can be read once: at most one of these paths may be `-`.
+pub(super) fn one_stdin<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
+    if paths.into_iter().filter(|path| is_stdin(path)).count() > 1 {
+        return Err(Failure::Misuse("`-`, standard input, is given twice; it can be read once".to_owned()));
+    }
+    Ok(())
+}
+
+/// Reads a file, or standard input for `-`, of at most `limit` bytes.
+pub(super) fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let read = || {
+        let mut bytes = Vec::new();
+        if is_stdin(path) {
+            io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)?;
+        } else {
+            File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    };
+    let bytes =
+        read().map_err(|error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", name(path))))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+        return Err(Failure::CouldNotTell(format!(
+            "{} has more than {limit} bytes, the most that is read",
+            name(path)
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Reads text of at most `limit` bytes; a byte order mark, as some editors write it, is skipped.
+fn text(path: &Path, limit: u64) -> Result<String, Failure> {
+    let text = String::from_utf8(bytes(path, limit)?)
+        .map_err(|error| Failure::CouldNotTell(format!("{} is not UTF-8 text: {}", name(path), error.utf8_error())))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Reads the text of a key, or of a passphrase.
+pub(super) fn small_text(path: &Path) -> Result<String, Failure> {
+    text(path, MAX_SMALL_FILE)
+}
+
+/// Reads the text of manifests.
+pub(super) fn manifest_text(path: &Path) -> Result<String, Failure> {
+    text(path, MAX_MANIFEST)
+}
+
+/// Reads every object of some files.
+pub(super) fn manifests(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
+    let mut manifests = Vec::new();
+    for path in paths {
+        manifests.extend(manifest::read(&name(path), &manifest_text(path)?)?);
+    }
+    Ok(manifests)
+}
+
+/// Reads an approval's envelope. Room is left for white space, which other tools may have added.
+pub(super) fn envelope(path: &Path) -> Result<Envelope, Failure> {
+    let limit = u64::try_from(4 * MAX_ENVELOPE).unwrap_or(u64::MAX);
+    let text = text(path, limit)?;
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| Failure::CouldNotTell(format!("{} holds no approval: not JSON: {error}", name(path))))?;
+    // Parsing the text as it is keeps what only a strict reader sees, as a key that is there twice.
+    let text = if text.len() > MAX_ENVELOPE { value.to_string() } else { text };
+    Envelope::parse(&text).map_err(|why| Failure::CouldNotTell(format!("{} holds no approval: {why}", name(path))))
+}

@@ -1,0 +1,273 @@
+//! Private keys of reviewers, in memory and in files.
+//!
+//! Files are PKCS#8 PEM as OpenSSL reads and writes it, encrypted (PBES2) or not. Passphrases are asked for elsewhere.
+//! Public keys, which are all that a server ever sees, are core's. Called by `keygen` and `approve`; the server does
+//! not call it, and nothing here ever prints a key.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use pkcs8::{
+    EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument,
+    der::{Decode as _, asn1::OctetStringRef, pem::PemLabel as _},
+    pkcs5::{pbes2, scrypt},
+};
+use writgate_core::{KeyId, PublicKey};
+use zeroize::Zeroizing;
+
+/// PKCS#8 version 1 around an Ed25519 seed (RFC 8410, section 7); the seed follows. OpenSSL writes the same 48 bytes.
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+const PRIVATE: &str = "PRIVATE KEY";
+const ED25519: &str = "1.3.101.112";
+
+/// scrypt's work and memory: 16 MiB, five times over. More memory would be better than more work, but OpenSSL refuses
+/// to open what needs 32 MiB.
+const SCRYPT: (u8, u32, u32) = (14, 8, 5);
+
+/// A reviewer's Ed25519 key, able to sign. Its seed is wiped from memory when it goes.
+pub struct PrivateKey {
+    key: SigningKey,
+    public: PublicKey,
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({})", self.id())
+    }
+}
+
+/// Why a text gives no key that can sign.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// The text is not one PEM block.
+    #[error(
+        "not a private key in PEM: {0}; expected -----BEGIN PRIVATE KEY----- or -----BEGIN ENCRYPTED PRIVATE KEY-----"
+    )]
+    NotPem(String),
+    /// A PEM block of something else.
+    #[error(
+        "found a PEM block labelled {0}, expected PRIVATE KEY or ENCRYPTED PRIVATE KEY (PKCS#8; `openssl pkcs8 -topk8` \
+         converts older forms)"
+    )]
+    WrongLabel(String),
+    /// A private key of another algorithm.
+    #[error("found a private key of algorithm {0}, expected Ed25519 ({ED25519})")]
+    OtherAlgorithm(String),
+    /// The structure inside the PEM block is not a key.
+    #[error("the PEM block holds no PKCS#8 private key: {0}")]
+    NotPkcs8(String),
+    /// Encrypted in a way that this build does not open.
+    #[error("the key is encrypted in an unsupported way: {0}; expected PBES2 with scrypt or PBKDF2 and AES")]
+    OtherEncryption(String),
+    /// Decryption failed, which has one likely cause.
+    #[error("the passphrase does not open this key")]
+    WrongPassphrase,
+    /// The system gave no randomness.
+    #[error("the system gives no randomness: {0}")]
+    NoRandomness(String),
+}
+
+/// What a key file holds, before a passphrase was asked for.
+#[derive(Debug)]
+pub enum KeyFile {
+    /// A key that anyone who reads the file can use.
+    Plain(Box<PrivateKey>),
+    /// A key that needs a passphrase.
+    Encrypted(EncryptedKey),
+}
+
+/// A key that needs a passphrase.
+#[derive(Debug)]
+pub struct EncryptedKey(Vec<u8>);
+
+impl KeyFile {
+    /// Reads one PEM block; text around it, as some tools write it, is skipped.
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
+        let (label, document) =
+            SecretDocument::from_pem(text).map_err(|error| KeyFileError::NotPem(error.to_string()))?;
+        if label == PRIVATE {
+            PrivateKey::from_der(document.as_bytes()).map(|key| Self::Plain(Box::new(key)))
+        } else if label == EncryptedPrivateKeyInfoRef::PEM_LABEL {
+            EncryptedPrivateKeyInfoRef::from_der(document.as_bytes())
+                .map_err(|error| KeyFileError::OtherEncryption(error.to_string()))?;
+            Ok(Self::Encrypted(EncryptedKey(document.as_bytes().to_vec())))
+        } else {
+            Err(KeyFileError::WrongLabel(label.escape_debug().to_string()))
+        }
+    }
+}
+
+impl EncryptedKey {
+    /// Opens the key.
+    pub fn decrypt(&self, passphrase: &str) -> Result<PrivateKey, KeyFileError> {
+        let key = EncryptedPrivateKeyInfoRef::from_der(&self.0)
+            .map_err(|error| KeyFileError::OtherEncryption(error.to_string()))?;
+        match key.decrypt(passphrase) {
+            Ok(document) => PrivateKey::from_der(document.as_bytes()),
+            Err(pkcs8::Error::EncryptedPrivateKey(error @ pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. })) => {
+                Err(KeyFileError::OtherEncryption(error.to_string()))
+            }
+            // A wrong passphrase shows as bad padding, or as bytes that are no key.
+            Err(_) => Err(KeyFileError::WrongPassphrase),
+        }
+    }
+}
+
+impl PrivateKey {
+    /// A new key from the system's randomness.
+    pub fn generate() -> Result<Self, KeyFileError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        random(&mut *seed)?;
+        Self::from_seed(&seed)
+    }
+
+    fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyFileError> {
+        let key = SigningKey::from_bytes(seed);
+        let spki = [
+            [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00].as_slice(),
+            key.verifying_key().as_bytes(),
+        ]
+        .concat();
+        let public = PublicKey::from_spki_der(&spki).map_err(|error| KeyFileError::NotPkcs8(error.to_string()))?;
+        Ok(Self { key, public })
+    }
+
+    fn from_der(der: &[u8]) -> Result<Self, KeyFileError> {
+        let malformed = |error: pkcs8::der::Error| KeyFileError::NotPkcs8(error.to_string());
+        let info = PrivateKeyInfoRef::from_der(der).map_err(malformed)?;
+        let oid = info.algorithm.oid.to_string();
+        if oid != ED25519 {
+            return Err(KeyFileError::OtherAlgorithm(algorithm_name(&oid)));
+        }
+        let seed = <&OctetStringRef>::from_der(info.private_key.as_bytes()).map_err(malformed)?;
+        let seed: Zeroizing<[u8; 32]> = seed
+            .as_bytes()
+            .try_into()
+            .map(Zeroizing::new)
+            .map_err(|_| KeyFileError::NotPkcs8("an Ed25519 private key has 32 bytes".to_owned()))?;
+        let key = Self::from_seed(&seed)?;
+        match info.public_key {
+            Some(public) if public.raw_bytes() != key.key.verifying_key().as_bytes() => {
+                Err(KeyFileError::NotPkcs8("it names a public key that is not its own".to_owned()))
+            }
+            _ => Ok(key),
+        }
+    }
+
+    /// The id of the public key, by which signatures name it.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.public.id()
+    }
+
+    /// An Ed25519 signature over `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+
+    /// The public key as `PUBLIC KEY` PEM, for a posture.
+    #[must_use]
+    pub fn public_pem(&self) -> String {
+        pem("PUBLIC KEY", &self.public.to_spki_der())
+    }
+
+    /// The private key as PEM that anyone who reads it can use.
+    #[must_use]
+    pub fn to_plain_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(pem(PRIVATE, &self.to_der()))
+    }
+
+    /// The private key as PEM that needs `passphrase`.
+    pub fn to_encrypted_pem(&self, passphrase: &str) -> Result<Zeroizing<String>, KeyFileError> {
+        let (mut salt, mut iv) = ([0; 16], [0; 16]);
+        random(&mut salt)?;
+        random(&mut iv)?;
+        let (log_n, r, p) = SCRYPT;
+        let encrypt = || {
+            let parameters = scrypt::Params::new(log_n, r, p).map_err(|_| pkcs8::Error::ParametersMalformed)?;
+            let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(parameters, &salt, iv)?;
+            PrivateKeyInfoRef::from_der(&self.to_der())?.encrypt_with_params(parameters, passphrase)
+        };
+        let encrypted = encrypt().map_err(|error: pkcs8::Error| KeyFileError::OtherEncryption(error.to_string()))?;
+        Ok(Zeroizing::new(pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, encrypted.as_bytes())))
+    }
+
+    fn to_der(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new([PKCS8_PREFIX.as_slice(), self.key.as_bytes()].concat())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    pkcs8::der::pem::encode_string(label, LineEnding::LF, der).expect("a constant label and a short document")
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), KeyFileError> {
+    getrandom::fill(bytes).map_err(|error| KeyFileError::NoRandomness(error.to_string()))
+}
+
+fn algorithm_name(oid: &str) -> String {
+    match oid {
+        "1.2.840.113549.1.1.1" => "RSA".to_owned(),
+        "1.2.840.10045.2.1" => "ECDSA".to_owned(),
+        "1.3.101.110" => "X25519".to_owned(),
+        "1.3.101.113" => "Ed448".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> Result<PrivateKey, KeyFileError> {
+        match KeyFile::parse(text)? {
+            KeyFile::Plain(key) => Ok(*key),
+            KeyFile::Encrypted(_) => panic!("expected a plain key"),
+        }
+    }
+
+    #[test]
+    fn a_plain_key_is_48_bytes_of_der_as_openssl_writes_it() {
+        let key = PrivateKey::generate().unwrap();
+        let pem = key.to_plain_pem();
+        let (_, der) = SecretDocument::from_pem(&pem).unwrap();
+        assert_eq!(der.as_bytes().len(), 48);
+        assert_eq!(plain(&pem).unwrap().id(), key.id());
+    }
+
+    #[test]
+    fn an_encrypted_key_opens_with_its_passphrase_alone() {
+        let key = PrivateKey::generate().unwrap();
+        let KeyFile::Encrypted(file) = KeyFile::parse(&key.to_encrypted_pem("correct horse").unwrap()).unwrap() else {
+            panic!("expected an encrypted key");
+        };
+        assert_eq!(file.decrypt("correct horse").unwrap().id(), key.id());
+        assert_eq!(file.decrypt("correct horsf").unwrap_err(), KeyFileError::WrongPassphrase);
+        assert_eq!(file.decrypt("").unwrap_err(), KeyFileError::WrongPassphrase);
+    }
+
+    #[test]
+    fn what_is_no_private_key_of_ours_is_refused_by_name() {
+        let key = PrivateKey::generate().unwrap();
+        assert_eq!(plain(&key.public_pem()).unwrap_err(), KeyFileError::WrongLabel("PUBLIC KEY".to_owned()));
+        assert!(matches!(plain(""), Err(KeyFileError::NotPem(_))));
+        assert!(matches!(plain("-----BEGIN PRIVATE KEY-----\nMA==\n"), Err(KeyFileError::NotPem(_))));
+        // RFC 8410 keys differ in the last byte of the algorithm: 0x6e is X25519.
+        let mut der = key.to_der().to_vec();
+        der[11] = 0x6e;
+        assert_eq!(plain(&pem(PRIVATE, &der)).unwrap_err(), KeyFileError::OtherAlgorithm("X25519".to_owned()));
+        der[11] = 0x70;
+        der[14] = 0x05; // the seed is no longer an OCTET STRING
+        assert!(matches!(plain(&pem(PRIVATE, &der)), Err(KeyFileError::NotPkcs8(_))));
+    }
+
+    #[test]
+    fn a_key_file_is_never_printed_with_its_seed() {
+        let key = PrivateKey::generate().unwrap();
+        assert_eq!(format!("{key:?}"), format!("PrivateKey({})", key.id()));
+    }
+}
