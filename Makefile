@@ -43,6 +43,11 @@ manifests-check: $(HELM) ## the chart lints, and manifests/ is what it renders
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
 
+.PHONY: demo
+demo: check-tools controlplane ## see it work: kubectl, an API server, a denial, an approval, an admission
+	@cargo test --locked --test demo --no-run
+	@cargo test --locked --quiet --test demo
+
 .PHONY: e2e
 e2e: controlplane ## only the end-to-end tests
 	cargo test --locked --test e2e
@@ -50,6 +55,7 @@ e2e: controlplane ## only the end-to-end tests
 .PHONY: test
 test: tools manifests-check ## everything: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked
+	cargo test --locked --test demo
 
 ## For work
 
@@ -80,7 +86,7 @@ tools: check-tools controlplane $(HELM) ## build what tests need and toolchains 
 
 .PHONY: controlplane
 controlplane: | check-tools ## the Kubernetes binaries of the tests and the demo
-	@tests/controlplane/build.sh
+	@tests/controlplane/build.sh >/dev/null
 
 # The version is in the name, so that a newer checkout of go.mod does not rebuild and another version does.
 $(HELM): | $(TOOLS) check-tools

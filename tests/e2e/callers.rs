@@ -66,7 +66,9 @@ fn a_tenant_finds_no_way_around(gate: &Gate) {
         let args = ["set", "image", target, "orders=ghcr.io/acme/orders:6.6.6", "-n", &governed.namespace];
         gate.tenant.kubectl(&args)
     };
-    let ways: [(&str, Ran, &str); 8] = [
+    let raise = ["scale", "replicaset", &set_name, "--replicas=3", "-n", &governed.namespace];
+    let ways: [(&str, Ran, &str); 9] = [
+        ("more of one ReplicaSet", gate.tenant.kubectl(&raise), "WorkloadNotAllowed"),
         ("a Deployment", gate.tenant.apply(&deployment), "ApprovalRequired"),
         ("another image", set_image("deployment/orders"), "SpecHashMismatch"),
         ("another image one level down", set_image(&format!("replicaset/{set_name}")), "SpecHashMismatch"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, denied_for, seconds_from_now, wait_until};
+use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, seconds_from_now, wait_until};
 use crate::trail::{self, Expected, assert_admitted, assert_denied};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
@@ -20,6 +20,8 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         an_admission_is_told_only_once_the_object_is_there,
         a_dry_run_replay_needs_no_approval,
         a_changed_posture_is_in_force_without_a_restart,
+        warn_admits_and_tells_the_user,
+        audit_admits_and_tells_the_record_alone,
     ]
 }
 
@@ -217,12 +219,42 @@ fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
     let mut posture = governed.usual_posture();
     posture["enforcment"] = json!("warn");
     change(posture, "PostureInvalid");
+    let name = format!("posture-{}", governed.environment);
+    assert!(gate.plane.admin.kubectl(&["delete", "configmap", &name, "-n", SYSTEM_NAMESPACE]).ok());
+    wait_until("it is denied for PostureMissing", Duration::from_secs(20), || {
+        denied_for(&dry(), "PostureMissing").then_some(())
+    });
 
     gate.plane.install(&governed.posture_objects(&governed.usual_posture()));
     wait_until("it is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));
 }
 
-/// `manifest` with an approval that is valid for three seconds, and when it ends.
+fn warn_admits_and_tells_the_user(gate: &Gate) {
+    let ran = soft(gate, "warn");
+    assert!(ran.stderr.contains("Warning: "), "{ran}");
+    assert!(ran.stderr.contains("ApprovalRequired"), "{ran}");
+}
+
+fn audit_admits_and_tells_the_record_alone(gate: &Gate) {
+    let ran = soft(gate, "audit");
+    assert_eq!(ran.stderr, "", "{ran}");
+}
+
+/// An unapproved Deployment under a posture that does not enforce: it is made, and the trail says why it should not be.
+fn soft(gate: &Gate, enforcement: &str) -> Ran {
+    let governed = gate.governed_with(enforcement, |posture| posture["enforcement"] = json!(enforcement));
+    let ran = gate.operator.create(&governed.deployment("orders"));
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(&governed, |record| record["object"]["name"] == "orders");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["decision"], "admitted");
+    assert_eq!(records[0]["enforcement"], enforcement);
+    assert_eq!(records[0]["reasons"], json!(["ApprovalRequired"]));
+    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted");
+    ran
+}
+
+/// `manifest` with an approval that is valid for four seconds, and when it ends.
 fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
     let mut expires = String::new();
     let approved = governed.approved_but(manifest, |statement| {

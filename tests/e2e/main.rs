@@ -1,12 +1,13 @@
 //! The gate, end to end: the real kubectl, the real API server, the real webhook with the chart's own rights. One
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
-//! `blockers` are the reasons that must never be lost; `lifecycle` is what must keep working; `names`, `callers` and
+//! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost; `lifecycle` is what must keep working; `names`, `callers` and
 //! `access` are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
 mod callers;
+mod flow;
 mod lifecycle;
 mod names;
 mod trail;
@@ -19,6 +20,7 @@ use support::{Gate, harness};
 fn main() -> std::process::ExitCode {
     harness::run(
         Gate::start,
-        [access::tests(), blockers::tests(), callers::tests(), lifecycle::tests(), names::tests()].concat(),
+        [access::tests(), blockers::tests(), callers::tests(), flow::tests(), lifecycle::tests(), names::tests()]
+            .concat(),
     )
 }

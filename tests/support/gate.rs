@@ -231,12 +231,16 @@ impl Governed<'_> {
                     "args": [["--incident", "*"]]}}})
     }
 
-    /// The webhook learns of a new posture by its watch, some milliseconds later.
+    /// The webhook learns of a new posture, and the API server of a new label, some milliseconds later.
     fn wait_in_force(&self) {
         let probe = self.deployment("probe").to_string();
         wait_until("the posture is in force", Duration::from_secs(20), || {
-            let ran = self.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
-            denied_for(&ran, "ApprovalRequired").then_some(())
+            self.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+            // Whatever the posture makes of it: only a posture asks for an approval.
+            let judged = |record: &Value| {
+                record["environment"] == self.environment.as_str() && record["reasons"][0] == "ApprovalRequired"
+            };
+            (!self.gate.webhook.records(judged).is_empty()).then_some(())
         });
     }
 }
