@@ -46,7 +46,7 @@ fn writgate(arguments: &[&str], stdin: &str) -> (i32, String) {
 
 /// One published decision, put together.
 struct Case<'a> {
-    case: &'a Value,
+    vector: &'a Value,
     review: String,
     documents: Vec<(&'static str, String)>,
 }
@@ -70,23 +70,23 @@ impl<'a> Case<'a> {
             [("posture", &case["posture"]), ("reviewers", reviewers), ("revocations", &case["revocations"])];
         let documents = documents.into_iter().filter(|(_, value)| !value.is_null());
         let documents = documents.map(|(name, value)| (name, value.to_string())).collect();
-        Self { case, review: review.to_string(), documents }
+        Self { vector: case, review: review.to_string(), documents }
     }
 
     fn name(&self) -> &str {
-        text(&self.case["name"])
+        text(&self.vector["name"])
     }
 
     fn label(&self, name: &str) -> &str {
-        text(&self.case["namespaceLabels"][format!("writgate.dev/{name}")])
+        text(&self.vector["namespaceLabels"][format!("writgate.dev/{name}")])
     }
 
     fn now(&self) -> &str {
-        text(&self.case["now"])
+        text(&self.vector["now"])
     }
 
     fn check(&self, record: &Value) {
-        let expect = &self.case["expect"];
+        let expect = &self.vector["expect"];
         for field in ["decision", "reasons", "action"] {
             if let Some(expected) = expect.get(field) {
                 assert_eq!(&record[field], expected, "{}: {field}", self.name());
