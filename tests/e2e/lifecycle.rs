@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, seconds_from_now, wait_until};
+use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, free_port, seconds_from_now, wait_until};
 use crate::trail::{self, Expected, assert_admitted, assert_denied};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_changed_posture_is_in_force_without_a_restart,
         warn_admits_and_tells_the_user,
         audit_admits_and_tells_the_record_alone,
+        a_gate_that_does_not_answer_refuses_what_it_would_judge,
     ]
 }
 
@@ -238,6 +239,40 @@ fn warn_admits_and_tells_the_user(gate: &Gate) {
 fn audit_admits_and_tells_the_record_alone(gate: &Gate) {
     let ran = soft(gate, "audit");
     assert_eq!(ran.stderr, "", "{ran}");
+}
+
+fn a_gate_that_does_not_answer_refuses_what_it_would_judge(gate: &Gate) {
+    let governed = gate.governed("down");
+    let first = governed.approved(&governed.deployment("first"));
+    let ran = gate.operator.apply(&first);
+    assert!(ran.ok(), "{ran}");
+    // The chart's own configuration once more, for this namespace alone, with nobody behind it.
+    let mut silent = gate.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+    silent["metadata"] = json!({"name": "writgate-down"});
+    for webhook in silent["webhooks"].as_array_mut().expect("webhooks") {
+        webhook["clientConfig"]["url"] = json!(format!("https://127.0.0.1:{}/validate", free_port()));
+        webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}});
+    }
+    gate.plane.install(&[silent]);
+    let second = governed.approved(&governed.deployment("second"));
+    wait_until("the API server knows of it", Duration::from_secs(20), || {
+        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &second.to_string());
+        (!ran.ok()).then_some(())
+    });
+
+    let ran = gate.operator.create(&second);
+    assert!(ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\""), "{ran}");
+    let there = gate.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
+    assert!(there.is_none(), "what cannot be judged is not made");
+    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    for what_needs_no_judgement in [
+        ["label", "deployment", "first", "team=orders"].as_slice(),
+        &["scale", "deployment", "first", "--replicas=3"],
+        &["delete", "deployment", "first"],
+    ] {
+        let ran = kubectl(what_needs_no_judgement);
+        assert!(ran.ok(), "{what_needs_no_judgement:?}: {ran}");
+    }
 }
 
 /// An unapproved Deployment under a posture that does not enforce: it is made, and the trail says why it should not be.
