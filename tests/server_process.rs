@@ -1,0 +1,255 @@
+//! The webhook as a process, with postures from a folder: its flags, its start, a changed folder, its end.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const NAMESPACE: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: payments, labels: \
+    {writgate.dev/environment: production, writgate.dev/project: payments}}}";
+
+/// A folder with a certificate and postures.
+struct Folder {
+    path: TempDir,
+    root: CertificateDer<'static>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let folder = Self { path: tempfile::tempdir().expect("a folder"), root: pair.cert.der().clone() };
+        fs::create_dir(folder.path.path().join("postures")).expect("made");
+        folder.write("tls.crt", &pair.cert.pem());
+        folder.write("tls.key", &pair.signing_key.serialize_pem());
+        folder.write("postures/namespaces.yaml", NAMESPACE);
+        folder.posture("none");
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path.path().join(name), text).expect("written");
+    }
+
+    fn posture(&self, approval: &str) {
+        let text = format!(
+            "{{apiVersion: writgate.dev/v1, kind: Posture, environment: production, actions: {{deploy: {{approval: {approval}}}}}}}"
+        );
+        self.write("postures/posture.yaml", &text);
+    }
+
+    fn command(&self, listen: u16, admin: u16) -> Command {
+        let file = |name: &str| self.path.path().join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_writgate-webhook"));
+        command
+            .env_clear()
+            .args(["--listen", &format!("127.0.0.1:{listen}"), "--admin-listen", &format!("127.0.0.1:{admin}")])
+            .args([
+                Path::new("--tls-cert-file"),
+                &file("tls.crt"),
+                Path::new("--tls-private-key-file"),
+                &file("tls.key"),
+            ])
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn with_postures(&self, listen: u16, admin: u16) -> Command {
+        let mut command = self.command(listen, admin);
+        command.arg("--posture-dir").arg(self.path.path().join("postures"));
+        command
+    }
+}
+
+/// A running webhook, killed at the latest with the test.
+struct Webhook {
+    child: Child,
+    listen: u16,
+    admin: u16,
+    root: CertificateDer<'static>,
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Webhook {
+    fn start(folder: &Folder, drain: &str, stdout: Stdio) -> Self {
+        let (listen, admin) = (free_port(), free_port());
+        let mut command = folder.with_postures(listen, admin);
+        let child = command.args(["--drain", drain]).stdout(stdout).spawn().expect("it starts");
+        let webhook = Self { child, listen, admin, root: folder.root.clone() };
+        until("it is ready", || webhook.page("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
+        webhook
+    }
+
+    fn page(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        Some(page)
+    }
+
+    fn connect(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).expect("a root");
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        StreamOwned::new(connection, TcpStream::connect(("127.0.0.1", self.listen)).expect("connected"))
+    }
+
+    fn allows(&self) -> bool {
+        ask(&mut self.connect()).1["response"]["allowed"].as_bool().expect("a verdict")
+    }
+
+    fn stop(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    }
+}
+
+/// Head and body of the answer to the creation of a Deployment.
+fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> (String, Value) {
+    let review = json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "r-1", "operation": "CREATE", "namespace": "payments",
+            "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+            "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+            "userInfo": {"username": "alice"},
+            "object": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"},
+                "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}
+        }
+    })
+    .to_string();
+    let length = review.len();
+    let head = "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{review}").as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let read = stream.read(&mut chunk).expect("an answer");
+        answer.extend_from_slice(&chunk[..read]);
+        let text = String::from_utf8_lossy(&answer);
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str(body)
+        {
+            return (head.to_lowercase(), body);
+        }
+        assert_ne!(read, 0, "cut off: {text}");
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_changed_folder_changes_the_verdict_and_a_broken_one_denies() {
+    let folder = Folder::new();
+    let webhook = Webhook::start(&folder, "0", Stdio::null());
+    assert!(webhook.allows());
+    folder.posture("required");
+    until("the stricter posture is in force", || !webhook.allows());
+    folder.posture("none");
+    until("the first one is in force again", || webhook.allows());
+    folder.write(
+        "postures/posture.yaml",
+        "{apiVersion: writgate.dev/v1, kind: Posture, environment: production, quorum: [",
+    );
+    until("a broken posture denies", || !webhook.allows());
+}
+
+#[test]
+fn a_stop_is_announced_then_drained_then_clean() {
+    let folder = Folder::new();
+    let mut webhook = Webhook::start(&folder, "2s", Stdio::piped());
+    let mut kept = webhook.connect();
+    assert!(!ask(&mut kept).0.contains("connection: close"));
+    webhook.stop();
+    until("it is not ready", || webhook.page("/readyz").is_some_and(|page| page.contains("shutting down")));
+    let (head, body) = ask(&mut kept);
+    assert_eq!(body["response"]["allowed"], true, "reviews are answered while it drains");
+    assert!(head.contains("connection: close"), "{head}");
+    assert!(webhook.allows(), "so are those on new connections");
+    let mut lines = BufReader::new(webhook.child.stdout.take().expect("piped")).lines();
+    assert!(webhook.child.wait().expect("it ends").success());
+    let last = lines.by_ref().map(|line| line.expect("UTF-8")).last().expect("a line");
+    assert!(last.contains("\"stopped\""), "{last}");
+    assert!(TcpStream::connect(("127.0.0.1", webhook.listen)).is_err());
+}
+
+#[test]
+fn what_it_cannot_start_without_is_named_with_what_to_do() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let run = |command: &mut Command| -> (i32, String) {
+        let Output { status, stderr, .. } = command.output().expect("it runs");
+        (status.code().expect("a code"), String::from_utf8(stderr).expect("UTF-8"))
+    };
+    let cases: [(Command, i32, &[&str]); 6] = [
+        (folder.with_postures(port, free_port()), 1, &["--listen", &port.to_string(), "in use"]),
+        (folder.with_postures(free_port(), port), 1, &["--admin-listen", &port.to_string(), "in use"]),
+        (folder.command(free_port(), free_port()), 1, &["no cluster", "--kubeconfig", "--posture-dir"]),
+        (
+            {
+                let mut c = folder.command(0, 0);
+                c.args(["--posture-dir", "/nowhere"]);
+                c
+            },
+            1,
+            &["/nowhere", "--posture-dir"],
+        ),
+        (
+            {
+                let mut c = folder.with_postures(0, 0);
+                c.args(["--tls-cert-file", "/nowhere.pem"]);
+                c
+            },
+            2,
+            &["--tls-cert-file"],
+        ),
+        (
+            {
+                let mut c = folder.with_postures(0, 0);
+                c.args(["--exempt-controller", "nobody"]);
+                c
+            },
+            2,
+            &["--exempt-controller", "USER=RESOURCE"],
+        ),
+    ];
+    for (mut command, code, says) in cases {
+        let (found, stderr) = run(&mut command);
+        assert_eq!(found, code, "{command:?}: {stderr}");
+        for what in says {
+            assert!(stderr.contains(what), "{command:?}: no {what} in {stderr}");
+        }
+    }
+    let mut unreadable = folder.with_postures(0, 0);
+    fs::remove_file(folder.path.path().join("tls.key")).expect("removed");
+    let (code, stderr) = run(&mut unreadable);
+    assert!(code == 1 && stderr.contains("tls.key") && stderr.contains("--tls-private-key-file"), "{stderr}");
+}
