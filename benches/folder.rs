@@ -40,19 +40,21 @@ pub(crate) fn files(size: Size) -> anyhow::Result<Vec<(String, String)>> {
     }
     let mut files = vec![("namespaces.yaml".to_owned(), namespaces)];
 
+    let mut postures = String::new();
     for number in 0..size.postures {
         let environment = numbered("production", number);
-        let mut posture = format!(
-            "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\ncluster: prod-eu-1\n\
+        write!(
+            postures,
+            "---\napiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\ncluster: prod-eu-1\n\
              reviewerSets: [reviewers]\nrevocationLists: [revocations]\nactions:\n  deploy:\n    \
              capabilities: [deploy]\n    quorum: [{{count: 1}}]\n    maxLifetime: 24h\n\
              replay:\n  images: [\"ghcr.io/acme/replay*\"]\n"
-        );
+        )?;
         if number == 0 {
-            write!(posture, "namespaces:\n{pins}")?;
+            write!(postures, "namespaces:\n{pins}")?;
         }
-        files.push((format!("posture-{environment}.yaml"), posture));
     }
+    files.push(("postures.yaml".to_owned(), postures));
 
     let mut reviewers = "apiVersion: writgate.dev/v1\nkind: Reviewers\nname: reviewers\nreviewers:\n".to_owned();
     for number in 0..size.reviewers {

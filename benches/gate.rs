@@ -54,6 +54,9 @@ struct Arguments {
     /// For how long a row is measured in a round
     #[arg(long, default_value_t = 500)]
     milliseconds: u64,
+    /// Only the cases whose names contain this, and nothing else
+    #[arg(long)]
+    only: Option<String>,
     /// The binary to measure, where it is not the one just built
     #[arg(long, default_value = env!("CARGO_BIN_EXE_writgate-webhook"))]
     webhook: PathBuf,
@@ -80,9 +83,13 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let scratch = tempfile::tempdir()?;
     let certificate = Certificate::write(scratch.path())?;
+    let mut plan = Plan::new()?;
+    if let Some(name) = &arguments.only {
+        plan.keep_only(name);
+    }
     let mut bench = Bench {
         generator: Generator::new(CertificateDer::from_pem_file(&certificate.certificate)?)?,
-        plan: Plan::new()?,
+        plan,
         footprints: Vec::new(),
         failures: Vec::new(),
     };
@@ -100,7 +107,7 @@ impl Bench {
     fn run(&mut self, arguments: &Arguments, certificate: &Certificate, scratch: &Path) -> anyhow::Result<ExitCode> {
         let mut floor = self.start_floor(certificate, scratch)?;
         let mut webhooks = Vec::new();
-        for (index, (name, size)) in FOLDERS.into_iter().enumerate() {
+        for (index, (name, size)) in FOLDERS.into_iter().take(self.plan.folders.len().max(1)).enumerate() {
             let folder = scratch.join(index.to_string());
             folder::write(&folder, size)?;
             webhooks.push(self.start_webhook(name, &arguments.webhook, &folder, certificate)?);
@@ -110,7 +117,7 @@ impl Bench {
         for round in 0..arguments.rounds {
             eprintln!("round {} of {}", round + 1, arguments.rounds);
             // Back and forth, so that no row is always the one after a heavy one.
-            let mut order: Vec<usize> = (0..self.plan.rows.len()).collect();
+            let mut order: Vec<_> = self.plan.wanted().into_iter().collect();
             if round % 2 == 1 {
                 order.reverse();
             }
@@ -190,7 +197,7 @@ impl Bench {
             let mut command = Command::new(webhook);
             command.arg("--posture-dir").arg(folder).args(certificate.flags(address));
             // Nobody reads the metrics here; they are counted all the same.
-            command.args(["--admin-listen", "127.0.0.1:0"]);
+            command.args(["--admin-listen", "127.0.0.1:0", "--drain", "0s"]);
             command
         })
     }

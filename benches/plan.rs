@@ -1,6 +1,6 @@
 //! What is measured, and against what: one row per review, server and number of connections.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::SignedDuration;
 use writgate_core::{WorkloadKind, spec_hash};
@@ -165,6 +165,20 @@ impl Plan {
             .collect();
 
         Ok(Self { rows: rows.0, cases, sizes, folders, floor_create, create })
+    }
+
+    /// Leaves only the cases whose names contain `name`, with what they are compared with.
+    pub(crate) fn keep_only(&mut self, name: &str) {
+        self.cases.retain(|case| case.name.contains(name));
+        self.sizes.clear();
+        self.folders.clear();
+    }
+
+    /// The rows that something is read from.
+    pub(crate) fn wanted(&self) -> BTreeSet<RowId> {
+        let cases = self.cases.iter().flat_map(|case| [Some(case.webhook), Some(case.floor), case.floor_on_same]);
+        let sizes = self.sizes.iter().flat_map(|size| [size.webhook, size.floor]);
+        cases.flatten().chain(sizes).chain(self.folders.iter().copied()).chain([self.floor_create]).collect()
     }
 }
 

@@ -34,8 +34,12 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     pub(crate) fn print(&self) {
         self.print_cases();
-        self.print_sizes();
-        self.print_folders();
+        if !self.plan.sizes.is_empty() {
+            self.print_sizes();
+        }
+        if !self.plan.folders.is_empty() {
+            self.print_folders();
+        }
         self.print_footprints();
     }
 
