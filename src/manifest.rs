@@ -187,6 +187,12 @@ impl Manifest {
         self.metadata("name").map(str::to_owned).or_else(generated)
     }
 
+    /// The name as far as the file gives it: `metadata.name`, else `generateName`, else nothing.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        self.metadata("name").or_else(|| self.metadata("generateName")).unwrap_or_default()
+    }
+
     /// The value of an annotation.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {

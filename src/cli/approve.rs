@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::builder::NonEmptyStringValueParser;
 use jiff::{SignedDuration, Timestamp, Unit};
 use writgate_core::{Action, Approval, Capability, Envelope, Replay, Subject, parse_duration, parse_time};
 
@@ -33,13 +34,14 @@ const REPLAY_LABEL: &str = "writgate.dev/replay";
 Examples:
   kubectl writgate approve -f app.yaml --key bob.pem --environment production --project payments \\
       --requested-by alice@acme.example --reason CHG-1234 --expires-in 2h -o approval.json
-  kubectl writgate approve -f app.yaml --key carol.pem --add-signature approval.json -o approval.json")]
+  kubectl writgate approve -f app.yaml --key carol.pem --add-signature approval.json \\
+      -o approval.json")]
 pub(super) struct Arguments {
     /// Manifest, YAML or JSON; `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
     /// The namespace of objects that name none
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     /// Your private key, Ed25519 in PKCS#8 PEM; readable by you alone
     #[arg(short, long, value_name = "FILE")]
@@ -121,7 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Some(path) => under_review(path, &workloads)?,
         None => new_statement(&arguments.statement, &workloads)?,
     };
-    output::note(&summary(&approval, &workloads));
+    output::note(&summary(&approval, &workloads, &envelope));
     let key = open_key(key, arguments)?;
     let id = key.id();
     if envelope.keyids().any(|signed| signed == id.to_string()) {
@@ -130,10 +132,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     envelope.add_signature(id, key.sign(&envelope.signed_bytes()));
     let json = envelope.to_json();
     Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this cannot be an approval: {why}")))?;
-    match &arguments.output {
-        Some(path) => output::replace_file(path, &(json + "\n"))?,
-        None => output::print(&(json + "\n"))?,
-    }
+    output::write(arguments.output.as_deref(), &(json + "\n"))?;
     output::note(&format!("signed with key {id}"));
     Ok(Answer::Yes)
 }
@@ -169,8 +168,12 @@ fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, 
         .namespace()
         .or(namespace)
         .ok_or_else(|| Failure::Misuse(format!("{manifest}: it names no namespace; say which with -n")))?;
-    if [&*name, namespace].iter().any(|part| part.contains('/')) {
-        return Err(Failure::Misuse(format!("{manifest}: a slash in its name or namespace")));
+    // What the API server would not take as a name could mean something else in a subject, as `*` and `/` do.
+    let stem = manifest.stem();
+    for part in [stem, namespace] {
+        if !part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)) {
+            return Err(Failure::Misuse(format!("{manifest}: {} is not a name that Kubernetes permits", shown(part))));
+        }
     }
     Ok(format!("{}/{}/{namespace}/{name}", manifest.api_version(), manifest.kind()))
 }
@@ -361,7 +364,7 @@ fn claims(approval: &Approval) -> impl Iterator<Item = (&'static str, &str)> {
 }
 
 /// Everything that is about to be signed.
-fn summary(approval: &Approval, workloads: &[Reviewed]) -> String {
+fn summary(approval: &Approval, workloads: &[Reviewed], envelope: &Envelope) -> String {
     let lasts = approval.lifetime();
     let mut rows = vec![
         ("action", approval.action.to_string()),
@@ -375,6 +378,8 @@ fn summary(approval: &Approval, workloads: &[Reviewed]) -> String {
     ];
     rows.extend(claims(approval).map(|(name, value)| (name, shown(value))));
     rows.push(("id", approval.id.clone()));
+    let claimed = |keyid| if keyid == "" { "unnamed".to_owned() } else { shown(keyid) };
+    rows.extend(envelope.keyids().map(|keyid| ("signed, it says", format!("by key {}", claimed(keyid)))));
     let mut lines = vec!["To be signed:".to_owned(), columns(rows)];
     for Reviewed { manifest, subject } in workloads {
         lines.push(format!("  {}\n    spec   {}", shown(&subject.name), subject.hash));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use writgate_core::{Approval, Envelope, SpecHash};
 
 use super::{
@@ -23,7 +24,8 @@ const MAX_NAME: usize = 63;
 #[command(after_help = "\
 Examples:
   kubectl writgate attach -f app.yaml --approval approval.json | kubectl apply -f -
-  helm template orders ./chart | kubectl writgate attach -f - -n payments --approval approval.json | kubectl apply -f -
+  helm template orders ./chart \\
+      | kubectl writgate attach -f - -n payments --approval approval.json | kubectl apply -f -
   kubectl writgate attach -i -f app.yaml --approval second.json --suffix security")]
 pub(super) struct Arguments {
     /// Manifest, YAML or JSON; `-` for standard input
@@ -33,7 +35,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     approval: PathBuf,
     /// The namespace of objects that name none; without it any namespace that the approval names will do
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     /// Attach it as a further approval: annotation `writgate.dev/approval.NAME`
     #[arg(long, value_name = "NAME", value_parser = suffix)]
@@ -55,10 +57,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let approval = approval_in(&envelope, &input::name(&arguments.approval))?;
     let text = input::manifest_text(&arguments.filename)?;
     let manifests = manifest::read(&input::name(&arguments.filename), &text)?;
-    let mut paths = Vec::new();
+    let suffix = arguments.suffix.as_ref().map(|suffix| format!(".{suffix}")).unwrap_or_default();
+    let annotation = format!("writgate.dev/approval{suffix}");
+    let json = envelope.to_json();
+    let (mut paths, mut notes) = (Vec::new(), Vec::new());
     for manifest in &manifests {
         if is_subject(manifest, &approval, arguments.namespace.as_deref())? {
-            output::note(&format!("attached: {manifest}"));
+            let replaces = manifest.annotation(&annotation).is_some_and(|old| old != json);
+            let instead = if replaces { ", in place of another (--suffix keeps both)" } else { "" };
+            notes.push(format!("attached: {manifest}{instead}"));
             paths.push(manifest.path());
         }
     }
@@ -70,9 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             input::name(&arguments.filename)
         )));
     }
-    let suffix = arguments.suffix.as_ref().map(|suffix| format!(".{suffix}")).unwrap_or_default();
-    let annotation = format!("writgate.dev/approval{suffix}");
-    let edited = edit::annotate(&text, &paths, &annotation, &envelope.to_json())
+    let edited = edit::annotate(&text, &paths, &annotation, &json)
         .map_err(|why| Failure::CouldNotTell(format!("{}: {why}", input::name(&arguments.filename))))?;
     let text = match edited {
         Edited::InPlace(text) => text,
@@ -83,11 +88,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             text
         }
     };
-    match &arguments.output {
-        Some(path) => output::replace_file(path, &text)?,
-        None if arguments.in_place => output::replace_file(&arguments.filename, &text)?,
-        None => output::print(&text)?,
-    }
+    let in_place = arguments.in_place.then_some(&arguments.filename);
+    output::write(arguments.output.as_ref().or(in_place).map(PathBuf::as_path), &text)?;
+    notes.iter().for_each(|note| output::note(note));
     Ok(Answer::Yes)
 }
 

@@ -73,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 /// `bob.pem` → `bob.pub.pem`
 fn public_path(private: &Path) -> Result<PathBuf, Failure> {
     let no_file = || Failure::Misuse(format!("{} cannot be the name of a file", private.display()));
-    let stem = private.file_stem().ok_or_else(no_file)?;
+    let stem = private.file_stem().filter(|stem| *stem != "-").ok_or_else(no_file)?;
     let mut name = stem.to_owned();
     name.push(".pub.pem");
     let public = private.with_file_name(name);

@@ -37,9 +37,10 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-/// Tells something beside the answer; where nobody reads standard error nothing is lost.
+/// Tells something beside the answer, with nothing in it that a terminal obeys; where nobody reads standard error
+/// nothing is lost.
 pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
 }
 
 /// A text that somebody else wrote, on one line and with nothing in it that a terminal obeys.
@@ -105,10 +106,18 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::CouldNotTell(format!("cannot write {}: {why}", path.display()))
 }
 
+/// Writes to `path`, or to standard output where there is none or it is `-`.
+pub(super) fn write(path: Option<&Path>, contents: &str) -> Result<(), Failure> {
+    match path {
+        Some(path) if path.as_os_str() != "-" => replace_file(path, contents),
+        _ => print(contents),
+    }
+}
+
 /// Replaces the contents of `path`, or makes it. A reader sees the old contents or the new, nothing between.
 ///
 /// A link stays a link, a file keeps its permissions, and what is no file (`/dev/stdout`) is written to as it is.
-pub(super) fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
+fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot_write(path, &error);
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_core::{
     Decision, ExemptController, ExemptControllers, Facts, Governance, Outcome, PostureSet, Request, Review, decide,
@@ -34,15 +35,17 @@ const MAX_REVIEW: u64 = 8 * 1024 * 1024;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  kubectl writgate verify -f approved.yaml --posture-dir postures --environment production --project payments
-  kubectl writgate verify --review review.json --posture-dir postures --now 2026-11-22T11:00:00Z -o json")]
-#[group(id = "what", required = true, multiple = true)]
+  kubectl writgate verify -f approved.yaml --posture-dir postures \\
+      --environment production --project payments --as alice
+  kubectl writgate verify --review review.json --posture-dir postures \\
+      --now 2026-11-22T11:00:00Z -o json")]
+#[command(group(ArgGroup::new("what").required(true).args(["review", "filename"])))]
 pub(super) struct Arguments {
     /// AdmissionReview, JSON, as the API server sends it; `-` for standard input
-    #[arg(long, value_name = "FILE", group = "what", conflicts_with_all = ["filename", "as_user", "namespace"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["as_user", "namespace"])]
     review: Option<PathBuf>,
     /// Manifest, YAML or JSON; `-` for standard input; may be repeated
-    #[arg(short, long, value_name = "FILE", group = "what")]
+    #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
     /// Folder of posture documents, bare or inside ConfigMaps
     #[arg(long, value_name = "DIR")]
@@ -57,10 +60,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
     /// Who would apply the manifest; matters for separation of duties
-    #[arg(long = "as", value_name = "USER", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     as_user: Option<String>,
     /// The namespace of objects that name none
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     /// A controller whose children are not judged again, as the webhook has it; may be repeated, replaces the default
     #[arg(long, value_name = "USER=RESOURCE")]

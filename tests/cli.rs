@@ -1,0 +1,353 @@
+//! The command line as people and programs meet it: transcripts that are documentation too (`cli/*.md`), then what a
+//! transcript shows badly: standard input, limits, permissions, what is left behind.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fs::{self, Permissions},
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use proptest::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Commands that transcripts may contain. Others would be passed over in silence.
+const COMMAND: &str = "kubectl writgate ";
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli"))
+}
+
+#[test]
+fn transcripts() {
+    let plugin = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")).parent().expect("a file has a folder");
+    let others = env::var_os("PATH").unwrap_or_default();
+    let path = env::join_paths(std::iter::once(plugin.to_owned()).chain(env::split_paths(&others))).expect("a path");
+    trycmd::TestCases::new()
+        .register_bin("kubectl", folder().join("kubectl"))
+        .env("PATH", path.to_str().expect("UTF-8"))
+        .case("tests/cli/*.md");
+}
+
+#[test]
+fn no_command_of_a_transcript_is_passed_over() {
+    let mut commands = 0;
+    for entry in fs::read_dir(folder()).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            for line in fs::read_to_string(&path).expect("text").lines() {
+                if let Some(command) = line.strip_prefix("$ ") {
+                    assert!(command.starts_with(COMMAND), "{}: {line}", path.display());
+                    commands += 1;
+                }
+            }
+        }
+    }
+    assert!(commands > 20);
+}
+
+/// A folder with the tour's files, in which the command line runs.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        fs::create_dir(folder.path("postures")).expect("a folder");
+        let given = self::folder().join("tour.in");
+        for name in
+            ["app.yaml", "bob.pem", "postures/namespaces.yaml", "postures/posture.yaml", "postures/reviewers.yaml"]
+        {
+            fs::copy(given.join(name), folder.path(name)).expect("it can be copied");
+        }
+        folder.chmod("bob.pem", 0o600);
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).expect("it can be read")
+    }
+
+    fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.path(name), contents).expect("it can be written");
+    }
+
+    fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.path(name), Permissions::from_mode(mode)).expect("it is ours");
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        fs::metadata(self.path(name)).expect("it is there").permissions().mode() & 0o777
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.0.path()).expect("it can be read");
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+    }
+
+    /// Runs a verb and returns its exit code, standard output and standard error.
+    fn writgate(&self, arguments: &str, stdin: impl AsRef<[u8]>) -> (i32, String, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-writgate"))
+            .args(arguments.split_whitespace())
+            .current_dir(self.0.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        // It may end before it has read everything.
+        let _ = child.stdin.take().expect("piped").write_all(stdin.as_ref());
+        let output = child.wait_with_output().expect("it ends");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+    }
+
+    fn expect(&self, code: i32, arguments: &str, stdin: impl AsRef<[u8]>) -> (String, String) {
+        let (found, out, err) = self.writgate(arguments, stdin);
+        assert_eq!(found, code, "{arguments}: {out}{err}");
+        (out, err)
+    }
+
+    fn approve(&self, arguments: &str) -> String {
+        self.expect(
+            0,
+            &format!(
+                "approve --key bob.pem --environment production --project payments --requested-by alice@acme.example \
+                 {arguments}"
+            ),
+            "",
+        )
+        .0
+    }
+}
+
+#[test]
+fn every_verb_has_help_with_examples_that_fits_a_terminal() {
+    let folder = Folder::new();
+    for verb in ["keygen", "hash", "approve", "attach", "verify", "posture check"] {
+        let (help, _) = folder.expect(0, &format!("{verb} --help"), "");
+        assert!(help.contains("Examples:\n  kubectl writgate "), "{verb}");
+        assert!(help.contains(&format!("Usage: kubectl writgate {verb} ")), "{verb}");
+        let long = help.lines().find(|line| line.len() > 100);
+        assert_eq!(long, None, "{verb}");
+    }
+}
+
+#[test]
+fn manifests_pass_through_standard_input_and_only_one_annotation_is_new() {
+    let folder = Folder::new();
+    folder.approve("-f app.yaml -o approval.json");
+    let app = folder.read("app.yaml");
+    let (attached, _) = folder.expect(0, "attach -f - --approval approval.json", &app);
+    let kept: Vec<&str> = attached.lines().filter(|line| !line.contains("writgate.dev/approval")).collect();
+    assert_eq!(kept, app.lines().collect::<Vec<_>>());
+    let (approval, _) = folder.expect(0, "attach -f app.yaml --approval -", folder.read("approval.json"));
+    assert_eq!(approval, attached);
+    // Again, it is there already.
+    assert_eq!(folder.expect(0, "attach -f - --approval approval.json", &attached).0, attached);
+}
+
+#[test]
+fn json_stays_json() {
+    let folder = Folder::new();
+    let app = r#"{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"orders"},
+        "spec":{"selector":{},"template":{"spec":{"containers":[{"name":"a","image":"a","args":["\ud83d\ude00"]}]}}}}"#;
+    folder.write("app.json", app);
+    folder.approve("-f app.json -n payments -o approval.json");
+    let (attached, _) = folder.expect(0, "attach -f app.json -n payments --approval approval.json", "");
+    let value: Value = serde_json::from_str(&attached).expect("JSON");
+    let envelope = value["metadata"]["annotations"]["writgate.dev/approval"].as_str().expect("an annotation");
+    assert_eq!(format!("{envelope}\n"), folder.read("approval.json"));
+    assert_eq!(value["spec"]["template"]["spec"]["containers"][0]["args"][0], "😀");
+    folder.expect(1, "attach -f app.json -n elsewhere --approval approval.json", "");
+}
+
+#[test]
+fn a_private_key_is_its_owners_alone() {
+    let folder = Folder::new();
+    folder.expect(0, "keygen -o new.pem --passphrase-file -", "a passphrase\n");
+    assert_eq!(folder.mode("new.pem"), 0o600);
+    assert!(folder.read("new.pem").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
+    let approve = "approve -f app.yaml --key new.pem --environment e --project p --requested-by a --passphrase-file -";
+    folder.expect(0, approve, "a passphrase\n");
+    let (_, err) = folder.expect(3, approve, "another\n");
+    assert!(err.ends_with("error: new.pem: the passphrase does not open this key\n"), "{err}");
+    for mode in [0o640, 0o604] {
+        folder.chmod("new.pem", mode);
+        let (_, err) = folder.expect(3, approve, "a passphrase\n");
+        assert!(err.contains("run: chmod 600 new.pem"), "{err}");
+    }
+}
+
+#[test]
+fn keygen_overwrites_nothing_and_leaves_nothing_behind() {
+    let folder = Folder::new();
+    folder.write("new.pub.pem", "somebody's");
+    let before = folder.names();
+    folder.expect(3, "keygen -o new.pem --no-passphrase", "");
+    folder.expect(3, "keygen -o bob.pem --no-passphrase", "");
+    folder.expect(3, "keygen -o nowhere/new.pem --no-passphrase", "");
+    folder.expect(2, "keygen -o other.pem --passphrase-file -", "\n");
+    folder.expect(2, "keygen -o other.pem --no-passphrase --passphrase-file -", "");
+    folder.expect(2, "keygen -o -", "");
+    assert_eq!(folder.names(), before);
+    assert_eq!(folder.read("new.pub.pem"), "somebody's");
+}
+
+#[test]
+fn what_cannot_be_attached_changes_no_file() {
+    let folder = Folder::new();
+    folder.approve("-f app.yaml -o approval.json");
+    let other = folder.read("app.yaml").replace("1.4.2 #", "1.4.3 #");
+    folder.write("app.yaml", &other);
+    let before = folder.names();
+    folder.expect(1, "attach -i -f app.yaml --approval approval.json", "");
+    folder.expect(1, "attach -f app.yaml --approval approval.json -o new.yaml", "");
+    assert_eq!(folder.read("app.yaml"), other);
+    assert_eq!(folder.names(), before);
+}
+
+#[test]
+fn several_workloads_are_an_array_and_one_denial_makes_it_no() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: payments}\nspec: {containers: []}\n";
+    folder.write("postures/posture.yaml", "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: production\nactions:\n  deploy: {approval: none}\nreviewerSets: [prod-reviewers]\n");
+    let verify = "verify -f - --posture-dir postures -o json";
+    let (one, _) = folder.expect(0, verify, &app);
+    assert_eq!(serde_json::from_str::<Value>(&one).expect("JSON")["decision"], "admitted");
+    let (two, _) = folder.expect(1, verify, format!("{app}---\n{pod}"));
+    let two: Value = serde_json::from_str(&two).expect("JSON");
+    assert_eq!(two.as_array().map(Vec::len), Some(2));
+    assert_eq!(two[1]["reasons"], serde_json::json!(["WorkloadNotAllowed"]));
+}
+
+#[test]
+fn a_namespace_that_the_folder_calls_ungoverned_has_no_actions() {
+    let folder = Folder::new();
+    folder.write("postures/namespaces.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: payments}\n");
+    let (out, _) = folder.expect(0, "verify -f app.yaml --posture-dir postures -o json", "");
+    assert_eq!(serde_json::from_str::<Value>(&out).expect("JSON")["decision"], "not-an-action");
+}
+
+#[test]
+fn the_flags_go_before_the_namespace_in_the_folder() {
+    let folder = Folder::new();
+    let (out, _) =
+        folder.expect(1, "verify -f app.yaml --posture-dir postures --environment other --project p -o json", "");
+    let record: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(record["reasons"], serde_json::json!(["PostureMissing"]));
+    assert_eq!(record["project"], "p");
+}
+
+#[test]
+fn who_applies_it_counts() {
+    let folder = Folder::new();
+    let posture = folder.read("postures/posture.yaml").replace("count: 2", "count: 1");
+    folder.write("postures/posture.yaml", posture);
+    folder.approve("-f app.yaml -o approval.json");
+    folder.expect(0, "attach -i -f app.yaml --approval approval.json", "");
+    folder.expect(0, "verify -f app.yaml --posture-dir postures --as alice", "");
+    let (out, _) = folder.expect(1, "verify -f app.yaml --posture-dir postures --as BOB@acme.example -o json", "");
+    let record: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(record["reasons"], serde_json::json!(["SelfApproval"]));
+    assert_eq!(record["initiator"]["username"], "BOB@acme.example");
+}
+
+#[test]
+fn a_review_that_is_no_text_is_malformed_and_one_without_end_is_not_read_to_it() {
+    let folder = Folder::new();
+    let (out, _) =
+        folder.expect(1, "verify --review - --posture-dir postures -o json", b"{\"request\":{\"uid\":\"7\"},\xff");
+    let record: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(record["reasons"], serde_json::json!(["MalformedReview"]));
+    assert_eq!(record["requestUid"], "7");
+    let (_, err) = folder.expect(3, "verify --review /dev/zero --posture-dir postures", "");
+    assert_eq!(err, "error: /dev/zero has more than 8388608 bytes, the most that is read\n");
+    let (_, err) = folder.expect(3, "hash -f /dev/zero", "");
+    assert_eq!(err, "error: /dev/zero has more than 67108864 bytes, the most that is read\n");
+    folder.expect(3, "hash -f -", b"\xff\xfe");
+    folder.expect(3, "hash -f postures", "");
+}
+
+#[test]
+fn names_that_move_a_terminal_are_spelled_out() {
+    let folder = Folder::new();
+    let evil = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: \"a\\e[2J\\u202e\", namespace: payments}\nspec: {template: {spec: {containers: [{name: a, image: \"a\\e[31m\"}]}}}\n";
+    let (hash, _) = folder.expect(0, "hash -f -", evil);
+    let (verified, _) = folder.expect(1, "verify -f - --posture-dir postures", evil);
+    let (_, err) = folder.expect(
+        2,
+        "approve -f - --key bob.pem --environment production --project payments --requested-by a",
+        evil,
+    );
+    assert!(err.contains("is not a name that Kubernetes permits"), "{err}");
+    for shown in [hash, verified, err] {
+        assert!(shown.contains("a\\u{1b}[2J\\u{202e}"), "{shown}");
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown}");
+    }
+}
+
+#[test]
+fn a_wildcard_in_a_name_is_not_signed() {
+    let folder = Folder::new();
+    for name in ["{name: 'orders-*'}", "{generateName: 'orders*'}", "{name: a/b}", "{}"] {
+        let app = format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name}\nspec: {{template: {{spec: {{containers: []}}}}}}\n"
+        );
+        let approve =
+            "approve -f - -n payments --key bob.pem --environment production --project payments --requested-by a";
+        folder.expect(2, approve, app);
+    }
+}
+
+/// What people and tools do to files between two verbs.
+fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let edit = (any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), any::<Vec<u8>>());
+    edit.prop_map(move |(from, to, insert)| {
+        let mut bytes = text.as_bytes().to_vec();
+        let (from, to) = (from.index(bytes.len()), to.index(bytes.len()));
+        let to = to.max(from).min(from + 40);
+        bytes.splice(from..to, insert.into_iter().take(20));
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 24 } else { 256 }))]
+
+    #[test]
+    fn damaged_files_give_an_answer_and_no_panic(
+        app in damaged(include_str!("cli/tour.in/app.yaml")),
+        posture in damaged(include_str!("cli/tour.in/postures/posture.yaml")),
+        key in damaged(include_str!("cli/tour.in/bob.pem")),
+    ) {
+        let folder = Folder::new();
+        folder.approve("-f app.yaml -o approval.json");
+        folder.write("damaged.yaml", app);
+        folder.write("postures/posture.yaml", posture);
+        folder.write("damaged.pem", key);
+        folder.chmod("damaged.pem", 0o600);
+        let verbs = [
+            "hash -f damaged.yaml",
+            "attach -f damaged.yaml --approval approval.json",
+            "attach -f app.yaml --approval damaged.yaml",
+            "verify -f damaged.yaml --posture-dir postures",
+            "verify --review damaged.yaml --posture-dir postures",
+            "approve -f app.yaml --key damaged.pem --environment e --project p --requested-by a",
+            "approve -f damaged.yaml --key bob.pem --environment e --project p --requested-by a -n n",
+            "posture check -f postures",
+        ];
+        for verb in verbs {
+            let (code, _, err) = folder.writgate(verb, "");
+            prop_assert!((0..=3).contains(&code) && !err.contains("panicked"), "{}: {} {}", verb, code, err);
+        }
+    }
+}
