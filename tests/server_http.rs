@@ -279,9 +279,11 @@ async fn an_oversize_body_is_refused_before_it_is_parsed() {
     let answer = webhook.post(format!("{at_limit} ")).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(answer.body.contains("8 MiB"), "{}", answer.body);
-    let declared = Request::post("/validate").header(header::CONTENT_TYPE, "application/json");
-    let declared = declared.header(header::CONTENT_LENGTH, (8 << 20) + 1).body(Body::empty()).expect("a request");
-    assert_eq!(webhook.send(declared).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let chunks = std::iter::repeat_n(Ok::<_, Infallible>(vec![b' '; 1 << 20]), 9);
+    assert_eq!(
+        webhook.post(Body::from_stream(futures::stream::iter(chunks))).await.status,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
     assert_eq!(webhook.records().len(), 1);
 }
 
@@ -430,6 +432,44 @@ async fn without_its_record_nothing_is_admitted_and_denials_are_still_told() {
     assert!(metrics.contains("writgate_records_dropped_total 2"), "{metrics}");
     assert!(metrics.contains("writgate_admission_refusals_total{reason=\"unrecorded\"} 1"), "{metrics}");
     webhook.lines.unblock();
+    assert_eq!(webhook.post(review("staging").to_string()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn large_bodies_that_never_end_hold_up_no_usual_review() {
+    let webhook = Webhook::new();
+    let endless = || {
+        let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
+        let request = Request::post("/validate?timeout=30s").header(header::CONTENT_TYPE, "application/json");
+        let request = request.header(header::CONTENT_LENGTH, 8 << 20).body(body).expect("a request");
+        webhook.routes.clone().oneshot(request)
+    };
+    let attack: Vec<_> = (0..100).map(|_| endless()).collect();
+    let attack = futures::future::join_all(attack);
+    let usual = review("staging");
+    tokio::select! {
+        _ = attack => panic!("an endless body was read to its end"),
+        response = webhook.review(&usual) => assert_eq!(response["allowed"], true),
+    }
+}
+
+#[tokio::test]
+async fn more_requests_than_the_server_takes_are_turned_away_at_once() {
+    let webhook = Webhook::new();
+    let endless = || {
+        let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
+        let request = Request::post("/validate").header(header::CONTENT_TYPE, "application/json");
+        tokio::spawn(webhook.routes.clone().oneshot(request.body(body).expect("a request")))
+    };
+    let crowd: Vec<_> = (0..600).map(|_| endless()).collect();
+    while crowd.iter().filter(|request| request.is_finished()).count() < 600 - 512 {
+        tokio::task::yield_now().await;
+    }
+    let answer = webhook.post(review("staging").to_string()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.body.contains("too many requests"), "{}", answer.body);
+    crowd.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(futures::future::join_all(crowd).await);
     assert_eq!(webhook.post(review("staging").to_string()).await.status, StatusCode::OK);
 }
 

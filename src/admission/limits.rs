@@ -9,10 +9,10 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -30,8 +30,13 @@ use crate::metrics::{Metrics, Refusal};
 pub(super) const MAX_BODY: usize = 8 << 20;
 /// Requests in progress. Far above what API servers send (each takes a fraction of a millisecond).
 const MAX_REQUESTS: usize = 512;
-/// Bodies in memory, all together, in KiB. A review is some 10 KiB; only an attack waits here.
+/// A body that never waits for memory: a usual review is some 10 KiB, so what fills the budget below with large ones
+/// does not reach the others.
+const SMALL_BODY: usize = 64 << 10;
+/// Memory for all other bodies together, in KiB.
 const BODY_BUDGET: usize = 64 << 10;
+/// How long a body may take to arrive. The API server has it whole before it asks.
+const BODY_PATIENCE: Duration = Duration::from_secs(3);
 /// The API server's own default for `timeoutSeconds`, for callers that do not say how long they wait.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest `timeoutSeconds` that Kubernetes allows.
@@ -106,7 +111,7 @@ fn patience(query: &str) -> Duration {
     patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE)
 }
 
-/// Memory for the bodies of all requests in progress.
+/// Memory for the large bodies among the requests in progress.
 pub(super) struct BodyBudget(Semaphore);
 
 impl Default for BodyBudget {
@@ -119,7 +124,7 @@ impl Default for BodyBudget {
 pub(super) struct Admitted<'a> {
     /// The bytes.
     pub(super) bytes: Bytes,
-    _share: SemaphorePermit<'a>,
+    _share: Option<SemaphorePermit<'a>>,
 }
 
 impl BodyBudget {
@@ -143,18 +148,28 @@ impl BodyBudget {
             );
             refuse(metrics, Refusal::TooLarge, why)
         };
-        let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let size = declared.unwrap_or(MAX_BODY);
+        let declared = body.size_hint().exact().map(usize::try_from);
+        let size = declared.map_or(MAX_BODY, |declared| declared.unwrap_or(usize::MAX));
         if size > MAX_BODY {
             return Err(too_large());
         }
-        let share = u32::try_from(size / 1024 + 1).expect("a body's limit in KiB fits");
-        let share = self.0.acquire_many(share).await.expect("the budget is never closed");
-        match axum::body::to_bytes(body, MAX_BODY).await {
-            Ok(bytes) => Ok(Admitted { bytes, _share: share }),
-            Err(error) if is_too_large(&error) => Err(too_large()),
-            Err(error) => Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body broke off: {error}"))),
+        let share = if size > SMALL_BODY { Some(self.share(size).await) } else { None };
+        match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY)).await {
+            Ok(Ok(bytes)) => Ok(Admitted { bytes, _share: share }),
+            Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
+            Ok(Err(error)) => {
+                Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body broke off: {error}")))
+            }
+            Err(_) => {
+                let why = format!("writgate: the body did not arrive within {BODY_PATIENCE:?}");
+                Err(refuse(metrics, Refusal::Timeout, why))
+            }
         }
+    }
+
+    async fn share(&self, size: usize) -> SemaphorePermit<'_> {
+        let share = u32::try_from(size / 1024 + 1).expect("a body's limit in KiB fits");
+        self.0.acquire_many(share).await.expect("the budget is never closed")
     }
 }
 
