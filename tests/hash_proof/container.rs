@@ -547,6 +547,8 @@ pub(crate) fn common_security(draft: &mut Draft<'_>, windows_options: bool) {
             random.object(|draft| {
                 draft.maybe("runAsUserName", |random| random.text(&["ContainerUser"]));
                 draft.maybe("gmsaCredentialSpecName", |random| random.text(&["spec"]));
+                draft.maybe("gmsaCredentialSpec", |random| random.text(&["{}"]));
+                draft.maybe("hostProcess", |_| false.into());
             })
         });
     }

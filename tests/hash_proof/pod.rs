@@ -39,6 +39,15 @@ fn metadata(random: &mut Random) -> Value {
         draft.maybe_text("name", &["template"]);
         draft.maybe_text("namespace", &["elsewhere"]);
         draft.maybe_text("generateName", &["template-"]);
+        for name in ["selfLink", "uid", "resourceVersion"] {
+            draft.maybe_text(name, &["7"]);
+        }
+        draft.maybe("deletionTimestamp", |_| "2026-11-22T10:00:00-08:00".into());
+        draft.maybe_or("deletionGracePeriodSeconds", 0, |_| 30.into());
+        draft.maybe_or("managedFields", json!([]), |_| {
+            json!([{"manager": "m", "operation": "Apply", "apiVersion": "v1", "time": "2026-11-22T10:00:00Z",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {}}}, "subresource": ""}])
+        });
         draft.maybe_or("generation", 0, |_| 3.into());
         draft.maybe_or("finalizers", json!([]), |_| json!(["example.com/finalizer"]));
         draft.maybe_or("ownerReferences", json!([]), |random| {
@@ -48,6 +57,7 @@ fn metadata(random: &mut Random) -> Value {
                 draft.set("name", "owner");
                 draft.set("uid", "1");
                 draft.maybe_bool("controller");
+                draft.maybe_bool("blockOwnerDeletion");
             })])
         });
     })
@@ -76,6 +86,9 @@ fn spec(random: &mut Random, restarts: &[&str]) -> Value {
         containers(draft, &context);
 
         dns(draft);
+        if !restarts.contains(&"Always") {
+            draft.maybe("activeDeadlineSeconds", |_| 600.into());
+        }
         draft.maybe_or("nodeSelector", json!({}), |_| json!({"disk": "ssd", "zone": ""}));
         draft.maybe_text("serviceAccountName", &["runner"]);
         draft.maybe_text("serviceAccount", &["old-runner"]);
@@ -91,9 +104,9 @@ fn spec(random: &mut Random, restarts: &[&str]) -> Value {
         draft.maybe_text("schedulerName", &["default-scheduler", "other"]);
         draft.maybe_or("tolerations", json!([]), |random| random.list(1, 3, |random, _| toleration(random)));
         draft.maybe_or("hostAliases", json!([]), |random| {
-            random.list(1, 2, |random, _| {
+            random.list(1, 2, |random, index| {
                 random.object(|draft| {
-                    draft.set("ip", "10.0.0.1");
+                    draft.set("ip", format!("10.0.0.{index}"));
                     draft.maybe_or("hostnames", json!([]), |_| json!(["a", "b.c"]));
                 })
             })

@@ -133,7 +133,7 @@ fn files(random: &mut Random, kind: &str, container: &str) -> Value {
             }
             "downwardAPI" => draft.maybe_or("items", json!([]), |random| downward_items(random, container)),
             _ => {
-                draft.make("sources", |random| random.list(1, 4, |random, index| projection(random, index, container)));
+                draft.make("sources", |random| random.list(0, 4, |random, index| projection(random, index, container)));
             }
         }
     })
@@ -158,6 +158,7 @@ fn downward_items(random: &mut Random, container: &str) -> Value {
         random.object(|draft| {
             draft.make("path", |random| format!("downward{}/{index}", random.below(1_000_000)).into());
             draft.maybe("mode", mode);
+            draft.maybe("user", |_| 1000.into());
             if draft.random.chance(50) {
                 let field = draft.random.object(|draft| {
                     let path = draft.random.text(&[
@@ -187,7 +188,17 @@ fn projection(random: &mut Random, index: usize, container: &str) -> Value {
         "clusterTrustBundle",
         "podCertificate",
     ]);
-    let source = random.object(|draft| match kind {
+    let source = random.object(|draft| {
+        if !matches!(kind, "secret" | "configMap" | "downwardAPI") {
+            draft.maybe("user", |_| 1000.into());
+        }
+        projected(draft, kind, index, container);
+    });
+    json!({ kind: source })
+}
+
+fn projected(draft: &mut Draft<'_>, kind: &str, index: usize, container: &str) {
+    match kind {
         "secret" | "configMap" => {
             draft.set("name", "shared");
             key_files(draft);
@@ -220,8 +231,7 @@ fn projection(random: &mut Random, index: usize, container: &str) -> Value {
             }
             draft.maybe_or("userAnnotations", json!({}), |_| json!({"example.com/a": "b"}));
         }
-    });
-    json!({ kind: source })
+    }
 }
 
 /// A label selector with both parts, either or none.
@@ -268,6 +278,7 @@ pub(crate) fn claim_spec(random: &mut Random) -> Value {
         draft.set("resources", resources);
         draft.maybe_or("selector", json!({}), selector);
         draft.maybe_text("storageClassName", &["fast"]);
+        draft.maybe_text("volumeName", &["volume"]);
         draft.maybe("volumeMode", |random| random.text(&["Filesystem", "Block"]));
         draft.maybe("volumeAttributesClassName", |random| random.text(&["gold"]));
         match draft.random.below(4) {
@@ -329,15 +340,15 @@ fn driver(random: &mut Random, kind: &str) -> Value {
             let options = random.pick(&[json!({}), json!({"a": "b"}), Value::Null]);
             (json!({"driver": "example.com/driver", "options": options}), &[FileSystem, Secret, ReadOnly])
         }
-        "flocker" => (json!({"datasetName": "d"}), &[]),
+        "flocker" => (random.pick(&[json!({"datasetName": "d"}), json!({"datasetUUID": "u", "datasetName": ""})]), &[]),
         "gcePersistentDisk" => (json!({"pdName": "d"}), &[FileSystem, Number("partition"), ReadOnly]),
         "gitRepo" => (json!({"repository": "https://example.com/r"}), &[Text("revision"), Text("directory")]),
         "glusterfs" => (json!({"endpoints": "e", "path": "p"}), &[ReadOnly]),
         "iscsi" => {
             let portals = random.pick(&[json!([]), json!(["10.0.0.2"]), Value::Null]);
             let target = json!({"targetPortal": "10.0.0.1:3260", "iqn": "iqn.2001-04.com.example:disk", "lun": 0,
-                "portals": portals, "chapAuthDiscovery": false, "initiatorName": "iqn.2001-04.com.example:me"});
-            (target, &[Text("iscsiInterface"), FileSystem, ReadOnly])
+                "portals": portals, "chapAuthDiscovery": false, "chapAuthSession": false, "initiatorName": "iqn.2001-04.com.example:me"});
+            (target, &[Text("iscsiInterface"), FileSystem, Secret, ReadOnly])
         }
         "nfs" => (json!({"server": "s", "path": "/path"}), &[ReadOnly]),
         "photonPersistentDisk" => (json!({"pdID": "id"}), &[FileSystem]),
@@ -351,7 +362,17 @@ fn driver(random: &mut Random, kind: &str) -> Value {
         }
         "scaleIO" => {
             let volume = json!({"gateway": "g", "system": "s", "volumeName": "v", "secretRef": {"name": "s"}});
-            (volume, &[Bool("sslEnabled"), Text("protectionDomain"), Text("storagePool"), FileSystem, ReadOnly])
+            (
+                volume,
+                &[
+                    Bool("sslEnabled"),
+                    Text("protectionDomain"),
+                    Text("storagePool"),
+                    Text("storageMode"),
+                    FileSystem,
+                    ReadOnly,
+                ],
+            )
         }
         "storageos" => (json!({"volumeName": "v"}), &[Text("volumeNamespace"), FileSystem, Secret, ReadOnly]),
         _ => (json!({"volumePath": "/p"}), &[Text("storagePolicyName"), Text("storagePolicyID"), FileSystem]),

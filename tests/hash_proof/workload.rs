@@ -37,7 +37,9 @@ fn controller(draft: &mut Draft<'_>, kind: WorkloadKind) {
     let template = pod::template(draft.random, ALWAYS);
     draft.set("template", template);
     draft.maybe_or("minReadySeconds", 0, |_| 5.into());
-    if kind != WorkloadKind::DaemonSet {
+    if kind == WorkloadKind::DaemonSet {
+        draft.maybe_or("updateStrategy", json!({}), |_| json!({"type": "OnDelete"}));
+    } else {
         draft.maybe("replicas", |random| random.below(3).into());
     }
     if kind != WorkloadKind::ReplicaSet {
@@ -85,10 +87,39 @@ fn stateful_set(draft: &mut Draft<'_>) {
                 draft.set("spec", spec);
                 draft.maybe_text("kind", &["PersistentVolumeClaim"]);
                 draft.maybe_text("apiVersion", &["v1"]);
-                draft.maybe_or("status", json!({}), |_| json!({"phase": "Bound", "capacity": {"storage": "0.5Gi"}}));
+                draft.maybe_or("status", json!({}), claim_status);
             })
         })
     });
+}
+
+/// Nobody writes one, but what `kubectl get -o yaml` gave has one.
+fn claim_status(random: &mut Random) -> Value {
+    random.object(|draft| {
+        draft.maybe_text("phase", &["Pending", "Bound"]);
+        draft.maybe_or("accessModes", json!([]), |_| json!(["ReadWriteOnce"]));
+        for name in ["capacity", "allocatedResources"] {
+            draft.maybe_or(name, json!({}), |random| json!({"storage": random.pick(&["0.5Gi", "0.0001", "1e9"])}));
+        }
+        draft.maybe_or("allocatedResourceStatuses", json!({}), |_| json!({"storage": "ControllerResizeInProgress"}));
+        draft.maybe("currentVolumeAttributesClassName", |random| random.text(&["", "gold"]));
+        draft.maybe("modifyVolumeStatus", |random| {
+            random.object(|draft| {
+                draft.set("status", "Pending");
+                draft.maybe_text("targetVolumeAttributesClassName", &["gold"]);
+            })
+        });
+        draft.maybe_or("conditions", json!([]), |random| {
+            json!([random.object(|draft| {
+                draft.set("type", "Resizing");
+                draft.set("status", "True");
+                draft.maybe("lastProbeTime", |_| "2026-11-22T10:00:00.5+01:00".into());
+                draft.maybe("lastTransitionTime", |_| "0001-01-01T00:00:00Z".into());
+                draft.maybe_text("reason", &["because"]);
+                draft.maybe_text("message", &["so"]);
+            })])
+        });
+    })
 }
 
 fn job(draft: &mut Draft<'_>) {
