@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use writgate_core::{WorkloadKind, default_forward, manifest_hash, read_yaml};
 
@@ -35,7 +35,7 @@ pub(crate) fn check(gate: &Gate, kind: WorkloadKind) {
     let cases: u64 = setting("WRITGATE_PROOF_CASES").unwrap_or(100);
     let seed = setting("WRITGATE_PROOF_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
-        now.as_secs()
+        u64::try_from(now.as_micros()).expect("it is before the year 586912")
     });
     let namespace = audited_namespace(gate, kind);
     let api = gate.plane.block_on(async { api(gate.plane.admin.client().await, &namespace, kind) });
@@ -108,6 +108,12 @@ pub(crate) async fn dry_run(api: &Api<DynamicObject>, manifest: Value) -> Result
     Ok(api.create(&params, &object).await?.data["spec"].take())
 }
 
+/// The same by server-side apply, which merges before it decodes.
+async fn apply(api: &Api<DynamicObject>, name: &str, manifest: Value) -> Result<Value, kube::Error> {
+    let params = PatchParams { dry_run: true, ..PatchParams::apply("proof") };
+    Ok(api.patch(name, &params, &Patch::Apply(manifest)).await?.data["spec"].take())
+}
+
 async fn case(api: Api<DynamicObject>, kind: WorkloadKind, seed: u64) -> Case {
     let mut random = Random::new(seed);
     let name = format!("case-{seed}");
@@ -117,7 +123,7 @@ async fn case(api: Api<DynamicObject>, kind: WorkloadKind, seed: u64) -> Case {
         let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len())) };
         manifest_hash(document).map(|(_, hash)| hash.to_string()).map_err(|error| error.to_string())
     });
-    let answer = dry_run(&api, manifest).await;
+    let answer = if random.chance(30) { apply(&api, &name, manifest).await } else { dry_run(&api, manifest).await };
     Case { seed, name, text, offline, answer }
 }
 

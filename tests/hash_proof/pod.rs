@@ -96,7 +96,7 @@ fn spec(random: &mut Random, restarts: &[&str]) -> Value {
         draft.maybe_text("nodeName", &["node-1"]);
         draft.maybe_or("securityContext", json!({}), |random| security_context(random, &context));
         draft.maybe_or("imagePullSecrets", json!([]), |random| {
-            random.pick(&[json!([{"name": "pull"}]), json!([{"name": "a"}, {"name": "b"}])])
+            random.pick(&[json!([{"name": "pull"}]), json!([{"name": "a"}, {"name": "b"}]), json!([{"name": ""}])])
         });
         draft.maybe_text("hostname", &["host"]);
         draft.maybe_text("subdomain", &["sub"]);

@@ -383,7 +383,7 @@ fn driver(random: &mut Random, kind: &str) -> Value {
                 Text(name) => draft.maybe_text(name, &["x"]),
                 Number(name) => draft.maybe_or(name, 0, |_| 1.into()),
                 Bool(name) => draft.maybe_bool(name),
-                Secret => draft.maybe_or("secretRef", json!({}), |_| json!({"name": "secret"})),
+                Secret => draft.maybe("secretRef", |_| json!({"name": "secret"})),
                 FileSystem => draft.maybe_text("fsType", FILE_SYSTEMS),
                 ReadOnly => draft.maybe_bool("readOnly"),
             }

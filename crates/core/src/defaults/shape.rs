@@ -86,10 +86,7 @@ pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), D
     for Field { name, kind, rule } in fields {
         let found = match object.remove(*name) {
             None | Some(Value::Null) => None,
-            Some(value) if matches!(rule, Rule::Gated) => {
-                drop(value);
-                None
-            }
+            Some(_) if matches!(rule, Rule::Gated) => None,
             Some(value) => Some(conformed(*kind, value).map_err(|error| error.under(name))?),
         };
         let written = match rule {
