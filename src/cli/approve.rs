@@ -378,7 +378,7 @@ fn summary(approval: &Approval, workloads: &[Reviewed], envelope: &Envelope) -> 
     ];
     rows.extend(claims(approval).map(|(name, value)| (name, shown(value))));
     rows.push(("id", approval.id.clone()));
-    let claimed = |keyid| if keyid == "" { "unnamed".to_owned() } else { shown(keyid) };
+    let claimed = |keyid: &str| if keyid.is_empty() { "unnamed".to_owned() } else { shown(keyid) };
     rows.extend(envelope.keyids().map(|keyid| ("signed, it says", format!("by key {}", claimed(keyid)))));
     let mut lines = vec!["To be signed:".to_owned(), columns(rows)];
     for Reviewed { manifest, subject } in workloads {

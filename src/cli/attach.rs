@@ -90,7 +90,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     };
     let in_place = arguments.in_place.then_some(&arguments.filename);
     output::write(arguments.output.as_ref().or(in_place).map(PathBuf::as_path), &text)?;
-    notes.iter().for_each(|note| output::note(note));
+    for note in &notes {
+        output::note(note);
+    }
     Ok(Answer::Yes)
 }
 
