@@ -149,7 +149,9 @@ impl Admission {
             // Cluster-scoped.
             _ if namespace.is_empty() => Ok(NamespaceLabels::default()),
             (_, Some(reader)) => reader.read(namespace).await.map_err(|error| error.to_string()),
-            (_, None) => Ok(cached.unwrap_or_default()),
+            // A folder has all the namespaces that it governs; one that it lacks was sent by mistake, not to be let by.
+            (None, None) => Err(format!("namespace {namespace} is not among the Namespaces of the posture folder")),
+            (Some(labels), None) => Ok(labels.clone()),
         }
     }
 }

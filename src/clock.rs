@@ -6,10 +6,11 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Wall-clock time, for validity windows and records.
+/// Wall-clock time, for validity windows and records, to the millisecond: finer digits would only be noise there.
 #[must_use]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// A fresh `UUIDv7` for a decision made at `now`, so that ids sort as decisions happened.

@@ -255,7 +255,10 @@ impl Decision {
     fn approve(&self) -> String {
         let record = &self.record;
         let flags = [("environment", &record.environment), ("project", &record.project), ("cluster", &record.cluster)];
-        let mut command = "kubectl writgate approve -f FILE --key KEY --requested-by YOU".to_owned();
+        // A service account asks on behalf of somebody whom only the reviewer can know.
+        let person = record.initiator.as_ref().filter(|initiator| !initiator.username.starts_with("system:"));
+        let person = person.map_or("WHO".to_owned(), |initiator| quoted(&initiator.username));
+        let mut command = format!("kubectl writgate approve -f FILE --key KEY --requested-by {person}");
         for (flag, value) in flags {
             if let Some(value) = value {
                 command = format!("{command} --{flag} {}", quoted(value));

@@ -296,7 +296,10 @@ impl Denial {
             Self::QuorumNotMet { .. } => {
                 "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
             }
-            Self::ApprovalRequired { .. } => return format!("a reviewer runs: {approve}"),
+            Self::ApprovalRequired { .. } => {
+                let attach = "kubectl writgate attach -f FILE --approval APPROVAL | kubectl apply -f -";
+                return format!("a reviewer runs: {approve} -o APPROVAL; then: {attach}");
+            }
             Self::SelfApproval { .. } => return format!("somebody else runs: {approve}"),
             Self::SpecHashMismatch { .. } => return format!("apply what was approved, or a reviewer runs: {approve}"),
             Self::LifetimeTooLong { .. } => return format!("a reviewer runs: {approve} --expires-in DURATION"),
