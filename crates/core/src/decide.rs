@@ -1,9 +1,25 @@
 //! The decision: a pure function of a request, the posture it falls under, facts that were looked up before, and
 //! the time.
 //!
-//! The checks and their order are the table of the design's section 6: what cannot be judged at all, then whether
-//! an approval is there, then trust (envelope, key, signature), then everything that the approval says, then the
-//! people. The webhook and `verify` call the same function, so they can differ only in what they were given.
+//! The checks are made in the order of this table. What fails in rows 1 to 5 ends the judgement, since nothing after
+//! it could be believed; of the rest every failure is told.
+//!
+//! | row | asks whether |
+//! |---|---|
+//! | 1 | the request can be judged, by a posture, in a namespace of its project, and an approval could help at all |
+//! | 2 | an approval is attached |
+//! | 3 | it is an envelope |
+//! | 4 | a key that the environment knows signed it |
+//! | 5 | the signature is good; only then its payload is read |
+//! | 6, 7 | it covers this spec, for this object |
+//! | 8 | it is for this environment, cluster and project |
+//! | 9 | it is for this action |
+//! | 10, 11 | it and its signers' keys are valid now, for no longer than permitted, and not revoked |
+//! | 12 | it names, and its signers may grant, every capability that is needed |
+//! | 13 | others than those who ask signed it, and enough of them |
+//! | 14, 15 | the object says what it says: pipeline version, config bundle, and what a replay reads |
+//!
+//! The webhook and `verify` call the same function, so they can differ only in what they were given.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -211,7 +227,7 @@ fn own_failures(workload: &Workload<'_>, posture: &Posture, now: Timestamp) -> V
         .collect()
 }
 
-/// Which action a workload's change is (design, section 7).
+/// Which action a workload's change is.
 fn action_of(workload: &Workload<'_>, posture: &Posture) -> Result<Action, Denial> {
     let path = match workload.kind {
         WorkloadKind::CronJob => PodPath::JobTemplate,

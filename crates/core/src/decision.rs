@@ -28,7 +28,7 @@ pub struct Decision {
     pub generation: i64,
 }
 
-/// The record of a decision (design, section 8), as it stands in the log, in the Event and in `verify -o json`.
+/// The record of a decision (docs/records.md), as it stands in the log, in the Event and in `verify -o json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {

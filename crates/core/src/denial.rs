@@ -235,7 +235,7 @@ impl Denial {
         self.entry().1
     }
 
-    /// The row of the table of checks (design, section 6); 1 to 5 are about trust and end a judgement.
+    /// The row of the table of checks, which is at the head of `decide.rs`.
     #[must_use]
     pub fn row(&self) -> u8 {
         self.entry().0 / 10
