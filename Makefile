@@ -76,8 +76,9 @@ TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-syste
 
 .PHONY: manifests
 manifests: $(HELM) ## render the chart into manifests/
+	@mkdir -p $(MANIFESTS)/example
 	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
-	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example-posture.yaml
+	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example/posture.yaml
 
 ## Tools, built once into ignored folders from what package registries serve
 

@@ -47,8 +47,8 @@ fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
 
 #[test]
 fn the_example_posture_is_valid() {
-    let (text, _) = manifest("example-posture.yaml");
-    let set = PostureSet::assemble(vec![Document { source: "example-posture.yaml".to_owned(), name: None, text }]);
+    let (text, _) = manifest("example/posture.yaml");
+    let set = PostureSet::assemble(vec![Document { source: "example/posture.yaml".to_owned(), name: None, text }]);
     assert_eq!(set.problems(), []);
     let posture = set.environment("production").expect("the example is for production");
     assert_eq!(posture.reviewers.len(), 1);

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("\nAll as told, in {} s; everything is stopped again.", started.elapsed().as_secs());
-    println!("Next: README.md to install it on a cluster, manifests/example-posture.yaml for a posture to start from,");
+    println!("Next: README.md to install it on a cluster, manifests/example/posture.yaml for a posture to start from,");
     println!("      tests/demo for the files used here, tests/e2e for what else is proved this way (`make test`).");
     ExitCode::SUCCESS
 }

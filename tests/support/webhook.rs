@@ -34,7 +34,7 @@ impl Webhook {
             .partition(|object| object["kind"] == "ValidatingWebhookConfiguration");
         assert!(!configurations.is_empty(), "manifests/ has a webhook configuration");
         plane.install(&others);
-        plane.install(&manifest(plane, "example-posture.yaml"));
+        plane.install(&manifest(plane, "example/posture.yaml"));
         let port = free_port();
         let webhook = Self::start(plane, port);
         webhook.wait_ready(Duration::from_secs(30));
