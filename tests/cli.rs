@@ -184,6 +184,8 @@ fn a_private_key_is_its_owners_alone() {
         let (_, err) = folder.expect(3, approve, "a passphrase\n");
         assert!(err.contains("run: chmod 600 new.pem"), "{err}");
     }
+    let (_, err) = folder.expect(3, &approve.replace("new.pem", "new.pub.pem"), "a passphrase\n");
+    assert!(err.contains("new.pub.pem: found a PEM block labelled PUBLIC KEY"), "{err}");
 }
 
 #[test]

@@ -389,9 +389,11 @@ fn summary(approval: &Approval, workloads: &[Reviewed], envelope: &Envelope) -> 
 }
 
 fn read_key(path: &Path) -> Result<KeyFile, Failure> {
+    let key = KeyFile::parse(&zeroize::Zeroizing::new(input::small_text(path)?))
+        .map_err(|error| Failure::CouldNotTell(format!("{}: {error}", input::name(path))))?;
+    // Last, so that what is no private key is told as that.
     check_private(path)?;
-    KeyFile::parse(&zeroize::Zeroizing::new(input::small_text(path)?))
-        .map_err(|error| Failure::CouldNotTell(format!("{}: {error}", input::name(path))))
+    Ok(key)
 }
 
 /// A private key that others can read is nobody's alone, and a signature with it proves nothing.
