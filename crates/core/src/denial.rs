@@ -98,7 +98,7 @@ pub enum Denial {
         differs_at: Option<String>,
     },
     /// This spec was approved for another object.
-    #[error("this spec is approved for {}, but this is {found}", quoted(.approved))]
+    #[error("this spec is approved for {}, but this is {found}{}", quoted(.approved), at_creation_alone(.approved))]
     WrongResource {
         /// The subjects that have this hash.
         approved: String,
@@ -352,6 +352,11 @@ fn first_difference(path: Option<&str>) -> String {
     path.map(|path| format!("; it differs first at {}", quoted(path))).unwrap_or_default()
 }
 
+/// Without this, `replay-*` and `replay-bcdfg` look as if they agreed.
+fn at_creation_alone(approved: &str) -> &'static str {
+    if approved.contains('*') { " (* stands for what the API server generates, and at creation alone)" } else { "" }
+}
+
 fn claimed_keys(claimed: &[String]) -> String {
     let named: Vec<&String> = claimed.iter().filter(|keyid| !keyid.is_empty()).collect();
     if named.is_empty() {
@@ -385,6 +390,18 @@ mod tests {
         let shown = quoted("a\u{1b}[31m\u{202e}\r\n");
         assert!(shown.chars().all(|char| char.is_ascii_graphic()), "{shown:?}");
         assert_eq!(quoted(&"x".repeat(101)).chars().count(), 101);
+    }
+
+    #[test]
+    fn a_generated_name_is_told_to_bind_at_creation_alone() {
+        let told = |approved: &str| {
+            let found = "batch/v1/Job/payments/replay-bcdfg".to_owned();
+            Denial::WrongResource { approved: approved.to_owned(), found }.to_string()
+        };
+        assert!(told("batch/v1/Job/payments/replay-*").ends_with(
+            "but this is batch/v1/Job/payments/replay-bcdfg (* stands for what the API server generates, and at creation alone)"
+        ));
+        assert!(told("batch/v1/Job/payments/replay").ends_with("but this is batch/v1/Job/payments/replay-bcdfg"));
     }
 
     #[test]
