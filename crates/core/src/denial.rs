@@ -288,7 +288,7 @@ impl Denial {
             Self::MalformedReview { .. } => "send the object through a supported API server; if it did, report this",
             Self::UnsupportedKind { .. } => "ask the platform team to correct the webhook's rules",
             Self::PostureMissing { .. } => "ask the platform team for a posture of this environment",
-            Self::PostureInvalid { .. } => "ask the platform team to run: kubectl writgate posture check",
+            Self::PostureInvalid { .. } => "ask the platform team to run: kubectl writgate posture check -f FOLDER",
             Self::NamespaceNotListed { .. } => "ask the platform team to label or list this namespace",
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
             Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
