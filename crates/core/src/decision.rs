@@ -264,6 +264,10 @@ impl Decision {
                 command = format!("{command} --{flag} {}", quoted(value));
             }
         }
+        // Which images are replays is the posture's knowledge: by its file alone such a Job would be approved as a deploy.
+        if let Some(action) = record.action.filter(|action| *action != Action::Deploy) {
+            command = format!("{command} --action {action}");
+        }
         command
     }
 

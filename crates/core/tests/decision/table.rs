@@ -553,6 +553,18 @@ fn a_claim_that_is_there_always_binds() {
 }
 
 #[test]
+fn what_to_do_next_names_the_action_that_a_file_alone_does_not_tell() {
+    let unlabelled = Case::replay().with(|c| c.object()["metadata"]["labels"] = json!({}));
+    let message = unlabelled.with(|c| c.signers.clear()).decide().message();
+    assert!(
+        message.contains(" --project payments --cluster prod-eu-1 --action replay-execute -o APPROVAL;"),
+        "{message}"
+    );
+    let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
+    assert!(message.contains(" --project payments --cluster prod-eu-1 -o APPROVAL;"), "{message}");
+}
+
+#[test]
 fn a_denial_tells_what_differs_and_the_hash_in_six_lines() {
     let case = Case::deployment().updated().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
     let message = case.decide().message();
