@@ -191,6 +191,15 @@ fn separation_of_duties() {
     proven().expect("QuorumNotMet");
     proven().with(|c| c.signers.push(Person::Carol)).expect("admitted");
     proven().with(|c| c.request["userInfo"]["username"] = "Alice@acme.example".into()).expect("admitted");
+    let by_account = |c: &mut Case| {
+        c.request["userInfo"]["username"] = "system:serviceaccount:payments:default".into();
+        c.approval.requested_by = "system:serviceaccount:payments:default".into();
+    };
+    proven().with(by_account).expect("QuorumNotMet");
+    proven()
+        .with(by_account)
+        .with(|c| c.reviewers["reviewers"][1]["identities"] = json!(["system:serviceaccount:payments:default"]))
+        .expect("admitted");
     // carol asked and signs too: she does not count, but what she asked for is proven.
     proven()
         .with(|c| {
