@@ -3,6 +3,7 @@
 //! Labels come from closed sets: an unauthenticated caller can reach the webhook, and every label value it could
 //! invent would stay in memory. Names, users and keys are never labels.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -125,10 +126,21 @@ pub struct LaneLabels {
     lane: &'static str,
 }
 
-/// Every metric of the process. Clones share their values.
+/// Every metric of the process. Clones share their values, and cost one counter: each request makes several.
 #[derive(Clone)]
+pub struct Metrics(Arc<Families>);
+
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
+    }
+}
+
+/// The metric families.
 #[expect(missing_docs, reason = "each is described where it is registered")]
-pub struct Metrics {
+pub struct Families {
     pub requests: Family<RequestLabels, Counter>,
     pub duration: Histogram,
     pub refusals: Family<RefusalLabels, Counter>,
@@ -147,7 +159,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self {
+        Self(Arc::new(Families {
             requests: Family::default(),
             duration: Histogram::new(DURATION_BUCKETS),
             refusals: Family::default(),
@@ -162,7 +174,7 @@ impl Default for Metrics {
             namespace_reads: Counter::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
-        }
+        }))
     }
 }
 

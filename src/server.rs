@@ -27,7 +27,7 @@ use crate::events::Events;
 use crate::events::event::Reporter;
 use crate::metrics::Metrics;
 use crate::namespace_reader::NamespaceReader;
-use crate::output::Output;
+use crate::output::{Output, Stdout};
 use crate::posture_dir::{self, FolderError};
 use crate::store::{self, Namespaces, Postures, Store};
 use crate::telemetry;
@@ -104,7 +104,8 @@ pub enum ServeError {
 pub fn run(args: Args) -> Result<(), ServeError> {
     let system = |what| move |source| ServeError::System { what, source };
     let metrics = Metrics::default();
-    let output = Output::start(io::stdout(), metrics.clone()).map_err(system("cannot start a thread"))?;
+    let stdout = Stdout::open().map_err(system("cannot use standard output"))?;
+    let output = Output::start(stdout, metrics.clone()).map_err(system("cannot start a thread"))?;
     telemetry::start(output.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.workers.max(1))

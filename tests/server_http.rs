@@ -1,7 +1,7 @@
 //! The webhook's HTTP contract, on the router in process: what is answered to a review, and to what is none.
 
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
 use axum::Router;
@@ -15,7 +15,7 @@ use writgate::admin::{self, Status};
 use writgate::admission::{self, Admission};
 use writgate::metrics::Metrics;
 use writgate::namespace_reader::NamespaceReader;
-use writgate::output::Output;
+use writgate::output::{Output, Stream};
 use writgate::store::Store;
 use writgate_core::{Document, ExemptControllers};
 
@@ -56,14 +56,17 @@ impl Lines {
     }
 }
 
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        drop(self.1.1.wait_while(self.1.0.lock().expect("no panic"), |blocked| *blocked).expect("no panic"));
-        self.0.lock().expect("no test panics while writing").extend_from_slice(bytes);
-        Ok(bytes.len())
+impl Stream for Lines {
+    fn is_ready(&self, wait: bool) -> bool {
+        let mut blocked = self.1.0.lock().expect("no panic");
+        while wait && *blocked {
+            blocked = self.1.1.wait(blocked).expect("no panic");
+        }
+        !*blocked
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.lock().expect("no test panics while writing").extend_from_slice(bytes);
         Ok(())
     }
 }
