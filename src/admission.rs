@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use jiff::Timestamp;
+use tower_http::catch_panic::CatchPanicLayer;
 use writgate_core::{
-    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureSet, Request, Review, decide,
-    decide_malformed,
+    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureSet, Review, decide, decide_malformed,
 };
 
 use crate::admin::Status;
@@ -30,7 +29,7 @@ use crate::metrics::{Metrics, Refusal, RequestLabels};
 use crate::namespace_reader::NamespaceReader;
 use crate::output::Output;
 use crate::store::{NamespaceLabels, Store};
-use limits::{BodyBudget, refuse};
+use limits::{Limits, refuse};
 
 /// Everything that a review needs to be judged and recorded.
 pub struct Admission {
@@ -40,7 +39,8 @@ pub struct Admission {
     output: Output,
     events: Option<Events>,
     metrics: Metrics,
-    bodies: BodyBudget,
+    limits: Limits,
+    status: Arc<Status>,
 }
 
 /// What was decided, and what only its rendering needs.
@@ -61,9 +61,10 @@ impl Admission {
         exempt: ExemptControllers,
         output: Output,
         events: Option<Events>,
+        status: Arc<Status>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, reader, exempt, output, events, metrics, bodies: BodyBudget::default() }
+        Self { store, reader, exempt, output, events, status, metrics, limits: Limits::default() }
     }
 
     async fn answer(&self, body: &[u8]) -> Response {
@@ -109,7 +110,7 @@ impl Admission {
             .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
     }
 
-    async fn judge(&self, request: &Request<'_>, facts: &Facts<'_>, now: Timestamp) -> Judged {
+    async fn judge(&self, request: &writgate_core::Request<'_>, facts: &Facts<'_>, now: Timestamp) -> Judged {
         let labels = self.labels(&request.namespace).await;
         let postures = self.store.postures();
         let unusable;
@@ -157,17 +158,27 @@ impl Admission {
 }
 
 /// Routes of the webhook: `POST /validate`.
-pub fn router(admission: Admission, status: Arc<Status>) -> Router {
+pub fn router(admission: Admission) -> Router {
     let metrics = admission.metrics.clone();
-    let routes = Router::new().route("/validate", post(validate)).with_state(Arc::new(admission));
-    limits::limited(routes, status, &metrics)
+    let panics = CatchPanicLayer::custom(move |panic| limits::caught(&metrics, panic));
+    Router::new().route("/validate", post(validate)).with_state(Arc::new(admission)).layer(panics)
 }
 
-async fn validate(State(admission): State<Arc<Admission>>, headers: HeaderMap, body: Body) -> Response {
-    match admission.bodies.read(&headers, body, &admission.metrics).await {
-        Ok(body) => admission.answer(&body.bytes).await,
-        Err(refusal) => refusal,
+async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Admission { limits, metrics, .. } = &*admission;
+    let answer = async {
+        match limits.body(&head.headers, body, metrics).await {
+            Ok(body) => admission.answer(&body.bytes).await,
+            Err(refusal) => refusal,
+        }
+    };
+    let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
+    if admission.status.is_draining() {
+        // Clients keep connections alive and would go on using one to a server that no Service names any more.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }
 
 /// The ConfigMap of an environment's posture.

@@ -138,14 +138,14 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
     let events = cluster.clone().map(|client| Events::start(client, reporter, metrics.clone()));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let admission = Admission::new(store, reader, exempt, output, events.clone(), metrics.clone());
+    let admission = Admission::new(store, reader, exempt, output, events.clone(), status.clone(), metrics);
 
     let webhook = Handle::new();
     let admin = Handle::new();
     let tls = certificate.config();
     tokio::spawn(certificate.follow(args.certificate_interval));
     let admin_served = tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), admin.clone()));
-    let routes = admission::router(admission, status.clone());
+    let routes = admission::router(admission);
     let served = tokio::spawn(serve_https(listener, routes, tls, webhook.clone()));
     tracing::info!(listen = %args.listen, admin = %args.admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
 

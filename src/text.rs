@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 /// one reads.
 #[must_use]
 pub fn visible(text: &str) -> String {
+    if text.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
         match char {

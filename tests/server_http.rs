@@ -95,8 +95,9 @@ impl Webhook {
         let status = Arc::new(Status::new(store.clone(), metrics.clone()));
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
         let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-        let admission = Admission::new(store, reader, ExemptControllers::default(), output, None, metrics);
-        let routes = admission::router(admission, status.clone());
+        let admission =
+            Admission::new(store, reader, ExemptControllers::default(), output, None, status.clone(), metrics);
+        let routes = admission::router(admission);
         Self { routes, admin: admin::router(status.clone()), status, lines }
     }
 

@@ -1,33 +1,25 @@
 //! What bounds a request before anybody looks at its contents: how many at once, how large, how long.
 //!
-//! Outermost first: a panic becomes an answer, too many requests are turned away, and each has a deadline that ends
-//! before the API server's patience does. None of these invents a verdict: they answer with an HTTP error, which
-//! the API server treats as a failed webhook and, under `failurePolicy: Fail`, as a refusal.
+//! Outermost first: a panic becomes an answer, too many requests are turned away, each has a deadline that ends
+//! before the API server's patience does, and its body a size. None of these invents a verdict: they answer with an
+//! HTTP error, which the API server treats as a failed webhook and, under `failurePolicy: Fail`, as a refusal.
+//!
+//! All but the panic in one place, and not as a stack of tower layers: each of those costs a request several
+//! allocations, and none of them can answer in our words.
 
 use std::any::Any;
-use std::future::ready;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::error_handling::HandleErrorLayer;
-use axum::extract::{Request, State};
-use axum::http::header::{CONNECTION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{self, Next};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{BoxError, Router};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tower::ServiceBuilder;
-use tower::limit::GlobalConcurrencyLimitLayer;
-use tower::load_shed::LoadShedLayer;
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::admin::Status;
 use crate::metrics::{Metrics, Refusal};
 
 /// Largest review: the API server takes requests of 3 MiB and sends the object and the one before it.
-pub(super) const MAX_BODY: usize = 8 << 20;
+const MAX_BODY: usize = 8 << 20;
 /// Requests in progress. Far above what API servers send (each takes a fraction of a millisecond).
 const MAX_REQUESTS: usize = 512;
 /// A body that never waits for memory: a usual review is some 10 KiB, so what fills the budget below with large ones
@@ -42,20 +34,6 @@ const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest `timeoutSeconds` that Kubernetes allows.
 const MAX_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Wraps `routes` in everything that this file is about.
-pub(super) fn limited(routes: Router, status: Arc<Status>, metrics: &Metrics) -> Router {
-    let panicked = metrics.clone();
-    let shed = metrics.clone();
-    let layers = ServiceBuilder::new()
-        .layer(middleware::from_fn_with_state(status, close_while_draining))
-        .layer(CatchPanicLayer::custom(move |panic| caught(&panicked, panic)))
-        .layer(HandleErrorLayer::new(move |error| ready(overloaded(&shed, &error))))
-        .layer(LoadShedLayer::new())
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
-        .layer(middleware::from_fn_with_state(metrics.clone(), within_patience));
-    routes.layer(layers)
-}
-
 /// An answer without a verdict. The API server shows `why` to the user.
 pub(super) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>) -> Response {
     metrics.refused(reason);
@@ -69,37 +47,15 @@ pub(super) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>)
     (status, format!("{}\n", why.into())).into_response()
 }
 
-/// Clients keep connections alive and would go on using one to a server that no Service names any more.
-async fn close_while_draining(State(status): State<Arc<Status>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if status.is_draining() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
+/// What is answered in place of a panic.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
-fn caught(metrics: &Metrics, panic: Box<dyn Any + Send>) -> Response {
+pub(super) fn caught(metrics: &Metrics, panic: Box<dyn Any + Send>) -> Response {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(
         panic = what.unwrap_or("no message"),
         "a review was not judged because of a defect; please report it"
     );
     refuse(metrics, Refusal::Panic, "writgate: internal error; the webhook's log has more")
-}
-
-fn overloaded(metrics: &Metrics, error: &BoxError) -> Response {
-    tracing::warn!(%error, "turned away: {MAX_REQUESTS} requests in progress");
-    refuse(metrics, Refusal::Overloaded, "writgate: too many requests at once; try again")
-}
-
-/// Ends before the API server gives up, so that the user reads our reason and not `context deadline exceeded`.
-async fn within_patience(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let patience = patience(request.uri().query().unwrap_or_default());
-    match tokio::time::timeout(patience.mul_f64(0.9), next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refuse(&metrics, Refusal::Timeout, format!("writgate: no decision within {patience:?}; try again")),
-    }
 }
 
 /// How long the caller waits: the API server adds `?timeout=5s`.
@@ -111,12 +67,16 @@ fn patience(query: &str) -> Duration {
     patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE)
 }
 
-/// Memory for the large bodies among the requests in progress.
-pub(super) struct BodyBudget(Semaphore);
+/// What all requests in progress share.
+pub(super) struct Limits {
+    turns: Semaphore,
+    /// Memory for the large bodies among them.
+    bodies: Semaphore,
+}
 
-impl Default for BodyBudget {
+impl Default for Limits {
     fn default() -> Self {
-        Self(Semaphore::new(BODY_BUDGET))
+        Self { turns: Semaphore::new(MAX_REQUESTS), bodies: Semaphore::new(BODY_BUDGET) }
     }
 }
 
@@ -127,9 +87,29 @@ pub(super) struct Admitted<'a> {
     _share: Option<SemaphorePermit<'a>>,
 }
 
-impl BodyBudget {
+impl Limits {
+    /// Gives `answer` its turn, and until shortly before the caller's patience ends: the user is to read our reason
+    /// and not `context deadline exceeded`. The caller tells its patience in `query`.
+    pub(super) async fn bound(
+        &self,
+        query: &str,
+        metrics: &Metrics,
+        answer: impl Future<Output = Response>,
+    ) -> Response {
+        let Ok(_turn) = self.turns.try_acquire() else {
+            return refuse(metrics, Refusal::Overloaded, "writgate: too many requests at once; try again");
+        };
+        let patience = patience(query);
+        match tokio::time::timeout(patience.mul_f64(0.9), answer).await {
+            Ok(response) => response,
+            Err(_) => {
+                refuse(metrics, Refusal::Timeout, format!("writgate: no decision within {patience:?}; try again"))
+            }
+        }
+    }
+
     /// Reads the body of a review, if it is JSON and not too large; `Err` is the answer for one that is not.
-    pub(super) async fn read(
+    pub(super) async fn body(
         &self,
         headers: &HeaderMap,
         body: Body,
@@ -169,7 +149,7 @@ impl BodyBudget {
 
     async fn share(&self, size: usize) -> SemaphorePermit<'_> {
         let share = u32::try_from(size / 1024 + 1).expect("a body's limit in KiB fits");
-        self.0.acquire_many(share).await.expect("the budget is never closed")
+        self.bodies.acquire_many(share).await.expect("the budget is never closed")
     }
 }
 
