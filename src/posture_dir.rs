@@ -57,17 +57,17 @@ pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
     paths.into_iter().map(document).collect()
 }
 
-/// Feeds `store` from `folder` once.
-pub fn load(folder: &Path, store: &Store) -> Result<(), FolderError> {
+/// Feeds `store` from `folder` once; returns what it was fed.
+pub fn load(folder: &Path, store: &Store) -> Result<Vec<Document>, FolderError> {
     let begun = Instant::now();
-    store.replace(read(folder)?, begun);
-    Ok(())
+    let documents = read(folder)?;
+    store.replace(documents.clone(), begun);
+    Ok(documents)
 }
 
-/// Feeds `store` from `folder` as its contents change, for ever. A folder that cannot be read leaves the last state in
-/// place until it is stale, since an edit in progress looks the same.
-pub async fn follow(folder: PathBuf, store: Arc<Store>) {
-    let mut known = None;
+/// Feeds `store` from `folder` as its contents come to differ from `known`, for ever. A folder that cannot be read
+/// leaves the last state in place until it is stale, since an edit in progress looks the same.
+pub async fn follow(folder: PathBuf, store: Arc<Store>, mut known: Vec<Document>) {
     let mut last_error = None;
     loop {
         let begun = Instant::now();
@@ -79,12 +79,12 @@ pub async fn follow(folder: PathBuf, store: Arc<Store>) {
         match documents {
             Ok(documents) => {
                 last_error = None;
-                if known.as_ref() == Some(&documents) {
+                if known == documents {
                     store.prove_all_fresh(begun);
                 } else {
                     store.replace(documents.clone(), begun);
                     tracing::info!(folder = %folder.display(), "postures read");
-                    known = Some(documents);
+                    known = documents;
                 }
             }
             Err(error) => {

@@ -171,8 +171,8 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
 /// Starts feeding `store`, from the folder or the cluster; returns the client in the latter case.
 async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, ServeError> {
     if let Some(folder) = &args.posture_dir {
-        posture_dir::load(folder, store)?;
-        tokio::spawn(posture_dir::follow(folder.clone(), store.clone()));
+        let known = posture_dir::load(folder, store)?;
+        tokio::spawn(posture_dir::follow(folder.clone(), store.clone(), known));
         return Ok(None);
     }
     let client = cluster::client(args.kubeconfig.as_deref()).await?;
