@@ -2,8 +2,6 @@
 //!
 //! Called by whatever renders a decision for a person: `admission::respond` and `events::event`.
 
-use std::fmt::Write as _;
-
 /// Leaves line breaks and visible characters, and spells out the rest: escape sequences, and marks that reorder what
 /// one reads.
 #[must_use]
@@ -14,10 +12,8 @@ pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
-            '\n' | '"' | '\'' | '\\' => shown.push(char),
-            _ => {
-                let _ = write!(shown, "{}", char.escape_debug());
-            }
+            '\n' | ' '..='~' => shown.push(char),
+            _ => shown.extend(char.escape_debug()),
         }
     }
     shown
