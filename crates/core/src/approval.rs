@@ -264,7 +264,8 @@ fn capabilities(fields: &mut Fields) -> Result<Vec<String>, String> {
     let path = fields.path("capabilities");
     match fields.required("capabilities")? {
         Value::Array(items) if items.len() <= MAX_CAPABILITIES => {
-            items.into_iter().enumerate().map(|(index, item)| strict::name(item, &format!("{path}[{index}]"))).collect()
+            let named = |(index, item)| strict::name(item).map_err(|why| format!("{path}[{index}] {why}"));
+            items.into_iter().enumerate().map(named).collect()
         }
         _ => Err(format!("{path} is not an array of at most {MAX_CAPABILITIES} strings")),
     }

@@ -200,13 +200,13 @@ impl Fields {
     /// A string of at most 512 bytes, if there.
     pub(crate) fn optional_text(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.optional(name)?;
-        value.map(|value| short_text(value, &self.path(name))).transpose()
+        value.map(short_text).transpose().map_err(|why| format!("{} {why}", self.path(name)))
     }
 
     /// A name: not empty, at most 512 bytes, no space at either end.
     pub(crate) fn optional_name(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.optional(name)?;
-        value.map(|value| self::name(value, &self.path(name))).transpose()
+        value.map(self::name).transpose().map_err(|why| format!("{} {why}", self.path(name)))
     }
 
     /// A name that must be there.
@@ -238,23 +238,24 @@ impl Fields {
     }
 }
 
-/// A string of at most 512 bytes.
-pub(crate) fn short_text(value: Value, path: &str) -> Result<String, String> {
+/// A string of at most 512 bytes. The error goes on where the value's path ends.
+fn short_text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) if text.len() <= MAX_STRING => Ok(text),
-        Value::String(text) => Err(format!("{path} has {} bytes, expected at most {MAX_STRING}", text.len())),
-        other => Err(format!("{path} is {}, expected a string", kind_of(&other))),
+        Value::String(text) => Err(format!("has {} bytes, expected at most {MAX_STRING}", text.len())),
+        other => Err(format!("is {}, expected a string", kind_of(&other))),
     }
 }
 
-/// A string that is not empty, has at most 512 bytes and neither begins nor ends with space.
-pub(crate) fn name(value: Value, path: &str) -> Result<String, String> {
-    let text = short_text(value, path)?;
+/// A string that is not empty, has at most 512 bytes and neither begins nor ends with space. The error goes on where
+/// the value's path ends.
+pub(crate) fn name(value: Value) -> Result<String, String> {
+    let text = short_text(value)?;
     if text.is_empty() {
-        return Err(format!("{path} is empty"));
+        return Err("is empty".to_owned());
     }
     if text.trim() != text {
-        return Err(format!("{path} is {text:?}: it begins or ends with space"));
+        return Err(format!("is {text:?}: it begins or ends with space"));
     }
     Ok(text)
 }
