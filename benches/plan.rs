@@ -106,7 +106,7 @@ impl Plan {
             },
             Case { name: "CREATE, approved".to_owned(), webhook: create, floor: floor_create, floor_on_same: None },
             Case {
-                name: "CREATE, approved, one connection".to_owned(),
+                name: "one connection: CREATE, approved".to_owned(),
                 webhook: create_alone,
                 floor: floor_create_alone,
                 floor_on_same: None,
