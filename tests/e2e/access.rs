@@ -23,6 +23,7 @@ const EVERYWHERE: &[&str] = &[
     "get apps/statefulsets",
     "get batch/cronjobs",
     "get batch/jobs",
+    "get pods",
     "get replicationcontrollers",
 ];
 

@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_server_side_dry_run_gets_the_verdict_and_leaves_nothing,
         an_admission_is_told_only_once_the_object_is_there,
         a_dry_run_replay_needs_no_approval,
+        a_bare_pod_is_admitted_where_the_posture_allows_it,
         a_changed_posture_is_in_force_without_a_restart,
         warn_admits_and_tells_the_user,
         audit_admits_and_tells_the_record_alone,
@@ -201,6 +202,25 @@ fn a_dry_run_replay_needs_no_approval(gate: &Gate) {
     tricked["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = json!("execute");
     let expected = Expected { action: "replay-execute", name: "trick", hash: &gate.hash(&tricked), ..expected };
     assert_denied(&governed, &gate.operator.create(&tricked), "ApprovalRequired", &expected);
+}
+
+fn a_bare_pod_is_admitted_where_the_posture_allows_it(gate: &Gate) {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"},
+        "spec": {"containers": [{"name": "c", "image": "ghcr.io/acme/look:1"}]}});
+    let create = |governed: &Governed<'_>| {
+        let mut pod = pod.clone();
+        pod["metadata"]["namespace"] = json!(governed.namespace);
+        gate.tenant.create(&pod)
+    };
+    let refused = create(&gate.governed("pods"));
+    assert!(denied_for(&refused, "WorkloadNotAllowed"), "{refused}");
+
+    let governed = gate.governed_with("pods", |posture| posture["pods"] = json!("allow"));
+    let ran = create(&governed);
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(&governed, |record| record["object"]["kind"] == "Pod");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted", "the webhook can read it back");
 }
 
 fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
