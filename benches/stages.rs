@@ -9,8 +9,8 @@ use anyhow::Context;
 use jiff::Timestamp;
 use uuid::Uuid;
 use writgate_core::{
-    Approval, Document, Envelope, ExemptControllers, Facts, Governance, Outcome, PostureSet, Review, WorkloadKind,
-    decide, spec_hash,
+    Approval, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet, Review,
+    WorkloadKind, decide, spec_hash,
 };
 
 use crate::{
@@ -57,10 +57,11 @@ pub(crate) fn print() -> anyhow::Result<()> {
         posture: postures.environment("production"),
     };
     let exempt = ExemptControllers::default();
+    let known = Known::default();
     let decided = |body: &str, outcome: Outcome| -> anyhow::Result<Duration> {
         let decide = || {
             let request = Review::parse(body.as_bytes()).expect("the API server's own review");
-            let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+            let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &known };
             decide(&request, &governance, &facts, Timestamp::now())
         };
         let decision = decide();
@@ -69,7 +70,7 @@ pub(crate) fn print() -> anyhow::Result<()> {
     };
 
     stage("CREATE, approved: read and decide", decided(&create, Outcome::Admitted)?);
-    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &known };
     let decision = decide(&request, &governance, &facts, Timestamp::now());
     stage("its record as JSON", median(|| serde_json::to_vec(&decision.record)));
 

@@ -17,16 +17,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
 use writgate_core::{
-    Decision, ExemptControllers, Facts, Governance, Outcome, PostureError, PostureSet, Review, decide, decide_malformed,
+    Decision, ExemptControllers, Facts, Governance, Known, MAX_ROUNDS, Outcome, PostureError, PostureSet, Review,
+    decide, decide_malformed,
 };
 
 use crate::admin::Status;
 use crate::clock;
 use crate::events::Events;
 use crate::events::event::Decided;
+use crate::lookups::Lookups;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
-use crate::namespace_reader::NamespaceReader;
 use crate::output::Output;
 use crate::store::{NamespaceLabels, Store};
 use limits::{Limits, refuse};
@@ -34,7 +36,7 @@ use limits::{Limits, refuse};
 /// Everything that a review needs to be judged and recorded.
 pub struct Admission {
     store: Arc<Store>,
-    reader: Option<NamespaceReader>,
+    lookups: Lookups,
     exempt: ExemptControllers,
     output: Output,
     events: Option<Events>,
@@ -53,28 +55,28 @@ struct Judged {
 }
 
 impl Admission {
-    /// Judges by `store`. Without a cluster there is neither a `reader` nor `events`.
+    /// Judges by `store`. Without a cluster there are no `events`, and `lookups` reads nothing live.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
-        reader: Option<NamespaceReader>,
+        lookups: Lookups,
         exempt: ExemptControllers,
         output: Output,
         events: Option<Events>,
         status: Arc<Status>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, reader, exempt, output, events, status, metrics, limits: Limits::default() }
+        Self { store, lookups, exempt, output, events, status, metrics, limits: Limits::default() }
     }
 
     async fn answer(&self, body: &[u8]) -> Response {
         let begun = Instant::now();
         let now = clock::now();
-        let facts = Facts { decision_id: clock::decision_id(now), exempt: &self.exempt };
+        let id = clock::decision_id(now);
         let (uid, judged) = match Review::parse(body) {
-            Ok(request) => (Some(request.uid.to_string()), self.judge(&request, &facts, now).await),
+            Ok(request) => (Some(request.uid.to_string()), self.judge(&request, id, now).await),
             Err(malformed) => {
-                let decision = decide_malformed(&malformed, &facts, now);
+                let decision = decide_malformed(&malformed, id, now);
                 let judged = Judged { decision, environment: "".into(), resource: String::new(), posture: None };
                 (malformed.uid, judged)
             }
@@ -110,7 +112,7 @@ impl Admission {
             .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
     }
 
-    async fn judge(&self, request: &writgate_core::Request<'_>, facts: &Facts<'_>, now: Timestamp) -> Judged {
+    async fn judge(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
         let labels = self.labels(&request.namespace).await;
         let postures = self.store.postures();
         let unusable;
@@ -132,7 +134,17 @@ impl Admission {
                 (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
             }
         };
-        let decision = decide(request, &governance, facts, now);
+        let mut known = Known::default();
+        let decide =
+            |known: &Known| decide(request, &governance, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
+        let mut decision = decide(&known);
+        for _ in 0..MAX_ROUNDS {
+            if decision.wants.is_empty() {
+                break;
+            }
+            self.lookups.answer(decision.wants, request, now, &mut known).await;
+            decision = decide(&known);
+        }
         let known = environment.is_empty() || postures.environment(&environment).is_ok();
         Judged {
             decision,
@@ -145,7 +157,7 @@ impl Admission {
     /// The labels of `namespace`; `Err` says why they are not known.
     async fn labels(&self, namespace: &str) -> Result<NamespaceLabels, String> {
         let cached = self.store.namespace(namespace);
-        match (&cached, &self.reader) {
+        match (&cached, &self.lookups.namespaces) {
             (Some(labels), _) if labels.environment.is_some() => Ok(labels.clone()),
             // Cluster-scoped.
             _ if namespace.is_empty() => Ok(NamespaceLabels::default()),

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod events;
 pub mod key_file;
+pub mod lookups;
 pub mod manifest;
 pub mod metrics;
 pub mod names;

@@ -25,6 +25,7 @@ use crate::admission::{self, Admission};
 use crate::cluster::{self, NoCluster};
 use crate::events::Events;
 use crate::events::event::Reporter;
+use crate::lookups::Lookups;
 use crate::metrics::Metrics;
 use crate::namespace_reader::NamespaceReader;
 use crate::output::{Output, Stdout};
@@ -138,7 +139,8 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
     let events = cluster.clone().map(|client| Events::start(client, reporter, metrics.clone()));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let admission = Admission::new(store, reader, exempt, output, events.clone(), status.clone(), metrics);
+    let admission =
+        Admission::new(store, Lookups::new(reader), exempt, output, events.clone(), status.clone(), metrics);
 
     let webhook = Handle::new();
     let admin = Handle::new();

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
 use writgate::admin::{self, Status};
 use writgate::admission::{self, Admission};
+use writgate::lookups::Lookups;
 use writgate::metrics::Metrics;
 use writgate::namespace_reader::NamespaceReader;
 use writgate::output::{Output, Stream};
@@ -95,8 +96,15 @@ impl Webhook {
         let status = Arc::new(Status::new(store.clone(), metrics.clone()));
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
         let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-        let admission =
-            Admission::new(store, reader, ExemptControllers::default(), output, None, status.clone(), metrics);
+        let admission = Admission::new(
+            store,
+            Lookups::new(reader),
+            ExemptControllers::default(),
+            output,
+            None,
+            status.clone(),
+            metrics,
+        );
         let routes = admission::router(admission);
         Self { routes, admin: admin::router(status.clone()), status, lines }
     }

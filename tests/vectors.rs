@@ -9,7 +9,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use writgate_core::{Document, ExemptControllers, Facts, Governance, PostureSet, Review, WorkloadKind};
+use writgate_core::{
+    Document, ExemptControllers, Facts, Governance, Known, PostureSet, Review, UseRecord, Want, WorkloadKind,
+};
 
 fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -116,10 +118,19 @@ fn decisions_by_core() {
             project: Some(case.label("project")),
             posture: postures.environment(case.label("environment")),
         };
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
         let now = case.now().parse().expect("a time");
         let request = Review::parse(case.review.as_bytes()).expect("a review");
-        let decision = writgate_core::decide(&request, &governance, &facts, now);
+        let mut known = Known::default();
+        let decide = |known: &Known| {
+            let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default(), known };
+            writgate_core::decide(&request, &governance, &facts, now)
+        };
+        // An approval that may be used once is used here for the first time.
+        for want in decide(&known).wants {
+            let Want::Use(wanted) = want else { panic!("{want:?}") };
+            known.learn_use(&wanted, Ok(Some(UseRecord::new(wanted.clone(), now))));
+        }
+        let decision = decide(&known);
         case.check(&serde_json::to_value(&decision.record).expect("JSON"));
     }
 }

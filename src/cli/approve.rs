@@ -81,9 +81,13 @@ struct Statement {
     /// for Jobs labelled as replays, else `deploy`]
     #[arg(long, value_parser = action, help_heading = "Statement")]
     action: Option<Action>,
-    /// What the action may need; may be repeated [default: the action's own, `deploy` or `replay.execute`]
+    /// What the action may need; may be repeated [default: the action's own, `deploy` or
+    /// `replay.execute`; `break-glass` in an emergency]
     #[arg(long, help_heading = "Statement")]
     capability: Vec<Capability>,
+    /// For an emergency: judged by the posture's `breakGlass`, and told to everybody as such
+    #[arg(long, help_heading = "Statement")]
+    break_glass: bool,
     /// How long it is valid, as in 90m, 2h or 1d [default: 1h]
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at", help_heading = "Statement")]
     expires_in: Option<SignedDuration>,
@@ -206,6 +210,7 @@ fn new_statement(statement: &Statement, workloads: &[Reviewed]) -> Result<(Envel
         pipeline_version: claim(workloads, "pipeline-version", statement.pipeline_version.as_deref())?,
         config_bundle: claim(workloads, "config-bundle", statement.config_bundle.as_deref())?,
         replay: replay(statement, action, workloads)?,
+        break_glass: statement.break_glass,
         requested_by: statement.requested_by.clone().unwrap_or_default(),
         reason: statement.reason.clone(),
         not_before,
@@ -241,6 +246,7 @@ fn capabilities(statement: &Statement, action: Action) -> Vec<String> {
         return statement.capability.iter().map(ToString::to_string).collect();
     }
     let own = match action {
+        _ if statement.break_glass => "break-glass",
         Action::Deploy => "deploy",
         Action::ReplayExecute => "replay.execute",
         Action::ReplayDryRun => "replay.dry-run",

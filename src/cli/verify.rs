@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_core::{
-    Decision, ExemptController, ExemptControllers, Facts, Governance, Outcome, PostureSet, Request, Review, decide,
-    decide_malformed,
+    Decision, ExemptController, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS, Outcome, PostureSet,
+    Request, Review, UseRecord, Want, decide, decide_malformed,
 };
 
 use super::{
@@ -102,10 +102,32 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
-        let facts = Facts { decision_id: clock::decision_id(self.now), exempt: &self.exempt };
-        match Review::parse(body) {
-            Ok(request) => Ok(decide(&request, &self.governance(&request)?, &facts, self.now)),
-            Err(malformed) => Ok(decide_malformed(&malformed, &facts, self.now)),
+        let decision_id = clock::decision_id(self.now);
+        let request = match Review::parse(body) {
+            Ok(request) => request,
+            Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
+        };
+        let governance = self.governance(&request)?;
+        let mut known = Known::default();
+        let decide = |known: &Known| {
+            decide(&request, &governance, &Facts { decision_id, exempt: &self.exempt, known }, self.now)
+        };
+        let mut decision = decide(&known);
+        for _ in 0..MAX_ROUNDS {
+            decision.wants.iter().for_each(|want| self.assume(want, &mut known));
+            decision = decide(&known);
+        }
+        Ok(decision)
+    }
+
+    /// What only the cluster knows: that an approval was not used yet, and that nothing was admitted before.
+    fn assume(&self, want: &Want, known: &mut Known) {
+        match want {
+            Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
+            Want::History(_) => known.learn_history(Ok(History::default())),
+            Want::ConfigMap(name) => {
+                known.learn_config_map(name, Err("there is no cluster to read it from".to_owned()))
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use writgate_core::{Decision, Outcome};
+use writgate_core::{Basis, Decision, Outcome};
 
 use crate::metrics::Lane;
 use crate::names;
@@ -114,7 +114,11 @@ impl Decided {
     fn reason(&self, told: &Told) -> &str {
         match told {
             Told::NotPersisted(_) => "NotPersisted",
-            Told::Decided if self.decision.allowed() => "Admitted",
+            Told::Decided if self.decision.allowed() => match self.decision.record.basis {
+                Some(Basis::Rollback) => "RollbackAdmitted",
+                Some(Basis::BreakGlass) => "BreakGlassAdmitted",
+                _ => "Admitted",
+            },
             Told::Decided => self.decision.headline().map_or("Denied", |denial| denial.code()),
         }
     }
@@ -184,7 +188,7 @@ impl Reporter {
         let record = &decided.decision.record;
         let object = record.object.as_ref();
         let annotations = decided.record().map(|record| BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record)]));
-        let normal = *told == Told::Decided && decided.decision.allowed();
+        let normal = *told == Told::Decided && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
         Event {
             metadata: ObjectMeta {
                 name: Some(decided.event_name(told)),
@@ -251,7 +255,11 @@ pub(super) mod tests {
         let postures = PostureSet::assemble(vec![document]);
         let governance =
             Governance::Governed { environment: "e", project: Some("p"), posture: postures.environment("e") };
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+        let facts = Facts {
+            decision_id: uuid::Uuid::nil(),
+            exempt: &ExemptControllers::default(),
+            known: &writgate_core::Known::default(),
+        };
         let body = review.to_string();
         let request = Review::parse(body.as_bytes()).expect("a review");
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");

@@ -47,6 +47,8 @@ pub struct Approval {
     pub config_bundle: Option<String>,
     /// Binds what a replay reads.
     pub replay: Option<Replay>,
+    /// For an emergency: judged by the posture's `breakGlass`, and recorded as such.
+    pub break_glass: bool,
     /// The person on whose behalf it was asked for.
     pub requested_by: String,
     /// For people: a ticket, a sentence.
@@ -109,6 +111,7 @@ impl Approval {
             pipeline_version: fields.optional_name("pipelineVersion")?,
             config_bundle: fields.optional_name("configBundle")?,
             replay: fields.optional("replay")?.map(Replay::parse).transpose()?,
+            break_glass: fields.optional_flag("breakGlass")?,
             requested_by: fields.name("requestedBy")?,
             reason: fields.optional_text("reason")?,
             not_before: time(&mut fields, "notBefore")?,
@@ -153,6 +156,9 @@ impl Approval {
             ("reason", &self.reason),
         ];
         insert_present(&mut predicate, optional);
+        if self.break_glass {
+            insert(&mut predicate, "breakGlass", true.into());
+        }
         if let Some(replay) = &self.replay {
             let mut claims = json!({});
             insert_present(&mut claims, replay.claims());
@@ -184,6 +190,7 @@ impl Approval {
             && self.pipeline_version == other.pipeline_version
             && self.config_bundle == other.config_bundle
             && self.replay == other.replay
+            && self.break_glass == other.break_glass
             && self.requested_by == other.requested_by
     }
 }

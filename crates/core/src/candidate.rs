@@ -1,21 +1,21 @@
 //! One envelope judged alone: who signed it, what it says, and in what it fails. Whether enough people signed is
-//! `decide`'s, over all envelopes.
+//! `approvals`', over all envelopes.
 //!
 //! The order of checks is the order of trust: nothing of a payload is read before somebody known has signed it, and
 //! every failure after that is told, not the first alone.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     action::Action,
-    approval::Approval,
+    approval::{Approval, Subject},
     capability::Capability,
     change::Workload,
-    decision::ApprovalRecord,
+    decision::{ApprovalRecord, ObjectRecord},
     denial::{Claim, Denial},
     difference,
     envelope::{Budget, Envelope, MAX_ENVELOPE, Signer, Unverified},
-    posture::{ActionRule, Posture, Reviewer, SeparationOfDuties},
+    posture::{Posture, QuorumEntry, Reviewer, SeparationOfDuties},
     review::{Operation, Request},
 };
 
@@ -24,12 +24,24 @@ use crate::{
 pub(crate) struct Context<'r> {
     pub(crate) request: &'r Request<'r>,
     pub(crate) workload: &'r Workload<'r>,
+    /// The workload as the record names it.
+    pub(crate) object: &'r ObjectRecord,
     pub(crate) action: Action,
     pub(crate) environment: &'r str,
     pub(crate) project: &'r str,
     pub(crate) posture: &'r Posture,
-    pub(crate) rule: &'r ActionRule,
+    /// What the action needs.
+    pub(crate) terms: &'r Terms<'r>,
+    /// What it needs of an approval for an emergency; none where the posture knows no such thing.
+    pub(crate) break_glass: Option<&'r Terms<'r>>,
     pub(crate) now: Timestamp,
+}
+
+/// What an action needs of an approval.
+pub(crate) struct Terms<'r> {
+    pub(crate) capabilities: Vec<Capability>,
+    pub(crate) quorum: &'r [QuorumEntry],
+    pub(crate) max_lifetime: SignedDuration,
 }
 
 /// An envelope with everything that is known of it.
@@ -43,6 +55,8 @@ pub(crate) struct Candidate<'r> {
 /// What known reviewers have signed.
 pub(crate) struct Signed<'r> {
     pub(crate) approval: Approval,
+    /// The bytes that were signed.
+    pub(crate) payload: Vec<u8>,
     /// Everyone whose signature is good.
     pub(crate) signers: Vec<Signer<'r>>,
     /// Those whose signature counts.
@@ -53,10 +67,10 @@ impl<'r> Candidate<'r> {
     pub(crate) fn judge(context: &Context<'r>, annotation: &str, text: &str, budget: &mut Budget) -> Self {
         match verified(context, annotation, text, budget) {
             Err(denial) => Self { denials: vec![denial], signed: None },
-            Ok((approval, signers)) => {
+            Ok((approval, payload, signers)) => {
                 let mut denials = context.failures(&approval);
                 let counting = context.counting(&approval, &signers, &mut denials);
-                Self { denials, signed: Some(Signed { approval, signers, counting }) }
+                Self { denials, signed: Some(Signed { approval, payload, signers, counting }) }
             }
         }
     }
@@ -104,7 +118,7 @@ fn verified<'r>(
     annotation: &str,
     text: &str,
     budget: &mut Budget,
-) -> Result<(Approval, Vec<Signer<'r>>), Denial> {
+) -> Result<(Approval, Vec<u8>, Vec<Signer<'r>>), Denial> {
     let malformed = |why, signed| Denial::MalformedApproval { annotation: annotation.to_owned(), why, signed };
     let envelope = Envelope::parse(text).map_err(|why| malformed(why, false))?;
     let environment = context.environment.to_owned();
@@ -124,10 +138,16 @@ fn verified<'r>(
         }
     })?;
     let approval = Approval::parse(envelope.payload()).map_err(|why| malformed(why, true))?;
-    Ok((approval, signers))
+    Ok((approval, envelope.into_payload(), signers))
 }
 
 impl<'r> Context<'r> {
+    /// What an approval must give: one for an emergency has terms of its own. Where the posture knows no emergencies
+    /// such an approval fails by that, and is judged by the action's terms otherwise.
+    pub(crate) fn terms_of(&self, approval: &Approval) -> &'r Terms<'r> {
+        self.break_glass.filter(|_| approval.break_glass).unwrap_or(self.terms)
+    }
+
     /// Rows 6 to 15, but for the people.
     fn failures(&self, approval: &Approval) -> Vec<Denial> {
         let mut denials = Vec::new();
@@ -136,9 +156,12 @@ impl<'r> Context<'r> {
         if approval.action != self.action {
             denials.push(Denial::WrongAction { approved: approval.action, required: self.action });
         }
+        if approval.break_glass && self.break_glass.is_none() {
+            denials.push(Denial::NoBreakGlass);
+        }
         self.validity(approval, &mut denials);
         let missing: Vec<Capability> = self
-            .rule
+            .terms_of(approval)
             .capabilities
             .iter()
             .filter(|needed| approval.capabilities.iter().all(|given| given != needed.as_str()))
@@ -165,10 +188,16 @@ impl<'r> Context<'r> {
                 .and_then(|previous| difference::first(self.workload.kind, previous.spec, self.workload.spec));
             return Some(Denial::SpecHashMismatch { approved, found: hash, differs_at });
         }
-        if with_this_hash.iter().any(|name| self.is_named(name)) {
+        if self.covering(approval).is_some() {
             return None;
         }
         Some(Denial::WrongResource { approved: with_this_hash.join(", "), found: self.subject_name() })
+    }
+
+    /// The subject that is this object with this spec.
+    pub(crate) fn covering<'a>(&self, approval: &'a Approval) -> Option<&'a Subject> {
+        let hash = self.workload.hash;
+        approval.subjects.iter().find(|subject| subject.hash == hash && self.is_named(&subject.name))
     }
 
     fn subject_prefix(&self) -> String {
@@ -227,8 +256,9 @@ impl<'r> Context<'r> {
         if self.now >= approval.expires_at {
             denials.push(Denial::Expired { what: what(), at: approval.expires_at });
         }
-        if approval.lifetime() > self.rule.max_lifetime {
-            denials.push(Denial::LifetimeTooLong { found: approval.lifetime(), most: self.rule.max_lifetime });
+        let most = self.terms_of(approval).max_lifetime;
+        if approval.lifetime() > most {
+            denials.push(Denial::LifetimeTooLong { found: approval.lifetime(), most });
         }
         let revocation = self.posture.revocations.approvals.get(&approval.id);
         if let Some(revocation) = revocation.filter(|revocation| revocation.in_force(self.now)) {
@@ -316,14 +346,14 @@ impl<'r> Context<'r> {
         if let Some(revocation) = revocation.filter(|revocation| revocation.in_force(self.now)) {
             denials.push(Denial::Revoked { what: what(), why: revocation.why.clone() });
         }
-        denials.extend(self.grant_failure(reviewer));
+        denials.extend(self.grant_failure(approval, reviewer));
         denials.extend(self.duty_failure(approval, reviewer));
         denials
     }
 
     /// A reviewer of other projects grants nothing here.
-    fn grant_failure(&self, reviewer: &Reviewer) -> Option<Denial> {
-        let needed = &self.rule.capabilities;
+    fn grant_failure(&self, approval: &Approval, reviewer: &Reviewer) -> Option<Denial> {
+        let needed = &self.terms_of(approval).capabilities;
         let here = reviewer.projects.as_ref().is_none_or(|projects| projects.iter().any(|one| one == self.project));
         if !here {
             let who = format!("reviewer {} grants nothing in project {} and so", reviewer.name, self.project);

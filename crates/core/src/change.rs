@@ -308,7 +308,20 @@ fn replicas(spec: &str) -> Result<i64, String> {
 }
 
 /// Whether something that was held back is let go: else an approval could be banked for later.
-fn is_released(spec: &str, old: &str) -> bool {
+pub(crate) fn is_released(spec: &str, old: &str) -> bool {
+    match (held(spec), held(old)) {
+        (Some(new), Some(old)) => old.into_iter().zip(new).any(|(held, still)| held && !still),
+        _ => true,
+    }
+}
+
+/// Whether a workload would wait, paused or suspended, instead of running.
+pub(crate) fn is_held(spec: &str) -> bool {
+    held(spec).is_some_and(|flags| flags.contains(&true))
+}
+
+/// What holds a workload back: its own `paused`, its own `suspend`, that of its Jobs. `None` where it cannot be read.
+fn held(spec: &str) -> Option<[bool; 3]> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Held {
@@ -326,13 +339,6 @@ fn is_released(spec: &str, old: &str) -> bool {
     struct Job {
         suspend: Option<bool>,
     }
-    impl Held {
-        fn flags(&self) -> [bool; 3] {
-            [self.paused, self.suspend, self.job_template.spec.suspend].map(|flag| flag == Some(true))
-        }
-    }
-    let (Ok(new), Ok(old)) = (serde_json::from_str::<Held>(spec), serde_json::from_str::<Held>(old)) else {
-        return true;
-    };
-    old.flags().into_iter().zip(new.flags()).any(|(held, still)| held && !still)
+    let held: Held = serde_json::from_str(spec).ok()?;
+    Some([held.paused, held.suspend, held.job_template.spec.suspend].map(|flag| flag == Some(true)))
 }

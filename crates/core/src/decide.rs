@@ -18,6 +18,7 @@
 //! | 12 | it names, and its signers may grant, every capability that is needed |
 //! | 13 | others than those who ask signed it, and enough of them |
 //! | 14, 15 | the object says what it says: pipeline version, config bundle, and what a replay reads |
+//! | 16 | it was not used, where it may be used once |
 //!
 //! The webhook and `verify` call the same function, so they can differ only in what they were given.
 
@@ -27,19 +28,18 @@ use uuid::Uuid;
 
 use crate::{
     action::Action,
-    approval::Approval,
-    candidate::{self, Candidate, Context, MAX_ENVELOPES, Signed},
+    approvals,
+    candidate::{Context, Terms},
     change::{Change, Hashes, REPLAY_LABEL, Workload},
-    decision::{Decision, DecisionRecord},
+    decision::{Basis, Decision, DecisionRecord, Verdict, object_record},
     denial::Denial,
     dry_run,
-    envelope::Budget,
-    exempt::ExemptControllers,
+    facts::{Facts, Known},
     image::ImagePatterns,
-    posture::{ApprovalRule, PodRule, Posture, Reviewer, SeparationOfDuties, WorkloadRule},
+    posture::{ApprovalRule, PodRule, Posture, WorkloadRule},
     posture_set::PostureError,
-    quorum,
     review::{MalformedReview, Object, Request},
+    rollback,
     workload::WorkloadKind,
 };
 
@@ -59,16 +59,8 @@ pub enum Governance<'a> {
     },
 }
 
-/// What was looked up before deciding.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// The id that the decision gets, a `UUIDv7`.
-    pub decision_id: Uuid,
-    /// The controllers whose writes are not judged.
-    pub exempt: &'a ExemptControllers,
-}
-
-/// Decides a request.
+/// Decides a request. What it needs to know besides, and does not, is in the decision's
+/// [`wants`](Decision::wants): it is to be found out, and the same request decided again at the same time.
 #[must_use]
 pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<'_>, now: Timestamp) -> Decision {
     let mut record = DecisionRecord::of(request, facts.decision_id, now);
@@ -87,21 +79,22 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
         Change::Pod { object, what } => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_pod(object, what, place.posture, &mut record)),
         Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
-            .and_then(|place| judge_workload(request, &workload, &place, now, &mut record)),
+            .and_then(|place| judge_workload(request, &workload, &place, facts, now, &mut record)),
     };
     match judged {
         Ok(Judged::NotAnAction) => Decision::not_an_action(record),
-        Ok(Judged::Action(denials)) => Decision::new(record, denials, generation),
-        Err(denial) => Decision::new(record, vec![denial], generation),
+        Ok(Judged::Action(verdict)) => Decision::new(record, verdict, generation),
+        Err(denial) => Decision::new(record, Verdict::denied(vec![denial]), generation),
     }
 }
 
 /// The denial of a review that could not be read.
 #[must_use]
-pub fn decide_malformed(malformed: &MalformedReview, facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let mut record = DecisionRecord::empty(facts.decision_id, now);
+pub fn decide_malformed(malformed: &MalformedReview, decision_id: Uuid, now: Timestamp) -> Decision {
+    let mut record = DecisionRecord::empty(decision_id, now);
     record.request_uid.clone_from(&malformed.uid);
-    Decision::new(record, vec![Denial::MalformedReview { why: malformed.why.clone() }], 0)
+    let denial = Denial::MalformedReview { why: malformed.why.clone() };
+    Decision::new(record, Verdict::denied(vec![denial]), 0)
 }
 
 /// A namespace with a posture and a project that the posture accepts.
@@ -114,8 +107,7 @@ struct Place<'r> {
 
 enum Judged {
     NotAnAction,
-    /// With everything that speaks against it.
-    Action(Vec<Denial>),
+    Action(Verdict),
 }
 
 /// Row 1, as far as the namespace goes.
@@ -174,13 +166,14 @@ fn judge_pod(
     record.action = Some(Action::Deploy);
     record.approval_required = Some(false);
     record.enforcement = Some(rule.enforcement);
-    Ok(Judged::Action(Vec::new()))
+    Ok(Judged::Action(Verdict::admitted(Basis::NotRequired)))
 }
 
 fn judge_workload(
     request: &Request<'_>,
     workload: &Workload<'_>,
     place: &Place<'_>,
+    facts: &Facts<'_>,
     now: Timestamp,
     record: &mut DecisionRecord,
 ) -> Result<Judged, Denial> {
@@ -200,21 +193,57 @@ fn judge_workload(
     let required = rule.approval == ApprovalRule::Required && !(other && posture.workloads == WorkloadRule::Allow);
     record.approval_required = Some(required);
     record.required_capabilities = rule.capabilities.iter().map(ToString::to_string).collect();
-    let mut denials = own_failures(workload, posture, now);
-    if required {
-        let context = Context {
-            request,
-            workload,
-            action,
-            environment: place.environment,
-            project: place.project,
-            posture,
-            rule,
-            now,
-        };
-        judge_approvals(&context, &mut denials, record);
+    let own = own_failures(workload, posture, now);
+    if !required {
+        return Ok(Judged::Action(Verdict { denials: own, ..Verdict::admitted(Basis::NotRequired) }));
     }
-    Ok(Judged::Action(denials))
+    let terms =
+        Terms { capabilities: rule.capabilities.clone(), quorum: &rule.quorum, max_lifetime: rule.max_lifetime };
+    let break_glass = posture.break_glass.as_ref().map(|rule| Terms {
+        capabilities: rule.capabilities.clone(),
+        quorum: &rule.quorum,
+        max_lifetime: rule.max_lifetime,
+    });
+    let object = object_record(request);
+    let context = Context {
+        request,
+        workload,
+        object: &object,
+        action,
+        environment: place.environment,
+        project: place.project,
+        posture,
+        terms: &terms,
+        break_glass: break_glass.as_ref(),
+        now,
+    };
+    Ok(Judged::Action(judge_approvals(&context, own, facts.known, record)))
+}
+
+/// By what a workload that needs an approval is admitted, if by anything.
+fn judge_approvals(context: &Context<'_>, own: Vec<Denial>, known: &Known, record: &mut DecisionRecord) -> Verdict {
+    let mut verdict = match approvals::judge(context, own.is_empty(), record) {
+        Err(denials) => Verdict::denied(denials),
+        Ok(given) => {
+            let is_emergency = given.iter().any(|signed| signed.approval.break_glass);
+            if let Some(terms) = context.break_glass.filter(|_| is_emergency) {
+                record.required_capabilities = terms.capabilities.iter().map(ToString::to_string).collect();
+            }
+            let once = own.is_empty() && context.posture.rule(context.action).single_use;
+            let (denials, wants) = if once { approvals::spend(context, &given, known) } else { Default::default() };
+            let basis = if is_emergency { Basis::BreakGlass } else { Basis::Approval };
+            Verdict { denials, wants, ..Verdict::admitted(basis) }
+        }
+    };
+    if own.is_empty() && verdict.wants.is_empty() {
+        if !verdict.denials.is_empty() {
+            verdict = rollback::judge(context, verdict, known, record);
+        } else if verdict.basis == Some(Basis::Approval) {
+            verdict.note = rollback::note(context, record);
+        }
+    }
+    verdict.denials.extend(own);
+    verdict
 }
 
 /// What speaks against the object whatever was approved.
@@ -317,123 +346,5 @@ fn names_replay_image(patterns: &ImagePatterns, spec: &str, path: PodPath) -> Re
 fn job_template_is_labelled(spec: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(spec).is_ok_and(|spec| {
         spec.pointer("/jobTemplate/metadata/labels").and_then(|labels| labels.get(REPLAY_LABEL)).is_some()
-    })
-}
-
-/// Rows 2 to 13 over all envelopes; what speaks against the object itself is in `denials` already.
-fn judge_approvals(context: &Context<'_>, denials: &mut Vec<Denial>, record: &mut DecisionRecord) {
-    let attached = candidate::attached(context.workload);
-    let Some((first, _)) = attached.first() else {
-        denials.push(Denial::ApprovalRequired { action: context.action, environment: context.environment.to_owned() });
-        return;
-    };
-    if attached.len() > MAX_ENVELOPES {
-        denials.push(Denial::MalformedApproval {
-            annotation: (*first).to_owned(),
-            why: format!("{} approvals are attached, at most {MAX_ENVELOPES} are read", attached.len()),
-            signed: false,
-        });
-        return;
-    }
-    let mut budget = Budget::new();
-    let mut candidates: Vec<Candidate<'_>> =
-        attached.iter().map(|(name, text)| Candidate::judge(context, name, text, &mut budget)).collect();
-    if let Some(group) = quorate(context, &candidates) {
-        record.requested_by = group.first().map(|signed| signed.approval.requested_by.clone());
-        record.approvals = group.iter().map(|signed| signed.record()).collect();
-        return;
-    }
-    if denials.is_empty() {
-        for index in 0..candidates.len() {
-            let lacking = lacking_people(context, &candidates, index);
-            if let Some(candidate) = candidates.get_mut(index) {
-                candidate.denials.extend(lacking);
-            }
-        }
-    }
-    // Of equals the first annotation wins, since the order of names is kept.
-    let closest = candidates.into_iter().reduce(|best, other| {
-        let closer = |one: &Candidate<'_>| (one.closeness(), usize::MAX - one.failures());
-        if closer(&other) > closer(&best) { other } else { best }
-    });
-    if let Some(closest) = closest {
-        record.requested_by = closest.signed.as_ref().map(|signed| signed.approval.requested_by.clone());
-        record.approvals = closest.signed.iter().map(Signed::record).collect();
-        denials.extend(closest.denials);
-    }
-}
-
-/// The envelopes that pass everything and say the same as `approval`.
-fn agreeing<'c, 'r>(candidates: &'c [Candidate<'r>], approval: &Approval) -> Vec<&'c Signed<'r>> {
-    candidates
-        .iter()
-        .filter(|candidate| candidate.denials.is_empty())
-        .filter_map(|candidate| candidate.signed.as_ref())
-        .filter(|signed| signed.approval.agrees_with(approval))
-        .collect()
-}
-
-/// The first group of agreeing envelopes whose signers are enough; all of them were given.
-fn quorate<'c, 'r>(context: &Context<'_>, candidates: &'c [Candidate<'r>]) -> Option<Vec<&'c Signed<'r>>> {
-    candidates
-        .iter()
-        .filter(|candidate| candidate.denials.is_empty())
-        .filter_map(|candidate| candidate.signed.as_ref())
-        .map(|signed| agreeing(candidates, &signed.approval))
-        .find(|group| {
-            let people = people(group);
-            quorum::is_met(&context.rule.quorum, &people) && requester_is_proven(context, group, &people)
-        })
-}
-
-/// The distinct reviewers who count in a group of envelopes.
-fn people<'r>(group: &[&Signed<'r>]) -> Vec<&'r Reviewer> {
-    let mut people: Vec<&'r Reviewer> = Vec::new();
-    for reviewer in group.iter().flat_map(|signed| &signed.counting) {
-        if people.iter().all(|other| other.name != reviewer.name) {
-            people.push(reviewer);
-        }
-    }
-    people
-}
-
-/// Why an envelope that passes everything else is not enough, if that is so.
-fn lacking_people(context: &Context<'_>, candidates: &[Candidate<'_>], index: usize) -> Option<Denial> {
-    let candidate = candidates.get(index).filter(|candidate| candidate.denials.is_empty())?;
-    let signed = candidate.signed.as_ref()?;
-    let group = candidates
-        .iter()
-        .filter_map(|other| other.signed.as_ref().filter(|_| only_lacks_people(other)))
-        .filter(|other| other.approval.agrees_with(&signed.approval))
-        .collect::<Vec<_>>();
-    let people = people(&group);
-    let needed = if quorum::is_met(&context.rule.quorum, &people) {
-        "nothing proves who asked (separationOfDuties: proven): the requester applies it or signs it too, or two \
-         reviewers sign"
-            .to_owned()
-    } else {
-        quorum::in_words(&context.rule.quorum)
-    };
-    let signed = people.iter().map(|reviewer| reviewer.name.clone()).collect();
-    Some(Denial::QuorumNotMet { needed, signed })
-}
-
-/// Whether nothing speaks against an envelope but that too few signed it.
-fn only_lacks_people(candidate: &Candidate<'_>) -> bool {
-    candidate.denials.iter().all(|denial| matches!(denial, Denial::QuorumNotMet { .. }))
-}
-
-/// Whether more than the approval's own word says that its requester is not its reviewer.
-fn requester_is_proven(context: &Context<'_>, group: &[&Signed<'_>], people: &[&Reviewer]) -> bool {
-    if context.posture.separation_of_duties != SeparationOfDuties::Proven || people.len() >= 2 {
-        return true;
-    }
-    group.iter().any(|signed| {
-        let requester = &signed.approval.requested_by;
-        let initiator = &context.request.user.username;
-        // Who may edit a namespace may act as its service accounts: such a name is a person's only where it is listed.
-        let is_initiator = (requester.eq_ignore_ascii_case(initiator) && !initiator.starts_with("system:"))
-            || context.posture.reviewers.iter().any(|known| known.is(requester) && known.is(initiator));
-        is_initiator || signed.signers.iter().any(|signer| signer.reviewer.is(requester))
     })
 }

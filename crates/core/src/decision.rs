@@ -9,6 +9,8 @@ use uuid::Uuid;
 use crate::{
     action::Action,
     denial::{Denial, quoted},
+    facts::Want,
+    history::HistoryNote,
     posture::Enforcement,
     review::Request,
     spec_hash::SpecHash,
@@ -26,6 +28,10 @@ pub struct Decision {
     pub denials: Vec<Denial>,
     /// The object's `metadata.generation`, 0 where it has none.
     pub generation: i64,
+    /// What must be found out before this is the last word. As long as there is something, it is a denial.
+    pub wants: Vec<Want>,
+    /// What is to be noted for rollbacks, once the object was seen as it was admitted.
+    pub note: Option<HistoryNote>,
 }
 
 /// The record of a decision (docs/records.md), as it stands in the log, in the Event and in `verify -o json`.
@@ -70,6 +76,9 @@ pub struct DecisionRecord {
     pub approvals: Vec<ApprovalRecord>,
     /// What was decided.
     pub decision: Outcome,
+    /// What an admission rests on; absent where nothing was admitted, or only because the posture is not enforced.
+    #[serde(default)]
+    pub basis: Option<Basis>,
     /// How strictly the posture is enforced.
     pub enforcement: Option<Enforcement>,
     /// The codes of all reasons against it, in the order of the table.
@@ -123,6 +132,20 @@ pub struct ApprovalRecord {
     pub reason: Option<String>,
 }
 
+/// What an admission rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Basis {
+    /// The posture asks for no approval.
+    NotRequired,
+    /// A valid approval.
+    Approval,
+    /// A valid approval for an emergency.
+    BreakGlass,
+    /// An earlier admission, whose approvals are the record's.
+    Rollback,
+}
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,6 +193,7 @@ impl DecisionRecord {
             required_capabilities: Vec::new(),
             approvals: Vec::new(),
             decision: Outcome::Denied,
+            basis: None,
             enforcement: None,
             reasons: Vec::new(),
             posture_version: None,
@@ -179,7 +203,6 @@ impl DecisionRecord {
     /// A record of a request of which nothing was judged yet.
     pub(crate) fn of(request: &Request<'_>, id: Uuid, time: Timestamp) -> Self {
         let user = &request.user;
-        let uid = request.object.as_ref().or(request.old_object.as_ref()).map(|object| &*object.metadata.uid);
         Self {
             request_uid: Some(request.uid.to_string()),
             dry_run: request.dry_run,
@@ -189,15 +212,21 @@ impl DecisionRecord {
                 groups: user.groups.iter().map(|group| group.0.to_string()).collect(),
             }),
             operation: Some(request.operation.as_str().to_owned()),
-            object: Some(ObjectRecord {
-                api_version: request.kind.api_version().into_owned(),
-                kind: request.kind.kind.to_string(),
-                namespace: request.namespace.to_string(),
-                name: object_name(request),
-                uid: uid.filter(|uid| !uid.is_empty()).map(str::to_owned),
-            }),
+            object: Some(object_record(request)),
             ..Self::empty(id, time)
         }
+    }
+}
+
+/// The object of a request as records name it.
+pub(crate) fn object_record(request: &Request<'_>) -> ObjectRecord {
+    let uid = request.object.as_ref().or(request.old_object.as_ref()).map(|object| &*object.metadata.uid);
+    ObjectRecord {
+        api_version: request.kind.api_version().into_owned(),
+        kind: request.kind.kind.to_string(),
+        namespace: request.namespace.to_string(),
+        name: object_name(request),
+        uid: uid.filter(|uid| !uid.is_empty()).map(str::to_owned),
     }
 }
 
@@ -209,20 +238,46 @@ fn object_name(request: &Request<'_>) -> String {
     }
 }
 
+/// What judging came to, before it is a decision.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Everything that speaks against it.
+    pub(crate) denials: Vec<Denial>,
+    /// What must be found out first; then there is a denial too.
+    pub(crate) wants: Vec<Want>,
+    /// What it rests on if nothing speaks against it.
+    pub(crate) basis: Option<Basis>,
+    /// What is to be remembered of it.
+    pub(crate) note: Option<HistoryNote>,
+}
+
+impl Verdict {
+    pub(crate) fn denied(denials: Vec<Denial>) -> Self {
+        Self { denials, ..Self::default() }
+    }
+
+    pub(crate) fn admitted(basis: Basis) -> Self {
+        Self { basis: Some(basis), ..Self::default() }
+    }
+}
+
 impl Decision {
-    pub(crate) fn new(mut record: DecisionRecord, mut denials: Vec<Denial>, generation: i64) -> Self {
+    pub(crate) fn new(mut record: DecisionRecord, verdict: Verdict, generation: i64) -> Self {
+        let Verdict { mut denials, wants, basis, note } = verdict;
+        record.basis = basis.filter(|_| denials.is_empty());
         denials.sort_by_key(Denial::place);
         let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
         let admitted = denials.iter().all(|denial| softened && denial.row() > 1);
         record.decision = if admitted { Outcome::Admitted } else { Outcome::Denied };
         record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
         record.reasons.dedup();
-        Self { record, denials, generation }
+        let note = note.filter(|_| denials.is_empty());
+        Self { record, denials, generation, wants, note }
     }
 
     pub(crate) fn not_an_action(mut record: DecisionRecord) -> Self {
         record.decision = Outcome::NotAnAction;
-        Self { record, denials: Vec::new(), generation: 0 }
+        Self { record, denials: Vec::new(), generation: 0, wants: Vec::new(), note: None }
     }
 
     /// Whether the request may go on.
@@ -278,7 +333,11 @@ impl Decision {
         let verb = match record.decision {
             Outcome::Denied => "denied",
             Outcome::Admitted if !self.denials.is_empty() => "would be denied",
-            Outcome::Admitted => "admitted",
+            Outcome::Admitted => match record.basis {
+                Some(Basis::BreakGlass) => "admitted in an emergency",
+                Some(Basis::Rollback) => "admitted as a rollback",
+                _ => "admitted",
+            },
             Outcome::NotAnAction => "not an action",
         };
         let mut parts = vec![verb.to_owned()];
@@ -293,9 +352,13 @@ impl Decision {
         if record.reasons.is_empty() { line } else { format!("{line}: {}", record.reasons.join(", ")) }
     }
 
-    /// Under `warn`, the text that a denial would have had.
+    /// What the user is warned of: under `warn` the text that a denial would have had, and that an emergency is
+    /// on the record.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
+        if self.record.basis == Some(Basis::BreakGlass) {
+            return Some(format!("{}: this is on the record, and people are told", self.summary()));
+        }
         let warns = self.record.enforcement == Some(Enforcement::Warn) && self.allowed() && !self.denials.is_empty();
         warns.then(|| self.message())
     }

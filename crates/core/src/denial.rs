@@ -137,6 +137,9 @@ pub enum Denial {
         /// What would be done.
         required: Action,
     },
+    /// Approved for an emergency, which the posture does not know.
+    #[error("the approval is for an emergency (breakGlass), and the posture permits none")]
+    NoBreakGlass,
     /// The approval or the key that signed it is not valid yet.
     #[error("{what} is not valid before {from}")]
     NotYetValid {
@@ -208,6 +211,24 @@ pub enum Denial {
     /// The replay is for another incident.
     #[error("{0}")]
     IncidentMismatch(Claim),
+    /// The approval may be used once, and was.
+    #[error("approval {approval} may be used once, and was at {at} by {by}")]
+    AlreadyUsed {
+        /// Its id.
+        approval: String,
+        /// The object that has used it.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// What the decision depends on could not be found out.
+    #[error("{what} could not be found out: {why}")]
+    LookupFailed {
+        /// What was looked for.
+        what: String,
+        /// Why there is no answer.
+        why: String,
+    },
 }
 
 /// A claim of an approval that the object does not bear out.
@@ -267,6 +288,7 @@ impl Denial {
             Self::WrongCluster { .. } => (81, "WrongCluster"),
             Self::WrongProject { .. } => (82, "WrongProject"),
             Self::WrongAction { .. } => (90, "WrongAction"),
+            Self::NoBreakGlass => (91, "WrongAction"),
             Self::NotYetValid { .. } => (100, "NotYetValid"),
             Self::Expired { .. } => (101, "Expired"),
             Self::LifetimeTooLong { .. } => (102, "LifetimeTooLong"),
@@ -279,6 +301,8 @@ impl Denial {
             Self::SourceEnvironmentMismatch(_) => (150, "SourceEnvironmentMismatch"),
             Self::SourceArtifactMismatch(_) => (151, "SourceArtifactMismatch"),
             Self::IncidentMismatch(_) => (152, "IncidentMismatch"),
+            Self::AlreadyUsed { .. } => (160, "AlreadyUsed"),
+            Self::LookupFailed { .. } => (161, "LookupFailed"),
         }
     }
 
@@ -293,6 +317,7 @@ impl Denial {
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
             Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
             Self::NotYetValid { .. } => "wait until then",
+            Self::LookupFailed { .. } => "try again; if it goes on, the platform team looks at the webhook's log",
             Self::QuorumNotMet { .. } => {
                 "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
             }
@@ -320,6 +345,8 @@ impl Denial {
             | Self::WrongCluster { .. }
             | Self::WrongProject { .. }
             | Self::WrongAction { .. }
+            | Self::NoBreakGlass
+            | Self::AlreadyUsed { .. }
             | Self::Expired { .. }
             | Self::Revoked { .. } => return format!("a reviewer of this environment runs: {approve}"),
         };

@@ -67,6 +67,11 @@ impl Envelope {
         &self.payload
     }
 
+    /// The same, without the rest.
+    pub(crate) fn into_payload(self) -> Vec<u8> {
+        self.payload
+    }
+
     /// What a signer signs: DSSE's pre-authentication encoding of type and payload.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {

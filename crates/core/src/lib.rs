@@ -4,6 +4,7 @@
 
 mod action;
 mod approval;
+mod approvals;
 mod candidate;
 mod canonical;
 mod capability;
@@ -16,7 +17,9 @@ mod difference;
 mod dry_run;
 mod envelope;
 mod exempt;
+mod facts;
 mod hex;
+mod history;
 mod image;
 mod key;
 mod posture;
@@ -24,6 +27,8 @@ mod posture_set;
 mod quantity;
 mod quorum;
 mod review;
+mod rollback;
+mod single_use;
 mod spec_hash;
 mod strict;
 mod time;
@@ -34,23 +39,27 @@ pub use action::Action;
 pub use approval::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Replay, STATEMENT_TYPE, Subject};
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
-pub use decide::{Facts, Governance, decide, decide_malformed};
-pub use decision::{ApprovalRecord, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION};
+pub use decide::{Governance, decide, decide_malformed};
+pub use decision::{ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION};
 pub use defaults::{DefaultError, default_forward};
 pub use denial::{Claim, Denial};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
+pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};
+pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmission};
 pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
 pub use posture::{
-    ActionRule, ApprovalRule, DryRunContract, Enforcement, PodRule, Posture, QuorumEntry, ReplayRule, Reviewer,
-    ReviewerKey, Revocation, Revocations, SeparationOfDuties, WorkloadRule, document_schemas,
+    ActionRule, ApprovalRule, BreakGlassRule, ConnectRule, DryRunContract, Enforcement, PodRule, Posture, QuorumEntry,
+    ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule, SeparationOfDuties, WorkloadRule,
+    document_schemas,
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
 pub use quantity::QuantityError;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
+pub use single_use::{USE_VERSION, Use, UseRecord};
 pub use spec_hash::{ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, spec_hash};
 pub use time::{DurationError, TimeError, parse_duration, parse_time};
 pub use workload::WorkloadKind;

@@ -99,6 +99,19 @@ pub enum PodRule {
     Allow,
 }
 
+/// What happens to exec, attach and port-forward into Pods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConnectRule {
+    /// They are none of our business.
+    #[default]
+    Allow,
+    /// They are recorded.
+    Audit,
+    /// They are refused.
+    Deny,
+}
+
 /// So many reviewers, of a group where one is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumEntry {
@@ -119,8 +132,30 @@ pub struct ActionRule {
     pub quorum: Vec<QuorumEntry>,
     /// The longest validity an approval may have.
     pub max_lifetime: SignedDuration,
+    /// Whether an approval is spent by its first use.
+    pub single_use: bool,
     /// The action's own enforcement, else the posture's.
     pub enforcement: Enforcement,
+}
+
+/// How long what was admitted before may run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollbackRule {
+    /// Since its last admission; half-open.
+    pub within: SignedDuration,
+    /// Among so many of the specs that were admitted last; at least one.
+    pub revisions: usize,
+}
+
+/// What an approval for an emergency needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlassRule {
+    /// What the approval must name and each reviewer's grants must cover, beside what rules require.
+    pub capabilities: Vec<Capability>,
+    /// Who must have signed.
+    pub quorum: Vec<QuorumEntry>,
+    /// The longest validity it may have.
+    pub max_lifetime: SignedDuration,
 }
 
 /// What counts as a replay, and where its input may come from.
@@ -241,6 +276,12 @@ pub struct Posture {
     pub workloads: WorkloadRule,
     /// Bare Pods.
     pub pods: PodRule,
+    /// What was admitted before; none: it needs an approval like everything else.
+    pub rollback: Option<RollbackRule>,
+    /// Emergencies; none: there are none.
+    pub break_glass: Option<BreakGlassRule>,
+    /// Exec, attach and port-forward.
+    pub connect: ConnectRule,
     /// `sha256:<hex>` over the documents it was made of: the same in a cluster, a folder and the command line.
     pub version: String,
     actions: Actions,

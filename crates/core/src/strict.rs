@@ -197,6 +197,16 @@ impl Fields {
         self.optional(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
     }
 
+    /// A truth that is false when it is absent.
+    pub(crate) fn optional_flag(&mut self, name: &str) -> Result<bool, String> {
+        let path = self.path(name);
+        match self.optional(name)? {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(format!("{path} is {other}, expected true or false")),
+        }
+    }
+
     /// A string of at most 512 bytes, if there.
     pub(crate) fn optional_text(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.optional(name)?;

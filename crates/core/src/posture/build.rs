@@ -7,8 +7,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ActionRule, Actions, ApprovalRule, DryRunContract, Posture, QuorumEntry, ReplayRule, ReviewerKey, Revocations,
-    document::{ActionDocument, ConnectRule, Durability, ImageRule, PostureDocument, QuorumDocument, ReplayDocument},
+    ActionRule, Actions, ApprovalRule, BreakGlassRule, ConnectRule, DryRunContract, Posture, QuorumEntry, ReplayRule,
+    ReviewerKey, Revocations, RollbackRule,
+    document::{
+        ActionDocument, BreakGlassDocument, Durability, ImageRule, PostureDocument, QuorumDocument, ReplayDocument,
+        RollbackDocument,
+    },
     faults::{Faults, read},
     reviewers::{ReviewerSet, together},
     sets::{Found, NamedDocument, NamedDocuments, NamedSets},
@@ -17,12 +21,14 @@ use crate::{
     Action, Capability, Enforcement, ImagePatterns, PostureProblem,
     canonical::{Scope, canonical},
     hex,
+    history::MAX_HISTORY,
     time::parse_duration,
 };
 
 /// More signatures are never checked for one request, so more people could never be counted.
 const MAX_QUORUM: usize = 32;
 const DEFAULT_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
+const BREAK_GLASS_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
 /// Reads a posture and puts it together with the sets and lists that it names.
 pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, Vec<PostureProblem>> {
@@ -56,6 +62,9 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
             separation_of_duties: document.separation_of_duties,
             workloads: document.workloads,
             pods: document.pods,
+            rollback: rollback(document.rollback.as_ref(), &mut faults),
+            break_glass: break_glass(document.break_glass.as_ref(), &mut faults),
+            connect: document.connect,
         })
     });
     faults.into_result(posture)
@@ -69,13 +78,8 @@ fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
         ("pipelineVersion", document.pipeline_version.is_some()),
         ("configBundle", document.config_bundle.is_some()),
         ("images", document.images != ImageRule::Any),
-        ("rollback", document.rollback.is_some()),
         ("connect", document.connect != ConnectRule::Allow),
-        ("breakGlass", document.break_glass.is_some()),
         ("audit.durability", document.audit.durability != Durability::BestEffort),
-        ("actions.deploy.singleUse", document.actions.deploy.single_use),
-        ("actions.replay-execute.singleUse", document.actions.replay_execute.single_use),
-        ("actions.replay-dry-run.singleUse", document.actions.replay_dry_run.single_use),
     ];
     for (path, _) in asked.into_iter().filter(|&(_, asked)| asked) {
         faults.add(path, "is not enforced by this version; remove it");
@@ -136,16 +140,45 @@ fn rule(
         None => vec![Capability::of(action)],
         Some(names) => capabilities(&format!("{path}.capabilities"), names, faults),
     };
-    let quorum = match &document.quorum {
-        None => vec![QuorumEntry { group: None, count: 1 }],
-        Some(entries) => quorum(&format!("{path}.quorum"), entries, faults),
-    };
+    let quorum = quorum_or_one(&path, document.quorum.as_deref(), faults);
     let max_lifetime = match &document.max_lifetime {
         None => DEFAULT_LIFETIME,
         Some(text) => faults.keep(format_args!("{path}.maxLifetime"), parse_duration(text))?,
     };
     let enforcement = document.enforcement.unwrap_or(enforcement);
-    Some(ActionRule { approval, capabilities, quorum, max_lifetime, enforcement })
+    let single_use = document.single_use.unwrap_or(action == Action::ReplayExecute);
+    Some(ActionRule { approval, capabilities, quorum, max_lifetime, single_use, enforcement })
+}
+
+fn rollback(document: Option<&RollbackDocument>, faults: &mut Faults<'_>) -> Option<RollbackRule> {
+    let RollbackDocument { within, revisions } = document?;
+    let within = faults.keep("rollback.within", parse_duration(within));
+    let most = MAX_HISTORY;
+    let count = usize::try_from(*revisions).ok().filter(|count| (1..=most).contains(count));
+    if count.is_none() {
+        faults.add("rollback.revisions", format_args!("is {revisions}; expected 1 to {most}"));
+    }
+    Some(RollbackRule { within: within?, revisions: count? })
+}
+
+fn break_glass(document: Option<&BreakGlassDocument>, faults: &mut Faults<'_>) -> Option<BreakGlassRule> {
+    let document = document?;
+    let own = ["break-glass".to_owned()];
+    let names = document.capabilities.as_deref().unwrap_or(&own);
+    let max_lifetime = match &document.max_lifetime {
+        None => Some(BREAK_GLASS_LIFETIME),
+        Some(text) => faults.keep("breakGlass.maxLifetime", parse_duration(text)),
+    };
+    let capabilities = capabilities("breakGlass.capabilities", names, faults);
+    let quorum = quorum_or_one("breakGlass", document.quorum.as_deref(), faults);
+    Some(BreakGlassRule { capabilities, quorum, max_lifetime: max_lifetime? })
+}
+
+fn quorum_or_one(path: &str, entries: Option<&[QuorumDocument]>, faults: &mut Faults<'_>) -> Vec<QuorumEntry> {
+    match entries {
+        None => vec![QuorumEntry { group: None, count: 1 }],
+        Some(entries) => quorum(&format!("{path}.quorum"), entries, faults),
+    }
 }
 
 fn capabilities(path: &str, names: &[String], faults: &mut Faults<'_>) -> Vec<Capability> {

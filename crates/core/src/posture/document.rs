@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::{ApprovalRule, Enforcement, PodRule, SeparationOfDuties, WorkloadRule};
+use super::{ApprovalRule, ConnectRule, Enforcement, PodRule, SeparationOfDuties, WorkloadRule};
 
 /// The version of every document that this build reads.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -96,13 +96,13 @@ pub(crate) struct PostureDocument {
     /// What happens to bare Pods, ephemeral containers and updates of a Pod's image.
     #[serde(default)]
     pub(super) pods: PodRule,
-    /// How long what was admitted before may run again. Not enforced by this version: must be absent.
+    /// How long what was admitted before may run again. Absent: only with a valid approval.
     #[serde(default)]
     pub(super) rollback: Option<RollbackDocument>,
-    /// What happens to exec, attach and port-forward. Not enforced by this version: only `allow` is accepted.
+    /// What happens to exec, attach and port-forward into Pods.
     #[serde(default)]
     pub(super) connect: ConnectRule,
-    /// What an approval for an emergency needs. Not enforced by this version: must be absent.
+    /// What an approval for an emergency needs. Absent: there are none.
     #[serde(default)]
     pub(super) break_glass: Option<BreakGlassDocument>,
     /// What an admission owes to its record.
@@ -144,8 +144,8 @@ pub(crate) struct ActionDocument {
     pub(super) quorum: Option<Vec<QuorumDocument>>,
     /// The longest validity of an approval: Go's durations (`24h`, `1h30m`) or whole days (`30d`). Absent: `24h`.
     pub(super) max_lifetime: Option<String>,
-    /// Whether an approval is spent by its first use. Not enforced by this version: only `false` is accepted.
-    pub(super) single_use: bool,
+    /// Whether an approval is spent by its first use. Absent: true for `replay-execute`, else false.
+    pub(super) single_use: Option<bool>,
     /// The action's own enforcement. Absent: the posture's.
     pub(super) enforcement: Option<Enforcement>,
 }
@@ -227,40 +227,25 @@ pub(crate) enum ImageRule {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RollbackDocument {
-    /// Since its last admission.
-    #[serde(rename = "within")]
-    _within: String,
-    /// Among so many of the last ones.
-    #[serde(rename = "revisions")]
-    _revisions: u64,
+    /// Since its last admission: Go's durations (`720h`) or whole days (`30d`).
+    pub(super) within: String,
+    /// Among so many of the specs that were admitted last, the one that runs included.
+    #[schemars(range(min = 1, max = 64))]
+    pub(super) revisions: i64,
 }
 
-/// What happens to exec, attach and port-forward.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ConnectRule {
-    /// They are none of our business.
-    #[default]
-    Allow,
-    /// They are recorded.
-    Audit,
-    /// They are refused.
-    Deny,
-}
-
-/// What an approval for an emergency needs.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// What an approval for an emergency needs. What is absent has a default.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct BreakGlassDocument {
-    /// The longest validity of such an approval.
-    #[serde(rename = "maxLifetime", default)]
-    _max_lifetime: Option<String>,
-    /// The capabilities that it needs.
-    #[serde(rename = "capabilities", default)]
-    _capabilities: Option<Vec<String>>,
-    /// Who must have signed.
-    #[serde(rename = "quorum", default)]
-    _quorum: Option<Vec<QuorumDocument>>,
+    /// The longest validity of such an approval. Absent: `1h`.
+    pub(super) max_lifetime: Option<String>,
+    /// The capabilities that it needs, beside those of rules. Absent: `break-glass`.
+    #[schemars(length(min = 1))]
+    pub(super) capabilities: Option<Vec<String>>,
+    /// Who must have signed. Absent: one person.
+    #[schemars(length(min = 1))]
+    pub(super) quorum: Option<Vec<QuorumDocument>>,
 }
 
 /// What an admission owes to its record.

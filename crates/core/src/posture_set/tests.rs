@@ -218,17 +218,9 @@ fn what_is_not_enforced_is_refused_by_name() {
         ("/pipelineVersion", json!("required"), "pipelineVersion"),
         ("/configBundle", json!("required"), "configBundle"),
         ("/images", json!("digest"), "images"),
-        ("/rollback", json!({"within": "720h", "revisions": 3}), "rollback"),
         ("/connect", json!("audit"), "connect"),
         ("/connect", json!("deny"), "connect"),
-        (
-            "/breakGlass",
-            json!({"maxLifetime": "1h", "capabilities": ["break-glass"], "quorum": [{"count": 1}]}),
-            "breakGlass",
-        ),
-        ("/breakGlass", json!({}), "breakGlass"),
         ("/audit", json!({"durability": "required"}), "audit.durability"),
-        ("/actions/replay-execute/singleUse", json!(true), "actions.replay-execute.singleUse"),
     ] {
         assert_posture_fault(pointer, new, path, "is not enforced by this version; remove it");
     }
@@ -270,18 +262,7 @@ fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
         faults(&set_of(&[whole, REVIEWERS, REVOCATIONS])).into_iter().map(|(path, _)| path).collect();
     assert_eq!(
         told,
-        [
-            "capabilityRules",
-            "pipelineSets",
-            "pipelineVersion",
-            "configBundle",
-            "images",
-            "rollback",
-            "connect",
-            "breakGlass",
-            "audit.durability",
-            "actions.replay-execute.singleUse"
-        ]
+        ["capabilityRules", "pipelineSets", "pipelineVersion", "configBundle", "images", "connect", "audit.durability",]
     );
 }
 

@@ -1,10 +1,13 @@
 //! A request that is admitted, to be changed in one thing at a time.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
 use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
-    Action, Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, PostureSet, PublicKey,
-    Review, Subject, WorkloadKind, decide, spec_hash,
+    Action, Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS,
+    PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind, decide, spec_hash,
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -147,6 +150,7 @@ impl Case {
                 pipeline_version: None,
                 config_bundle: None,
                 replay: None,
+                break_glass: false,
                 requested_by: "alice@acme.example".to_owned(),
                 reason: Some("CHG-1234".to_owned()),
                 not_before: "2026-11-22T10:00:00Z".parse().expect("a time"),
@@ -219,8 +223,12 @@ impl Case {
     }
 
     pub(crate) fn decide_body(&self, body: &str) -> Decision {
+        self.decide_knowing(body, &Ledger::default())
+    }
+
+    /// Decides with `ledger` as what was used and admitted before.
+    pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
         let exempt = ExemptControllers::default();
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt };
         let now = self.now.parse().expect("a time");
         let documents = [&self.posture, &self.reviewers, &self.revocations].map(|document| Document {
             source: document["kind"].to_string(),
@@ -229,11 +237,21 @@ impl Case {
         });
         let set = PostureSet::assemble(documents.into());
         match Review::parse(body.as_bytes()) {
-            Err(malformed) => writgate_core::decide_malformed(&malformed, &facts, now),
+            Err(malformed) => writgate_core::decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
                 let posture = set.environment("production");
                 let governance = Governance::Governed { environment: "production", project: self.project, posture };
-                decide(&request, &governance, &facts, now)
+                let mut known = Known::default();
+                for _ in 0..=MAX_ROUNDS {
+                    let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, known: &known };
+                    let decision = decide(&request, &governance, &facts, now);
+                    if decision.wants.is_empty() {
+                        return decision;
+                    }
+                    assert!(!decision.allowed(), "nothing is admitted before everything is known");
+                    decision.wants.iter().for_each(|want| ledger.answer(want, request.dry_run, now, &mut known));
+                }
+                panic!("more is wanted after {MAX_ROUNDS} rounds")
             }
         }
     }
@@ -247,5 +265,32 @@ impl Case {
             reasons => reasons,
         };
         assert_eq!(found, expected, "{}", decision.message());
+    }
+}
+
+/// What was used and admitted before, as a ledger would answer.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) uses: RefCell<BTreeMap<String, UseRecord>>,
+    pub(crate) history: History,
+    /// Why nothing can be found out.
+    pub(crate) fault: Option<String>,
+}
+
+impl Ledger {
+    fn answer(&self, want: &Want, dry_run: bool, now: Timestamp, known: &mut Known) {
+        let faulty = |()| self.fault.clone().map_or(Ok(()), Err);
+        match want {
+            Want::Use(wanted) => {
+                let mut uses = self.uses.borrow_mut();
+                let free = !uses.contains_key(&wanted.entry);
+                if free && !dry_run && self.fault.is_none() {
+                    uses.insert(wanted.entry.clone(), UseRecord::new(wanted.clone(), now));
+                }
+                known.learn_use(wanted, faulty(()).map(|()| uses.get(&wanted.entry).cloned()));
+            }
+            Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.clone())),
+            Want::ConfigMap(name) => known.learn_config_map(name, faulty(()).map(|()| None)),
+        }
     }
 }
