@@ -126,7 +126,7 @@ impl Judge<'_> {
             Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
             Want::History(_) => known.learn_history(Ok(History::default())),
             Want::ConfigMap(name) => {
-                known.learn_config_map(name, Err("there is no cluster to read it from".to_owned()))
+                known.learn_config_map(name, Err("there is no cluster to read it from".to_owned()));
             }
         }
     }

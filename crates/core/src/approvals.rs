@@ -84,7 +84,7 @@ pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) 
             }
             Answer::Ask(wanted) => {
                 denials.push(unknown_use(id, "it was not looked for"));
-                wants.push(Want::Use(wanted));
+                wants.push(Want::Use(*wanted));
             }
             Answer::Unknown(why) => denials.push(unknown_use(id, &why)),
         }

@@ -83,7 +83,7 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
     };
     match judged {
         Ok(Judged::NotAnAction) => Decision::not_an_action(record),
-        Ok(Judged::Action(verdict)) => Decision::new(record, verdict, generation),
+        Ok(Judged::Action(verdict)) => Decision::new(record, *verdict, generation),
         Err(denial) => Decision::new(record, Verdict::denied(vec![denial]), generation),
     }
 }
@@ -107,7 +107,7 @@ struct Place<'r> {
 
 enum Judged {
     NotAnAction,
-    Action(Verdict),
+    Action(Box<Verdict>),
 }
 
 /// Row 1, as far as the namespace goes.
@@ -166,7 +166,7 @@ fn judge_pod(
     record.action = Some(Action::Deploy);
     record.approval_required = Some(false);
     record.enforcement = Some(rule.enforcement);
-    Ok(Judged::Action(Verdict::admitted(Basis::NotRequired)))
+    Ok(Judged::Action(Box::new(Verdict::admitted(Basis::NotRequired))))
 }
 
 fn judge_workload(
@@ -195,7 +195,8 @@ fn judge_workload(
     record.required_capabilities = rule.capabilities.iter().map(ToString::to_string).collect();
     let own = own_failures(workload, posture, now);
     if !required {
-        return Ok(Judged::Action(Verdict { denials: own, ..Verdict::admitted(Basis::NotRequired) }));
+        let verdict = Verdict { denials: own, ..Verdict::admitted(Basis::NotRequired) };
+        return Ok(Judged::Action(Box::new(verdict)));
     }
     let terms =
         Terms { capabilities: rule.capabilities.clone(), quorum: &rule.quorum, max_lifetime: rule.max_lifetime };
@@ -217,7 +218,7 @@ fn judge_workload(
         break_glass: break_glass.as_ref(),
         now,
     };
-    Ok(Judged::Action(judge_approvals(&context, own, facts.known, record)))
+    Ok(Judged::Action(Box::new(judge_approvals(&context, own, facts.known, record))))
 }
 
 /// By what a workload that needs an approval is admitted, if by anything.

@@ -84,9 +84,9 @@ pub(crate) enum Answer {
     /// It is the asking request's own, or nobody's.
     Free,
     /// It has yet to be reserved or looked up.
-    Ask(Use),
+    Ask(Box<Use>),
     /// Another object has it, or the same one has run already.
-    Taken(UseRecord),
+    Taken(Box<UseRecord>),
     /// It could not be found out, and why.
     Unknown(String),
 }
@@ -99,26 +99,26 @@ pub(crate) fn answer(known: &Known, wanted: &Use, start: &str, released: bool, d
         Err(answer) => return answer,
     };
     if held.used.object != wanted.object || held.used.spec_hash != wanted.spec_hash {
-        return Answer::Taken(held.clone());
+        return Answer::Taken(Box::new(held.clone()));
     }
     // A Job that ran, was suspended and is let go again would run twice; one request that comes twice would not.
     if !released || (held.used.starts && held.used.generation == wanted.generation) {
         return Answer::Free;
     }
     if held.used.starts {
-        return Answer::Taken(held.clone());
+        return Answer::Taken(Box::new(held.clone()));
     }
     let wanted = Use { entry: start.to_owned(), ..wanted.clone() };
     match self::held(known, &wanted, dry_run) {
         Ok(held) if held.used == wanted => Answer::Free,
-        Ok(held) => Answer::Taken(held.clone()),
+        Ok(held) => Answer::Taken(Box::new(held.clone())),
         Err(answer) => answer,
     }
 }
 
 fn held<'k>(known: &'k Known, wanted: &Use, dry_run: bool) -> Result<&'k UseRecord, Answer> {
     match known.holder(wanted) {
-        None => Err(Answer::Ask(wanted.clone())),
+        None => Err(Answer::Ask(Box::new(wanted.clone()))),
         Some(Err(why)) => Err(Answer::Unknown(why.clone())),
         Some(Ok(Some(held))) => Ok(held),
         Some(Ok(None)) if dry_run => Err(Answer::Free),

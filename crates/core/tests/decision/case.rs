@@ -272,7 +272,7 @@ impl Case {
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) uses: RefCell<BTreeMap<String, UseRecord>>,
-    pub(crate) history: History,
+    pub(crate) history: RefCell<History>,
     /// Why nothing can be found out.
     pub(crate) fault: Option<String>,
 }
@@ -289,7 +289,7 @@ impl Ledger {
                 }
                 known.learn_use(wanted, faulty(()).map(|()| uses.get(&wanted.entry).cloned()));
             }
-            Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.clone())),
+            Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.borrow().clone())),
             Want::ConfigMap(name) => known.learn_config_map(name, faulty(()).map(|()| None)),
         }
     }

@@ -1,5 +1,8 @@
 //! The decision, from cases that are admitted and one thing changed.
 
+mod break_glass;
 mod case;
 mod properties;
+mod rollback;
+mod single_use;
 mod table;
