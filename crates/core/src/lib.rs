@@ -5,6 +5,7 @@
 mod action;
 mod approval;
 mod approvals;
+mod bundle;
 mod candidate;
 mod canonical;
 mod capability;
@@ -37,6 +38,7 @@ mod yaml;
 
 pub use action::Action;
 pub use approval::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Replay, STATEMENT_TYPE, Subject};
+pub use bundle::{BUNDLE_KIND, KIND_LABEL, bundle_name, check_bundle, content_digest};
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
 pub use decide::{Governance, decide, decide_malformed};
