@@ -29,6 +29,7 @@ mod quantity;
 mod quorum;
 mod review;
 mod rollback;
+mod rule;
 mod single_use;
 mod spec_hash;
 mod strict;
@@ -61,6 +62,7 @@ pub use quantity::QuantityError;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
+pub use rule::CapabilityRule;
 pub use single_use::{USE_VERSION, Use, UseRecord};
 pub use spec_hash::{ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, spec_hash};
 pub use time::{DurationError, TimeError, parse_duration, parse_time};

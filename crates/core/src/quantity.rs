@@ -1,10 +1,10 @@
 //! Kubernetes quantities (`250m`, `1.5Gi`, `1e3`) in the spelling that the API server gives them.
 //!
 //! A port of `k8s.io/apimachinery/pkg/api/resource`, quirks included: what the server keeps as it was written is kept
-//! here, and what it rewrites is rewritten. Only reading and writing; nothing here adds or compares quantities.
-//! Called by `defaults`.
+//! here, and what it rewrites is rewritten. Reading, writing and comparing; nothing here adds quantities. Called by
+//! `defaults`, and by capability rules.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 /// The family of suffixes that a quantity was written with, and so is written with again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,33 @@ impl Quantity {
         }
         quantity.as_written = keeps_spelling.then(|| text.to_owned());
         Ok(quantity)
+    }
+
+    /// Which of two is more, however they are written.
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
+        let negative = |quantity: &Self| quantity.negative && !quantity.digits.is_empty();
+        match (negative(self), negative(other)) {
+            (false, true) => Ordering::Greater,
+            (true, false) => Ordering::Less,
+            (false, false) => self.compare_magnitude(other),
+            (true, true) => other.compare_magnitude(self),
+        }
+    }
+
+    fn compare_magnitude(&self, other: &Self) -> Ordering {
+        // The power of ten before the first digit; zero has no digit, and is less than all others.
+        let size = |quantity: &Self| match i64::try_from(quantity.digits.len()) {
+            Ok(0) | Err(_) => i64::MIN,
+            Ok(digits) => digits + i64::from(quantity.scale),
+        };
+        let padded = |quantity: &Self, index: usize| quantity.digits.get(index).copied().unwrap_or_default();
+        let digits = 0..self.digits.len().max(other.digits.len());
+        size(self).cmp(&size(other)).then_with(|| {
+            digits
+                .map(|index| padded(self, index).cmp(&padded(other, index)))
+                .find(|o| o.is_ne())
+                .unwrap_or(Ordering::Equal)
+        })
     }
 
     /// Rounds away from zero to thousandths, as the server does with every resource list.

@@ -198,6 +198,11 @@ impl<'a> Entries<'a> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
     }
 
+    /// All of them, in the order of the text.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         while let Some(Text(key)) = map.next_key()? {

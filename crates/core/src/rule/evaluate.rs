@@ -1,0 +1,229 @@
+//! The value of an expression for one request, within the fuel.
+
+use std::rc::Rc;
+
+use super::{
+    expression::{Each, Macro, Node},
+    fuel::{Fault, Fuel},
+    operators::{binary, index, unary},
+    value::{Map, Text, Value},
+    variables::Variables,
+};
+
+/// What an expression is evaluated in.
+pub(super) struct Evaluation<'e, 'v> {
+    variables: &'e Variables<'v>,
+    fuel: &'e Fuel,
+    /// The elements that the macros around are at, the outermost first.
+    elements: Vec<Value<'v>>,
+}
+
+impl<'e, 'v> Evaluation<'e, 'v> {
+    pub(super) fn new(variables: &'e Variables<'v>, fuel: &'e Fuel) -> Self {
+        Self { variables, fuel, elements: Vec::new() }
+    }
+
+    /// The value of a condition.
+    pub(super) fn bool(&mut self, node: &'v Node) -> Result<bool, Fault> {
+        match self.value(node)? {
+            Value::Bool(value) => Ok(value),
+            other => Err(Fault::Error(format!("a condition is {}, expected a bool", other.kind()))),
+        }
+    }
+
+    fn value(&mut self, node: &'v Node) -> Result<Value<'v>, Fault> {
+        self.fuel.spend(1)?;
+        Ok(match node {
+            Node::Null => Value::Null,
+            Node::Bool(value) => Value::Bool(*value),
+            Node::Int(value) => Value::Int(*value),
+            Node::Double(value) => Value::Double(*value),
+            Node::Text(text) => Value::text(text),
+            Node::List(nodes) => Value::list(nodes.iter().map(|node| self.value(node)).collect::<Result<_, _>>()?),
+            Node::Map(entries) => self.map(entries)?,
+            Node::Variable(variable) => self.variables.get(*variable)?,
+            Node::Element(index) => self.element(*index)?,
+            Node::Member(of, field) => self.member(of, field)?,
+            Node::Has(of, field) => self.has(of, field)?,
+            Node::Index(both) => self.index(both)?,
+            Node::OptionalIndex(both) => self.optional_index(both)?,
+            Node::And(both) => Value::Bool(self.unless(both, false)?),
+            Node::Or(both) => Value::Bool(self.unless(both, true)?),
+            Node::Conditional(parts) => {
+                let [condition, one, other] = &**parts;
+                let chosen = if self.bool(condition)? { one } else { other };
+                self.value(chosen)?
+            }
+            Node::Unary(function, node) => unary(*function, &self.value(node)?, self.fuel)?,
+            Node::Binary(function, both) => {
+                let [one, other] = &**both;
+                let one = self.value(one)?;
+                binary(*function, &one, &self.value(other)?, self.fuel)?
+            }
+            Node::Matches(text, pattern) => match self.value(text)? {
+                Value::Text(text) => {
+                    // A step for each byte: a pattern may have to be at many places of itself at once.
+                    self.fuel.spend(text.as_str().len())?;
+                    Value::Bool(pattern.is_match(text.as_str()))
+                }
+                other => return Err(Fault::Error(format!("matches is asked of {}, expected a string", other.kind()))),
+            },
+            Node::OrValue(both) => self.or_value(both)?,
+            Node::Each(each) => self.each(each)?,
+        })
+    }
+
+    fn element(&self, index: usize) -> Result<Value<'v>, Fault> {
+        self.elements.get(index).cloned().ok_or_else(|| Fault::error("an element outside its macro"))
+    }
+
+    fn map(&mut self, entries: &'v [[Node; 2]]) -> Result<Value<'v>, Fault> {
+        let mut values = Vec::new();
+        for [key, value] in entries {
+            match self.value(key)? {
+                Value::Text(key) => values.push((key, self.value(value)?)),
+                other => return Err(Fault::Error(format!("the key of a map is {}, expected a string", other.kind()))),
+            }
+        }
+        Ok(Value::Map(Rc::new(Map::of(values).map_err(Fault::Error)?)))
+    }
+
+    fn member(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
+        match self.value(of)? {
+            Value::Map(map) => map.get(field).cloned().ok_or_else(|| {
+                Fault::Error(format!("there is no {field:?}; ask has() first, or write .?{field} with orValue()"))
+            }),
+            // Once a part of a path is optional, all that follows is.
+            Value::Optional(of) => Ok(Value::Optional(present(of, field)?)),
+            other => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+        }
+    }
+
+    fn has(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
+        match self.value(of)? {
+            Value::Map(map) => Ok(Value::Bool(map.get(field).is_some())),
+            Value::Optional(of) => Ok(Value::Bool(present(of, field)?.is_some())),
+            other => Err(Fault::Error(format!("has() asks {} for {field:?}, expected a map", other.kind()))),
+        }
+    }
+
+    fn index(&mut self, both: &'v [Node; 2]) -> Result<Value<'v>, Fault> {
+        let [of, at] = both;
+        let (of, at) = (self.value(of)?, self.value(at)?);
+        match of {
+            Value::Optional(None) => Ok(Value::Optional(None)),
+            Value::Optional(Some(of)) => Ok(index(&of, &at, self.fuel)?.map_or(Value::Optional(None), Value::some)),
+            of => index(&of, &at, self.fuel)?.ok_or_else(|| match at {
+                Value::Text(Text::Borrowed(key)) => Fault::Error(format!("there is no {key:?}; ask with in first")),
+                _ => Fault::error("the index is outside the list, or the key not in the map"),
+            }),
+        }
+    }
+
+    fn optional_index(&mut self, both: &'v [Node; 2]) -> Result<Value<'v>, Fault> {
+        let [of, at] = both;
+        let (of, at) = (self.value(of)?, self.value(at)?);
+        let of = if let Value::Optional(of) = of { of } else { Some(Rc::new(of)) };
+        let found = match of.as_deref() {
+            // What is null, as the old object of a new one is, has no fields.
+            None | Some(Value::Null) => None,
+            Some(of) => index(of, &at, self.fuel)?,
+        };
+        Ok(found.map_or(Value::Optional(None), Value::some))
+    }
+
+    fn or_value(&mut self, both: &'v [Node; 2]) -> Result<Value<'v>, Fault> {
+        let [of, other] = both;
+        match self.value(of)? {
+            Value::Optional(Some(value)) => Ok((*value).clone()),
+            Value::Optional(None) => self.value(other),
+            of => Err(Fault::Error(format!("orValue is asked of {}, expected an optional value (a.?b)", of.kind()))),
+        }
+    }
+
+    /// `decides` if one side is that, whatever the other: an error there does not matter.
+    fn unless(&mut self, both: &'v [Node; 2], decides: bool) -> Result<bool, Fault> {
+        let [one, other] = both;
+        let one = self.bool(one);
+        if one == Ok(decides) || one == Err(Fault::TooCostly) {
+            return one;
+        }
+        let other = self.bool(other);
+        if other == Ok(decides) || other == Err(Fault::TooCostly) { other } else { one.and(other) }
+    }
+
+    fn each(&mut self, each: &'v Each) -> Result<Value<'v>, Fault> {
+        let items = match self.value(&each.over)? {
+            Value::List(items) => items,
+            Value::Map(map) => {
+                self.fuel.spend(map.len())?;
+                Rc::new(map.keys().cloned().map(Value::Text).collect())
+            }
+            other => {
+                return Err(Fault::Error(format!("a macro goes through {}, expected a list or a map", other.kind())));
+            }
+        };
+        match each.what {
+            Macro::All => self.any(&items, &each.body, false).map(Value::Bool),
+            Macro::Exists => self.any(&items, &each.body, true).map(Value::Bool),
+            Macro::ExistsOne => {
+                let mut found = 0_usize;
+                for item in &*items {
+                    found += usize::from(self.at(item, |this| this.bool(&each.body))?);
+                }
+                Ok(Value::Bool(found == 1))
+            }
+            Macro::Filter => self.kept(&items, Some(&each.body), |_, item| Ok(item.clone())),
+            Macro::Map => self.kept(&items, each.condition.as_ref(), |this, _| this.value(&each.body)),
+        }
+    }
+
+    /// Whether the body is `decides` for an element; if so, an error for another does not matter.
+    fn any(&mut self, items: &[Value<'v>], body: &'v Node, decides: bool) -> Result<bool, Fault> {
+        let mut outcome = Ok(!decides);
+        for item in items {
+            match self.at(item, |this| this.bool(body)) {
+                Ok(value) if value == decides => return Ok(decides),
+                Ok(_) => {}
+                Err(Fault::TooCostly) => return Err(Fault::TooCostly),
+                fault => outcome = outcome.and(fault),
+            }
+        }
+        outcome
+    }
+
+    /// A list of what `make` makes of the elements for which the condition holds.
+    fn kept(
+        &mut self,
+        items: &[Value<'v>],
+        condition: Option<&'v Node>,
+        make: impl Fn(&mut Self, &Value<'v>) -> Result<Value<'v>, Fault>,
+    ) -> Result<Value<'v>, Fault> {
+        let mut made = Vec::new();
+        for item in items {
+            let value = self.at(item, |this| match condition {
+                Some(condition) if !this.bool(condition)? => Ok(None),
+                _ => make(this, item).map(Some),
+            })?;
+            made.extend(value);
+        }
+        Ok(Value::list(made))
+    }
+
+    fn at<T>(&mut self, item: &Value<'v>, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
+        self.fuel.spend(1)?;
+        self.elements.push(item.clone());
+        let result = work(self);
+        self.elements.pop();
+        result
+    }
+}
+
+/// The field of a map that may not be there.
+fn present<'v>(of: Option<Rc<Value<'v>>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
+    match of.as_deref() {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Map(map)) => Ok(map.get(field).cloned().map(Rc::new)),
+        Some(other) => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+    }
+}
