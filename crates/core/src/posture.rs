@@ -24,7 +24,7 @@ pub(crate) use reviewers::read_reviewers;
 pub(crate) use revocations::read_revocations;
 pub(crate) use sets::{Found, NamedDocuments, NamedSets};
 
-use crate::{Action, Capability, Grant, ImagePatterns, KeyId, PublicKey, SpecHash};
+use crate::{Action, Capability, CapabilityRule, Grant, ImagePatterns, KeyId, PublicKey, SpecHash};
 
 /// What a failed check does to the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -270,6 +270,8 @@ pub struct Posture {
     pub revocations: Revocations,
     /// How far approver and requester must differ.
     pub separation_of_duties: SeparationOfDuties,
+    /// What requires further capabilities, in the document's order.
+    pub capability_rules: Vec<CapabilityRule>,
     /// Replays.
     pub replay: ReplayRule,
     /// Other workloads.

@@ -13,10 +13,11 @@ mod operators;
 mod value;
 mod variables;
 
+#[cfg(test)]
+mod tests;
+
 use self::{evaluate::Evaluation, expression::Node, fuel::Fault, fuel::Fuel, variables::Variables};
 use crate::{capability::Capability, review::Request};
-
-pub(crate) use compile::MAX_EXPRESSION;
 
 /// The most rules in a posture.
 pub(crate) const MAX_RULES: usize = 64;
@@ -57,6 +58,7 @@ impl CapabilityRule {
 }
 
 /// The rules whose conditions hold, in the posture's order.
+#[cfg_attr(not(test), expect(dead_code, reason = "`decide` is about to call it"))]
 pub(crate) fn matching<'p>(
     rules: &'p [CapabilityRule],
     request: &Request<'_>,

@@ -10,18 +10,19 @@ use super::{
     ActionRule, Actions, ApprovalRule, BreakGlassRule, ConnectRule, DryRunContract, Posture, QuorumEntry, ReplayRule,
     ReviewerKey, Revocations, RollbackRule,
     document::{
-        ActionDocument, BreakGlassDocument, Durability, ImageRule, PostureDocument, QuorumDocument, ReplayDocument,
-        RollbackDocument,
+        ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, ImageRule, PostureDocument,
+        QuorumDocument, ReplayDocument, RollbackDocument,
     },
     faults::{Faults, read},
     reviewers::{ReviewerSet, together},
     sets::{Found, NamedDocument, NamedDocuments, NamedSets},
 };
 use crate::{
-    Action, Capability, Enforcement, ImagePatterns, PostureProblem,
+    Action, Capability, CapabilityRule, Enforcement, ImagePatterns, PostureProblem,
     canonical::{Scope, canonical},
     hex,
     history::MAX_HISTORY,
+    rule::MAX_RULES,
     time::parse_duration,
 };
 
@@ -52,6 +53,7 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
             keys: keys.collect(),
             version: version(value, &reviewer_sets, &lists, &mut faults)?,
             actions: actions(&document, &mut faults)?,
+            capability_rules: capability_rules(document.capability_rules, &mut faults),
             replay: replay(document.replay, &mut faults)?,
             config_map: name.clone(),
             environment: document.environment,
@@ -194,6 +196,34 @@ fn capabilities(path: &str, names: &[String], faults: &mut Faults<'_>) -> Vec<Ca
         }
     }
     capabilities
+}
+
+fn capability_rules(documents: Vec<CapabilityRuleDocument>, faults: &mut Faults<'_>) -> Vec<CapabilityRule> {
+    if documents.len() > MAX_RULES {
+        faults.add("capabilityRules", format_args!("has {} rules, more than {MAX_RULES}", documents.len()));
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    let mut rules = Vec::new();
+    for (index, CapabilityRuleDocument { name, when, require, message }) in documents.into_iter().enumerate() {
+        let path = format!("capabilityRules[{index}]");
+        faults.name(format_args!("{path}.name"), &name);
+        if !seen.insert(name.clone()) {
+            faults.add(format_args!("{path}.name"), format_args!("{name:?} is another rule's name already"));
+        }
+        if let Some(message) = &message {
+            faults.name(format_args!("{path}.message"), message);
+        }
+        if require.is_empty() {
+            faults.add(format_args!("{path}.require"), "is empty; a rule requires at least one capability");
+        }
+        let mut required = Vec::new();
+        for (index, name) in require.iter().enumerate() {
+            required.extend(faults.keep(format_args!("{path}.require[{index}]"), Capability::parse(name)));
+        }
+        rules.extend(faults.keep(format_args!("{path}.when"), CapabilityRule::compile(name, when, required, message)));
+    }
+    rules
 }
 
 fn quorum(path: &str, entries: &[QuorumDocument], faults: &mut Faults<'_>) -> Vec<QuorumEntry> {

@@ -166,18 +166,17 @@ pub(crate) struct QuorumDocument {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CapabilityRuleDocument {
-    /// The rule's name.
-    #[serde(rename = "name")]
-    _name: String,
-    /// A CEL expression over object, oldObject and request.
-    #[serde(rename = "when")]
-    _when: String,
-    /// What is required where it is true.
-    #[serde(rename = "require")]
-    _require: Vec<String>,
-    /// What the user is told.
-    #[serde(rename = "message", default)]
-    _message: Option<String>,
+    /// The rule's name, once in a posture.
+    pub(super) name: String,
+    /// A condition in CEL over object, oldObject, pod, oldPod, containers and request.
+    #[schemars(length(min = 1, max = 2048))]
+    pub(super) when: String,
+    /// The capabilities that are required where it holds.
+    #[schemars(length(min = 1))]
+    pub(super) require: Vec<String>,
+    /// What people are told.
+    #[serde(default)]
+    pub(super) message: Option<String>,
 }
 
 /// That something must be there.

@@ -19,7 +19,7 @@ use super::{
 use crate::{quantity::Quantity, review::DOMAIN};
 
 /// The longest text of an expression, in bytes.
-pub(crate) const MAX_EXPRESSION: usize = 2048;
+const MAX_EXPRESSION: usize = 2048;
 /// How deep an expression may be nested, so that no stack ends before it does.
 const MAX_DEPTH: usize = 64;
 /// What a compiled pattern may take, in bytes.
@@ -60,8 +60,8 @@ impl Compiler<'_> {
         let Some(offset) = self.places.offset_for(at.id).and_then(|(start, _)| usize::try_from(start).ok()) else {
             return Err(what.to_string());
         };
-        let before = self.text.chars().take(offset);
-        let (line, column) = before.fold((1, 1), |(line, column), c| match c {
+        let before = self.text.char_indices().take_while(|(at, _)| *at < offset);
+        let (line, column) = before.fold((1, 1), |(line, column), (_, c)| match c {
             '\n' => (line + 1, 1),
             _ => (line, column + 1),
         });
@@ -121,13 +121,11 @@ impl Compiler<'_> {
         if let Some(index) = self.elements.iter().rposition(|element| element == name) {
             return Ok(Node::Element(index));
         }
-        match Variable::ALL.into_iter().find(|variable| variable.name() == name) {
-            Some(variable) => Ok(Node::Variable(variable)),
-            None => {
-                let known: Vec<_> = Variable::ALL.into_iter().map(Variable::name).collect();
-                self.fault(ast, format_args!("{name} is not known; there are {}", known.join(", ")))
-            }
+        if let Some(variable) = Variable::ALL.into_iter().find(|variable| variable.name() == name) {
+            return Ok(Node::Variable(variable));
         }
+        let known: Vec<_> = Variable::ALL.into_iter().map(Variable::name).collect();
+        self.fault(ast, format_args!("{name} is not known; there are {}", known.join(", ")))
     }
 
     fn list(&mut self, ast: &IdedExpr, list: &ListExpr) -> Result<Node, String> {

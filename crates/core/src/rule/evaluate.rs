@@ -94,7 +94,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
                 Fault::Error(format!("there is no {field:?}; ask has() first, or write .?{field} with orValue()"))
             }),
             // Once a part of a path is optional, all that follows is.
-            Value::Optional(of) => Ok(Value::Optional(present(of, field)?)),
+            Value::Optional(of) => Ok(Value::Optional(present(of.as_deref(), field)?)),
             other => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
         }
     }
@@ -102,7 +102,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     fn has(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
         match self.value(of)? {
             Value::Map(map) => Ok(Value::Bool(map.get(field).is_some())),
-            Value::Optional(of) => Ok(Value::Bool(present(of, field)?.is_some())),
+            Value::Optional(of) => Ok(Value::Bool(present(of.as_deref(), field)?.is_some())),
             other => Err(Fault::Error(format!("has() asks {} for {field:?}, expected a map", other.kind()))),
         }
     }
@@ -199,15 +199,15 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         condition: Option<&'v Node>,
         make: impl Fn(&mut Self, &Value<'v>) -> Result<Value<'v>, Fault>,
     ) -> Result<Value<'v>, Fault> {
-        let mut made = Vec::new();
+        let mut list = Vec::new();
         for item in items {
             let value = self.at(item, |this| match condition {
                 Some(condition) if !this.bool(condition)? => Ok(None),
                 _ => make(this, item).map(Some),
             })?;
-            made.extend(value);
+            list.extend(value);
         }
-        Ok(Value::list(made))
+        Ok(Value::list(list))
     }
 
     fn at<T>(&mut self, item: &Value<'v>, work: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -220,8 +220,8 @@ impl<'e, 'v> Evaluation<'e, 'v> {
 }
 
 /// The field of a map that may not be there.
-fn present<'v>(of: Option<Rc<Value<'v>>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
-    match of.as_deref() {
+fn present<'v>(of: Option<&Value<'v>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
+    match of {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Map(map)) => Ok(map.get(field).cloned().map(Rc::new)),
         Some(other) => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
