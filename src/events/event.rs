@@ -126,7 +126,8 @@ impl Decided {
     fn note(&self, told: &Told) -> String {
         let note = match told {
             Told::NotPersisted(seen) => format!(
-                "{}, but the object did not appear ({seen}): another webhook, a quota or a conflict stopped it",
+                "{}, but the object was not seen so within 10 s ({seen}): another webhook, a quota or a conflict stopped \
+                 it, or it was changed or deleted at once",
                 self.decision.summary()
             ),
             Told::Decided if self.decision.denials.is_empty() => self.admission(),

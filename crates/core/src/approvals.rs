@@ -28,7 +28,8 @@ pub(crate) fn judge<'r>(
     let attached = candidate::attached(context.workload);
     let Some((first, _)) = attached.first() else {
         let environment = context.environment.to_owned();
-        return Err(vec![Denial::ApprovalRequired { action: context.action, environment }]);
+        let because = context.rules.iter().map(|rule| rule.told().to_owned()).collect();
+        return Err(vec![Denial::ApprovalRequired { action: context.action, environment, because }]);
     };
     if attached.len() > MAX_ENVELOPES {
         return Err(vec![Denial::MalformedApproval {

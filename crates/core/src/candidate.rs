@@ -17,6 +17,7 @@ use crate::{
     envelope::{Budget, Envelope, MAX_ENVELOPE, Signer, Unverified},
     posture::{Posture, QuorumEntry, Reviewer, SeparationOfDuties},
     review::{Operation, Request},
+    rule::CapabilityRule,
 };
 
 /// What an envelope is judged against.
@@ -30,6 +31,8 @@ pub(crate) struct Context<'r> {
     pub(crate) environment: &'r str,
     pub(crate) project: &'r str,
     pub(crate) posture: &'r Posture,
+    /// The capability rules that match.
+    pub(crate) rules: &'r [&'r CapabilityRule],
     /// What the action needs.
     pub(crate) terms: &'r Terms<'r>,
     /// What it needs of an approval for an emergency; none where the posture knows no such thing.
@@ -168,7 +171,7 @@ impl<'r> Context<'r> {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            denials.push(Denial::InsufficientCapabilities { who: "the approval".to_owned(), missing });
+            denials.push(self.insufficient("the approval".to_owned(), missing));
         }
         self.claims(approval, &mut denials);
         denials
@@ -357,12 +360,18 @@ impl<'r> Context<'r> {
         let here = reviewer.projects.as_ref().is_none_or(|projects| projects.iter().any(|one| one == self.project));
         if !here {
             let who = format!("reviewer {} grants nothing in project {} and so", reviewer.name, self.project);
-            return Some(Denial::InsufficientCapabilities { who, missing: needed.clone() });
+            return Some(self.insufficient(who, needed.clone()));
         }
         let granted = |needed: &Capability| reviewer.capabilities.iter().any(|grant| grant.covers(needed));
         let missing: Vec<Capability> = needed.iter().filter(|needed| !granted(needed)).cloned().collect();
         let who = format!("the grant of reviewer {}", reviewer.name);
-        (!missing.is_empty()).then_some(Denial::InsufficientCapabilities { who, missing })
+        (!missing.is_empty()).then(|| self.insufficient(who, missing))
+    }
+
+    fn insufficient(&self, who: String, missing: Vec<Capability>) -> Denial {
+        let because = self.rules.iter().filter(|rule| rule.require.iter().any(|needed| missing.contains(needed)));
+        let because = because.map(|rule| rule.told().to_owned()).collect();
+        Denial::InsufficientCapabilities { who, missing, because }
     }
 
     fn duty_failure(&self, approval: &Approval, reviewer: &Reviewer) -> Option<Denial> {

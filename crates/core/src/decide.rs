@@ -30,8 +30,9 @@ use crate::{
     action::Action,
     approvals,
     candidate::{Context, Terms},
+    capability::Capability,
     change::{Change, Hashes, REPLAY_LABEL, Workload},
-    decision::{Basis, Decision, DecisionRecord, Verdict, object_record},
+    decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict, object_record},
     denial::Denial,
     dry_run,
     facts::{Facts, Known},
@@ -40,6 +41,7 @@ use crate::{
     posture_set::PostureError,
     review::{MalformedReview, Object, Request},
     rollback,
+    rule::{self, CapabilityRule},
     workload::WorkloadKind,
 };
 
@@ -77,7 +79,7 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
         Change::Nothing => Ok(Judged::NotAnAction),
         Change::Refused(denial) => Err(denial),
         Change::Pod { object, what } => governed(request, environment, project, posture, &mut record)
-            .and_then(|place| judge_pod(object, what, place.posture, &mut record)),
+            .and_then(|place| judge_pod(request, object, what, place.posture, &mut record)),
         Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_workload(request, &workload, &place, facts, now, &mut record)),
     };
@@ -149,6 +151,7 @@ fn governed<'r>(
 }
 
 fn judge_pod(
+    request: &Request<'_>,
     object: &Object<'_>,
     what: &str,
     posture: &Posture,
@@ -157,6 +160,11 @@ fn judge_pod(
     let spec = object.spec.map_or("{}", |spec| spec.get());
     if posture.pods == PodRule::Deny {
         let why = format!("{what} is refused here (pods: deny): it has no spec that could be approved");
+        return Err(Denial::WorkloadNotAllowed { why });
+    }
+    if let [rule, ..] = &*matching_rules(request, posture, record)? {
+        let why =
+            format!("{what} cannot be approved, and capability rule {} asks for that: {}", rule.name, rule.told());
         return Err(Denial::WorkloadNotAllowed { why });
     }
     if names_replay_image(&posture.replay.images, spec, PodPath::Itself)? {
@@ -182,6 +190,11 @@ fn judge_workload(
     if workload.by_exempt_controller && action == Action::Deploy {
         return Ok(Judged::NotAnAction);
     }
+    let rules = matching_rules(request, posture, record)?;
+    let action = match action {
+        Action::ReplayDryRun if !rules.is_empty() => Action::ReplayExecute,
+        action => action,
+    };
     let rule = posture.rule(action);
     let other = action == Action::Deploy && workload.kind != WorkloadKind::Deployment;
     record.action = Some(action);
@@ -190,18 +203,23 @@ fn judge_workload(
         let why = format!("a {} is refused here (workloads: deny)", workload.kind.kind());
         return Err(Denial::WorkloadNotAllowed { why });
     }
-    let required = rule.approval == ApprovalRule::Required && !(other && posture.workloads == WorkloadRule::Allow);
+    let asked = rule.approval == ApprovalRule::Required && !(other && posture.workloads == WorkloadRule::Allow);
+    // What only somebody may grant is not free because the action is.
+    let required = asked || !rules.is_empty();
+    let terms = Terms {
+        capabilities: needed(&rule.capabilities, &rules),
+        quorum: &rule.quorum,
+        max_lifetime: rule.max_lifetime,
+    };
     record.approval_required = Some(required);
-    record.required_capabilities = rule.capabilities.iter().map(ToString::to_string).collect();
+    record.required_capabilities = terms.capabilities.iter().map(ToString::to_string).collect();
     let own = own_failures(workload, posture, now);
     if !required {
         let verdict = Verdict { denials: own, ..Verdict::admitted(Basis::NotRequired) };
         return Ok(Judged::Action(Box::new(verdict)));
     }
-    let terms =
-        Terms { capabilities: rule.capabilities.clone(), quorum: &rule.quorum, max_lifetime: rule.max_lifetime };
     let break_glass = posture.break_glass.as_ref().map(|rule| Terms {
-        capabilities: rule.capabilities.clone(),
+        capabilities: needed(&rule.capabilities, &rules),
         quorum: &rule.quorum,
         max_lifetime: rule.max_lifetime,
     });
@@ -214,11 +232,43 @@ fn judge_workload(
         environment: place.environment,
         project: place.project,
         posture,
+        rules: &rules,
         terms: &terms,
         break_glass: break_glass.as_ref(),
         now,
     };
     Ok(Judged::Action(Box::new(judge_approvals(&context, own, facts.known, record))))
+}
+
+/// The capability rules that match. An error in one denies, since it might have matched.
+fn matching_rules<'p>(
+    request: &Request<'_>,
+    posture: &'p Posture,
+    record: &mut DecisionRecord,
+) -> Result<Vec<&'p CapabilityRule>, Denial> {
+    if posture.capability_rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rules = rule::matching(&posture.capability_rules, request)
+        .map_err(|error| Denial::PostureInvalid { why: error.to_string() })?;
+    let told = |rule: &&CapabilityRule| RuleRecord {
+        name: rule.name.clone(),
+        require: rule.require.iter().map(ToString::to_string).collect(),
+        message: rule.message.clone(),
+    };
+    record.capability_rules = rules.iter().map(told).collect();
+    Ok(rules)
+}
+
+/// What is needed in all, without repetition.
+fn needed(own: &[Capability], rules: &[&CapabilityRule]) -> Vec<Capability> {
+    let mut needed = own.to_vec();
+    for capability in rules.iter().flat_map(|rule| &rule.require) {
+        if !needed.contains(capability) {
+            needed.push(capability.clone());
+        }
+    }
+    needed
 }
 
 /// By what a workload that needs an approval is admitted, if by anything.

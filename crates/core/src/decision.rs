@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     action::Action,
+    capability::Capability,
     denial::{Denial, quoted},
     facts::Want,
     history::HistoryNote,
@@ -72,6 +73,9 @@ pub struct DecisionRecord {
     pub approval_required: Option<bool>,
     /// What the action needs.
     pub required_capabilities: Vec<String>,
+    /// The capability rules that matched.
+    #[serde(default)]
+    pub capability_rules: Vec<RuleRecord>,
     /// The approvals that were given and whose signatures were verified.
     pub approvals: Vec<ApprovalRecord>,
     /// What was decided.
@@ -112,6 +116,17 @@ pub struct ObjectRecord {
     pub name: String,
     /// Its uid, where it has one.
     pub uid: Option<String>,
+}
+
+/// A capability rule that matched: why something is needed beside the action's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRecord {
+    /// Its name in the posture.
+    pub name: String,
+    /// What it requires.
+    pub require: Vec<String>,
+    /// What it tells people.
+    pub message: Option<String>,
 }
 
 /// An approval whose signatures were verified; whether it was enough is the decision's.
@@ -191,6 +206,7 @@ impl DecisionRecord {
             previous_spec_hash: None,
             approval_required: None,
             required_capabilities: Vec::new(),
+            capability_rules: Vec::new(),
             approvals: Vec::new(),
             decision: Outcome::Denied,
             basis: None,
@@ -322,6 +338,12 @@ impl Decision {
         // Which images are replays is the posture's knowledge: by its file alone such a Job would be approved as a deploy.
         if let Some(action) = record.action.filter(|action| *action != Action::Deploy) {
             command = format!("{command} --action {action}");
+        }
+        let own = record.action.map(|action| vec![Capability::of(action).to_string()]);
+        if record.action.is_some() && own.as_ref() != Some(&record.required_capabilities) {
+            for capability in &record.required_capabilities {
+                command = format!("{command} --capability {capability}");
+            }
         }
         command
     }

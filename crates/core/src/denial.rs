@@ -50,12 +50,14 @@ pub enum Denial {
         why: String,
     },
     /// No approval is attached.
-    #[error("{action} needs an approval in {environment}, and none is attached")]
+    #[error("{action} needs an approval in {environment}, and none is attached{}", for_reasons(.because))]
     ApprovalRequired {
         /// What would be done.
         action: Action,
         /// Where.
         environment: String,
+        /// What the capability rules say that match.
+        because: Vec<String>,
     },
     /// An envelope or its payload is not what the format says.
     #[error("{annotation} holds no approval: {why}")]
@@ -173,12 +175,14 @@ pub enum Denial {
         why: Option<String>,
     },
     /// The approval does not name, or its signer may not grant, what the action needs.
-    #[error("{who} {}", lacking(.missing))]
+    #[error("{who} {}{}", lacking(.missing), for_reasons(.because))]
     InsufficientCapabilities {
         /// The approval, or which reviewer.
         who: String,
         /// What is needed and not given.
         missing: Vec<Capability>,
+        /// What the capability rules say that need it.
+        because: Vec<String>,
     },
     /// Only those who asked have signed.
     #[error("{reviewer} signed, but {role} cannot also approve")]
@@ -357,7 +361,13 @@ impl Denial {
 /// A text that somebody else wrote, safe for a terminal and a log, cut to 100 characters.
 pub(crate) fn quoted(text: &(impl AsRef<str> + ?Sized)) -> String {
     let text = text.as_ref();
-    let mut shown: String = text.chars().take(100).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for char in text.chars().take(100) {
+        match char {
+            '\'' | '"' => shown.push(char),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(100).is_some() {
         shown.push('…');
     }
@@ -402,6 +412,11 @@ fn because(why: Option<&str>) -> String {
 
 fn lacking(capabilities: &[Capability]) -> String {
     format!("does not give {}", listed(capabilities.iter().map(ToString::to_string)))
+}
+
+/// ` (needed: runs privileged)`
+fn for_reasons(because: &[String]) -> String {
+    if because.is_empty() { String::new() } else { format!(" (needed: {})", listed(because.iter().map(quoted))) }
 }
 
 fn people(signed: &[String]) -> String {

@@ -43,7 +43,9 @@ pub use bundle::{BUNDLE_KIND, KIND_LABEL, bundle_name, check_bundle, content_dig
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
 pub use decide::{Governance, decide, decide_malformed};
-pub use decision::{ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION};
+pub use decision::{
+    ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,
+};
 pub use defaults::{DefaultError, default_forward};
 pub use denial::{Claim, Denial};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};

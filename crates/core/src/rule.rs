@@ -55,10 +55,14 @@ impl CapabilityRule {
         let condition = compile::compile(&when)?;
         Ok(Self { name, when, require, message, condition })
     }
+
+    /// Why it needs what it needs, for people.
+    pub(crate) fn told(&self) -> &str {
+        self.message.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// The rules whose conditions hold, in the posture's order.
-#[cfg_attr(not(test), expect(dead_code, reason = "`decide` is about to call it"))]
 pub(crate) fn matching<'p>(
     rules: &'p [CapabilityRule],
     request: &Request<'_>,

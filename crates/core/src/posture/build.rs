@@ -75,7 +75,6 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
 /// A rule that is not enforced would be a promise that nobody keeps.
 fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
     let asked = [
-        ("capabilityRules", !document.capability_rules.is_empty()),
         ("pipelineSets", !document.pipeline_sets.is_empty()),
         ("pipelineVersion", document.pipeline_version.is_some()),
         ("configBundle", document.config_bundle.is_some()),

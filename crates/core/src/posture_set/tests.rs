@@ -213,7 +213,6 @@ fn the_neutral_value_of_what_is_not_enforced_is_accepted() {
 #[test]
 fn what_is_not_enforced_is_refused_by_name() {
     for (pointer, new, path) in [
-        ("/capabilityRules", json!([{"name": "p", "when": "true", "require": ["a"]}]), "capabilityRules"),
         ("/pipelineSets", json!(["prod-pipelines"]), "pipelineSets"),
         ("/pipelineVersion", json!("required"), "pipelineVersion"),
         ("/configBundle", json!("required"), "configBundle"),
@@ -260,10 +259,7 @@ fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
     "#;
     let told: Vec<String> =
         faults(&set_of(&[whole, REVIEWERS, REVOCATIONS])).into_iter().map(|(path, _)| path).collect();
-    assert_eq!(
-        told,
-        ["capabilityRules", "pipelineSets", "pipelineVersion", "configBundle", "images", "connect", "audit.durability",]
-    );
+    assert_eq!(told, ["pipelineSets", "pipelineVersion", "configBundle", "images", "connect", "audit.durability",]);
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod break_glass;
 mod case;
 mod properties;
 mod rollback;
+mod rules;
 mod single_use;
 mod table;

@@ -1,0 +1,109 @@
+//! Capability rules: what a matching one asks for, of whom, and how people learn of it.
+
+use serde_json::json;
+use writgate_core::Outcome;
+
+use crate::case::{Case, Person};
+
+/// Where whatever runs on the host's network needs `deploy.host`, and does.
+fn on_the_host() -> Case {
+    Case::deployment()
+        .with(|c| {
+            c.posture["capabilityRules"] = json!([{"name": "host",
+                "when": "has(object.spec.template.spec.hostNetwork) && object.spec.template.spec.hostNetwork",
+                "require": ["deploy.host"], "message": "uses the node's network"}]);
+            c.spec()["template"]["spec"]["hostNetwork"] = true.into();
+            c.approval.capabilities = vec!["deploy".into(), "deploy.host".into()];
+        })
+        .reapproved()
+}
+
+#[test]
+fn a_matching_rule_asks_for_its_capability_and_says_why() {
+    let decision = on_the_host().decide();
+    assert_eq!(decision.record.decision, Outcome::Admitted, "{}", decision.message());
+    assert_eq!(decision.record.required_capabilities, ["deploy", "deploy.host"]);
+    assert_eq!(decision.record.capability_rules[0].message.as_deref(), Some("uses the node's network"));
+
+    let lacking = on_the_host().with(|c| c.approval.capabilities = vec!["deploy".into()]);
+    lacking.expect("InsufficientCapabilities");
+    let message = lacking.decide().message();
+    assert!(message.contains("does not give deploy.host (needed: uses the node's network)"), "{message}");
+    assert!(message.contains("--capability deploy --capability deploy.host"), "{message}");
+    assert!(message.lines().count() <= 6, "{message}");
+}
+
+#[test]
+fn a_reviewer_must_be_able_to_grant_it() {
+    on_the_host()
+        .with(|c| c.reviewers["reviewers"][0]["capabilities"] = json!(["deploy"]))
+        .expect("InsufficientCapabilities");
+}
+
+#[test]
+fn who_attached_nothing_is_told_as_well() {
+    let bare = on_the_host().with(|c| c.signers.clear());
+    bare.expect("ApprovalRequired");
+    assert!(bare.decide().message().contains("none is attached (needed: uses the node's network)"));
+}
+
+#[test]
+fn a_rule_that_does_not_match_asks_for_nothing() {
+    let plain = on_the_host()
+        .with(|c| drop(c.spec()["template"]["spec"].as_object_mut().expect("an object").remove("hostNetwork")));
+    let decision = plain.reapproved().with(|c| c.approval.capabilities = vec!["deploy".into()]).decide();
+    assert_eq!(decision.record.decision, Outcome::Admitted, "{}", decision.message());
+    assert!(decision.record.capability_rules.is_empty());
+}
+
+#[test]
+fn a_rule_that_fails_denies() {
+    on_the_host()
+        .with(|c| c.posture["capabilityRules"][0]["when"] = "object.spec.template.spec.hostPID".into())
+        .expect("PostureInvalid");
+}
+
+#[test]
+fn an_action_that_is_free_is_not_where_a_rule_matches() {
+    let free = on_the_host().with(|c| c.posture["actions"]["deploy"] = json!({"approval": "none"}));
+    free.expect("admitted");
+    free.with(|c| c.signers.clear()).expect("ApprovalRequired");
+}
+
+#[test]
+fn an_emergency_needs_it_too() {
+    let emergency = on_the_host().with(|c| {
+        c.posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy.now"]});
+        c.approval.break_glass = true;
+        c.approval.capabilities = vec!["deploy.now".into(), "deploy.host".into()];
+    });
+    emergency.expect("admitted");
+    emergency.with(|c| c.approval.capabilities = vec!["deploy.now".into()]).expect("InsufficientCapabilities");
+}
+
+#[test]
+fn a_dry_run_for_which_a_rule_matches_executes() {
+    let rule = json!([{"name": "all", "when": "true", "require": ["replay.execute"]}]);
+    let matching = Case::dry_run().with(|c| c.posture["capabilityRules"] = rule);
+    assert_eq!(matching.decide().record.action.map(writgate_core::Action::as_str), Some("replay-execute"));
+    matching.expect("ApprovalRequired");
+}
+
+#[test]
+fn a_pod_for_which_a_rule_matches_is_refused() {
+    let pod = |when: &str| {
+        let mut case = Case::deployment().with(|c| {
+            c.posture["pods"] = "allow".into();
+            c.posture["capabilityRules"] = json!([{"name": "p", "when": when, "require": ["deploy.pod"]}]);
+            c.signers = vec![Person::Bob];
+        });
+        case.request["kind"] = json!({"group": "", "version": "v1", "kind": "Pod"});
+        case.request["resource"] = json!({"group": "", "version": "v1", "resource": "pods"});
+        case.request["object"]["apiVersion"] = "v1".into();
+        case.request["object"]["kind"] = "Pod".into();
+        case.request["object"]["spec"] = json!({"containers": [{"name": "c", "image": "i"}]});
+        case
+    };
+    pod("false").expect("admitted");
+    pod("true").expect("WorkloadNotAllowed");
+}
