@@ -7,9 +7,11 @@
 mod access;
 mod blockers;
 mod callers;
+mod duties;
 mod flow;
 mod lifecycle;
 mod names;
+mod rules;
 mod trail;
 
 #[path = "../support/mod.rs"]
@@ -20,7 +22,16 @@ use support::{Gate, harness};
 fn main() -> std::process::ExitCode {
     harness::run(
         Gate::start,
-        [access::tests(), blockers::tests(), callers::tests(), flow::tests(), lifecycle::tests(), names::tests()]
-            .concat(),
+        [
+            access::tests(),
+            blockers::tests(),
+            callers::tests(),
+            duties::tests(),
+            flow::tests(),
+            lifecycle::tests(),
+            names::tests(),
+            rules::tests(),
+        ]
+        .concat(),
     )
 }

@@ -132,7 +132,7 @@ pub(crate) struct Governed<'a> {
     pub(crate) project: String,
     /// May grant everything.
     pub(crate) bob: Key,
-    /// May grant everything.
+    /// May grant the actions, and nothing that a rule asks for.
     pub(crate) carol: Key,
     /// Known, and may grant only `view`, which no action needs.
     pub(crate) limited: Key,
@@ -213,7 +213,7 @@ impl Governed<'_> {
                 "keys": [{"publicKey": key.public_pem()}]})
         };
         let reviewers = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "reviewers": [
-            reviewer("bob", &["deploy", "replay.execute"], &self.bob),
+            reviewer("bob", &["deploy", "deploy.*", "replay.execute"], &self.bob),
             reviewer("carol", &["deploy", "replay.execute"], &self.carol),
             reviewer("lenny", &["view"], &self.limited)]});
         vec![
