@@ -1,5 +1,7 @@
 //! What conditions mean, what is told of those that mean nothing, and that none costs more than it may.
 
+mod library;
+
 use serde_json::{Value, json};
 
 use super::{CapabilityRule, matching};
