@@ -430,6 +430,35 @@ mod tests {
     }
 
     #[test]
+    fn quantities_are_compared_by_what_they_say_however_it_is_written() {
+        let ascending = [
+            "-1Ei", "-2", "-1500m", "-1n", "0", "1n", "0.1", "1", "1.5", "1999m", "2", "1e1", "999", "1k", "1Ki", "1M",
+            "1Mi", "1G", "1Gi", "1.1Gi", "1e12", "1Ti", "1Pi", "1E", "1Ei", "1e30",
+        ];
+        for (index, one) in ascending.iter().enumerate() {
+            for (other_index, other) in ascending.iter().enumerate() {
+                let [one, other] = [one, other].map(|text| Quantity::parse(text).unwrap());
+                assert_eq!(one.compare(&other), index.cmp(&other_index), "{one} {other}");
+            }
+        }
+        for (one, other) in [
+            ("1", "1000m"),
+            ("1024Mi", "1Gi"),
+            ("0", "-0"),
+            ("0Ki", "0.0"),
+            ("1e3", "1k"),
+            ("007", "7.0"),
+            ("10", "1e1"),
+        ] {
+            assert_eq!(
+                Quantity::parse(one).unwrap().compare(&Quantity::parse(other).unwrap()),
+                Ordering::Equal,
+                "{one}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_a_quantity_says_why() {
         for (written, expected) in [
             ("", QuantityError::Form),
@@ -454,6 +483,20 @@ mod tests {
         #[test]
         fn no_text_panics(text in "\\PC*") {
             let _ = canonical(&text);
+        }
+
+        #[test]
+        fn quantities_are_ordered_as_the_numbers_that_they_are(
+            (one, other) in (-5000_i64..5000, -5000_i64..5000),
+            (places, other_places) in (0_u32..4, 0_u32..4),
+        ) {
+            // In thousandths, of which some are written as units and some with a suffix.
+            let quantity = |number: i64, places: u32| {
+                let suffix = ["m", "", "k", "M"][places as usize];
+                (Quantity::parse(&format!("{number}{suffix}")).unwrap(), number * 1000_i64.pow(places))
+            };
+            let ((one, number), (other, other_number)) = (quantity(one, places), quantity(other, other_places));
+            prop_assert_eq!(one.compare(&other), number.cmp(&other_number));
         }
 
         #[test]

@@ -63,8 +63,9 @@ pub(crate) struct PostureDocument {
     /// What each action needs.
     #[serde(default)]
     pub(super) actions: ActionDocuments,
-    /// Rules in CEL that require further capabilities. Not enforced by this version: only an empty list is accepted.
+    /// What requires further capabilities, by conditions in CEL.
     #[serde(default)]
+    #[schemars(length(max = 64))]
     pub(super) capability_rules: Vec<CapabilityRuleDocument>,
     /// The names of the documents of reviewers whose people may approve here.
     #[serde(default)]

@@ -263,6 +263,46 @@ fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
 }
 
 #[test]
+fn a_capability_rule_that_means_nothing_is_told_with_its_place() {
+    let valid = || json!({"name": "large", "when": "true", "require": ["deploy.large"], "message": "is large"});
+    let changed_rule = |field: &str, new: Value| {
+        let mut rule = valid();
+        rule[field] = new;
+        json!([{"name": "first", "when": "request.dryRun", "require": ["deploy.x"]}, rule])
+    };
+    let long = format!("'{}' != ''", "x".repeat(1000));
+    assert!(
+        changed("Posture", "/capabilityRules", changed_rule("when", long.into())).environment("production").is_ok()
+    );
+    for (field, new, path, message) in [
+        ("when", json!("object.spec.\n  replicas >"), "when", "line 2, column 13: "),
+        ("when", json!("pod.x == y"), "when", "line 1, column 10: y is not known; there are object"),
+        ("when", json!("size(containers)"), "when", "this is never a bool"),
+        ("when", json!("x".repeat(2049)), "when", "has 2049 bytes, more than 2048"),
+        ("when", json!(true), "when", "invalid type: boolean"),
+        ("name", json!("first"), "name", "\"first\" is another rule's name already"),
+        ("name", json!(""), "name", "is empty"),
+        ("name", json!("a "), "name", "begins or ends with space"),
+        ("require", json!([]), "require", "is empty; a rule requires at least one capability"),
+        ("require", json!(["deploy.*"]), "require[0]", "`deploy.*` is not a capability"),
+        ("message", json!("x".repeat(513)), "message", "has 513 bytes, more than 512"),
+        ("message", json!("a\u{1b}[2J"), "message", "has a control character"),
+    ] {
+        assert_posture_fault(
+            "/capabilityRules",
+            changed_rule(field, new),
+            &format!("capabilityRules[1].{path}"),
+            message,
+        );
+    }
+    let unknown = changed_rule("wen", json!("true"));
+    assert_posture_fault("/capabilityRules", unknown, "capabilityRules[1].wen", "unknown field `wen`");
+    let many: Vec<Value> =
+        (0..65).map(|n| json!({"name": format!("r{n}"), "when": "true", "require": ["a"]})).collect();
+    assert_posture_fault("/capabilityRules", many.into(), "capabilityRules", "has 65 rules, more than 64");
+}
+
+#[test]
 fn an_unknown_field_is_refused_wherever_it_is() {
     assert_posture_fault("/enforcment", json!("audit"), "enforcment", "unknown field `enforcment`");
     for (pointer, path) in [

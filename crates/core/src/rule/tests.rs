@@ -1,5 +1,6 @@
 //! What conditions mean, what is told of those that mean nothing, and that none costs more than it may.
 
+mod cost;
 mod library;
 
 use serde_json::{Value, json};

@@ -31,34 +31,42 @@ fn quiet() -> Value {
         "initContainers": [container], "containers": [container], "ephemeralContainers": [container]})
 }
 
-/// The rules that hold where `old` is replaced by `pod` in a Deployment; in the other kinds the same ones must.
+/// The review of a change of a kind's Pod; where there is no old one, of its creation.
+fn review(group: &str, kind: &str, resource: &str, old: &Value, pod: &Value) -> Value {
+    let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    let object = |pod: &Value| {
+        let template = json!({"template": {"spec": pod}});
+        let spec = match kind {
+            "Pod" => pod.clone(),
+            "CronJob" => json!({"jobTemplate": {"spec": template}}),
+            _ => template,
+        };
+        json!({"apiVersion": api_version, "kind": kind, "metadata": {}, "spec": spec})
+    };
+    let (operation, old) = if old.is_null() { ("CREATE", Value::Null) } else { ("UPDATE", object(old)) };
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "operation": operation, "userInfo": {"username": "alice"},
+        "kind": {"group": group, "version": "v1", "kind": kind},
+        "resource": {"group": group, "version": "v1", "resource": resource},
+        "object": object(pod), "oldObject": old}})
+}
+
+/// The rules that hold where `old` is replaced by `pod`: in every kind the same.
+#[track_caller]
 fn told(old: &Value, pod: &Value) -> Vec<String> {
-    let template = |pod: &Value| json!({"template": {"spec": pod}});
-    let specs: [(&str, &str, &str, &dyn Fn(&Value) -> Value); 4] = [
-        ("apps", "Deployment", "deployments", &template),
-        ("apps", "StatefulSet", "statefulsets", &template),
-        ("batch", "CronJob", "cronjobs", &|pod| json!({"jobTemplate": {"spec": template(pod)}})),
-        ("", "Pod", "pods", &Value::clone),
-    ];
     let rules = library();
-    let mut told: Vec<Vec<String>> = specs
-        .into_iter()
-        .map(|(group, kind, resource, spec)| {
-            let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
-            let object = |pod: &Value| match pod {
-                Value::Null => Value::Null,
-                pod => json!({"apiVersion": api_version, "kind": kind, "metadata": {}, "spec": spec(pod)}),
-            };
-            let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-                "uid": "u", "operation": if old.is_null() { "CREATE" } else { "UPDATE" },
-                "kind": {"group": group, "version": "v1", "kind": kind},
-                "resource": {"group": group, "version": "v1", "resource": resource},
-                "userInfo": {"username": "alice"}, "object": object(pod), "oldObject": object(old)}});
-            let body = review.to_string();
-            let request = Review::parse(body.as_bytes()).unwrap();
-            matching(&rules, &request).unwrap().into_iter().map(|rule| rule.name.clone()).collect()
-        })
-        .collect();
+    let told = |(group, kind, resource)| {
+        let body = review(group, kind, resource, old, pod).to_string();
+        let request = Review::parse(body.as_bytes()).unwrap();
+        matching(&rules, &request).unwrap().into_iter().map(|rule| rule.name.clone()).collect()
+    };
+    let kinds = [
+        ("apps", "Deployment", "deployments"),
+        ("apps", "StatefulSet", "statefulsets"),
+        ("batch", "CronJob", "cronjobs"),
+        ("", "Pod", "pods"),
+    ];
+    let mut told: Vec<Vec<String>> = kinds.into_iter().map(told).collect();
     assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:?}");
     told.remove(0)
 }
