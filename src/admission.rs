@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use writgate_core::{
-    Decision, ExemptControllers, Facts, Governance, Known, MAX_ROUNDS, Outcome, PostureError, PostureSet, Review,
-    decide, decide_malformed,
+    Basis, Decision, ExemptControllers, Facts, Governance, Known, MAX_ROUNDS, Outcome, PostureError, PostureSet,
+    Review, decide, decide_malformed,
 };
 
 use crate::admin::Status;
@@ -86,6 +86,9 @@ impl Admission {
             return refusal;
         }
         self.metrics.requests.get_or_create(&labels(&judged)).inc();
+        if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
+            self.metrics.break_glass.inc();
+        }
         let Some(uid) = uid else {
             return refuse(&self.metrics, Refusal::Unreadable, format!("writgate: {}", decision.message()));
         };
@@ -142,7 +145,8 @@ impl Admission {
             if decision.wants.is_empty() {
                 break;
             }
-            self.lookups.answer(decision.wants, request, now, &mut known).await;
+            // Boxed: what waits for the API server is large, and most requests never do.
+            Box::pin(self.lookups.answer(decision.wants, request, now, &mut known)).await;
             decision = decide(&known);
         }
         let known = environment.is_empty() || postures.environment(&environment).is_ok();

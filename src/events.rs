@@ -21,7 +21,9 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::cluster;
-use crate::metrics::{Lane, Metrics};
+use crate::ledger::Ledger;
+use crate::metrics::{Lane, Metrics, NoteOutcome};
+use crate::retry;
 use event::{Decided, Reporter, Told};
 use persisted::Sight;
 
@@ -36,10 +38,6 @@ const DENIALS: usize = 4;
 const DENIAL_PAUSE: Duration = Duration::from_millis(20);
 /// Longest wait for one answer of the API server.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Attempts to write one Event, with pauses that double from the first: some two minutes in all.
-const ATTEMPTS: u32 = 10;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Where decisions go to become Events. Cheap to clone.
 #[derive(Clone)]
@@ -52,10 +50,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Starts the writers.
+    /// Starts the writers; what is to be noted of an admission that was seen goes into `ledger`.
     #[must_use]
-    pub fn start(client: Client, reporter: Reporter, metrics: Metrics) -> Self {
-        let writer = Arc::new(Writer { client, reporter, metrics: metrics.clone(), in_progress: Mutex::default() });
+    pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
+        let (metrics_of_writer, in_progress) = (metrics.clone(), Mutex::default());
+        let writer = Arc::new(Writer { client, reporter, ledger, metrics: metrics_of_writer, in_progress });
         let (closing, closed) = watch::channel(false);
         let mut workers = Vec::new();
         let mut lane = |lane, at_once, pause| {
@@ -80,6 +79,9 @@ impl Events {
             self.metrics.event_queued(lane, -1);
             self.metrics.events_dropped(lane, 1);
             let decided = error.into_inner();
+            if decided.decision.note.is_some() {
+                self.metrics.note_counted(NoteOutcome::Failed);
+            }
             tracing::warn!(decision = %decided.decision.record.id, "no Event for this decision: the queue is full");
         }
     }
@@ -146,6 +148,7 @@ async fn work(
 struct Writer {
     client: Client,
     reporter: Reporter,
+    ledger: Ledger,
     metrics: Metrics,
     /// Names of the admissions being confirmed: one request can reach the webhook as several reviews.
     in_progress: Mutex<HashSet<String>>,
@@ -165,7 +168,13 @@ impl Writer {
             Sight::Seen => Told::Decided,
             Sight::Unseen(instead) => Told::NotPersisted(instead),
         };
-        self.write(lane, self.reporter.event(&decided, &told)).await;
+        let note = decided.decision.note.as_ref().filter(|_| told == Told::Decided);
+        let noted = async {
+            if let Some(note) = note {
+                self.ledger.note(note).await;
+            }
+        };
+        tokio::join!(self.write(lane, self.reporter.event(&decided, &told)), noted);
         self.in_progress().remove(&name);
     }
 
@@ -177,25 +186,22 @@ impl Writer {
     async fn write(&self, lane: Lane, event: Event) {
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1..=ATTEMPTS {
+        let mut pauses = retry::pauses();
+        loop {
             let created = tokio::time::timeout(ANSWER, events.create(&PostParams::default(), &event)).await;
             let why = match created {
                 Ok(Ok(_)) => return self.metrics.event_written(lane),
                 // Told before, by this replica or another.
                 Ok(Err(Error::Api(status))) if status.is_already_exists() => return self.metrics.event_written(lane),
-                Ok(Err(Error::Api(status))) if !may_pass(status.code) => {
+                Ok(Err(Error::Api(status))) if !retry::may_pass(status.code) => {
                     return self.give_up(lane, &event, &cluster::why(&Error::Api(status)));
                 }
                 Ok(Err(error)) => cluster::why(&error),
                 Err(_) => format!("no answer within {ANSWER:?}"),
             };
-            if attempt == ATTEMPTS {
-                return self.give_up(lane, &event, &why);
-            }
-            tracing::debug!(event = event.metadata.name, attempt, why, "Event not written yet");
+            let Some(pause) = pauses.next() else { return self.give_up(lane, &event, &why) };
+            tracing::debug!(event = event.metadata.name, why, "Event not written yet");
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -204,11 +210,6 @@ impl Writer {
         let (namespace, name) = (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
         tracing::error!(namespace, name, why, "Event given up; its record is in this log");
     }
-}
-
-/// Whether a later attempt may fare better: overload and outages pass, a refusal does not.
-fn may_pass(code: u16) -> bool {
-    matches!(code, 408 | 429 | 500..)
 }
 
 #[cfg(test)]
@@ -291,7 +292,8 @@ mod tests {
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
         let metrics = Metrics::default();
-        let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), metrics.clone());
+        let ledger = Ledger::new(client.clone(), "writgate-system", metrics.clone());
+        let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, metrics.clone());
         Case { server, events, metrics }
     }
 

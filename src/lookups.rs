@@ -6,16 +6,18 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
 use jiff::Timestamp;
-use writgate_core::{History, Known, Request, Use, UseRecord, Want};
+use writgate_core::{History, Known, ObjectRecord, Request, Use, UseRecord, Want};
 
 /// Where to look.
 #[derive(Default)]
 pub struct Lookups {
     /// Namespaces that the cache does not know; none without a cluster.
     pub namespaces: Option<NamespaceReader>,
-    /// Uses that this process knows of.
+    ledger: Option<Ledger>,
+    /// Without a cluster: uses that this process knows of, for as long as it runs.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
 
@@ -26,12 +28,18 @@ impl Lookups {
         Self { namespaces, ..Self::default() }
     }
 
+    /// With uses and histories in `ledger`, if there is one.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Option<Ledger>) -> Self {
+        Self { ledger, ..self }
+    }
+
     /// Finds out what `wants` ask for, for a request that is decided at `now`.
     pub async fn answer(&self, wants: Vec<Want>, request: &Request<'_>, now: Timestamp, known: &mut Known) {
         for want in wants {
             match want {
-                Want::Use(wanted) => known.learn_use(&wanted, Ok(self.use_of(&wanted, request.dry_run, now))),
-                Want::History(_) => known.learn_history(Ok(History::default())),
+                Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
+                Want::History(object) => known.learn_history(self.history_of(&object).await),
                 Want::ConfigMap(name) => {
                     known.learn_config_map(&name, Err("this webhook has no cluster to read it from".to_owned()));
                 }
@@ -39,11 +47,22 @@ impl Lookups {
         }
     }
 
-    fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Option<UseRecord> {
+    async fn history_of(&self, object: &ObjectRecord) -> Result<History, String> {
+        match &self.ledger {
+            Some(ledger) => ledger.history(object).await,
+            // Without a cluster nothing is ever seen to be persisted.
+            None => Ok(History::default()),
+        }
+    }
+
+    async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
+        if let Some(ledger) = &self.ledger {
+            return ledger.use_of(wanted, dry_run, now).await;
+        }
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         if dry_run {
-            return uses.get(&wanted.entry).cloned();
+            return Ok(uses.get(&wanted.entry).cloned());
         }
-        Some(uses.entry(wanted.entry.clone()).or_insert_with(|| UseRecord::new(wanted.clone(), now)).clone())
+        Ok(Some(uses.entry(wanted.entry.clone()).or_insert_with(|| UseRecord::new(wanted.clone(), now)).clone()))
     }
 }

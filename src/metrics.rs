@@ -108,15 +108,66 @@ impl Lane {
     }
 }
 
+/// What became of a use of a single-use approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UseOutcome {
+    /// Entered in the ledger.
+    Reserved,
+    /// Its object was seen.
+    Confirmed,
+    /// Its object surely never was there, and it is free again.
+    Released,
+    /// It stays spent, though its object was not seen: the watch that would have proved it broke.
+    Kept,
+    /// The ledger could not be asked or written.
+    Failed,
+}
+
+impl UseOutcome {
+    const ALL: [Self; 5] = [Self::Reserved, Self::Confirmed, Self::Released, Self::Kept, Self::Failed];
+
+    fn labels(self) -> OutcomeLabels {
+        let outcome = match self {
+            Self::Reserved => "reserved",
+            Self::Confirmed => "confirmed",
+            Self::Released => "released",
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+        };
+        OutcomeLabels { outcome }
+    }
+}
+
+/// How noting an admission for rollbacks went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteOutcome {
+    /// It is in its object's history.
+    Written,
+    /// It was given up: there is no rollback to it.
+    Failed,
+}
+
+impl NoteOutcome {
+    const ALL: [Self; 2] = [Self::Written, Self::Failed];
+
+    fn labels(self) -> OutcomeLabels {
+        let outcome = match self {
+            Self::Written => "written",
+            Self::Failed => "failed",
+        };
+        OutcomeLabels { outcome }
+    }
+}
+
 /// Label set of refusals.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     reason: &'static str,
 }
 
-/// Label set of certificate reloads.
+/// Label set of what ends one way or another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReloadLabels {
+pub struct OutcomeLabels {
     outcome: &'static str,
 }
 
@@ -153,7 +204,10 @@ pub struct Families {
     pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub posture_problems: Gauge,
     pub namespace_reads: Counter,
-    pub certificate_reloads: Family<ReloadLabels, Counter>,
+    pub ledger_uses: Family<OutcomeLabels, Counter>,
+    pub history_notes: Family<OutcomeLabels, Counter>,
+    pub break_glass: Counter,
+    pub certificate_reloads: Family<OutcomeLabels, Counter>,
     pub certificate_expiry: Gauge,
 }
 
@@ -172,6 +226,9 @@ impl Default for Metrics {
             posture_age: Gauge::default(),
             posture_problems: Gauge::default(),
             namespace_reads: Counter::default(),
+            ledger_uses: Family::default(),
+            history_notes: Family::default(),
+            break_glass: Counter::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
         }))
@@ -225,6 +282,17 @@ impl Metrics {
             self.namespace_reads.clone(),
         );
         registry.register(
+            "ledger_uses",
+            "Uses of single-use approvals, by what became of them",
+            self.ledger_uses.clone(),
+        );
+        registry.register("history_notes", "Admissions noted for rollbacks", self.history_notes.clone());
+        registry.register(
+            "break_glass_admissions",
+            "Requests admitted by an approval for an emergency",
+            self.break_glass.clone(),
+        );
+        registry.register(
             "certificate_reloads",
             "Changed serving certificates, taken up or refused",
             self.certificate_reloads.clone(),
@@ -241,8 +309,14 @@ impl Metrics {
             }
             drop(self.events_queued.get_or_create(&lane.labels()));
         }
+        for outcome in UseOutcome::ALL {
+            drop(self.ledger_uses.get_or_create(&outcome.labels()));
+        }
+        for outcome in NoteOutcome::ALL {
+            drop(self.history_notes.get_or_create(&outcome.labels()));
+        }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            drop(self.certificate_reloads.get_or_create(&ReloadLabels { outcome: outcome.as_str() }));
+            drop(self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
         }
         registry
     }
@@ -254,7 +328,17 @@ impl Metrics {
 
     /// Counts an attempt to take up a changed certificate.
     pub fn certificate_reloaded(&self, outcome: ReloadOutcome) {
-        self.certificate_reloads.get_or_create(&ReloadLabels { outcome: outcome.as_str() }).inc();
+        self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts what became of a use.
+    pub fn use_counted(&self, outcome: UseOutcome) {
+        self.ledger_uses.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// Counts how noting an admission went.
+    pub fn note_counted(&self, outcome: NoteOutcome) {
+        self.history_notes.get_or_create(&outcome.labels()).inc();
     }
 
     /// Counts an Event written.

@@ -25,6 +25,7 @@ use crate::admission::{self, Admission};
 use crate::cluster::{self, NoCluster};
 use crate::events::Events;
 use crate::events::event::Reporter;
+use crate::ledger::Ledger;
 use crate::lookups::Lookups;
 use crate::metrics::Metrics;
 use crate::namespace_reader::NamespaceReader;
@@ -137,10 +138,12 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         given => given.iter().cloned().collect(),
     };
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
-    let events = cluster.clone().map(|client| Events::start(client, reporter, metrics.clone()));
+    let ledger = cluster.clone().map(|client| Ledger::new(client, &args.system_namespace, metrics.clone()));
+    let events = cluster.clone().zip(ledger.clone());
+    let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let admission =
-        Admission::new(store, Lookups::new(reader), exempt, output, events.clone(), status.clone(), metrics);
+    let lookups = Lookups::new(reader).with_ledger(ledger);
+    let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics);
 
     let webhook = Handle::new();
     let admin = Handle::new();

@@ -27,7 +27,14 @@ const EVERYWHERE: &[&str] = &[
     "get replicationcontrollers",
 ];
 
-const IN_ITS_NAMESPACE: &[&str] = &["list configmaps", "watch configmaps"];
+const IN_ITS_NAMESPACE: &[&str] = &[
+    "create configmaps",
+    "delete configmaps",
+    "get configmaps",
+    "list configmaps",
+    "update configmaps",
+    "watch configmaps",
+];
 
 fn the_webhook_may_do_what_it_needs_and_nothing_else(gate: &Gate) {
     let anybody = gate.plane.service_account(SYSTEM_NAMESPACE, "default");

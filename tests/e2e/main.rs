@@ -1,8 +1,9 @@
 //! The gate, end to end: the real kubectl, the real API server, the real webhook with the chart's own rights. One
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
-//! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost; `lifecycle` is what must keep working; `names`, `callers` and
-//! `access` are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
+//! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
+//! `lifecycle` is what must keep working; `single_use` and `rollback` rest on the ledger; `names`, `callers` and `access`
+//! are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
@@ -11,7 +12,9 @@ mod duties;
 mod flow;
 mod lifecycle;
 mod names;
+mod rollback;
 mod rules;
+mod single_use;
 mod trail;
 
 #[path = "../support/mod.rs"]
@@ -30,7 +33,9 @@ fn main() -> std::process::ExitCode {
             flow::tests(),
             lifecycle::tests(),
             names::tests(),
+            rollback::tests(),
             rules::tests(),
+            single_use::tests(),
         ]
         .concat(),
     )

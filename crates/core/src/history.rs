@@ -91,6 +91,11 @@ impl History {
         self.admissions.truncate(MAX_HISTORY);
     }
 
+    /// Drops the oldest admission; `false` where only one is left.
+    pub fn forget_oldest(&mut self) -> bool {
+        self.admissions.len() > 1 && self.admissions.pop().is_some()
+    }
+
     /// The admission that permits `wanted` to run again.
     pub(crate) fn evidence(&self, rule: &RollbackRule, wanted: &Wanted<'_>) -> Option<&PastAdmission> {
         let mut revisions = BTreeSet::new();

@@ -1,0 +1,21 @@
+//! How often and how patiently the API server is asked again, behind an answer. Used by `events` and the `ledger`.
+
+use std::time::Duration;
+
+/// Attempts, with pauses that double from the first: some two minutes in all.
+const ATTEMPTS: usize = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The pauses between attempts; at its end it is time to give up.
+pub fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let doubled = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)));
+    doubled.take(ATTEMPTS - 1)
+}
+
+/// Whether a later attempt may fare better than one that was answered by this HTTP status: overload and outages pass, a
+/// refusal does not.
+#[must_use]
+pub fn may_pass(code: u16) -> bool {
+    matches!(code, 408 | 429 | 500..)
+}
