@@ -1,0 +1,40 @@
+//! Every way around the gate that we know of, tried: the real kubectl, the real API server and its controllers, the
+//! credentials of a tenant with the `edit` role. What came of each is printed as a table and kept in
+//! `docs/bypasses.md`.
+//!
+//! `case` says what an attempt is and which outcomes are safe; the other files are the rows, by theme. Whether the gate
+//! does its job is e2e's; here is only whether it can be got around.
+
+mod approvals;
+mod case;
+mod changes;
+mod namespaces;
+mod operations;
+mod replays;
+mod rollouts;
+mod snapshot;
+mod table;
+mod workloads;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use support::{Gate, harness};
+
+fn main() -> ExitCode {
+    let tests = [
+        approvals::tests(),
+        changes::tests(),
+        namespaces::tests(),
+        operations::tests(),
+        replays::tests(),
+        rollouts::tests(),
+        workloads::tests(),
+    ];
+    let ran = harness::run(Gate::start, tests.concat());
+    let arguments = libtest_mimic::Arguments::from_args();
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    table::finish(ran, whole)
+}

@@ -1,0 +1,218 @@
+//! Replays: what is one, what a dry run may do, and what may be done to a Job that waits.
+
+use serde_json::{Value, json};
+
+use crate::case::{Ground, PATIENCE};
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, attach, seconds_from_now, wait_until};
+use crate::workloads::job;
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        what_is_a_replay,
+        what_a_dry_run_may_do,
+        labels_of_jobs_that_run,
+        jobs_that_wait,
+        banked_for_later,
+        what_a_replay_reads
+    ]
+}
+
+/// The label's key.
+const REPLAY: &str = "writgate.dev/replay";
+
+fn what_is_a_replay(gate: &Gate) {
+    let ground = Ground::new(gate, "replay");
+    let labelled = |labels: Value| {
+        let mut job = ground.replay_job("replay");
+        job["metadata"]["labels"] = labels;
+        job
+    };
+    let execute = |number, attempt: &str, job: &Value| {
+        let attempt = ground.row(number, attempt).create(job);
+        attempt.denied("ApprovalRequired");
+        let last = ground.records().pop().expect("a record");
+        assert_eq!(last["action"], "replay-execute", "{last}");
+    };
+    execute(30, "a Job with a replay image and no label", &labelled(json!({})));
+    execute(
+        30,
+        "the label with another case: `writgate.dev/Replay: dry-run`",
+        &labelled(json!({"writgate.dev/Replay": "dry-run"})),
+    );
+    for value in ["Dry-Run", "DRY-RUN", "dryrun", "", "none"] {
+        execute(30, &format!("the label with the value {value:?}"), &labelled(json!({REPLAY: value})));
+    }
+    let mut templated = labelled(json!({}));
+    templated["spec"]["template"]["metadata"] = json!({"labels": {REPLAY: "dry-run"}});
+    execute(31, "the label on the Pod template alone", &templated);
+    let mut renamed = job("replay");
+    renamed["metadata"]["labels"] = json!({REPLAY: "dry-run"});
+    execute(31, "the label on a Job that runs another image", &renamed);
+    let mut init = job("replay");
+    init["spec"]["template"]["spec"]["initContainers"] = json!([{"name": "i", "image": "ghcr.io/acme/replay:2.0.1"}]);
+    execute(30, "the replay image in an init container", &init);
+    let mut volume = job("replay");
+    volume["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "v", "image": {"reference": "ghcr.io/acme/replay:2.0.1"}}]);
+    execute(30, "the replay image in an image volume", &volume);
+    let mut deployment = ground.deployment("replay");
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/replay:2.0.1");
+    ground
+        .row(30, "a Deployment, approved, with the replay image")
+        .create(&ground.approved(&deployment))
+        .denied("WorkloadNotAllowed");
+    let wrong = attach(&job("replay"), &ground.signed_but(&job("replay"), |_| {}));
+    ground.row(30, "a Job of another image under a replay's approval").create(&wrong).denied("WrongAction");
+}
+
+fn what_a_dry_run_may_do(gate: &Gate) {
+    let ground = Ground::new(gate, "dry-run");
+    ground
+        .row(32, "a Job that meets the dry-run contract, which needs no approval")
+        .create(&ground.dry_run_job("free"))
+        .admitted();
+    let container = [
+        (32, "command", json!(["replay", "--execute"])),
+        (32, "args", json!(["--incident", "INC-7", "--execute"])),
+        (32, "args", json!(["--incident", "--execute"])),
+        (32, "env", json!([{"name": "REPLAY_MODE", "value": "execute"}])),
+        (32, "env", json!([{"name": "REPLAY_MODE", "value": "dry-run"}, {"name": "LD_PRELOAD", "value": "x"}])),
+        (32, "env", json!([{"name": "REPLAY_MODE", "value": "dry-run"}, {"name": "REPLAY_MODE", "value": "execute"}])),
+        (32, "image", json!("ghcr.io/acme/orders:1.4.2")),
+        (32, "lifecycle", json!({"preStop": {"exec": {"command": ["evil"]}}})),
+        (32, "workingDir", json!("/tmp")),
+        (32, "securityContext", json!({"privileged": true})),
+        (33, "envFrom", json!([{"configMapRef": {"name": "mode"}}])),
+        (
+            33,
+            "env",
+            json!([{"name": "REPLAY_MODE", "valueFrom": {"configMapKeyRef": {"name": "mode", "key": "mode"}}}]),
+        ),
+        (
+            34,
+            "env",
+            json!([{"name": "REPLAY_MODE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['mode']"}}}]),
+        ),
+        (34, "env", json!([{"name": "REPLAY_MODE", "value": "$(OTHER)"}])),
+    ];
+    let second = json!([{"name": "c", "image": "ghcr.io/acme/replay:2.0.1"}]);
+    let pod = [
+        (32, "initContainers", second),
+        (32, "volumes", json!([{"name": "v", "secret": {"secretName": "token"}}])),
+        (32, "serviceAccountName", json!("default")),
+        (32, "hostNetwork", json!(true)),
+        (32, "nodeName", json!("control-plane")),
+    ];
+    let denied =
+        |number, attempt: String, job: &Value| ground.row(number, attempt).create(job).denied("ApprovalRequired");
+    for (number, field, value) in container {
+        let mut job = ground.dry_run_job("trick");
+        let attempt = format!("a dry run whose container has `{field}: {value}`");
+        job["spec"]["template"]["spec"]["containers"][0][field] = value;
+        denied(number, attempt, &job);
+    }
+    for (number, field, value) in pod {
+        let mut job = ground.dry_run_job("trick");
+        let attempt = format!("a dry run whose Pod has `{field}: {value}`");
+        job["spec"]["template"]["spec"][field] = value;
+        denied(number, attempt, &job);
+    }
+    let mut job = ground.dry_run_job("trick");
+    job["spec"]["parallelism"] = json!(5);
+    denied(32, "a dry run with `parallelism: 5`".to_owned(), &job);
+}
+
+fn labels_of_jobs_that_run(gate: &Gate) {
+    let ground = Ground::new(gate, "relabel");
+    ground.arrange(&["create", "serviceaccount", "replay-readonly"]);
+    ground.applied(&ground.dry_run_job("look"));
+    ground.runs(&ground.replay_job("replay"));
+    let label = |attempt, target: &str, value: Value| {
+        ground.row(34, attempt).patch(target, "merge", &json!({"metadata": {"labels": {REPLAY: value}}}))
+    };
+    label("a dry run that runs, labelled `execute`", "job/look", json!("execute")).denied("ApprovalRequired");
+    label("its label removed", "job/look", Value::Null).denied("ApprovalRequired");
+    let incident = json!({"metadata": {"annotations": {"writgate.dev/incident": "INC-8"}}});
+    ground
+        .row(34, "a replay that runs, annotated with another incident")
+        .patch("job/replay", "merge", &incident)
+        .denied("IncidentMismatch");
+}
+
+fn jobs_that_wait(gate: &Gate) {
+    let ground = Ground::new(gate, "waiting");
+    let mut waiting = ground.replay_job("replay");
+    waiting["spec"]["suspend"] = json!(true);
+    ground.runs(&waiting);
+    let template = |more: Value| json!({"spec": {"template": more}});
+    let patch = |number, attempt, patch: Value| {
+        ground.row(number, attempt).patch("job/replay", "merge", &patch).denied("SpecHashMismatch");
+    };
+    patch(35, "a suspended Job's `nodeSelector`", template(json!({"spec": {"nodeSelector": {"pool": "other"}}})));
+    patch(35, "its tolerations", template(json!({"spec": {"tolerations": [{"operator": "Exists"}]}})));
+    patch(35, "its template's annotations", template(json!({"metadata": {"annotations": {"mode": "x"}}})));
+    patch(
+        35,
+        "its `nodeSelector`, and released at once",
+        json!({"spec": {"suspend": false,
+        "template": {"spec": {"nodeSelector": {"pool": "other"}}}}}),
+    );
+    patch(36, "its `backoffLimit`", json!({"spec": {"backoffLimit": 9}}));
+    patch(36, "its `parallelism`", json!({"spec": {"parallelism": 9}}));
+    patch(88, "its `activeDeadlineSeconds`", json!({"spec": {"activeDeadlineSeconds": 9}}));
+    patch(88, "its `ttlSecondsAfterFinished`", json!({"spec": {"ttlSecondsAfterFinished": 9}}));
+    let finalizer = json!({"metadata": {"finalizers": ["example.com/wait"]}});
+    ground.row(88, "a finalizer on it").patch("job/replay", "merge", &finalizer).unchanged();
+    let remove = json!({"metadata": {"finalizers": null}});
+    ground.row(88, "its finalizers removed").patch("job/replay", "merge", &remove).unchanged();
+}
+
+fn banked_for_later(gate: &Gate) {
+    let ground = Ground::new(gate, "expired");
+    let mut waiting = ground.replay_job("replay");
+    waiting["spec"]["suspend"] = json!(true);
+    let mut ends = String::new();
+    let approval = ground.signed_but(&waiting, |statement| {
+        ends = seconds_from_now(4);
+        statement["predicate"]["expiresAt"] = json!(ends);
+    });
+    ground.applied(&attach(&waiting, &approval));
+    let ends: jiff::Timestamp = ends.parse().expect("RFC 3339");
+    wait_until("the approval has expired", PATIENCE, || (jiff::Timestamp::now() > ends).then_some(()));
+    let release =
+        |attempt, patch: Value| ground.row(35, attempt).patch("job/replay", "merge", &patch).denied("Expired");
+    release(
+        "a Job that was suspended under a valid approval, released when it has expired",
+        json!({"spec": {"suspend": false}}),
+    );
+}
+
+/// What an execute replay says it reads is what was approved.
+fn what_a_replay_reads(gate: &Gate) {
+    let ground = Ground::new(gate, "reads");
+    let approved = ground.approved(&ground.replay_job("replay"));
+    let annotated = |key: &str, value: Value| {
+        let mut job = approved.clone();
+        job["metadata"]["annotations"][format!("writgate.dev/{key}")] = value;
+        job
+    };
+    let denied = |attempt, job: &Value, code| ground.row(89, attempt).create(job).denied(code);
+    denied(
+        "an approved replay with another incident in its annotation",
+        &annotated("incident", json!("INC-8")),
+        "IncidentMismatch",
+    );
+    denied(
+        "with another source environment",
+        &annotated("source-environment", json!("staging")),
+        "SourceEnvironmentMismatch",
+    );
+    let bare = attach(
+        &ground.replay_job("replay"),
+        &ground.signed_but(&ground.replay_job("replay"), |statement| {
+            statement["predicate"].as_object_mut().expect("an object").remove("replay");
+        }),
+    );
+    denied("an approval that names no incident at all", &bare, "IncidentMismatch");
+}
