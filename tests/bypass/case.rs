@@ -20,6 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Ground<'g> {
     governed: Governed<'g>,
     admin: kube::Client,
+    place: &'static Location<'static>,
 }
 
 impl<'g> Deref for Ground<'g> {
@@ -32,15 +33,17 @@ impl<'g> Deref for Ground<'g> {
 
 impl<'g> Ground<'g> {
     /// One under the usual posture.
+    #[track_caller]
     pub(crate) fn new(gate: &'g Gate, hint: &str) -> Self {
         Self::with(gate, hint, |_| {})
     }
 
     /// One under the usual posture, edited.
+    #[track_caller]
     pub(crate) fn with(gate: &'g Gate, hint: &str, edit: impl FnOnce(&mut Value)) -> Self {
         let governed = gate.governed_with(hint, edit);
         let admin = gate.plane.block_on(gate.plane.admin.client());
-        Self { governed, admin }
+        Self { governed, admin, place: Location::caller() }
     }
 
     /// Applies `object` with a right approval, and waits until the controllers have done what it asks for.
@@ -105,16 +108,15 @@ impl<'g> Ground<'g> {
     }
 
     /// Begins an attempt at a row of the catalogue.
-    #[track_caller]
     pub(crate) fn row(&self, number: u32, attempt: impl Into<String>) -> Row<'_, 'g> {
-        Row { ground: self, by: self.gate.tenant.clone(), note: Note::new(number, attempt.into()) }
+        Row { ground: self, by: self.gate.tenant.clone(), note: Note::new(number, attempt.into(), self.place) }
     }
 }
 
 /// A row that is not an attempt: where it ends, or which other test shows it.
 #[track_caller]
 pub(crate) fn row(number: u32, attempt: impl Into<String>) -> Note {
-    Note::new(number, attempt.into())
+    Note::new(number, attempt.into(), Location::caller())
 }
 
 /// A line of the table without its outcome.
@@ -126,9 +128,8 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    #[track_caller]
-    fn new(number: u32, attempt: String) -> Self {
-        Self { number, attempt, place: Location::caller() }
+    fn new(number: u32, attempt: String, place: &'static Location<'static>) -> Self {
+        Self { number, attempt, place }
     }
 
     fn keep(self, outcome: &str, code: &str) {
@@ -138,7 +139,7 @@ impl Note {
 
     fn keep_shown(self, outcome: &str, code: &str, shown: String) {
         let code = if code.is_empty() { String::new() } else { format!("`{code}`") };
-        let place = (self.place.file(), self.place.line());
+        let place = (self.place.file(), self.place.line(), table::next_in_order());
         let attempt = self.attempt;
         table::note(Line { number: self.number, place, attempt, outcome: outcome.to_owned(), code, shown });
     }
@@ -252,6 +253,18 @@ impl Attempt<'_, '_> {
         self.note.keep("unchanged", "");
     }
 
+    /// The API server did it, and what `controller` then did about it was denied for `code`.
+    pub(crate) fn denied_to(self, controller: &str, code: &str) {
+        assert!(self.ran.ok(), "{self}");
+        wait_until(&format!("{self}\n{controller} is denied for {code}"), PATIENCE, || {
+            let records = self.ground.records();
+            let denied = |record: &Value| record["initiator"]["username"] == controller && record["reasons"][0] == code;
+            records.iter().any(denied).then_some(())
+        });
+        self.nothing_changed();
+        self.note.keep("denied", code);
+    }
+
     /// It was admitted by an approval, and there is a record of who, what and by which one. Returns the record.
     pub(crate) fn admitted(self) -> Value {
         assert!(self.ran.ok(), "{self}");
@@ -295,9 +308,11 @@ impl Attempt<'_, '_> {
         self.note.limit(sentence);
     }
 
-    /// Records of this attempt; of others in the namespace there are none meanwhile.
+    /// Records of this attempt: controllers may go on meanwhile.
     fn records(&self) -> Vec<Value> {
-        self.ground.records().split_off(self.known)
+        let mut records = self.ground.records().split_off(self.known);
+        records.retain(|record| record["initiator"]["username"] == self.by.name.as_str());
+        records
     }
 
     fn denial(&self) -> (&str, &str) {

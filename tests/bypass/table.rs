@@ -1,5 +1,6 @@
 //! The table of outcomes: noted while the cases run, printed at the end, and kept in `docs/bypasses.md`.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -33,12 +34,21 @@ while it was built.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Line {
     pub(crate) number: u32,
-    /// File and line of the case: attempts at a row stay in the order in which they were written.
-    pub(crate) place: (&'static str, u32),
+    /// File and line where the case begins, and the order in it.
+    pub(crate) place: (&'static str, u32, usize),
     pub(crate) attempt: String,
     pub(crate) outcome: String,
     pub(crate) code: String,
     pub(crate) shown: String,
+}
+
+thread_local! {
+    static ORDER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Numbers the lines of a case, which is run by one thread.
+pub(crate) fn next_in_order() -> usize {
+    ORDER.with(|order| order.replace(order.get() + 1))
 }
 
 static LINES: Mutex<BTreeSet<Line>> = Mutex::new(BTreeSet::new());
