@@ -1,16 +1,18 @@
 //! What a row is made of: the ground on which a tenant tries, the attempt, and the outcomes that count as safe. Each
 //! outcome asserts what it says before it is noted for the table; what a row tries is the other files'.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::panic::Location;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::snapshot::Snapshot;
-use crate::support::{Gate, Governed, Ran, User, envelope, wait_until};
+use crate::support::{Gate, Governed, Ran, User, attach, envelope, wait_until};
 use crate::table::{self, Line};
 
 /// Controllers answer within a second or two; the machine may be busy.
@@ -21,6 +23,8 @@ pub(crate) struct Ground<'g> {
     governed: Governed<'g>,
     admin: kube::Client,
     place: &'static Location<'static>,
+    /// By manifest: what the API server makes of one costs a kubectl to know.
+    statements: Mutex<HashMap<String, Value>>,
 }
 
 impl<'g> Deref for Ground<'g> {
@@ -43,7 +47,7 @@ impl<'g> Ground<'g> {
     pub(crate) fn with(gate: &'g Gate, hint: &str, edit: impl FnOnce(&mut Value)) -> Self {
         let governed = gate.governed_with(hint, edit);
         let admin = gate.plane.block_on(gate.plane.admin.client());
-        Self { governed, admin, place: Location::caller() }
+        Self { governed, admin, place: Location::caller(), statements: Mutex::default() }
     }
 
     /// Applies `object` with a right approval, and waits until the controllers have done what it asks for.
@@ -98,6 +102,21 @@ impl<'g> Ground<'g> {
     /// The namespace's records so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.gate.webhook.records(|record| record["object"]["namespace"] == self.namespace.as_str())
+    }
+
+    /// A right statement about `object`, with an id of its own.
+    pub(crate) fn statement(&self, object: &Value) -> Value {
+        let key = object.to_string();
+        let known = self.statements.lock().expect("nobody panics while holding it").get(&key).cloned();
+        let mut statement = known.unwrap_or_else(|| self.governed.statement(object));
+        statement["predicate"]["id"] = json!(uuid::Uuid::now_v7().to_string());
+        self.statements.lock().expect("nobody panics while holding it").insert(key, statement.clone());
+        statement
+    }
+
+    /// `object` with a right approval by Bob.
+    pub(crate) fn approved(&self, object: &Value) -> Value {
+        attach(object, &self.signed_but(object, |_| {}))
     }
 
     /// A right statement about `object`, made wrong, and signed by Bob.

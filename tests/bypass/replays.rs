@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{Ground, PATIENCE};
+use crate::case::{Ground, PATIENCE, text};
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, attach, seconds_from_now, wait_until};
+use crate::support::{Gate, Ran, attach, denied_for, envelope, seconds_from_now, wait_until};
 use crate::workloads::job;
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
@@ -14,7 +14,10 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         labels_of_jobs_that_run,
         jobs_that_wait,
         banked_for_later,
-        what_a_replay_reads
+        what_a_replay_reads,
+        used_again,
+        used_at_once,
+        started_again
     ]
 }
 
@@ -215,4 +218,79 @@ fn what_a_replay_reads(gate: &Gate) {
         }),
     );
     denied("an approval that names no incident at all", &bare, "IncidentMismatch");
+}
+
+/// An execute replay's approval is for one Job.
+fn used_again(gate: &Gate) {
+    let ground = Ground::new(gate, "again");
+    let replay = ground.replay_job("replay");
+    let statement = ground.statement(&replay);
+    let approved = attach(&replay, &envelope(&statement, &[&ground.bob]));
+    let dry_run = ground.row(54, "`--dry-run=server` of a replay whose approval may be used once");
+    dry_run.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &approved.to_string()).admitted();
+    ground.row(37, "the same replay after that dry run, which spent nothing").create(&approved).admitted();
+    ground.settle("job/replay");
+    let args = ["delete", "job/replay", "--cascade=foreground"];
+    ground.row(37, "the Job deleted").kubectl(&args).unchanged();
+    ground.row(37, "and made anew under the same name with the same approval").create(&approved).denied("AlreadyUsed");
+    let again = attach(&replay, &envelope(&statement, &[&ground.carol]));
+    ground
+        .row(62, "the same approval with another signature: what was signed is its identity, not the signature")
+        .create(&again)
+        .denied("AlreadyUsed");
+
+    let mut generated = ground.replay_job("x");
+    let metadata = generated["metadata"].as_object_mut().expect("metadata");
+    metadata.remove("name");
+    metadata.insert("generateName".to_owned(), json!("replay-"));
+    let approved = ground.approved(&generated);
+    ground.row(38, "a Job with a generated name, approved by its prefix").create(&approved).admitted();
+    ground.settle(&format!("job/{}", text(&ground.list("jobs")[0]["metadata"]["name"])));
+    ground.row(38, "a second one under the same approval").create(&approved).denied("AlreadyUsed");
+}
+
+fn used_at_once(gate: &Gate) {
+    let ground = Ground::new(gate, "at-once");
+    let mut generated = ground.replay_job("x");
+    let metadata = generated["metadata"].as_object_mut().expect("metadata");
+    metadata.remove("name");
+    metadata.insert("generateName".to_owned(), json!("replay-"));
+    let approved = ground.approved(&generated);
+    let attempt = ground.row(39, "one approval used by eight requests at once: one is admitted");
+    let attempt = attempt.tries(|user| {
+        let create = || user.create(&approved);
+        let all = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+            all.into_iter().map(|one| one.join().expect("it ran")).collect::<Vec<_>>()
+        });
+        let (admitted, denied): (Vec<Ran>, Vec<Ran>) = all.into_iter().partition(Ran::ok);
+        assert!(denied.iter().all(|ran| denied_for(ran, "AlreadyUsed")), "{denied:?}");
+        assert_eq!(admitted.len(), 1, "{admitted:?}");
+        admitted.into_iter().next().expect("one")
+    });
+    attempt.admitted();
+    assert_eq!(ground.list("jobs").len(), 1);
+}
+
+/// A Job that ran has used its approval, also when it is held and let go again.
+fn started_again(gate: &Gate) {
+    let ground = Ground::new(gate, "started");
+    ground.runs(&ground.replay_job("replay"));
+    let suspend = |attempt, value: bool| {
+        ground.row(36, attempt).patch("job/replay", "merge", &json!({"spec": {"suspend": value}}))
+    };
+    suspend("a replay that runs, suspended", true).unchanged();
+    ground.settle("job/replay");
+    suspend("and let go again", false).denied("AlreadyUsed");
+
+    let mut waiting = ground.replay_job("waiting");
+    waiting["spec"]["suspend"] = json!(true);
+    ground.runs(&waiting);
+    let release = json!({"spec": {"suspend": false}});
+    ground.row(36, "a replay that was made suspended, let go").patch("job/waiting", "merge", &release).admitted();
+    ground.settle("job/waiting");
+    ground.arrange(&["patch", "job/waiting", "--type=merge", "-p", "{\"spec\": {\"suspend\": true}}"]);
+    ground.settle("job/waiting");
+    let again = ground.row(36, "suspended, and let go once more");
+    again.patch("job/waiting", "merge", &release).denied("AlreadyUsed");
 }
