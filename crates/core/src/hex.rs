@@ -1,4 +1,4 @@
-//! Lower-case hex of 32-byte digests: spec hashes and key ids. Nothing else is written in hex here.
+//! Lower-case hex of 32-byte digests: of specs, keys, images and bundles. Nothing else is written in hex here.
 
 /// The 64 lower-case hex digits of a digest.
 pub(crate) fn encode(digest: &[u8; 32]) -> String {
@@ -19,6 +19,11 @@ pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
     };
     let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect();
     bytes?.try_into().ok()
+}
+
+/// Whether a text is `sha256:` and 64 lower-case hex digits.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.strip_prefix("sha256:").and_then(decode).is_some()
 }
 
 fn nibble(digit: u8) -> Option<u8> {

@@ -6,6 +6,8 @@
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::hex;
+
 /// The patterns of one posture, compiled.
 ///
 /// A `*` stays within one path segment. A pattern without tag and digest names every tag and digest of the
@@ -68,6 +70,14 @@ impl ImagePatterns {
         }
         Ok(Self { set: builder.build()? })
     }
+}
+
+/// An image named by digest, in the one spelling that is compared: registry, repository and digest. Nothing where there
+/// is no digest, so that whoever holds the tag says what runs. A tag beside a digest is decoration.
+pub(crate) fn pinned(image: &str) -> Option<String> {
+    let Reference { name, digest, .. } = Reference::parse(image);
+    let digest = digest?;
+    (hex::is_sha256(digest) && !image.starts_with(['@', ':'])).then(|| format!("{name}@{digest}"))
 }
 
 /// An image reference with its name in full: registry, repository.

@@ -6,12 +6,13 @@
 mod build;
 mod document;
 mod faults;
+mod pipelines;
 mod reviewers;
 mod revocations;
 mod schema;
 mod sets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use schema::document_schemas;
 
 pub(crate) use build::build_posture;
+pub(crate) use pipelines::read_pipelines;
 pub(crate) use reviewers::read_reviewers;
 pub(crate) use revocations::read_revocations;
 pub(crate) use sets::{Found, NamedDocuments, NamedSets};
@@ -112,6 +114,17 @@ pub enum ConnectRule {
     Deny,
 }
 
+/// How images must be named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageRule {
+    /// In any way.
+    #[default]
+    Any,
+    /// By digest.
+    Digest,
+}
+
 /// So many reviewers, of a group where one is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuorumEntry {
@@ -178,6 +191,25 @@ pub struct DryRunContract {
     pub env: BTreeMap<String, String>,
     /// The argument lists that it may have; `*` stands for one whole word without a leading dash.
     pub args: Vec<Vec<String>>,
+}
+
+/// What one version of a pipeline was built into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The only spec that it is deployed with; none: any that runs its images.
+    pub spec_hash: Option<SpecHash>,
+    /// Its images in the one spelling that is compared: registry, repository and digest, without a tag.
+    pub images: BTreeSet<String>,
+}
+
+/// Canonical builds by `<pipeline>@<version>`.
+pub(crate) type Builds = BTreeMap<String, Build>;
+
+/// That a pod template's configuration is bundles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigRule {
+    /// The Secrets that a pod template may refer to.
+    pub secrets: BTreeSet<String>,
 }
 
 /// A person who may approve.
@@ -272,6 +304,14 @@ pub struct Posture {
     pub separation_of_duties: SeparationOfDuties,
     /// What requires further capabilities, in the document's order.
     pub capability_rules: Vec<CapabilityRule>,
+    /// Whether an object must carry a pipeline version, and its approval the same.
+    pub pipeline_version_required: bool,
+    /// The canonical builds of all named sets; none where no set is named, so that nobody says which they are.
+    pub builds: Option<Builds>,
+    /// That an object must carry a config bundle, and its approval the same; none: it may.
+    pub config_bundle: Option<ConfigRule>,
+    /// How images must be named.
+    pub images: ImageRule,
     /// Replays.
     pub replay: ReplayRule,
     /// Other workloads.
@@ -308,6 +348,12 @@ impl Posture {
             Action::ReplayExecute => &self.actions.replay_execute,
             Action::ReplayDryRun => &self.actions.replay_dry_run,
         }
+    }
+
+    /// Whether `action` needs a config bundle: a dry run, whose contract permits no reference to a ConfigMap, has none.
+    #[must_use]
+    pub fn bundle_required(&self, action: Action) -> bool {
+        self.config_bundle.is_some() && action != Action::ReplayDryRun
     }
 
     /// The key with this id and whose it is, valid at the moment or not.

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt};
 use self::gather::Gathered;
 use crate::{
     Posture,
-    posture::{Found, NamedDocuments, NamedSets, build_posture, read_reviewers, read_revocations},
+    posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
 };
 
 /// A text in which documents were found, and where.
@@ -113,6 +113,12 @@ impl PostureSet {
                 gathered.revocations,
                 gathered.broken_revocations,
                 read_revocations,
+                &mut problems,
+            ),
+            pipelines: NamedDocuments::collect(
+                gathered.pipelines,
+                gathered.broken_pipelines,
+                read_pipelines,
                 &mut problems,
             ),
         };

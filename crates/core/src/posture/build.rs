@@ -7,13 +7,14 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ActionRule, Actions, ApprovalRule, BreakGlassRule, ConnectRule, DryRunContract, Posture, QuorumEntry, ReplayRule,
-    ReviewerKey, Revocations, RollbackRule,
+    ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, ConnectRule, DryRunContract, Posture,
+    QuorumEntry, ReplayRule, ReviewerKey, Revocations, RollbackRule,
     document::{
-        ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, ImageRule, PostureDocument,
+        ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, PostureDocument, Presence,
         QuorumDocument, ReplayDocument, RollbackDocument,
     },
     faults::{Faults, read},
+    pipelines::canonical_builds,
     reviewers::{ReviewerSet, together},
     sets::{Found, NamedDocument, NamedDocuments, NamedSets},
 };
@@ -46,13 +47,15 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
         for (_, list) in &lists {
             revocations.extend(&list.meaning);
         }
+        let pipeline_sets = named("pipelineSets", &document.pipeline_sets, &sets.pipelines, &mut faults);
         let keys = reviewers.iter().enumerate().flat_map(|(reviewer, person)| {
             person.keys.iter().enumerate().map(move |(key, ReviewerKey { id, .. })| (*id, (reviewer, key)))
         });
         Some(Posture {
             keys: keys.collect(),
-            version: version(value, &reviewer_sets, &lists, &mut faults)?,
+            version: version(value, &reviewer_sets, &lists, &pipeline_sets, &mut faults)?,
             actions: actions(&document, &mut faults)?,
+            pipeline_version_required: pipeline_version_required(&document, &mut faults),
             capability_rules: capability_rules(document.capability_rules, &mut faults),
             replay: replay(document.replay, &mut faults)?,
             config_map: name.clone(),
@@ -62,6 +65,9 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
             reviewers,
             revocations,
             separation_of_duties: document.separation_of_duties,
+            builds: (!document.pipeline_sets.is_empty()).then(|| canonical_builds(&pipeline_sets, &mut faults)),
+            config_bundle: config_bundle(document.config_bundle, document.secrets, &mut faults),
+            images: document.images,
             workloads: document.workloads,
             pods: document.pods,
             rollback: rollback(document.rollback.as_ref(), &mut faults),
@@ -75,10 +81,6 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
 /// A rule that is not enforced would be a promise that nobody keeps.
 fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
     let asked = [
-        ("pipelineSets", !document.pipeline_sets.is_empty()),
-        ("pipelineVersion", document.pipeline_version.is_some()),
-        ("configBundle", document.config_bundle.is_some()),
-        ("images", document.images != ImageRule::Any),
         ("connect", document.connect != ConnectRule::Allow),
         ("audit.durability", document.audit.durability != Durability::BestEffort),
     ];
@@ -149,6 +151,27 @@ fn rule(
     let enforcement = document.enforcement.unwrap_or(enforcement);
     let single_use = document.single_use.unwrap_or(action == Action::ReplayExecute);
     Some(ActionRule { approval, capabilities, quorum, max_lifetime, single_use, enforcement })
+}
+
+fn pipeline_version_required(document: &PostureDocument, faults: &mut Faults<'_>) -> bool {
+    let required = document.pipeline_version.is_some();
+    if required && document.pipeline_sets.is_empty() {
+        faults.add("pipelineVersion", "is required, but no pipelineSets say which versions there are; name one");
+    }
+    required
+}
+
+fn config_bundle(
+    presence: Option<Presence>,
+    secrets: Option<Vec<String>>,
+    faults: &mut Faults<'_>,
+) -> Option<ConfigRule> {
+    if presence.is_none() && secrets.is_some() {
+        faults.add("secrets", "counts only with configBundle: required; remove it or require bundles");
+    }
+    let secrets = secrets.unwrap_or_default();
+    faults.names("secrets", &secrets);
+    presence.map(|Presence::Required| ConfigRule { secrets: secrets.into_iter().collect() })
 }
 
 fn rollback(document: Option<&RollbackDocument>, faults: &mut Faults<'_>) -> Option<RollbackRule> {
@@ -267,13 +290,18 @@ fn version(
     posture: &Value,
     reviewers: &[(String, &NamedDocument<ReviewerSet>)],
     revocations: &[(String, &NamedDocument<Revocations>)],
+    pipelines: &[(String, &NamedDocument<Builds>)],
     faults: &mut Faults<'_>,
 ) -> Option<String> {
-    let documents = json!({
+    let mut documents = json!({
         "posture": posture,
         "reviewers": contents(reviewers),
         "revocations": contents(revocations),
     });
+    // Left out where there are none, so that older postures keep their version.
+    if !pipelines.is_empty() {
+        documents["pipelines"] = contents(pipelines).into();
+    }
     let text = faults.keep("", canonical(&documents.to_string(), Scope::Whole))?;
     Some(format!("sha256:{}", hex::encode(&Sha256::digest(text).into())))
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::{ApprovalRule, ConnectRule, Enforcement, PodRule, SeparationOfDuties, WorkloadRule};
+use super::{ApprovalRule, ConnectRule, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
 
 /// The version of every document that this build reads.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -38,6 +38,13 @@ pub(crate) enum ReviewersKind {
 pub(crate) enum RevocationsKind {
     /// The only word that belongs here.
     Revocations,
+}
+
+/// The kind of a document of canonical builds.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(crate) enum PipelinesKind {
+    /// The only word that belongs here.
+    Pipelines,
 }
 
 /// The rules of one environment.
@@ -73,22 +80,27 @@ pub(crate) struct PostureDocument {
     /// The names of the documents of revocations that count here.
     #[serde(default)]
     pub(super) revocation_lists: Vec<String>,
-    /// The names of the documents of canonical builds. Not enforced by this version: only an empty list is accepted.
+    /// The names of the documents of canonical builds. With one, a pipeline version that an object carries must be in
+    /// it.
     #[serde(default)]
     pub(super) pipeline_sets: Vec<String>,
     /// How far approver and requester must be different people.
     #[serde(default, deserialize_with = "off_or_word")]
     pub(super) separation_of_duties: SeparationOfDuties,
-    /// Whether workloads must carry a pipeline version. Not enforced by this version: must be absent.
+    /// Whether workloads must carry a pipeline version, and their approvals the same. Absent: they may.
     #[serde(default)]
     pub(super) pipeline_version: Option<Presence>,
-    /// Whether workloads must carry a config bundle. Not enforced by this version: must be absent.
+    /// Whether workloads must carry a config bundle, and their approvals the same, and refer to no other ConfigMaps
+    /// than bundles. Absent: they may.
     #[serde(default)]
     pub(super) config_bundle: Option<Presence>,
+    /// The Secrets that pod templates may refer to; only with `configBundle: required`. Absent: none.
+    #[serde(default)]
+    pub(super) secrets: Option<Vec<String>>,
     /// What a replay is, and what a dry run of one may look like.
     #[serde(default)]
     pub(super) replay: ReplayDocument,
-    /// How images must be named. Not enforced by this version: only `any` is accepted.
+    /// How images must be named.
     #[serde(default)]
     pub(super) images: ImageRule,
     /// What happens to workloads that are neither Deployments nor replays.
@@ -210,17 +222,6 @@ pub(crate) struct DryRunDocument {
     pub(super) env: BTreeMap<String, String>,
     /// The argument lists that it may have; `*` stands for one whole word without a leading dash.
     pub(super) args: Vec<Vec<String>>,
-}
-
-/// How images must be named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ImageRule {
-    /// In any way.
-    #[default]
-    Any,
-    /// By digest.
-    Digest,
 }
 
 /// How long what was admitted before may run again.
@@ -369,4 +370,33 @@ pub(crate) struct RevokedSpec {
     /// The reason.
     #[serde(default)]
     pub(super) why: Option<String>,
+}
+
+/// A named set of canonical builds.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "Pipelines")]
+pub(crate) struct PipelinesDocument {
+    #[serde(rename = "apiVersion")]
+    pub(super) _api_version: ApiVersion,
+    #[serde(rename = "kind")]
+    pub(super) _kind: PipelinesKind,
+    /// The set's name. In a ConfigMap it may be absent: the ConfigMap's name.
+    #[serde(rename = "name", default)]
+    pub(super) _name: Option<String>,
+    /// The builds, by pipeline and version.
+    pub(super) pipelines: BTreeMap<String, BTreeMap<String, BuildDocument>>,
+}
+
+/// What one version of a pipeline was built into.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct BuildDocument {
+    /// The only spec that this version is deployed with: `sha256:` and 64 lower-case hex digits. Absent: any spec that
+    /// runs its images.
+    #[serde(default)]
+    pub(super) spec_hash: Option<String>,
+    /// Its images, by digest (`…@sha256:…`).
+    #[schemars(length(min = 1))]
+    pub(super) images: Vec<String>,
 }

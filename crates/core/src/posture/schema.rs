@@ -3,18 +3,19 @@
 use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::transform_subschemas};
 use serde_json::Value;
 
-use super::document::{PostureDocument, ReviewersDocument, RevocationsDocument};
+use super::document::{PipelinesDocument, PostureDocument, ReviewersDocument, RevocationsDocument};
 
 /// Each kind of document, in lower case, and its JSON Schema (draft 2020-12).
 ///
 /// A schema tells an editor what may be written. What only a reader of all documents can tell (a weak key, a name that
 /// is not there, a field that this version does not enforce) is not in it.
 #[must_use]
-pub fn document_schemas() -> [(&'static str, Value); 3] {
+pub fn document_schemas() -> [(&'static str, Value); 4] {
     [
         ("posture", schema::<PostureDocument>()),
         ("reviewers", schema::<ReviewersDocument>()),
         ("revocations", schema::<RevocationsDocument>()),
+        ("pipelines", schema::<PipelinesDocument>()),
     ]
 }
 

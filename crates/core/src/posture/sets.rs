@@ -1,10 +1,10 @@
-//! Reviewers and revocations by name, for the postures that name them.
+//! Reviewers, revocations and canonical builds by name, for the postures that name them.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Revocations, faults::Faults, reviewers::ReviewerSet};
+use super::{Builds, Revocations, faults::Faults, reviewers::ReviewerSet};
 use crate::PostureProblem;
 
 /// A document that was found, not yet read.
@@ -22,6 +22,7 @@ pub(crate) struct Found {
 pub(crate) struct NamedSets {
     pub(crate) reviewers: NamedDocuments<ReviewerSet>,
     pub(crate) revocations: NamedDocuments<Revocations>,
+    pub(crate) pipelines: NamedDocuments<Builds>,
 }
 
 /// The documents of one kind.
@@ -40,7 +41,7 @@ pub(crate) struct NamedDocument<T> {
     pub(super) meaning: T,
     /// The document without its name, which stands outside when it is in a ConfigMap.
     pub(super) content: Value,
-    source: String,
+    pub(super) source: String,
 }
 
 impl<T> NamedDocuments<T> {

@@ -22,12 +22,15 @@ pub(super) struct Gathered {
     pub(super) postures: Vec<Found>,
     pub(super) reviewers: Vec<Found>,
     pub(super) revocations: Vec<Found>,
+    pub(super) pipelines: Vec<Found>,
     /// What may be a posture and cannot be read, with the environments it seems to be for.
     pub(super) broken_postures: Vec<(Vec<String>, PostureProblem)>,
     /// Reviewers that cannot be read, with the names they may have.
     pub(super) broken_reviewers: Vec<(Vec<String>, PostureProblem)>,
     /// Revocations that cannot be read, with the names they may have.
     pub(super) broken_revocations: Vec<(Vec<String>, PostureProblem)>,
+    /// Canonical builds that cannot be read, with the names they may have.
+    pub(super) broken_pipelines: Vec<(Vec<String>, PostureProblem)>,
     /// The labels of Namespaces.
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What is wrong and denies nothing.
@@ -115,7 +118,8 @@ impl Gathered {
             _ => match Kind::ALL.into_iter().find(|known| known.word() == kind) {
                 Some(kind) => self.found(kind, Found { source, name, value }),
                 None if kind.is_empty() || api_version.starts_with("writgate.dev/") => {
-                    let message = format!("kind {kind:?} is unknown; expected Posture, Reviewers or Revocations");
+                    let message =
+                        format!("kind {kind:?} is unknown; expected Posture, Reviewers, Revocations or Pipelines");
                     let environments = value.get("environment").and_then(Value::as_str).map(str::to_owned);
                     self.broken_postures.push((environments.into_iter().collect(), problem(source, message)));
                 }
@@ -132,9 +136,7 @@ impl Gathered {
             Kind::Posture => self.postures.push(found),
             Kind::Reviewers => self.reviewers.push(found),
             Kind::Revocations => self.revocations.push(found),
-            Kind::Pipelines => {
-                self.harmless.push(problem(found.source, "kind Pipelines is not enforced by this version; remove it"));
-            }
+            Kind::Pipelines => self.pipelines.push(found),
         }
     }
 
@@ -231,13 +233,16 @@ impl Gathered {
             self.broken_reviewers.push((names.clone(), problem.clone()));
         }
         if says(Kind::Revocations) {
-            self.broken_revocations.push((names, problem.clone()));
+            self.broken_revocations.push((names.clone(), problem.clone()));
+        }
+        if says(Kind::Pipelines) {
+            self.broken_pipelines.push((names, problem.clone()));
         }
         let ours = Kind::ALL.into_iter().any(says);
         let wrapped = words.is_empty() || words.iter().any(|word| word == "ConfigMap" || word == "List");
         if says(Kind::Posture) || (ours && !environments.is_empty()) || (!ours && wrapped) {
             self.broken_postures.push((environments, problem));
-        } else if !says(Kind::Reviewers) && !says(Kind::Revocations) {
+        } else if ![Kind::Reviewers, Kind::Revocations, Kind::Pipelines].into_iter().any(says) {
             self.harmless.push(problem);
         }
     }

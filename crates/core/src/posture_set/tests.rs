@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Action, ApprovalRule, Capability, Enforcement, PodRule, SeparationOfDuties, WorkloadRule};
+use crate::{Action, ApprovalRule, Capability, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
 
 const POSTURE: &str = r#"
 apiVersion: writgate.dev/v1
@@ -192,18 +192,18 @@ fn what_is_absent_has_the_contracts_default() {
     assert_eq!(posture.separation_of_duties, SeparationOfDuties::Claimed);
     assert_eq!((posture.workloads, posture.pods), (WorkloadRule::Approve, PodRule::Deny));
     assert!(posture.replay.images.is_empty() && posture.replay.dry_run.is_none());
+    assert!(posture.images == ImageRule::Any && posture.builds.is_none() && posture.config_bundle.is_none());
+    assert!(!posture.pipeline_version_required);
     assert!(posture.namespaces.is_none() && posture.cluster.is_none());
 }
 
 #[test]
 fn the_neutral_value_of_what_is_not_enforced_is_accepted() {
     for (pointer, new) in [
-        ("/images", json!("any")),
         ("/connect", json!("allow")),
         ("/audit", json!({"durability": "best-effort"})),
         ("/audit", json!({})),
         ("/capabilityRules", json!([])),
-        ("/pipelineSets", json!([])),
         ("/actions/deploy/singleUse", json!(false)),
     ] {
         assert!(changed("Posture", pointer, new).environment("production").is_ok(), "{pointer}");
@@ -213,10 +213,6 @@ fn the_neutral_value_of_what_is_not_enforced_is_accepted() {
 #[test]
 fn what_is_not_enforced_is_refused_by_name() {
     for (pointer, new, path) in [
-        ("/pipelineSets", json!(["prod-pipelines"]), "pipelineSets"),
-        ("/pipelineVersion", json!("required"), "pipelineVersion"),
-        ("/configBundle", json!("required"), "configBundle"),
-        ("/images", json!("digest"), "images"),
         ("/connect", json!("audit"), "connect"),
         ("/connect", json!("deny"), "connect"),
         ("/audit", json!({"durability": "required"}), "audit.durability"),
@@ -257,9 +253,10 @@ fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
         breakGlass: {maxLifetime: 1h, capabilities: [break-glass], quorum: [{count: 1}]}
         audit: {durability: required}
     "#;
+    let pipelines = "{apiVersion: writgate.dev/v1, kind: Pipelines, name: prod-pipelines, pipelines: {}}";
     let told: Vec<String> =
-        faults(&set_of(&[whole, REVIEWERS, REVOCATIONS])).into_iter().map(|(path, _)| path).collect();
-    assert_eq!(told, ["pipelineSets", "pipelineVersion", "configBundle", "images", "connect", "audit.durability",]);
+        faults(&set_of(&[whole, REVIEWERS, REVOCATIONS, pipelines])).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(told, ["connect", "audit.durability"]);
 }
 
 #[test]
@@ -578,7 +575,7 @@ fn what_may_be_any_posture_is_told_where_there_is_none() {
 #[test]
 fn other_documents_are_reported_and_break_nothing() {
     for other in [
-        "{apiVersion: writgate.dev/v1, kind: Pipelines, name: p, pipelines: {}}",
+        "{apiVersion: writgate.dev/v1, kind: Pipelines, name: p, pipelines: {a: {}, a: {}}}",
         "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}",
         "apiVersion: apps/v1\nkind: Deployment\nspec: [",
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: b}}",

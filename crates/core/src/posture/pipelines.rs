@@ -1,0 +1,211 @@
+//! Canonical builds: what a document of them says, and what several say together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{
+    Build, Builds,
+    document::{BuildDocument, PipelinesDocument},
+    faults::{Faults, read},
+    sets::NamedDocument,
+};
+use crate::{PostureProblem, image::pinned};
+
+/// Reads a document of canonical builds.
+pub(crate) fn read_pipelines(source: &str, value: &Value) -> Result<Builds, Vec<PostureProblem>> {
+    let mut faults = Faults::of(source);
+    let document: Option<PipelinesDocument> = read(value, &mut faults);
+    let builds = document.map(|PipelinesDocument { pipelines, .. }| {
+        let mut builds = BTreeMap::new();
+        for (pipeline, versions) in pipelines {
+            part(&format!("pipelines.{pipeline}"), &pipeline, &mut faults);
+            for (version, document) in versions {
+                let path = format!("pipelines.{pipeline}.{version}");
+                part(&path, &version, &mut faults);
+                builds.insert(format!("{pipeline}@{version}"), build(&path, &document, &mut faults));
+            }
+        }
+        builds
+    });
+    faults.into_result(builds)
+}
+
+/// A pipeline's name or version; the `@` is between them.
+fn part(path: &str, text: &str, faults: &mut Faults<'_>) {
+    faults.name(path, text);
+    if text.contains('@') {
+        faults.add(path, format_args!("{text:?} has an @, which stands between a pipeline and its version"));
+    }
+}
+
+fn build(path: &str, document: &BuildDocument, faults: &mut Faults<'_>) -> Build {
+    let spec_hash = document.spec_hash.as_deref();
+    let spec_hash = spec_hash.and_then(|hash| faults.keep(format_args!("{path}.specHash"), hash.parse()));
+    if document.images.is_empty() {
+        faults.add(format_args!("{path}.images"), "is empty; a build without an image could never run");
+    }
+    let mut images = BTreeSet::new();
+    for (index, image) in document.images.iter().enumerate() {
+        match pinned(image) {
+            Some(image) => drop(images.insert(image)),
+            None => faults.add(
+                format_args!("{path}.images[{index}]"),
+                format_args!("{image:?} names no digest; expected NAME@sha256: and 64 lower-case hexadecimal digits"),
+            ),
+        }
+    }
+    Build { spec_hash, images }
+}
+
+/// The builds of several documents. One version cannot be two builds.
+pub(super) fn canonical_builds(sets: &[(String, &NamedDocument<Builds>)], faults: &mut Faults<'_>) -> Builds {
+    let mut all = Builds::new();
+    for (index, (_, set)) in sets.iter().enumerate() {
+        for (version, build) in &set.meaning {
+            match all.get(version) {
+                Some(other) if other != build => faults.add(
+                    format_args!("pipelineSets[{index}]"),
+                    format_args!("{} has another build of {version} than a set before it", set.source),
+                ),
+                _ => drop(all.insert(version.clone(), build.clone())),
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Document, Posture, PostureError, PostureSet};
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const OTHER: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    fn posture() -> Value {
+        json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": "production",
+            "pipelineSets": ["a", "b"], "pipelineVersion": "required"})
+    }
+
+    fn set(name: &str) -> Value {
+        json!({"apiVersion": "writgate.dev/v1", "kind": "Pipelines", "name": name, "pipelines": {
+            "orders": {"1.4.2": {"specHash": DIGEST, "images": [format!("acme/orders:1.4.2@{DIGEST}")]}}}})
+    }
+
+    fn assembled(documents: &[Value]) -> PostureSet {
+        let document = |(index, value): (usize, &Value)| Document {
+            source: format!("{index}.yaml"),
+            name: None,
+            text: value.to_string(),
+        };
+        PostureSet::assemble(documents.iter().enumerate().map(document).collect())
+    }
+
+    fn production(documents: &[Value]) -> Posture {
+        assembled(documents).environment("production").expect("a valid posture").clone()
+    }
+
+    /// What is wrong once the second of two equal sets is changed.
+    fn fault(change: impl FnOnce(&mut Value)) -> String {
+        let mut second = set("b");
+        change(&mut second["pipelines"]);
+        let assembled = assembled(&[posture(), set("a"), second]);
+        assert!(matches!(assembled.environment("production"), Err(PostureError::Invalid { .. })));
+        assembled.problems().iter().map(|problem| format!("{}: {}\n", problem.path, problem.message)).collect()
+    }
+
+    #[test]
+    fn a_version_is_what_all_named_sets_say_together() {
+        let more = json!({"apiVersion": "writgate.dev/v1", "kind": "Pipelines", "name": "b", "pipelines": {
+            "orders": {"1.4.2": {"specHash": DIGEST, "images": [format!("docker.io/acme/orders@{DIGEST}")]},
+                "1.4.3": {"images": [format!("acme/orders@{OTHER}")]}}}});
+        let builds = production(&[posture(), set("a"), more]).builds.expect("sets are named");
+        assert_eq!(builds.keys().collect::<Vec<_>>(), ["orders@1.4.2", "orders@1.4.3"]);
+        assert_eq!(builds["orders@1.4.2"].spec_hash.map(|hash| hash.to_string()).as_deref(), Some(DIGEST));
+        assert_eq!(
+            builds["orders@1.4.3"].images.iter().collect::<Vec<_>>(),
+            [&format!("docker.io/acme/orders@{OTHER}")]
+        );
+    }
+
+    #[test]
+    fn a_set_is_part_of_the_postures_version() {
+        let version = |change: fn(&mut Value)| {
+            let mut second = set("b");
+            change(&mut second);
+            production(&[posture(), set("a"), second]).version
+        };
+        assert_eq!(version(|_| ()), version(|_| ()));
+        assert_ne!(version(|_| ()), version(|set| set["pipelines"]["ledger"] = json!({})));
+    }
+
+    #[test]
+    fn one_version_cannot_be_two_builds() {
+        let build =
+            |field: &'static str, value: Value| fault(move |pipelines| pipelines["orders"]["1.4.2"][field] = value);
+        let expected = "pipelineSets[1]: 2.yaml has another build of orders@1.4.2 than a set before it";
+        assert!(build("specHash", json!(OTHER)).contains(expected));
+        assert!(build("images", json!([format!("acme/orders@{OTHER}")])).contains(expected));
+        assert!(build("images", json!([format!("ghcr.io/acme/orders@{DIGEST}")])).contains(expected));
+    }
+
+    #[test]
+    fn an_image_is_named_by_digest() {
+        for image in ["acme/orders:1.4.2", "acme/orders@sha256:00", "acme/orders", "", "@sha256"] {
+            let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([image]));
+            assert!(told.contains("pipelines.orders.1.4.2.images[0]: "), "{image}: {told}");
+            assert!(told.contains("names no digest"), "{image}: {told}");
+        }
+        assert!(fault(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([])).contains("is empty"));
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused() {
+        let build = json!({"images": [format!("acme/orders@{DIGEST}")]});
+        for (pipeline, version) in [("orders@1", "2"), ("orders", "1@2"), ("orders ", "2"), ("", "2"), ("orders", "")] {
+            let told = fault(|pipelines| pipelines[pipeline] = json!({version: build}));
+            assert!(told.contains("has an @") || told.contains("space") || told.contains("is empty"), "{told}");
+        }
+        let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["specHash"] = json!(OTHER.to_uppercase()));
+        assert!(told.contains("is not a spec hash"), "{told}");
+        let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["image"] = json!("x"));
+        assert!(told.contains("unknown field `image`"), "{told}");
+    }
+
+    #[test]
+    fn a_named_set_must_be_there() {
+        let missing = assembled(&[posture(), set("a")]);
+        let problem = &missing.problems()[0];
+        assert_eq!(problem.path, "pipelineSets[1]");
+        assert!(problem.message.contains("\"b\" is not there"), "{}", problem.message);
+        let mut broken = set("b").to_string();
+        broken.truncate(broken.len() - 2);
+        let documents = [posture().to_string(), set("a").to_string(), broken];
+        let documents = documents.map(|text| Document { source: String::new(), name: None, text });
+        let assembled = PostureSet::assemble(documents.into());
+        let Err(PostureError::Invalid { problems }) = assembled.environment("production") else {
+            panic!("a set that cannot be read is none")
+        };
+        assert!(problems[0].message.contains("\"b\" is invalid"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn a_rule_that_nothing_could_meet_or_that_does_nothing_is_refused() {
+        let told = |change: fn(&mut Value)| {
+            let mut posture = posture();
+            change(&mut posture);
+            let assembled = assembled(&[posture, set("a"), set("b")]);
+            assembled.problems().iter().map(|problem| format!("{problem}\n")).collect::<String>()
+        };
+        assert!(told(|posture| posture["pipelineSets"] = json!([])).contains("pipelineVersion: is required, but no"));
+        assert!(told(|posture| posture["secrets"] = json!(["db"])).contains("secrets: counts only with configBundle"));
+        let both = |posture: &mut Value| {
+            posture["configBundle"] = "required".into();
+            posture["secrets"] = json!(["db"]);
+        };
+        assert_eq!(told(both), "");
+    }
+}
