@@ -49,6 +49,18 @@ pub fn bundle_name(stem: &str, content: &ConfigMapContent) -> String {
     format!("{stem}-{digits}")
 }
 
+/// The digits of a digest at the end of a bundle's name, if there are enough of them.
+fn digits_of(name: &str) -> Option<&str> {
+    let (_, digits) = name.rsplit_once('-')?;
+    let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    (DIGITS.contains(&digits.len()) && digits.bytes().all(is_hex)).then_some(digits)
+}
+
+/// Whether a name could be a bundle's, whatever the ConfigMap holds.
+pub(crate) fn names_a_digest(name: &str) -> bool {
+    digits_of(name).is_some()
+}
+
 /// Whether a ConfigMap of this name is a config bundle for `environment`, or why it is not.
 ///
 /// Without an environment, which is then not known, the label may say any, but must be there.
@@ -63,9 +75,8 @@ pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<
         return Err("it is not immutable (immutable: true)".to_owned());
     }
     let digest = content_digest(content);
-    let digits = name.rsplit_once('-').map_or("", |(_, digits)| digits);
-    let is_named = |digest: &str| DIGITS.contains(&digits.len()) && digest.starts_with(digits);
-    if !digest.strip_prefix("sha256:").is_some_and(is_named) {
+    let is_named = digits_of(name).zip(digest.strip_prefix("sha256:"));
+    if !is_named.is_some_and(|(digits, digest)| digest.starts_with(digits)) {
         return Err(format!(
             "its name does not end in its content's digest: expected - and at least {} digits of {digest}",
             DIGITS.start()

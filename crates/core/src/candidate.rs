@@ -276,11 +276,17 @@ impl<'r> Context<'r> {
             let differs = approved.is_some() && approved.as_deref() != found;
             differs.then(|| Claim { of, approved: approved.clone(), found: found.map(str::to_owned) })
         };
-        denials.extend(
-            differs("writgate.dev/pipeline-version", &approval.pipeline_version).map(Denial::PipelineVersionMismatch),
-        );
-        denials
-            .extend(differs("writgate.dev/config-bundle", &approval.config_bundle).map(Denial::ConfigBundleMismatch));
+        let required = |of: &'static str, approved: &Option<String>, required: bool| {
+            let found = || self.workload.object.metadata.annotations.get(of).map(str::to_owned);
+            let absent = required && approved.is_none();
+            differs(of, approved).or_else(|| absent.then(|| Claim { of, approved: None, found: found() }))
+        };
+        let versioned = self.posture.pipeline_version_required;
+        let version = required("writgate.dev/pipeline-version", &approval.pipeline_version, versioned);
+        denials.extend(version.map(Denial::PipelineVersionMismatch));
+        let bundled = self.posture.bundle_required(self.action);
+        let bundle = required("writgate.dev/config-bundle", &approval.config_bundle, bundled);
+        denials.extend(bundle.map(Denial::ConfigBundleMismatch));
         let executes = self.action == Action::ReplayExecute;
         let Some(replay) = &approval.replay else {
             if executes {
@@ -290,30 +296,14 @@ impl<'r> Context<'r> {
             }
             return;
         };
-        let mandatory = |of: &'static str, approved: &Option<String>| {
-            let absent = executes && approved.is_none();
-            let found = || self.workload.object.metadata.annotations.get(of).map(str::to_owned);
-            differs(of, approved).or_else(|| absent.then(|| Claim { of, approved: None, found: found() }))
-        };
-        let source = mandatory("writgate.dev/source-environment", &replay.source_environment)
-            .or_else(|| self.source_not_permitted(replay.source_environment.as_deref()));
+        let source = required("writgate.dev/source-environment", &replay.source_environment, executes);
         denials.extend(source.map(Denial::SourceEnvironmentMismatch));
         denials.extend(
             differs("writgate.dev/source-artifact", &replay.source_artifact).map(Denial::SourceArtifactMismatch),
         );
-        let incident = mandatory("writgate.dev/incident", &replay.incident)
+        let incident = required("writgate.dev/incident", &replay.incident, executes)
             .or_else(|| differs("writgate.dev/incident-spec-hash", &replay.incident_spec_hash));
         denials.extend(incident.map(Denial::IncidentMismatch));
-    }
-
-    fn source_not_permitted(&self, source: Option<&str>) -> Option<Claim> {
-        let permitted = self.posture.replay.source_environments.as_ref()?;
-        let source = source?;
-        (!permitted.iter().any(|environment| environment == source)).then(|| Claim {
-            of: "the posture's replay.sourceEnvironments",
-            approved: Some(source.to_owned()),
-            found: Some(permitted.join(", ")),
-        })
     }
 
     /// The reviewers whose signatures count. If there is none, each signer's own failures are the envelope's.

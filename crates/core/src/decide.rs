@@ -23,7 +23,6 @@
 //! The webhook and `verify` call the same function, so they can differ only in what they were given.
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
@@ -35,10 +34,11 @@ use crate::{
     decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict, object_record},
     denial::Denial,
     dry_run,
-    facts::{Facts, Known},
-    image::ImagePatterns,
+    facts::{Facts, Known, Want},
+    pod_spec::{PodPath, PodSpec},
     posture::{ApprovalRule, PodRule, Posture, WorkloadRule},
     posture_set::PostureError,
+    provenance::{Provenance, unpinned},
     review::{MalformedReview, Object, Request},
     rollback,
     rule::{self, CapabilityRule},
@@ -167,14 +167,16 @@ fn judge_pod(
             format!("{what} cannot be approved, and capability rule {} asks for that: {}", rule.name, rule.told());
         return Err(Denial::WorkloadNotAllowed { why });
     }
-    if names_replay_image(&posture.replay.images, spec, PodPath::Itself)? {
+    let pod = PodSpec::read(spec, PodPath::Itself)?;
+    if names_replay_image(&pod, posture) {
         return Err(only_jobs_replay("a Pod"));
     }
     let rule = posture.rule(Action::Deploy);
     record.action = Some(Action::Deploy);
     record.approval_required = Some(false);
     record.enforcement = Some(rule.enforcement);
-    Ok(Judged::Action(Box::new(Verdict::admitted(Basis::NotRequired))))
+    let denials = unpinned(&pod, posture).into_iter().collect();
+    Ok(Judged::Action(Box::new(Verdict { denials, ..Verdict::admitted(Basis::NotRequired) })))
 }
 
 fn judge_workload(
@@ -186,7 +188,8 @@ fn judge_workload(
     record: &mut DecisionRecord,
 ) -> Result<Judged, Denial> {
     let posture = place.posture;
-    let action = action_of(workload, posture)?;
+    let pod = PodSpec::read(workload.spec, workload.kind.into())?;
+    let action = action_of(workload, &pod, posture)?;
     if workload.by_exempt_controller && action == Action::Deploy {
         return Ok(Judged::NotAnAction);
     }
@@ -213,10 +216,11 @@ fn judge_workload(
     };
     record.approval_required = Some(required);
     record.required_capabilities = terms.capabilities.iter().map(ToString::to_string).collect();
-    let own = own_failures(workload, posture, now);
+    let provenance = Provenance { workload, pod: &pod, action, environment: place.environment, posture };
+    let own = Own::of(&provenance, facts.known, now);
     if !required {
-        let verdict = Verdict { denials: own, ..Verdict::admitted(Basis::NotRequired) };
-        return Ok(Judged::Action(Box::new(verdict)));
+        let verdict = own.unless_unread(Verdict::admitted(Basis::NotRequired));
+        return Ok(Judged::Action(Box::new(own.beside(verdict))));
     }
     let break_glass = posture.break_glass.as_ref().map(|rule| Terms {
         capabilities: needed(&rule.capabilities, &rules),
@@ -237,7 +241,7 @@ fn judge_workload(
         break_glass: break_glass.as_ref(),
         now,
     };
-    Ok(Judged::Action(Box::new(judge_approvals(&context, own, facts.known, record))))
+    Ok(Judged::Action(Box::new(judge_approvals(&context, &own, facts.known, record))))
 }
 
 /// The capability rules that match. An error in one denies, since it might have matched.
@@ -272,48 +276,74 @@ fn needed(own: &[Capability], rules: &[&CapabilityRule]) -> Vec<Capability> {
 }
 
 /// By what a workload that needs an approval is admitted, if by anything.
-fn judge_approvals(context: &Context<'_>, own: Vec<Denial>, known: &Known, record: &mut DecisionRecord) -> Verdict {
-    let mut verdict = match approvals::judge(context, own.is_empty(), record) {
+fn judge_approvals(context: &Context<'_>, own: &Own, known: &Known, record: &mut DecisionRecord) -> Verdict {
+    let blameless = own.denials.is_empty();
+    let mut verdict = match approvals::judge(context, blameless, record) {
         Err(denials) => Verdict::denied(denials),
         Ok(given) => {
             let is_emergency = given.iter().any(|signed| signed.approval.break_glass);
             if let Some(terms) = context.break_glass.filter(|_| is_emergency) {
                 record.required_capabilities = terms.capabilities.iter().map(ToString::to_string).collect();
             }
-            let once = own.is_empty() && context.posture.rule(context.action).single_use;
-            let (denials, wants) = if once { approvals::spend(context, &given, known) } else { Default::default() };
             let basis = if is_emergency { Basis::BreakGlass } else { Basis::Approval };
-            Verdict { denials, wants, ..Verdict::admitted(basis) }
+            let mut verdict = own.unless_unread(Verdict::admitted(basis));
+            let once = context.posture.rule(context.action).single_use;
+            if once && blameless && verdict.wants.is_empty() {
+                (verdict.denials, verdict.wants) = approvals::spend(context, &given, known);
+            }
+            verdict
         }
     };
-    if own.is_empty() && verdict.wants.is_empty() {
+    if blameless && verdict.wants.is_empty() {
         if !verdict.denials.is_empty() {
-            verdict = rollback::judge(context, verdict, known, record);
+            verdict = own.unless_unread(rollback::judge(context, verdict, known, record));
         } else if verdict.basis == Some(Basis::Approval) {
             verdict.note = rollback::note(context, record);
         }
     }
-    verdict.denials.extend(own);
-    verdict
+    own.beside(verdict)
 }
 
 /// What speaks against the object whatever was approved.
-fn own_failures(workload: &Workload<'_>, posture: &Posture, now: Timestamp) -> Vec<Denial> {
-    let revocation = posture.revocations.specs.get(&workload.hash);
-    revocation
-        .filter(|revocation| revocation.in_force(now))
-        .map(|revocation| Denial::Revoked { what: format!("spec {}", workload.hash), why: revocation.why.clone() })
-        .into_iter()
-        .collect()
+struct Own {
+    denials: Vec<Denial>,
+    /// What it refers to and nobody has read yet.
+    unread: Vec<Want>,
+}
+
+impl Own {
+    fn of(provenance: &Provenance<'_>, known: &Known, now: Timestamp) -> Self {
+        let hash = provenance.workload.hash;
+        let revocation = provenance.posture.revocations.specs.get(&hash).filter(|revocation| revocation.in_force(now));
+        let revoked = |why| Denial::Revoked { what: format!("spec {hash}"), why };
+        let mut denials: Vec<_> = revocation.map(|revocation| revoked(revocation.why.clone())).into_iter().collect();
+        denials.extend(provenance.failures(known));
+        let unread = if denials.is_empty() { provenance.unread(known) } else { Vec::new() };
+        Self { denials, unread }
+    }
+
+    /// An admission waits until everything was read. For what is denied anyway nothing is looked up, so that nobody
+    /// without an approval can keep the API server busy.
+    fn unless_unread(&self, verdict: Verdict) -> Verdict {
+        if !verdict.denials.is_empty() || self.unread.is_empty() {
+            return verdict;
+        }
+        let denial = Denial::LookupFailed {
+            what: "the ConfigMaps that it refers to".to_owned(),
+            why: "they were not looked for".to_owned(),
+        };
+        Verdict { wants: self.unread.clone(), ..Verdict::denied(vec![denial]) }
+    }
+
+    fn beside(&self, mut verdict: Verdict) -> Verdict {
+        verdict.denials.extend(self.denials.iter().cloned());
+        verdict
+    }
 }
 
 /// Which action a workload's change is.
-fn action_of(workload: &Workload<'_>, posture: &Posture) -> Result<Action, Denial> {
-    let path = match workload.kind {
-        WorkloadKind::CronJob => PodPath::JobTemplate,
-        _ => PodPath::Template,
-    };
-    let replays = names_replay_image(&posture.replay.images, workload.spec, path)?;
+fn action_of(workload: &Workload<'_>, pod: &PodSpec<'_>, posture: &Posture) -> Result<Action, Denial> {
+    let replays = names_replay_image(pod, posture);
     if workload.kind != WorkloadKind::Job {
         let makes_replays = workload.kind == WorkloadKind::CronJob && job_template_is_labelled(workload.spec);
         return if replays || makes_replays { Err(only_jobs_replay(workload.kind.kind())) } else { Ok(Action::Deploy) };
@@ -321,7 +351,7 @@ fn action_of(workload: &Workload<'_>, posture: &Posture) -> Result<Action, Denia
     let labels = &workload.object.metadata.labels;
     match (labels.get(REPLAY_LABEL), &posture.replay.dry_run) {
         (None, _) if !replays => Ok(Action::Deploy),
-        (Some("dry-run"), Some(contract)) if dry_run::is_met(contract, &posture.replay.images, workload.spec) => {
+        (Some("dry-run"), Some(contract)) if dry_run::is_met(contract, posture, workload.spec) => {
             Ok(Action::ReplayDryRun)
         }
         _ => Ok(Action::ReplayExecute),
@@ -332,65 +362,8 @@ fn only_jobs_replay(what: &str) -> Denial {
     Denial::WorkloadNotAllowed { why: format!("{what} may not run a replay image or make replays; only a Job may") }
 }
 
-/// Where in a spec the Pod's spec is.
-#[derive(Clone, Copy)]
-enum PodPath {
-    Itself,
-    Template,
-    JobTemplate,
-}
-
-/// Whether a container, an init container, an ephemeral container or an image volume names a replay image.
-fn names_replay_image(patterns: &ImagePatterns, spec: &str, path: PodPath) -> Result<bool, Denial> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Job<T> {
-        job_template: Spec<T>,
-    }
-    #[derive(Deserialize)]
-    struct Spec<T> {
-        spec: T,
-    }
-    #[derive(Deserialize)]
-    struct Templated {
-        template: Spec<Pod>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Pod {
-        containers: Option<Vec<Container>>,
-        init_containers: Option<Vec<Container>>,
-        ephemeral_containers: Option<Vec<Container>>,
-        volumes: Option<Vec<Volume>>,
-    }
-    #[derive(Deserialize)]
-    struct Container {
-        image: Option<String>,
-    }
-    #[derive(Deserialize)]
-    struct Volume {
-        image: Option<ImageVolume>,
-    }
-    #[derive(Deserialize)]
-    struct ImageVolume {
-        reference: Option<String>,
-    }
-    if patterns.is_empty() {
-        return Ok(false);
-    }
-    let pod: Result<Pod, serde_json::Error> = match path {
-        PodPath::Itself => serde_json::from_str(spec),
-        PodPath::Template => serde_json::from_str(spec).map(|spec: Templated| spec.template.spec),
-        PodPath::JobTemplate => {
-            serde_json::from_str(spec).map(|spec: Job<Templated>| spec.job_template.spec.template.spec)
-        }
-    };
-    // What holds no Pod where its kind has one names images that nobody can see.
-    let pod = pod.map_err(|error| Denial::MalformedReview { why: format!("object.spec: {error}") })?;
-    let containers = [pod.containers, pod.init_containers, pod.ephemeral_containers];
-    let images = containers.into_iter().flatten().flatten().filter_map(|container| container.image);
-    let volumes = pod.volumes.into_iter().flatten().filter_map(|volume| volume.image?.reference);
-    Ok(images.chain(volumes).any(|image| patterns.matches(&image)))
+fn names_replay_image(pod: &PodSpec<'_>, posture: &Posture) -> bool {
+    pod.images().any(|image| posture.replay.images.matches(image.reference))
 }
 
 /// Whether the Jobs that a `CronJob` makes would carry the label of a replay.

@@ -203,18 +203,59 @@ pub enum Denial {
     /// The approval binds another pipeline version.
     #[error("{0}")]
     PipelineVersionMismatch(Claim),
+    /// The object names no pipeline version, and must.
+    #[error("the object has no annotation writgate.dev/pipeline-version, which the posture requires")]
+    NoPipelineVersion,
+    /// The object is not what its pipeline version was built into.
+    #[error("{} is not its canonical build: {why}", quoted(.version))]
+    NotCanonicalBuild {
+        /// The pipeline version that the object names.
+        version: String,
+        /// What was found and what was expected.
+        why: String,
+    },
     /// The approval binds another config bundle.
     #[error("{0}")]
     ConfigBundleMismatch(Claim),
+    /// The object names no config bundle, or refers to something else than bundles.
+    #[error("the configuration is not the bundle that was to be approved: {why}")]
+    ConfigNotBundled {
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// Images are named by what can be moved.
+    #[error("{} without a digest (@sha256:…)", unpinned(.images))]
+    ImageNotPinned {
+        /// Each image and what of the Pod it is for, safe to show.
+        images: Vec<String>,
+    },
     /// The replay reads from another environment, or from one that the posture does not permit.
     #[error("{0}")]
     SourceEnvironmentMismatch(Claim),
+    /// The replay says itself that it reads from an environment that the posture does not permit.
+    #[error("replays may read from {}, but this one says it reads from {}", listed(.permitted.iter().map(quoted)), quoted(.found))]
+    SourceNotPermitted {
+        /// What the object says.
+        found: String,
+        /// What the posture permits.
+        permitted: Vec<String>,
+    },
     /// The replay reads another artifact.
     #[error("{0}")]
     SourceArtifactMismatch(Claim),
     /// The replay is for another incident.
     #[error("{0}")]
     IncidentMismatch(Claim),
+    /// The incident ran something else than the pipeline version that the replay names.
+    #[error("{} was deployed with spec {canonical}, but the incident's is {}", quoted(.version), quoted(.incident))]
+    IncidentNotOfBuild {
+        /// The incident's spec hash, as the object says it.
+        incident: String,
+        /// The pipeline version that the object names.
+        version: String,
+        /// That version's spec.
+        canonical: SpecHash,
+    },
     /// The approval may be used once, and was.
     #[error("approval {approval} may be used once, and was at {at} by {by}")]
     AlreadyUsed {
@@ -300,11 +341,13 @@ impl Denial {
             Self::InsufficientCapabilities { .. } => (120, "InsufficientCapabilities"),
             Self::SelfApproval { .. } => (130, "SelfApproval"),
             Self::QuorumNotMet { .. } => (131, "QuorumNotMet"),
-            Self::PipelineVersionMismatch(_) => (140, "PipelineVersionMismatch"),
-            Self::ConfigBundleMismatch(_) => (142, "ConfigBundleMismatch"),
-            Self::SourceEnvironmentMismatch(_) => (150, "SourceEnvironmentMismatch"),
+            Self::PipelineVersionMismatch(_) | Self::NoPipelineVersion => (140, "PipelineVersionMismatch"),
+            Self::NotCanonicalBuild { .. } => (141, "NotCanonicalBuild"),
+            Self::ConfigBundleMismatch(_) | Self::ConfigNotBundled { .. } => (142, "ConfigBundleMismatch"),
+            Self::ImageNotPinned { .. } => (143, "ImageNotPinned"),
+            Self::SourceEnvironmentMismatch(_) | Self::SourceNotPermitted { .. } => (150, "SourceEnvironmentMismatch"),
             Self::SourceArtifactMismatch(_) => (151, "SourceArtifactMismatch"),
-            Self::IncidentMismatch(_) => (152, "IncidentMismatch"),
+            Self::IncidentMismatch(_) | Self::IncidentNotOfBuild { .. } => (152, "IncidentMismatch"),
             Self::AlreadyUsed { .. } => (160, "AlreadyUsed"),
             Self::LookupFailed { .. } => (161, "LookupFailed"),
         }
@@ -321,6 +364,15 @@ impl Denial {
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
             Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
             Self::NotYetValid { .. } => "wait until then",
+            Self::NoPipelineVersion | Self::NotCanonicalBuild { .. } => {
+                "deploy a version that a pipeline set of the posture lists, and name it in writgate.dev/pipeline-version"
+            }
+            Self::ConfigNotBundled { .. } => {
+                "make a bundle: kubectl writgate bundle NAME --from-file PATH --environment ENVIRONMENT"
+            }
+            Self::ImageNotPinned { .. } => "name each image by its digest: NAME@sha256:…",
+            Self::SourceNotPermitted { .. } => "replay from an environment that the posture permits",
+            Self::IncidentNotOfBuild { .. } => "replay with the pipeline version that the incident ran",
             Self::LookupFailed { .. } => "try again; if it goes on, the platform team looks at the webhook's log",
             Self::QuorumNotMet { .. } => {
                 "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
@@ -379,6 +431,11 @@ fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     let all = items.len();
     let shown = items.take(SHOWN).collect::<Vec<_>>().join(", ");
     if all > SHOWN { format!("{shown} and {} more", all - SHOWN) } else { shown }
+}
+
+fn unpinned(images: &[String]) -> String {
+    let verb = if images.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", listed(images.iter().cloned()))
 }
 
 fn hashes(approved: &[SpecHash]) -> String {

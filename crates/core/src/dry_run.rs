@@ -4,16 +4,21 @@
 
 use serde_json::{Map, Value};
 
-use crate::{image::ImagePatterns, posture::DryRunContract};
+use crate::{
+    image::{ImagePatterns, pinned},
+    posture::{DryRunContract, ImageRule, Posture},
+};
 
 /// Whether the spec of a Job meets the contract whole.
-pub(crate) fn is_met(contract: &DryRunContract, images: &ImagePatterns, spec: &str) -> bool {
-    serde_json::from_str(spec).is_ok_and(|spec| Contract { terms: contract, images }.job(&spec).is_some())
+pub(crate) fn is_met(contract: &DryRunContract, posture: &Posture, spec: &str) -> bool {
+    let contract = Contract { terms: contract, images: &posture.replay.images, naming: posture.images };
+    serde_json::from_str(spec).is_ok_and(|spec| contract.job(&spec).is_some())
 }
 
 struct Contract<'p> {
     terms: &'p DryRunContract,
     images: &'p ImagePatterns,
+    naming: ImageRule,
 }
 
 /// What is there, or nothing as soon as something is not permitted.
@@ -100,13 +105,18 @@ impl Contract<'_> {
         require(container.get("image").is_some())?;
         each(container, |key, value| match key {
             "name" | "resources" | "imagePullPolicy" | "env" | "args" => Some(()),
-            "image" => require(self.images.matches(value.as_str()?)),
+            "image" => self.image(value.as_str()?),
             "securityContext" => only_restricts(value),
             // What the server sets by default.
             "terminationMessagePath" => require(value == "/dev/termination-log"),
             "terminationMessagePolicy" => require(value == "File"),
             _ => None,
         })
+    }
+
+    fn image(&self, image: &str) -> Met {
+        require(self.images.matches(image))?;
+        require(self.naming == ImageRule::Any || pinned(image).is_some())
     }
 
     /// Exactly the listed variables, each once, with the listed value spelled out.
@@ -138,10 +148,11 @@ impl Contract<'_> {
     }
 }
 
-/// `*` stands for one whole word that no program would read as an option or split.
+/// `*` stands for one whole word that no program would read as an option or split, and that the kubelet runs as it is:
+/// it would put a variable in the place of `$(NAME)`, also one that a Service of the namespace brought.
 fn is_word(listed: &str, word: &str) -> bool {
     if listed == "*" {
-        !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace)
+        !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace) && !word.contains("$(")
     } else {
         listed == word
     }

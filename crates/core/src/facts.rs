@@ -89,7 +89,6 @@ impl Known {
         self.history.as_ref()
     }
 
-    #[expect(dead_code, reason = "read by the check of config bundles")]
     pub(crate) fn config_map(&self, name: &str) -> Option<&Result<Option<ConfigMapContent>, String>> {
         self.config_maps.get(name)
     }

@@ -23,8 +23,10 @@ mod hex;
 mod history;
 mod image;
 mod key;
+mod pod_spec;
 mod posture;
 mod posture_set;
+mod provenance;
 mod quantity;
 mod quorum;
 mod review;
@@ -55,9 +57,9 @@ pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmiss
 pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
 pub use posture::{
-    ActionRule, ApprovalRule, BreakGlassRule, ConnectRule, DryRunContract, Enforcement, PodRule, Posture, QuorumEntry,
-    ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule, SeparationOfDuties, WorkloadRule,
-    document_schemas,
+    ActionRule, ApprovalRule, BreakGlassRule, Build, ConfigRule, ConnectRule, DryRunContract, Enforcement, ImageRule,
+    PodRule, Posture, QuorumEntry, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule,
+    SeparationOfDuties, WorkloadRule, document_schemas,
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
 pub use quantity::QuantityError;

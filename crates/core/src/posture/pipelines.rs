@@ -114,7 +114,7 @@ mod tests {
         change(&mut second["pipelines"]);
         let assembled = assembled(&[posture(), set("a"), second]);
         assert!(matches!(assembled.environment("production"), Err(PostureError::Invalid { .. })));
-        assembled.problems().iter().map(|problem| format!("{}: {}\n", problem.path, problem.message)).collect()
+        assembled.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
             let mut posture = posture();
             change(&mut posture);
             let assembled = assembled(&[posture, set("a"), set("b")]);
-            assembled.problems().iter().map(|problem| format!("{problem}\n")).collect::<String>()
+            assembled.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         assert!(told(|posture| posture["pipelineSets"] = json!([])).contains("pipelineVersion: is required, but no"));
         assert!(told(|posture| posture["secrets"] = json!(["db"])).contains("secrets: counts only with configBundle"));

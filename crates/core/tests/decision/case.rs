@@ -6,8 +6,8 @@ use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
-    Action, Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS,
-    PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind, decide, spec_hash,
+    Action, Approval, ConfigMapContent, Decision, Document, Envelope, ExemptControllers, Facts, Governance, History,
+    Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind, decide, spec_hash,
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -45,6 +45,8 @@ pub(crate) struct Case {
     pub(crate) posture: Value,
     pub(crate) reviewers: Value,
     pub(crate) revocations: Value,
+    /// Canonical builds; null where there is no such document.
+    pub(crate) pipelines: Value,
     pub(crate) project: Option<&'static str>,
     pub(crate) approval: Approval,
     pub(crate) signers: Vec<Person>,
@@ -135,6 +137,7 @@ impl Case {
                 {"name": "dave@acme.example", "groups": ["sre"], "projects": ["ledger"], "capabilities": ["deploy"],
                     "keys": [{"publicKey": Person::Dave.public_pem()}]}]}),
             revocations: json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "name": "withdrawn"}),
+            pipelines: Value::Null,
             project: Some("payments"),
             approval: Approval {
                 subjects: vec![Subject {
@@ -230,12 +233,13 @@ impl Case {
     pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
         let exempt = ExemptControllers::default();
         let now = self.now.parse().expect("a time");
-        let documents = [&self.posture, &self.reviewers, &self.revocations].map(|document| Document {
+        let documents = [&self.posture, &self.reviewers, &self.revocations, &self.pipelines];
+        let documents = documents.into_iter().filter(|document| !document.is_null()).map(|document| Document {
             source: document["kind"].to_string(),
             name: None,
             text: document.to_string(),
         });
-        let set = PostureSet::assemble(documents.into());
+        let set = PostureSet::assemble(documents.collect());
         match Review::parse(body.as_bytes()) {
             Err(malformed) => writgate_core::decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
@@ -273,6 +277,10 @@ impl Case {
 pub(crate) struct Ledger {
     pub(crate) uses: RefCell<BTreeMap<String, UseRecord>>,
     pub(crate) history: RefCell<History>,
+    /// The ConfigMaps of the namespace.
+    pub(crate) config_maps: RefCell<BTreeMap<String, ConfigMapContent>>,
+    /// The names of those that were asked for.
+    pub(crate) asked: RefCell<Vec<String>>,
     /// Why nothing can be found out.
     pub(crate) fault: Option<String>,
 }
@@ -290,7 +298,10 @@ impl Ledger {
                 known.learn_use(wanted, faulty(()).map(|()| uses.get(&wanted.entry).cloned()));
             }
             Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.borrow().clone())),
-            Want::ConfigMap(name) => known.learn_config_map(name, faulty(()).map(|()| None)),
+            Want::ConfigMap(name) => {
+                self.asked.borrow_mut().push(name.clone());
+                known.learn_config_map(name, faulty(()).map(|()| self.config_maps.borrow().get(name).cloned()));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod break_glass;
 mod case;
 mod properties;
+mod provenance;
 mod rollback;
 mod rules;
 mod single_use;

@@ -459,7 +459,7 @@ fn jobs_of_a_cron_job_are_exempt_unless_they_are_replays() {
 
 #[test]
 fn the_dry_run_contract_is_closed() {
-    let changes: [Change; 34] = [
+    let changes: [Change; 36] = [
         ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
         ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
         ("no contract", |c| {
@@ -504,6 +504,8 @@ fn the_dry_run_contract_is_closed() {
         ("more arguments", |c| container(c)["args"].as_array_mut().expect("a list").push("--execute".into())),
         ("an option for a word", |c| container(c)["args"][1] = "--execute".into()),
         ("two words for one", |c| container(c)["args"][1] = "INC-7 --execute".into()),
+        ("a word that is expanded", |c| container(c)["args"][1] = "$(ORDERS_PORT)".into()),
+        ("a word that is expanded in part", |c| container(c)["args"][1] = "INC-$(ORDERS_PORT)".into()),
     ];
     for (what, change) in changes {
         let decision = Case::dry_run().with(change).decide();
