@@ -67,6 +67,10 @@ test: tools manifests-check ## everything: unit, property, vectors, chart, and e
 bench: ## the webhook beside its floor, as ratios; options in ARGS, for example ARGS="--rounds 3"
 	cargo bench --locked --bench gate -- $(ARGS)
 
+.PHONY: model
+model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
+	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test model
+
 .PHONY: hash-proof
 hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at admission; WRITGATE_PROOF_CASES for another number
 	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test hash_proof
