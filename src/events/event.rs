@@ -11,7 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use writgate_core::{Basis, Decision, Outcome};
+use writgate_core::{Action, Basis, Decision, DecisionRecord, Outcome};
 
 use crate::metrics::Lane;
 use crate::names;
@@ -63,10 +63,12 @@ impl Decided {
         record.decision != Outcome::NotAnAction && !record.dry_run && governed && place
     }
 
-    /// The queue it waits in.
+    /// The queue it waits in. A connection leaves nothing that could be seen, so a bare call to the webhook can tell of
+    /// one, as of a denial: neither may displace an admission.
     #[must_use]
     pub fn lane(&self) -> Lane {
-        if self.decision.allowed() { Lane::Admission } else { Lane::Denial }
+        let connects = self.decision.record.connection.is_some();
+        if self.decision.allowed() && !connects { Lane::Admission } else { Lane::Denial }
     }
 
     /// The Event's name: begins with the object's, so that a list sorted by name groups an object's Events.
@@ -114,6 +116,7 @@ impl Decided {
     fn reason(&self, told: &Told) -> &str {
         match told {
             Told::NotPersisted(_) => "NotPersisted",
+            Told::Decided if self.decision.allowed() && self.decision.record.connection.is_some() => "ConnectAdmitted",
             Told::Decided if self.decision.allowed() => match self.decision.record.basis {
                 Some(Basis::Rollback) => "RollbackAdmitted",
                 Some(Basis::BreakGlass) => "BreakGlassAdmitted",
@@ -140,6 +143,11 @@ impl Decided {
     fn admission(&self) -> String {
         let record = &self.decision.record;
         let mut lines = vec![self.decision.summary()];
+        if let (Some(connection), Some(initiator)) = (&record.connection, &record.initiator) {
+            let container = connection.container.as_deref();
+            let into = container.map(|name| format!(", into container {name}")).unwrap_or_default();
+            lines.push(format!("by {}{into}", initiator.username));
+        }
         for approval in &record.approvals {
             let reviewers = approval.reviewers.join(", ");
             let capabilities = approval.capabilities.join(", ");
@@ -200,7 +208,7 @@ impl Reporter {
             event_time: Some(MicroTime(record.time)),
             type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
             reason: Some(bounded(decided.reason(told), MAX_WORD)),
-            action: Some(record.action.map_or("unknown", |action| action.as_str()).to_owned()),
+            action: Some(bounded(done(record), MAX_WORD)),
             note: Some(decided.note(told)),
             regarding: object.map(|object| ObjectReference {
                 api_version: Some(object.api_version.clone()),
@@ -222,6 +230,12 @@ impl Reporter {
             ..Event::default()
         }
     }
+}
+
+/// What was asked for, in a word.
+fn done(record: &DecisionRecord) -> &str {
+    let connection = record.connection.as_ref().map(|connection| connection.subresource.as_str());
+    record.action.map(Action::as_str).or(connection).unwrap_or("unknown")
 }
 
 #[cfg(test)]
@@ -299,6 +313,29 @@ pub(super) mod tests {
         let event = event(&decided(PRODUCTION, |_| ()));
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("ApprovalRequired")));
         assert!(event.note.expect("a note").contains("spec hash: sha256:"));
+    }
+
+    #[test]
+    fn a_connection_tells_who_and_never_what_goes_through_it() {
+        let posture = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, connect: audit}";
+        let decided = decided(posture, |request| {
+            *request = json!({
+                "uid": "r-1", "operation": "CONNECT", "namespace": "payments", "name": "orders-1",
+                "kind": {"group": "", "version": "v1", "kind": "PodExecOptions"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"}, "subResource": "exec",
+                "userInfo": {"username": "alice"},
+                "object": {"apiVersion": "v1", "kind": "PodExecOptions", "container": "c", "command": ["echo", "s3cret"]}
+            });
+        });
+        assert!(Decided::is_told(&decided.decision));
+        assert_eq!(decided.lane(), Lane::Denial);
+        let event = event(&decided);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("ConnectAdmitted")));
+        assert_eq!(event.action.as_deref(), Some("exec"));
+        let regarding = event.regarding.as_ref().expect("an object");
+        assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("Pod"), Some("orders-1")));
+        assert!(event.note.as_deref().expect("a note").contains("by alice, into container c"), "{event:?}");
+        assert!(!serde_json::to_string(&event).expect("JSON").contains("s3cret"), "{event:?}");
     }
 
     #[test]

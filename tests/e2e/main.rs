@@ -2,12 +2,13 @@
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
-//! `lifecycle` is what must keep working; `single_use` and `rollback` rest on the ledger; `names`, `callers` and `access`
-//! are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
+//! `lifecycle` is what must keep working; `single_use` and `rollback` rest on the ledger; `names`, `callers`, `access` and
+//! `connect` are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
 mod callers;
+mod connect;
 mod duties;
 mod flow;
 mod lifecycle;
@@ -29,6 +30,7 @@ fn main() -> std::process::ExitCode {
             access::tests(),
             blockers::tests(),
             callers::tests(),
+            connect::tests(),
             duties::tests(),
             flow::tests(),
             lifecycle::tests(),

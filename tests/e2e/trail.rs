@@ -97,7 +97,7 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
     let user = &governed.gate.operator.name;
     assert_eq!(record["initiator"]["username"], user.as_str(), "{record}");
 
-    let audit = audit_annotations(governed, record);
+    let audit = audit_annotations(governed, "workloads", record);
     let audited = |key: &str| audit[&format!("workloads.writgate.dev/{key}")].as_str().unwrap_or_default().to_owned();
     assert_eq!(audited("decision"), record["decision"], "{audit}");
     assert_eq!(audited("action"), expected.action, "{audit}");
@@ -130,11 +130,11 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
     event
 }
 
-/// The annotations of the API server's audit line about this decision.
-fn audit_annotations(governed: &Governed<'_>, record: &Value) -> Value {
-    let key = "workloads.writgate.dev/decision-id";
+/// The annotations of the API server's audit line about this decision of one of the gate's webhooks.
+pub(crate) fn audit_annotations(governed: &Governed<'_>, webhook: &str, record: &Value) -> Value {
+    let key = format!("{webhook}.writgate.dev/decision-id");
     let mut lines = wait_until("the decision is in the API server's audit log", LIMIT, || {
-        let lines = governed.gate.plane.audit_log(|line| line["annotations"][key] == record["id"]);
+        let lines = governed.gate.plane.audit_log(|line| line["annotations"][&key] == record["id"]);
         (!lines.is_empty()).then_some(lines)
     });
     assert_eq!(lines.len(), 1, "one request, one line");

@@ -247,7 +247,7 @@ impl Governed<'_> {
 
 /// What the gate said to the user, without what kubectl says around it (which is all of the patch, when it patches).
 pub(crate) fn denial(ran: &Ran) -> Option<&str> {
-    let refused = "admission webhook \"workloads.writgate.dev\" denied the request: ";
+    let refused = ".writgate.dev\" denied the request: "; // whichever of the gate's webhooks it was
     ran.stderr.split_once(refused).filter(|_| ran.code == Some(1)).map(|(_, message)| message.trim_end())
 }
 

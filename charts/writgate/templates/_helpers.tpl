@@ -30,3 +30,39 @@ app.kubernetes.io/name: writgate-webhook
 {{- end }}
 {{- toJson $pairs }}
 {{- end }}
+
+{{/* Who answers for an entry of the webhook configuration, and what it means if nobody does. */}}
+{{- define "writgate.answers" -}}
+admissionReviewVersions: [v1]
+clientConfig:
+  service:
+    name: writgate-webhook
+    namespace: {{ .Release.Namespace }}
+    path: /validate
+    port: 443
+  {{- with .Values.tls.caBundle }}
+  caBundle: {{ . }}
+  {{- end }}
+failurePolicy: Fail
+matchPolicy: Equivalent
+# Decisions leave Events; a server-side dry run leaves none.
+sideEffects: NoneOnDryRun
+timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+{{- end }}
+
+{{- define "writgate.governedNamespaces" -}}
+# No objectSelector: whoever writes an object chooses its labels.
+namespaceSelector:
+  matchExpressions:
+    - key: writgate.dev/environment
+      operator: Exists
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values:
+        {{- prepend .Values.webhook.exemptNamespaces .Release.Namespace | uniq | toYaml | nindent 8 }}
+{{- end }}
+
+{{/* The webhook's API user. */}}
+{{- define "writgate.user" -}}
+system:serviceaccount:{{ .Release.Namespace }}:writgate-webhook
+{{- end }}

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     canonical::{CanonicalError, Scope, canonical},
+    connect::Connection,
     denial::Denial,
     exempt::ExemptControllers,
     review::{Object, Operation, Request},
@@ -56,6 +57,8 @@ pub(crate) enum Change<'r> {
     Refused(Denial),
     /// A Pod of nobody, or one whose containers change; there is no hash to approve.
     Pod { object: &'r Object<'r>, what: &'static str },
+    /// A way into a running Pod.
+    Connection(Connection),
     /// A workload would run another spec, or the same under other claims.
     Workload(Workload<'r>),
 }
@@ -84,7 +87,7 @@ impl<'r> Change<'r> {
     pub(crate) fn of(request: &'r Request<'r>, hashes: &Hashes, exempt: &ExemptControllers) -> Self {
         match request.operation {
             Operation::Delete => Self::Nothing,
-            Operation::Connect => Self::unsupported(request),
+            Operation::Connect => Connection::of(request).map_or_else(|| Self::unsupported(request), Self::Connection),
             Operation::Create | Operation::Update => {
                 let exempt = exempt.covers(&request.user.username, &request.resource);
                 let change = match &*request.sub_resource {

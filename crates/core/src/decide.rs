@@ -31,6 +31,7 @@ use crate::{
     candidate::{Context, Terms},
     capability::Capability,
     change::{Change, Hashes, REPLAY_LABEL, Workload},
+    connect::Connection,
     decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict, object_record},
     denial::Denial,
     dry_run,
@@ -80,6 +81,8 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
         Change::Refused(denial) => Err(denial),
         Change::Pod { object, what } => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_pod(request, object, what, place.posture, &mut record)),
+        Change::Connection(connection) => governed(request, environment, project, posture, &mut record)
+            .and_then(|place| judge_connection(&connection, place.posture, &mut record)),
         Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_workload(request, &workload, &place, facts, now, &mut record)),
     };
@@ -177,6 +180,12 @@ fn judge_pod(
     record.enforcement = Some(rule.enforcement);
     let denials = unpinned(&pod, posture).into_iter().collect();
     Ok(Judged::Action(Box::new(Verdict { denials, ..Verdict::admitted(Basis::NotRequired) })))
+}
+
+fn judge_connection(connection: &Connection, posture: &Posture, record: &mut DecisionRecord) -> Result<Judged, Denial> {
+    let Some(verdict) = connection.judge(posture.connect)? else { return Ok(Judged::NotAnAction) };
+    record.approval_required = Some(false);
+    Ok(Judged::Action(Box::new(verdict)))
 }
 
 fn judge_workload(

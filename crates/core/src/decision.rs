@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     action::Action,
     capability::Capability,
+    connect::Connection,
     denial::{Denial, quoted},
     facts::Want,
     history::HistoryNote,
@@ -65,6 +66,9 @@ pub struct DecisionRecord {
     pub action: Option<Action>,
     /// What it would be done to.
     pub object: Option<ObjectRecord>,
+    /// The way into it that would be opened; absent for everything but CONNECT.
+    #[serde(default)]
+    pub connection: Option<Connection>,
     /// What would run.
     pub spec_hash: Option<SpecHash>,
     /// What runs.
@@ -202,6 +206,7 @@ impl DecisionRecord {
             operation: None,
             action: None,
             object: None,
+            connection: None,
             spec_hash: None,
             previous_spec_hash: None,
             approval_required: None,
@@ -229,6 +234,7 @@ impl DecisionRecord {
             }),
             operation: Some(request.operation.as_str().to_owned()),
             object: Some(object_record(request)),
+            connection: Connection::of(request),
             ..Self::empty(id, time)
         }
     }
@@ -237,9 +243,11 @@ impl DecisionRecord {
 /// The object of a request as records name it.
 pub(crate) fn object_record(request: &Request<'_>) -> ObjectRecord {
     let uid = request.object.as_ref().or(request.old_object.as_ref()).map(|object| &*object.metadata.uid);
+    // What the API server sends with a CONNECT are its options: `PodExecOptions`.
+    let is_pod = Connection::of(request).is_some();
     ObjectRecord {
-        api_version: request.kind.api_version().into_owned(),
-        kind: request.kind.kind.to_string(),
+        api_version: if is_pod { "v1".to_owned() } else { request.kind.api_version().into_owned() },
+        kind: if is_pod { "Pod".to_owned() } else { request.kind.kind.to_string() },
         namespace: request.namespace.to_string(),
         name: object_name(request),
         uid: uid.filter(|uid| !uid.is_empty()).map(str::to_owned),
@@ -364,6 +372,7 @@ impl Decision {
         };
         let mut parts = vec![verb.to_owned()];
         parts.extend(record.action.map(|action| format!("({action})")));
+        parts.extend(record.connection.as_ref().map(|connection| format!("({})", connection.subresource)));
         parts.extend(
             record.object.as_ref().map(|object| {
                 format!("{} {}/{}", quoted(&object.kind), quoted(&object.namespace), quoted(&object.name))

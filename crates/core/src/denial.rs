@@ -49,6 +49,12 @@ pub enum Denial {
         /// What it is and which rule refuses it.
         why: String,
     },
+    /// A way into a running Pod, where the posture permits none.
+    #[error("{subresource} into a Pod is refused here (connect: deny)")]
+    ConnectionNotAllowed {
+        /// The Pod's subresource: `exec`.
+        subresource: String,
+    },
     /// No approval is attached.
     #[error("{action} needs an approval in {environment}, and none is attached{}", for_reasons(.because))]
     ApprovalRequired {
@@ -320,7 +326,7 @@ impl Denial {
             Self::PostureMissing { .. } => (12, "PostureMissing"),
             Self::PostureInvalid { .. } => (13, "PostureInvalid"),
             Self::NamespaceNotListed { .. } => (14, "NamespaceNotListed"),
-            Self::WorkloadNotAllowed { .. } => (15, "WorkloadNotAllowed"),
+            Self::WorkloadNotAllowed { .. } | Self::ConnectionNotAllowed { .. } => (15, "WorkloadNotAllowed"),
             Self::ApprovalRequired { .. } => (20, "ApprovalRequired"),
             Self::MalformedApproval { signed: false, .. } => (30, "MalformedApproval"),
             Self::UnknownKey { .. } => (40, "UnknownKey"),
@@ -362,6 +368,7 @@ impl Denial {
             Self::PostureInvalid { .. } => "ask the platform team to run: kubectl writgate posture check -f FOLDER",
             Self::NamespaceNotListed { .. } => "ask the platform team to label or list this namespace",
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
+            Self::ConnectionNotAllowed { .. } => "read its log, or ask the platform team to look",
             Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
             Self::NotYetValid { .. } => "wait until then",
             Self::NoPipelineVersion | Self::NotCanonicalBuild { .. } => {

@@ -10,6 +10,7 @@ mod candidate;
 mod canonical;
 mod capability;
 mod change;
+mod connect;
 mod decide;
 mod decision;
 mod defaults;
@@ -44,6 +45,7 @@ pub use approval::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Rep
 pub use bundle::{BUNDLE_KIND, KIND_LABEL, bundle_name, check_bundle, content_digest};
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
+pub use connect::Connection;
 pub use decide::{Governance, decide, decide_malformed};
 pub use decision::{
     ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,

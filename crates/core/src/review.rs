@@ -136,8 +136,8 @@ pub struct Object<'a> {
     /// `Deployment`
     #[serde(borrow, default)]
     pub kind: Cow<'a, str>,
-    /// Its metadata.
-    #[serde(borrow)]
+    /// Its metadata; the options of a CONNECT have none.
+    #[serde(borrow, default = "Metadata::absent")]
     pub metadata: Metadata<'a>,
     /// `.spec` as text.
     #[serde(borrow)]
@@ -145,10 +145,13 @@ pub struct Object<'a> {
     /// `.data` as text: what a `ControllerRevision` restores.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
+    /// `.container` as text: of the options of a CONNECT, where it leads.
+    #[serde(borrow)]
+    pub container: Option<&'a RawValue>,
 }
 
 /// The parts of an object's metadata that a decision reads.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata<'a> {
     /// Empty before the API server generated it.
@@ -175,6 +178,14 @@ pub struct Metadata<'a> {
     /// As text: only ever compared.
     #[serde(borrow)]
     pub owner_references: Option<&'a RawValue>,
+    #[serde(skip)]
+    is_absent: bool,
+}
+
+impl Metadata<'_> {
+    fn absent() -> Self {
+        Self { is_absent: true, ..Self::default() }
+    }
 }
 
 /// Borrows even inside `Option` and `Vec`, where serde's `Cow` would copy.
@@ -405,6 +416,9 @@ impl Request<'_> {
     }
 
     fn check_object(&self, place: &str, object: &Object<'_>) -> Result<(), String> {
+        if object.metadata.is_absent && self.operation != Operation::Connect {
+            return Err(format!("{place}.metadata is missing"));
+        }
         let claims = [
             ("apiVersion", &*object.api_version, &*self.kind.api_version(), false),
             ("kind", &*object.kind, &*self.kind.kind, false),
@@ -532,7 +546,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_malformed() {
-        let changes: [Change; 16] = [
+        let changes: [Change; 17] = [
             ("apiVersion", |r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
             ("kind", |r| r["kind"] = "Review".into()),
             ("response", |r| r["response"] = json!({"allowed": true})),
@@ -544,6 +558,9 @@ mod tests {
             ("object kind", |r| r["request"]["object"]["kind"] = "Job".into()),
             ("old object version", |r| r["request"]["oldObject"]["apiVersion"] = "apps/v2".into()),
             ("object name", |r| r["request"]["object"]["metadata"]["name"] = "other".into()),
+            ("object metadata", |r| {
+                r["request"]["object"].as_object_mut().expect("a map").remove("metadata");
+            }),
             ("object namespace", |r| r["request"]["object"]["metadata"]["namespace"] = "other".into()),
             ("resource", |r| r["request"]["resource"]["resource"] = "pods".into()),
             ("resource group", |r| r["request"]["resource"]["group"] = "batch".into()),

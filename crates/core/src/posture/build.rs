@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, ConnectRule, DryRunContract, Posture,
+    ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, DryRunContract, Posture,
     QuorumEntry, ReplayRule, ReviewerKey, Revocations, RollbackRule,
     document::{
         ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, PostureDocument, Presence,
@@ -81,7 +81,6 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
 /// A rule that is not enforced would be a promise that nobody keeps.
 fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
     let asked = [
-        ("connect", document.connect != ConnectRule::Allow),
         ("audit.durability", document.audit.durability != Durability::BestEffort),
     ];
     for (path, _) in asked.into_iter().filter(|&(_, asked)| asked) {

@@ -200,7 +200,6 @@ fn what_is_absent_has_the_contracts_default() {
 #[test]
 fn the_neutral_value_of_what_is_not_enforced_is_accepted() {
     for (pointer, new) in [
-        ("/connect", json!("allow")),
         ("/audit", json!({"durability": "best-effort"})),
         ("/audit", json!({})),
         ("/capabilityRules", json!([])),
@@ -213,8 +212,6 @@ fn the_neutral_value_of_what_is_not_enforced_is_accepted() {
 #[test]
 fn what_is_not_enforced_is_refused_by_name() {
     for (pointer, new, path) in [
-        ("/connect", json!("audit"), "connect"),
-        ("/connect", json!("deny"), "connect"),
         ("/audit", json!({"durability": "required"}), "audit.durability"),
     ] {
         assert_posture_fault(pointer, new, path, "is not enforced by this version; remove it");
@@ -256,7 +253,7 @@ fn every_field_of_the_contract_is_known_and_the_unenforced_ones_are_all_told() {
     let pipelines = "{apiVersion: writgate.dev/v1, kind: Pipelines, name: prod-pipelines, pipelines: {}}";
     let told: Vec<String> =
         faults(&set_of(&[whole, REVIEWERS, REVOCATIONS, pipelines])).into_iter().map(|(path, _)| path).collect();
-    assert_eq!(told, ["connect", "audit.durability"]);
+    assert_eq!(told, ["audit.durability"]);
 }
 
 #[test]

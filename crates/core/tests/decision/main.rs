@@ -2,6 +2,7 @@
 
 mod break_glass;
 mod case;
+mod connect;
 mod properties;
 mod provenance;
 mod rollback;
