@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use writgate::events::event::{CONTROLLER, RECORD_ANNOTATION};
 use writgate_core::{Document, ExemptControllers, PostureSet, read_yaml};
 
 fn manifest(name: &str) -> (String, Vec<Value>) {
@@ -42,6 +43,21 @@ fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
     for controller in ExemptControllers::default().iter().map(|controller| controller.to_string()) {
         let is_left_out = expression.contains(&format!("{controller:?}"));
         assert_eq!(is_left_out, !controller.ends_with("=jobs"), "{controller} in {expression}");
+    }
+}
+
+/// What the policies guard is what the webhook writes.
+#[test]
+fn the_policies_name_our_events_as_the_library_does() {
+    let (text, objects) = manifest("writgate.yaml");
+    let policies: Vec<_> = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy").collect();
+    let bindings = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicyBinding");
+    let bound: Vec<_> = bindings.map(|binding| &binding["spec"]["policyName"]).collect();
+    assert_eq!(policies.iter().map(|policy| &policy["metadata"]["name"]).collect::<Vec<_>>(), bound, "{text}");
+    let events = policies.iter().find(|policy| policy["metadata"]["name"] == "events.writgate.dev");
+    let expression = events.expect("a policy for Events")["spec"]["matchConditions"][0]["expression"].to_string();
+    for ours in [CONTROLLER, RECORD_ANNOTATION] {
+        assert!(expression.contains(&format!("\\\"{ours}\\\"")), "{ours} in {expression}");
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
 //! `lifecycle` is what must keep working; `single_use` and `rollback` rest on the ledger; `names`, `callers`, `access` and
-//! `connect` are the edges. What every decision leaves behind is asserted by `trail`, everywhere the same.
+//! `connect` are the edges; `policies` is what the API server guards by itself. What every decision leaves behind is
+//! asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
@@ -13,6 +14,7 @@ mod duties;
 mod flow;
 mod lifecycle;
 mod names;
+mod policies;
 mod rollback;
 mod rules;
 mod single_use;
@@ -35,6 +37,7 @@ fn main() -> std::process::ExitCode {
             flow::tests(),
             lifecycle::tests(),
             names::tests(),
+            policies::tests(),
             rollback::tests(),
             rules::tests(),
             single_use::tests(),

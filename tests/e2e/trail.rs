@@ -134,7 +134,10 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
 pub(crate) fn audit_annotations(governed: &Governed<'_>, webhook: &str, record: &Value) -> Value {
     let key = format!("{webhook}.writgate.dev/decision-id");
     let mut lines = wait_until("the decision is in the API server's audit log", LIMIT, || {
-        let lines = governed.gate.plane.audit_log(|line| line["annotations"][&key] == record["id"]);
+        let lines = governed
+            .gate
+            .plane
+            .audit_log(|line| line["annotations"][&key] == record["id"] && line["stage"] == "ResponseComplete");
         (!lines.is_empty()).then_some(lines)
     });
     assert_eq!(lines.len(), 1, "one request, one line");

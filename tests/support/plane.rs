@@ -16,12 +16,14 @@ use super::user::{Credential, User};
 /// Generous: the machine may be busy with as many compilers as it has cores.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// Every request that changes something, with the annotations that webhooks add. Reads would drown them.
+/// Every request that changes something, with the annotations that webhooks add. Reads would drown them; a way into a
+/// Pod is a read over `WebSockets`.
 const AUDIT_POLICY: &str = r"
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
+- {level: Metadata, resources: [{group: '', resources: [pods/attach, pods/exec, pods/portforward, pods/proxy]}]}
 - {level: None, verbs: [get, list, watch]}
 - {level: None, resources: [{group: coordination.k8s.io}]}
 - {level: Metadata}

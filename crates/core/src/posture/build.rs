@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, DryRunContract, Posture,
-    QuorumEntry, ReplayRule, ReviewerKey, Revocations, RollbackRule,
+    ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, DryRunContract, Posture, QuorumEntry,
+    ReplayRule, ReviewerKey, Revocations, RollbackRule,
     document::{
         ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, PostureDocument, Presence,
         QuorumDocument, ReplayDocument, RollbackDocument,
@@ -80,9 +80,7 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
 
 /// A rule that is not enforced would be a promise that nobody keeps.
 fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
-    let asked = [
-        ("audit.durability", document.audit.durability != Durability::BestEffort),
-    ];
+    let asked = [("audit.durability", document.audit.durability != Durability::BestEffort)];
     for (path, _) in asked.into_iter().filter(|&(_, asked)| asked) {
         faults.add(path, "is not enforced by this version; remove it");
     }
