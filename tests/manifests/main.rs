@@ -2,6 +2,8 @@
 //! to it fails, and what is not goes through. So this shows both what the gate sees, and that the cluster heals itself
 //! while the gate is down. What the webhook answers is e2e's.
 
+mod children;
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -24,10 +26,13 @@ fn main() -> std::process::ExitCode {
         harness::tests![
             sends_every_change_that_an_approval_is_about,
             sends_nothing_that_is_no_action,
+            sends_every_way_into_a_pod,
             sends_nothing_from_namespaces_that_are_not_governed,
             a_lost_pod_comes_back,
             a_deployment_can_be_deleted_without_what_it_owns,
+            what_is_owned_goes_with_its_owner,
             a_governed_namespace_comes_to_its_end,
+            children::what_controllers_make_causes_no_call,
         ],
     )
 }
@@ -55,33 +60,38 @@ impl Unreachable {
         ]);
         assert!(ran.ok(), "{ran}");
         let unreachable = Self { plane, namespace };
-        for namespace in ["lost-pod", "orphans"] {
+        for namespace in ["lost-pod", "orphans", "owners", "ending"] {
             unreachable.deploy(&governed_namespace(&unreachable.plane, namespace));
         }
+        unreachable.fill(&unreachable.namespace_like("ending"));
         unreachable.install();
         unreachable
     }
 
-    /// Applies the configuration as it is rendered, but for the address, and waits until it is in force.
+    /// Applies every entry of every configuration as it is rendered, but for the address, and the policies, and waits until
+    /// they are in force.
     fn install(&self) {
         let admin = &self.plane.admin;
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/writgate.yaml");
-        let file = file.to_str().expect("a UTF-8 path");
-        let ran = admin.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", file]);
-        assert!(ran.ok(), "{ran}");
-        let mut configuration = Deserializer::from_str(&ran.stdout)
-            .into_iter::<Value>()
-            .map(|object| object.expect("kubectl prints JSON"))
-            .find(|object| object["kind"] == "ValidatingWebhookConfiguration")
-            .expect("manifests/writgate.yaml has the webhook configuration");
-        for webhook in configuration["webhooks"].as_array_mut().expect("it has webhooks") {
-            webhook["clientConfig"] = json!({"url": NOBODY});
+        for object in rendered(&self.plane) {
+            let ran = admin.apply(&object);
+            assert!(ran.ok(), "{ran}");
         }
-        let ran = admin.apply(&configuration);
-        assert!(ran.ok(), "{ran}");
         wait_until("the webhook configuration is in force", PATIENCE, || {
             self.is_sent(admin, "create deployment probe --image=i").then_some(())
         });
+    }
+
+    /// Events of the webhook, and of each kind an object that somebody has to delete.
+    fn fill(&self, namespace: &str) {
+        let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
+            "metadata": {"name": "web.1", "namespace": namespace},
+            "regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": namespace, "name": "web"},
+            "eventTime": "2026-11-22T11:00:00.000000Z", "reason": "Admitted", "type": "Normal", "note": "admitted",
+            "action": "deploy", "reportingController": "writgate.dev/webhook", "reportingInstance": "x"});
+        for objects in [OBJECTS, &event.to_string()] {
+            let ran = self.plane.admin.kubectl_in(&["create", "-n", namespace, "-f", "-"], objects);
+            assert!(ran.ok(), "{ran}");
+        }
     }
 
     /// A Deployment with one Pod, made before the webhook went down.
@@ -116,6 +126,23 @@ impl Unreachable {
     }
 }
 
+/// What is rendered of admission: the policies, and the configurations with nobody at their address.
+fn rendered(plane: &Plane) -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/writgate.yaml");
+    let file = file.to_str().expect("a UTF-8 path");
+    let ran = plane.admin.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", file]);
+    assert!(ran.ok(), "{ran}");
+    let objects = Deserializer::from_str(&ran.stdout).into_iter::<Value>();
+    let mut objects: Vec<_> = objects.map(|object| object.expect("kubectl prints JSON")).collect();
+    objects.retain(|object| object["apiVersion"] == "admissionregistration.k8s.io/v1");
+    let configurations = objects.iter_mut().filter(|object| object["kind"] == "ValidatingWebhookConfiguration");
+    for webhook in configurations.flat_map(|object| object["webhooks"].as_array_mut()).flatten() {
+        webhook["clientConfig"] = json!({"url": NOBODY});
+    }
+    assert!(objects.len() > 1, "manifests/writgate.yaml has a configuration and policies");
+    objects
+}
+
 /// `None` where the request failed for another reason.
 fn is_sent(ran: &Ran) -> Option<bool> {
     match ran.ok() {
@@ -146,6 +173,22 @@ fn sends_every_change_that_an_approval_is_about(unreachable: &Unreachable) {
 fn sends_nothing_that_is_no_action(unreachable: &Unreachable) {
     for (user, command) in NOT_SENT {
         assert!(!unreachable.is_sent(&unreachable.user(user), command), "{user}: kubectl {command}: sent");
+    }
+}
+
+fn sends_every_way_into_a_pod(unreachable: &Unreachable) {
+    let (admin, namespace) = (&unreachable.plane.admin, &unreachable.namespace);
+    let running = r#"{"status":{"phase":"Running"}}"#; // kubectl forwards no port to a Pod that does not run
+    let ran = admin.kubectl(&["patch", "pod", "p", "--subresource=status", "-p", running, "-n", namespace]);
+    assert!(ran.ok(), "{ran}");
+    let proxy = format!("/api/v1/namespaces/{namespace}/pods/p/proxy/");
+    let ways = ["exec p -n NS -- ls", "attach p -n NS", "port-forward p 8080 -n NS", &format!("get --raw {proxy}")]
+        .map(|way| {
+            let words = way.split(' ').map(|word| if word == "NS" { namespace } else { word });
+            admin.kubectl(&words.collect::<Vec<_>>())
+        });
+    for ran in ways {
+        assert!(ran.stderr.contains("failed calling webhook \"connect.writgate.dev\""), "{ran}");
     }
 }
 
@@ -187,9 +230,21 @@ fn a_deployment_can_be_deleted_without_what_it_owns(unreachable: &Unreachable) {
     assert_eq!(sets["items"][0]["metadata"]["ownerReferences"], Value::Null);
 }
 
+fn what_is_owned_goes_with_its_owner(unreachable: &Unreachable) {
+    let namespace = unreachable.namespace_like("owners");
+    let admin = &unreachable.plane.admin;
+    let ran = admin.kubectl(&["delete", "deployment", "web", "--cascade=foreground", "--wait=false", "-n", &namespace]);
+    assert!(ran.ok(), "{ran}");
+    wait_until("Deployment, ReplicaSet and Pods are gone", PATIENCE, || {
+        let left = admin.get(&["deployments,replicasets,pods", "-n", &namespace]).expect("a list");
+        names(&left).is_empty().then_some(())
+    });
+}
+
+/// With something of each kind in it, and Events that only the webhook may delete otherwise.
 fn a_governed_namespace_comes_to_its_end(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
-    let namespace = governed_namespace(&unreachable.plane, "ending");
+    let namespace = unreachable.namespace_like("ending");
     let ran = admin.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
     assert!(ran.ok(), "{ran}");
     wait_until("the namespace is gone", PATIENCE, || admin.get(&["namespace", &namespace]).is_none().then_some(()));
