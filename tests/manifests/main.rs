@@ -136,7 +136,7 @@ fn rendered(plane: &Plane) -> Vec<Value> {
     let mut objects: Vec<_> = objects.map(|object| object.expect("kubectl prints JSON")).collect();
     objects.retain(|object| object["apiVersion"] == "admissionregistration.k8s.io/v1");
     let configurations = objects.iter_mut().filter(|object| object["kind"] == "ValidatingWebhookConfiguration");
-    for webhook in configurations.flat_map(|object| object["webhooks"].as_array_mut()).flatten() {
+    for webhook in configurations.filter_map(|object| object["webhooks"].as_array_mut()).flatten() {
         webhook["clientConfig"] = json!({"url": NOBODY});
     }
     assert!(objects.len() > 1, "manifests/writgate.yaml has a configuration and policies");
