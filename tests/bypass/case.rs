@@ -254,7 +254,7 @@ impl Attempt<'_, '_> {
     /// The same, where a part of what was tried was not the gate's to stop; the case asserts what is left.
     pub(crate) fn denied_but(self, code: &str) {
         let (webhook, message) = self.denial();
-        assert_eq!(webhook, "workloads.writgate.dev", "{self}");
+        assert!(["workloads.writgate.dev", "connect.writgate.dev"].contains(&webhook), "{self}");
         let told = message.lines().nth(1).and_then(|line| line.split(':').next());
         assert_eq!(told, Some(code), "{self}");
         let records = self.records();
@@ -325,6 +325,14 @@ impl Attempt<'_, '_> {
     pub(crate) fn limit(self, sentence: &str) {
         assert!(self.ran.ok(), "{self}");
         self.note.limit(sentence);
+    }
+
+    /// The API server itself denied it by the gate's admission policy `policy`; nothing is other than before.
+    pub(crate) fn guarded_by_policy(self, policy: &str) {
+        let by = format!("ValidatingAdmissionPolicy '{policy}'");
+        assert!(!self.ran.ok() && self.ran.stderr.contains(&by), "{by} expected: {self}");
+        self.nothing_changed();
+        self.note.keep("guarded", policy);
     }
 
     /// Records of this attempt: controllers may go on meanwhile.

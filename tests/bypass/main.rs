@@ -10,10 +10,12 @@ mod case;
 mod changes;
 mod namespaces;
 mod operations;
+mod provenance;
 mod replays;
 mod rollouts;
 mod snapshot;
 mod table;
+mod trail;
 mod workloads;
 
 #[path = "../support/mod.rs"]
@@ -29,8 +31,10 @@ fn main() -> ExitCode {
         changes::tests(),
         namespaces::tests(),
         operations::tests(),
+        provenance::tests(),
         replays::tests(),
         rollouts::tests(),
+        trail::tests(),
         workloads::tests(),
     ];
     let ran = harness::run(Gate::start, tests.concat());

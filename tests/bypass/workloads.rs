@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::case::{EVIL, GOOD, Ground, PATIENCE, as_kind, row, text};
+use crate::case::{EVIL, GOOD, Ground, PATIENCE, as_kind, row as note, text};
 use crate::support::harness::{Test, tests};
 use crate::support::{APPROVAL, Gate, wait_until};
 
@@ -20,6 +20,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         cron_jobs,
         revisions,
         pods_of_operators,
+        ways_into_pods,
     ]
 }
 
@@ -302,8 +303,25 @@ fn pods_of_operators(gate: &Gate) {
     ] {
         ground.row(number, attempt).by(&syncer).create(&pod).denied("WorkloadNotAllowed");
     }
-    row(29, "a Pod by an operator that is listed")
+    note(29, "a Pod by an operator that is listed")
         .limit("An operator that is listed as a controller is handed the gate");
+}
+
+/// Nothing has to run for the gate to be asked; without a kubelet, what it lets by ends a step later.
+fn ways_into_pods(gate: &Gate) {
+    let ground = Ground::with(gate, "connect", |posture| posture["connect"] = json!("deny"));
+    ground.runs(&ground.deployment("orders"));
+    let pod = text(&ground.list("pods")[0]["metadata"]["name"]);
+    let running = json!({"status": {"phase": "Running"}}).to_string();
+    ground.arrange(&["patch", "pod", &pod, "--subresource=status", "-p", &running]);
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}/proxy/", ground.namespace);
+    let row = |attempt: &str| ground.row(25, format!("{attempt}, under `connect: deny`"));
+    row("`kubectl exec`").kubectl(&["exec", &pod, "--", "sh"]).denied("WorkloadNotAllowed");
+    row("`kubectl attach`").kubectl(&["attach", &pod]).denied("WorkloadNotAllowed");
+    row("`kubectl port-forward`").kubectl(&["port-forward", &pod, "8080"]).denied("WorkloadNotAllowed");
+    row("a request through `pods/proxy`").kubectl(&["get", "--raw", &path]).denied("WorkloadNotAllowed");
+    note(25, "the same under `connect: allow` or `audit`")
+        .limit("`kubectl exec`, `attach`, `port-forward` and the Pod's proxy are what the posture's `connect` says");
 }
 
 /// A Job that is no replay.

@@ -1,0 +1,83 @@
+//! Where what runs comes from: images, canonical builds.
+
+use serde_json::{Value, json};
+
+use crate::case::{GOOD, Ground, PATIENCE, row};
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, Governed, document, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![images_that_can_be_moved, builds_that_nobody_made]
+}
+
+const PINNED: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+fn with_image(governed: &Governed<'_>, name: &str, image: &str) -> Value {
+    crate::case::with_image(&governed.deployment(name), image)
+}
+
+fn images_that_can_be_moved(gate: &Gate) {
+    let ground = Ground::with(gate, "images", |posture| posture["images"] = json!("digest"));
+    let pinned = with_image(&ground, "pinned", PINNED);
+    ground.row(46, "under `images: digest`, an approved image by digest").create(&ground.approved(&pinned)).admitted();
+    let denied = |attempt: &str, object: &Value| {
+        let row = ground.row(46, format!("under `images: digest`, {attempt}, approved"));
+        row.create(&ground.approved(object)).denied("ImageNotPinned");
+    };
+    denied("an image by tag", &with_image(&ground, "orders", GOOD));
+    denied("a digest that is cut short", &with_image(&ground, "orders", "ghcr.io/acme/orders@sha256:e3b0c442"));
+    let mut init = with_image(&ground, "orders", PINNED);
+    init["spec"]["template"]["spec"]["initContainers"] = json!([{"name": "i", "image": GOOD}]);
+    denied("an init container by tag", &init);
+    let mut volume = with_image(&ground, "orders", PINNED);
+    volume["spec"]["template"]["spec"]["volumes"] = json!([{"name": "v", "image": {"reference": GOOD}}]);
+    denied("an image volume by tag", &volume);
+    row(46, "under `images: any`, another image pushed under the approved tag")
+        .limit("A mutable image tag may name other bytes tomorrow");
+}
+
+/// A version is what the posture's pipelines say it is, not what an annotation claims.
+fn builds_that_nobody_made(gate: &Gate) {
+    let ground = Ground::new(gate, "builds");
+    let name = format!("pipelines-{}", ground.environment);
+    let builds = json!({"apiVersion": "writgate.dev/v1", "kind": "Pipelines",
+        "pipelines": {"orders": {"1.4.2": {"images": [PINNED]}}}});
+    let mut posture = ground.usual_posture();
+    posture["pipelineSets"] = json!([name]);
+    posture["pipelineVersion"] = json!("required");
+    let mut objects = ground.posture_objects(&posture);
+    objects.insert(0, document("pipelines", &name, &builds));
+    gate.plane.install(&objects);
+    let claiming = |name: &str, image: &str, version: &str| {
+        let mut object = with_image(&ground, name, image);
+        object["metadata"]["annotations"] = json!({"writgate.dev/pipeline-version": version});
+        let approval = ground.signed_but(&object, |statement| {
+            statement["predicate"]["pipelineVersion"] = json!(version);
+        });
+        object["metadata"]["annotations"][crate::support::APPROVAL] = json!(approval);
+        object
+    };
+    let right = claiming("orders", PINNED, "orders@1.4.2");
+    let none = ground.approved(&with_image(&ground, "other", PINNED));
+    wait_until("the builds are known", PATIENCE, || {
+        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &none.to_string());
+        ran.stderr.contains("PipelineVersionMismatch").then_some(())
+    });
+    ground.row(91, "an approved object that names no pipeline version").create(&none).denied("PipelineVersionMismatch");
+    let denied = |attempt, object: &Value, code| ground.row(91, attempt).create(object).denied(code);
+    denied("a version that no pipeline made", &claiming("other", PINNED, "orders@9.9.9"), "NotCanonicalBuild");
+    let other = PINNED.replace("e3b0", "e3b1");
+    denied("an image that is none of the version's", &claiming("other", &other, "orders@1.4.2"), "NotCanonicalBuild");
+    let mut renamed = claiming("other", PINNED, "orders@1.4.2");
+    renamed["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
+    ground
+        .row(91, "another version in the annotation than in the approval")
+        .create(&renamed)
+        .denied("PipelineVersionMismatch");
+    ground.applied(&right);
+    let claim = json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "orders@9.9.9"}}});
+    ground
+        .row(91, "a running Deployment's version, by its annotation alone")
+        .patch("deployment/orders", "merge", &claim)
+        .denied("PipelineVersionMismatch");
+}
