@@ -292,7 +292,7 @@ mod tests {
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
         let metrics = Metrics::default();
-        let ledger = Ledger::new(client.clone(), "writgate-system", metrics.clone());
+        let ledger = Ledger::new(client.clone(), "writgate-system", Duration::from_secs(90), metrics.clone());
         let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, metrics.clone());
         Case { server, events, metrics }
     }

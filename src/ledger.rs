@@ -7,11 +7,13 @@
 
 mod entry;
 mod history;
+mod settle;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use kube::{Client, Error};
@@ -19,13 +21,22 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use writgate_core::{History, ObjectRecord, Use, UseRecord};
 
+use crate::clock;
 use crate::cluster;
 use crate::metrics::{Metrics, UseOutcome};
+use crate::retry;
+use settle::Reserved;
 
 /// How long a lookup may take, waiting included: most of the patience of an API server that waits 5 s.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Lookups at once: what callers can cost the API server.
 const MAX_LOOKUPS: usize = 32;
+/// Attempts to reserve: what is there may be gone, or changed, when it is looked at.
+const ATTEMPTS: u32 = 3;
+/// Uses whose objects are waited for; each is a watch, mostly for milliseconds.
+const MAX_WATCHES: usize = 256;
+/// What giving a use back takes at most, beyond the wait itself, as users are told.
+const SLACK: Duration = Duration::from_secs(10);
 /// Longest wait for one answer of the API server behind an answer of ours.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -34,17 +45,22 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Ledger(Arc<Shared>);
 
 struct Shared {
+    client: Client,
     entries: Api<ConfigMap>,
     lookups: Semaphore,
+    watches: Arc<Semaphore>,
+    release_after: Duration,
     metrics: Metrics,
 }
 
 impl Ledger {
-    /// The ledger in `namespace`, through `client`.
+    /// The ledger in `namespace`, through `client`. A use is given back once its object was not there for `release_after`,
+    /// which must be longer than the API server lets any request take.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, metrics: Metrics) -> Self {
-        let entries = Api::namespaced(client, namespace);
-        Self(Arc::new(Shared { entries, lookups: Semaphore::new(MAX_LOOKUPS), metrics }))
+    pub fn new(client: Client, namespace: &str, release_after: Duration, metrics: Metrics) -> Self {
+        let entries = Api::namespaced(client.clone(), namespace);
+        let (lookups, watches) = (Semaphore::new(MAX_LOOKUPS), Arc::new(Semaphore::new(MAX_WATCHES)));
+        Self(Arc::new(Shared { client, entries, lookups, watches, release_after, metrics }))
     }
 
     /// Reserves `wanted` for its object, or tells who has it. In a dry run only looks: `None` is nobody.
@@ -86,25 +102,65 @@ impl Ledger {
     }
 
     /// Creates the entry of `record`, or returns the one that is there.
-    async fn reserve(&self, record: UseRecord) -> Result<UseRecord, String> {
-        let Shared { entries, lookups, metrics } = &*self.0;
+    async fn reserve(&self, mut record: UseRecord) -> Result<UseRecord, String> {
+        let Shared { entries, lookups, metrics, .. } = &*self.0;
         let _turn = lookups.acquire().await;
-        let (name, new) = (&record.used.entry, entry::of_use(&record));
-        // Twice, since an entry that stopped this one may be gone when it is looked at.
-        for _ in 0..2 {
+        record.free_at = Some(self.free_at());
+        let new = entry::of_use(&record);
+        for _ in 0..ATTEMPTS {
             match bounded(entries.create(&PostParams::default(), &new)).await {
-                Ok(_) => {
+                Ok(entry) => {
                     metrics.use_counted(UseOutcome::Reserved);
+                    self.settle_later(entry, record.clone());
                     return Ok(record);
                 }
-                Err(Failure::Api(Error::Api(status))) if status.is_already_exists() => {}
+                Err(failure) if failure.code() == Some(409) => {}
                 Err(failure) => return Err(failure.to_string()),
             }
-            if let Some(found) = bounded(entries.get_opt(name)).await.map_err(|failure| failure.to_string())? {
-                return entry::use_in(&found);
+            let found = bounded(entries.get_opt(&record.used.entry)).await.map_err(|failure| failure.to_string())?;
+            let Some(found) = found else { continue };
+            let held = entry::use_in(&found)?;
+            if held.free_at.is_none() || !held.is_by_the_same(&record.used) {
+                return Ok(held);
+            }
+            if let Some(renewed) = self.renew(found, held).await? {
+                return Ok(renewed);
             }
         }
-        Err(format!("ledger entry {name} comes and goes; try again"))
+        Err(format!("ledger entry {} comes and goes; try again", record.used.entry))
+    }
+
+    /// Has a use that may be given back last for a further request by the same object: what would have given it back
+    /// finds another version. `None` where it was changed in between.
+    async fn renew(&self, mut entry: ConfigMap, mut held: UseRecord) -> Result<Option<UseRecord>, String> {
+        let now = clock::now();
+        // One whose time is over should be gone. Nobody knows why it is not: it is spent for good.
+        held.free_at = held.free_at.filter(|free_at| *free_at > now).map(|_| self.free_at());
+        entry::keep_since(&mut entry);
+        entry::put_use(&mut entry, &held);
+        match bounded(self.0.entries.replace(&held.used.entry, &PostParams::default(), &entry)).await {
+            Ok(entry) => {
+                if held.free_at.is_some() {
+                    self.settle_later(entry, held.clone());
+                }
+                Ok(Some(held))
+            }
+            Err(failure) if matches!(failure.code(), Some(404 | 409)) => Ok(None),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    fn settle_later(&self, entry: ConfigMap, record: UseRecord) {
+        match settle::version(entry::since(&entry)) {
+            Ok(since) => self.follow_up(Reserved { entry, record, since }),
+            Err(why) => tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up"),
+        }
+    }
+
+    /// When a use that is reserved now is given back at the latest.
+    fn free_at(&self) -> Timestamp {
+        let wait = SignedDuration::try_from(self.0.release_after + SLACK).unwrap_or(SignedDuration::MAX);
+        clock::now().checked_add(wait).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -118,6 +174,14 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether a later attempt may fare better.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Api(Error::Api(status)) => retry::may_pass(status.code),
+            _ => true,
+        }
+    }
+
     /// The HTTP status, where there is one.
     fn code(&self) -> Option<u16> {
         match self {

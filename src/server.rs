@@ -84,6 +84,10 @@ pub struct Args {
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
+    /// How long an approval that may be used once stays reserved for an object that does not appear; must be longer than
+    /// the API server's --request-timeout
+    #[arg(long, env = "WRITGATE_RELEASE_AFTER", default_value = "90s", value_name = "DURATION", value_parser = duration)]
+    pub release_after: Duration,
 }
 
 /// Why the webhook does not run. Each says what to do.
@@ -138,7 +142,11 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         given => given.iter().cloned().collect(),
     };
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
-    let ledger = cluster.clone().map(|client| Ledger::new(client, &args.system_namespace, metrics.clone()));
+    let ledger = |client| Ledger::new(client, &args.system_namespace, args.release_after, metrics.clone());
+    let ledger = cluster.clone().map(ledger);
+    if let Some(ledger) = ledger.clone() {
+        tokio::spawn(ledger.keep_swept());
+    }
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));

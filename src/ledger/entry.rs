@@ -9,9 +9,13 @@ use kube::core::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 use writgate_core::{History, ObjectRecord, USE_VERSION, UseRecord};
 
+/// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
+pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
 /// Annotation that says, for a person, which object an entry is about.
 const ABOUT: &str = "writgate.dev/about";
 const USE: &str = "use.json";
+/// The resource version at which a renewed use was reserved first.
+const SINCE: &str = "since";
 const HISTORY: &str = "history.json";
 
 /// The entry of a use that is not there yet.
@@ -38,6 +42,19 @@ pub(super) fn use_in(entry: &ConfigMap) -> Result<UseRecord, String> {
         return Err(format!("ledger entry {name} is a copy of {}", record.used.entry));
     }
     Ok(record)
+}
+
+/// The resource version at which the use that `entry` holds was reserved first.
+pub(super) fn since(entry: &ConfigMap) -> Option<&str> {
+    let kept = entry.data.as_ref().and_then(|data| data.get(SINCE)).map(String::as_str);
+    kept.or(entry.metadata.resource_version.as_deref())
+}
+
+/// Keeps the resource version at which the use was reserved first, before `entry` gets another.
+pub(super) fn keep_since(entry: &mut ConfigMap) {
+    if let Some(version) = since(entry).map(str::to_owned) {
+        entry.data.get_or_insert_default().insert(SINCE.to_owned(), version);
+    }
 }
 
 /// The name of the history of an object: known by kind, namespace and name, whatever its uid.

@@ -42,7 +42,7 @@ impl Ledger {
     async fn try_note(&self, note: &HistoryNote) -> Result<(), Miss> {
         let failed = |failure: super::Failure| Miss {
             // Changed, made or removed by somebody else in between.
-            may_pass: failure.code().is_none_or(|code| matches!(code, 404 | 409) || retry::may_pass(code)),
+            may_pass: matches!(failure.code(), Some(404 | 409)) || failure.may_pass(),
             why: failure.to_string(),
         };
         let entries = &self.0.entries;

@@ -1,9 +1,14 @@
 //! An approval that may be used once: what is the same use, what is another, and when it is free again.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, SYSTEM_NAMESPACE, denied_for};
+use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
+
+/// Beyond the wait of the tests' webhook (see `support::webhook`) and what it takes to prove that nothing was missed.
+const LIMIT: Duration = Duration::from_secs(40);
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -12,6 +17,9 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_dry_run_spends_nothing_and_tells_the_true_verdict,
         a_suspended_job_is_let_go_once,
         a_job_that_ran_is_not_let_go_again,
+        a_use_is_confirmed_once_its_object_was_seen,
+        a_job_that_a_quota_stopped_leaves_its_approval_usable,
+        letting_go_that_another_webhook_stopped_leaves_the_approval_usable,
     ]
 }
 
@@ -80,7 +88,79 @@ fn a_job_that_ran_is_not_let_go_again(gate: &Gate) {
     assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
 }
 
-fn suspend(governed: &Governed<'_>, suspend: bool) -> crate::support::Ran {
+fn a_use_is_confirmed_once_its_object_was_seen(gate: &Gate) {
+    let governed = gate.governed("seen");
+    assert!(gate.operator.create(&approved_job(&governed)).ok());
+    // Gone at once: a look now and then would miss it, though it ran.
+    let ran = gate.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
+    assert!(ran.ok(), "{ran}");
+    wait_until("the use is confirmed", LIMIT, || {
+        let uses = entries(gate, &governed);
+        assert_eq!(uses.len(), 1, "{uses:?}");
+        (uses[0]["confirmed"].is_string() && uses[0]["freeAt"].is_null()).then_some(())
+    });
+}
+
+fn a_job_that_a_quota_stopped_leaves_its_approval_usable(gate: &Gate) {
+    let governed = gate.governed("quota");
+    gate.plane.install(&[json!({"apiVersion": "v1", "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": governed.namespace}, "spec": {"hard": {"count/jobs.batch": "0"}}})]);
+    // No controller here fills in what the API server goes by.
+    let status = json!({"status": {"hard": {"count/jobs.batch": "0"}, "used": {"count/jobs.batch": "0"}}}).to_string();
+    let patch = ["patch", "resourcequota", "none", "--subresource=status", "--type=merge", "-p", &status];
+    let ran = gate.plane.admin.kubectl(&[&patch[..], &["-n", &governed.namespace]].concat());
+    assert!(ran.ok(), "{ran}");
+    let job = approved_job(&governed);
+    wait_until("the API server knows the quota", LIMIT, || {
+        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &job.to_string());
+        ran.stderr.contains("quota").then_some(())
+    });
+    let ran = gate.operator.create(&job);
+    assert!(ran.stderr.contains("quota"), "{ran}");
+    let ran = gate.operator.create(&job);
+    assert!(denied_for(&ran, "AlreadyUsed"), "as long as it is not sure: {ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("free again at")), "{ran}");
+
+    let ran = gate.plane.admin.kubectl(&["delete", "resourcequota", "none", "-n", &governed.namespace]);
+    assert!(ran.ok(), "{ran}");
+    wait_until("the approval is free again", LIMIT, || gate.operator.create(&job).ok().then_some(()));
+    let ran = gate.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
+    assert!(ran.ok(), "{ran}");
+    let ran = gate.operator.create(&job);
+    assert!(denied_for(&ran, "AlreadyUsed"), "and then it is spent: {ran}");
+}
+
+fn letting_go_that_another_webhook_stopped_leaves_the_approval_usable(gate: &Gate) {
+    let governed = gate.governed("stopped");
+    let mut job = governed.replay_job("replay");
+    job["spec"]["suspend"] = json!(true);
+    assert!(gate.operator.create(&governed.approved(&job)).ok());
+    let name = format!("silent-{}", governed.namespace);
+    gate.plane.install(&[json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": name}, "webhooks": [{
+            "name": "silent.acme.example", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+            "clientConfig": {"url": format!("https://127.0.0.1:{}/", free_port())},
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}},
+            "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["UPDATE"]}]}]})]);
+    wait_until("another webhook stops it", LIMIT, || {
+        let ran = gate.operator.kubectl(&["label", "--overwrite", "job", "replay", "-n", &governed.namespace, "a=b"]);
+        ran.stderr.contains("silent.acme.example").then_some(())
+    });
+    let ran = suspend(&governed, false);
+    assert!(ran.stderr.contains("silent.acme.example"), "{ran}");
+    let starts = || entries(gate, &governed).iter().filter(|record| record["confirmed"].is_null()).count();
+    assert_eq!(starts(), 1, "its start is reserved");
+    wait_until("its start is free again", LIMIT, || (starts() == 0).then_some(()));
+    assert_eq!(entries(gate, &governed).len(), 1, "that it exists stays used");
+
+    assert!(gate.plane.admin.kubectl(&["delete", "validatingwebhookconfiguration", &name]).ok());
+    wait_until("it is let go", LIMIT, || suspend(&governed, false).ok().then_some(()));
+    assert!(suspend(&governed, true).ok());
+    let ran = suspend(&governed, false);
+    assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
+}
+
+fn suspend(governed: &Governed<'_>, suspend: bool) -> Ran {
     let patch = json!({"spec": {"suspend": suspend}}).to_string();
     let args = ["patch", "job", "replay", "-n", &governed.namespace, "--type=merge", "-p", &patch];
     governed.gate.operator.kubectl(&args)

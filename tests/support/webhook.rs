@@ -59,7 +59,9 @@ impl Webhook {
             .arg("--tls-private-key-file")
             .arg(key)
             .arg("--kubeconfig")
-            .arg(&identity.kubeconfig);
+            .arg(&identity.kubeconfig)
+            // Nothing here takes a minute, as a request in a cluster may.
+            .args(["--release-after", "5s"]);
         let logs = plane.folder.join("logs");
         let process = Process::start("writgate-webhook", command, &logs, None);
         let stdout = logs.join("writgate-webhook.out");

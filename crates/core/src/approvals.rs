@@ -81,7 +81,8 @@ pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) 
             Answer::Taken(held) => {
                 let object = &held.used.object;
                 let by = format!("{} {}/{}", object.kind, object.namespace, object.name);
-                denials.push(Denial::AlreadyUsed { approval: id.clone(), by, at: held.time });
+                let free_at = held.free_at.filter(|at| *at > context.now);
+                denials.push(Denial::AlreadyUsed { approval: id.clone(), by, at: held.time, free_at });
             }
             Answer::Ask(wanted) => {
                 denials.push(unknown_use(id, "it was not looked for"));

@@ -263,7 +263,7 @@ pub enum Denial {
         canonical: SpecHash,
     },
     /// The approval may be used once, and was.
-    #[error("approval {approval} may be used once, and was at {at} by {by}")]
+    #[error("approval {approval} may be used once, and was at {at} by {by}{}", free_again(.free_at.as_ref()))]
     AlreadyUsed {
         /// Its id.
         approval: String,
@@ -271,6 +271,8 @@ pub enum Denial {
         by: String,
         /// When.
         at: Timestamp,
+        /// When it is free again, unless that object appears; absent where it is spent for good.
+        free_at: Option<Timestamp>,
     },
     /// What the decision depends on could not be found out.
     #[error("{what} could not be found out: {why}")]
@@ -380,6 +382,7 @@ impl Denial {
             Self::ImageNotPinned { .. } => "name each image by its digest: NAME@sha256:…",
             Self::SourceNotPermitted { .. } => "replay from an environment that the posture permits",
             Self::IncidentNotOfBuild { .. } => "replay with the pipeline version that the incident ran",
+            Self::AlreadyUsed { free_at: Some(_), .. } => "see what stopped that object, and try again then",
             Self::LookupFailed { .. } => "try again; if it goes on, the platform team looks at the webhook's log",
             Self::QuorumNotMet { .. } => {
                 "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
@@ -468,6 +471,10 @@ fn claimed_keys(claimed: &[String]) -> String {
 
 fn named_cluster(name: Option<&str>) -> String {
     name.map_or("no cluster".to_owned(), |name| format!("cluster {}", quoted(name)))
+}
+
+fn free_again(at: Option<&Timestamp>) -> String {
+    at.map(|at| format!("; it is free again at {at}, unless that object appears")).unwrap_or_default()
 }
 
 fn because(why: Option<&str>) -> String {

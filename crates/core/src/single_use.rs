@@ -44,13 +44,25 @@ pub struct UseRecord {
     pub used: Use,
     /// When it was reserved.
     pub time: Timestamp,
+    /// When it will be free again, unless its object appears; absent where it is spent for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_at: Option<Timestamp>,
+    /// When its object was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<Timestamp>,
 }
 
 impl UseRecord {
-    /// A use that is reserved now.
+    /// A use that is reserved now, for good.
     #[must_use]
     pub fn new(used: Use, time: Timestamp) -> Self {
-        Self { version: USE_VERSION.to_owned(), used, time }
+        Self { version: USE_VERSION.to_owned(), used, time, free_at: None, confirmed: None }
+    }
+
+    /// Whether `other` is by the same object with the same spec: one request may come several times.
+    #[must_use]
+    pub fn is_by_the_same(&self, other: &Use) -> bool {
+        self.used.object == other.object && self.used.spec_hash == other.spec_hash
     }
 }
 
@@ -98,7 +110,7 @@ pub(crate) fn answer(known: &Known, wanted: &Use, start: &str, released: bool, d
         Ok(held) => held,
         Err(answer) => return answer,
     };
-    if held.used.object != wanted.object || held.used.spec_hash != wanted.spec_hash {
+    if !held.is_by_the_same(wanted) {
         return Answer::Taken(Box::new(held.clone()));
     }
     // A Job that ran, was suspended and is let go again would run twice; one request that comes twice would not.

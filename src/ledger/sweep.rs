@@ -1,0 +1,89 @@
+//! Removing what nobody can need any more: uses of approvals that expired, and histories of long ago.
+//!
+//! Every replica sweeps, each at times of its own; an entry that another changed or removed first is left alone.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use tokio::time::sleep;
+
+use super::{Ledger, bounded, entry};
+use crate::clock;
+
+/// How long a use outlives its approval: clocks differ, and people look at what happened yesterday.
+const AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(24);
+/// How long a history outlives its last admission: more than a year, longer than anybody should roll back.
+const AFTER_ADMISSION: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// Time between two sweeps: from one to two of it, so that replicas do not meet.
+const PERIOD: Duration = Duration::from_secs(40 * 60);
+/// Entries that are read at once.
+const PAGE: u32 = 250;
+/// Pause between two deletions.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Ledger {
+    /// Sweeps now and then, for ever.
+    pub async fn keep_swept(self) {
+        loop {
+            sleep(PERIOD + PERIOD.mul_f64(share())).await;
+            match self.sweep(clock::now()).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "ledger swept"),
+                Err(why) => tracing::warn!(why, "ledger not swept; again later"),
+            }
+        }
+    }
+
+    /// Removes what is of no use at `now`; how many entries that were.
+    pub async fn sweep(&self, now: Timestamp) -> Result<usize, String> {
+        let mut removed = 0;
+        let mut params = ListParams::default().labels(entry::SELECTOR).limit(PAGE);
+        loop {
+            let page = bounded(self.0.entries.list(&params)).await.map_err(|failure| failure.to_string())?;
+            for found in page.items.iter().filter(|found| is_over(found, now)) {
+                removed += usize::from(self.remove(found).await);
+                sleep(PAUSE).await;
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(removed),
+            }
+        }
+    }
+
+    async fn remove(&self, found: &ConfigMap) -> bool {
+        let name = found.name_any();
+        match bounded(self.0.entries.delete(&name, &if_unchanged(found))).await {
+            Ok(_) => true,
+            Err(failure) => {
+                tracing::debug!(entry = name, why = %failure, "ledger entry not removed");
+                false
+            }
+        }
+    }
+}
+
+/// A deletion that fails where the entry is not any more as it was `found`.
+pub(super) fn if_unchanged(found: &ConfigMap) -> DeleteParams {
+    let unchanged = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+    DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() }
+}
+
+/// Whether nobody can need an entry at `now`. What cannot be read stays, for a person to look at.
+fn is_over(found: &ConfigMap, now: Timestamp) -> bool {
+    if let Ok(record) = entry::use_in(found) {
+        return now.duration_since(record.used.expires_at) > AFTER_EXPIRY;
+    }
+    let history = entry::history_in(found).unwrap_or_default();
+    history.admissions().first().is_some_and(|last| now.duration_since(last.time) > AFTER_ADMISSION)
+}
+
+/// Anything from 0 to 1; without randomness, 0.
+fn share() -> f64 {
+    let mut byte = [0];
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
+}
