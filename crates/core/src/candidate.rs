@@ -394,15 +394,9 @@ fn is_generated(prefix: &str, name: &str) -> bool {
 /// The annotations that hold approvals, in the order of their names' bytes.
 pub(crate) fn attached<'r>(workload: &Workload<'r>) -> Vec<(&'r str, &'r str)> {
     const ANNOTATION: &str = "writgate.dev/approval";
-    let mut attached: Vec<_> = workload
-        .object
-        .metadata
-        .annotations
-        .iter()
-        .filter(|(name, _)| name.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
-        .collect();
-    attached.sort_unstable_by_key(|(name, _)| *name);
-    attached
+    let is_approval =
+        |name: &str| name.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    workload.object.metadata.annotations.iter().filter(|(name, _)| is_approval(name)).collect()
 }
 
 /// The most envelopes on one object, and so the most bytes that are ever decoded for one.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     canonical::{CanonicalError, Scope, canonical},
     connect::Connection,
-    denial::Denial,
+    denial::{Denial, on_one_line},
     exempt::ExemptControllers,
     review::{Object, Operation, Request},
     spec_hash::{SpecHash, spec_hash},
@@ -208,7 +208,7 @@ impl<'r> Change<'r> {
             request.resource,
             request.sub_resource
         );
-        Self::Refused(Denial::UnsupportedKind { what })
+        Self::Refused(Denial::UnsupportedKind { what: on_one_line(&what) })
     }
 }
 

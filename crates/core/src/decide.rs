@@ -33,7 +33,7 @@ use crate::{
     change::{Change, Hashes, REPLAY_LABEL, Workload},
     connect::Connection,
     decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict, object_record},
-    denial::Denial,
+    denial::{Denial, on_one_line},
     dry_run,
     facts::{Facts, Known, Want},
     pod_spec::{PodPath, PodSpec},
@@ -129,7 +129,7 @@ fn governed<'r>(
     })?;
     record.cluster.clone_from(&posture.cluster);
     record.posture_version = Some(posture.version.clone());
-    let not_listed = |why| Err(Denial::NamespaceNotListed { why });
+    let not_listed = |why: String| Err(Denial::NamespaceNotListed { why: on_one_line(&why) });
     let namespace = &*request.namespace;
     let Some(project) = project else {
         return not_listed(format!(

@@ -436,6 +436,23 @@ pub(crate) fn quoted(text: &(impl AsRef<str> + ?Sized)) -> String {
     shown
 }
 
+/// A message in which somebody else's words are quoted, on one line and without what a terminal obeys: else a key in an
+/// approval could write the next line of the denial. Cut to 1,000 characters.
+pub(crate) fn on_one_line(message: &str) -> String {
+    const MOST: usize = 1000;
+    let mut line = String::with_capacity(message.len().min(MOST));
+    for char in message.chars().take(MOST) {
+        match char {
+            '"' | '\'' | '\\' => line.push(char),
+            _ => line.extend(char.escape_debug()),
+        }
+    }
+    if message.chars().nth(MOST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 3;
     let all = items.len();
@@ -503,6 +520,13 @@ mod tests {
         let shown = quoted("a\u{1b}[31m\u{202e}\r\n");
         assert!(shown.chars().all(|char| char.is_ascii_graphic()), "{shown:?}");
         assert_eq!(quoted(&"x".repeat(101)).chars().count(), 101);
+    }
+
+    #[test]
+    fn a_message_cannot_write_another_line() {
+        let message = "the key `a\nnext: do this\u{7f}\u{202e}` is \"there\" twice";
+        assert_eq!(on_one_line(message), "the key `a\\nnext: do this\\u{7f}\\u{202e}` is \"there\" twice");
+        assert_eq!(on_one_line(&"x".repeat(1001)).chars().count(), 1001);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `posture/build.rs` and its neighbours; where documents are found and what else is among them is `posture_set`.
 
 mod build;
+mod by_name;
 mod document;
 mod faults;
 mod pipelines;

@@ -7,11 +7,11 @@ use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
-use crate::workload::WorkloadKind;
+use crate::{denial::on_one_line, workload::WorkloadKind};
 
 /// Prefix of the labels and annotations that mean something to writgate.
 pub(crate) const DOMAIN: &str = "writgate.dev/";
@@ -137,7 +137,7 @@ pub struct Object<'a> {
     #[serde(borrow, default)]
     pub kind: Cow<'a, str>,
     /// Its metadata; the options of a CONNECT have none.
-    #[serde(borrow, default = "Metadata::absent")]
+    #[serde(borrow, default = "Metadata::absent", deserialize_with = "by_name")]
     pub metadata: Metadata<'a>,
     /// `.spec` as text.
     #[serde(borrow)]
@@ -193,7 +193,7 @@ impl Metadata<'_> {
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// A map of strings in the order of the text; a key that is there twice is refused.
+/// A map of strings in the order of its keys' bytes; a key that is there twice is refused.
 #[derive(Debug, Default)]
 pub struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -206,7 +206,8 @@ impl<'a> Entries<'a> {
     /// The value under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)
+        let index = self.0.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        self.0.get(index).map(|(_, value)| &**value)
     }
 
     /// All of them, in the order of the text.
@@ -217,16 +218,19 @@ impl<'a> Entries<'a> {
     fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         while let Some(Text(key)) = map.next_key()? {
-            if !wanted(&key) {
-                map.next_value::<IgnoredAny>()?;
-            } else if entries.iter().any(|(name, _)| *name == key) {
-                return Err(M::Error::custom(format_args!("the key {key:?} is there twice")));
-            } else {
+            if wanted(&key) {
                 let Text(value) = map.next_value()?;
                 entries.push((key, value));
+            } else {
+                map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Self(entries))
+        // An object may have some hundred thousand labels: looking each up among the others would take minutes.
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        match entries.iter().zip(entries.iter().skip(1)).find(|((a, _), (b, _))| a == b) {
+            Some(((key, _), _)) => Err(M::Error::custom(format_args!("the key {key:?} is there twice"))),
+            None => Ok(Self(entries)),
+        }
     }
 }
 
@@ -237,7 +241,7 @@ impl OwnEntries<'_> {
         self.0.get(key)
     }
 
-    /// All of our domain, in the order of the text.
+    /// All of our domain, in the order of their keys' bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.0.iter().map(|(key, value)| (&**key, &**value))
     }
@@ -285,6 +289,38 @@ impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for EntriesVisitor<'a, F> {
     }
 }
 
+/// A struct that is read from an object alone. Derived readers take an array of the members' values as well, which
+/// no API server sends and no other reader would understand.
+struct ByName<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = ByName<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(ByName)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    ByName::deserialize(deserializer).map(|ByName(value)| value)
+}
+
+fn by_name_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map(|ByName(value)| value))
+}
+
 /// A body that holds a review.
 pub struct Review;
 
@@ -294,11 +330,11 @@ impl Review {
     /// What is missing, doubled, of another type or in contradiction to itself is refused; fields that admission
     /// v1 may gain later are skipped.
     pub fn parse(body: &[u8]) -> Result<Request<'_>, MalformedReview> {
-        let malformed = |why: String| MalformedReview { uid: uid_of(body), why };
+        let malformed = |why: String| MalformedReview { uid: uid_of(body), why: on_one_line(&why) };
         let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
-        let review: RawReview<'_> = serde_json::from_str(text)
+        let review: ByName<RawReview<'_>> = serde_json::from_str(text)
             .map_err(|error| malformed(format!("the body is not an AdmissionReview: {error}")))?;
-        review.into_request().map_err(malformed)
+        review.0.into_request().map_err(malformed)
     }
 }
 
@@ -309,7 +345,7 @@ struct RawReview<'a> {
     api_version: Cow<'a, str>,
     #[serde(borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "by_name")]
     request: RawRequest<'a>,
     response: Option<IgnoredAny>,
 }
@@ -319,9 +355,9 @@ struct RawReview<'a> {
 struct RawRequest<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "by_name")]
     kind: GroupVersionKind<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "by_name")]
     resource: Resource<'a>,
     #[serde(borrow, default)]
     sub_resource: Cow<'a, str>,
@@ -330,11 +366,11 @@ struct RawRequest<'a> {
     #[serde(borrow, default)]
     namespace: Cow<'a, str>,
     operation: Operation,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "by_name")]
     user_info: User<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
     object: Option<Object<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
     old_object: Option<Object<'a>>,
     dry_run: Option<bool>,
 }

@@ -12,6 +12,8 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
+use crate::denial::{on_one_line, quoted};
+
 /// From here on several integers share one double, and the canonical form would make them one.
 const MAX_EXACT: i64 = 1 << 53;
 
@@ -20,7 +22,9 @@ pub(crate) const MAX_STRING: usize = 512;
 
 /// Reads a JSON document, refusing a key that is there twice at any depth.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice::<Strict>(text).map(|value| value.0).map_err(|error| format!("not strict JSON: {error}"))
+    serde_json::from_slice::<Strict>(text)
+        .map(|value| value.0)
+        .map_err(|error| on_one_line(&format!("not strict JSON: {error}")))
 }
 
 /// A value in which no key is there twice and every number is what was written.
@@ -227,7 +231,11 @@ impl Fields {
     /// A string that must be exactly `expected`.
     pub(crate) fn constant(&mut self, name: &str, expected: &str) -> Result<(), String> {
         let found = self.required(name)?;
-        if found == expected { Ok(()) } else { Err(format!("{} is {found}, expected {expected:?}", self.path(name))) }
+        if found == expected {
+            return Ok(());
+        }
+        let found = found.as_str().map_or(kind_of(&found).to_owned(), |text| format!("\"{}\"", quoted(text)));
+        Err(format!("{} is {found}, expected {expected:?}", self.path(name)))
     }
 
     /// An array of at least one and at most `most` items.
@@ -243,7 +251,7 @@ impl Fields {
     pub(crate) fn finish(self) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
-            Some(unknown) => Err(format!("{} is not a field that this version knows", self.path(unknown))),
+            Some(unknown) => Err(format!("{} is not a field that this version knows", self.path(&quoted(unknown)))),
         }
     }
 }

@@ -3,18 +3,24 @@
 //! Faults are collected, not thrown: whoever repairs a posture at night wants all of them at once. What a kind of
 //! document may say is the business of the files beside this one.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{PostureProblem, parse_time};
+use super::by_name::ByName;
+use crate::{PostureProblem, denial::on_one_line, parse_time};
 
 /// The longest text in any document, in bytes.
 const MAX_TEXT: usize = 512;
 /// The longest value of a Kubernetes label, and so the longest environment and project.
 const MAX_LABEL: usize = 63;
+/// Deeper than any document of ours.
+const MAX_DEPTH: usize = 16;
+/// The most that is told of one document; a large one may have a fault in each of its lines.
+const MAX_FAULTS: usize = 100;
+const LAST_FAULT: usize = MAX_FAULTS - 1;
 
 /// What is wrong in one document.
 pub(super) struct Faults<'a> {
@@ -28,11 +34,12 @@ impl<'a> Faults<'a> {
     }
 
     pub(super) fn add(&mut self, path: impl Display, message: impl Display) {
-        self.found.push(PostureProblem {
-            source: self.source.to_owned(),
-            path: path.to_string(),
-            message: message.to_string(),
-        });
+        let (path, message) = match self.found.len() {
+            MAX_FAULTS.. => return,
+            LAST_FAULT => (String::new(), format!("more is wrong; the first {LAST_FAULT} faults are told")),
+            _ => (on_one_line(&path.to_string()), on_one_line(&message.to_string())),
+        };
+        self.found.push(PostureProblem { source: self.source.to_owned(), path, message });
     }
 
     /// Keeps the fault, and gives the value where there is none.
@@ -83,11 +90,11 @@ impl<'a> Faults<'a> {
 
 /// Reads a document strictly: no unknown field, no null, no text beyond the limit.
 pub(super) fn read<T: DeserializeOwned>(value: &Value, faults: &mut Faults<'_>) -> Option<T> {
-    check_values(value, String::new(), faults);
+    check_values(value, Place::Document, 0, faults);
     if !faults.found.is_empty() {
         return None;
     }
-    match serde_path_to_error::deserialize(value) {
+    match serde_path_to_error::deserialize(ByName(value)) {
         Ok(document) => Some(document),
         Err(error) => {
             let path = error.path().to_string();
@@ -101,31 +108,55 @@ pub(super) fn read<T: DeserializeOwned>(value: &Value, faults: &mut Faults<'_>) 
     }
 }
 
-fn check_values(value: &Value, path: String, faults: &mut Faults<'_>) {
+/// Where a value is; spelled out only for a message about it.
+#[derive(Clone, Copy)]
+enum Place<'p> {
+    Document,
+    Field(&'p Place<'p>, &'p str),
+    Item(&'p Place<'p>, usize),
+}
+
+impl Place<'_> {
+    /// Where a capability rule has its condition, whose own limit is told when it is compiled.
+    fn is_condition(self) -> bool {
+        matches!(self, Self::Field(Self::Item(Self::Field(Self::Document, "capabilityRules"), _), "when"))
+    }
+}
+
+impl Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Document => Ok(()),
+            Self::Field(Place::Document, field) => f.write_str(field),
+            Self::Field(of, field) => write!(f, "{of}.{field}"),
+            Self::Item(of, index) => write!(f, "{of}[{index}]"),
+        }
+    }
+}
+
+fn check_values(value: &Value, place: Place<'_>, depth: usize, faults: &mut Faults<'_>) {
     match value {
-        Value::Null => faults.add(path, "is null, which is not an absent field; give it a value or remove it"),
-        Value::String(text) if text.len() > MAX_TEXT && !is_condition(&path) => {
-            faults.add(path, format_args!("has {} bytes, more than {MAX_TEXT}", text.len()));
+        Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => {
+            faults.add(place, format_args!("is nested deeper than {MAX_DEPTH} levels"));
+        }
+        Value::Null => faults.add(place, "is null, which is not an absent field; give it a value or remove it"),
+        Value::String(text) if text.len() > MAX_TEXT && !place.is_condition() => {
+            faults.add(place, format_args!("has {} bytes, more than {MAX_TEXT}", text.len()));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
-                check_values(item, format!("{path}[{index}]"), faults);
+                check_values(item, Place::Item(&place, index), depth + 1, faults);
             }
         }
         Value::Object(fields) => {
             for (field, value) in fields {
-                let dot = if path.is_empty() { "" } else { "." };
                 if field.len() > MAX_TEXT {
-                    faults.add(&path, format_args!("has a field of {} bytes, more than {MAX_TEXT}", field.len()));
+                    faults.add(place, format_args!("has a field of {} bytes, more than {MAX_TEXT}", field.len()));
+                } else {
+                    check_values(value, Place::Field(&place, field), depth + 1, faults);
                 }
-                check_values(value, format!("{path}{dot}{field}"), faults);
             }
         }
         _ => {}
     }
-}
-
-/// Where a capability rule has its condition, whose own limit is told when it is compiled.
-fn is_condition(path: &str) -> bool {
-    path.starts_with("capabilityRules[") && path.ends_with("].when")
 }

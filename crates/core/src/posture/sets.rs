@@ -104,7 +104,7 @@ impl<T> NamedDocuments<T> {
                 Err(format!("{name:?} is not there: no document of this kind has the name"))
             }
             None => {
-                let perhaps: Vec<String> = self.nameless.iter().map(PostureProblem::to_string).collect();
+                let perhaps: Vec<String> = self.nameless.iter().take(3).map(PostureProblem::to_string).collect();
                 Err(format!("{name:?} is not there; it may be this: {}", perhaps.join("; ")))
             }
         }

@@ -10,8 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Document, PostureProblem};
-use crate::{posture::Found, read_yaml};
+use super::{Document, PostureProblem, listed};
+use crate::{denial::on_one_line, posture::Found, read_yaml};
 
 /// The label that says what a ConfigMap holds.
 const KIND_LABEL: &str = "writgate.dev/kind";
@@ -153,8 +153,8 @@ impl Gathered {
         let metadata = |field| value.pointer("/metadata").and_then(|metadata| metadata.get(field));
         let name = metadata("name").and_then(Value::as_str);
         let place = match (metadata("namespace").and_then(Value::as_str), name) {
-            (Some(namespace), Some(name)) => format!("configmap {namespace}/{name}"),
-            (None, Some(name)) => format!("configmap {name}"),
+            (Some(namespace), Some(name)) => on_one_line(&format!("configmap {namespace}/{name}")),
+            (None, Some(name)) => on_one_line(&format!("configmap {name}")),
             (_, None) => source,
         };
         let label = metadata("labels").and_then(|labels| labels.get(KIND_LABEL)).and_then(Value::as_str);
@@ -185,7 +185,7 @@ impl Gathered {
             Some(_) if !others.is_empty() => {
                 self.broken(
                     &broken,
-                    problem(place, format!("must be alone in its ConfigMap; found {}", others.join(", "))),
+                    problem(place, format!("must be alone in its ConfigMap; found {}", listed(&others))),
                 );
             }
             Some(Err(error)) => self.broken(&broken, problem(place, error)),
@@ -249,7 +249,7 @@ impl Gathered {
 }
 
 fn problem(source: String, message: impl Display) -> PostureProblem {
-    PostureProblem { source, path: String::new(), message: message.to_string() }
+    PostureProblem { source, path: String::new(), message: on_one_line(&message.to_string()) }
 }
 
 fn into_items(items: Value) -> Vec<Value> {
@@ -258,6 +258,10 @@ fn into_items(items: Value) -> Vec<Value> {
         _ => Vec::new(),
     }
 }
+
+/// The longest name in Kubernetes. What is longer names nothing, and in a text without spaces each would be the rest
+/// of it.
+const MAX_NAME: usize = 253;
 
 /// The values that a text, YAML or JSON, readable or not, seems to give a field. Comments do not count.
 fn mentioned(text: &str, field: &str) -> Vec<String> {
@@ -275,8 +279,11 @@ fn mentioned(text: &str, field: &str) -> Vec<String> {
             let after = after.trim_start_matches(['"', '\'', '\\']).trim_start();
             let (true, Some(value)) = (is_word, after.strip_prefix(':')) else { continue };
             let value = value.trim_start_matches([' ', '\t', '"', '\'', '\\']);
-            let end = value.find(|c: char| c.is_whitespace() || "\"'\\,[]{}".contains(c)).unwrap_or(value.len());
-            values.extend(value.get(..end).filter(|value| !value.is_empty()).map(str::to_owned));
+            let is_part = |c: &char| !c.is_whitespace() && !"\"'\\,[]{}".contains(*c);
+            let value: String = value.chars().take_while(is_part).take(MAX_NAME + 1).collect();
+            if !value.is_empty() && value.len() <= MAX_NAME {
+                values.push(value);
+            }
         }
     }
     values.sort();
