@@ -6,7 +6,7 @@ use std::{
     env,
     fs::{self, Permissions},
     io::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -189,6 +189,50 @@ fn a_private_key_is_its_owners_alone() {
 }
 
 #[test]
+fn a_key_file_is_judged_by_what_a_link_leads_to_and_nothing_is_written_through_one() {
+    let folder = Folder::new();
+    let approve = |key: &str| format!("approve -f app.yaml --key {key} --environment e --project p --requested-by a");
+    symlink("bob.pem", folder.path("link.pem")).expect("a link");
+    folder.expect(0, &approve("link.pem"), "");
+    folder.chmod("bob.pem", 0o644);
+    let (_, err) = folder.expect(3, &approve("link.pem"), "");
+    assert!(err.contains("run: chmod 600 link.pem"), "{err}");
+    symlink("elsewhere.pem", folder.path("dangling.pem")).expect("a link");
+    let (_, err) = folder.expect(3, "keygen -o dangling.pem --no-passphrase", "");
+    assert!(err.contains("is there already") && !folder.path("elsewhere.pem").exists(), "{err}");
+}
+
+#[test]
+fn a_key_file_may_have_windows_line_ends_but_not_an_end_too_early() {
+    let folder = Folder::new();
+    let key = folder.read("bob.pem");
+    let approve = "approve -f app.yaml --key other.pem --environment e --project p --requested-by a";
+    let with = |text: &str| {
+        folder.write("other.pem", text);
+        folder.chmod("other.pem", 0o600);
+    };
+    with(&key.replace('\n', "\r\n"));
+    folder.expect(0, approve, "");
+    for length in (0..key.trim_end().len()).step_by(7) {
+        with(&key[..length]);
+        let (_, err) = folder.expect(3, approve, "");
+        assert!(err.contains("other.pem: not a private key in PEM"), "{length}: {err}");
+    }
+}
+
+#[test]
+fn an_object_that_is_there_twice_is_not_signed() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let twice = format!("{app}---\n{}", app.replace("1.4.2", "1.4.3"));
+    let approve = "approve -f - --key bob.pem --environment e --project p --requested-by a";
+    let (_, err) = folder.expect(2, approve, &twice);
+    assert!(err.contains("it is there twice"), "{err}");
+    let list = "apiVersion: v1\nkind: List\nitems: [1]\n";
+    folder.expect(3, approve, list);
+}
+
+#[test]
 fn keygen_overwrites_nothing_and_leaves_nothing_behind() {
     let folder = Folder::new();
     folder.write("new.pub.pem", "somebody's");
@@ -275,6 +319,8 @@ fn a_review_that_is_no_text_is_malformed_and_one_without_end_is_not_read_to_it()
     assert_eq!(err, "error: /dev/zero has more than 8388608 bytes, the most that is read\n");
     let (_, err) = folder.expect(3, "hash -f /dev/zero", "");
     assert_eq!(err, "error: /dev/zero has more than 67108864 bytes, the most that is read\n");
+    let (_, err) = folder.expect(3, "hash -f -", vec![b' '; (64 << 20) + 1]);
+    assert_eq!(err, "error: standard input has more than 67108864 bytes, the most that is read\n");
     folder.expect(3, "hash -f -", b"\xff\xfe");
     folder.expect(3, "hash -f postures", "");
 }

@@ -283,6 +283,18 @@ async fn a_body_without_a_uid_to_echo_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_a_bad_request() {
+    let webhook = Webhook::new();
+    let gzip_of_nothing = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let request = Request::post("/validate")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_ENCODING, "gzip");
+    let answer = webhook.send(request.body(Body::from(gzip_of_nothing.to_vec())).expect("a request")).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.body.contains("not UTF-8"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn an_oversize_body_is_refused_before_it_is_parsed() {
     let webhook = Webhook::new();
     let at_limit = review("production").to_string();
