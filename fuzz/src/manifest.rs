@@ -1,0 +1,25 @@
+//! A manifest, as `approve`, `hash` and `verify` read one from a file.
+
+use serde_json::Value;
+use writgate_core::{WorkloadKind, default_forward, manifest_hash, read_yaml};
+
+/// The hash of each document, or why it has none.
+pub(crate) fn run(text: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(text) else { return "not UTF-8".to_owned() };
+    match read_yaml(text) {
+        Ok(documents) => documents.iter().map(hash).collect::<Vec<_>>().join("\n"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn hash(document: &Value) -> String {
+    let (kind, hash) = match manifest_hash(document) {
+        Ok(found) => found,
+        Err(error) => return error.to_string(),
+    };
+    let mut defaulted = document.clone();
+    default_forward(kind, &mut defaulted).expect("what has a hash has defaults");
+    assert_eq!(manifest_hash(&defaulted), Ok((kind, hash)), "what defaulting made has another hash");
+    assert_eq!(WorkloadKind::from_gvk(kind.api_version(), kind.kind()), Some(kind));
+    hash.to_string()
+}
