@@ -1,5 +1,7 @@
 //! What each stage of a decision costs on one thread, without a server: where to look when a ratio of the whole is bad.
 
+mod rules;
+
 use std::{
     hint::black_box,
     time::{Duration, Instant},
@@ -9,7 +11,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 use uuid::Uuid;
 use writgate_core::{
-    Approval, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet, Review,
+    Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet, Review,
     WorkloadKind, decide, spec_hash,
 };
 
@@ -44,35 +46,11 @@ pub(crate) fn print() -> anyhow::Result<()> {
     stage("read the envelope", median(|| Envelope::parse(envelope)));
     stage("read the statement", median(|| Approval::parse(&payload)));
 
-    let documents = folder::files(folder::Size::SMALLEST)?.into_iter().map(|(name, text)| Document {
-        source: name,
-        name: None,
-        text,
-    });
-    let postures = PostureSet::assemble(documents.collect());
-    anyhow::ensure!(postures.problems().is_empty(), "{:?}", postures.problems());
-    let governance = Governance::Governed {
-        environment: "production",
-        project: Some("payments"),
-        posture: postures.environment("production"),
-    };
-    let exempt = ExemptControllers::default();
-    let known = Known::default();
-    let decided = |body: &str, outcome: Outcome| -> anyhow::Result<Duration> {
-        let decide = || {
-            let request = Review::parse(body.as_bytes()).expect("the API server's own review");
-            let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &known };
-            decide(&request, &governance, &facts, Timestamp::now())
-        };
-        let decision = decide();
-        anyhow::ensure!(decision.record.decision == outcome, "{}", decision.message());
-        Ok(median(decide))
-    };
-
+    let postures = postures("")?;
+    let decided = |body: &str, outcome| decided(body, &postures, outcome);
     stage("CREATE, approved: read and decide", decided(&create, Outcome::Admitted)?);
-    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &known };
-    let decision = decide(&request, &governance, &facts, Timestamp::now());
-    stage("its record as JSON", median(|| serde_json::to_vec(&decision.record)));
+    let record = decision(&create, &postures).record;
+    stage("its record as JSON", median(|| serde_json::to_vec(&record)));
 
     let relabelled = approved.with_label("acme.example/synced", "true")?;
     let unchanged = relabelled.update_from(&approved);
@@ -80,9 +58,43 @@ pub(crate) fn print() -> anyhow::Result<()> {
     let scaled = approved.replaced(r#""replicas":1"#, r#""replicas":3"#)?.update_from(&approved);
     stage("UPDATE, scaled: read and decide", decided(&scaled, Outcome::NotAnAction)?);
     let before = approve(&usual.with_image("ghcr.io/acme/orders:1.4.1")?)?;
-    stage("UPDATE, changed: read and decide", decided(&approved.update_from(&before), Outcome::Admitted)?);
+    let update = approved.update_from(&before);
+    stage("UPDATE, changed: read and decide", decided(&update, Outcome::Admitted)?);
     stage("CREATE, no approval: read and decide", decided(&usual.create(), Outcome::Denied)?);
-    Ok(())
+    rules::print([("CREATE, approved", &create), ("UPDATE, changed", &update)])
+}
+
+/// The smallest folder, with these capability rules in its posture.
+fn postures(rules: &str) -> anyhow::Result<PostureSet> {
+    let documents = folder::files(folder::Size::SMALLEST)?.into_iter().map(|(source, mut text)| {
+        if source == "postures.yaml" {
+            text.push_str(rules);
+        }
+        Document { source, name: None, text }
+    });
+    let postures = PostureSet::assemble(documents.collect());
+    anyhow::ensure!(postures.problems().is_empty(), "{:?}", postures.problems());
+    Ok(postures)
+}
+
+/// Reads and decides a review.
+fn decision(body: &str, postures: &PostureSet) -> Decision {
+    let request = Review::parse(body.as_bytes()).expect("the API server's own review");
+    let governance = Governance::Governed {
+        environment: "production",
+        project: Some("payments"),
+        posture: postures.environment("production"),
+    };
+    let exempt = ExemptControllers::default();
+    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &Known::default() };
+    decide(&request, &governance, &facts, Timestamp::now())
+}
+
+/// What that costs, the verdict being as expected.
+fn decided(body: &str, postures: &PostureSet, outcome: Outcome) -> anyhow::Result<Duration> {
+    let decision_once = decision(body, postures);
+    anyhow::ensure!(decision_once.record.decision == outcome, "{}", decision_once.message());
+    Ok(median(|| decision(body, postures)))
 }
 
 /// Of 25 batches of about four milliseconds.

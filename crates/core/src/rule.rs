@@ -16,7 +16,12 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
-use self::{evaluate::Evaluation, expression::Node, fuel::Fault, fuel::Fuel, variables::Variables};
+use self::{
+    evaluate::Evaluation,
+    expression::Node,
+    fuel::{Fault, Fuel},
+    variables::Variables,
+};
 use crate::{capability::Capability, review::Request};
 
 /// The most rules in a posture.

@@ -7,7 +7,7 @@
 use std::fmt::Display;
 
 use cel::{
-    Env,
+    Env, ParseError, ParseErrors,
     common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, MapExpr, SourceInfo, operators},
 };
 use regex::RegexBuilder;
@@ -31,19 +31,21 @@ pub(super) fn compile(text: &str) -> Result<Node, String> {
         return Err(format!("has {} bytes, more than {MAX_EXPRESSION}", text.len()));
     }
     // Without the standard library's macros, which the parser would expand into loops that nobody could read again.
-    let (expression, places) =
-        Env::default().parser().enable_optional_syntax(true).parse_with_source_info(text).map_err(
-            |errors| match errors.errors.first() {
-                Some(error) if error.msg.contains("Recursion limit") => "is nested too deep".to_owned(),
-                Some(error) => {
-                    let what = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
-                    format!("line {}, column {}: {what}", error.pos.0, error.pos.1)
-                }
-                None => "is not CEL".to_owned(),
-            },
-        )?;
+    let parser = Env::default().parser().enable_optional_syntax(true);
+    let (expression, places) = parser.parse_with_source_info(text).map_err(|errors| told(&errors))?;
     let mut compiler = Compiler { text, places: &places, elements: Vec::new(), depth: 0 };
     compiler.bool(&expression)
+}
+
+/// The first of the parser's errors; the others mostly follow from it.
+fn told(errors: &ParseErrors) -> String {
+    match errors.errors.first() {
+        None => "is not CEL".to_owned(),
+        Some(error) if error.msg.contains("Recursion limit") => "is nested too deep".to_owned(),
+        Some(ParseError { pos: (line, column), msg, .. }) => {
+            format!("line {line}, column {column}: {}", msg.strip_prefix("Syntax error: ").unwrap_or(msg))
+        }
+    }
 }
 
 struct Compiler<'t> {
