@@ -6,7 +6,7 @@ use super::{
     expression::{Each, Macro, Node},
     fuel::{Fault, Fuel},
     operators::{binary, index, unary},
-    value::{Map, Text, Value},
+    value::{Map, Value},
     variables::Variables,
 };
 
@@ -108,13 +108,13 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     }
 
     fn index(&mut self, both: &'v [Node; 2]) -> Result<Value<'v>, Fault> {
-        let [of, at] = both;
-        let (of, at) = (self.value(of)?, self.value(at)?);
+        let [of, key] = both;
+        let (of, at) = (self.value(of)?, self.value(key)?);
         match of {
             Value::Optional(None) => Ok(Value::Optional(None)),
             Value::Optional(Some(of)) => Ok(index(&of, &at, self.fuel)?.map_or(Value::Optional(None), Value::some)),
-            of => index(&of, &at, self.fuel)?.ok_or_else(|| match at {
-                Value::Text(Text::Borrowed(key)) => Fault::Error(format!("there is no {key:?}; ask with in first")),
+            of => index(&of, &at, self.fuel)?.ok_or_else(|| match key {
+                Node::Text(key) => Fault::Error(format!("there is no {key:?}; ask with in first")),
                 _ => Fault::error("the index is outside the list, or the key not in the map"),
             }),
         }

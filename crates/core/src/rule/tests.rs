@@ -157,6 +157,10 @@ fn what_has_no_answer_says_why() {
         ("object.spec.replicas", "a condition is an int, expected a bool"),
         ("object.spec.replicas.x == 1", "\"x\" is asked of an int, expected a map"),
         ("object.metadata.labels['tier'] == ''", "there is no \"tier\"; ask with in first"),
+        (
+            "object.metadata.labels[containers[0].name] == ''",
+            "the index is outside the list, or the key not in the map",
+        ),
         ("[1][1] == 1", "the index is outside the list, or the key not in the map"),
         ("[1][-1] == 1", "the index is outside the list, or the key not in the map"),
         ("object.spec[0] == 1", "a map has no place for an int"),
