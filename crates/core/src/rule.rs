@@ -9,6 +9,7 @@ mod compile;
 mod evaluate;
 mod expression;
 mod fuel;
+mod json;
 mod operators;
 mod value;
 mod variables;
@@ -20,7 +21,7 @@ use self::{
     evaluate::Evaluation,
     expression::Node,
     fuel::{Fault, Fuel},
-    variables::Variables,
+    variables::{Specs, Variables},
 };
 use crate::{capability::Capability, review::Request};
 
@@ -73,7 +74,8 @@ pub(crate) fn matching<'p>(
     request: &Request<'_>,
 ) -> Result<Vec<&'p CapabilityRule>, RuleError> {
     let fuel = Fuel::full();
-    let variables = Variables::of(request, &fuel);
+    let specs = Specs::default();
+    let variables = Variables::of(request, &specs, &fuel);
     let mut matching = Vec::new();
     for rule in rules {
         match Evaluation::new(&variables, &fuel).bool(&rule.condition) {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use super::{
     expression::{Each, Macro, Node},
     fuel::{Fault, Fuel},
+    json::Text,
     operators::{binary, index, unary},
-    value::{Map, Value},
+    value::{List, Map, Value},
     variables::Variables,
 };
 
@@ -77,32 +78,35 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         self.elements.get(index).cloned().ok_or_else(|| Fault::error("an element outside its macro"))
     }
 
-    fn map(&mut self, entries: &'v [[Node; 2]]) -> Result<Value<'v>, Fault> {
-        let mut values = Vec::new();
-        for [key, value] in entries {
+    fn map(&mut self, nodes: &'v [[Node; 2]]) -> Result<Value<'v>, Fault> {
+        let mut entries: Vec<(Text<'v>, Value<'v>)> = Vec::new();
+        for [key, value] in nodes {
             match self.value(key)? {
-                Value::Text(key) => values.push((key, self.value(value)?)),
+                Value::Text(key) if entries.iter().any(|(known, _)| known.as_str() == key.as_str()) => {
+                    return Err(Fault::error("a key of a map is there twice"));
+                }
+                Value::Text(key) => entries.push((key, self.value(value)?)),
                 other => return Err(Fault::Error(format!("the key of a map is {}, expected a string", other.kind()))),
             }
         }
-        Ok(Value::Map(Rc::new(Map::of(values).map_err(Fault::Error)?)))
+        Ok(Value::Map(Map::of(entries)))
     }
 
     fn member(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
         match self.value(of)? {
-            Value::Map(map) => map.get(field).cloned().ok_or_else(|| {
+            Value::Map(map) => map.get(field, self.fuel)?.ok_or_else(|| {
                 Fault::Error(format!("there is no {field:?}; ask has() first, or write .?{field} with orValue()"))
             }),
             // Once a part of a path is optional, all that follows is.
-            Value::Optional(of) => Ok(Value::Optional(present(of.as_deref(), field)?)),
+            Value::Optional(of) => Ok(Value::Optional(self.present(of.as_deref(), field)?)),
             other => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
         }
     }
 
     fn has(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
         match self.value(of)? {
-            Value::Map(map) => Ok(Value::Bool(map.get(field).is_some())),
-            Value::Optional(of) => Ok(Value::Bool(present(of.as_deref(), field)?.is_some())),
+            Value::Map(map) => Ok(Value::Bool(map.get(field, self.fuel)?.is_some())),
+            Value::Optional(of) => Ok(Value::Bool(self.present(of.as_deref(), field)?.is_some())),
             other => Err(Fault::Error(format!("has() asks {} for {field:?}, expected a map", other.kind()))),
         }
     }
@@ -157,7 +161,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
             Value::List(items) => items,
             Value::Map(map) => {
                 self.fuel.spend(map.len())?;
-                Rc::new(map.keys().cloned().map(Value::Text).collect())
+                List::Made(Rc::new(map.iter().map(|(key, _)| Value::Text(key)).collect()))
             }
             other => {
                 return Err(Fault::Error(format!("a macro goes through {}, expected a list or a map", other.kind())));
@@ -168,8 +172,8 @@ impl<'e, 'v> Evaluation<'e, 'v> {
             Macro::Exists => self.any(&items, &each.body, true).map(Value::Bool),
             Macro::ExistsOne => {
                 let mut found = 0_usize;
-                for item in &*items {
-                    found += usize::from(self.at(item, |this| this.bool(&each.body))?);
+                for item in items.iter() {
+                    found += usize::from(self.at(&item, |this| this.bool(&each.body))?);
                 }
                 Ok(Value::Bool(found == 1))
             }
@@ -179,10 +183,10 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     }
 
     /// Whether the body is `decides` for an element; if so, an error for another does not matter.
-    fn any(&mut self, items: &[Value<'v>], body: &'v Node, decides: bool) -> Result<bool, Fault> {
+    fn any(&mut self, items: &List<'v>, body: &'v Node, decides: bool) -> Result<bool, Fault> {
         let mut outcome = Ok(!decides);
-        for item in items {
-            match self.at(item, |this| this.bool(body)) {
+        for item in items.iter() {
+            match self.at(&item, |this| this.bool(body)) {
                 Ok(value) if value == decides => return Ok(decides),
                 Ok(_) => {}
                 Err(Fault::TooCostly) => return Err(Fault::TooCostly),
@@ -195,15 +199,15 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     /// A list of what `make` makes of the elements for which the condition holds.
     fn kept(
         &mut self,
-        items: &[Value<'v>],
+        items: &List<'v>,
         condition: Option<&'v Node>,
         make: impl Fn(&mut Self, &Value<'v>) -> Result<Value<'v>, Fault>,
     ) -> Result<Value<'v>, Fault> {
         let mut list = Vec::new();
-        for item in items {
-            let value = self.at(item, |this| match condition {
+        for item in items.iter() {
+            let value = self.at(&item, |this| match condition {
                 Some(condition) if !this.bool(condition)? => Ok(None),
-                _ => make(this, item).map(Some),
+                _ => make(this, &item).map(Some),
             })?;
             list.extend(value);
         }
@@ -217,13 +221,13 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         self.elements.pop();
         result
     }
-}
 
-/// The field of a map that may not be there.
-fn present<'v>(of: Option<&Value<'v>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
-    match of {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Map(map)) => Ok(map.get(field).cloned().map(Rc::new)),
-        Some(other) => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+    /// The field of a map that may not be there.
+    fn present(&self, of: Option<&Value<'v>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
+        match of {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Map(map)) => Ok(map.get(field, self.fuel)?.map(Rc::new)),
+            Some(other) => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+        }
     }
 }

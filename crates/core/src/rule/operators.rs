@@ -5,18 +5,23 @@ use std::{cmp::Ordering, rc::Rc};
 use super::{
     expression::{Binary, Unary},
     fuel::{Fault, Fuel},
-    value::{Text, Value},
+    json::Text,
+    value::Value,
 };
 use crate::quantity::Quantity;
 
 /// The element at an index of a list, or under a key of a map, if it is there.
 pub(super) fn index<'v>(of: &Value<'v>, at: &Value<'v>, fuel: &Fuel) -> Result<Option<Value<'v>>, Fault> {
     match (of, at) {
-        (Value::Map(map), Value::Text(key)) => {
-            fuel.spend_bytes(key.as_str().len())?;
-            Ok(map.get(key.as_str()).cloned())
-        }
-        (Value::List(list), Value::Int(at)) => Ok(usize::try_from(*at).ok().and_then(|at| list.get(at)).cloned()),
+        (Value::Map(map), Value::Text(key)) => map.get(key.as_str(), fuel),
+        (Value::List(list), Value::Int(at)) => match usize::try_from(*at) {
+            Ok(at) if at < list.len() => {
+                // What is before it is passed by.
+                fuel.spend(at / 4)?;
+                Ok(list.iter().nth(at))
+            }
+            _ => Ok(None),
+        },
         _ => Err(Fault::Error(format!("{} has no place for {}", of.kind(), at.kind()))),
     }
 }
@@ -115,17 +120,14 @@ fn order(one: &Value<'_>, other: &Value<'_>, fuel: &Fuel) -> Result<Option<Order
 fn is_in(item: &Value<'_>, of: &Value<'_>, fuel: &Fuel) -> Result<bool, Fault> {
     match (item, of) {
         (_, Value::List(list)) => {
-            for other in &**list {
-                if item.equals(other, fuel)? {
+            for other in list.iter() {
+                if item.equals(&other, fuel)? {
                     return Ok(true);
                 }
             }
             Ok(false)
         }
-        (Value::Text(key), Value::Map(map)) => {
-            fuel.spend_bytes(key.as_str().len())?;
-            Ok(map.get(key.as_str()).is_some())
-        }
+        (Value::Text(key), Value::Map(map)) => Ok(map.get(key.as_str(), fuel)?.is_some()),
         _ => Err(Fault::Error(format!("{} is asked for in {}, expected a list or a map", item.kind(), of.kind()))),
     }
 }
@@ -138,7 +140,7 @@ fn add<'v>(one: &Value<'v>, other: &Value<'v>, fuel: &Fuel) -> Result<Value<'v>,
         }
         (Value::List(one), Value::List(other)) => {
             fuel.spend(one.len().saturating_add(other.len()))?;
-            Ok(Value::list(one.iter().chain(&**other).cloned().collect()))
+            Ok(Value::list(one.iter().chain(other.iter()).collect()))
         }
         _ => compute(Binary::Add, one, other),
     }

@@ -1,17 +1,17 @@
-//! The values that an expression computes with. What comes out of the request is borrowed from its text, and copying
-//! any value is cheap.
+//! The values that an expression computes with, and how they are found in one another and compared.
 //!
-//! JSON's values, as Kubernetes' CEL sees them: a number without a fraction is an int. What operators do with values
-//! is `operators`'; here is how values are read, found and compared.
+//! What comes out of the request stays where it was read, and copying any value is cheap. What operators do with values
+//! is `operators`'.
 
-use std::{borrow::Cow, cmp::Ordering, fmt, rc::Rc};
+use std::{cmp::Ordering, rc::Rc, slice};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-
-use super::fuel::{Fault, Fuel};
+use super::{
+    fuel::{Fault, Fuel},
+    json::{Json, Text, width},
+};
 use crate::quantity::Quantity;
 
-/// A value of CEL.
+/// A value of CEL, as Kubernetes' CEL sees JSON: a number without a fraction is an int.
 #[derive(Clone, Debug)]
 pub(super) enum Value<'v> {
     Null,
@@ -19,108 +19,139 @@ pub(super) enum Value<'v> {
     Int(i64),
     Double(f64),
     Text(Text<'v>),
-    List(Rc<Vec<Value<'v>>>),
-    Map(Rc<Map<'v>>),
+    List(List<'v>),
+    Map(Map<'v>),
     Quantity(Rc<Quantity>),
     Optional(Option<Rc<Value<'v>>>),
 }
 
-/// A text of the request, of the rule, or a computed one.
+/// A list, as it was read or made.
 #[derive(Clone, Debug)]
-pub(super) enum Text<'v> {
-    Borrowed(&'v str),
-    Shared(Rc<str>),
+pub(super) enum List<'v> {
+    Read(usize, &'v [Json<'v>]),
+    Made(Rc<Vec<Value<'v>>>),
 }
 
-impl Text<'_> {
-    pub(super) fn as_str(&self) -> &str {
+/// A map of texts, as it was read or made; each key is there once.
+#[derive(Clone, Debug)]
+pub(super) enum Map<'v> {
+    Read(usize, &'v [Json<'v>]),
+    Made(Rc<Vec<(Text<'v>, Value<'v>)>>),
+}
+
+impl<'v> List<'v> {
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Borrowed(text) => text,
-            Self::Shared(text) => text,
+            Self::Read(len, _) => *len,
+            Self::Made(items) => items.len(),
         }
     }
 
-    fn equals(&self, other: &Self, fuel: &Fuel) -> Result<bool, Fault> {
-        let (one, other) = (self.as_str(), other.as_str());
-        fuel.spend_bytes(one.len().min(other.len()))?;
-        Ok(one == other)
+    pub(super) fn iter(&self) -> impl Iterator<Item = Value<'v>> {
+        let (mut read, made): (&[_], &[_]) = match self {
+            Self::Read(_, places) => (places, &[]),
+            Self::Made(items) => (&[], items),
+        };
+        std::iter::from_fn(move || next(&mut read)).chain(made.iter().cloned())
     }
 }
-
-impl<'v> From<Cow<'v, str>> for Text<'v> {
-    fn from(text: Cow<'v, str>) -> Self {
-        match text {
-            Cow::Borrowed(text) => Self::Borrowed(text),
-            Cow::Owned(text) => Self::Shared(text.into()),
-        }
-    }
-}
-
-/// A map of texts, in the order of its keys, each once.
-#[derive(Debug, Default)]
-pub(super) struct Map<'v>(Vec<(Text<'v>, Value<'v>)>);
 
 impl<'v> Map<'v> {
-    /// Puts entries in order; the error is a key that is there twice.
-    pub(super) fn of(mut entries: Vec<(Text<'v>, Value<'v>)>) -> Result<Self, String> {
-        entries.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        let twice = entries.windows(2).find_map(|pair| match pair {
-            [(one, _), (other, _)] if one.as_str() == other.as_str() => Some(one),
-            _ => None,
-        });
-        match twice {
-            Some(key) => Err(format!("the key {:?} is there twice", key.as_str())),
-            None => Ok(Self(entries)),
-        }
-    }
-
-    pub(super) fn get(&self, key: &str) -> Option<&Value<'v>> {
-        let found = self.0.binary_search_by(|(known, _)| known.as_str().cmp(key)).ok()?;
-        self.0.get(found).map(|(_, value)| value)
-    }
-
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Text<'v>> {
-        self.0.iter().map(|(key, _)| key)
+    /// Of entries whose keys are known to differ.
+    pub(super) fn of(entries: Vec<(Text<'v>, Value<'v>)>) -> Self {
+        Self::Made(Rc::new(entries))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Self::Read(len, _) => *len,
+            Self::Made(entries) => entries.len(),
+        }
+    }
+
+    pub(super) fn iter(&self) -> Entries<'_, 'v> {
+        match self {
+            Self::Read(_, places) => Entries::Read(places),
+            Self::Made(entries) => Entries::Made(entries.iter()),
+        }
+    }
+
+    /// The value under a key. The keys that are passed by are paid for.
+    pub(super) fn get(&self, key: &str, fuel: &Fuel) -> Result<Option<Value<'v>>, Fault> {
+        for (passed, (known, value)) in self.iter().enumerate() {
+            let known = known.as_str();
+            if known.len() == key.len() {
+                fuel.spend_bytes(key.len())?;
+                if known == key {
+                    fuel.spend(passed / 8)?;
+                    return Ok(Some(value));
+                }
+            }
+        }
+        fuel.spend(self.len() / 8)?;
+        Ok(None)
     }
 }
 
+/// The entries of a map, in their order.
+pub(super) enum Entries<'m, 'v> {
+    Read(&'v [Json<'v>]),
+    Made(slice::Iter<'m, (Text<'v>, Value<'v>)>),
+}
+
+impl<'v> Iterator for Entries<'_, 'v> {
+    type Item = (Text<'v>, Value<'v>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Read(places) => match next(places)? {
+                Value::Text(key) => Some((key, next(places)?)),
+                _ => None,
+            },
+            Self::Made(entries) => entries.next().cloned(),
+        }
+    }
+}
+
+/// Takes the first value off what was read.
+fn next<'v>(places: &mut &'v [Json<'v>]) -> Option<Value<'v>> {
+    let first = places.first()?;
+    let (whole, rest) = places.split_at_checked(width(first))?;
+    *places = rest;
+    let inner = whole.get(1..).unwrap_or_default();
+    Some(match first {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Int(value) => Value::Int(*value),
+        Json::Double(value) => Value::Double(*value),
+        Json::Text(text) => Value::Text(text.clone()),
+        Json::List(len, _) => Value::List(List::Read(*len, inner)),
+        Json::Map(len, _) => Value::Map(Map::Read(*len, inner)),
+    })
+}
+
 impl<'v> Value<'v> {
+    /// What was read.
+    pub(super) fn read(mut places: &'v [Json<'v>]) -> Self {
+        next(&mut places).unwrap_or(Self::Null)
+    }
+
     pub(super) fn text(text: &'v str) -> Self {
         Self::Text(Text::Borrowed(text))
     }
 
     pub(super) fn list(items: Vec<Self>) -> Self {
-        Self::List(Rc::new(items))
+        Self::List(List::Made(Rc::new(items)))
     }
 
     /// A map whose keys are known to differ.
-    pub(super) fn map(mut entries: Vec<(&'v str, Self)>) -> Self {
-        entries.sort_unstable_by_key(|(key, _)| *key);
-        Self::Map(Rc::new(Map(entries.into_iter().map(|(key, value)| (Text::Borrowed(key), value)).collect())))
+    pub(super) fn map(entries: Vec<(&'v str, Self)>) -> Self {
+        let entries = entries.into_iter().map(|(key, value)| (Text::Borrowed(key), value)).collect();
+        Self::Map(Map::of(entries))
     }
 
     pub(super) fn some(value: Self) -> Self {
         Self::Optional(Some(Rc::new(value)))
-    }
-
-    /// Reads JSON. A step is paid for each value, so that a text of a great many small ones does not fill the memory.
-    pub(super) fn parse(json: &'v str, fuel: &Fuel) -> Result<Self, Fault> {
-        let mut reader = serde_json::Deserializer::from_str(json);
-        let value = Read { fuel }.deserialize(&mut reader);
-        // Of an error inside serde only the text survives.
-        value.map_err(|error| if fuel.is_spent() { Fault::TooCostly } else { Fault::Error(error.to_string()) })
-    }
-
-    /// The member of a map, without which there is none.
-    pub(super) fn member(&self, key: &str) -> Option<&Self> {
-        match self {
-            Self::Map(map) => map.get(key),
-            _ => None,
-        }
     }
 
     /// What the value is, for messages.
@@ -144,14 +175,19 @@ impl<'v> Value<'v> {
         Ok(match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::Bool(one), Self::Bool(other)) => one == other,
-            (Self::Text(one), Self::Text(other)) => one.equals(other, fuel)?,
+            (Self::Text(one), Self::Text(other)) => {
+                let (one, other) = (one.as_str(), other.as_str());
+                fuel.spend_bytes(one.len().min(other.len()))?;
+                one == other
+            }
             (Self::List(one), Self::List(other)) => {
-                one.len() == other.len() && all(one.iter().zip(&**other), |(one, other)| one.equals(other, fuel))?
+                one.len() == other.len() && all(one.iter().zip(other.iter()), |(one, other)| one.equals(&other, fuel))?
             }
             (Self::Map(one), Self::Map(other)) => {
                 one.len() == other.len()
-                    && all(one.0.iter().zip(&other.0), |((key, one), (other_key, other))| {
-                        Ok(key.equals(other_key, fuel)? && one.equals(other, fuel)?)
+                    && all(one.iter(), |(key, value)| match other.get(key.as_str(), fuel)? {
+                        Some(other) => value.equals(&other, fuel),
+                        None => Ok(false),
                     })?
             }
             (Self::Quantity(one), Self::Quantity(other)) => one.compare(other) == Ordering::Equal,
@@ -189,74 +225,4 @@ fn all<T>(items: impl Iterator<Item = T>, mut holds: impl FnMut(T) -> Result<boo
 #[expect(clippy::cast_precision_loss, reason = "what CEL says of numbers beyond 2^53")]
 fn as_double(int: i64) -> f64 {
     int as f64
-}
-
-/// Reads one JSON value and everything in it.
-#[derive(Clone, Copy)]
-struct Read<'f> {
-    fuel: &'f Fuel,
-}
-
-/// A node takes some 30 bytes, so the fuel is also a limit of a few megabytes.
-const STEPS_PER_NODE: usize = 4;
-
-impl<'de> DeserializeSeed<'de> for Read<'_> {
-    type Value = Value<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
-        self.fuel.spend(STEPS_PER_NODE).map_err(D::Error::custom)?;
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Read<'_> {
-    type Value = Value<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
-        Ok(Value::Int(value))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value<'de>, E> {
-        i64::try_from(value).map(Value::Int).map_err(|_| E::custom(format_args!("{value} is beyond 64 bits")))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
-        Ok(Value::Double(value))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
-        Ok(Value::text(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Text::Shared(text.into())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(self)? {
-            items.push(item);
-        }
-        Ok(Value::list(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(crate::review::Text(key)) = map.next_key()? {
-            entries.push((Text::from(key), map.next_value_seed(self)?));
-        }
-        Ok(Value::Map(Rc::new(Map::of(entries).map_err(A::Error::custom)?)))
-    }
 }

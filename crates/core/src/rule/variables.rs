@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 
 use super::{
     fuel::{Fault, Fuel},
+    json::{self, Json},
     value::Value,
 };
 use crate::{
@@ -52,16 +53,24 @@ pub(super) fn known_fields(path: &[&str]) -> Option<&'static [&'static str]> {
     })
 }
 
+/// What was read of the two objects, from where the variables borrow.
+#[derive(Default)]
+pub(super) struct Specs<'r> {
+    new: OnceCell<Result<Vec<Json<'r>>, Fault>>,
+    old: OnceCell<Result<Vec<Json<'r>>, Fault>>,
+}
+
 /// The variables of one request.
 pub(super) struct Variables<'v> {
     request: &'v Request<'v>,
+    specs: &'v Specs<'v>,
     fuel: &'v Fuel,
     made: [OnceCell<Result<Value<'v>, Fault>>; Variable::ALL.len()],
 }
 
 impl<'v> Variables<'v> {
-    pub(super) fn of(request: &'v Request<'v>, fuel: &'v Fuel) -> Self {
-        Self { request, fuel, made: Default::default() }
+    pub(super) fn of(request: &'v Request<'v>, specs: &'v Specs<'v>, fuel: &'v Fuel) -> Self {
+        Self { request, specs, fuel, made: Default::default() }
     }
 
     pub(super) fn get(&self, variable: Variable) -> Result<Value<'v>, Fault> {
@@ -79,8 +88,8 @@ impl<'v> Variables<'v> {
 
     fn make(&self, variable: Variable) -> Result<Value<'v>, Fault> {
         match variable {
-            Variable::Object => self.object("object", self.request.object.as_ref()),
-            Variable::OldObject => self.object("oldObject", self.request.old_object.as_ref()),
+            Variable::Object => self.object("object", self.request.object.as_ref(), &self.specs.new),
+            Variable::OldObject => self.object("oldObject", self.request.old_object.as_ref(), &self.specs.old),
             Variable::Pod => self.pod(Variable::Object),
             Variable::OldPod => self.pod(Variable::OldObject),
             Variable::Containers => self.containers(),
@@ -89,7 +98,12 @@ impl<'v> Variables<'v> {
     }
 
     /// What is empty in the metadata is absent, as it is in the object that the API server stores.
-    fn object(&self, name: &str, object: Option<&'v Object<'v>>) -> Result<Value<'v>, Fault> {
+    fn object(
+        &self,
+        name: &str,
+        object: Option<&'v Object<'v>>,
+        read: &'v OnceCell<Result<Vec<Json<'v>>, Fault>>,
+    ) -> Result<Value<'v>, Fault> {
         let Some(object) = object else { return Ok(Value::Null) };
         let metadata = &object.metadata;
         let texts =
@@ -109,11 +123,12 @@ impl<'v> Variables<'v> {
             ("metadata", Value::map(in_metadata)),
         ];
         if let Some(spec) = object.spec {
-            let spec = Value::parse(spec.get(), self.fuel).map_err(|fault| match fault {
-                Fault::Error(why) => Fault::Error(format!("{name}.spec: {why}")),
-                Fault::TooCostly => fault,
-            })?;
-            members.push(("spec", spec));
+            let spec =
+                read.get_or_init(|| json::read(spec.get(), self.fuel)).as_ref().map_err(|fault| match fault {
+                    Fault::Error(why) => Fault::Error(format!("{name}.spec: {why}")),
+                    Fault::TooCostly => Fault::TooCostly,
+                })?;
+            members.push(("spec", Value::read(spec)));
         }
         Ok(Value::map(members))
     }
@@ -131,11 +146,22 @@ impl<'v> Variables<'v> {
         if matches!(object, Value::Null) {
             return Ok(Value::Null);
         }
-        let pod = path.iter().try_fold(&object, |value, key| value.member(key)).cloned();
+        let mut pod = Some(object);
+        for key in path {
+            pod = self.member(pod.as_ref(), key)?;
+        }
         // A rule that sees no Pod where there must be one would let every Pod pass.
         pod.filter(|pod| matches!(pod, Value::Map(_))).ok_or_else(|| {
             Fault::Error(format!("{} has no Pod spec at {}, where a {} has it", of.name(), path.join("."), kind.kind))
         })
+    }
+
+    /// The member of a map, without which there is none.
+    fn member(&self, of: Option<&Value<'v>>, key: &str) -> Result<Option<Value<'v>>, Fault> {
+        match of {
+            Some(Value::Map(map)) => map.get(key, self.fuel),
+            _ => Ok(None),
+        }
     }
 
     /// Every container that the Pod has, of whatever sort.
@@ -143,15 +169,17 @@ impl<'v> Variables<'v> {
         let pod = self.get(Variable::Pod)?;
         let mut all = Vec::new();
         for key in ["initContainers", "containers", "ephemeralContainers"] {
-            match pod.member(key) {
+            match self.member(Some(&pod), key)? {
                 None | Some(Value::Null) => {}
-                Some(Value::List(containers)) => all.extend(containers.iter().cloned()),
+                Some(Value::List(containers)) => {
+                    self.fuel.spend(containers.len())?;
+                    all.extend(containers.iter());
+                }
                 Some(other) => {
                     return Err(Fault::Error(format!("the Pod's {key} is {}, expected a list", other.kind())));
                 }
             }
         }
-        self.fuel.spend(all.len())?;
         Ok(Value::list(all))
     }
 
