@@ -1,34 +1,43 @@
 //! What capability rules add to a decision: one of the library, and all of it, beside the same decision without.
 //!
 //! The rules are those of `docs/capability-rules.md`; all of them ask for `deploy`, so that each decision stays an
-//! admission.
+//! admission. The three are measured in turns and compared within a turn, so that what else the machine does meets all.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use writgate_core::Outcome;
 
-use super::{decided, postures};
+use super::{batch, check, decision, postures};
 
 const PAGE: &str = include_str!("../../docs/capability-rules.md");
+const TURNS: usize = 51;
 
-/// Prints what each review costs without rules, and how often that with them.
+/// Prints what each review costs without rules, what they add, and the ratio.
 pub(super) fn print(reviews: [(&str, &str); 2]) -> anyhow::Result<()> {
     let library: String = PAGE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let (_, after) = library.split_once("- name: ").context("the page has rules")?;
     let one = format!("- name: {}", after.split("- name: ").next().unwrap_or_default());
     let postures = [postures("")?, postures(&field(&one))?, postures(&field(&library))?];
-    println!("\n{:<24} {:>12} {:>24} {:>24}", "capability rules", "none", "one", "the library");
+    println!("\n{:<24} {:>12} {:>20} {:>20}", "capability rules", "none", "one", "the library");
     for (name, review) in reviews {
-        let [none, one, all] = postures.each_ref().map(|postures| decided(review, postures, Outcome::Admitted));
-        let none = none?;
-        let ratio = |with: Duration| {
-            let added = with.saturating_sub(none).as_secs_f64() * 1e6;
-            format!("+{added:.1} µs  {:.2}", with.div_duration_f64(none))
-        };
-        println!("{name:<24} {:>9.1} µs {:>24} {:>24}", none.as_secs_f64() * 1e6, ratio(one?), ratio(all?));
+        for postures in &postures {
+            check(review, postures, Outcome::Admitted)?;
+        }
+        let turn = |_| postures.each_ref().map(|postures| batch(20, || decision(review, postures)));
+        let turns: Vec<[Duration; 3]> = (0..TURNS).map(turn).collect();
+        let microseconds = middle(turns.iter().map(|[none, ..]| none.as_secs_f64() * 1e6));
+        let [one, all] = [1, 2].map(|with| middle(turns.iter().map(|turn| turn[with].div_duration_f64(turn[0]))));
+        let told = |ratio: f64| format!("{:+.1} µs  {ratio:.2}", microseconds * (ratio - 1.0));
+        println!("{name:<24} {microseconds:>9.1} µs {:>20} {:>20}", told(one), told(all));
     }
     Ok(())
+}
+
+fn middle(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// As a field of a posture, each requiring what a deploy needs already.
