@@ -453,7 +453,8 @@ pub(crate) fn on_one_line(message: &str) -> String {
     line
 }
 
-fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
+/// The first few of `items`, and how many more there are.
+pub(crate) fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 3;
     let all = items.len();
     let shown = items.take(SHOWN).collect::<Vec<_>>().join(", ");

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt};
 use self::gather::Gathered;
 use crate::{
     Posture,
-    denial::on_one_line,
+    denial::{listed, on_one_line},
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
 };
 
@@ -74,7 +74,7 @@ fn these(known: &[String]) -> String {
     if known.is_empty() {
         return "there is none at all".to_owned();
     }
-    on_one_line(&format!("there is one for {}", listed(known)))
+    on_one_line(&format!("there is one for {}", listed(known.iter().cloned())))
 }
 
 fn first(problems: &[PostureProblem]) -> String {
@@ -207,14 +207,6 @@ fn environment_of(posture: &Found) -> Option<String> {
     posture.value.get("environment")?.as_str().map(str::to_owned)
 }
 
-/// The first few of `items`: every problem may name all documents, which would be as many texts as their square.
-pub(crate) fn listed<T: AsRef<str>>(items: &[T]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<&str> = items.iter().take(SHOWN).map(T::as_ref).collect();
-    let more = items.len().saturating_sub(SHOWN);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
-}
-
 /// One environment has one posture: of two nobody could say which one somebody meant.
 fn the_only(environment: &str, mut candidates: Vec<Candidate>) -> Result<Posture, Vec<PostureProblem>> {
     if candidates.len() == 1
@@ -223,7 +215,9 @@ fn the_only(environment: &str, mut candidates: Vec<Candidate>) -> Result<Posture
         return only.built;
     }
     let sources: Vec<&str> = candidates.iter().map(|candidate| candidate.source.as_str()).collect();
-    let message = format!("{environment:?} has {} postures, expected one: {}", sources.len(), listed(&sources));
+    // Every problem names them: all of them would be as many texts as their square.
+    let few = listed(sources.iter().map(ToString::to_string));
+    let message = format!("{environment:?} has {} postures, expected one: {few}", sources.len());
     let mut problems = Vec::new();
     for source in sources {
         let source = source.to_owned();

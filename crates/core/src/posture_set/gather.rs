@@ -10,8 +10,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Document, PostureProblem, listed};
-use crate::{denial::on_one_line, posture::Found, read_yaml};
+use super::{Document, PostureProblem};
+use crate::{
+    denial::{listed, on_one_line},
+    posture::Found,
+    read_yaml,
+};
 
 /// The label that says what a ConfigMap holds.
 const KIND_LABEL: &str = "writgate.dev/kind";
@@ -185,7 +189,13 @@ impl Gathered {
             Some(_) if !others.is_empty() => {
                 self.broken(
                     &broken,
-                    problem(place, format!("must be alone in its ConfigMap; found {}", listed(&others))),
+                    problem(
+                        place,
+                        format!(
+                            "must be alone in its ConfigMap; found {}",
+                            listed(others.iter().map(ToString::to_string))
+                        ),
+                    ),
                 );
             }
             Some(Err(error)) => self.broken(&broken, problem(place, error)),
