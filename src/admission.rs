@@ -146,7 +146,7 @@ impl Admission {
                 break;
             }
             // Boxed: what waits for the API server is large, and most requests never do.
-            Box::pin(self.lookups.answer(decision.wants, request, now, &mut known)).await;
+            Box::pin(self.lookups.answer(decision.wants, request, now, &postures, &mut known)).await;
             decision = decide(&known);
         }
         let known = environment.is_empty() || postures.environment(&environment).is_ok();

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod cluster;
+pub mod config_map_reader;
 pub mod events;
 pub mod key_file;
 pub mod ledger;

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::config_map_reader::ConfigMapReader;
 use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
 use jiff::Timestamp;
-use writgate_core::{History, Known, ObjectRecord, Request, Use, UseRecord, Want};
+use writgate_core::{History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord, Want};
 
 /// Where to look.
 #[derive(Default)]
@@ -17,6 +18,7 @@ pub struct Lookups {
     /// Namespaces that the cache does not know; none without a cluster.
     pub namespaces: Option<NamespaceReader>,
     ledger: Option<Ledger>,
+    config_maps: Option<ConfigMapReader>,
     /// Without a cluster: uses that this process knows of, for as long as it runs.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
@@ -34,16 +36,45 @@ impl Lookups {
         Self { ledger, ..self }
     }
 
-    /// Finds out what `wants` ask for, for a request that is decided at `now`.
-    pub async fn answer(&self, wants: Vec<Want>, request: &Request<'_>, now: Timestamp, known: &mut Known) {
+    /// With the ConfigMaps of workloads read by `reader`, if there is one.
+    #[must_use]
+    pub fn with_config_maps(self, reader: Option<ConfigMapReader>) -> Self {
+        Self { config_maps: reader, ..self }
+    }
+
+    /// Finds out what `wants` ask for, for a request that is decided at `now` by `postures`.
+    pub async fn answer(
+        &self,
+        wants: Vec<Want>,
+        request: &Request<'_>,
+        now: Timestamp,
+        postures: &PostureSet,
+        known: &mut Known,
+    ) {
+        let mut config_maps = Vec::new();
         for want in wants {
             match want {
                 Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
                 Want::History(object) => known.learn_history(self.history_of(&object).await),
-                Want::ConfigMap(name) => {
-                    known.learn_config_map(&name, Err("this webhook has no cluster to read it from".to_owned()));
-                }
+                Want::ConfigMap(name) => config_maps.push(name),
             }
+        }
+        if !config_maps.is_empty() {
+            self.read_config_maps(&request.namespace, &config_maps, postures, known).await;
+        }
+    }
+
+    /// All at once, since together they have the time of one.
+    async fn read_config_maps(&self, namespace: &str, names: &[String], postures: &PostureSet, known: &mut Known) {
+        if let Some(reader) = &self.config_maps {
+            for (name, read) in names.iter().zip(reader.read(namespace, names).await) {
+                known.learn_config_map(name, read);
+            }
+            return;
+        }
+        for name in names {
+            let found = postures.config_map(namespace, name).unwrap_or(Err("it is not in the posture folder"));
+            known.learn_config_map(name, found.map(|content| Some(content.clone())).map_err(str::to_owned));
         }
     }
 

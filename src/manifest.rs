@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    DefaultError, ManifestHashError, SpecHash, WorkloadKind, YamlError, default_forward, manifest_hash, read_yaml,
+    ConfigMapContent, DefaultError, ManifestHashError, SpecHash, WorkloadKind, YamlError, default_forward,
+    manifest_hash, read_yaml,
 };
 
 /// The user of a review that was made from a file and not by an API server.
@@ -178,6 +179,23 @@ impl Manifest {
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.metadata("namespace")
+    }
+
+    /// Whether it is a v1 ConfigMap.
+    #[must_use]
+    pub fn is_config_map(&self) -> bool {
+        (&*self.api_version, &*self.kind) == ("v1", "ConfigMap")
+    }
+
+    /// What a ConfigMap holds; `Err` where the API server would not take it.
+    pub fn config_map(&self) -> Result<ConfigMapContent, String> {
+        ConfigMapContent::of(&self.object)
+    }
+
+    /// `metadata.name`, where the file gives one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.metadata("name")
     }
 
     /// The name as an approval's subject has it: `<generateName>*` where the API server is to make one.

@@ -23,6 +23,7 @@ use writgate_core::{ExemptController, ExemptControllers};
 use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
 use crate::cluster::{self, NoCluster};
+use crate::config_map_reader::ConfigMapReader;
 use crate::events::Events;
 use crate::events::event::Reporter;
 use crate::ledger::Ledger;
@@ -149,8 +150,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     }
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
+    let config_maps = cluster.clone().map(ConfigMapReader::new);
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let lookups = Lookups::new(reader).with_ledger(ledger);
+    let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps);
     let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics);
 
     let webhook = Handle::new();

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_core::{
-    Decision, ExemptController, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS, Outcome, PostureSet,
-    Request, Review, UseRecord, Want, decide, decide_malformed,
+    ConfigMapContent, Decision, ExemptController, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS,
+    Outcome, PostureSet, Request, Review, UseRecord, Want, decide, decide_malformed,
 };
 
 use super::{
@@ -76,6 +76,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let documents =
         posture_dir::read(&arguments.posture_dir).map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+    input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
+    let manifests = input::manifests(&arguments.filename)?;
     let judge = Judge {
         postures: PostureSet::assemble(documents),
         exempt: match &*arguments.exempt_controller {
@@ -83,11 +85,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             listed => listed.iter().cloned().collect(),
         },
         now: arguments.now.unwrap_or_else(clock::now),
+        config_maps: manifests.iter().filter(|manifest| manifest.is_config_map()).collect(),
         arguments,
     };
     let decisions = match &arguments.review {
         Some(path) => vec![judge.review(&input::bytes(path, MAX_REVIEW)?)?],
-        None => judge.manifests()?,
+        None => judge.manifests(&manifests)?,
     };
     print(&decisions, arguments.output)?;
     Ok(Answer::of(decisions.iter().all(Decision::allowed)))
@@ -97,6 +100,8 @@ struct Judge<'a> {
     postures: PostureSet,
     exempt: ExemptControllers,
     now: Timestamp,
+    /// The ConfigMaps among the manifests: what is applied together is there together.
+    config_maps: Vec<&'a Manifest>,
     arguments: &'a Arguments,
 }
 
@@ -114,21 +119,31 @@ impl Judge<'_> {
         };
         let mut decision = decide(&known);
         for _ in 0..MAX_ROUNDS {
-            decision.wants.iter().for_each(|want| self.assume(want, &mut known));
+            decision.wants.iter().for_each(|want| self.assume(want, &request.namespace, &mut known));
             decision = decide(&known);
         }
         Ok(decision)
     }
 
-    /// What only the cluster knows: that an approval was not used yet, and that nothing was admitted before.
-    fn assume(&self, want: &Want, known: &mut Known) {
+    /// What only the cluster knows: that an approval was not used yet, and that nothing was admitted before. ConfigMaps
+    /// are those among the files.
+    fn assume(&self, want: &Want, namespace: &str, known: &mut Known) {
         match want {
             Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
             Want::History(_) => known.learn_history(Ok(History::default())),
-            Want::ConfigMap(name) => {
-                known.learn_config_map(name, Err("there is no cluster to read it from".to_owned()));
-            }
+            Want::ConfigMap(name) => known.learn_config_map(name, self.config_map(namespace, name).map(Some)),
         }
+    }
+
+    fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMapContent, String> {
+        let is_it = |manifest: &&&Manifest| {
+            manifest.name() == Some(name) && manifest.namespace().is_none_or(|own| own == namespace)
+        };
+        if let Some(manifest) = self.config_maps.iter().find(is_it) {
+            return manifest.config_map();
+        }
+        let absent = "it is neither in the posture folder nor among the manifests; give it with -f";
+        self.postures.config_map(namespace, name).unwrap_or(Err(absent)).cloned().map_err(str::to_owned)
     }
 
     /// The rules of the request's namespace, by the flags or by the Namespace in the folder.
@@ -153,10 +168,9 @@ impl Judge<'_> {
         }
     }
 
-    fn manifests(&self) -> Result<Vec<Decision>, Failure> {
-        input::one_stdin(self.arguments.filename.iter().map(PathBuf::as_path))?;
+    fn manifests(&self, manifests: &[Manifest]) -> Result<Vec<Decision>, Failure> {
         let mut decisions = Vec::new();
-        for manifest in &input::manifests(&self.arguments.filename)? {
+        for manifest in manifests {
             hash::warn_of_outdated(manifest);
             if manifest.is_judged() {
                 decisions.push(self.manifest(manifest)?);

@@ -39,6 +39,7 @@ const EVERYWHERE: &[&str] = &[
     "get replicationcontrollers",
     "list replicationcontrollers",
     "watch replicationcontrollers",
+    "get configmaps",
 ];
 
 const IN_ITS_NAMESPACE: &[&str] = &[

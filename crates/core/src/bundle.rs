@@ -4,6 +4,9 @@
 //! The API server holds `immutable`, but anybody may delete a ConfigMap and create another one of its name: hence the
 //! digest is computed when a bundle is written, when a workload that refers to it is judged, and by `bundle`.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +26,34 @@ pub(crate) const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";
 
 /// How many hexadecimal digits of its digest a bundle's name ends in, at least and at most: 128 and 256 bits.
 const DIGITS: std::ops::RangeInclusive<usize> = 32..=64;
+
+impl ConfigMapContent {
+    /// What of a v1 ConfigMap is concerned, as the API server or a manifest has it; `Err` where a field is of another
+    /// type than the API server would take.
+    pub fn of(config_map: &Value) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ConfigMap {
+            metadata: Option<Metadata>,
+            immutable: Option<bool>,
+            data: Option<BTreeMap<String, String>>,
+            binary_data: Option<BTreeMap<String, String>>,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            labels: Option<BTreeMap<String, String>>,
+        }
+        let read = ConfigMap::deserialize(config_map).map_err(|error| format!("not a ConfigMap: {error}"))?;
+        // In a manifest base64 may be folded; the API server takes the line breaks out.
+        let unfolded = |(key, value): (String, String)| (key, value.replace(['\r', '\n'], ""));
+        Ok(Self {
+            labels: read.metadata.and_then(|metadata| metadata.labels).unwrap_or_default(),
+            immutable: read.immutable.unwrap_or_default(),
+            data: read.data.unwrap_or_default(),
+            binary_data: read.binary_data.unwrap_or_default().into_iter().map(unfolded).collect(),
+        })
+    }
+}
 
 /// The digest of a ConfigMap's content: `sha256:` and 64 lower-case hexadecimal digits.
 ///
@@ -93,7 +124,7 @@ pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use serde_json::json;
 
     use super::*;
 
@@ -137,6 +168,22 @@ mod tests {
         assert_eq!(check_bundle(&name, &bundle(), None), Ok(()));
         let whole = content_digest(&bundle()).replace("sha256:", "orders-");
         assert_eq!(check_bundle(&whole, &bundle(), Some("production")), Ok(()));
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_the_api_server_reads_it() {
+        let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
+            "metadata": {"name": "a", "labels": {KIND_LABEL: BUNDLE_KIND, ENVIRONMENT_LABEL: "production"}},
+            "data": {"app.yaml": "workers: 4\n"}, "binaryData": {"seed": "AA\nEC\n"}});
+        assert_eq!(ConfigMapContent::of(&manifest), Ok(bundle()));
+        let with = |field: &str, value: Value| {
+            let mut manifest = manifest.clone();
+            manifest[field] = value;
+            ConfigMapContent::of(&manifest)
+        };
+        assert!(with("data", json!({"workers": 4})).is_err());
+        assert!(with("immutable", json!("true")).is_err());
+        assert_eq!(with("data", Value::Null).map(|content| content.data.len()), Ok(0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, fmt};
 
 use self::gather::Gathered;
 use crate::{
-    Posture,
+    ConfigMapContent, Posture,
     denial::{listed, on_one_line},
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
 };
@@ -93,6 +93,7 @@ pub struct PostureSet {
     elsewhere: PostureError,
     problems: Vec<PostureProblem>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    config_maps: gather::ConfigMaps,
 }
 
 impl PostureSet {
@@ -171,7 +172,7 @@ impl PostureSet {
         } else {
             PostureError::Invalid { problems: unattributed }
         };
-        Self { environments, elsewhere, problems, namespaces: gathered.namespaces }
+        Self { environments, elsewhere, problems, namespaces: gathered.namespaces, config_maps: gathered.config_maps }
     }
 
     /// The posture of an environment, or why there is none to judge by.
@@ -188,6 +189,14 @@ impl PostureSet {
     #[must_use]
     pub fn problems(&self) -> &[PostureProblem] {
         &self.problems
+    }
+
+    /// A v1 ConfigMap among the documents: the one of this namespace, else the one that names none. `None` where there
+    /// is neither.
+    #[must_use]
+    pub fn config_map(&self, namespace: &str, name: &str) -> Option<Result<&ConfigMapContent, &str>> {
+        let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
+        of(namespace).or_else(|| of("")).map(|content| content.as_ref().map_err(String::as_str))
     }
 
     /// The labels of the v1 Namespaces among the documents.

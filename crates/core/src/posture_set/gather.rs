@@ -12,13 +12,14 @@ use serde_json::Value;
 
 use super::{Document, PostureProblem};
 use crate::{
+    BUNDLE_KIND, ConfigMapContent, KIND_LABEL,
     denial::{listed, on_one_line},
     posture::Found,
     read_yaml,
 };
 
-/// The label that says what a ConfigMap holds.
-const KIND_LABEL: &str = "writgate.dev/kind";
+/// ConfigMaps by namespace, empty where none is given, and name; or why one cannot be used.
+pub(super) type ConfigMaps = BTreeMap<(String, String), Result<ConfigMapContent, String>>;
 
 /// What the texts hold, by kind.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub(super) struct Gathered {
     pub(super) broken_pipelines: Vec<(Vec<String>, PostureProblem)>,
     /// The labels of Namespaces.
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// All ConfigMaps: workloads may refer to them.
+    pub(super) config_maps: ConfigMaps,
     /// What is wrong and denies nothing.
     pub(super) harmless: Vec<PostureProblem>,
 }
@@ -156,6 +159,10 @@ impl Gathered {
     fn config_map(&mut self, source: String, value: &Value) {
         let metadata = |field| value.pointer("/metadata").and_then(|metadata| metadata.get(field));
         let name = metadata("name").and_then(Value::as_str);
+        if let Some(name) = name {
+            let namespace = metadata("namespace").and_then(Value::as_str).unwrap_or_default();
+            self.keep_config_map(namespace, name, value);
+        }
         let place = match (metadata("namespace").and_then(Value::as_str), name) {
             (Some(namespace), Some(name)) => on_one_line(&format!("configmap {namespace}/{name}")),
             (None, Some(name)) => on_one_line(&format!("configmap {name}")),
@@ -164,6 +171,9 @@ impl Gathered {
         let label = metadata("labels").and_then(|labels| labels.get(KIND_LABEL)).and_then(Value::as_str);
         let data = value.get("data").and_then(Value::as_object);
         let text = |kind: Kind| data.and_then(|data| data.get(kind.key())).and_then(Value::as_str);
+        if label == Some(BUNDLE_KIND) {
+            return;
+        }
         let Some(kind) = Kind::ALL.into_iter().find(|kind| Some(kind.label()) == label) else {
             let mut held = Kind::ALL.into_iter().filter_map(|kind| Some((kind, text(kind)?))).peekable();
             if held.peek().is_none() {
@@ -206,6 +216,13 @@ impl Gathered {
                 (Some(_), true) => self.broken(&broken, problem(place, format!("is not of kind {}", kind.word()))),
                 (_, _) => self.broken(&broken, problem(place, "holds no document or several; expected one")),
             },
+        }
+    }
+
+    fn keep_config_map(&mut self, namespace: &str, name: &str, value: &Value) {
+        match self.config_maps.entry((namespace.to_owned(), name.to_owned())) {
+            Entry::Vacant(entry) => drop(entry.insert(ConfigMapContent::of(value))),
+            Entry::Occupied(mut entry) => drop(entry.insert(Err("it is there twice among the files".to_owned()))),
         }
     }
 
