@@ -5,6 +5,7 @@
 
 mod approve;
 mod attach;
+mod bundle;
 mod edit;
 mod failure;
 mod hash;
@@ -44,6 +45,7 @@ enum Verb {
     Hash(hash::Arguments),
     Approve(Box<approve::Arguments>),
     Attach(attach::Arguments),
+    Bundle(bundle::Arguments),
     Verify(verify::Arguments),
     /// Work with posture documents
     #[command(subcommand)]
@@ -81,6 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Hash(arguments) => hash::run(&arguments),
         Verb::Approve(arguments) => approve::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
+        Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
     };
