@@ -15,6 +15,7 @@ mod flow;
 mod lifecycle;
 mod names;
 mod policies;
+mod provenance;
 mod rollback;
 mod rules;
 mod single_use;
@@ -38,6 +39,7 @@ fn main() -> std::process::ExitCode {
             lifecycle::tests(),
             names::tests(),
             policies::tests(),
+            provenance::tests(),
             rollback::tests(),
             rules::tests(),
             single_use::tests(),
