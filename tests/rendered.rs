@@ -76,11 +76,12 @@ fn the_documented_posture_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/posture.md");
     let page = std::fs::read_to_string(path).expect("docs/posture.md is there");
     let examples: Vec<_> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3, "a posture, its reviewers and its revocations");
+    assert_eq!(examples.len(), 4, "a posture, its reviewers, its revocations and its builds");
     let text = examples.join("---\n");
     let set = PostureSet::assemble(vec![Document { source: "docs/posture.md".to_owned(), name: None, text }]);
     assert_eq!(set.problems(), []);
     let posture = set.environment("production").expect("it is for production");
     assert_eq!(posture.reviewers.len(), 1);
     assert_eq!(posture.revocations.keys.len(), 1);
+    assert_eq!(posture.builds.as_ref().map(std::collections::BTreeMap::len), Some(1));
 }
