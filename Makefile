@@ -71,6 +71,10 @@ bench: ## the webhook beside its floor, as ratios; options in ARGS, for example 
 model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
 	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test model
 
+.PHONY: races
+races: controlplane ## 10,000 races for one use over three replicas, each to admit exactly one; WRITGATE_RACES for another number
+	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test e2e of_many_who_ask
+
 .PHONY: hash-proof
 hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at admission; WRITGATE_PROOF_CASES for another number
 	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test hash_proof

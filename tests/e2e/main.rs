@@ -2,12 +2,13 @@
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
-//! `lifecycle` is what must keep working; `single_use` and `rollback` rest on the ledger; `names`, `callers`, `access` and
-//! `connect` are the edges; `policies` is what the API server guards by itself. What every decision leaves behind is
-//! asserted by `trail`, everywhere the same.
+//! `lifecycle` is what must keep working; `single_use`, `races` and `rollback` rest on the ledger; `names`, `callers`,
+//! `access` and `connect` are the edges; `policies` is what the API server guards by itself. What every decision leaves
+//! behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
+mod break_glass;
 mod callers;
 mod connect;
 mod duties;
@@ -16,6 +17,7 @@ mod lifecycle;
 mod names;
 mod policies;
 mod provenance;
+mod races;
 mod rollback;
 mod rules;
 mod single_use;
@@ -32,6 +34,7 @@ fn main() -> std::process::ExitCode {
         [
             access::tests(),
             blockers::tests(),
+            break_glass::tests(),
             callers::tests(),
             connect::tests(),
             duties::tests(),
@@ -40,6 +43,7 @@ fn main() -> std::process::ExitCode {
             names::tests(),
             policies::tests(),
             provenance::tests(),
+            races::tests(),
             rollback::tests(),
             rules::tests(),
             single_use::tests(),

@@ -5,26 +5,32 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, SYSTEM_NAMESPACE, denied_for, seconds_from_now, wait_until};
+use crate::support::{
+    APPROVAL, Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
+};
 use crate::trail;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![what_was_admitted_runs_again_after_its_approval_expired]
+    tests![
+        what_was_admitted_runs_again_after_its_approval_expired,
+        denies_a_rollback_outside_its_window,
+        denies_a_rollback_beyond_the_last_revisions,
+        denies_a_rollback_to_what_was_revoked,
+        denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture,
+    ]
 }
 
 const OLD: &str = "ghcr.io/acme/orders:1.4.2";
 const NEW: &str = "ghcr.io/acme/orders:1.5.0";
 
 fn what_was_admitted_runs_again_after_its_approval_expired(gate: &Gate) {
-    let governed = gate.governed_with("undo", |posture| posture["rollback"] = json!({"within": "1h", "revisions": 3}));
+    let governed = governed(gate, "1h", 3);
     let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
-    let (old, expiry) = short_lived(&governed, OLD);
-    let (new, _) = short_lived(&governed, NEW);
     let (never, _) = short_lived(&governed, "ghcr.io/acme/orders:6.6.6");
-    admit(&governed, &old, 1);
-    admit(&governed, &new, 2);
+    admit(&governed, OLD, 1);
+    let (new, expiry) = admit(&governed, NEW, 2);
     wait_past(&expiry);
 
     let ran = kubectl(&["rollout", "undo", "deployment", "orders"]);
@@ -45,6 +51,109 @@ fn what_was_admitted_runs_again_after_its_approval_expired(gate: &Gate) {
     assert!(denied_for(&ran, "Expired"), "what never ran: {ran}");
 }
 
+fn denies_a_rollback_outside_its_window(gate: &Gate) {
+    let governed = governed(gate, "1s", 3);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (_, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+    let ran = gate.operator.apply(&old);
+    assert!(denied_for(&ran, "Expired"), "{ran}");
+}
+
+fn denies_a_rollback_beyond_the_last_revisions(gate: &Gate) {
+    let governed = governed(gate, "1h", 1);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (new, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+    let ran = gate.operator.apply(&old);
+    assert!(denied_for(&ran, "Expired"), "{ran}");
+    // The last one is within its one revision.
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let ran = gate.operator.apply(&new);
+    assert!(ran.ok(), "{ran}");
+}
+
+fn denies_a_rollback_to_what_was_revoked(gate: &Gate) {
+    let governed = governed(gate, "1h", 3);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (new, _) = admit(&governed, NEW, 2);
+    let (newest, expiry) = admit(&governed, "ghcr.io/acme/orders:1.6.0", 3);
+    wait_past(&expiry);
+    // Made anew, each is a rollback.
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let revocations = [
+        (&old, json!({"approvals": [{"id": id_in(&governed, 0)}]})),
+        (&new, json!({"specs": [{"hash": format!("sha256:{}", gate.hash(&new))}]})),
+        (&newest, json!({"keys": [{"id": governed.bob.id()}]})),
+    ];
+    let mut in_force = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    for (object, revoked) in revocations {
+        let ran = dry_run(&governed, object);
+        assert!(ran.ok(), "as long as it is not revoked: {ran}");
+        in_force.as_object_mut().expect("an object").extend(revoked.as_object().expect("an object").clone());
+        revoke(&governed, &in_force);
+        let refused = wait_until("the revocation is in force", LIMIT, || {
+            Some(dry_run(&governed, object)).filter(|ran| !ran.ok())
+        });
+        assert!(denied_for(&refused, "Expired") && refused.stderr.contains("Revoked: "), "{revoked}: {refused}");
+    }
+}
+
+fn denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture(gate: &Gate) {
+    let governed = governed(gate, "1h", 3);
+    let (old, expiry) = admit(&governed, OLD, 1);
+    let mut soft = short_lived(&governed, NEW).0;
+    soft["metadata"]["annotations"].as_object_mut().expect("annotations").remove(APPROVAL);
+    let enforce = |enforcement: &str, in_force: &dyn Fn(&Ran) -> bool| {
+        let mut posture = posture(&governed, "1h", 3);
+        posture["enforcement"] = json!(enforcement);
+        gate.plane.install(&governed.posture_objects(&posture));
+        wait_until("the posture is in force", LIMIT, || in_force(&dry_run(&governed, &soft)).then_some(()));
+    };
+    enforce("warn", &|ran| ran.ok());
+    let ran = gate.operator.apply(&soft);
+    assert!(ran.ok(), "under warn anything runs: {ran}");
+    let ran = gate.operator.apply(&old);
+    assert!(ran.ok(), "{ran}");
+    enforce("enforce", &|ran| denied_for(ran, "ApprovalRequired"));
+    wait_past(&expiry);
+
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let mut other = old.clone();
+    other["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
+    let ran = gate.operator.apply(&other);
+    assert!(denied_for(&ran, "Expired"), "under another claim: {ran}");
+    let ran = gate.operator.apply(&soft);
+    assert!(denied_for(&ran, "ApprovalRequired"), "what only ran because nothing was enforced: {ran}");
+    let ran = gate.operator.apply(&old);
+    assert!(ran.ok(), "as it was approved: {ran}");
+}
+
+/// A namespace whose posture permits rollbacks.
+fn governed<'g>(gate: &'g Gate, within: &str, revisions: u32) -> Governed<'g> {
+    gate.governed_with("undo", |posture| posture["rollback"] = json!({"within": within, "revisions": revisions}))
+}
+
+fn posture(governed: &Governed<'_>, within: &str, revisions: u32) -> Value {
+    let mut posture = governed.usual_posture();
+    posture["rollback"] = json!({"within": within, "revisions": revisions});
+    posture
+}
+
+/// Puts these revocations in force.
+fn revoke(governed: &Governed<'_>, revocations: &Value) {
+    let name = format!("revocations-{}", governed.environment);
+    let mut posture = posture(governed, "1h", 3);
+    posture["revocationLists"] = json!([name]);
+    let mut objects = vec![document("revocations", &name, revocations)];
+    objects.extend(governed.posture_objects(&posture));
+    governed.gate.plane.install(&objects);
+}
+
+fn dry_run(governed: &Governed<'_>, object: &Value) -> Ran {
+    governed.gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
+}
+
 /// A Deployment with this image and an approval that is valid for five seconds, and when it ends.
 fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
     let mut object = governed.deployment("orders");
@@ -57,9 +166,11 @@ fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
     (approved, expires)
 }
 
-/// Applies `object` and waits until it is the `nth` admission that is known.
-fn admit(governed: &Governed<'_>, object: &Value, nth: usize) {
-    let ran = governed.gate.operator.apply(object);
+/// Applies a Deployment with this image and an approval that is valid for some seconds, and waits until it is the `nth`
+/// admission that is known; what was applied, and when its approval ends.
+fn admit(governed: &Governed<'_>, image: &str, nth: usize) -> (Value, String) {
+    let (object, expires) = short_lived(governed, image);
+    let ran = governed.gate.operator.apply(&object);
     assert!(ran.ok(), "{ran}");
     wait_until("the admission is noted", LIMIT, || (history(governed)?.len() == nth).then_some(()));
     // What is undone is a revision, which the controller makes.
@@ -67,6 +178,7 @@ fn admit(governed: &Governed<'_>, object: &Value, nth: usize) {
         let sets = governed.gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
         (sets["items"].as_array()?.len() == nth).then_some(())
     });
+    (object, expires)
 }
 
 /// The id of the approval of the `nth` admission, oldest first.

@@ -1,5 +1,6 @@
 //! An approval that may be used once: what is the same use, what is another, and when it is free again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_use_is_confirmed_once_its_object_was_seen,
         a_job_that_a_quota_stopped_leaves_its_approval_usable,
         letting_go_that_another_webhook_stopped_leaves_the_approval_usable,
+        an_ordinary_admission_costs_no_request_and_a_use_one_write_before_the_answer,
     ]
 }
 
@@ -158,6 +160,50 @@ fn letting_go_that_another_webhook_stopped_leaves_the_approval_usable(gate: &Gat
     assert!(suspend(&governed, true).ok());
     let ran = suspend(&governed, false);
     assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
+}
+
+fn an_ordinary_admission_costs_no_request_and_a_use_one_write_before_the_answer(gate: &Gate) {
+    let governed = gate.governed("cost");
+    let costs = |name: &str, expected: &[(&str, usize)]| {
+        let expected: BTreeMap<String, usize> =
+            expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
+        let mut requests = BTreeMap::new();
+        wait_until("all is done behind the answer", LIMIT, || {
+            requests = requests_about(&governed, name);
+            requests.keys().eq(expected.keys()).then_some(())
+        });
+        // Objects are looked for until they are there, so often as it takes.
+        requests.retain(|what, _| !what.starts_with("get "));
+        assert!(requests.iter().all(|(what, count)| expected[what] == *count), "{requests:?}, expected {expected:?}");
+    };
+    let ran = gate.operator.create(&governed.approved(&governed.deployment("orders")));
+    assert!(ran.ok(), "{ran}");
+    costs("orders", &[("create events", 1), ("get deployments", 1)]);
+    let ran = gate.operator.create(&approved_job(&governed));
+    assert!(ran.ok(), "{ran}");
+    let before = ("create configmaps", 1);
+    let behind = [("list jobs", 1), ("update configmaps", 1), ("create events", 1), ("get jobs", 1)];
+    costs("replay", &[&[before][..], &behind].concat());
+}
+
+/// What the webhook asked the API server about an object, its Event and its use, and how often; but for watches, which the
+/// audit log leaves out.
+fn requests_about(governed: &Governed<'_>, name: &str) -> BTreeMap<String, usize> {
+    let gate = governed.gate;
+    let uses = entries(gate, governed);
+    let is_entry =
+        |of: &str| uses.iter().any(|record| record["use"]["object"]["name"] == name && record["use"]["entry"] == of);
+    let lines = gate.plane.audit_log(|line| {
+        let (namespace, of) = (&line["objectRef"]["namespace"], line["objectRef"]["name"].as_str().unwrap_or_default());
+        let about = *namespace == governed.namespace.as_str() && of.split('.').next() == Some(name);
+        line["user"]["username"] == gate.webhook.identity.name.as_str() && (about || is_entry(of))
+    });
+    let word = |value: &Value| value.as_str().expect("text").to_owned();
+    let mut requests = BTreeMap::new();
+    for line in lines {
+        *requests.entry(format!("{} {}", word(&line["verb"]), word(&line["objectRef"]["resource"]))).or_insert(0) += 1;
+    }
+    requests
 }
 
 fn suspend(governed: &Governed<'_>, suspend: bool) -> Ran {

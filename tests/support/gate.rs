@@ -109,18 +109,22 @@ impl Gate {
         ]);
     }
 
-    /// The hex spec hash of what the API server makes of `manifest`, taken from the API server itself: in a namespace
-    /// that nobody governs, by a dry run.
+    /// The hex spec hash of what the API server makes of `manifest`, taken from the API server itself.
     pub(crate) fn hash(&self, manifest: &Value) -> String {
+        let object = self.defaulted(manifest);
+        let word = |name: &str| object[name].as_str().expect("an object says what it is").to_owned();
+        let kind = WorkloadKind::from_gvk(&word("apiVersion"), &word("kind")).expect("a workload");
+        spec_hash(kind, &object["spec"].to_string()).expect("what the API server sends can be hashed").hex()
+    }
+
+    /// What the API server makes of `manifest`: in a namespace that nobody governs, by a dry run.
+    pub(crate) fn defaulted(&self, manifest: &Value) -> Value {
         let mut manifest = manifest.clone();
         manifest["metadata"]["namespace"] = json!(self.ungoverned);
         let args = ["create", "--dry-run=server", "-o", "json", "-f", "-"];
         let ran = self.plane.admin.kubectl_in(&args, &manifest.to_string());
         assert!(ran.ok(), "{ran}");
-        let object: Value = serde_json::from_str(&ran.stdout).expect("kubectl prints JSON");
-        let word = |name: &str| object[name].as_str().expect("an object says what it is").to_owned();
-        let kind = WorkloadKind::from_gvk(&word("apiVersion"), &word("kind")).expect("a workload");
-        spec_hash(kind, &object["spec"].to_string()).expect("what the API server sends can be hashed").hex()
+        serde_json::from_str(&ran.stdout).expect("kubectl prints JSON")
     }
 }
 

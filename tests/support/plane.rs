@@ -16,15 +16,17 @@ use super::user::{Credential, User};
 /// Generous: the machine may be busy with as many compilers as it has cores.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// Every request that changes something, with the annotations that webhooks add. Reads would drown them; a way into a
-/// Pod is a read over `WebSockets`.
+/// Every request that changes something, with the annotations that webhooks add, and what the webhook itself reads. All
+/// reads would drown them; a way into a Pod is a read over `WebSockets`.
 const AUDIT_POLICY: &str = r"
 apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: Metadata, resources: [{group: '', resources: [pods/attach, pods/exec, pods/portforward, pods/proxy]}]}
-- {level: None, verbs: [get, list, watch]}
+- {level: None, verbs: [watch]}
+- {level: Metadata, users: ['system:serviceaccount:writgate-system:writgate-webhook']}
+- {level: None, verbs: [get, list]}
 - {level: None, resources: [{group: coordination.k8s.io}]}
 - {level: Metadata}
 ";
@@ -113,6 +115,12 @@ impl Plane {
         assert!(ran.ok(), "a token for {namespace}/{name}: {ran}");
         let full = format!("system:serviceaccount:{namespace}:{name}");
         self.user_with(&full, Credential::Token(ran.stdout.trim().to_owned()))
+    }
+
+    /// Somebody with a certificate who talks to another server that the plane's authority vouches for.
+    pub(crate) fn user_of(&self, server: &str, name: &str) -> User {
+        let credential = Credential::Certificate(self.authority.client(name, &[]));
+        User::new(name, credential, server, &self.authority.certificate, &self.kubectl, &self.folder)
     }
 
     /// A new namespace that nobody else in this plane uses; `hint` is how its name begins.

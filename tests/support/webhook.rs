@@ -22,6 +22,7 @@ pub(crate) struct Webhook {
     process: Mutex<Process>,
     /// The chart's service account, with the chart's rights.
     pub(crate) identity: User,
+    port: u16,
     admin_port: u16,
     stdout: PathBuf,
 }
@@ -36,18 +37,26 @@ impl Webhook {
         plane.install(&others);
         plane.install(&manifest(plane, "example/posture.yaml"));
         let port = free_port();
-        let webhook = Self::start(plane, port);
+        // Nothing here takes a minute, as a request in a cluster may.
+        let webhook = Self::start(plane, "webhook", port, &["--release-after", "5s"]);
         webhook.wait_ready(Duration::from_secs(30));
         let local = configurations.into_iter().map(|configuration| on_loopback(plane, configuration, port));
         plane.install(&local.collect::<Vec<_>>());
         webhook
     }
 
-    fn start(plane: &Plane, port: u16) -> Self {
+    /// A further replica, which no API server asks, as it comes.
+    pub(crate) fn replica(plane: &Plane, name: &str) -> Self {
+        let replica = Self::start(plane, name, free_port(), &[]);
+        replica.wait_ready(Duration::from_secs(30));
+        replica
+    }
+
+    fn start(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
         let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
         let pair = plane.authority.server(&["127.0.0.1"]);
-        let certificate = plane.folder.join("webhook.pem");
-        let key = plane.folder.join("webhook.key");
+        let certificate = plane.folder.join(format!("{name}.pem"));
+        let key = plane.folder.join(format!("{name}.key"));
         std::fs::write(&certificate, pair.certificate).expect("the plane's folder can be written");
         std::fs::write(&key, pair.key).expect("the plane's folder can be written");
         let admin_port = free_port();
@@ -60,12 +69,23 @@ impl Webhook {
             .arg(key)
             .arg("--kubeconfig")
             .arg(&identity.kubeconfig)
-            // Nothing here takes a minute, as a request in a cluster may.
-            .args(["--release-after", "5s"]);
+            .args(args);
         let logs = plane.folder.join("logs");
-        let process = Process::start("writgate-webhook", command, &logs, None);
-        let stdout = logs.join("writgate-webhook.out");
-        Self { process: Mutex::new(process), identity, admin_port, stdout }
+        let name = format!("writgate-{name}");
+        let process = Process::start(&name, command, &logs, None);
+        let stdout = logs.join(format!("{name}.out"));
+        Self { process: Mutex::new(process), identity, port, admin_port, stdout }
+    }
+
+    /// A client that talks to this replica alone, past every API server.
+    pub(crate) async fn client(&self, plane: &Plane) -> kube::Client {
+        let server = format!("https://127.0.0.1:{}", self.port);
+        plane.user_of(&server, &format!("caller-{}", self.port)).client().await
+    }
+
+    /// Ends it as a node that fails does: without a last word.
+    pub(crate) fn kill(self) {
+        self.process.lock().expect("nobody panics while holding it").signal("KILL");
     }
 
     /// The decision records that `wanted` accepts, in the order in which they were written.

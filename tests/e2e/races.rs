@@ -1,0 +1,151 @@
+//! Many requests for one use at the same moment: exactly one has it, whichever replica it asks.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, Governed, Webhook, attach, envelope};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        of_many_who_ask_several_replicas_one_is_admitted_each_time,
+        of_many_who_ask_the_api_server_one_is_admitted_each_time
+    ]
+}
+
+/// Replicas of the webhook; each is asked once in each race.
+const REPLICAS: usize = 3;
+/// Races that run at the same time.
+const AT_ONCE: usize = 16;
+/// Races through the API server, and how many ask in each.
+const THROUGH_THE_API_SERVER: usize = 40;
+const CONTENDERS: usize = 5;
+
+fn of_many_who_ask_several_replicas_one_is_admitted_each_time(gate: &Gate) {
+    let races = std::env::var("WRITGATE_RACES").map_or(1000, |races| races.parse().expect("a number of races"));
+    let governed = gate.governed("races");
+    let replicas: Vec<Webhook> =
+        (0..REPLICAS).map(|n| Webhook::replica(&gate.plane, &format!("replica-{n}"))).collect();
+    let race = Race::new(&governed);
+    let admitted: Vec<usize> = gate.plane.block_on(async {
+        let clients = join_all(replicas.iter().map(|replica| replica.client(&gate.plane))).await;
+        for client in &clients {
+            wait_in_force(&race, client).await;
+        }
+        let run = futures::stream::iter(0..races).map(|_| race.run(&clients)).buffer_unordered(AT_ONCE);
+        run.collect().await
+    });
+    replicas.into_iter().for_each(Webhook::kill);
+    assert_eq!(admitted.len(), races);
+    let wrong: Vec<_> = admitted.iter().filter(|&&admitted| admitted != 1).collect();
+    assert!(wrong.is_empty(), "of {races} races, {} did not admit exactly one: {wrong:?}", wrong.len());
+}
+
+fn of_many_who_ask_the_api_server_one_is_admitted_each_time(gate: &Gate) {
+    let governed = gate.governed("crowd");
+    let race = Race::new(&governed);
+    let admitted: Vec<usize> = gate.plane.block_on(async {
+        let params = PostParams::default();
+        let jobs: Api<Job> = Api::namespaced(gate.operator.client().await, &governed.namespace);
+        let run = futures::stream::iter(0..THROUGH_THE_API_SERVER).map(|_| async {
+            let job: Job = serde_json::from_value(race.approved(&race.manifest)).expect("a Job");
+            let created = join_all((0..CONTENDERS).map(|_| jobs.create(&params, &job)));
+            let (created, refused): (Vec<_>, Vec<_>) = created.await.into_iter().partition(Result::is_ok);
+            for refusal in refused.into_iter().filter_map(Result::err) {
+                assert!(refusal.to_string().contains("AlreadyUsed"), "{refusal}");
+            }
+            created.len()
+        });
+        run.buffer_unordered(4).collect().await
+    });
+    assert_eq!(admitted, vec![1; THROUGH_THE_API_SERVER]);
+}
+
+/// What is raced for.
+struct Race<'a> {
+    governed: &'a Governed<'a>,
+    /// A Job whose name is generated, as a person writes it.
+    manifest: Value,
+    /// The same as the API server sends it.
+    object: Value,
+    /// The statement of its approval; each race has one of its own.
+    statement: Value,
+}
+
+impl<'a> Race<'a> {
+    fn new(governed: &'a Governed<'a>) -> Self {
+        let mut manifest = governed.replay_job("replay");
+        manifest["metadata"].as_object_mut().expect("metadata").remove("name");
+        manifest["metadata"]["generateName"] = json!("replay-");
+        let mut object = governed.gate.defaulted(&manifest);
+        object["metadata"]["namespace"] = json!(governed.namespace);
+        let statement = governed.statement(&manifest);
+        Self { governed, manifest, object, statement }
+    }
+
+    /// `object` with an approval that no other race has.
+    fn approved(&self, object: &Value) -> Value {
+        let mut statement = self.statement.clone();
+        statement["predicate"]["id"] = json!(Uuid::now_v7().to_string());
+        attach(object, &envelope(&statement, &[&self.governed.bob]))
+    }
+
+    /// Sends Jobs that share one approval to all replicas at once; how many were admitted.
+    async fn run(&self, replicas: &[Client]) -> usize {
+        let object = self.approved(&self.object);
+        let verdicts = join_all(replicas.iter().map(|replica| judge(replica, self.review(&object)))).await;
+        for verdict in &verdicts {
+            let reason = &verdict["status"]["details"]["causes"][0]["reason"];
+            assert!(verdict["allowed"] == true || reason == "AlreadyUsed", "{verdict}");
+        }
+        verdicts.iter().filter(|verdict| verdict["allowed"] == true).count()
+    }
+
+    /// The review of the creation of `object`, under a name and a uid of its own.
+    fn review(&self, object: &Value) -> Value {
+        let uid = Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)).to_string();
+        let letters: Vec<char> = "bcdfghjklmnpqrstvwxz2456789".chars().collect();
+        let random = u128::from_str_radix(&uid.replace('-', ""), 16).expect("hexadecimal");
+        let suffix: String =
+            (0..5).map(|place| letters[usize::try_from((random >> (5 * place)) % 27).expect("small")]).collect();
+        let mut object = object.clone();
+        object["metadata"]["name"] = json!(format!("replay-{suffix}"));
+        object["metadata"]["uid"] = json!(uid);
+        let (kind, resource) = (
+            json!({"group": "batch", "version": "v1", "kind": "Job"}),
+            json!({"group": "batch", "version": "v1", "resource": "jobs"}),
+        );
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": Uuid::now_v7().to_string(), "kind": kind, "resource": resource, "requestKind": kind,
+            "requestResource": resource, "name": object["metadata"]["name"], "namespace": self.governed.namespace,
+            "operation": "CREATE", "userInfo": {"username": "alice", "groups": ["system:authenticated"]},
+            "object": object, "oldObject": null, "dryRun": false,
+            "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}}})
+    }
+}
+
+async fn judge(replica: &Client, review: Value) -> Value {
+    let request = axum::http::Request::post("/validate?timeout=10s").header("content-type", "application/json");
+    let request = request.body(review.to_string().into_bytes()).expect("a request");
+    let mut answer: Value = replica.request(request).await.expect("a replica answers");
+    answer["response"].take()
+}
+
+/// Each replica follows the cluster by itself.
+async fn wait_in_force(race: &Race<'_>, replica: &Client) {
+    for _ in 0..200 {
+        let verdict = judge(replica, race.review(&race.object)).await;
+        if verdict["status"]["details"]["causes"][0]["reason"] == "ApprovalRequired" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the posture is not in force on a replica");
+}
