@@ -9,6 +9,8 @@ mod entry;
 mod history;
 mod settle;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -126,7 +126,7 @@ pub enum UseOutcome {
 impl UseOutcome {
     const ALL: [Self; 5] = [Self::Reserved, Self::Confirmed, Self::Released, Self::Kept, Self::Failed];
 
-    fn labels(self) -> OutcomeLabels {
+    pub(crate) fn labels(self) -> OutcomeLabels {
         let outcome = match self {
             Self::Reserved => "reserved",
             Self::Confirmed => "confirmed",

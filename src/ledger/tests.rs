@@ -1,0 +1,333 @@
+//! Against an API server that can be made to fail as the real one cannot; the client is the real one. What the real one
+//! shows is in tests/e2e/single_use.rs.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Mutex;
+
+use axum::body::Body;
+use axum::http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tower::service_fn;
+use writgate_core::{SpecHash, WorkloadKind, spec_hash};
+
+use super::*;
+
+const SPEC: &str = r#"{"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}"#;
+/// The version of the entry once it was created.
+const RESERVED: u64 = 100;
+const RELEASE_AFTER: Duration = Duration::from_secs(90);
+
+/// What the API server does with one kind of request; the last answer again and again.
+struct Script {
+    create: Vec<(u16, Value)>,
+    read: Vec<(u16, Value)>,
+    /// Versions that lists of Jobs are of.
+    lists: Vec<u64>,
+    /// What each watch of the Job tells before it ends.
+    watches: Vec<Vec<Value>>,
+    /// How long a creation takes.
+    delay: Duration,
+}
+
+impl Default for Script {
+    /// An object that never appears.
+    fn default() -> Self {
+        Self {
+            create: vec![(201, entry(RESERVED, |_| ()))],
+            read: vec![(200, entry(RESERVED, |_| ()))],
+            lists: vec![RESERVED, 200],
+            watches: vec![vec![bookmark(150)], vec![bookmark(200)]],
+            delay: Duration::ZERO,
+        }
+    }
+}
+
+fn hash() -> SpecHash {
+    spec_hash(WorkloadKind::Job, SPEC).expect("a spec")
+}
+
+fn wanted() -> Use {
+    let used = json!({"entry": "use-1", "approval": "a-1", "expiresAt": "2026-11-22T12:00:00Z",
+        "object": {"apiVersion": "batch/v1", "kind": "Job", "namespace": "payments", "name": "replay", "uid": "u-1"},
+        "specHash": hash(), "generation": 2, "starts": true});
+    serde_json::from_value(used).expect("a use")
+}
+
+fn entry(version: u64, change: impl FnOnce(&mut UseRecord)) -> Value {
+    let mut record = UseRecord::new(wanted(), now());
+    record.free_at = Some(clock::now() + SignedDuration::from_mins(1));
+    change(&mut record);
+    let mut entry = super::entry::of_use(&record);
+    entry.metadata.uid = Some("entry-1".to_owned());
+    entry.metadata.resource_version = Some(version.to_string());
+    serde_json::to_value(entry).expect("JSON")
+}
+
+fn now() -> Timestamp {
+    "2026-11-22T11:00:00Z".parse().expect("a time")
+}
+
+fn bookmark(version: u64) -> Value {
+    json!({"type": "BOOKMARK", "object": {"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"resourceVersion": version.to_string(), "annotations": {}}, "spec": {}}})
+}
+
+fn event(kind: &str, uid: &str, generation: i64, image: &str) -> Value {
+    let spec: Value = serde_json::from_str(&SPEC.replace("\"i\"", &format!("{image:?}"))).expect("JSON");
+    json!({"type": kind, "object": {"apiVersion": "batch/v1", "kind": "Job", "spec": spec,
+        "metadata": {"name": "replay", "uid": uid, "generation": generation, "resourceVersion": "120"}}})
+}
+
+fn expired() -> Value {
+    json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
+        "reason": "Expired", "message": "too old resource version"}})
+}
+
+/// What the API server was asked to do, and what came of it.
+struct Ran {
+    held: Result<Option<UseRecord>, String>,
+    asked: Vec<String>,
+    metrics: Metrics,
+}
+
+/// The first of several answers; the last one again and again.
+fn next<T: Clone>(answers: &Mutex<VecDeque<T>>) -> T {
+    let mut answers = answers.lock().expect("no panic");
+    if answers.len() > 1 { answers.pop_front().expect("more than one") } else { answers.front().expect("one").clone() }
+}
+
+/// Reserves the use and waits until it is settled.
+async fn run(script: Script) -> Ran {
+    let Script { create, read, lists, watches, delay } = script;
+    let answers = Arc::new((
+        Mutex::new(VecDeque::from(create)),
+        Mutex::new(VecDeque::from(read)),
+        Mutex::new(VecDeque::from(lists)),
+        Mutex::new(VecDeque::from(watches)),
+    ));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let service = service_fn(move |request: Request<kube::client::Body>| {
+        let (answers, log) = (answers.clone(), log.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let query = head.uri.query().unwrap_or_default().to_owned();
+            let body: Value =
+                serde_json::from_slice(&body.collect().await.expect("a body").to_bytes()).unwrap_or_default();
+            let watch = query.contains("watch=true");
+            let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")).unwrap_or_default();
+            let (question, (code, answer)) = match (&head.method, head.uri.path().contains("/jobs")) {
+                (&Method::GET, true) if watch => {
+                    let lines: String = next(&answers.3).iter().map(|line| format!("{line}\n")).collect();
+                    log.lock().expect("no panic").push(format!("watch {version}"));
+                    // A watch without an end of its own lasts as long as was asked for.
+                    sleep(Duration::from_secs(1)).await;
+                    return Ok::<_, Infallible>(Response::new(Body::from(lines)));
+                }
+                (&Method::GET, true) => {
+                    let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [],
+                        "metadata": {"resourceVersion": next(&answers.2).to_string()}});
+                    ("list".to_owned(), (200, list))
+                }
+                (&Method::POST, false) => {
+                    sleep(delay).await;
+                    ("create".to_owned(), next(&answers.0))
+                }
+                (&Method::GET, false) => ("read".to_owned(), next(&answers.1)),
+                (&Method::PUT, false) => {
+                    let record: Value =
+                        serde_json::from_str(body["data"]["use.json"].as_str().expect("a use")).expect("JSON");
+                    let what = if record["confirmed"].is_string() {
+                        "confirm"
+                    } else if record["freeAt"].is_string() {
+                        "renew"
+                    } else {
+                        "keep"
+                    };
+                    let mut written = body.clone();
+                    written["metadata"]["resourceVersion"] = json!("110");
+                    (what.to_owned(), (200, written))
+                }
+                (&Method::DELETE, false) => {
+                    assert_eq!(body["preconditions"]["uid"], "entry-1", "{body}");
+                    let version = body["preconditions"]["resourceVersion"].as_str().expect("a version").to_owned();
+                    (format!("release {version}"), (200, json!({"kind": "Status", "status": "Success"})))
+                }
+                other => panic!("{other:?}"),
+            };
+            log.lock().expect("no panic").push(question);
+            let mut response = Response::new(Body::from(answer.to_string()));
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+            Ok(response)
+        }
+    });
+    let metrics = Metrics::default();
+    let client = Client::new(service, "default");
+    let ledger = Ledger::new(client, "writgate-system", RELEASE_AFTER, metrics.clone());
+    let held = ledger.use_of(&wanted(), false, now()).await;
+    // Under this clock, until nobody has anything left to do.
+    sleep(Duration::from_secs(600)).await;
+    let asked = asked.lock().expect("no panic").clone();
+    Ran { held, asked, metrics }
+}
+
+impl Ran {
+    fn count(&self, outcome: UseOutcome) -> u64 {
+        self.metrics.ledger_uses.get_or_create(&outcome.labels()).get()
+    }
+
+    fn last(&self) -> &str {
+        self.asked.last().map_or("", String::as_str)
+    }
+}
+
+fn refused(code: u16, reason: &str) -> (u16, Value) {
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+        "message": reason}),
+    )
+}
+
+fn taken() -> Vec<(u16, Value)> {
+    vec![refused(409, "AlreadyExists")]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_use_whose_object_never_appears_is_given_back_as_it_was_written() {
+    let ran = run(Script::default()).await;
+    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
+    assert_eq!(ran.asked[..3], ["create", "list", "watch 100"]);
+    assert_eq!(ran.last(), "release 100");
+    assert_eq!((ran.count(UseOutcome::Reserved), ran.count(UseOutcome::Released)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_there_for_a_moment_confirms_its_use() {
+    for kind in ["ADDED", "MODIFIED", "DELETED"] {
+        let ran = run(Script { watches: vec![vec![event(kind, "u-1", 2, "i")]], ..Script::default() }).await;
+        assert_eq!(ran.asked, ["create", "list", "watch 100", "confirm"], "{kind}");
+        assert_eq!(ran.count(UseOutcome::Confirmed), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_object_of_the_name_or_an_older_state_is_not_the_one() {
+    for other in [event("ADDED", "u-2", 2, "i"), event("MODIFIED", "u-1", 1, "i")] {
+        let ran = run(Script { watches: vec![vec![other.clone()], vec![bookmark(200)]], ..Script::default() }).await;
+        assert_eq!(ran.last(), "release 100", "{other}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_changed_in_another_way_leaves_its_use_spent() {
+    let ran = run(Script { watches: vec![vec![event("MODIFIED", "u-1", 2, "j")]], ..Script::default() }).await;
+    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_in_another_etcd_leaves_its_use_spent() {
+    let ran = run(Script { lists: vec![RESERVED - 1, 200], ..Script::default() }).await;
+    assert_eq!(ran.asked, ["create", "list", "keep"]);
+    assert_eq!(ran.count(UseOutcome::Kept), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_may_have_missed_something_leaves_its_use_spent() {
+    let ran = run(Script { watches: vec![vec![bookmark(150)], vec![expired()]], ..Script::default() }).await;
+    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_does_not_tell_all_in_time_leaves_its_use_spent() {
+    let ran = run(Script { watches: vec![vec![bookmark(199)]], ..Script::default() }).await;
+    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_goes_on_where_it_was() {
+    let mut broken = expired();
+    broken["object"]["code"] = 500.into();
+    let watches = vec![vec![bookmark(150)], vec![broken], vec![bookmark(200)]];
+    let ran = run(Script { watches, ..Script::default() }).await;
+    assert_eq!(ran.asked[..5], ["create", "list", "watch 100", "watch 150", "watch 150"]);
+    assert_eq!(ran.last(), "release 100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_further_request_by_the_same_object_renews_its_use_and_is_watched_from_the_first() {
+    let ran = run(Script { create: taken(), ..Script::default() }).await;
+    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
+    assert_eq!(ran.asked[..5], ["create", "read", "renew", "list", "watch 100"]);
+    assert_eq!(ran.last(), "release 110", "the renewed one, or none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_use_that_should_have_been_given_back_is_spent_by_a_further_request() {
+    let late = entry(RESERVED, |record| record.free_at = Some(now()));
+    let ran = run(Script { create: taken(), read: vec![(200, late)], ..Script::default() }).await;
+    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
+    assert_eq!(ran.asked, ["create", "read", "keep"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_use_of_another_or_a_confirmed_one_is_told_and_left_alone() {
+    let of_another = entry(RESERVED, |record| record.used.object.uid = Some("u-2".to_owned()));
+    let confirmed = entry(RESERVED, |record| (record.free_at, record.confirmed) = (None, Some(now())));
+    for found in [of_another, confirmed] {
+        let ran = run(Script { create: taken(), read: vec![(200, found)], ..Script::default() }).await;
+        assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
+        assert_eq!(ran.asked, ["create", "read"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_goes_in_between_is_created_again() {
+    let create = vec![refused(409, "AlreadyExists"), (201, entry(RESERVED, |_| ()))];
+    let ran = run(Script { create, read: vec![refused(404, "NotFound")], ..Script::default() }).await;
+    assert_eq!(ran.asked[..3], ["create", "read", "create"]);
+    assert!(ran.held.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ledger_that_fails_or_makes_no_sense_is_an_error() {
+    let mut garbled = entry(RESERVED, |_| ());
+    garbled["data"]["use.json"] = json!("{}");
+    let mut copied = entry(RESERVED, |_| ());
+    copied["metadata"]["name"] = json!("use-2");
+    let scripts = [
+        Script { create: vec![refused(500, "InternalError")], ..Script::default() },
+        Script { create: vec![refused(403, "Forbidden")], ..Script::default() },
+        Script { create: taken(), read: vec![refused(500, "InternalError")], ..Script::default() },
+        Script { create: taken(), read: vec![refused(404, "NotFound")], ..Script::default() },
+        Script { create: taken(), read: vec![(200, garbled)], ..Script::default() },
+        Script { create: taken(), read: vec![(200, copied)], ..Script::default() },
+    ];
+    for script in scripts {
+        let ran = run(script).await;
+        assert!(ran.held.is_err(), "{:?}", ran.asked);
+        assert_eq!(ran.count(UseOutcome::Failed), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_that_answers_too_late_denies_and_is_followed_up() {
+    let ran = run(Script { delay: PATIENCE + Duration::from_secs(1), ..Script::default() }).await;
+    assert!(ran.held.is_err());
+    assert_eq!(ran.last(), "release 100");
+}
+
+#[tokio::test]
+async fn nothing_is_reserved_for_an_object_without_a_uid() {
+    let service = service_fn(|request: Request<kube::client::Body>| async move {
+        let refused: Result<Response<Body>, Infallible> = panic!("asked {request:?}");
+        refused
+    });
+    let ledger = Ledger::new(Client::new(service, "default"), "writgate-system", RELEASE_AFTER, Metrics::default());
+    let mut wanted = wanted();
+    wanted.object.uid = None;
+    assert!(ledger.use_of(&wanted, false, now()).await.is_err());
+}
