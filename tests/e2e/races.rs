@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
 /// Replicas of the webhook; each is asked once in each race.
 const REPLICAS: usize = 3;
 /// Races that run at the same time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// Races through the API server, and how many ask in each.
 const THROUGH_THE_API_SERVER: usize = 40;
 const CONTENDERS: usize = 5;
@@ -39,13 +39,10 @@ fn of_many_who_ask_several_replicas_one_is_admitted_each_time(gate: &Gate) {
         for client in &clients {
             wait_in_force(&race, client).await;
         }
-        let run = futures::stream::iter(0..races).map(|_| race.run(&clients)).buffer_unordered(AT_ONCE);
-        run.collect().await
+        run_off(races, || race.run(&clients)).await
     });
     replicas.into_iter().for_each(Webhook::kill);
-    assert_eq!(admitted.len(), races);
-    let wrong: Vec<_> = admitted.iter().filter(|&&admitted| admitted != 1).collect();
-    assert!(wrong.is_empty(), "of {races} races, {} did not admit exactly one: {wrong:?}", wrong.len());
+    assert_each_admits_one(&admitted, races);
 }
 
 fn of_many_who_ask_the_api_server_one_is_admitted_each_time(gate: &Gate) {
@@ -54,18 +51,41 @@ fn of_many_who_ask_the_api_server_one_is_admitted_each_time(gate: &Gate) {
     let admitted: Vec<usize> = gate.plane.block_on(async {
         let params = PostParams::default();
         let jobs: Api<Job> = Api::namespaced(gate.operator.client().await, &governed.namespace);
-        let run = futures::stream::iter(0..THROUGH_THE_API_SERVER).map(|_| async {
+        let create = async || {
             let job: Job = serde_json::from_value(race.approved(&race.manifest)).expect("a Job");
-            let created = join_all((0..CONTENDERS).map(|_| jobs.create(&params, &job)));
-            let (created, refused): (Vec<_>, Vec<_>) = created.await.into_iter().partition(Result::is_ok);
-            for refusal in refused.into_iter().filter_map(Result::err) {
-                assert!(refusal.to_string().contains("AlreadyUsed"), "{refusal}");
-            }
-            created.len()
-        });
-        run.buffer_unordered(4).collect().await
+            let created = join_all((0..CONTENDERS).map(|_| jobs.create(&params, &job))).await;
+            let refusals = created.iter().filter_map(|created| created.as_ref().err()).map(ToString::to_string);
+            Ran { admitted: created.iter().filter(|created| created.is_ok()).count(), refusals: refusals.collect() }
+        };
+        run_off(THROUGH_THE_API_SERVER, create).await
     });
-    assert_eq!(admitted, vec![1; THROUGH_THE_API_SERVER]);
+    assert_each_admits_one(&admitted, THROUGH_THE_API_SERVER);
+}
+
+/// How a race ended.
+struct Ran {
+    admitted: usize,
+    refusals: Vec<String>,
+}
+
+/// Runs races until so many have been decided; how many were admitted in each. On a machine with too much to do a lookup may
+/// take too long, which denies as it must: then perhaps nobody is admitted, and there is another race, but never are two.
+async fn run_off<F: Future<Output = Ran>>(races: usize, run: impl Fn() -> F) -> Vec<usize> {
+    let run = futures::stream::iter(0..2 * races).map(|_| run()).buffer_unordered(AT_ONCE);
+    let decided = run.filter_map(|ran| async move {
+        let failed = |refusal: &&String| refusal.contains("LookupFailed");
+        let failures = ran.refusals.iter().filter(failed).count();
+        let other = ran.refusals.iter().find(|refusal| !failed(refusal) && !refusal.contains("AlreadyUsed"));
+        assert!(other.is_none(), "{other:?}");
+        (failures == 0 || ran.admitted > 1).then_some(ran.admitted)
+    });
+    decided.take(races).collect().await
+}
+
+fn assert_each_admits_one(admitted: &[usize], races: usize) {
+    assert_eq!(admitted.len(), races, "too many races were not decided");
+    let wrong: Vec<_> = admitted.iter().filter(|&&admitted| admitted != 1).collect();
+    assert!(wrong.is_empty(), "of {races} races, {} did not admit exactly one: {wrong:?}", wrong.len());
 }
 
 /// What is raced for.
@@ -97,15 +117,13 @@ impl<'a> Race<'a> {
         attach(object, &envelope(&statement, &[&self.governed.bob]))
     }
 
-    /// Sends Jobs that share one approval to all replicas at once; how many were admitted.
-    async fn run(&self, replicas: &[Client]) -> usize {
+    /// Sends Jobs that share one approval to all replicas at once.
+    async fn run(&self, replicas: &[Client]) -> Ran {
         let object = self.approved(&self.object);
         let verdicts = join_all(replicas.iter().map(|replica| judge(replica, self.review(&object)))).await;
-        for verdict in &verdicts {
-            let reason = &verdict["status"]["details"]["causes"][0]["reason"];
-            assert!(verdict["allowed"] == true || reason == "AlreadyUsed", "{verdict}");
-        }
-        verdicts.iter().filter(|verdict| verdict["allowed"] == true).count()
+        let (admitted, refused): (Vec<_>, Vec<_>) =
+            verdicts.into_iter().partition(|verdict| verdict["allowed"] == true);
+        Ran { admitted: admitted.len(), refusals: refused.iter().map(ToString::to_string).collect() }
     }
 
     /// The review of the creation of `object`, under a name and a uid of its own.
