@@ -1,9 +1,8 @@
 //! Against an API server that can be made to fail as the real one cannot; the client is the real one. What the real one
-//! shows is in tests/e2e/single_use.rs.
+//! shows is in `tests/e2e/single_use.rs`.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
@@ -20,8 +19,9 @@ const SPEC: &str = r#"{"template":{"spec":{"containers":[{"name":"c","image":"i"
 const RESERVED: u64 = 100;
 const RELEASE_AFTER: Duration = Duration::from_secs(90);
 
-/// What the API server does with one kind of request; the last answer again and again.
+/// What the API server does; of several answers to one kind of request, the last one again and again.
 struct Script {
+    wanted: Use,
     create: Vec<(u16, Value)>,
     read: Vec<(u16, Value)>,
     /// Versions that lists of Jobs are of.
@@ -36,6 +36,7 @@ impl Default for Script {
     /// An object that never appears.
     fn default() -> Self {
         Self {
+            wanted: wanted(),
             create: vec![(201, entry(RESERVED, |_| ()))],
             read: vec![(200, entry(RESERVED, |_| ()))],
             lists: vec![RESERVED, 200],
@@ -86,6 +87,81 @@ fn expired() -> Value {
         "reason": "Expired", "message": "too old resource version"}})
 }
 
+/// The API server.
+struct Server {
+    script: Mutex<Script>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Server {
+    async fn answer(&self, request: Request<kube::client::Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let query = head.uri.query().unwrap_or_default();
+        let since = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        let delay = self.script().delay;
+        let (question, answer) = match (&head.method, head.uri.path().contains("/jobs")) {
+            (&Method::GET, true) if query.contains("watch=true") => {
+                self.asked.lock().expect("no panic").push(format!("watch {}", since.expect("a version")));
+                sleep(Duration::from_secs(1)).await;
+                let lines: Vec<_> = next(&mut self.script().watches).iter().map(Value::to_string).collect();
+                return Response::new(Body::from(lines.join("\n") + "\n"));
+            }
+            (&Method::GET, true) => ("list".to_owned(), list(next(&mut self.script().lists))),
+            (&Method::POST, false) => {
+                sleep(delay).await;
+                ("create".to_owned(), next(&mut self.script().create))
+            }
+            (&Method::GET, false) => ("read".to_owned(), next(&mut self.script().read)),
+            (&Method::PUT, false) => (change_to(&body), (200, with_version(body, "110"))),
+            (&Method::DELETE, false) => {
+                let of = &body["preconditions"];
+                assert_eq!(of["uid"], "entry-1", "{body}");
+                let version = of["resourceVersion"].as_str().expect("a version");
+                (format!("release {version}"), (200, json!({"kind": "Status", "status": "Success"})))
+            }
+            other => panic!("{other:?}"),
+        };
+        self.asked.lock().expect("no panic").push(question);
+        let mut response = Response::new(Body::from(answer.1.to_string()));
+        *response.status_mut() = StatusCode::from_u16(answer.0).expect("a status");
+        response
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("no panic")
+    }
+}
+
+fn next<T: Clone>(answers: &mut Vec<T>) -> T {
+    if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() }
+}
+
+fn list(version: u64) -> (u16, Value) {
+    let metadata = json!({"resourceVersion": version.to_string()});
+    (
+        200,
+        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [], "metadata": metadata}),
+    )
+}
+
+/// What an update does to the use in an entry.
+fn change_to(entry: &Value) -> String {
+    let record: Value = serde_json::from_str(entry["data"]["use.json"].as_str().expect("a use")).expect("JSON");
+    match (record["confirmed"].is_string(), record["freeAt"].is_string()) {
+        (true, false) => "confirm".to_owned(),
+        (false, true) => "renew".to_owned(),
+        (false, false) => "keep".to_owned(),
+        (true, true) => panic!("confirmed, and yet it will be free: {record}"),
+    }
+}
+
+fn with_version(mut entry: Value, version: &str) -> Value {
+    entry["metadata"]["resourceVersion"] = json!(version);
+    entry
+}
+
 /// What the API server was asked to do, and what came of it.
 struct Ran {
     held: Result<Option<UseRecord>, String>,
@@ -93,84 +169,21 @@ struct Ran {
     metrics: Metrics,
 }
 
-/// The first of several answers; the last one again and again.
-fn next<T: Clone>(answers: &Mutex<VecDeque<T>>) -> T {
-    let mut answers = answers.lock().expect("no panic");
-    if answers.len() > 1 { answers.pop_front().expect("more than one") } else { answers.front().expect("one").clone() }
-}
-
 /// Reserves the use and waits until it is settled.
 async fn run(script: Script) -> Ran {
-    let Script { create, read, lists, watches, delay } = script;
-    let answers = Arc::new((
-        Mutex::new(VecDeque::from(create)),
-        Mutex::new(VecDeque::from(read)),
-        Mutex::new(VecDeque::from(lists)),
-        Mutex::new(VecDeque::from(watches)),
-    ));
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let log = asked.clone();
-    let service = service_fn(move |request: Request<kube::client::Body>| {
-        let (answers, log) = (answers.clone(), log.clone());
-        async move {
-            let (head, body) = request.into_parts();
-            let query = head.uri.query().unwrap_or_default().to_owned();
-            let body: Value =
-                serde_json::from_slice(&body.collect().await.expect("a body").to_bytes()).unwrap_or_default();
-            let watch = query.contains("watch=true");
-            let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion=")).unwrap_or_default();
-            let (question, (code, answer)) = match (&head.method, head.uri.path().contains("/jobs")) {
-                (&Method::GET, true) if watch => {
-                    let lines: String = next(&answers.3).iter().map(|line| format!("{line}\n")).collect();
-                    log.lock().expect("no panic").push(format!("watch {version}"));
-                    // A watch without an end of its own lasts as long as was asked for.
-                    sleep(Duration::from_secs(1)).await;
-                    return Ok::<_, Infallible>(Response::new(Body::from(lines)));
-                }
-                (&Method::GET, true) => {
-                    let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [],
-                        "metadata": {"resourceVersion": next(&answers.2).to_string()}});
-                    ("list".to_owned(), (200, list))
-                }
-                (&Method::POST, false) => {
-                    sleep(delay).await;
-                    ("create".to_owned(), next(&answers.0))
-                }
-                (&Method::GET, false) => ("read".to_owned(), next(&answers.1)),
-                (&Method::PUT, false) => {
-                    let record: Value =
-                        serde_json::from_str(body["data"]["use.json"].as_str().expect("a use")).expect("JSON");
-                    let what = if record["confirmed"].is_string() {
-                        "confirm"
-                    } else if record["freeAt"].is_string() {
-                        "renew"
-                    } else {
-                        "keep"
-                    };
-                    let mut written = body.clone();
-                    written["metadata"]["resourceVersion"] = json!("110");
-                    (what.to_owned(), (200, written))
-                }
-                (&Method::DELETE, false) => {
-                    assert_eq!(body["preconditions"]["uid"], "entry-1", "{body}");
-                    let version = body["preconditions"]["resourceVersion"].as_str().expect("a version").to_owned();
-                    (format!("release {version}"), (200, json!({"kind": "Status", "status": "Success"})))
-                }
-                other => panic!("{other:?}"),
-            };
-            log.lock().expect("no panic").push(question);
-            let mut response = Response::new(Body::from(answer.to_string()));
-            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
-            Ok(response)
-        }
+    let wanted = script.wanted.clone();
+    let server = Arc::new(Server { script: Mutex::new(script), asked: Mutex::default() });
+    let answering = server.clone();
+    let service = service_fn(move |request| {
+        let server = answering.clone();
+        async move { Ok::<_, Infallible>(server.answer(request).await) }
     });
     let metrics = Metrics::default();
-    let client = Client::new(service, "default");
-    let ledger = Ledger::new(client, "writgate-system", RELEASE_AFTER, metrics.clone());
-    let held = ledger.use_of(&wanted(), false, now()).await;
+    let ledger = Ledger::new(Client::new(service, "default"), "writgate-system", RELEASE_AFTER, metrics.clone());
+    let held = ledger.use_of(&wanted, false, now()).await;
     // Under this clock, until nobody has anything left to do.
     sleep(Duration::from_secs(600)).await;
-    let asked = asked.lock().expect("no panic").clone();
+    let asked = server.asked.lock().expect("no panic").clone();
     Ran { held, asked, metrics }
 }
 
@@ -320,14 +333,11 @@ async fn a_create_that_answers_too_late_denies_and_is_followed_up() {
     assert_eq!(ran.last(), "release 100");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_reserved_for_an_object_without_a_uid() {
-    let service = service_fn(|request: Request<kube::client::Body>| async move {
-        let refused: Result<Response<Body>, Infallible> = panic!("asked {request:?}");
-        refused
-    });
-    let ledger = Ledger::new(Client::new(service, "default"), "writgate-system", RELEASE_AFTER, Metrics::default());
     let mut wanted = wanted();
     wanted.object.uid = None;
-    assert!(ledger.use_of(&wanted, false, now()).await.is_err());
+    let ran = run(Script { wanted, ..Script::default() }).await;
+    assert!(ran.held.is_err());
+    assert!(ran.asked.is_empty(), "{:?}", ran.asked);
 }
