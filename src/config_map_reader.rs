@@ -61,3 +61,80 @@ impl ConfigMapReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A reader for which every ConfigMap is `status` with `body`, and how often it asked.
+    fn reader(status: u16, body: &Value) -> (ConfigMapReader, Arc<AtomicUsize>) {
+        let (body, asked) = (body.to_string(), Arc::new(AtomicUsize::new(0)));
+        let counted = asked.clone();
+        let service = service_fn(move |request: Request<kube::client::Body>| {
+            assert!(request.uri().path().starts_with("/api/v1/namespaces/payments/configmaps/"));
+            counted.fetch_add(1, Ordering::Relaxed);
+            let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        (ConfigMapReader::new(Client::new(service, "default")), asked)
+    }
+
+    async fn only(reader: &ConfigMapReader, name: &str) -> Read {
+        reader.read("payments", &[name.to_owned()]).await.pop().expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn what_is_there_is_read_whole() {
+        let found = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
+            "metadata": {"name": "a", "labels": {"b": "c"}}, "data": {"d": "e"}, "binaryData": {"f": "AAEC"}});
+        let (reader, _) = reader(200, &found);
+        let content = only(&reader, "a").await.expect("an answer").expect("it is there");
+        assert_eq!(Ok(content), ConfigMapContent::of(&found));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_taken_for_absent() {
+        let status = |code: u16, reason: &str| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": "no"});
+        assert_eq!(only(&reader(404, &status(404, "NotFound")).0, "a").await, Ok(None));
+        for (code, reason) in [(403, "Forbidden"), (500, "InternalError"), (429, "TooManyRequests")] {
+            assert_eq!(only(&self::reader(code, &status(code, reason)).0, "a").await, Err(format!("no ({code})")));
+        }
+        assert!(only(&reader(200, &json!("no ConfigMap")).0, "a").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_name_never_becomes_part_of_a_request() {
+        let (reader, asked) = reader(200, &json!({}));
+        for name in ["", "../secrets/a", "a?watch=true", "A"] {
+            assert_eq!(only(&reader, name).await, Ok(None), "{name}");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_reads_have_the_time_of_one_and_few_are_made_at_once() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let service = service_fn(move |_: Request<kube::client::Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let reader = ConfigMapReader::new(Client::new(service, "default"));
+        let (begun, names) = (Instant::now(), (0..32).map(|number| format!("a{number}")).collect::<Vec<_>>());
+        let read = reader.read("payments", &names).await;
+        assert_eq!(read.len(), 32);
+        assert!(read.iter().all(|read| read.as_ref().is_err_and(|why| why.contains("within 2s"))));
+        assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
+        assert_eq!(asked.load(Ordering::Relaxed), MAX_READS);
+    }
+}

@@ -586,6 +586,25 @@ fn other_documents_are_reported_and_break_nothing() {
 }
 
 #[test]
+fn config_maps_are_found_by_namespace_and_name() {
+    let config_map = |namespace: &str, value: &str| {
+        format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: a, labels: {{writgate.dev/kind: config-bundle}}, \
+             {namespace}}}, data: {{k: {value}}}}}"
+        )
+    };
+    let (anywhere, payments) = (config_map("", "one"), config_map("namespace: payments", "two"));
+    let set = set_of(&[POSTURE, REVIEWERS, REVOCATIONS, &anywhere, &payments]);
+    assert_eq!(set.problems(), []);
+    let value = |set: &PostureSet, namespace: &str| set.config_map(namespace, "a").unwrap().unwrap().data["k"].clone();
+    assert_eq!((value(&set, "payments"), value(&set, "ledger")), ("two".to_owned(), "one".to_owned()));
+    assert!(set.config_map("payments", "b").is_none());
+    let twice = set_of(&[&payments, &payments]);
+    assert!(twice.config_map("payments", "a").unwrap().is_err());
+    assert!(set_of(&[&config_map("", "[1]")]).config_map("payments", "a").unwrap().is_err());
+}
+
+#[test]
 fn namespaces_give_their_labels() {
     let labelled =
         "{apiVersion: v1, kind: Namespace, metadata: {name: payments, labels: {writgate.dev/environment: production}}}";
