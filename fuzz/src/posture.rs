@@ -15,6 +15,7 @@ pub(crate) fn run(text: &[u8]) -> String {
     }
     for problem in set.problems() {
         assert!(!problem.source.is_empty() && !problem.message.is_empty(), "{problem:?}");
+        assert!(!problem.to_string().contains(char::is_control), "{problem:?}");
     }
     if let Ok(documents) = read_yaml(text) {
         let json = documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
