@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use writgate_core::{Action, ActionRule, ApprovalRule, Posture, PostureSet, Reviewer, ReviewerKey};
+use writgate_core::{Action, ActionRule, ApprovalRule, Posture, PostureProblem, PostureSet, Reviewer, ReviewerKey};
 
 use super::{
     Format,
@@ -43,12 +43,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         output::note(&format!("{} holds no posture", arguments.posture_dir.display()));
     }
     let valid = set.environments().all(|(_, posture)| posture.is_ok());
-    Ok(Answer::of(found && valid && set.problems().is_empty()))
+    Ok(Answer::of(found && valid && problems(&set).next().is_none()))
 }
 
-/// What the rules ask for and this version does not do yet.
-fn warnings(posture: &Posture) -> Vec<String> {
-    let mut warnings = Vec::new();
+/// All that a cluster refuses when it is written: what is wrong, and what is right but can never be met.
+fn problems(set: &PostureSet) -> impl Iterator<Item = &PostureProblem> {
+    let unmet = set.unreachable_quorums().iter().filter(|quorum| quorum.is_written);
+    set.problems().iter().chain(unmet.map(|quorum| &quorum.problem))
+}
+
+/// What nobody can do by default rules, and what the rules ask for and this version does not do yet.
+fn warnings(set: &PostureSet, posture: &Posture) -> Vec<String> {
+    let implied = set.unreachable_quorums().iter().filter(|quorum| !quorum.is_written);
+    let implied = implied.filter(|quorum| quorum.environment == posture.environment);
+    let mut warnings: Vec<String> =
+        implied.map(|quorum| format!("{}: {}", quorum.problem.path, quorum.problem.message)).collect();
     if posture.rule(Action::ReplayExecute).approval == ApprovalRule::Required {
         warnings.push(
             "replay-execute: single use is not enforced by this version; an approval counts until it expires"
@@ -62,19 +71,19 @@ fn as_json(set: &PostureSet) -> Value {
     let environments: Vec<Value> = set
         .environments()
         .map(|(environment, posture)| match posture {
-            Ok(posture) => valid_as_json(environment, posture),
+            Ok(posture) => valid_as_json(set, environment, posture),
             Err(error) => json!({"environment": environment, "valid": false, "error": error.to_string()}),
         })
         .collect();
-    let problems: Vec<Value> = set
-        .problems()
-        .iter()
-        .map(|problem| json!({"source": problem.source, "path": problem.path, "message": problem.message}))
-        .collect();
-    json!({"environments": environments, "problems": problems})
+    let problem = |problem: &PostureProblem| {
+        let PostureProblem { source, path, at, message, .. } = problem;
+        let (line, column) = at.unzip();
+        json!({"source": source, "path": path, "line": line, "column": column, "message": message})
+    };
+    json!({"environments": environments, "problems": problems(set).map(problem).collect::<Vec<_>>()})
 }
 
-fn valid_as_json(environment: &str, posture: &Posture) -> Value {
+fn valid_as_json(set: &PostureSet, environment: &str, posture: &Posture) -> Value {
     let actions: serde_json::Map<String, Value> =
         Action::ALL.into_iter().map(|action| (action.to_string(), rule_as_json(posture.rule(action)))).collect();
     json!({
@@ -84,7 +93,7 @@ fn valid_as_json(environment: &str, posture: &Posture) -> Value {
         "version": posture.version,
         "actions": actions,
         "reviewers": posture.reviewers.iter().map(reviewer_as_json).collect::<Vec<_>>(),
-        "warnings": warnings(posture),
+        "warnings": warnings(set, posture),
     })
 }
 
@@ -122,22 +131,22 @@ fn as_text(set: &PostureSet) -> String {
     let mut lines = Vec::new();
     for (environment, posture) in set.environments() {
         match posture {
-            Ok(posture) => lines.extend(valid_as_text(environment, posture)),
+            Ok(posture) => lines.extend(valid_as_text(set, environment, posture)),
             Err(_) => lines.push(format!("environment {}: INVALID, every action in it is denied", shown(environment))),
         }
     }
-    lines.extend(set.problems().iter().map(|problem| format!("problem: {}", visible(&problem.to_string()))));
+    lines.extend(problems(set).map(|problem| format!("problem: {}", visible(&problem.to_string()))));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-fn valid_as_text(environment: &str, posture: &Posture) -> Vec<String> {
+fn valid_as_text(set: &PostureSet, environment: &str, posture: &Posture) -> Vec<String> {
     let cluster = posture.cluster.as_ref().map(|cluster| format!(" (cluster {})", shown(cluster))).unwrap_or_default();
     let mut lines = vec![format!("environment {}{cluster}: valid", shown(environment))];
     let rules = Action::ALL.map(|action| (action.as_str(), rule_as_text(posture.rule(action))));
     lines.extend(columns(rules).lines().map(str::to_owned));
     lines.extend(posture.reviewers.iter().flat_map(reviewer_as_text));
     lines.push(format!("  version {}", posture.version));
-    lines.extend(warnings(posture).into_iter().map(|warning| format!("  warning: {warning}")));
+    lines.extend(warnings(set, posture).into_iter().map(|warning| format!("  warning: {warning}")));
     lines
 }
 

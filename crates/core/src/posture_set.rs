@@ -5,15 +5,23 @@
 //! `posture`. Called by the webhook's store, by the posture folder and by the command line.
 
 mod gather;
+mod reach;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
-use self::gather::Gathered;
+use serde_json::Value;
+
+pub use self::reach::UnreachableQuorum;
+
+pub(crate) use self::gather::is_document_kind;
+
+use self::{gather::Gathered, reach::unreachable};
 use crate::{
-    ConfigMapContent, Posture,
+    ConfigMapContent, Posture, Revocations,
     denial::{listed, on_one_line},
+    position::Positions,
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
 };
 
@@ -33,16 +41,35 @@ pub struct Document {
 pub struct PostureProblem {
     /// The document's source.
     pub source: String,
+    /// Line and column of the field in the document's text, counted from 1, where they are known.
+    pub at: Option<(u64, u64)>,
     /// The field, as `actions.deploy.quorum[0].count`; empty for the whole document.
     pub path: String,
     /// What was found and what was expected.
     pub message: String,
+    /// Whether the document would be right if what it names were there.
+    pub is_incomplete: bool,
+}
+
+impl PostureProblem {
+    pub(crate) fn new(source: impl Into<String>, path: impl fmt::Display, message: impl fmt::Display) -> Self {
+        // Both may quote what somebody wrote.
+        let (path, message) = (on_one_line(&path.to_string()), on_one_line(&message.to_string()));
+        Self { source: source.into(), path, at: None, message, is_incomplete: false }
+    }
 }
 
 impl fmt::Display for PostureProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, path, message } = self;
-        if path.is_empty() { write!(f, "{source}: {message}") } else { write!(f, "{source}: {path}: {message}") }
+        let Self { source, at, path, message, .. } = self;
+        write!(f, "{source}: ")?;
+        if let Some((line, column)) = at {
+            write!(f, "line {line}, column {column}: ")?;
+        }
+        if !path.is_empty() {
+            write!(f, "{path}: ")?;
+        }
+        f.write_str(message)
     }
 }
 
@@ -92,6 +119,9 @@ pub struct PostureSet {
     /// The answer for every other environment.
     elsewhere: PostureError,
     problems: Vec<PostureProblem>,
+    unreachable: Vec<UnreachableQuorum>,
+    /// What the lists revoke that an environment's documents name, be its posture valid or not.
+    revoked: BTreeMap<String, Revocations>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     config_maps: gather::ConfigMaps,
 }
@@ -130,10 +160,17 @@ impl PostureSet {
 
         let mut candidates: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
         let mut unattributed = Vec::new();
+        let mut unreachable_quorums = Vec::new();
+        let mut revoked: BTreeMap<String, Revocations> = BTreeMap::new();
         for found in gathered.postures {
             let built = build_posture(&found, &sets);
             match (environment_of(&found), built) {
                 (Some(environment), built) => {
+                    if let Ok(posture) = &built {
+                        unreachable_quorums.extend(unreachable(posture, &found.value, &found.source));
+                    }
+                    let lists = strings(found.value.get("revocationLists"));
+                    revoked.entry(environment.clone()).or_default().extend(&sets.revoked_by(lists));
                     let candidate = Candidate { source: found.source, built };
                     candidates.entry(environment).or_default().push(candidate);
                 }
@@ -150,6 +187,10 @@ impl PostureSet {
             }
         }
 
+        let in_postures = candidates.values_mut().flatten().filter_map(|candidate| candidate.built.as_mut().err());
+        let in_rules = unreachable_quorums.iter_mut().map(|quorum| &mut quorum.problem);
+        let all = problems.iter_mut().chain(&mut unattributed).chain(in_postures.flatten()).chain(in_rules);
+        locate(all, &gathered.texts);
         let known = candidates.keys().cloned().collect();
         let environments: BTreeMap<_, _> = candidates
             .into_iter()
@@ -172,7 +213,16 @@ impl PostureSet {
         } else {
             PostureError::Invalid { problems: unattributed }
         };
-        Self { environments, elsewhere, problems, namespaces: gathered.namespaces, config_maps: gathered.config_maps }
+        unreachable_quorums.retain(|quorum| environments.get(&quorum.environment).is_some_and(Result::is_ok));
+        Self {
+            environments,
+            elsewhere,
+            problems,
+            unreachable: unreachable_quorums,
+            revoked,
+            namespaces: gathered.namespaces,
+            config_maps: gathered.config_maps,
+        }
     }
 
     /// The posture of an environment, or why there is none to judge by.
@@ -199,11 +249,42 @@ impl PostureSet {
         of(namespace).or_else(|| of("")).map(|content| content.as_ref().map_err(String::as_str))
     }
 
+    /// The rules of valid postures that the named reviewers cannot satisfy.
+    #[must_use]
+    pub fn unreachable_quorums(&self) -> &[UnreachableQuorum] {
+        &self.unreachable
+    }
+
+    /// What is revoked in each environment by the lists that its documents name, be its posture valid or not.
+    pub(crate) fn revoked(&self) -> impl Iterator<Item = (&str, &Revocations)> {
+        self.revoked.iter().map(|(environment, revoked)| (environment.as_str(), revoked))
+    }
+
     /// The labels of the v1 Namespaces among the documents.
     #[must_use]
     pub fn namespaces(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
         &self.namespaces
     }
+}
+
+/// Problems of one document whose place is looked for; a text that is wrong all over has no need of more.
+const MAX_LOCATED: usize = 100;
+
+/// Finds the place of each problem in the text that its source was read from.
+fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, texts: &BTreeMap<String, (String, usize)>) {
+    let mut read: BTreeMap<String, (Positions, usize)> = BTreeMap::new();
+    for problem in problems.filter(|problem| !problem.path.is_empty()) {
+        let Some((text, document)) = texts.get(&problem.source) else { continue };
+        let (positions, located) = read.entry(problem.source.clone()).or_insert_with(|| (Positions::of(text), 0));
+        if *located < MAX_LOCATED {
+            *located += 1;
+            problem.at = positions.find(*document, &problem.path);
+        }
+    }
+}
+
+fn strings(list: Option<&Value>) -> impl Iterator<Item = &str> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// A document that says it is an environment's posture.
@@ -230,7 +311,7 @@ fn the_only(environment: &str, mut candidates: Vec<Candidate>) -> Result<Posture
     let mut problems = Vec::new();
     for source in sources {
         let source = source.to_owned();
-        problems.push(PostureProblem { source, path: "environment".to_owned(), message: message.clone() });
+        problems.push(PostureProblem::new(source, "environment", &message));
     }
     problems.extend(candidates.into_iter().filter_map(|candidate| candidate.built.err()).flatten());
     Err(problems)

@@ -16,7 +16,7 @@ use super::{
     faults::{Faults, read},
     pipelines::canonical_builds,
     reviewers::{ReviewerSet, together},
-    sets::{Found, NamedDocument, NamedDocuments, NamedSets},
+    sets::{Found, NamedDocument, NamedDocuments, NamedSets, Unusable},
 };
 use crate::{
     Action, Capability, CapabilityRule, Enforcement, ImagePatterns, PostureProblem,
@@ -110,8 +110,12 @@ fn named<'a, T>(
         let path = format!("{path}[{index}]");
         if !seen.insert(name) {
             faults.add(path, format_args!("names {name:?} twice"));
-        } else if let Some(document) = faults.keep(path, documents.get(name)) {
-            found.push((name.clone(), document));
+            continue;
+        }
+        match documents.get(name) {
+            Ok(document) => found.push((name.clone(), document)),
+            Err(Unusable { is_absent: true, why }) => faults.add_incomplete(path, why),
+            Err(Unusable { why, .. }) => faults.add(path, why),
         }
     }
     found

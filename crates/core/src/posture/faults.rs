@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::by_name::ByName;
-use crate::{PostureProblem, denial::on_one_line, parse_time};
+use crate::{PostureProblem, parse_time};
 
 /// The longest text in any document, in bytes.
 const MAX_TEXT: usize = 512;
@@ -34,12 +34,25 @@ impl<'a> Faults<'a> {
     }
 
     pub(super) fn add(&mut self, path: impl Display, message: impl Display) {
-        let (path, message) = match self.found.len() {
+        self.push(PostureProblem::new(self.source, path, message));
+    }
+
+    /// Adds a fault of what is merely not there yet.
+    pub(super) fn add_incomplete(&mut self, path: impl Display, message: impl Display) {
+        let problem = PostureProblem::new(self.source, path, message);
+        self.push(PostureProblem { is_incomplete: true, ..problem });
+    }
+
+    fn push(&mut self, problem: PostureProblem) {
+        self.found.push(match self.found.len() {
             MAX_FAULTS.. => return,
-            LAST_FAULT => (String::new(), format!("more is wrong; the first {LAST_FAULT} faults are told")),
-            _ => (on_one_line(&path.to_string()), on_one_line(&message.to_string())),
-        };
-        self.found.push(PostureProblem { source: self.source.to_owned(), path, message });
+            LAST_FAULT => PostureProblem::new(
+                self.source,
+                "",
+                format_args!("more is wrong; the first {LAST_FAULT} faults are told"),
+            ),
+            _ => problem,
+        });
     }
 
     /// Keeps the fault, and gives the value where there is none.

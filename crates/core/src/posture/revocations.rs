@@ -14,7 +14,7 @@ use crate::PostureProblem;
 
 impl Revocations {
     /// Adds another list; of two revocations of one thing the earlier counts.
-    pub(super) fn extend(&mut self, other: &Self) {
+    pub(crate) fn extend(&mut self, other: &Self) {
         extend(&mut self.approvals, &other.approvals);
         extend(&mut self.keys, &other.keys);
         extend(&mut self.specs, &other.specs);

@@ -25,6 +25,17 @@ pub(crate) struct NamedSets {
     pub(crate) pipelines: NamedDocuments<Builds>,
 }
 
+impl NamedSets {
+    /// All that the readable ones of these lists revoke.
+    pub(crate) fn revoked_by<'a>(&self, lists: impl Iterator<Item = &'a str>) -> Revocations {
+        let mut revoked = Revocations::default();
+        for list in lists.filter_map(|name| self.revocations.get(name).ok()) {
+            revoked.extend(&list.meaning);
+        }
+        revoked
+    }
+}
+
 /// The documents of one kind.
 #[derive(Debug)]
 pub(crate) struct NamedDocuments<T> {
@@ -42,6 +53,13 @@ pub(crate) struct NamedDocument<T> {
     /// The document without its name, which stands outside when it is in a ConfigMap.
     pub(super) content: Value,
     pub(super) source: String,
+}
+
+/// Why a named document cannot be used.
+pub(super) struct Unusable {
+    /// Whether none has the name.
+    pub(super) is_absent: bool,
+    pub(super) why: String,
 }
 
 impl<T> NamedDocuments<T> {
@@ -80,7 +98,7 @@ impl<T> NamedDocuments<T> {
         match self.documents.get(&name) {
             Some(Ok(other)) => {
                 let message = format!("the name {name:?} is also that of {}", other.source);
-                let problem = PostureProblem { source, path: "name".to_owned(), message };
+                let problem = PostureProblem::new(source, "name", message);
                 self.spoil(name, &problem);
                 problems.push(problem);
             }
@@ -96,18 +114,20 @@ impl<T> NamedDocuments<T> {
     }
 
     /// The document of this name, or why there is none that can be used.
-    pub(super) fn get(&self, name: &str) -> Result<&NamedDocument<T>, String> {
+    pub(super) fn get(&self, name: &str) -> Result<&NamedDocument<T>, Unusable> {
         match self.documents.get(name) {
             Some(Ok(document)) => Ok(document),
-            Some(Err(why)) => Err(format!("{name:?} is invalid: {why}")),
-            None if self.nameless.is_empty() => {
-                Err(format!("{name:?} is not there: no document of this kind has the name"))
-            }
-            None => {
-                let perhaps: Vec<String> = self.nameless.iter().take(3).map(PostureProblem::to_string).collect();
-                Err(format!("{name:?} is not there; it may be this: {}", perhaps.join("; ")))
-            }
+            Some(Err(why)) => Err(Unusable { is_absent: false, why: format!("{name:?} is invalid: {why}") }),
+            None => Err(Unusable { is_absent: true, why: self.absent(name) }),
         }
+    }
+
+    fn absent(&self, name: &str) -> String {
+        if self.nameless.is_empty() {
+            return format!("{name:?} is not there: no document of this kind has the name");
+        }
+        let perhaps: Vec<String> = self.nameless.iter().take(3).map(PostureProblem::to_string).collect();
+        format!("{name:?} is not there; it may be this: {}", perhaps.join("; "))
     }
 }
 

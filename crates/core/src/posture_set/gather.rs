@@ -40,6 +40,8 @@ pub(super) struct Gathered {
     pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// All ConfigMaps: workloads may refer to them.
     pub(super) config_maps: ConfigMaps,
+    /// The text that each document was read from, and its number in it, by the document's source.
+    pub(super) texts: BTreeMap<String, (String, usize)>,
     /// What is wrong and denies nothing.
     pub(super) harmless: Vec<PostureProblem>,
 }
@@ -87,6 +89,11 @@ impl Kind {
     }
 }
 
+/// Whether a ConfigMap with this value of [`KIND_LABEL`] holds a document of postures.
+pub(crate) fn is_document_kind(label: &str) -> bool {
+    Kind::ALL.into_iter().any(|kind| kind.label() == label)
+}
+
 /// A text that cannot be used, and what is known of it.
 struct Broken<'a> {
     /// The kind it should be of.
@@ -108,6 +115,7 @@ impl Gathered {
                 let several = values.len() > 1;
                 for (index, value) in values.into_iter().enumerate() {
                     let source = if several { format!("{source} document {}", index + 1) } else { source.clone() };
+                    self.texts.insert(source.clone(), (text.clone(), index));
                     self.sort(source, name.clone(), value);
                 }
             }
@@ -194,6 +202,9 @@ impl Gathered {
         let others = ["data", "binaryData"].into_iter().filter_map(|field| value.get(field)?.as_object());
         let others: Vec<&str> =
             others.flat_map(|data| data.keys()).map(String::as_str).filter(|&k| k != kind.key()).collect();
+        if let Some(text) = text(kind) {
+            self.texts.insert(place.clone(), (text.to_owned(), 0));
+        }
         match text(kind).map(read_yaml) {
             None => self.broken(&broken, problem(place, "is not there, or not a text")),
             Some(_) if !others.is_empty() => {
@@ -276,7 +287,7 @@ impl Gathered {
 }
 
 fn problem(source: String, message: impl Display) -> PostureProblem {
-    PostureProblem { source, path: String::new(), message: on_one_line(&message.to_string()) }
+    PostureProblem::new(source, "", message)
 }
 
 fn into_items(items: Value) -> Vec<Value> {
