@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     canonical::{CanonicalError, Scope, canonical},
     connect::Connection,
-    denial::{Denial, on_one_line},
+    denial::Denial,
     exempt::ExemptControllers,
     review::{Object, Operation, Request},
     spec_hash::{SpecHash, spec_hash},
@@ -167,9 +167,15 @@ impl<'r> Change<'r> {
         Ok(Self::Pod { object, what: "an ephemeral container" })
     }
 
-    /// A revision is what a `StatefulSet` or `DaemonSet` would roll back to.
+    /// A revision is what a `StatefulSet` or `DaemonSet` would roll back to, found by its labels, its owner and its
+    /// number. Finalizers and annotations mean nothing there.
     fn of_revision(object: &Object<'_>, old: Option<&Object<'_>>, exempt: bool) -> Self {
-        let unchanged = old.is_some_and(|old| same_text(object.data, old.data, Scope::Whole));
+        let unchanged = old.is_some_and(|old| {
+            same_text(object.data, old.data, Scope::Whole)
+                && same_text(object.revision, old.revision, Scope::Whole)
+                && same_owners(object, old)
+                && object.metadata.labels.is_same(&old.metadata.labels)
+        });
         if exempt || unchanged {
             return Self::Nothing;
         }
@@ -199,16 +205,7 @@ impl<'r> Change<'r> {
     }
 
     fn unsupported(request: &Request<'_>) -> Self {
-        let subresource = if request.sub_resource.is_empty() { "" } else { "/" };
-        let what = format!(
-            "{} of {} {} ({}{subresource}{})",
-            request.operation.as_str(),
-            request.kind.api_version(),
-            request.kind.kind,
-            request.resource,
-            request.sub_resource
-        );
-        Self::Refused(Denial::UnsupportedKind { what: on_one_line(&what) })
+        Self::Refused(Denial::unsupported(request))
     }
 }
 
@@ -251,13 +248,14 @@ fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> 
     if !matches!(kind, WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController) {
         return true;
     }
-    let owners_same = match (object.metadata.owner_references, old.metadata.owner_references) {
-        (None, None) => true,
-        (new, old) => same_text(new, old, Scope::Whole),
-    };
-    owners_same
+    same_owners(object, old)
         && selector_keys(kind, old)
             .is_some_and(|keys| keys.iter().all(|key| object.metadata.labels.get(key) == old.metadata.labels.get(key)))
+}
+
+/// Whether both have the same owners.
+pub(crate) fn same_owners(object: &Object<'_>, old: &Object<'_>) -> bool {
+    same_text(object.metadata.owner_references, old.metadata.owner_references, Scope::Whole)
 }
 
 /// The labels that a selector looks at; nothing where the selector cannot be read.

@@ -21,6 +21,9 @@ use crate::{
 /// The `version` of a record.
 pub const RECORD_VERSION: &str = "writgate.dev/decision/v1";
 
+/// Faults of a document that its denial tells in the text; all are among its causes.
+const MAX_FAULTS: usize = 20;
+
 /// A decided request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -34,6 +37,8 @@ pub struct Decision {
     pub wants: Vec<Want>,
     /// What is to be noted for rollbacks, once the object was seen as it was admitted.
     pub note: Option<HistoryNote>,
+    /// What the user should know though nothing speaks against it.
+    pub remarks: Vec<String>,
 }
 
 /// The record of a decision (docs/records.md), as it stands in the log, in the Event and in `verify -o json`.
@@ -69,6 +74,9 @@ pub struct DecisionRecord {
     /// The way into it that would be opened; absent for everything but CONNECT.
     #[serde(default)]
     pub connection: Option<Connection>,
+    /// What a change of what governs comes to, in words; absent for workloads.
+    #[serde(default)]
+    pub change: Option<String>,
     /// What would run.
     pub spec_hash: Option<SpecHash>,
     /// What runs.
@@ -163,6 +171,8 @@ pub enum Basis {
     BreakGlass,
     /// An earlier admission, whose approvals are the record's.
     Rollback,
+    /// The rights of who asked: a guard had nothing against a change of what governs.
+    Guard,
 }
 
 /// What was decided.
@@ -207,6 +217,7 @@ impl DecisionRecord {
             action: None,
             object: None,
             connection: None,
+            change: None,
             spec_hash: None,
             previous_spec_hash: None,
             approval_required: None,
@@ -273,6 +284,8 @@ pub(crate) struct Verdict {
     pub(crate) basis: Option<Basis>,
     /// What is to be remembered of it.
     pub(crate) note: Option<HistoryNote>,
+    /// What the user should know.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Verdict {
@@ -287,7 +300,7 @@ impl Verdict {
 
 impl Decision {
     pub(crate) fn new(mut record: DecisionRecord, verdict: Verdict, generation: i64) -> Self {
-        let Verdict { mut denials, wants, basis, note } = verdict;
+        let Verdict { mut denials, wants, basis, note, remarks } = verdict;
         record.basis = basis.filter(|_| denials.is_empty());
         denials.sort_by_key(Denial::place);
         let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
@@ -296,12 +309,13 @@ impl Decision {
         record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
         record.reasons.dedup();
         let note = note.filter(|_| denials.is_empty());
-        Self { record, denials, generation, wants, note }
+        Self { record, denials, generation, wants, note, remarks }
     }
 
     pub(crate) fn not_an_action(mut record: DecisionRecord) -> Self {
         record.decision = Outcome::NotAnAction;
-        Self { record, denials: Vec::new(), generation: 0, wants: Vec::new(), note: None }
+        let (denials, wants, remarks) = Default::default();
+        Self { record, denials, generation: 0, wants, note: None, remarks }
     }
 
     /// Whether the request may go on.
@@ -316,13 +330,19 @@ impl Decision {
         self.denials.first()
     }
 
-    /// Why it is, or would have been, refused: at most six lines for the person who asked.
+    /// Why it is, or would have been, refused: at most six lines for the person who asked, and more only for what is
+    /// wrong in a document.
     /// Empty where nothing speaks against it.
     #[must_use]
     pub fn message(&self) -> String {
         let Some(headline) = self.headline() else { return String::new() };
         let mut lines = vec![self.summary()];
-        lines.extend(self.denials.iter().take(3).map(|denial| format!("{}: {denial}", denial.code())));
+        // Whoever repairs a posture wants to see all that is wrong in it, and no hash stands below.
+        let most = if self.record.change.is_some() { MAX_FAULTS } else { 3 };
+        lines.extend(self.denials.iter().take(most).map(|denial| format!("{}: {denial}", denial.code())));
+        if self.record.change.is_some() && self.denials.len() > most {
+            lines.push(format!("and {} more", self.denials.len() - most));
+        }
         if let Some(hash) = self.record.spec_hash {
             lines.push(format!("spec hash: {hash}"));
         }
@@ -373,24 +393,26 @@ impl Decision {
         let mut parts = vec![verb.to_owned()];
         parts.extend(record.action.map(|action| format!("({action})")));
         parts.extend(record.connection.as_ref().map(|connection| format!("({})", connection.subresource)));
-        parts.extend(
-            record.object.as_ref().map(|object| {
-                format!("{} {}/{}", quoted(&object.kind), quoted(&object.namespace), quoted(&object.name))
-            }),
-        );
+        parts.extend(record.object.as_ref().map(|ObjectRecord { kind, namespace, name, .. }| {
+            let slash = if namespace.is_empty() { "" } else { "/" };
+            format!("{} {}{slash}{}", quoted(kind), quoted(namespace), quoted(name))
+        }));
         parts.extend(record.environment.as_ref().map(|environment| format!("in {}", quoted(environment))));
         let line = parts.join(" ");
         if record.reasons.is_empty() { line } else { format!("{line}: {}", record.reasons.join(", ")) }
     }
 
-    /// What the user is warned of: under `warn` the text that a denial would have had, and that an emergency is
-    /// on the record.
+    /// What the user is warned of: under `warn` the text that a denial would have had, that an emergency is on the
+    /// record, and what a guard remarks.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         if self.record.basis == Some(Basis::BreakGlass) {
             return Some(format!("{}: this is on the record, and people are told", self.summary()));
         }
         let warns = self.record.enforcement == Some(Enforcement::Warn) && self.allowed() && !self.denials.is_empty();
-        warns.then(|| self.message())
+        if warns {
+            return Some(self.message());
+        }
+        (self.allowed() && !self.remarks.is_empty()).then(|| self.remarks.join("\n"))
     }
 }

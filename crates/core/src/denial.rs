@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{action::Action, capability::Capability, spec_hash::SpecHash};
+use crate::{action::Action, capability::Capability, review::Request, spec_hash::SpecHash};
 
 /// One reason for refusing an action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,58 @@ pub enum Denial {
     ConnectionNotAllowed {
         /// The Pod's subresource: `exec`.
         subresource: String,
+    },
+    /// What was revoked would no longer be.
+    #[error("{what}, which is revoked{}, would no longer be", because(.why.as_deref()))]
+    RevocationLifted {
+        /// The approval, key or spec, and where.
+        what: String,
+        /// The reason that was given for its revocation.
+        why: Option<String>,
+    },
+    /// Something that is needed would go.
+    #[error("{what} is in use: {by}")]
+    InUse {
+        /// The document.
+        what: String,
+        /// What needs it.
+        by: String,
+    },
+    /// A posture asks for more people than there are.
+    #[error("{why}")]
+    QuorumUnreachable {
+        /// Where, what is asked for and who there is.
+        why: String,
+    },
+    /// A ConfigMap that says it is a config bundle, and is none.
+    #[error("configmap {name} is no config bundle: {why}")]
+    BundleInvalid {
+        /// Its name.
+        name: String,
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// Who changes what governs a namespace may not.
+    #[error("{user} may not {what}: that needs the verb govern on namespaces.writgate.dev, for this name or for all")]
+    GovernRequired {
+        /// The API user.
+        user: String,
+        /// What would be done.
+        what: String,
+    },
+    /// Labels that could not govern.
+    #[error("{why}")]
+    GovernanceInvalid {
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// A write to a status would change more than the status.
+    #[error("a write to {resource}/status may not change {what}")]
+    StatusMetadata {
+        /// The plural resource.
+        resource: String,
+        /// The label, annotation or field.
+        what: String,
     },
     /// No approval is attached.
     #[error("{action} needs an approval in {environment}, and none is attached{}", for_reasons(.because))]
@@ -303,6 +355,20 @@ impl fmt::Display for Claim {
 }
 
 impl Denial {
+    /// Of a request about something that nothing here knows.
+    pub(crate) fn unsupported(request: &Request<'_>) -> Self {
+        let subresource = if request.sub_resource.is_empty() { "" } else { "/" };
+        let what = format!(
+            "{} of {} {} ({}{subresource}{})",
+            request.operation.as_str(),
+            request.kind.api_version(),
+            request.kind.kind,
+            request.resource,
+            request.sub_resource
+        );
+        Self::UnsupportedKind { what: on_one_line(&what) }
+    }
+
     /// The stable word for this reason, the same in every rendering. Never rename one.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -329,6 +395,14 @@ impl Denial {
             Self::PostureInvalid { .. } => (13, "PostureInvalid"),
             Self::NamespaceNotListed { .. } => (14, "NamespaceNotListed"),
             Self::WorkloadNotAllowed { .. } | Self::ConnectionNotAllowed { .. } => (15, "WorkloadNotAllowed"),
+            Self::RevocationLifted { .. } => (16, "RevocationLifted"),
+            Self::InUse { .. } => (17, "InUse"),
+            Self::QuorumUnreachable { .. } => (18, "QuorumUnreachable"),
+            // Of guards as well, each of another kind of object, so that they never meet.
+            Self::BundleInvalid { .. } => (16, "BundleInvalid"),
+            Self::GovernanceInvalid { .. } => (16, "GovernanceInvalid"),
+            Self::GovernRequired { .. } => (17, "GovernRequired"),
+            Self::StatusMetadata { .. } => (16, "StatusMetadata"),
             Self::ApprovalRequired { .. } => (20, "ApprovalRequired"),
             Self::MalformedApproval { signed: false, .. } => (30, "MalformedApproval"),
             Self::UnknownKey { .. } => (40, "UnknownKey"),
@@ -371,6 +445,15 @@ impl Denial {
             Self::NamespaceNotListed { .. } => "ask the platform team to label or list this namespace",
             Self::WorkloadNotAllowed { .. } => "run it as a workload that the posture permits",
             Self::ConnectionNotAllowed { .. } => "read its log, or ask the platform team to look",
+            Self::RevocationLifted { .. } => "leave the revocation; approve anew what shall run, or give out a new key",
+            Self::InUse { .. } => "first change or remove what uses it",
+            Self::QuorumUnreachable { .. } => "first add reviewers who may grant it, or ask for fewer",
+            Self::BundleInvalid { .. } => "make it with: kubectl writgate bundle",
+            Self::GovernRequired { .. } => "ask somebody who is bound to the ClusterRole writgate-govern",
+            Self::GovernanceInvalid { .. } => {
+                "kubectl label namespace NAME writgate.dev/environment=ENVIRONMENT writgate.dev/project=PROJECT"
+            }
+            Self::StatusMetadata { .. } => "change metadata of the object itself, where it is judged",
             Self::MalformedApproval { .. } => "attach the approval as it was signed: kubectl writgate attach",
             Self::NotYetValid { .. } => "wait until then",
             Self::NoPipelineVersion | Self::NotCanonicalBuild { .. } => {

@@ -14,6 +14,7 @@ use crate::{
     decision::ObjectRecord,
     exempt::ExemptControllers,
     history::History,
+    posture_set::Document,
     single_use::{Use, UseRecord},
 };
 
@@ -40,6 +41,10 @@ pub enum Want {
     History(ObjectRecord),
     /// A ConfigMap of the request's namespace, by name.
     ConfigMap(String),
+    /// Whether the request's user has the verb `govern` on the namespace of this name (`namespaces.writgate.dev`).
+    Govern(String),
+    /// The documents of all postures as they are now: what is kept of them may be some milliseconds old.
+    Documents,
 }
 
 /// A ConfigMap, as far as a config bundle is concerned.
@@ -62,6 +67,8 @@ pub struct Known {
     uses: BTreeMap<String, Result<Option<UseRecord>, String>>,
     history: Option<Result<History, String>>,
     config_maps: BTreeMap<String, Result<Option<ConfigMapContent>, String>>,
+    may_govern: Option<Result<bool, String>>,
+    documents: Option<Result<Vec<Document>, String>>,
 }
 
 impl Known {
@@ -79,6 +86,24 @@ impl Known {
     /// A ConfigMap of the request's namespace; `None` where there is none of that name.
     pub fn learn_config_map(&mut self, name: &str, content: Result<Option<ConfigMapContent>, String>) {
         self.config_maps.insert(name.to_owned(), content);
+    }
+
+    /// Whether the request's user may govern the request's namespace.
+    pub fn learn_may_govern(&mut self, may: Result<bool, String>) {
+        self.may_govern = Some(may);
+    }
+
+    /// All documents, as they are now.
+    pub fn learn_documents(&mut self, documents: Result<Vec<Document>, String>) {
+        self.documents = Some(documents);
+    }
+
+    pub(crate) fn may_govern(&self) -> Option<&Result<bool, String>> {
+        self.may_govern.as_ref()
+    }
+
+    pub(crate) fn documents(&self) -> Option<&Result<Vec<Document>, String>> {
+        self.documents.as_ref()
     }
 
     pub(crate) fn holder(&self, wanted: &Use) -> Option<&Result<Option<UseRecord>, String>> {

@@ -20,11 +20,13 @@ mod dry_run;
 mod envelope;
 mod exempt;
 mod facts;
+mod guard;
 mod hex;
 mod history;
 mod image;
 mod key;
 mod pod_spec;
+mod position;
 mod posture;
 mod posture_set;
 mod provenance;
@@ -55,6 +57,7 @@ pub use denial::{Claim, Denial};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};
+pub use guard::{Ground, guard};
 pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmission};
 pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
@@ -63,7 +66,7 @@ pub use posture::{
     PodRule, Posture, QuorumEntry, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule,
     SeparationOfDuties, WorkloadRule, document_schemas,
 };
-pub use posture_set::{Document, PostureError, PostureProblem, PostureSet};
+pub use posture_set::{Document, PostureError, PostureProblem, PostureSet, UnreachableQuorum};
 pub use quantity::QuantityError;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,

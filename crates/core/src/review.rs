@@ -124,6 +124,9 @@ pub struct User<'a> {
     /// The groups that authentication gave.
     #[serde(borrow, default)]
     pub groups: Vec<Text<'a>>,
+    /// What else it gave, as text: only ever passed on.
+    #[serde(borrow)]
+    pub extra: Option<&'a RawValue>,
 }
 
 /// The parts of an object that a decision reads.
@@ -142,12 +145,21 @@ pub struct Object<'a> {
     /// `.spec` as text.
     #[serde(borrow)]
     pub spec: Option<&'a RawValue>,
-    /// `.data` as text: what a `ControllerRevision` restores.
+    /// `.data` as text: what a `ControllerRevision` restores, what a ConfigMap holds.
     #[serde(borrow)]
     pub data: Option<&'a RawValue>,
     /// `.container` as text: of the options of a CONNECT, where it leads.
     #[serde(borrow)]
     pub container: Option<&'a RawValue>,
+    /// `.binaryData` of a ConfigMap as text.
+    #[serde(borrow)]
+    pub binary_data: Option<&'a RawValue>,
+    /// `.immutable` of a ConfigMap as text.
+    #[serde(borrow)]
+    pub immutable: Option<&'a RawValue>,
+    /// `.revision` of a `ControllerRevision` as text: its number.
+    #[serde(borrow)]
+    pub revision: Option<&'a RawValue>,
 }
 
 /// The parts of an object's metadata that a decision reads.
@@ -215,6 +227,11 @@ impl<'a> Entries<'a> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// Whether both hold the same, in whatever order.
+    pub(crate) fn is_same(&self, other: &Entries<'_>) -> bool {
+        self.0.len() == other.0.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+
     fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         while let Some(Text(key)) = map.next_key()? {
@@ -243,7 +260,7 @@ impl OwnEntries<'_> {
 
     /// All of our domain, in the order of their keys' bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.0.iter().map(|(key, value)| (&**key, &**value))
+        self.0.iter()
     }
 }
 

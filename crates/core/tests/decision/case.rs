@@ -302,6 +302,7 @@ impl Ledger {
                 self.asked.borrow_mut().push(name.clone());
                 known.learn_config_map(name, faulty(()).map(|()| self.config_maps.borrow().get(name).cloned()));
             }
+            Want::Govern(_) | Want::Documents => panic!("a workload's decision wants {want:?}"),
         }
     }
 }

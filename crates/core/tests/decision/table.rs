@@ -361,6 +361,13 @@ fn controller_revisions_are_the_controllers() {
     revision().expect("WorkloadNotAllowed");
     revision().updated().expect("not-an-action");
     revision().updated().with(|c| c.object()["data"] = json!({"spec": 2})).expect("WorkloadNotAllowed");
+    revision().updated().with(|c| c.object()["revision"] = 2.into()).expect("WorkloadNotAllowed");
+    revision().updated().with(|c| c.object()["metadata"]["labels"] = json!({"app": "x"})).expect("WorkloadNotAllowed");
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "uid": "u"}]);
+    revision().updated().with(|c| c.object()["metadata"]["ownerReferences"] = owner).expect("WorkloadNotAllowed");
+    let bookkeeping = json!({"a": "b", "writgate.dev/approval": "x"});
+    revision().updated().with(|c| c.object()["metadata"]["annotations"] = bookkeeping).expect("not-an-action");
+    revision().updated().with(|c| c.object()["metadata"]["finalizers"] = json!(["x/y"])).expect("not-an-action");
     revision()
         .with(|c| c.request["userInfo"]["username"] = "system:serviceaccount:kube-system:statefulset-controller".into())
         .expect("not-an-action");

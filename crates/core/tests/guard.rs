@@ -1,0 +1,565 @@
+//! Near misses of the guards: a change that is let pass, with one thing changed.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::{SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
+use serde_json::{Value, json};
+use writgate_core::{
+    Decision, Document, ExemptControllers, Facts, Governance, Ground, Known, PostureSet, Review, Want, guard,
+};
+
+const SYSTEM: &str = "writgate-system";
+const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
+
+/// A cluster, and a request for a change in it.
+struct Case {
+    documents: Vec<Value>,
+    /// Kept documents that are behind those.
+    stale_documents: Option<Vec<Value>>,
+    governed: BTreeMap<String, Vec<String>>,
+    unknown: Option<&'static str>,
+    may_govern: Result<bool, &'static str>,
+    environment: Option<&'static str>,
+    request: Value,
+}
+
+impl Case {
+    fn of(kind: &str, resource: &str, namespace: &str, name: &str, new: Option<&Value>, old: Option<&Value>) -> Self {
+        let operation = match (&new, &old) {
+            (Some(_), None) => "CREATE",
+            (None, _) => "DELETE",
+            _ => "UPDATE",
+        };
+        let (group, version) = if kind == "Namespace" || kind == "ConfigMap" { ("", "v1") } else { ("apps", "v1") };
+        Self {
+            documents: documents(),
+            stale_documents: None,
+            governed: BTreeMap::from([("production".to_owned(), vec!["payments".to_owned()])]),
+            unknown: None,
+            may_govern: Ok(false),
+            environment: Some("production"),
+            request: json!({"uid": "u", "operation": operation, "namespace": namespace, "name": name,
+                "kind": {"group": group, "version": version, "kind": kind},
+                "resource": {"group": group, "version": version, "resource": resource},
+                "userInfo": {"username": "alice", "groups": ["dev"]}, "object": new, "oldObject": old}),
+        }
+    }
+
+    /// Writes a document, in the place of the one of this name.
+    fn write(new: &Value) -> Self {
+        let name = new["metadata"]["name"].as_str().expect("a name").to_owned();
+        let old = documents().into_iter().find(|document| document["metadata"]["name"] == *name);
+        Self::of("ConfigMap", "configmaps", SYSTEM, &name, Some(new), old.as_ref())
+    }
+
+    /// Changes the document of this name.
+    fn change(name: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let mut case = Self::write(&document_named(name));
+        change(&mut case.request["object"]);
+        case
+    }
+
+    fn delete(name: &str) -> Self {
+        let mut case = Self::write(&document_named(name));
+        case.request["operation"] = "DELETE".into();
+        case.request["object"] = Value::Null;
+        case
+    }
+
+    /// Changes the labels of namespace `payments` from production's.
+    fn relabel(labels: Value) -> Self {
+        let object = |labels: Value| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "payments", "labels": labels}});
+        let old = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
+        Self::of("Namespace", "namespaces", "payments", "payments", Some(&object(labels)), Some(&object(old)))
+    }
+
+    /// Writes through the status of a workload.
+    fn status(kind: &str, resource: &str, change: impl FnOnce(&mut Value)) -> Self {
+        let old = json!({"apiVersion": "apps/v1", "kind": kind,
+            "metadata": {"name": "orders", "namespace": "payments", "labels": {"app": "orders", "writgate.dev/replay": "x"},
+                "annotations": {"writgate.dev/approval": "{}", "note": "a"}, "ownerReferences": [{"uid": "u-1"}]},
+            "spec": {}, "status": {"replicas": 1}});
+        let mut new = old.clone();
+        new["status"]["replicas"] = 2.into();
+        change(&mut new);
+        let mut case = Self::of(kind, resource, "payments", "orders", Some(&new), Some(&old));
+        case.request["subResource"] = "status".into();
+        case
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn decide(&self) -> Decision {
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": self.request})
+            .to_string();
+        let request = Review::parse(review.as_bytes()).expect("a review");
+        let kept = as_documents(self.stale_documents.as_ref().unwrap_or(&self.documents));
+        let postures = PostureSet::assemble(kept.clone());
+        let governance = self.environment.map_or(Governance::Ungoverned, |environment| Governance::Governed {
+            environment,
+            project: Some("payments"),
+            posture: postures.environment(environment),
+        });
+        let ground = Ground {
+            system_namespace: SYSTEM,
+            documents: self.unknown.map_or(Ok(&kept), Err),
+            governed: &self.governed,
+            governance,
+        };
+        let exempt = ExemptControllers::default();
+        let decide = |known: &Known| {
+            let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, known };
+            guard(&request, &ground, &facts, "2026-11-22T11:00:00Z".parse().expect("a time"))
+        };
+        let mut known = Known::default();
+        let first = decide(&known);
+        for want in &first.wants {
+            match want {
+                Want::Govern(_) => known.learn_may_govern(self.may_govern.map_err(str::to_owned)),
+                Want::Documents => known.learn_documents(Ok(as_documents(&self.documents))),
+                other => panic!("a guard wants {other:?}"),
+            }
+        }
+        let decision = decide(&known);
+        assert_eq!(decision.wants, [], "what was told is not asked again");
+        assert!(first.wants.is_empty() || !first.allowed(), "what is not known is no admission");
+        decision
+    }
+
+    /// Asserts the first reason's code, or the decision where there is no reason; returns its message or warning.
+    #[track_caller]
+    fn expect(&self, expected: &str) -> String {
+        let decision = self.decide();
+        let found = decision.headline().map_or(decision.record.decision.as_str(), |denial| denial.code());
+        assert_eq!(found, expected, "{}", decision.message());
+        if decision.allowed() { decision.warning().unwrap_or_default() } else { decision.message() }
+    }
+}
+
+fn as_documents(config_maps: &[Value]) -> Vec<Document> {
+    let document = |config_map: &Value| {
+        let name = config_map["metadata"]["name"].as_str().expect("a name");
+        Document {
+            source: format!("configmap {SYSTEM}/{name}"),
+            name: Some(name.to_owned()),
+            text: config_map.to_string(),
+        }
+    };
+    config_maps.iter().map(document).collect()
+}
+
+fn config_map(kind: &str, name: &str, text: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": SYSTEM, "labels": {"writgate.dev/kind": kind, "team": "sre"}},
+        "data": {format!("{kind}.yaml"): text}})
+}
+
+fn public_pem(number: u8) -> String {
+    SigningKey::from_bytes(&[number; 32]).verifying_key().to_public_key_pem(LineEnding::LF).expect("a key")
+}
+
+fn reviewers(name: &str, people: &[(&str, u8)]) -> Value {
+    let person = |(person, key): &(&str, u8)| json!({"name": person, "groups": ["sre"], "capabilities": ["deploy"], "keys": [{"publicKey": public_pem(*key)}]});
+    let people: Vec<_> = people.iter().map(person).collect();
+    let document = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "reviewers": people});
+    config_map("reviewers", name, &document.to_string())
+}
+
+const POSTURE: &str = "\
+apiVersion: writgate.dev/v1
+kind: Posture
+environment: production
+actions:
+  deploy:
+    quorum: [{group: sre, count: 2}]
+reviewerSets: [prod-reviewers]
+revocationLists: [prod-revocations]
+";
+
+fn posture(text: &str) -> Value {
+    config_map("posture", "posture-production", text)
+}
+
+fn revocations(entries: &Value) -> Value {
+    let mut document = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    document["keys"] = entries.clone();
+    config_map("revocations", "prod-revocations", &document.to_string())
+}
+
+fn documents() -> Vec<Value> {
+    vec![
+        posture(POSTURE),
+        reviewers("prod-reviewers", &[("bob", 1), ("carol", 2)]),
+        revocations(&json!([{"id": KEY, "at": "2026-01-01T00:00:00Z", "why": "lost laptop"}])),
+    ]
+}
+
+fn document_named(name: &str) -> Value {
+    documents().into_iter().find(|document| document["metadata"]["name"] == name).expect("a document")
+}
+
+#[test]
+fn a_good_change_is_admitted_and_on_the_record() {
+    let case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1")));
+    let decision = case.decide();
+    assert_eq!(decision.message(), "");
+    let record = decision.record;
+    assert_eq!(
+        (record.environment.as_deref(), record.change.as_deref()),
+        (Some("production"), Some("posture changed"))
+    );
+    assert_eq!(record.initiator.expect("somebody").username, "alice");
+    assert_eq!(serde_json::to_value(record.basis).expect("JSON"), "guard");
+    assert!(record.posture_version.is_some_and(|version| version.starts_with("sha256:")));
+}
+
+#[test]
+fn what_does_not_change_a_document_is_no_change() {
+    Case::change("posture-production", |object| object["metadata"]["labels"]["team"] = "other".into())
+        .expect("not-an-action");
+    Case::change("posture-production", |object| object["metadata"]["annotations"] = json!({"a": "b"}))
+        .expect("not-an-action");
+    // A document that is wrong already may still be annotated.
+    let broken = posture("kind: [");
+    Case::write(&broken).with(|case| case.request["oldObject"] = broken).expect("not-an-action");
+    // Another ConfigMap of the namespace.
+    Case::change("posture-production", |object| object["metadata"]["labels"] = json!({}))
+        .with(|case| {
+            case.request["operation"] = "CREATE".into();
+            case.request["oldObject"] = Value::Null;
+        })
+        .expect("not-an-action");
+}
+
+#[test]
+fn a_document_that_is_wrong_by_itself_is_refused_with_every_fault_and_its_place() {
+    let message = Case::write(&posture(
+        &POSTURE.replace("count: 2", "count: 0").replace("environment: production", "environment: pro duction"),
+    ))
+    .expect("PostureInvalid");
+    assert!(message.contains("key posture.yaml: line 6, column 27: actions.deploy.quorum[0].count: "), "{message}");
+    assert!(message.contains("key posture.yaml: line 3, column 1: environment: "), "{message}");
+    for (from, to, place) in [
+        ("kind: Posture", "kind: Posture\nenforcment: audit", "line 3, column 1: enforcment: unknown field"),
+        ("count: 2", "count: many", "line 6, column 27: actions.deploy.quorum[0].count: invalid type"),
+        ("[{group: sre, count: 2}]", "[]", "line 6, column 5: actions.deploy.quorum: is empty"),
+        ("count: 2}]", "count: 2", "line "),
+    ] {
+        let message = Case::write(&posture(&POSTURE.replace(from, to))).expect("PostureInvalid");
+        assert!(message.contains(place), "{place}: {message}");
+    }
+    // A key of which everybody has the other half.
+    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    let weaken = |object: &mut Value| {
+        let text = object["data"]["reviewers.yaml"].as_str().expect("text");
+        let (good, weak) = (Value::from(public_pem(2)).to_string(), Value::from(weak).to_string());
+        object["data"]["reviewers.yaml"] = text.replace(&good, &weak).into();
+    };
+    Case::change("prod-reviewers", weaken).expect("PostureInvalid");
+    // It says so also where nothing was right before.
+    Case::write(&posture("kind: [")).with(|case| case.documents.clear()).expect("PostureInvalid");
+}
+
+#[test]
+fn a_document_may_not_belong_to_what_the_garbage_collector_can_take_away() {
+    let owned = |object: &mut Value| object["metadata"]["ownerReferences"] = json!([{"uid": "u"}]);
+    Case::change("prod-revocations", owned).expect("PostureInvalid");
+    Case::change("prod-revocations", owned).with(|case| owned(&mut case.request["oldObject"])).expect("not-an-action");
+}
+
+#[test]
+fn a_change_that_breaks_a_posture_in_force_is_refused() {
+    // Two postures of one environment.
+    let mut second = posture(POSTURE);
+    second["metadata"]["name"] = "another".into();
+    let message = Case::write(&second).expect("PostureInvalid");
+    assert!(message.contains("2 postures, expected one"), "{message}");
+    // A key in two people's hands.
+    Case::write(&reviewers("prod-reviewers", &[("bob", 1), ("carol", 1)])).expect("PostureInvalid");
+    // A set that is not there.
+    Case::write(&posture(&POSTURE.replace("prod-reviewers", "prod-reviewers, more"))).expect("PostureInvalid");
+    // The way back is free: the second posture goes, whatever it says.
+    Case::delete("posture-production")
+        .with(|case| {
+            case.documents.push(second.clone());
+            case.request["oldObject"] = second;
+            case.request["name"] = "another".into();
+        })
+        .expect("admitted");
+}
+
+#[test]
+fn what_is_in_use_is_neither_deleted_nor_relabelled() {
+    let relabelled = |name: &str| Case::change(name, |object| object["metadata"]["labels"] = json!({}));
+    let other =
+        |name: &str| Case::change(name, |object| object["metadata"]["labels"]["writgate.dev/kind"] = "none".into());
+    for way in [Case::delete, relabelled, other] {
+        let message = way("posture-production").expect("InUse");
+        assert!(message.contains("governs namespaces payments"), "{message}");
+        let message = way("prod-reviewers").expect("InUse");
+        assert!(message.contains("without it environment production has no valid posture"), "{message}");
+    }
+    // Nobody's any more.
+    Case::delete("posture-production").with(|case| case.governed.clear()).expect("admitted");
+    Case::delete("prod-reviewers").with(|case| drop(case.documents.remove(0))).expect("admitted");
+    // A posture that moves to another environment leaves its own.
+    Case::write(&posture(&POSTURE.replace("environment: production", "environment: staging"))).expect("InUse");
+}
+
+#[test]
+fn what_is_kept_may_be_behind_so_that_a_denial_looks_again() {
+    let case = Case::delete("prod-reviewers").with(|case| {
+        case.stale_documents = Some(documents());
+        case.documents.remove(0);
+    });
+    case.expect("admitted");
+}
+
+#[test]
+fn a_revocation_is_not_lifted() {
+    let later = json!([{"id": KEY, "at": "2026-01-01T00:00:01Z"}]);
+    for entries in [json!([]), later, json!([{"id": KEY.replace('1', "2")}])] {
+        let message = Case::write(&revocations(&entries)).expect("RevocationLifted");
+        assert!(message.contains("lost laptop"), "{message}");
+    }
+    Case::delete("prod-revocations").expect("RevocationLifted");
+    Case::change("prod-revocations", |object| object["metadata"]["labels"] = json!({})).expect("RevocationLifted");
+    let message =
+        Case::write(&posture(&POSTURE.replace("revocationLists: [prod-revocations]", ""))).expect("RevocationLifted");
+    assert!(message.contains(KEY), "{message}");
+    // Also where the posture is not valid at the moment.
+    Case::write(&revocations(&json!([]))).with(|case| drop(case.documents.remove(1))).expect("RevocationLifted");
+}
+
+#[test]
+fn a_revocation_may_come_earlier_be_joined_by_others_and_move_to_another_list() {
+    Case::write(&revocations(&json!([{"id": KEY}]))).expect("admitted");
+    Case::write(&revocations(&json!([{"id": KEY, "at": "2025-01-01T00:00:00Z"}, {"id": KEY.replace('1', "2")}])))
+        .expect("admitted");
+    let moved = |case: &mut Case| {
+        let mut list = revocations(&json!([{"id": KEY}]));
+        list["metadata"]["name"] = "more".into();
+        case.documents.push(list);
+        case.documents[0] = posture(&POSTURE.replace("prod-revocations", "prod-revocations, more"));
+    };
+    Case::write(&revocations(&json!([]))).with(moved).expect("admitted");
+    // A list that no posture names revokes nothing.
+    Case::delete("prod-revocations").with(|case| drop(case.documents.remove(0))).expect("admitted");
+}
+
+#[test]
+fn a_quorum_that_nobody_can_meet_is_refused_when_it_is_written() {
+    for quorum in ["{group: sre, count: 3}", "{group: security, count: 1}", "{group: sre, count: 2}, {count: 1}"] {
+        let message =
+            Case::write(&posture(&POSTURE.replace("{group: sre, count: 2}", quorum))).expect("QuorumUnreachable");
+        assert!(message.contains("line 6, column 5: actions.deploy.quorum: nobody can meet this"), "{message}");
+        assert!(message.contains("by bob (sre), carol (sre)"), "{message}");
+    }
+    let grants = POSTURE.replace("  deploy:\n", "  deploy:\n    capabilities: [deploy.privileged]\n");
+    Case::write(&posture(&grants)).expect("QuorumUnreachable");
+    // One of two people leaves.
+    Case::write(&reviewers("prod-reviewers", &[("bob", 1)])).expect("QuorumUnreachable");
+    // Elsewhere they grant nothing.
+    let elsewhere = POSTURE.replace("actions:", "namespaces: {payments: payments, ledger: ledger}\nactions:");
+    let pinned = || posture(&elsewhere);
+    Case::write(&pinned()).expect("admitted");
+    let mut limited = document_named("prod-reviewers");
+    let text = limited["data"]["reviewers.yaml"].as_str().expect("text");
+    limited["data"]["reviewers.yaml"] = text.replacen("\"groups\"", "\"projects\":[\"payments\"],\"groups\"", 1).into();
+    Case::write(&limited).expect("admitted");
+    let message = Case::write(&limited).with(|case| case.documents[0] = pinned()).expect("QuorumUnreachable");
+    assert!(message.contains("in project ledger by carol (sre)"), "{message}");
+    // A change that has nothing to do with it is not held up.
+    let unmet = |case: &mut Case| (case.documents[0], case.documents[1]) = (pinned(), limited);
+    Case::write(&revocations(&json!([{"id": KEY}]))).with(unmet).expect("admitted");
+}
+
+#[test]
+fn a_default_that_nobody_can_meet_is_remarked() {
+    let warning = Case::write(&posture(POSTURE)).with(|case| {
+        case.request["operation"] = "CREATE".into();
+        case.request["oldObject"] = Value::Null;
+        case.documents.remove(0);
+    });
+    assert!(warning.expect("admitted").contains("replay.execute may be granted by nobody"));
+}
+
+#[test]
+fn files_may_be_applied_in_any_order_where_nothing_is_in_force_yet() {
+    let new = |document: &Value, others: Vec<Value>| {
+        Case::write(document).with(|case| {
+            case.request["operation"] = "CREATE".into();
+            case.request["oldObject"] = Value::Null;
+            case.documents = others;
+        })
+    };
+    let all = documents();
+    for first in 0..3 {
+        let document = &all[first];
+        new(document, Vec::new()).expect("admitted");
+        for other in (0..3).filter(|other| *other != first) {
+            new(document, vec![all[other].clone()]).expect("admitted");
+        }
+    }
+    let warning = new(&all[0], Vec::new()).expect("admitted");
+    assert!(warning.contains("nothing is admitted in production yet"), "{warning}");
+    assert!(warning.contains("\"prod-reviewers\" is not there"), "{warning}");
+    // Incomplete, and never right.
+    let doubled = reviewers("prod-reviewers", &[("bob", 1), ("bob", 2)]);
+    new(&doubled, vec![all[0].clone()]).expect("PostureInvalid");
+}
+
+#[test]
+fn nothing_is_let_pass_by_documents_that_nobody_knows() {
+    let case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1")));
+    case.with(|case| case.unknown = Some("the postures have not been read yet")).expect("LookupFailed");
+}
+
+#[test]
+fn who_may_govern_changes_the_labels_of_a_namespace() {
+    let staging = || json!({"writgate.dev/environment": "staging", "writgate.dev/project": "payments"});
+    for labels in [staging(), json!({}), Value::Null] {
+        let message = Case::relabel(labels.clone()).expect("GovernRequired");
+        assert!(message.contains("alice") && message.contains("environment: production to "), "{message}");
+        Case::relabel(labels.clone()).with(|case| case.may_govern = Err("no answer")).expect("LookupFailed");
+        let decision = Case::relabel(labels).with(|case| case.may_govern = Ok(true)).decide();
+        assert_eq!((decision.record.decision.as_str(), decision.message()), ("admitted", String::new()));
+        let change = decision.record.change.expect("a change");
+        assert!(change.starts_with("environment: production to "), "{change}");
+        assert_eq!(decision.record.object.expect("an object").namespace, "");
+    }
+    let same = || json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments", "a": "b"});
+    Case::relabel(same()).expect("not-an-action");
+    for subresource in ["status", "finalize"] {
+        let through = |case: &mut Case| case.request["subResource"] = subresource.into();
+        Case::relabel(staging()).with(through).expect("GovernRequired");
+        Case::relabel(same()).with(through).expect("not-an-action");
+    }
+}
+
+#[test]
+fn a_namespace_is_governed_whole_or_not_at_all_and_never_the_systems() {
+    let govern = |labels: Value, name: &str| {
+        Case::relabel(labels).with(|case| {
+            case.may_govern = Ok(true);
+            for object in ["object", "oldObject"] {
+                case.request[object]["metadata"]["name"] = name.into();
+            }
+            case.request["namespace"] = name.into();
+            case.request["name"] = name.into();
+        })
+    };
+    let both = || json!({"writgate.dev/environment": "staging", "writgate.dev/project": "payments"});
+    govern(both(), "payments").expect("admitted");
+    govern(both(), "default").expect("admitted");
+    for name in ["kube-system", "kube-anything", SYSTEM] {
+        govern(both(), name).expect("GovernanceInvalid");
+        govern(json!({}), name).expect("admitted");
+    }
+    govern(json!({"writgate.dev/environment": "staging"}), "payments").expect("GovernanceInvalid");
+    govern(json!({"writgate.dev/project": "payments"}), "payments").expect("GovernanceInvalid");
+    govern(json!({"writgate.dev/environment": "", "writgate.dev/project": "p"}), "payments")
+        .expect("GovernanceInvalid");
+    govern(json!({"writgate.dev/environment": "e", "writgate.dev/project": ""}), "payments")
+        .expect("GovernanceInvalid");
+}
+
+#[test]
+fn a_namespace_is_made_governed_by_the_same_right_and_deleted_by_anybody() {
+    let create = |labels: Value| {
+        Case::relabel(labels).with(|case| {
+            case.request["operation"] = "CREATE".into();
+            case.request["oldObject"] = Value::Null;
+            case.request["namespace"] = "".into();
+        })
+    };
+    create(json!({"team": "a"})).expect("not-an-action");
+    let both = json!({"writgate.dev/environment": "staging", "writgate.dev/project": "payments"});
+    create(both.clone()).expect("GovernRequired");
+    create(both).with(|case| case.may_govern = Ok(true)).expect("admitted");
+    Case::relabel(Value::Null).with(|case| case.request["operation"] = "DELETE".into()).expect("not-an-action");
+}
+
+#[test]
+fn a_status_carries_no_metadata_of_ours() {
+    Case::status("Deployment", "deployments", |_| ()).expect("not-an-action");
+    let annotate = |key: &'static str| move |object: &mut Value| object["metadata"]["annotations"][key] = "x".into();
+    let label = |key: &'static str| move |object: &mut Value| object["metadata"]["labels"][key] = "y".into();
+    for kind in [("Deployment", "deployments"), ("ReplicaSet", "replicasets"), ("StatefulSet", "statefulsets")] {
+        let status = |change: fn(&mut Value)| Case::status(kind.0, kind.1, change);
+        Case::status(kind.0, kind.1, annotate("note")).expect("not-an-action");
+        Case::status(kind.0, kind.1, annotate("writgate.dev/approval")).expect("StatusMetadata");
+        Case::status(kind.0, kind.1, annotate("writgate.dev/incident")).expect("StatusMetadata");
+        Case::status(kind.0, kind.1, label("writgate.dev/replay")).expect("StatusMetadata");
+        status(|object| object["metadata"]["annotations"] = json!({})).expect("StatusMetadata");
+        status(|object| object["metadata"]["labels"] = json!({"app": "orders"})).expect("StatusMetadata");
+    }
+    // A set of Pods is found by its labels and its owner.
+    let owner = |object: &mut Value| object["metadata"]["ownerReferences"] = json!([{"uid": "u-2"}]);
+    Case::status("ReplicaSet", "replicasets", label("app")).expect("StatusMetadata");
+    Case::status("ReplicaSet", "replicasets", owner).expect("StatusMetadata");
+    Case::status("StatefulSet", "statefulsets", label("app")).expect("not-an-action");
+    Case::status("StatefulSet", "statefulsets", owner).expect("not-an-action");
+    let ungoverned = |case: &mut Case| case.environment = None;
+    Case::status("ReplicaSet", "replicasets", owner).with(ungoverned).expect("not-an-action");
+}
+
+#[test]
+fn a_config_bundle_is_what_its_name_says() {
+    // printf '{"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
+    const DIGEST: &str = "sha256:";
+    let content = writgate_core::ConfigMapContent {
+        data: BTreeMap::from([("app.yaml".to_owned(), "workers: 4\n".to_owned())]),
+        ..Default::default()
+    };
+    assert!(writgate_core::content_digest(&content).starts_with(DIGEST));
+    let name = writgate_core::bundle_name("orders", &content);
+    let bundle = || {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": {"app.yaml": "workers: 4\n"},
+            "metadata": {"name": name, "namespace": "payments",
+                "labels": {"writgate.dev/kind": "config-bundle", "writgate.dev/environment": "production"}}})
+    };
+    let write = |change: fn(&mut Value)| {
+        let mut object = bundle();
+        change(&mut object);
+        Case::of("ConfigMap", "configmaps", "payments", &name, Some(&object), None)
+    };
+    write(|_| ()).expect("admitted");
+    write(|object| object["immutable"] = false.into()).expect("BundleInvalid");
+    write(|object| object["data"]["app.yaml"] = "workers: 5\n".into()).expect("BundleInvalid");
+    write(|object| object["binaryData"] = json!({"a": "AAEC"})).expect("BundleInvalid");
+    write(|object| object["data"] = json!({"a": 5})).expect("BundleInvalid");
+    write(|object| object["metadata"]["labels"]["writgate.dev/environment"] = "staging".into()).expect("BundleInvalid");
+    write(|object| object["metadata"]["labels"]["writgate.dev/kind"] = "other".into()).expect("not-an-action");
+    write(|object| object["immutable"] = false.into()).with(|case| case.environment = None).expect("not-an-action");
+    // What is there already, wrong as it is, may get a label.
+    let mut wrong = bundle();
+    wrong["immutable"] = false.into();
+    let mut labelled = wrong.clone();
+    labelled["metadata"]["labels"]["team"] = "a".into();
+    Case::of("ConfigMap", "configmaps", "payments", &name, Some(&labelled), Some(&wrong)).expect("not-an-action");
+}
+
+#[test]
+fn what_no_guard_knows_is_refused() {
+    let other = |kind: &str, resource: &str| {
+        Case::of(
+            kind,
+            resource,
+            "payments",
+            "x",
+            Some(&json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {}})),
+            None,
+        )
+    };
+    other("Deployment", "deployments").expect("UnsupportedKind");
+    other("Deployment", "deployments")
+        .with(|case| case.request["subResource"] = "scale".into())
+        .expect("UnsupportedKind");
+    Case::delete("posture-production")
+        .with(|case| case.request["operation"] = "CONNECT".into())
+        .expect("UnsupportedKind");
+}
