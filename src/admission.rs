@@ -1,8 +1,8 @@
 //! A review's way through the server: bytes in, decision, record, answer out.
 //!
 //! What bounds a request is [`limits`], what an answer looks like is [`respond`], what is decided is core's. Served
-//! by `server`; tests call the router in process. Nothing here waits for the API server, except for a namespace
-//! that the cache does not know.
+//! by `server`; tests call the router in process. A workload waits for the API server only where its
+//! posture asks for what costs a lookup, or where the cache does not know its namespace.
 
 mod limits;
 mod respond;
@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use writgate_core::{
-    Basis, Decision, ExemptControllers, Facts, Governance, Known, MAX_ROUNDS, Outcome, PostureError, PostureSet,
-    Review, decide, decide_malformed,
+    Basis, Decision, ExemptControllers, Facts, Governance, Ground, Known, MAX_ROUNDS, Outcome, PostureError,
+    PostureSet, Review, decide, decide_malformed, guard,
 };
 
 use crate::admin::Status;
@@ -33,6 +33,9 @@ use crate::output::Output;
 use crate::store::{NamespaceLabels, Store};
 use limits::{Limits, refuse};
 
+/// Where postures are unless told otherwise.
+const SYSTEM_NAMESPACE: &str = "writgate-system";
+
 /// Everything that a review needs to be judged and recorded.
 pub struct Admission {
     store: Arc<Store>,
@@ -43,6 +46,16 @@ pub struct Admission {
     metrics: Metrics,
     limits: Limits,
     status: Arc<Status>,
+    system_namespace: String,
+}
+
+/// Which question a review puts.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// What a workload may run.
+    Workload,
+    /// What may change of that by which workloads are judged.
+    Guard,
 }
 
 /// What was decided, and what only its rendering needs.
@@ -52,6 +65,23 @@ struct Judged {
     environment: Arc<str>,
     resource: String,
     posture: Option<String>,
+}
+
+impl Judged {
+    fn of(
+        decision: Decision,
+        request: &writgate_core::Request<'_>,
+        postures: &PostureSet,
+        environment: Arc<str>,
+    ) -> Self {
+        let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
+        Self {
+            decision,
+            posture: source_of(postures, &environment),
+            environment: if is_known { environment } else { "other".into() },
+            resource: request.resource.to_string(),
+        }
+    }
 }
 
 impl Admission {
@@ -66,15 +96,28 @@ impl Admission {
         status: Arc<Status>,
         metrics: Metrics,
     ) -> Self {
-        Self { store, lookups, exempt, output, events, status, metrics, limits: Limits::default() }
+        let system_namespace = SYSTEM_NAMESPACE.to_owned();
+        Self { store, lookups, exempt, output, events, status, metrics, limits: Limits::default(), system_namespace }
     }
 
-    async fn answer(&self, body: &[u8]) -> Response {
+    /// With the postures in another namespace than the usual one.
+    #[must_use]
+    pub fn with_system_namespace(self, system_namespace: &str) -> Self {
+        Self { system_namespace: system_namespace.to_owned(), ..self }
+    }
+
+    async fn answer(&self, question: Question, body: &[u8]) -> Response {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
         let (uid, judged) = match Review::parse(body) {
-            Ok(request) => (Some(request.uid.to_string()), self.judge(&request, id, now).await),
+            Ok(request) => {
+                let judged = match question {
+                    Question::Workload => self.judge(&request, id, now).await,
+                    Question::Guard => self.guard(&request, id, now).await,
+                };
+                (Some(request.uid.to_string()), judged)
+            }
             Err(malformed) => {
                 let decision = decide_malformed(&malformed, id, now);
                 let judged = Judged { decision, environment: "".into(), resource: String::new(), posture: None };
@@ -137,25 +180,63 @@ impl Admission {
                 (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
             }
         };
-        let mut known = Known::default();
         let decide =
             |known: &Known| decide(request, &governance, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
+        let decision = self.decide(request, now, &postures, decide).await;
+        Judged::of(decision, request, &postures, environment)
+    }
+
+    async fn guard(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+        let postures = self.store.postures();
+        // The system's own objects and the namespaces themselves are in no governed namespace.
+        let is_placed = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
+        let labels = if is_placed { self.labels(&request.namespace).await } else { Ok(NamespaceLabels::default()) };
+        let unusable;
+        let governance = match &labels {
+            Ok(NamespaceLabels { environment: Some(environment), project }) => {
+                let posture = postures.environment(environment);
+                Governance::Governed { environment, project: project.as_deref(), posture }
+            }
+            Ok(NamespaceLabels { environment: None, .. }) => Governance::Ungoverned,
+            Err(why) => {
+                unusable = PostureError::Unknown { why: why.clone() };
+                Governance::Governed { environment: "", project: None, posture: Err(&unusable) }
+            }
+        };
+        let (documents, governed) = (self.store.documents(), self.store.governed());
+        let stale = self.store.staleness(tokio::time::Instant::now());
+        let ground = Ground {
+            system_namespace: &self.system_namespace,
+            documents: stale.as_deref().map_or(Ok(&documents), Err),
+            governed: &governed,
+            governance,
+        };
+        let guard =
+            |known: &Known| guard(request, &ground, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
+        let decision = self.decide(request, now, &postures, guard).await;
+        let environment = decision.record.environment.as_deref().unwrap_or_default().into();
+        Judged::of(decision, request, &postures, environment)
+    }
+
+    /// Decides by `decide`, again for as long as it wants to know more.
+    async fn decide(
+        &self,
+        request: &writgate_core::Request<'_>,
+        now: Timestamp,
+        postures: &PostureSet,
+        decide: impl Fn(&Known) -> Decision,
+    ) -> Decision {
+        let mut known = Known::default();
         let mut decision = decide(&known);
         for _ in 0..MAX_ROUNDS {
             if decision.wants.is_empty() {
                 break;
             }
             // Boxed: what waits for the API server is large, and most requests never do.
-            Box::pin(self.lookups.answer(decision.wants, request, now, &postures, &mut known)).await;
+            Box::pin(self.lookups.answer(decision.wants, request, now, postures, &mut known)).await;
             decision = decide(&known);
         }
-        let known = environment.is_empty() || postures.environment(&environment).is_ok();
-        Judged {
-            decision,
-            posture: source_of(&postures, &environment),
-            environment: if known { environment } else { "other".into() },
-            resource: request.resource.to_string(),
-        }
+        decision
     }
 
     /// The labels of `namespace`; `Err` says why they are not known.
@@ -173,19 +254,22 @@ impl Admission {
     }
 }
 
-/// Routes of the webhook: `POST /validate`.
+/// Routes of the webhook: `POST /validate` for workloads, `POST /guard` for what they are judged by.
 pub fn router(admission: Admission) -> Router {
     let metrics = admission.metrics.clone();
     let panics = CatchPanicLayer::custom(move |panic| limits::caught(&metrics, panic));
-    Router::new().route("/validate", post(validate)).with_state(Arc::new(admission)).layer(panics)
+    let validate = |State(admission), request| review(admission, Question::Workload, request);
+    let guard = |State(admission), request| review(admission, Question::Guard, request);
+    let routes = Router::new().route("/validate", post(validate)).route("/guard", post(guard));
+    routes.with_state(Arc::new(admission)).layer(panics)
 }
 
-async fn validate(State(admission): State<Arc<Admission>>, request: Request) -> Response {
+async fn review(admission: Arc<Admission>, question: Question, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Admission { limits, metrics, .. } = &*admission;
     let answer = async {
         match limits.body(&head.headers, body, metrics).await {
-            Ok(body) => admission.answer(&body.bytes).await,
+            Ok(body) => admission.answer(question, &body.bytes).await,
             Err(refusal) => refusal,
         }
     };
@@ -203,7 +287,7 @@ fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
 }
 
 fn labels(judged: &Judged) -> RequestLabels {
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 12] = [
         "Deployment",
         "ReplicaSet",
         "DaemonSet",
@@ -214,6 +298,8 @@ fn labels(judged: &Judged) -> RequestLabels {
         "Pod",
         "ControllerRevision",
         "Scale",
+        "ConfigMap",
+        "Namespace",
     ];
     const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
     let known = |value: Option<&str>, among: &[&'static str]| {

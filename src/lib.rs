@@ -11,6 +11,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config_map_reader;
 pub mod events;
+pub mod guard_reader;
 pub mod key_file;
 pub mod ledger;
 pub mod lookups;

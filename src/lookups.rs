@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config_map_reader::ConfigMapReader;
+use crate::guard_reader::GuardReader;
 use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
 use jiff::Timestamp;
 use writgate_core::{History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord, Want};
+
+const NO_CLUSTER: &str = "this webhook has no cluster to ask";
 
 /// Where to look.
 #[derive(Default)]
@@ -19,6 +22,8 @@ pub struct Lookups {
     pub namespaces: Option<NamespaceReader>,
     ledger: Option<Ledger>,
     config_maps: Option<ConfigMapReader>,
+    /// What guards ask; none without a cluster.
+    guards: Option<GuardReader>,
     /// Without a cluster: uses that this process knows of, for as long as it runs.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
@@ -42,6 +47,12 @@ impl Lookups {
         Self { config_maps: reader, ..self }
     }
 
+    /// With answers for guards.
+    #[must_use]
+    pub fn with_guards(self, guards: Option<GuardReader>) -> Self {
+        Self { guards, ..self }
+    }
+
     /// Finds out what `wants` ask for, for a request that is decided at `now` by `postures`.
     pub async fn answer(
         &self,
@@ -57,6 +68,14 @@ impl Lookups {
                 Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
                 Want::History(object) => known.learn_history(self.history_of(&object).await),
                 Want::ConfigMap(name) => config_maps.push(name),
+                Want::Govern(name) => known.learn_may_govern(match &self.guards {
+                    Some(guards) => guards.may_govern(&request.user, &name).await,
+                    None => Err(NO_CLUSTER.to_owned()),
+                }),
+                Want::Documents => known.learn_documents(match &self.guards {
+                    Some(guards) => guards.documents().await,
+                    None => Err(NO_CLUSTER.to_owned()),
+                }),
             }
         }
         if !config_maps.is_empty() {

@@ -26,6 +26,7 @@ use crate::cluster::{self, NoCluster};
 use crate::config_map_reader::ConfigMapReader;
 use crate::events::Events;
 use crate::events::event::Reporter;
+use crate::guard_reader::GuardReader;
 use crate::ledger::Ledger;
 use crate::lookups::Lookups;
 use crate::metrics::Metrics;
@@ -51,7 +52,7 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(name = "writgate-webhook", version, about)]
 pub struct Args {
-    /// Address of the webhook (HTTPS, POST /validate)
+    /// Address of the webhook (HTTPS, POST /validate and /guard)
     #[arg(long, env = "WRITGATE_LISTEN", default_value = "0.0.0.0:8443")]
     pub listen: SocketAddr,
     /// Address of /livez, /readyz and /metrics (HTTP)
@@ -151,9 +152,11 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let config_maps = cluster.clone().map(ConfigMapReader::new);
+    let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps);
-    let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics);
+    let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps).with_guards(guards);
+    let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics)
+        .with_system_namespace(&args.system_namespace);
 
     let webhook = Handle::new();
     let admin = Handle::new();

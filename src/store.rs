@@ -100,6 +100,28 @@ impl Store {
         self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The documents that the postures are made of, each with its ConfigMap's name.
+    #[must_use]
+    pub fn documents(&self) -> Vec<Document> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The governed namespaces of each environment, by name.
+    #[must_use]
+    pub fn governed(&self) -> BTreeMap<String, Vec<String>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut governed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, labels) in namespaces.iter() {
+            if let Some(environment) = &labels.environment {
+                governed.entry(environment.to_string()).or_default().push(name.clone());
+            }
+        }
+        for names in governed.values_mut() {
+            names.sort_unstable();
+        }
+        governed
+    }
+
     /// Replaces everything with what a folder holds; its v1 Namespaces give the labels.
     pub fn replace(&self, documents: Vec<Document>, at: Instant) {
         let postures = PostureSet::assemble(documents);
@@ -244,7 +266,7 @@ impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
 /// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.
 ///
 /// Only what a posture is made of. The rest changes without meaning, and `last-applied-configuration` is a copy.
-fn document(object: &ConfigMap) -> Document {
+pub(crate) fn document(object: &ConfigMap) -> Document {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let wrapped = json!({
         "apiVersion": "v1",

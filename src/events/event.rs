@@ -11,7 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use writgate_core::{Action, Basis, Decision, DecisionRecord, Outcome};
+use writgate_core::{Action, Basis, Decision, DecisionRecord, ObjectRecord, Outcome};
 
 use crate::metrics::Lane;
 use crate::names;
@@ -54,13 +54,16 @@ pub enum Told {
 }
 
 impl Decided {
-    /// Whether an Event is due: for admissions and denials in governed namespaces, except of dry runs.
+    /// Whether an Event is due: for admissions and denials in governed namespaces, and of what governs; except of dry
+    /// runs.
     #[must_use]
     pub fn is_told(decision: &Decision) -> bool {
         let record = &decision.record;
-        let place = record.object.as_ref().is_some_and(|object| names::is_label(&object.namespace));
+        let place = record.object.as_ref().is_some_and(|object| names::is_label(place(object)));
         let governed = record.environment.as_ref().is_some_and(|environment| !environment.is_empty());
-        record.decision != Outcome::NotAnAction && !record.dry_run && governed && place
+        // What was admitted is told once it was seen, and a change of what governs is not looked for.
+        let ours = if record.change.is_some() { !decision.allowed() } else { governed };
+        record.decision != Outcome::NotAnAction && !record.dry_run && ours && place
     }
 
     /// The queue it waits in. A connection leaves nothing that could be seen, so a bare call to the webhook can tell of
@@ -98,6 +101,7 @@ impl Decided {
             approvals.collect::<Vec<_>>().join("\n"),
             record.decision.as_str().to_owned(),
             record.reasons.join("\n"),
+            record.change.clone().unwrap_or_default(),
             matches!(told, Told::NotPersisted(_)).to_string(),
         ];
         let mut digest = Sha256::new();
@@ -176,6 +180,11 @@ impl Decided {
     }
 }
 
+/// The namespace of an object's Events: the API server takes those of cluster-scoped objects in this one.
+fn place(object: &ObjectRecord) -> &str {
+    if object.namespace.is_empty() { "default" } else { &object.namespace }
+}
+
 /// Who writes the Events, and where the postures are.
 #[derive(Clone, Debug)]
 pub struct Reporter {
@@ -201,7 +210,7 @@ impl Reporter {
         Event {
             metadata: ObjectMeta {
                 name: Some(decided.event_name(told)),
-                namespace: object.map(|object| object.namespace.clone()),
+                namespace: object.map(|object| place(object).to_owned()),
                 annotations,
                 ..ObjectMeta::default()
             },
@@ -213,7 +222,7 @@ impl Reporter {
             regarding: object.map(|object| ObjectReference {
                 api_version: Some(object.api_version.clone()),
                 kind: Some(object.kind.clone()),
-                namespace: Some(object.namespace.clone()),
+                namespace: Some(object.namespace.clone()).filter(|namespace| !namespace.is_empty()),
                 name: Some(object.name.clone()),
                 uid: object.uid.clone(),
                 ..ObjectReference::default()
@@ -235,7 +244,8 @@ impl Reporter {
 /// What was asked for, in a word.
 fn done(record: &DecisionRecord) -> &str {
     let connection = record.connection.as_ref().map(|connection| connection.subresource.as_str());
-    record.action.map(Action::as_str).or(connection).unwrap_or("unknown")
+    let change = record.change.as_ref().map(|_| "govern");
+    record.action.map(Action::as_str).or(connection).or(change).unwrap_or("unknown")
 }
 
 #[cfg(test)]

@@ -1,0 +1,113 @@
+{{/* Entries of the webhook configuration for what the gate itself rests on. Each is sent only what it is about. */}}
+{{- define "writgate.guards" -}}
+# Postures, reviewers, revocations and pipelines. Nothing else in this namespace waits for the webhook.
+- name: documents.writgate.dev
+  {{- include "writgate.guards.answers" . | nindent 2 }}
+  namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .Release.Namespace }}
+  # Matches the object as it would be or as it is, so that taking the label away is seen as well.
+  objectSelector:
+    matchExpressions:
+      - key: writgate.dev/kind
+        operator: In
+        values: [pipelines, posture, reviewers, revocations]
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [configmaps]
+      operations: [CREATE, UPDATE, DELETE]
+      scope: Namespaced
+  matchConditions:
+    # This namespace comes to its end also while nobody answers. The guard lets no document have an owner whose end the garbage
+    # collector would wait for.
+    - name: not-a-cleaners-deletion
+      expression: >-
+        request.operation != "DELETE" || !(request.userInfo.?username.orValue("") in [
+          "system:serviceaccount:kube-system:namespace-controller",
+          "system:serviceaccount:kube-system:generic-garbage-collector"
+        ])
+    - name: not-an-update-without-change
+      expression: >-
+        request.operation != "UPDATE"
+        || object.?data != oldObject.?data
+        || object.?binaryData != oldObject.?binaryData
+        || object.?metadata.?labels[?"writgate.dev/kind"] != oldObject.?metadata.?labels[?"writgate.dev/kind"]
+        || object.?metadata.?ownerReferences != oldObject.?metadata.?ownerReferences
+# Config bundles in governed namespaces.
+- name: bundles.writgate.dev
+  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.governedNamespaces" . | nindent 2 }}
+  objectSelector:
+    matchLabels:
+      writgate.dev/kind: config-bundle
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [configmaps]
+      operations: [CREATE, UPDATE]
+      scope: Namespaced
+  matchConditions:
+    - name: not-an-update-without-change
+      expression: >-
+        request.operation != "UPDATE"
+        || object.?immutable != oldObject.?immutable
+        || object.?data != oldObject.?data
+        || object.?binaryData != oldObject.?binaryData
+        || object.?metadata.?labels != oldObject.?metadata.?labels
+# The labels that govern a namespace. No namespaceSelector: it would look at the new labels alone, and miss the namespace that
+# is to be governed no more. Never DELETE.
+- name: namespaces.writgate.dev
+  {{- include "writgate.guards.answers" . | nindent 2 }}
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [namespaces, namespaces/finalize, namespaces/status]
+      operations: [CREATE, UPDATE]
+      scope: Cluster
+  matchConditions:
+    - name: what-governs-differs
+      expression: >-
+        ["writgate.dev/environment", "writgate.dev/project"].exists(label,
+          request.operation == "CREATE"
+          ? object.?metadata.?labels[?label].hasValue()
+          : object.?metadata.?labels[?label] != oldObject.?metadata.?labels[?label]
+        )
+# Metadata that the API server takes through a status. A controller's usual status is never sent.
+- name: metadata.writgate.dev
+  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.governedNamespaces" . | nindent 2 }}
+  rules:
+    - apiGroups: [apps]
+      apiVersions: [v1]
+      resources: [daemonsets/status, deployments/status, replicasets/status, statefulsets/status]
+      operations: [UPDATE]
+      scope: Namespaced
+    - apiGroups: [batch]
+      apiVersions: [v1]
+      resources: [cronjobs/status, jobs/status]
+      operations: [UPDATE]
+      scope: Namespaced
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [pods/status, replicationcontrollers/status]
+      operations: [UPDATE]
+      scope: Namespaced
+  matchConditions:
+    - name: metadata-that-matters-differs
+      expression: >-
+        [object, oldObject].exists(either,
+          either.?metadata.?labels.orValue({}).exists(key, key.startsWith("writgate.dev/")
+            && object.?metadata.?labels[?key] != oldObject.?metadata.?labels[?key])
+          || either.?metadata.?annotations.orValue({}).exists(key, key.startsWith("writgate.dev/")
+            && object.?metadata.?annotations[?key] != oldObject.?metadata.?annotations[?key])
+        )
+        || (request.resource.resource in ["replicasets", "replicationcontrollers"] && (
+          object.?metadata.?labels != oldObject.?metadata.?labels
+          || object.?metadata.?ownerReferences != oldObject.?metadata.?ownerReferences
+        ))
+{{- end }}
+
+{{- define "writgate.guards.answers" -}}
+{{ include "writgate.answers" . | replace "path: /validate" "path: /guard" }}
+{{- end }}
