@@ -16,6 +16,7 @@ const EVERYWHERE: &[&str] = &[
     "get namespaces",
     "list namespaces",
     "watch namespaces",
+    "create authorization.k8s.io/subjectaccessreviews",
     "create events.k8s.io/events",
     "get apps/daemonsets",
     "list apps/daemonsets",

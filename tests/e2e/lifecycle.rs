@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, free_port, seconds_from_now, wait_until};
+use crate::support::{Gate, Governed, Ran, denied_for, free_port, seconds_from_now, wait_until};
 use crate::trail::{self, Expected, assert_admitted, assert_denied};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
@@ -235,16 +235,11 @@ fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
         });
     };
     let mut posture = governed.usual_posture();
-    posture["actions"] = json!({"deploy": {"capabilities": ["deploy", "deploy.privileged"]}});
+    posture["actions"] = json!({"deploy": {"capabilities": ["deploy", "replay.execute"]}});
     change(posture, "InsufficientCapabilities");
     let mut posture = governed.usual_posture();
-    posture["enforcment"] = json!("warn");
-    change(posture, "PostureInvalid");
-    let name = format!("posture-{}", governed.environment);
-    assert!(gate.plane.admin.kubectl(&["delete", "configmap", &name, "-n", SYSTEM_NAMESPACE]).ok());
-    wait_until("it is denied for PostureMissing", Duration::from_secs(20), || {
-        denied_for(&dry(), "PostureMissing").then_some(())
-    });
+    posture["actions"] = json!({"deploy": {"quorum": [{"count": 2}]}});
+    change(posture, "QuorumNotMet");
 
     gate.plane.install(&governed.posture_objects(&governed.usual_posture()));
     wait_until("it is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));

@@ -2,9 +2,9 @@
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
-//! `lifecycle` is what must keep working; `single_use`, `races` and `rollback` rest on the ledger; `names`, `callers`,
-//! `access` and `connect` are the edges; `policies` is what the API server guards by itself. What every decision leaves
-//! behind is asserted by `trail`, everywhere the same.
+//! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
+//! on the ledger; `names`, `callers`, `access` and `connect` are the edges; `policies` is what the API server guards by
+//! itself. What every decision leaves behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
@@ -13,6 +13,7 @@ mod callers;
 mod connect;
 mod duties;
 mod flow;
+mod guards;
 mod lifecycle;
 mod names;
 mod policies;
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
             connect::tests(),
             duties::tests(),
             flow::tests(),
+            guards::tests(),
             lifecycle::tests(),
             names::tests(),
             policies::tests(),

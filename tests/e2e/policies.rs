@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, wait_until};
+use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document, wait_until};
 use crate::trail;
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
@@ -158,7 +158,8 @@ fn nobody_but_the_webhook_writes_the_ledger(gate: &Gate) {
 
 fn the_webhooks_account_writes_nothing_but_the_ledger(gate: &Gate) {
     let webhook = AsWebhook(&gate.plane.admin);
-    let posture = config_map("planted", &json!({"writgate.dev/kind": "reviewers"}));
+    let list = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    let posture = document("revocations", "planted", &list);
     let ran = webhook.create(&posture);
     assert!(is_refused(&ran, "ledger.writgate.dev"), "{ran}");
     let ran = gate.plane.admin.create(&posture);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Governed, Ran, denial, denied_for, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// The decision that a test expects.
 pub(crate) struct Expected<'a> {

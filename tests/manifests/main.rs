@@ -28,6 +28,10 @@ fn main() -> std::process::ExitCode {
             sends_nothing_that_is_no_action,
             sends_every_way_into_a_pod,
             sends_nothing_from_namespaces_that_are_not_governed,
+            sends_every_change_of_what_governs_a_namespace,
+            sends_metadata_that_is_written_through_a_status,
+            sends_config_bundles_and_no_other_config_map,
+            what_the_gate_rests_on_waits_for_it_and_comes_to_its_end_without,
             a_lost_pod_comes_back,
             a_deployment_can_be_deleted_without_what_it_owns,
             what_is_owned_goes_with_its_owner,
@@ -64,6 +68,10 @@ impl Unreachable {
             unreachable.deploy(&governed_namespace(&unreachable.plane, namespace));
         }
         unreachable.fill(&unreachable.namespace_like("ending"));
+        // Whoever labels these would otherwise stop the cluster.
+        unreachable.admin(&["create", "namespace", "writgate-system"], "");
+        unreachable.admin(&["label", "namespace", "kube-system", "writgate-system", ENVIRONMENT, PROJECT], "");
+        unreachable.admin(&["create", "-f", "-"], DOCUMENTS);
         unreachable.install();
         unreachable
     }
@@ -100,6 +108,11 @@ impl Unreachable {
         let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", namespace]);
         assert!(ran.ok(), "{ran}");
         wait_until("the Deployment has its Pod", PATIENCE, || self.pods(namespace).first().cloned());
+    }
+
+    fn admin(&self, args: &[&str], input: &str) {
+        let ran = self.plane.admin.kubectl_in(args, input);
+        assert!(ran.ok(), "{args:?}: {ran}");
     }
 
     fn namespace_like(&self, hint: &str) -> String {
@@ -143,6 +156,15 @@ fn rendered(plane: &Plane) -> Vec<Value> {
     objects
 }
 
+/// Which webhook is asked, if any, when `user` runs this command. Nothing is changed.
+fn asked(user: &User, command: &str, input: &str) -> Option<String> {
+    let words = command.split(' ').chain(["--dry-run=server"]);
+    let ran = user.kubectl_in(&words.collect::<Vec<_>>(), input);
+    let asked = ran.stderr.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split_once('"'));
+    assert!(ran.ok() || asked.is_some(), "{}: kubectl {command}: {ran}", user.name);
+    asked.map(|(webhook, _)| webhook.to_owned())
+}
+
 /// `None` where the request failed for another reason.
 fn is_sent(ran: &Ran) -> Option<bool> {
     match ran.ok() {
@@ -154,7 +176,7 @@ fn is_sent(ran: &Ran) -> Option<bool> {
 
 fn governed_namespace(plane: &Plane, hint: &str) -> String {
     let name = plane.namespace(hint);
-    let ran = plane.admin.kubectl(&["label", "namespace", &name, "writgate.dev/environment=production"]);
+    let ran = plane.admin.kubectl(&["label", "namespace", &name, ENVIRONMENT, PROJECT]);
     assert!(ran.ok(), "{ran}");
     name
 }
@@ -197,14 +219,128 @@ fn sends_nothing_from_namespaces_that_are_not_governed(unreachable: &Unreachable
     let namespace = unreachable.plane.namespace("ungoverned");
     let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", &namespace]);
     assert!(ran.ok(), "{ran}");
-    // Whoever labels these would otherwise stop the cluster.
-    for namespace in ["kube-system", "writgate-system"] {
-        admin.kubectl(&["create", "namespace", namespace]); // one of them is there
-        let ran = admin.kubectl(&["label", "namespace", namespace, "writgate.dev/environment=production"]);
-        assert!(ran.ok(), "{ran}");
-        let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", namespace, "--dry-run=server"]);
-        assert_eq!(is_sent(&ran), Some(false), "{namespace}: {ran}");
+    let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", "kube-system", "--dry-run=server"]);
+    assert_eq!(is_sent(&ran), Some(false), "{ran}");
+}
+
+fn sends_every_change_of_what_governs_a_namespace(unreachable: &Unreachable) {
+    let admin = &unreachable.plane.admin;
+    let (governed, free) = (&unreachable.namespace, &unreachable.plane.namespace("free"));
+    let taken = r#"{"metadata":{"labels":{"writgate.dev/environment":null}}}"#;
+    for command in [
+        format!("label namespace {governed} writgate.dev/environment-"),
+        format!("label namespace {governed} writgate.dev/project-"),
+        format!("label --overwrite namespace {governed} writgate.dev/project=other"),
+        format!("label namespace {free} {ENVIRONMENT}"),
+        format!("patch namespace {governed} --subresource=status --type=merge -p {taken}"),
+        "label --overwrite namespace kube-system writgate.dev/environment=other".to_owned(),
+    ] {
+        assert_eq!(asked(admin, &command, "").as_deref(), Some("namespaces.writgate.dev"), "{command}");
     }
+    let named = |labels: &str| {
+        format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"new","labels":{{{labels}}}}}}}"#)
+    };
+    let ask = |labels: &str| asked(admin, "create -f -", &named(labels));
+    assert_eq!(ask(r#""writgate.dev/project":"x""#).as_deref(), Some("namespaces.writgate.dev"));
+    assert_eq!(ask(r#""team":"x""#), None);
+    let mut finalized = admin.get(&["namespace", governed]).expect("it is there");
+    let finalize = |namespace: &Value| {
+        let path = format!("/api/v1/namespaces/{governed}/finalize?dryRun=All");
+        admin.kubectl_in(&["replace", "--raw", &path, "-f", "-"], &namespace.to_string())
+    };
+    assert!(finalize(&finalized).ok());
+    finalized["metadata"]["labels"] = json!({});
+    let ran = finalize(&finalized);
+    assert!(ran.stderr.contains("failed calling webhook \"namespaces.writgate.dev\""), "{ran}");
+    for command in [
+        format!("label namespace {governed} team=orders"),
+        format!("annotate namespace {governed} note=a"),
+        format!(
+            "patch namespace {governed} --subresource=status --type=merge -p {{\"status\":{{\"phase\":\"Active\"}}}}"
+        ),
+        format!("delete namespace {governed}"),
+    ] {
+        assert_eq!(asked(admin, &command, ""), None, "{command}");
+    }
+}
+
+fn sends_metadata_that_is_written_through_a_status(unreachable: &Unreachable) {
+    let admin = &unreachable.plane.admin;
+    let ask = |what: &str, patch: &str| {
+        let namespace = &unreachable.namespace;
+        let command = format!("patch {what} -n {namespace} --subresource=status --type=merge -p {patch}");
+        asked(admin, &command, "")
+    };
+    let annotation = r#"{"metadata":{"annotations":{"writgate.dev/incident":"x"}}}"#;
+    for what in [
+        "deployment d",
+        "statefulset s",
+        "daemonset ds",
+        "replicaset rs",
+        "replicationcontroller rc",
+        "job j",
+        "cronjob c",
+        "pod p",
+    ] {
+        assert_eq!(ask(what, annotation).as_deref(), Some("metadata.writgate.dev"), "{what}");
+        assert_eq!(ask(what, r#"{"metadata":{"annotations":{"note":"x"}}}"#), None, "{what}");
+        assert_eq!(ask(what, r#"{"status":{"observedGeneration":1}}"#), None, "{what}");
+    }
+    let removed = r#"{"metadata":{"annotations":{"writgate.dev/pipeline-version":null}}}"#;
+    assert_eq!(ask("deployment d", removed).as_deref(), Some("metadata.writgate.dev"));
+    let label = r#"{"metadata":{"labels":{"writgate.dev/replay":"execute"}}}"#;
+    assert_eq!(ask("job j", label).as_deref(), Some("metadata.writgate.dev"));
+    let owner = r#"{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#;
+    for what in ["replicaset rs", "replicationcontroller rc"] {
+        assert_eq!(ask(what, owner).as_deref(), Some("metadata.writgate.dev"), "{what}");
+        assert_eq!(
+            ask(what, r#"{"metadata":{"labels":{"adopt":"me"}}}"#).as_deref(),
+            Some("metadata.writgate.dev"),
+            "{what}"
+        );
+    }
+    assert_eq!(ask("statefulset s", r#"{"metadata":{"labels":{"team":"a"}}}"#), None);
+}
+
+fn sends_config_bundles_and_no_other_config_map(unreachable: &Unreachable) {
+    let admin = &unreachable.plane.admin;
+    let ask = |namespace: &str, kind: &str| {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "new", "namespace": namespace, "labels": {"writgate.dev/kind": kind}}});
+        asked(admin, "create -f -", &object.to_string())
+    };
+    assert_eq!(ask(&unreachable.namespace, "config-bundle").as_deref(), Some("bundles.writgate.dev"));
+    assert_eq!(ask(&unreachable.namespace, "approval"), None);
+    assert_eq!(ask(&unreachable.namespace, "posture"), None, "it means nothing there");
+    assert_eq!(ask("default", "config-bundle"), None);
+}
+
+fn what_the_gate_rests_on_waits_for_it_and_comes_to_its_end_without(unreachable: &Unreachable) {
+    let admin = &unreachable.plane.admin;
+    let ask = |command: &str| asked(admin, &format!("{command} -n writgate-system"), "");
+    for command in [
+        "delete configmap posture",
+        "label configmap posture writgate.dev/kind-",
+        "label --overwrite configmap posture writgate.dev/kind=other",
+        "label configmap other writgate.dev/kind=revocations",
+        r#"patch configmap posture -p {"data":{"posture.yaml":"x"}}"#,
+        r#"patch configmap posture -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
+    ] {
+        assert_eq!(ask(command).as_deref(), Some("documents.writgate.dev"), "{command}");
+    }
+    for command in [
+        "annotate configmap posture note=a",
+        "label configmap posture team=a",
+        "create configmap third",
+        "delete configmap other",
+        r#"patch configmap other -p {"data":{"posture.yaml":"x"}}"#,
+    ] {
+        assert_eq!(ask(command), None, "{command}");
+    }
+    unreachable.admin(&["delete", "namespace", "writgate-system", "--wait=false"], "");
+    wait_until("the gate's own namespace is gone", PATIENCE, || {
+        admin.get(&["namespace", "writgate-system"]).is_none().then_some(())
+    });
 }
 
 fn a_lost_pod_comes_back(unreachable: &Unreachable) {
@@ -250,8 +386,22 @@ fn a_governed_namespace_comes_to_its_end(unreachable: &Unreachable) {
     wait_until("the namespace is gone", PATIENCE, || admin.get(&["namespace", &namespace]).is_none().then_some(()));
 }
 
+const ENVIRONMENT: &str = "writgate.dev/environment=production";
+const PROJECT: &str = "writgate.dev/project=payments";
+
+/// A document and another ConfigMap beside it.
+const DOCUMENTS: &str = r"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: posture, namespace: writgate-system, labels: {writgate.dev/kind: posture}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other, namespace: writgate-system}
+";
+
 /// Who, and what they try.
-const SENT: [(&str, &str); 32] = [
+const SENT: [(&str, &str); 36] = [
     ("admin", "create deployment x --image=i"),
     ("admin", "create job x --image=i"),
     ("admin", "create cronjob x --image=i --schedule=@daily"),
@@ -285,6 +435,14 @@ const SENT: [(&str, &str); 32] = [
         "admin",
         r#"patch replicaset rs -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
     ),
+    // What would be rolled back to.
+    ("admin", r#"patch controllerrevision cr --type=merge -p {"revision":7}"#),
+    ("admin", "label controllerrevision cr adopt=me"),
+    (
+        "admin",
+        r#"patch controllerrevision cr --type=merge -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
+    ),
+    ("deployment-controller", "label controllerrevision cr adopt=me"),
     // A controller is exempt for what it makes, and for nothing else.
     ("deployment-controller", "run x --image=i"),
     ("deployment-controller", "create deployment x --image=i"),
@@ -296,7 +454,7 @@ const SENT: [(&str, &str); 32] = [
     ("cronjob-controller", "run x --image=i"),
 ];
 
-const NOT_SENT: [(&str, &str); 23] = [
+const NOT_SENT: [(&str, &str); 26] = [
     ("admin", "label deployment d team=a"),
     ("admin", "annotate deployment d note=a"),
     ("admin", "annotate deployment d writgate.dev/approval=later"),
@@ -314,6 +472,9 @@ const NOT_SENT: [(&str, &str); 23] = [
     ("admin", "annotate statefulset s note=a"),
     ("admin", "annotate daemonset ds note=a"),
     ("admin", "annotate replicaset rs note=a"),
+    ("admin", "annotate controllerrevision cr note=a"),
+    ("admin", "delete controllerrevision cr"),
+    ("statefulset-controller", "label controllerrevision cr adopt=me"),
     ("admin", "delete deployment d"),
     ("admin", "delete job j"),
     ("admin", "create configmap x"),
@@ -361,6 +522,12 @@ apiVersion: batch/v1
 kind: CronJob
 metadata: {name: c}
 spec: {schedule: "0 0 1 1 *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}}
+---
+apiVersion: apps/v1
+kind: ControllerRevision
+metadata: {name: cr}
+revision: 1
+data: {}
 ---
 apiVersion: v1
 kind: Pod
