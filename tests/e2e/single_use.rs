@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use writgate::ledger::Ledger;
+use writgate::metrics::Metrics;
+use writgate_core::{HistoryNote, Use};
 
 use crate::support::harness::{Test, tests};
 use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
@@ -22,6 +25,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_job_that_a_quota_stopped_leaves_its_approval_usable,
         letting_go_that_another_webhook_stopped_leaves_the_approval_usable,
         an_ordinary_admission_costs_no_request_and_a_use_one_write_before_the_answer,
+        a_use_is_swept_a_day_after_its_approval_expired_and_a_history_after_a_year,
     ]
 }
 
@@ -184,6 +188,36 @@ fn an_ordinary_admission_costs_no_request_and_a_use_one_write_before_the_answer(
     let before = ("create configmaps", 1);
     let behind = [("list jobs", 1), ("update configmaps", 1), ("create events", 1), ("get jobs", 1)];
     costs("replay", &[&[before][..], &behind].concat());
+}
+
+fn a_use_is_swept_a_day_after_its_approval_expired_and_a_history_after_a_year(gate: &Gate) {
+    // A ledger of its own, which no other test's entries are in.
+    let namespace = gate.plane.namespace("swept");
+    let object =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders", "uid": "u"});
+    let hash = format!("sha256:{}", "0".repeat(64));
+    let wanted: Use = from_value(json!({"entry": format!("use-{}", "0".repeat(64)), "approval": "a", "generation": 1,
+        "expiresAt": "2026-11-22T12:00:00Z", "object": object, "specHash": hash, "starts": true}));
+    let admission = from_value(json!({"time": "2026-11-22T11:00:00Z", "decision": uuid::Uuid::nil(), "specHash": hash,
+        "claims": {}, "cluster": null, "environment": "e", "project": "p", "requestedBy": null, "approvals": []}));
+    let note = HistoryNote { object: wanted.object.clone(), admission };
+    let at = |time: &str| time.parse::<jiff::Timestamp>().expect("RFC 3339");
+    gate.plane.block_on(async {
+        let client = gate.plane.admin.client().await;
+        let ledger = Ledger::new(client, &namespace, Duration::from_secs(90), Metrics::default());
+        ledger.use_of(&wanted, false, at("2026-11-22T11:00:00Z")).await.expect("it is reserved");
+        ledger.note(&note).await;
+        assert_eq!(ledger.sweep(at("2026-11-23T12:00:00Z")).await, Ok(0), "a day later, to the second");
+        assert_eq!(ledger.sweep(at("2026-11-23T12:00:01Z")).await, Ok(1), "the use");
+        assert_eq!(ledger.use_of(&wanted, true, at("2026-11-22T11:00:00Z")).await, Ok(None), "nobody has it");
+        assert_eq!(ledger.history(&note.object).await.map(|history| history.admissions().len()), Ok(1));
+        assert_eq!(ledger.sweep(at("2027-12-28T00:00:00Z")).await, Ok(1), "the history");
+        assert_eq!(ledger.history(&note.object).await.map(|history| history.admissions().len()), Ok(0));
+    });
+}
+
+fn from_value<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).expect("as the ledger keeps it")
 }
 
 /// What the webhook asked the API server about an object, its Event and its use, and how often; but for watches, which the
