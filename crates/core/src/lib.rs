@@ -32,6 +32,7 @@ mod posture_set;
 mod provenance;
 mod quantity;
 mod quorum;
+mod raise;
 mod review;
 mod rollback;
 mod rule;
