@@ -327,6 +327,18 @@ impl Attempt<'_, '_> {
         self.note.limit(sentence);
     }
 
+    /// One of the gate's other entries denied it for `code`, left a record, and nothing is other than before.
+    pub(crate) fn guarded(self, code: &str) {
+        let (webhook, message) = self.denial();
+        assert!(webhook != "workloads.writgate.dev" && webhook.ends_with(".writgate.dev"), "{self}");
+        assert_eq!(message.lines().nth(1).and_then(|line| line.split(':').next()), Some(code), "{self}");
+        let by = self.by.name.as_str();
+        let denied = |record: &Value| record["initiator"]["username"] == by && record["reasons"][0] == code;
+        assert!(!self.ground.gate.webhook.records(denied).is_empty(), "{self}\na record of the denial");
+        self.nothing_changed();
+        self.note.keep("guarded", code);
+    }
+
     /// The API server itself denied it by the gate's admission policy `policy`; nothing is other than before.
     pub(crate) fn guarded_by_policy(self, policy: &str) {
         let by = format!("ValidatingAdmissionPolicy '{policy}'");

@@ -8,6 +8,7 @@
 mod approvals;
 mod case;
 mod changes;
+mod guards;
 mod namespaces;
 mod operations;
 mod provenance;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let tests = [
         approvals::tests(),
         changes::tests(),
+        guards::tests(),
         namespaces::tests(),
         operations::tests(),
         provenance::tests(),

@@ -7,12 +7,7 @@ use crate::support::harness::{Test, tests};
 use crate::support::{Gate, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![
-        a_namespace_that_claims_what_is_not_its_own,
-        namespaces_are_not_the_tenants,
-        namespaces_are_the_administrators_by_a_right_of_its_own,
-        beside_the_gate,
-    ]
+    tests![a_namespace_that_claims_what_is_not_its_own, namespaces_are_not_the_tenants, beside_the_gate,]
 }
 
 /// The posture's own list says which namespaces are the environment's; a label only sends a request to the webhook.
@@ -53,20 +48,6 @@ fn namespaces_are_not_the_tenants(gate: &Gate) {
         (45, "the namespace deleted, to be made anew", vec!["delete", "namespace", name]),
     ] {
         ground.row(number, attempt).tries(|user| user.kubectl(&args)).refused("Forbidden");
-    }
-}
-
-fn namespaces_are_the_administrators_by_a_right_of_its_own(_: &Gate) {
-    for (number, attempt) in [
-        (41, "a new namespace with governing labels"),
-        (42, "the governing labels removed, also through `status` and `finalize`"),
-        (43, "another environment"),
-    ] {
-        row(number, format!("{attempt}, by who may write namespaces")).shown_by(
-            "guarded (`GovernRequired`)",
-            "tests/e2e/guards.rs",
-            "governing_labels_need_the_right_on_every_way",
-        );
     }
 }
 

@@ -117,16 +117,6 @@ fn nobody_at_its_address(gate: &Gate) {
 
 /// What is in use cannot be taken away, but a namespace can be put under rules that are not whole.
 fn its_rules(gate: &Gate) {
-    let guarded = |attempt: &str, code: &str, test: &str| {
-        row(68, format!("{attempt}, by an administrator")).shown_by(
-            &format!("guarded (`{code}`)"),
-            "tests/e2e/guards.rs",
-            test,
-        );
-    };
-    guarded("the posture or its reviewers deleted or relabelled", "InUse", "what_is_in_use_stays");
-    guarded("a posture that is wrong", "PostureInvalid", "a_wrong_document_is_refused_where_it_is_wrong");
-    guarded("a revocation taken back", "RevocationLifted", "a_revocation_stays");
     let ground = Ground::new(gate, "rules");
     let approved = ground.approved(&ground.deployment("orders"));
     let mut posture = ground.usual_posture();
