@@ -10,7 +10,6 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod config_map_reader;
-pub mod deployment_reader;
 pub mod events;
 pub mod guard_reader;
 pub mod key_file;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config_map_reader::ConfigMapReader;
-use crate::deployment_reader::DeploymentReader;
 use crate::guard_reader::GuardReader;
 use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
@@ -22,7 +21,6 @@ pub struct Lookups {
     /// Namespaces that the cache does not know; none without a cluster.
     pub namespaces: Option<NamespaceReader>,
     ledger: Option<Ledger>,
-    deployments: Option<DeploymentReader>,
     config_maps: Option<ConfigMapReader>,
     /// What guards ask; none without a cluster.
     guards: Option<GuardReader>,
@@ -55,12 +53,6 @@ impl Lookups {
         Self { guards, ..self }
     }
 
-    /// With Deployments read by `reader`, if there is one.
-    #[must_use]
-    pub fn with_deployments(self, reader: Option<DeploymentReader>) -> Self {
-        Self { deployments: reader, ..self }
-    }
-
     /// Finds out what `wants` ask for, for a request that is decided at `now` by `postures`.
     pub async fn answer(
         &self,
@@ -75,7 +67,6 @@ impl Lookups {
             match want {
                 Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
                 Want::History(object) => known.learn_history(self.history_of(&object).await),
-                Want::Deployment(name) => known.learn_deployment(self.deployment(&request.namespace, &name).await),
                 Want::ConfigMap(name) => config_maps.push(name),
                 Want::Govern(name) => known.learn_may_govern(match &self.guards {
                     Some(guards) => guards.may_govern(&request.user, &name).await,
@@ -103,13 +94,6 @@ impl Lookups {
         for name in names {
             let found = postures.config_map(namespace, name).unwrap_or(Err("it is not in the posture folder"));
             known.learn_config_map(name, found.map(|content| Some(content.clone())).map_err(str::to_owned));
-        }
-    }
-
-    async fn deployment(&self, namespace: &str, name: &str) -> Result<Option<String>, String> {
-        match &self.deployments {
-            Some(reader) => reader.read(namespace, name).await,
-            None => Err("this webhook has no cluster to read it from".to_owned()),
         }
     }
 

@@ -24,7 +24,6 @@ use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
 use crate::cluster::{self, NoCluster};
 use crate::config_map_reader::ConfigMapReader;
-use crate::deployment_reader::DeploymentReader;
 use crate::events::Events;
 use crate::events::event::Reporter;
 use crate::guard_reader::GuardReader;
@@ -153,14 +152,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let config_maps = cluster.clone().map(ConfigMapReader::new);
-    let deployments = cluster.clone().map(DeploymentReader::new);
     let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let lookups = Lookups::new(reader)
-        .with_ledger(ledger)
-        .with_config_maps(config_maps)
-        .with_guards(guards)
-        .with_deployments(deployments);
+    let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps).with_guards(guards);
     let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics)
         .with_system_namespace(&args.system_namespace);
 

@@ -131,7 +131,6 @@ impl Judge<'_> {
         match want {
             Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
             Want::History(_) => known.learn_history(Ok(History::default())),
-            Want::Deployment(_) => known.learn_deployment(Err("there is no cluster to read it from".to_owned())),
             Want::ConfigMap(name) => known.learn_config_map(name, self.config_map(namespace, name).map(Some)),
             // Guards ask these; a workload's decision does not.
             Want::Govern(_) | Want::Documents => {}

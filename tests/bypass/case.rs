@@ -280,7 +280,7 @@ impl Attempt<'_, '_> {
             let denied = |record: &Value| record["initiator"]["username"] == controller && record["reasons"][0] == code;
             records.iter().any(denied).then_some(())
         });
-        self.runs_as_before();
+        self.nothing_changed();
         self.note.keep("denied", code);
     }
 

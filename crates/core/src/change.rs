@@ -12,7 +12,6 @@ use crate::{
     connect::Connection,
     denial::Denial,
     exempt::ExemptControllers,
-    raise::Raise,
     review::{Object, Operation, Request},
     spec_hash::{SpecHash, spec_hash},
     workload::WorkloadKind,
@@ -60,8 +59,6 @@ pub(crate) enum Change<'r> {
     Pod { object: &'r Object<'r>, what: &'static str },
     /// A way into a running Pod.
     Connection(Connection),
-    /// A Deployment's controller raises a `ReplicaSet` from zero.
-    Raise(Raise),
     /// A workload would run another spec, or the same under other claims.
     Workload(Workload<'r>),
 }
@@ -125,7 +122,7 @@ impl<'r> Change<'r> {
         exempt: bool,
     ) -> Result<Self, String> {
         if exempt && kind != WorkloadKind::Job {
-            return Self::by_controller(kind, object, old, hashes);
+            return Ok(Self::Nothing);
         }
         let spec = spec_of(object, "object")?;
         if let Some(old) = old
@@ -154,23 +151,6 @@ impl<'r> Change<'r> {
             return Ok(Self::Nothing);
         }
         Ok(Self::Workload(Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt }))
-    }
-
-    /// What an exempt controller does to its own is not judged, but for a `ReplicaSet` of which nothing ran.
-    fn by_controller(
-        kind: WorkloadKind,
-        object: &Object<'_>,
-        old: Option<&Object<'_>>,
-        hashes: &Hashes,
-    ) -> Result<Self, String> {
-        let (WorkloadKind::ReplicaSet, Some(old)) = (kind, old) else { return Ok(Self::Nothing) };
-        let (wanted, current) = (replicas(spec_of(object, "object")?)?, replicas(spec_of(old, "oldObject")?)?);
-        if current > 0 || wanted <= 0 {
-            return Ok(Self::Nothing);
-        }
-        let hash =
-            hashes.new.clone().ok_or("object.spec is missing")?.map_err(|error| format!("object.spec: {error}"))?;
-        Ok(Raise::of(object, hash)?.map_or(Self::Nothing, Self::Raise))
     }
 
     fn of_pod(object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {

@@ -40,7 +40,6 @@ use crate::{
     posture::{ApprovalRule, PodRule, Posture, WorkloadRule},
     posture_set::PostureError,
     provenance::{Provenance, unpinned},
-    raise::{Raise, Raised},
     review::{MalformedReview, Object, Request},
     rollback,
     rule::{self, CapabilityRule},
@@ -84,7 +83,6 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
             .and_then(|place| judge_pod(request, object, what, place.posture, &mut record)),
         Change::Connection(connection) => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_connection(&connection, place.posture, &mut record)),
-        Change::Raise(raise) => judge_raise(&raise, facts.known),
         Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_workload(request, &workload, &place, facts, now, &mut record)),
     };
@@ -153,18 +151,6 @@ fn governed<'r>(
         }
     }
     Ok(Place { environment, project, posture })
-}
-
-/// Whatever the posture: what is refused here was judged when it was approved, and nothing was asked for since.
-fn judge_raise(raise: &Raise, known: &Known) -> Result<Judged, Denial> {
-    match raise.judge(known) {
-        Raised::Current => Ok(Judged::NotAnAction),
-        Raised::Refused(denial) => Err(denial),
-        Raised::Unread(deployment, denial) => {
-            let wants = vec![Want::Deployment(deployment)];
-            Ok(Judged::Action(Box::new(Verdict { wants, ..Verdict::denied(vec![denial]) })))
-        }
-    }
 }
 
 fn judge_pod(

@@ -45,8 +45,6 @@ pub enum Want {
     Govern(String),
     /// The documents of all postures as they are now: what is kept of them may be some milliseconds old.
     Documents,
-    /// The spec of a Deployment of the request's namespace, by name.
-    Deployment(String),
 }
 
 /// A ConfigMap, as far as a config bundle is concerned.
@@ -71,7 +69,6 @@ pub struct Known {
     config_maps: BTreeMap<String, Result<Option<ConfigMapContent>, String>>,
     may_govern: Option<Result<bool, String>>,
     documents: Option<Result<Vec<Document>, String>>,
-    deployment: Option<Result<Option<String>, String>>,
 }
 
 impl Known {
@@ -107,15 +104,6 @@ impl Known {
 
     pub(crate) fn documents(&self) -> Option<&Result<Vec<Document>, String>> {
         self.documents.as_ref()
-    }
-
-    /// The spec, as JSON, of the Deployment that was wanted; `None` where there is none of that name.
-    pub fn learn_deployment(&mut self, spec: Result<Option<String>, String>) {
-        self.deployment = Some(spec);
-    }
-
-    pub(crate) fn deployment(&self) -> Option<&Result<Option<String>, String>> {
-        self.deployment.as_ref()
     }
 
     pub(crate) fn holder(&self, wanted: &Use) -> Option<&Result<Option<UseRecord>, String>> {

@@ -32,7 +32,6 @@ mod posture_set;
 mod provenance;
 mod quantity;
 mod quorum;
-mod raise;
 mod review;
 mod rollback;
 mod rule;

@@ -281,8 +281,6 @@ pub(crate) struct Ledger {
     pub(crate) config_maps: RefCell<BTreeMap<String, ConfigMapContent>>,
     /// The names of those that were asked for.
     pub(crate) asked: RefCell<Vec<String>>,
-    /// The spec of the Deployment that is asked for.
-    pub(crate) deployment: RefCell<Option<String>>,
     /// Why nothing can be found out.
     pub(crate) fault: Option<String>,
 }
@@ -300,7 +298,6 @@ impl Ledger {
                 known.learn_use(wanted, faulty(()).map(|()| uses.get(&wanted.entry).cloned()));
             }
             Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.borrow().clone())),
-            Want::Deployment(_) => known.learn_deployment(faulty(()).map(|()| self.deployment.borrow().clone())),
             Want::ConfigMap(name) => {
                 self.asked.borrow_mut().push(name.clone());
                 known.learn_config_map(name, faulty(()).map(|()| self.config_maps.borrow().get(name).cloned()));

@@ -5,7 +5,6 @@ mod case;
 mod connect;
 mod properties;
 mod provenance;
-mod raise;
 mod rollback;
 mod rules;
 mod single_use;
