@@ -85,3 +85,23 @@ fn the_documented_posture_is_valid() {
     assert_eq!(posture.revocations.keys.len(), 1);
     assert_eq!(posture.builds.as_ref().map(std::collections::BTreeMap::len), Some(1));
 }
+
+/// What is guarded is sent to the guard, whoever is down: fail closed, and never the deletion of a namespace.
+#[test]
+fn guards_have_entries_of_their_own() {
+    let (_, objects) = manifest("writgate.yaml");
+    let webhooks = object(&objects, "ValidatingWebhookConfiguration")["webhooks"].as_array().expect("it has webhooks");
+    let guards: Vec<_> =
+        webhooks.iter().filter(|webhook| webhook["clientConfig"]["service"]["path"] == "/guard").collect();
+    let names: Vec<_> = guards.iter().filter_map(|guard| guard["name"].as_str()).collect();
+    assert_eq!(
+        names,
+        ["documents.writgate.dev", "bundles.writgate.dev", "namespaces.writgate.dev", "metadata.writgate.dev"]
+    );
+    for guard in guards {
+        assert_eq!(guard["failurePolicy"], "Fail", "{guard}");
+        assert!(guard["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()), "{guard}");
+        let deletes = guard["rules"].to_string().contains("DELETE");
+        assert_eq!(deletes, guard["name"] == "documents.writgate.dev", "{guard}");
+    }
+}
