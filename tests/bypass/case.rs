@@ -409,7 +409,7 @@ fn is_settled(live: &Value) -> bool {
     let observed = status["observedGeneration"] == live["metadata"]["generation"];
     let count = |value: &Value| value.as_i64().unwrap_or(0);
     match live["kind"].as_str() {
-        Some("CronJob") => true,
+        Some("CronJob" | "ConfigMap") => true,
         Some("Job") if spec["suspend"] == true => status["conditions"].as_array().is_some_and(|all| !all.is_empty()),
         Some("Job") => count(&status["active"]) > 0,
         Some("DaemonSet") => observed,

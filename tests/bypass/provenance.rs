@@ -1,13 +1,13 @@
-//! Where what runs comes from: images, canonical builds.
+//! Where what runs comes from: images, canonical builds, and the settings that it reads.
 
 use serde_json::{Value, json};
 
-use crate::case::{GOOD, Ground, PATIENCE, row};
+use crate::case::{GOOD, Ground, PATIENCE, row, text};
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, document, wait_until};
+use crate::support::{Gate, Governed, attach, document, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![images_that_can_be_moved, builds_that_nobody_made]
+    tests![images_that_can_be_moved, builds_that_nobody_made, settings_that_change]
 }
 
 const PINNED: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -80,4 +80,58 @@ fn builds_that_nobody_made(gate: &Gate) {
         .row(91, "a running Deployment's version, by its annotation alone")
         .patch("deployment/orders", "merge", &claim)
         .denied("PipelineVersionMismatch");
+}
+
+/// A ConfigMap that is named by its content.
+fn bundle(ground: &Ground<'_>, settings: &str) -> Value {
+    let data = json!({"settings.yaml": settings});
+    let content = writgate_core::ConfigMapContent {
+        data: [("settings.yaml".to_owned(), settings.to_owned())].into(),
+        ..Default::default()
+    };
+    let labels = json!({"writgate.dev/kind": "config-bundle", "writgate.dev/environment": ground.environment});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": data,
+        "metadata": {"name": writgate_core::bundle_name("orders", &content), "labels": labels}})
+}
+
+/// A Deployment that reads `bundle`, approved together with it.
+fn reading(ground: &Ground<'_>, name: &str, bundle: &Value) -> Value {
+    let content = writgate_core::ConfigMapContent::of(bundle).expect("a ConfigMap");
+    let digest = writgate_core::content_digest(&content);
+    let mut object = ground.deployment(name);
+    object["metadata"]["annotations"] = json!({"writgate.dev/config-bundle": digest});
+    object["spec"]["template"]["spec"]["containers"][0]["envFrom"] =
+        json!([{"configMapRef": {"name": bundle["metadata"]["name"]}}]);
+    let approval = ground.signed_but(&object, |statement| statement["predicate"]["configBundle"] = json!(digest));
+    attach(&object, &approval)
+}
+
+fn settings_that_change(gate: &Gate) {
+    let ground = Ground::with(gate, "bundles", |posture| posture["configBundle"] = json!("required"));
+    let good = bundle(&ground, "workers: 4");
+    ground.applied(&good);
+    ground.applied(&reading(&ground, "orders", &good));
+    let target = format!("configmap/{}", text(&good["metadata"]["name"]));
+    let evil = json!({"settings.yaml": "workers: 400"});
+    let change = json!({"data": evil});
+    ground
+        .row(48, "under `configBundle: required`, a bundle's content changed")
+        .patch(&target, "merge", &change)
+        .refused("Invalid");
+    ground.row(48, "a bundle deleted").kubectl(&["delete", &target]).unchanged();
+    let mut other = good.clone();
+    other["data"] = evil;
+    ground
+        .row(48, "and made anew with other content under its name")
+        .tries(|user| user.kubectl_in(&["create", "-n", &ground.namespace, "-f", "-"], &other.to_string()))
+        .guarded("BundleInvalid");
+    other["metadata"].as_object_mut().expect("metadata").remove("labels");
+    ground
+        .row(48, "the same without the label of a bundle, for Pods that start later")
+        .create(&other)
+        .limit("who may delete ConfigMaps can still put another one under the name");
+    ground
+        .row(48, "a Deployment, approved, that would read it")
+        .create(&reading(&ground, "other", &good))
+        .denied("ConfigBundleMismatch");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::case::{EVIL, GOOD, Ground, PATIENCE, with_image};
+use crate::case::{EVIL, GOOD, Ground, PATIENCE, row, with_image};
 use crate::support::harness::{Test, tests};
 use crate::support::{Gate, attach, document, seconds_from_now, wait_until};
 
@@ -82,6 +82,11 @@ fn back_to_what_has_expired(gate: &Gate) {
         .row(11, "`kubectl rollout undo` to a revision whose approval has expired")
         .kubectl(&["rollout", "undo", "deployment/orders"])
         .denied("Expired");
+    row(11, "the same within the posture's `rollback` window").shown_by(
+        "admitted and recorded",
+        "tests/e2e/rollback.rs",
+        "what_was_admitted_runs_again_after_its_approval_expired",
+    );
 }
 
 fn back_to_what_was_revoked(gate: &Gate) {
