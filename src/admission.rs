@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use writgate_core::{
     Basis, Decision, ExemptControllers, Facts, Governance, Ground, Known, MAX_ROUNDS, Outcome, PostureError,
-    PostureSet, Review, decide, decide_malformed, guard,
+    PostureSet, Review, WorkloadKind, WorkloadKinds, decide, decide_malformed, guard,
 };
 
 use crate::admin::Status;
@@ -41,6 +41,7 @@ pub struct Admission {
     store: Arc<Store>,
     lookups: Lookups,
     exempt: ExemptControllers,
+    kinds: WorkloadKinds,
     output: Output,
     events: Option<Events>,
     metrics: Metrics,
@@ -64,6 +65,7 @@ struct Judged {
     /// For metrics: only an environment that has a posture is a label of its own.
     environment: Arc<str>,
     resource: String,
+    workload: Option<WorkloadKind>,
     posture: Option<String>,
 }
 
@@ -80,6 +82,7 @@ impl Judged {
             posture: source_of(postures, &environment),
             environment: if is_known { environment } else { "other".into() },
             resource: request.resource.to_string(),
+            workload: request.workload,
         }
     }
 }
@@ -97,7 +100,14 @@ impl Admission {
         metrics: Metrics,
     ) -> Self {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
-        Self { store, lookups, exempt, output, events, status, metrics, limits: Limits::default(), system_namespace }
+        let (kinds, limits) = Default::default();
+        Self { store, lookups, exempt, kinds, output, events, metrics, limits, status, system_namespace }
+    }
+
+    /// Judges further kinds as well.
+    #[must_use]
+    pub fn with_kinds(self, kinds: WorkloadKinds) -> Self {
+        Self { kinds, ..self }
     }
 
     /// With the postures in another namespace than the usual one.
@@ -110,7 +120,7 @@ impl Admission {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
-        let (uid, judged) = match Review::parse(body) {
+        let (uid, judged) = match Review::parse_with(body, &self.kinds) {
             Ok(request) => {
                 let judged = match question {
                     Question::Workload => self.judge(&request, id, now).await,
@@ -120,7 +130,8 @@ impl Admission {
             }
             Err(malformed) => {
                 let decision = decide_malformed(&malformed, id, now);
-                let judged = Judged { decision, environment: "".into(), resource: String::new(), posture: None };
+                let judged =
+                    Judged { decision, environment: "".into(), resource: String::new(), workload: None, posture: None };
                 (malformed.uid, judged)
             }
         };
@@ -137,8 +148,8 @@ impl Admission {
         };
         let json = respond::response(&uid, decision);
         if let Some(events) = self.events.as_ref().filter(|_| Decided::is_told(decision)) {
-            let Judged { decision, resource, posture, .. } = judged;
-            events.submit(Decided { decision, resource, posture });
+            let Judged { decision, resource, workload, posture, .. } = judged;
+            events.submit(Decided { decision, resource, workload, posture });
         }
         self.metrics.duration.observe(begun.elapsed().as_secs_f64());
         ([(header::CONTENT_TYPE, "application/json")], json).into_response()
@@ -287,28 +298,16 @@ fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
 }
 
 fn labels(judged: &Judged) -> RequestLabels {
-    const KINDS: [&str; 12] = [
-        "Deployment",
-        "ReplicaSet",
-        "DaemonSet",
-        "StatefulSet",
-        "ReplicationController",
-        "Job",
-        "CronJob",
-        "Pod",
-        "ControllerRevision",
-        "Scale",
-        "ConfigMap",
-        "Namespace",
-    ];
+    const OTHERS: [&str; 5] = ["Pod", "ControllerRevision", "Scale", "ConfigMap", "Namespace"];
     const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
     let known = |value: Option<&str>, among: &[&'static str]| {
         among.iter().find(|known| Some(**known) == value).copied().unwrap_or("other")
     };
     let record = &judged.decision.record;
+    let other = || known(record.object.as_ref().map(|object| object.kind.as_str()), &OTHERS);
     RequestLabels {
         environment: judged.environment.clone(),
-        kind: known(record.object.as_ref().map(|object| object.kind.as_str()), &KINDS),
+        kind: judged.workload.map_or_else(other, WorkloadKind::kind),
         operation: known(record.operation.as_deref(), &OPERATIONS),
         action: record.action.map_or("", |action| action.as_str()),
         decision: record.decision.as_str(),

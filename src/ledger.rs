@@ -21,7 +21,7 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use writgate_core::{History, ObjectRecord, Use, UseRecord};
+use writgate_core::{History, ObjectRecord, Use, UseRecord, WorkloadKinds};
 
 use crate::clock;
 use crate::cluster;
@@ -48,6 +48,7 @@ pub struct Ledger(Arc<Shared>);
 
 struct Shared {
     client: Client,
+    kinds: WorkloadKinds,
     entries: Api<ConfigMap>,
     lookups: Semaphore,
     watches: Arc<Semaphore>,
@@ -57,12 +58,18 @@ struct Shared {
 
 impl Ledger {
     /// The ledger in `namespace`, through `client`. A use is given back once its object was not there for `release_after`,
-    /// which must be longer than the API server lets any request take.
+    /// which must be longer than the API server lets any request take. Objects are of one of `kinds`.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, release_after: Duration, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        kinds: WorkloadKinds,
+        namespace: &str,
+        release_after: Duration,
+        metrics: Metrics,
+    ) -> Self {
         let entries = Api::namespaced(client.clone(), namespace);
         let (lookups, watches) = (Semaphore::new(MAX_LOOKUPS), Arc::new(Semaphore::new(MAX_WATCHES)));
-        Self(Arc::new(Shared { client, entries, lookups, watches, release_after, metrics }))
+        Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
     }
 
     /// Reserves `wanted` for its object, or tells who has it. In a dry run only looks: `None` is nobody.

@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    ConfigMapContent, DefaultError, ManifestHashError, SpecHash, WorkloadKind, YamlError, default_forward,
-    manifest_hash, read_yaml,
+    ConfigMapContent, DefaultError, ManifestHashError, SpecHash, WorkloadKind, WorkloadKinds, YamlError,
+    default_forward, manifest_hash_as, read_yaml,
 };
 
 /// The user of a review that was made from a file and not by an API server.
@@ -21,6 +21,7 @@ pub struct Manifest {
     path: Vec<usize>,
     api_version: String,
     kind: String,
+    workload: Option<WorkloadKind>,
     object: Value,
 }
 
@@ -64,19 +65,25 @@ pub enum ManifestError {
 
 /// Reads every object of `text`; `source` is what messages call it.
 ///
-/// Lists are taken apart as kubectl does, nested ones too.
-pub fn read(source: &str, text: &str) -> Result<Vec<Manifest>, ManifestError> {
+/// Lists are taken apart as kubectl does, nested ones too; what is a workload is one of `kinds`.
+pub fn read(source: &str, text: &str, kinds: &WorkloadKinds) -> Result<Vec<Manifest>, ManifestError> {
     let documents = read_yaml(text).map_err(|error| ManifestError::Unreadable { at: source.to_owned(), error })?;
     let several = documents.len() > 1;
     let mut manifests = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let at = if several { format!("{source}, document {}", index + 1) } else { source.to_owned() };
-        flatten(at, vec![index], document, &mut manifests)?;
+        flatten(at, vec![index], document, kinds, &mut manifests)?;
     }
     Ok(manifests)
 }
 
-fn flatten(source: String, path: Vec<usize>, mut object: Value, into: &mut Vec<Manifest>) -> Result<(), ManifestError> {
+fn flatten(
+    source: String,
+    path: Vec<usize>,
+    mut object: Value,
+    kinds: &WorkloadKinds,
+    into: &mut Vec<Manifest>,
+) -> Result<(), ManifestError> {
     let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (api_version, kind) = (field("apiVersion"), field("kind"));
     if api_version.is_empty() || kind.is_empty() {
@@ -91,11 +98,12 @@ fn flatten(source: String, path: Vec<usize>, mut object: Value, into: &mut Vec<M
         for (index, mut item) in items.drain(..).enumerate() {
             type_item(&mut item, &api_version, item_kind);
             let path = path.iter().copied().chain([index]).collect();
-            flatten(format!("{source}, item {}", index + 1), path, item, into)?;
+            flatten(format!("{source}, item {}", index + 1), path, item, kinds, into)?;
         }
         return Ok(());
     }
-    into.push(Manifest { source, path, api_version, kind, object });
+    let workload = kinds.find(&api_version, &kind);
+    into.push(Manifest { source, path, api_version, kind, workload, object });
     Ok(())
 }
 
@@ -156,7 +164,7 @@ impl Manifest {
     /// The kind, if its spec has a hash that can be approved.
     #[must_use]
     pub fn workload(&self) -> Option<WorkloadKind> {
-        WorkloadKind::from_gvk(&self.api_version, &self.kind)
+        self.workload
     }
 
     /// Whether the gate is asked about objects of this kind at all.
@@ -230,9 +238,13 @@ impl Manifest {
     /// The images that its containers would run and its image volumes would mount, as they are written.
     #[must_use]
     pub fn images(&self) -> Vec<&str> {
-        let template = if self.workload() == Some(WorkloadKind::CronJob) { "/spec/jobTemplate" } else { "" };
+        let pod = match self.workload() {
+            Some(WorkloadKind::CronJob) => "spec/jobTemplate/spec/template/spec".to_owned(),
+            Some(WorkloadKind::Further(further)) => further.pod().join("/"),
+            _ => "spec/template/spec".to_owned(),
+        };
         let items = |list: &str| {
-            let path = format!("{template}/spec/template/spec/{list}");
+            let path = format!("/{pod}/{list}");
             self.object.pointer(&path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
         };
         let containers = ["initContainers", "containers"].into_iter().flat_map(items);
@@ -243,8 +255,7 @@ impl Manifest {
     /// What would run, hashed as it will be at admission; none for kinds whose spec has no hash.
     #[must_use]
     pub fn spec_hash(&self) -> Option<Result<SpecHash, ManifestError>> {
-        self.workload()?;
-        let hash = manifest_hash(&self.object).map(|(_, hash)| hash);
+        let hash = manifest_hash_as(self.workload()?, &self.object);
         Some(hash.map_err(|error| ManifestError::NoHash { at: self.to_string(), error }))
     }
 
@@ -293,7 +304,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        read("f", text).unwrap().iter().map(ToString::to_string).collect()
+        read("f", text, &WorkloadKinds::default()).unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -315,14 +326,14 @@ mod tests {
     fn what_is_no_object_is_refused_and_not_skipped() {
         for (text, found) in [("- 1", "found a list"), ("kind: Pod", "no apiVersion"), ("apiVersion: v1", "no kind")] {
             let expected = ManifestError::NotAnObject { at: "f".to_owned(), found: found.to_owned() };
-            assert_eq!(read("f", text), Err(expected), "{text}");
+            assert_eq!(read("f", text, &WorkloadKinds::default()), Err(expected), "{text}");
         }
-        assert!(matches!(read("f", "a: 1\na: 2"), Err(ManifestError::Unreadable { .. })));
+        assert!(matches!(read("f", "a: 1\na: 2", &WorkloadKinds::default()), Err(ManifestError::Unreadable { .. })));
     }
 
     #[test]
     fn a_workload_of_another_version_is_no_workload_but_looks_like_one() {
-        let only = |text: &str| read("f", text).unwrap().remove(0);
+        let only = |text: &str| read("f", text, &WorkloadKinds::default()).unwrap().remove(0);
         let old = only("{apiVersion: apps/v1beta1, kind: Deployment}");
         assert!(old.workload().is_none() && old.is_outdated_workload());
         let other = only("{apiVersion: example.com/v1, kind: Deployment}");

@@ -18,7 +18,7 @@ use kube::Client;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
-use writgate_core::{ExemptController, ExemptControllers};
+use writgate_core::{ExemptController, ExemptControllers, WorkloadKind, WorkloadKinds};
 
 use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
@@ -83,6 +83,14 @@ pub struct Args {
     /// the list of Kubernetes' own controllers
     #[arg(long, env = "WRITGATE_EXEMPT_CONTROLLER", value_name = "USER=RESOURCE", value_delimiter = ',')]
     pub exempt_controller: Vec<ExemptController>,
+    /// A custom resource to judge as a workload: its plural resource, and the path of its pod template; repeatable
+    #[arg(
+        long,
+        env = "WRITGATE_WORKLOAD_KIND",
+        value_name = "GROUP/VERSION/KIND=RESOURCE:PATH",
+        value_delimiter = ','
+    )]
+    pub workload_kind: Vec<WorkloadKind>,
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
@@ -144,7 +152,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         given => given.iter().cloned().collect(),
     };
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
-    let ledger = |client| Ledger::new(client, &args.system_namespace, args.release_after, metrics.clone());
+    let kinds: WorkloadKinds = args.workload_kind.iter().copied().collect();
+    let ledger =
+        |client| Ledger::new(client, kinds.clone(), &args.system_namespace, args.release_after, metrics.clone());
     let ledger = cluster.clone().map(ledger);
     if let Some(ledger) = ledger.clone() {
         tokio::spawn(ledger.keep_swept());
@@ -156,7 +166,8 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
     let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps).with_guards(guards);
     let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics)
-        .with_system_namespace(&args.system_namespace);
+        .with_system_namespace(&args.system_namespace)
+        .with_kinds(kinds);
 
     let webhook = Handle::new();
     let admin = Handle::new();

@@ -43,6 +43,8 @@ pub(super) struct Arguments {
     /// The namespace of objects that name none
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
+    #[command(flatten)]
+    kinds: input::Kinds,
     /// Your private key, Ed25519 in PKCS#8 PEM; readable by you alone
     #[arg(short, long, value_name = "FILE")]
     key: PathBuf,
@@ -149,7 +151,7 @@ struct Reviewed {
 
 fn workloads(arguments: &Arguments) -> Result<Vec<Reviewed>, Failure> {
     let mut reviewed: Vec<Reviewed> = Vec::new();
-    for manifest in input::manifests(&arguments.filename)? {
+    for manifest in input::manifests(&arguments.filename, &arguments.kinds)? {
         hash::warn_of_outdated(&manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         let subject = Subject { name: subject_name(&manifest, arguments.namespace.as_deref())?, hash: hash? };

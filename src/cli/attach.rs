@@ -37,6 +37,8 @@ pub(super) struct Arguments {
     /// The namespace of objects that name none; without it any namespace that the approval names will do
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
+    #[command(flatten)]
+    kinds: input::Kinds,
     /// Attach it as a further approval: annotation `writgate.dev/approval.NAME`
     #[arg(long, value_name = "NAME", value_parser = suffix)]
     suffix: Option<String>,
@@ -56,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let envelope = input::envelope(&arguments.approval)?;
     let approval = approval_in(&envelope, &input::name(&arguments.approval))?;
     let text = input::manifest_text(&arguments.filename)?;
-    let manifests = manifest::read(&input::name(&arguments.filename), &text)?;
+    let manifests = manifest::read(&input::name(&arguments.filename), &text, &arguments.kinds.known())?;
     let suffix = arguments.suffix.as_ref().map(|suffix| format!(".{suffix}")).unwrap_or_default();
     let annotation = format!("writgate.dev/approval{suffix}");
     let json = envelope.to_json();

@@ -210,7 +210,7 @@ fn scalar(text: &str) -> String {
 
 fn check(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename)?;
+    let manifests = input::manifests(&arguments.filename, &input::Kinds::default())?;
     let config_maps: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.is_config_map()).collect();
     if config_maps.is_empty() {
         return Err(Failure::CouldNotTell("there is no ConfigMap in it to check".to_owned()));
@@ -245,7 +245,7 @@ mod tests {
             content.data.insert("a.b".to_owned(), text + &end);
             content.data.insert("on".to_owned(), "no".to_owned());
             content.binary_data.insert("c".to_owned(), "AAEC".to_owned());
-            let read = crate::manifest::read("f", &manifest("n", None, &content)).unwrap();
+            let read = crate::manifest::read("f", &manifest("n", None, &content), &writgate_core::WorkloadKinds::default()).unwrap();
             prop_assert_eq!(read[0].config_map(), Ok(content));
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Arguments {
     /// The namespace of objects that name none
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
+    #[command(flatten)]
+    kinds: input::Kinds,
     /// How to print the hashes
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -48,7 +50,7 @@ struct Hashed {
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let mut hashed = Vec::new();
-    for manifest in &input::manifests(&arguments.filename)? {
+    for manifest in &input::manifests(&arguments.filename, &arguments.kinds)? {
         warn_of_outdated(manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         hashed.push(Hashed {

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use writgate_core::{Envelope, MAX_ENVELOPE};
+use writgate_core::{Envelope, MAX_ENVELOPE, WorkloadKind, WorkloadKinds};
 
 use super::failure::Failure;
 use crate::manifest::{self, Manifest};
@@ -73,11 +73,27 @@ pub(super) fn manifest_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_MANIFEST)
 }
 
+/// Kinds that are workloads beside Kubernetes' own.
+#[derive(clap::Args, Debug, Default)]
+pub(super) struct Kinds {
+    /// A custom resource that is judged as a workload, as the webhook has it; may be repeated
+    #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]
+    further: Vec<WorkloadKind>,
+}
+
+impl Kinds {
+    /// All that are known.
+    pub(super) fn known(&self) -> WorkloadKinds {
+        self.further.iter().copied().collect()
+    }
+}
+
 /// Reads every object of some files.
-pub(super) fn manifests(paths: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
+pub(super) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest>, Failure> {
+    let kinds = kinds.known();
     let mut manifests = Vec::new();
     for path in paths {
-        manifests.extend(manifest::read(&name(path), &manifest_text(path)?)?);
+        manifests.extend(manifest::read(&name(path), &manifest_text(path)?, &kinds)?);
     }
     Ok(manifests)
 }

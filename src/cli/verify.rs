@@ -8,7 +8,7 @@ use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_core::{
     ConfigMapContent, Decision, ExemptController, ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS,
-    Outcome, PostureSet, Request, Review, UseRecord, Want, decide, decide_malformed,
+    Outcome, PostureSet, Request, Review, UseRecord, Want, WorkloadKinds, decide, decide_malformed,
 };
 
 use super::{
@@ -65,6 +65,8 @@ pub(super) struct Arguments {
     /// The namespace of objects that name none
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
+    #[command(flatten)]
+    kinds: input::Kinds,
     /// A controller whose children are not judged again, as the webhook has it; may be repeated, replaces the default
     #[arg(long, value_name = "USER=RESOURCE")]
     exempt_controller: Vec<ExemptController>,
@@ -77,13 +79,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let documents =
         posture_dir::read(&arguments.posture_dir).map_err(|error| Failure::CouldNotTell(error.to_string()))?;
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename)?;
+    let manifests = input::manifests(&arguments.filename, &arguments.kinds)?;
     let judge = Judge {
         postures: PostureSet::assemble(documents),
         exempt: match &*arguments.exempt_controller {
             [] => ExemptControllers::default(),
             listed => listed.iter().cloned().collect(),
         },
+        kinds: arguments.kinds.known(),
         now: arguments.now.unwrap_or_else(clock::now),
         config_maps: manifests.iter().filter(|manifest| manifest.is_config_map()).collect(),
         arguments,
@@ -99,6 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 struct Judge<'a> {
     postures: PostureSet,
     exempt: ExemptControllers,
+    kinds: WorkloadKinds,
     now: Timestamp,
     /// The ConfigMaps among the manifests: what is applied together is there together.
     config_maps: Vec<&'a Manifest>,
@@ -108,7 +112,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
         let decision_id = clock::decision_id(self.now);
-        let request = match Review::parse(body) {
+        let request = match Review::parse_with(body, &self.kinds) {
             Ok(request) => request,
             Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
         };

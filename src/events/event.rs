@@ -11,7 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use writgate_core::{Action, Basis, Decision, DecisionRecord, ObjectRecord, Outcome};
+use writgate_core::{Action, Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind};
 
 use crate::metrics::Lane;
 use crate::names;
@@ -40,6 +40,8 @@ pub struct Decided {
     pub decision: Decision,
     /// Plural resource of the object, as in the path of its URL.
     pub resource: String,
+    /// The workload that it is, if it is one.
+    pub workload: Option<WorkloadKind>,
     /// The ConfigMap that holds the posture, where there is one.
     pub posture: Option<String>,
 }
@@ -289,7 +291,12 @@ pub(super) mod tests {
         let request = Review::parse(body.as_bytes()).expect("a review");
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
         let decision = decide(&request, &governance, &facts, now);
-        Decided { decision, resource: "deployments".into(), posture: Some("posture-e".into()) }
+        Decided {
+            decision,
+            resource: "deployments".into(),
+            workload: request.workload,
+            posture: Some("posture-e".into()),
+        }
     }
 
     fn event(decided: &Decided) -> Event {

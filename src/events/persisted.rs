@@ -95,7 +95,7 @@ impl Sought {
         }
         Some(Self {
             path: format!("/{root}/{api_version}/namespaces/{namespace}/{}/{name}", decided.resource),
-            kind: WorkloadKind::from_gvk(api_version, &object.kind),
+            kind: decided.workload,
             uid: object.uid.clone()?,
             generation: decided.decision.generation,
             spec_hash: decided.decision.record.spec_hash,

@@ -13,7 +13,7 @@ use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep, timeout};
-use writgate_core::{Use, UseRecord, WorkloadKind, spec_hash};
+use writgate_core::{Use, UseRecord, WorkloadKind, WorkloadKinds, spec_hash};
 
 use super::sweep::if_unchanged;
 use super::{ANSWER, Ledger, bounded, entry};
@@ -91,7 +91,7 @@ impl Ledger {
 
     /// Whether the object of a use was ever there; the error says why that cannot be told.
     async fn sight(&self, reserved: &Reserved) -> Result<Sight, String> {
-        let object = SoughtObject::of(&self.0.client, &reserved.record.used)?;
+        let object = SoughtObject::of(&self.0.client, &self.0.kinds, &reserved.record.used)?;
         let mut version = reserved.since;
         // What is read after a write has its version at least, unless the two are kept in different places.
         let latest = object.latest_version().await?;
@@ -185,10 +185,11 @@ struct SoughtObject<'a> {
 }
 
 impl<'a> SoughtObject<'a> {
-    fn of(client: &Client, used: &'a Use) -> Result<Self, String> {
+    fn of(client: &Client, kinds: &WorkloadKinds, used: &'a Use) -> Result<Self, String> {
         let object = &used.object;
         // Nothing but a workload has an approval, and the resource follows from its kind, whatever a caller says.
-        let kind = WorkloadKind::from_gvk(&object.api_version, &object.kind)
+        let kind = kinds
+            .find(&object.api_version, &object.kind)
             .filter(|_| names::is_label(&object.namespace) && names::is_subdomain(&object.name))
             .ok_or_else(|| format!("{} {}/{} cannot be looked for", object.kind, object.namespace, object.name))?;
         let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));

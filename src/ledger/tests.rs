@@ -179,7 +179,8 @@ async fn run(script: Script) -> Ran {
         async move { Ok::<_, Infallible>(server.answer(request).await) }
     });
     let metrics = Metrics::default();
-    let ledger = Ledger::new(Client::new(service, "default"), "writgate-system", RELEASE_AFTER, metrics.clone());
+    let kinds = writgate_core::WorkloadKinds::default();
+    let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
     let held = ledger.use_of(&wanted, false, now()).await;
     // Under this clock, until nobody has anything left to do.
     sleep(Duration::from_secs(600)).await;

@@ -76,16 +76,18 @@ fn the_command_line_decides_as_the_gate_does(gate: &Gate) {
 }
 
 /// A folder to work in, with Bob's key and the posture's documents.
-struct Desk<'a> {
+pub(crate) struct Desk<'a> {
     governed: &'a Governed<'a>,
     folder: PathBuf,
+    /// What every command line ends with.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl<'a> Desk<'a> {
-    fn of(governed: &'a Governed<'a>) -> Self {
+    pub(crate) fn of(governed: &'a Governed<'a>) -> Self {
         let folder = governed.gate.plane.folder.join(&governed.namespace);
         std::fs::create_dir_all(folder.join("postures")).expect("the plane's folder can be written");
-        let desk = Self { governed, folder };
+        let desk = Self { governed, folder, flags: &[] };
         desk.write("bob.pem", &governed.bob.private_pem());
         std::fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("it is ours");
         for object in governed.posture_objects(&governed.usual_posture()) {
@@ -95,30 +97,30 @@ impl<'a> Desk<'a> {
         desk
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).expect("the plane's folder can be written");
     }
 
     fn run(&self, args: &[&str]) -> Ran {
         let program = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
-        Ran::of(self.governed.gate.reviewer.command(program).args(args).current_dir(&self.folder), "")
+        Ran::of(self.governed.gate.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder), "")
     }
 
-    fn does(&self, args: &[&str]) -> Ran {
+    pub(crate) fn does(&self, args: &[&str]) -> Ran {
         let ran = self.run(args);
         assert!(ran.ok(), "kubectl writgate {args:?}: {ran}");
         ran
     }
 
-    fn prints(&self, args: &[&str]) -> Value {
+    pub(crate) fn prints(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.does(args).stdout).expect("it prints JSON")
     }
 
-    fn approve(&self, manifest: &str, approval: &str) {
+    pub(crate) fn approve(&self, manifest: &str, approval: &str) {
         let Governed { environment, project, .. } = self.governed;
         self.does(&[
             "approve",
@@ -141,7 +143,7 @@ impl<'a> Desk<'a> {
         ]);
     }
 
-    fn judges(&self, manifest: &str) -> Value {
+    pub(crate) fn judges(&self, manifest: &str) -> Value {
         let Governed { environment, project, gate, .. } = self.governed;
         let ran = self.run(&[
             "verify",

@@ -3,8 +3,8 @@
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
-//! on the ledger; `names`, `callers`, `access` and `connect` are the edges; `policies` is what the API server guards by
-//! itself. What every decision leaves behind is asserted by `trail`, everywhere the same.
+//! on the ledger; `names`, `callers`, `access`, `further` and `connect` are the edges; `policies` is what the API server
+//! guards by itself. What every decision leaves behind is asserted by `trail`, everywhere the same.
 
 mod access;
 mod blockers;
@@ -13,6 +13,7 @@ mod callers;
 mod connect;
 mod duties;
 mod flow;
+mod further;
 mod guards;
 mod lifecycle;
 mod names;
@@ -40,6 +41,7 @@ fn main() -> std::process::ExitCode {
             connect::tests(),
             duties::tests(),
             flow::tests(),
+            further::tests(),
             guards::tests(),
             lifecycle::tests(),
             names::tests(),

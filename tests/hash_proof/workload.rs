@@ -28,6 +28,7 @@ pub(crate) fn manifest(random: &mut Random, kind: WorkloadKind, name: &str) -> V
         }
         WorkloadKind::Job => job(draft),
         WorkloadKind::CronJob => cron_job(draft),
+        WorkloadKind::Further(_) => unreachable!("only what the API server knows by itself is drawn"),
     });
     json!({"apiVersion": kind.api_version(), "kind": kind.kind(), "metadata": {"name": name}, "spec": spec})
 }

@@ -52,4 +52,4 @@ pub(crate) use plane::Plane;
 pub(crate) use process::{Process, free_port, wait_until};
 pub(crate) use signing::{Key, envelope, seconds_from_now};
 pub(crate) use user::{Ran, User};
-pub(crate) use webhook::{SYSTEM_NAMESPACE, Webhook};
+pub(crate) use webhook::{FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

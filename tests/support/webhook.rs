@@ -17,6 +17,10 @@ use super::user::User;
 /// The namespace that the chart installs into.
 pub(crate) const SYSTEM_NAMESPACE: &str = "writgate-system";
 
+/// A custom resource that the webhook judges as a workload, in the form of the chart's `governedKinds`; a test that uses it
+/// makes it known to the API server.
+pub(crate) const FURTHER_KIND: &str = "example.com/v1/Rollout=rollouts:spec.template";
+
 /// A running webhook that the API server of one plane asks.
 pub(crate) struct Webhook {
     process: Mutex<Process>,
@@ -69,6 +73,7 @@ impl Webhook {
             .arg(key)
             .arg("--kubeconfig")
             .arg(&identity.kubeconfig)
+            .args(["--workload-kind", FURTHER_KIND])
             .args(args);
         let logs = plane.folder.join("logs");
         let name = format!("writgate-{name}");

@@ -75,6 +75,14 @@ pub(crate) enum ControllerLabels {
 }
 
 impl Scope {
+    /// Of a kind's spec: nothing is known of a custom resource, so nothing of it is left out.
+    pub(crate) fn of(kind: WorkloadKind) -> Self {
+        match kind {
+            WorkloadKind::Further(_) => Self::Whole,
+            kind => Self::Spec(kind),
+        }
+    }
+
     /// The scope of the value under `key`.
     fn of_member(self, key: &str) -> Self {
         match (self, key) {

@@ -38,7 +38,7 @@ pub(crate) struct Hashes {
 
 impl Hashes {
     pub(crate) fn of(request: &Request<'_>) -> Self {
-        let Some(kind) = request.kind.workload() else { return Self { new: None, old: None } };
+        let Some(kind) = request.workload else { return Self { new: None, old: None } };
         let new = request.object.as_ref().and_then(|object| object.spec).map(RawValue::get);
         let old = request.old_object.as_ref().and_then(|object| object.spec).map(RawValue::get);
         let hash = new.map(|spec| spec_hash(kind, spec));
@@ -104,7 +104,7 @@ impl<'r> Change<'r> {
 
     fn of_object(request: &'r Request<'r>, hashes: &Hashes, exempt: bool) -> Result<Self, String> {
         let (object, old) = objects(request)?;
-        match request.kind.workload() {
+        match request.workload {
             Some(kind) => Self::of_workload(kind, object, old, hashes, exempt),
             None => match (&*request.kind.api_version(), &*request.kind.kind) {
                 ("v1", "Pod") => Ok(Self::of_pod(object, old, exempt)),

@@ -88,6 +88,9 @@ pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), Def
     let Some(Value::Object(spec)) = object.get_mut("spec") else {
         return Err(DefaultError::from(Problem::Missing).under("spec"));
     };
+    if matches!(kind, WorkloadKind::Further(_)) {
+        return Ok(()); // its defaults are its CustomResourceDefinition's, which only the cluster knows
+    }
     shape::conform(spec, fields::of_spec(kind)).map_err(|error| error.under("spec"))?;
     workload::fill_spec(kind, spec);
     Ok(())

@@ -73,7 +73,9 @@ pub use review::{
 };
 pub use rule::CapabilityRule;
 pub use single_use::{USE_VERSION, Use, UseRecord};
-pub use spec_hash::{ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, spec_hash};
+pub use spec_hash::{
+    ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, spec_hash,
+};
 pub use time::{DurationError, TimeError, parse_duration, parse_time};
-pub use workload::WorkloadKind;
+pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds};
 pub use yaml::{YamlError, read_yaml};

@@ -2,9 +2,10 @@
 //!
 //! What may be named is not this file's business: replay images are `decide`'s, the rest is `provenance`'s.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::Error as _};
+use serde_json::value::RawValue;
 
 use crate::{denial::Denial, review::Text, workload::WorkloadKind};
 
@@ -17,12 +18,15 @@ pub(crate) enum PodPath {
     Template,
     /// In the template of the Jobs that it makes.
     JobTemplate,
+    /// Where the configuration says, below the spec.
+    At(&'static [&'static str]),
 }
 
 impl From<WorkloadKind> for PodPath {
     fn from(kind: WorkloadKind) -> Self {
         match kind {
             WorkloadKind::CronJob => Self::JobTemplate,
+            WorkloadKind::Further(further) => Self::At(further.pod_below_spec()),
             _ => Self::Template,
         }
     }
@@ -185,6 +189,7 @@ impl<'a> PodSpec<'a> {
             PodPath::JobTemplate => {
                 serde_json::from_str(spec).map(|spec: Job<'a>| spec.job_template.spec.template.spec)
             }
+            PodPath::At(members) => below(spec, members).and_then(serde_json::from_str),
         };
         // What holds no Pod where its kind has one names things that nobody can see.
         pod.map_err(|error| Denial::MalformedReview { why: format!("object.spec: {error}") })
@@ -259,6 +264,17 @@ impl<'a> PodSpec<'a> {
             variables.chain(container.env_from.iter().flatten())
         })
     }
+}
+
+/// The text of what `members` lead to.
+fn below<'a>(text: &'a str, members: &[&str]) -> serde_json::Result<&'a str> {
+    members.iter().try_fold(text, |text, member| {
+        let object: BTreeMap<Text<'a>, &'a RawValue> = serde_json::from_str(text)?;
+        let found = object.into_iter().find(|(Text(name), _)| name == *member);
+        found
+            .map(|(_, value)| value.get())
+            .ok_or_else(|| serde_json::Error::custom(format_args!("{member} is missing")))
+    })
 }
 
 impl Named<'_> {

@@ -11,7 +11,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{denial::on_one_line, workload::WorkloadKind};
+use crate::{
+    denial::on_one_line,
+    workload::{WorkloadKind, WorkloadKinds},
+};
 
 /// Prefix of the labels and annotations that mean something to writgate.
 pub(crate) const DOMAIN: &str = "writgate.dev/";
@@ -35,6 +38,8 @@ pub struct Request<'a> {
     pub operation: Operation,
     /// The kind of `object`.
     pub kind: GroupVersionKind<'a>,
+    /// The workload that this kind is, if it is one.
+    pub workload: Option<WorkloadKind>,
     /// The plural resource in the path of the request, without its group.
     pub resource: Cow<'a, str>,
     /// `status`, `scale`, `ephemeralcontainers` …; empty for the object itself.
@@ -103,12 +108,6 @@ impl GroupVersionKind<'_> {
         } else {
             format!("{}/{}", self.group, self.version).into()
         }
-    }
-
-    /// The workload of exactly this group, version and kind.
-    #[must_use]
-    pub fn workload(&self) -> Option<WorkloadKind> {
-        WorkloadKind::from_gvk(&self.api_version(), &self.kind)
     }
 }
 
@@ -201,7 +200,7 @@ impl Metadata<'_> {
 }
 
 /// Borrows even inside `Option` and `Vec`, where serde's `Cow` would copy.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -347,11 +346,16 @@ impl Review {
     /// What is missing, doubled, of another type or in contradiction to itself is refused; fields that admission
     /// v1 may gain later are skipped.
     pub fn parse(body: &[u8]) -> Result<Request<'_>, MalformedReview> {
+        Self::parse_with(body, &WorkloadKinds::default())
+    }
+
+    /// The same where the configuration knows of further kinds.
+    pub fn parse_with<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Request<'a>, MalformedReview> {
         let malformed = |why: String| MalformedReview { uid: uid_of(body), why: on_one_line(&why) };
         let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
         let review: ByName<RawReview<'_>> = serde_json::from_str(text)
             .map_err(|error| malformed(format!("the body is not an AdmissionReview: {error}")))?;
-        review.0.into_request().map_err(malformed)
+        review.0.into_request(kinds).map_err(malformed)
     }
 }
 
@@ -401,7 +405,7 @@ struct Resource<'a> {
 }
 
 impl<'a> RawReview<'a> {
-    fn into_request(self) -> Result<Request<'a>, String> {
+    fn into_request(self, kinds: &WorkloadKinds) -> Result<Request<'a>, String> {
         let expect = |what: &str, found: &str, expected: &str| {
             if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, expected {expected:?}")) }
         };
@@ -421,6 +425,7 @@ impl<'a> RawReview<'a> {
         let request = Request {
             uid: raw.uid,
             operation: raw.operation,
+            workload: kinds.find(&raw.kind.api_version(), &raw.kind.kind),
             kind: raw.kind,
             resource: raw.resource.resource,
             sub_resource: raw.sub_resource,
@@ -455,7 +460,7 @@ impl Request<'_> {
         if self.operation == Operation::Update {
             needed(self.old_object.is_some(), "oldObject")?;
         }
-        if let (true, Some(kind)) = (self.sub_resource.is_empty(), self.kind.workload())
+        if let (true, Some(kind)) = (self.sub_resource.is_empty(), self.workload)
             && self.resource != kind.resource()
         {
             return Err(format!("request.resource is {:?}, but request.kind is {}", self.resource, kind.kind()));
@@ -586,7 +591,7 @@ mod tests {
     fn reads_what_a_decision_needs() {
         let body = review().to_string();
         let request = Review::parse(body.as_bytes()).expect("a review");
-        assert_eq!(request.kind.workload(), Some(WorkloadKind::Deployment));
+        assert_eq!(request.workload, Some(WorkloadKind::Deployment));
         assert_eq!((request.operation, request.dry_run, &*request.user.username), (Operation::Update, true, "alice"));
         let object = request.object.expect("an object");
         assert_eq!(object.spec.map(RawValue::get), Some(r#"{"template":{}}"#));

@@ -92,7 +92,7 @@ pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalEr
     bytes.extend_from_slice(b"\",\"kind\":\"");
     bytes.extend_from_slice(kind.kind().as_bytes());
     bytes.extend_from_slice(b"\",\"spec\":");
-    canonical::append(&mut bytes, spec, Scope::Spec(kind))?;
+    canonical::append(&mut bytes, spec, Scope::of(kind))?;
     bytes.push(b'}');
     Ok(SpecHash(Sha256::digest(&bytes).into()))
 }
@@ -122,16 +122,24 @@ pub fn manifest_hash(manifest: &Value) -> Result<(WorkloadKind, SpecHash), Manif
     let Some(workload) = WorkloadKind::from_gvk(api_version, kind) else {
         return Err(ManifestHashError::NotAWorkload { found: format!("{api_version} {kind}") });
     };
+    Ok((workload, manifest_hash_as(workload, manifest)?))
+}
+
+/// The same of a manifest that is known to be of this kind.
+///
+/// What the API server fills in of a further kind is not known here: its manifest has to say itself what the
+/// `CustomResourceDefinition` defaults.
+pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash, ManifestHashError> {
     let mut object = manifest.clone();
-    default_forward(workload, &mut object)?;
+    default_forward(kind, &mut object)?;
     let spec = object.get("spec").unwrap_or(&Value::Null).to_string();
-    Ok((workload, spec_hash(workload, &spec)?))
+    Ok(spec_hash(kind, &spec)?)
 }
 
 /// The canonical text of what the hash covers, for showing which field of two specs differs.
 pub(crate) fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::with_capacity(spec.len());
-    canonical::append(&mut bytes, spec, Scope::Spec(kind))?;
+    canonical::append(&mut bytes, spec, Scope::of(kind))?;
     Ok(bytes)
 }
 

@@ -24,5 +24,6 @@ pub(super) fn of_spec(kind: WorkloadKind) -> &'static [Field] {
         WorkloadKind::ReplicationController => workload::REPLICATION_CONTROLLER_SPEC,
         WorkloadKind::Job => workload::JOB_SPEC,
         WorkloadKind::CronJob => workload::CRON_JOB_SPEC,
+        WorkloadKind::Further(_) => &[],
     }
 }

@@ -13,7 +13,8 @@ pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
         WorkloadKind::Deployment
         | WorkloadKind::ReplicaSet
         | WorkloadKind::DaemonSet
-        | WorkloadKind::ReplicationController => {}
+        | WorkloadKind::ReplicationController
+        | WorkloadKind::Further(_) => {}
         WorkloadKind::StatefulSet => fill_stateful_set(spec),
         WorkloadKind::Job => {
             fill_job(spec);

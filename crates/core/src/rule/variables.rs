@@ -137,8 +137,9 @@ impl<'v> Variables<'v> {
     fn pod(&self, of: Variable) -> Result<Value<'v>, Fault> {
         let object = self.get(of)?;
         let kind = &self.request.kind;
-        let path: &[&str] = match kind.workload() {
+        let path: &[&str] = match self.request.workload {
             Some(WorkloadKind::CronJob) => &["spec", "jobTemplate", "spec", "template", "spec"],
+            Some(WorkloadKind::Further(further)) => further.pod(),
             Some(_) => &["spec", "template", "spec"],
             None if kind.group.is_empty() && kind.version == "v1" && kind.kind == "Pod" => &["spec"],
             None => return Ok(Value::Null),

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
     Action, Approval, ConfigMapContent, Decision, Document, Envelope, ExemptControllers, Facts, Governance, History,
-    Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind, decide, spec_hash,
+    Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind, WorkloadKinds, decide,
+    spec_hash,
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -42,6 +43,7 @@ impl Person {
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) request: Value,
+    pub(crate) kinds: WorkloadKinds,
     pub(crate) posture: Value,
     pub(crate) reviewers: Value,
     pub(crate) revocations: Value,
@@ -111,6 +113,7 @@ impl Case {
         let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
         let hash = spec_hash(kind, &spec.to_string()).expect("a hash");
         Self {
+            kinds: WorkloadKinds::default(),
             request: json!({
                 "uid": "86048ed0-0422-4d04-bdcd-a1cfb1b9cab6", "operation": "CREATE",
                 "kind": {"group": group, "version": version, "kind": kind.kind()},
@@ -240,7 +243,7 @@ impl Case {
             text: document.to_string(),
         });
         let set = PostureSet::assemble(documents.collect());
-        match Review::parse(body.as_bytes()) {
+        match Review::parse_with(body.as_bytes(), &self.kinds) {
             Err(malformed) => writgate_core::decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
                 let posture = set.environment("production");

@@ -3,6 +3,7 @@
 mod break_glass;
 mod case;
 mod connect;
+mod further;
 mod properties;
 mod provenance;
 mod rollback;

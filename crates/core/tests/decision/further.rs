@@ -1,0 +1,67 @@
+//! Custom resources that the configuration names as workloads.
+
+use serde_json::{Value, json};
+use writgate_core::{WorkloadKind, WorkloadKinds};
+
+use crate::case::Case;
+
+fn kind() -> WorkloadKind {
+    "example.com/v1/Rollout=rollouts:spec.workload.template".parse().expect("a kind")
+}
+
+/// A rollout that bob approved.
+fn rollout() -> Case {
+    let pod = json!({"spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}});
+    let kind = kind();
+    Case::of(kind, "orders", &json!({"replicas": 1, "workload": {"template": pod}}))
+        .with(|c| c.kinds = WorkloadKinds::from_iter([kind]))
+}
+
+fn image(case: &mut Case) -> &mut Value {
+    &mut case.spec()["workload"]["template"]["spec"]["containers"][0]["image"]
+}
+
+#[test]
+fn a_further_kind_is_judged_like_a_workload() {
+    rollout().expect("admitted");
+    rollout().with(|c| c.signers.clear()).expect("ApprovalRequired");
+    rollout().with(|c| *image(c) = "evil".into()).expect("SpecHashMismatch");
+    rollout().with(|c| c.posture["workloads"] = "deny".into()).expect("WorkloadNotAllowed");
+    let other = "example.com/v1/Rollout/payments/other";
+    rollout().with(|c| c.approval.subjects[0].name = other.into()).expect("WrongResource");
+    rollout().with(|c| c.kinds = WorkloadKinds::default()).expect("UnsupportedKind");
+}
+
+/// What a member of a custom resource means is its operator's secret.
+#[test]
+fn nothing_of_its_spec_is_left_out_of_the_hash() {
+    rollout().with(|c| c.spec()["replicas"] = 2.into()).expect("SpecHashMismatch");
+    rollout().with(|c| c.spec()["paused"] = true.into()).expect("SpecHashMismatch");
+    let restarted = json!({"annotations": {"kubectl.kubernetes.io/restartedAt": "2026-11-22T10:00:00Z"}});
+    rollout().with(|c| c.spec()["workload"]["template"]["metadata"] = restarted).expect("SpecHashMismatch");
+}
+
+#[test]
+fn what_changes_nothing_that_runs_is_no_action() {
+    let bare = || rollout().with(|c| c.signers.clear());
+    bare().updated().expect("not-an-action");
+    bare().updated().with(|c| c.object()["metadata"]["labels"]["team"] = "a".into()).expect("not-an-action");
+    bare().updated().with(|c| c.request["subResource"] = "status".into()).expect("not-an-action");
+    bare().with(|c| c.request["operation"] = "DELETE".into()).expect("not-an-action");
+    rollout().updated().with(|c| *image(c) = "evil".into()).expect("SpecHashMismatch");
+}
+
+#[test]
+fn only_a_job_replays_and_a_pod_must_be_where_it_is_said_to_be() {
+    rollout().with(|c| *image(c) = "ghcr.io/acme/replay:1".into()).expect("WorkloadNotAllowed");
+    let moved = |c: &mut Case| {
+        let template = c.spec()["workload"].take();
+        c.spec()["elsewhere"] = template;
+    };
+    rollout().with(moved).expect("MalformedReview");
+}
+
+#[test]
+fn another_resource_of_that_kind_is_a_contradiction() {
+    rollout().with(|c| c.request["resource"]["resource"] = "rolloutses".into()).expect("MalformedReview");
+}
