@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use writgate::ledger::Ledger;
 use writgate::metrics::Metrics;
-use writgate_core::{HistoryNote, Use};
+use writgate_core::{HistoryNote, Use, WorkloadKinds};
 
 use crate::support::harness::{Test, tests};
 use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
@@ -204,7 +204,8 @@ fn a_use_is_swept_a_day_after_its_approval_expired_and_a_history_after_a_year(ga
     let at = |time: &str| time.parse::<jiff::Timestamp>().expect("RFC 3339");
     gate.plane.block_on(async {
         let client = gate.plane.admin.client().await;
-        let ledger = Ledger::new(client, &namespace, Duration::from_secs(90), Metrics::default());
+        let ledger =
+            Ledger::new(client, WorkloadKinds::default(), &namespace, Duration::from_secs(90), Metrics::default());
         ledger.use_of(&wanted, false, at("2026-11-22T11:00:00Z")).await.expect("it is reserved");
         ledger.note(&note).await;
         assert_eq!(ledger.sweep(at("2026-11-23T12:00:00Z")).await, Ok(0), "a day later, to the second");
