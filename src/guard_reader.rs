@@ -91,3 +91,77 @@ impl GuardReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Over answers that the real API server cannot be made to give.
+
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use serde_json::{Value, json};
+    use tower::service_fn;
+    use writgate_core::Review;
+
+    use super::*;
+
+    /// A reader to which every question is answered with `status` and `body`.
+    fn reader(status: u16, body: &Value) -> GuardReader {
+        let body = body.to_string();
+        let service = service_fn(move |_: Request<kube::client::Body>| {
+            let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        GuardReader::new(Client::new(service, "default"), "writgate-system")
+    }
+
+    async fn may_govern(reader: &GuardReader, extra: &str) -> Result<bool, String> {
+        let body = format!(
+            r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
+                "operation": "CREATE", "name": "payments", "kind": {{"group": "", "version": "v1", "kind": "Namespace"}},
+                "resource": {{"group": "", "version": "v1", "resource": "namespaces"}},
+                "userInfo": {{"username": "alice", "extra": {extra}}},
+                "object": {{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "payments"}}}}}}}}"#
+        );
+        let request = Review::parse(body.as_bytes()).expect("a review");
+        reader.may_govern(&request.user, "payments").await
+    }
+
+    fn answer(status: &Value) -> GuardReader {
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {},
+            "status": status});
+        reader(201, &review)
+    }
+
+    #[tokio::test]
+    async fn only_a_plain_yes_is_one() {
+        assert_eq!(may_govern(&answer(&json!({"allowed": true})), "{}").await, Ok(true));
+        assert_eq!(may_govern(&answer(&json!({"allowed": false})), "{}").await, Ok(false));
+        assert_eq!(may_govern(&answer(&json!({"allowed": true, "denied": true})), "{}").await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_answered_is_neither_yes_nor_no() {
+        assert!(may_govern(&answer(&Value::Null), "{}").await.is_err(), "left open");
+        let doubtful = json!({"allowed": false, "evaluationError": "a webhook authorizer is down"});
+        assert!(may_govern(&answer(&doubtful), "{}").await.is_err_and(|why| why.contains("is down")));
+        for (code, reason) in [(403, "Forbidden"), (429, "TooManyRequests"), (500, "InternalError")] {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": reason, "message": "no"});
+            assert_eq!(may_govern(&reader(code, &status), "{}").await, Err(format!("no ({code})")));
+            assert!(reader(code, &status).documents().await.is_err());
+        }
+        assert!(may_govern(&reader(200, &json!("no review")), "{}").await.is_err());
+        assert!(may_govern(&answer(&json!({"allowed": true})), "[1]").await.is_err(), "extra that is none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_silent_is_not_waited_for() {
+        let service =
+            service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let reader = GuardReader::new(Client::new(service, "default"), "writgate-system");
+        assert!(may_govern(&reader, "{}").await.is_err_and(|why| why.contains("did not answer")));
+        assert!(reader.documents().await.is_err());
+    }
+}
