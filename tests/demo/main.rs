@@ -138,7 +138,8 @@ impl Demo {
             self.quietly(&self.gate.operator, events).stdout.contains("Admitted").then_some(())
         });
         self.run(&self.gate.operator, events, Exit::Ok, &["Normal", "Admitted", "bob@acme.example"]);
-        let records = self.gate.webhook.records(|record| record["decision"] == "admitted");
+        let records =
+            self.gate.webhook.records(|record| record["decision"] == "admitted" && record["action"] == "deploy");
         assert_eq!(records.len(), 1, "one admission, one record: {records:?}");
         assert_eq!(records[0]["requestedBy"], "alice@acme.example");
         assert_eq!(records[0]["approvals"][0]["reviewers"], json!(["bob@acme.example"]));
