@@ -2,6 +2,8 @@
 //!
 //! Called by whatever renders a decision for a person: `admission::respond` and `events::event`.
 
+use std::fmt::Write as _;
+
 /// Leaves line breaks and visible characters, and spells out the rest: escape sequences, and marks that reorder what
 /// one reads.
 #[must_use]
@@ -17,6 +19,15 @@ pub fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Lower-case hexadecimal digits, two for each byte.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Cuts `text` to at most `max` bytes, at a character, and says so.

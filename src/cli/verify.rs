@@ -123,6 +123,9 @@ impl Judge<'_> {
         };
         let mut decision = decide(&known);
         for _ in 0..MAX_ROUNDS {
+            if decision.wants.is_empty() {
+                break;
+            }
             decision.wants.iter().for_each(|want| self.assume(want, &request.namespace, &mut known));
             decision = decide(&known);
         }

@@ -4,7 +4,6 @@
 //! written, and whether at all, is [`events`](super)'s.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -15,7 +14,7 @@ use writgate_core::{Action, Basis, Decision, DecisionRecord, ObjectRecord, Outco
 
 use crate::metrics::Lane;
 use crate::names;
-use crate::text::{bounded, visible};
+use crate::text::{bounded, hex, visible};
 
 /// Who reports: the value of `reportingController` in every Event of ours.
 pub const CONTROLLER: &str = "writgate.dev/webhook";
@@ -112,11 +111,7 @@ impl Decided {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        let mut hex = String::with_capacity(64);
-        for byte in digest.finalize() {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        hex(&digest.finalize())
     }
 
     fn reason(&self, told: &Told) -> &str {

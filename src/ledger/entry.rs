@@ -1,8 +1,8 @@
 //! How the ledger's entries look as ConfigMaps: names, labels, what is in them. Pure rendering and reading.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
+use crate::text::hex;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
@@ -61,11 +61,7 @@ pub(super) fn keep_since(entry: &mut ConfigMap) {
 pub(super) fn history_name(object: &ObjectRecord) -> String {
     // As JSON, so that no two different objects make the same text.
     let what = serde_json::json!([object.api_version, object.kind, object.namespace, object.name]).to_string();
-    let mut name = "history-".to_owned();
-    for byte in Sha256::digest(what) {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name
+    format!("history-{}", hex(&Sha256::digest(what)))
 }
 
 /// The entry of a history that is not there yet.

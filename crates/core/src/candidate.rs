@@ -11,7 +11,7 @@ use crate::{
     approval::{Approval, Subject},
     capability::Capability,
     change::Workload,
-    decision::{ApprovalRecord, ObjectRecord},
+    decision::ApprovalRecord,
     denial::{Claim, Denial},
     difference,
     envelope::{Budget, Envelope, MAX_ENVELOPE, Signer, Unverified},
@@ -25,8 +25,6 @@ use crate::{
 pub(crate) struct Context<'r> {
     pub(crate) request: &'r Request<'r>,
     pub(crate) workload: &'r Workload<'r>,
-    /// The workload as the record names it.
-    pub(crate) object: &'r ObjectRecord,
     pub(crate) action: Action,
     pub(crate) environment: &'r str,
     pub(crate) project: &'r str,

@@ -32,7 +32,7 @@ use crate::{
     capability::Capability,
     change::{Change, Hashes, REPLAY_LABEL, Workload},
     connect::Connection,
-    decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict, object_record},
+    decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict},
     denial::{Denial, on_one_line},
     dry_run,
     facts::{Facts, Known, Want},
@@ -236,11 +236,9 @@ fn judge_workload(
         quorum: &rule.quorum,
         max_lifetime: rule.max_lifetime,
     });
-    let object = object_record(request);
     let context = Context {
         request,
         workload,
-        object: &object,
         action,
         environment: place.environment,
         project: place.project,

@@ -10,7 +10,7 @@ use crate::{
     action::Action,
     candidate::Context,
     change::BOUND_ANNOTATIONS,
-    decision::{Basis, DecisionRecord, Verdict},
+    decision::{Basis, DecisionRecord, Verdict, object_record},
     denial::Denial,
     facts::{Known, Want},
     history::{HistoryNote, PastAdmission, Wanted},
@@ -26,7 +26,7 @@ pub(crate) fn judge(context: &Context<'_>, mut denied: Verdict, known: &Known, r
     }
     let history = match known.history() {
         None => {
-            denied.wants.push(Want::History(context.object.clone()));
+            denied.wants.push(Want::History(object_record(context.request)));
             return denied;
         }
         Some(Err(why)) => {
@@ -71,7 +71,7 @@ pub(crate) fn note(context: &Context<'_>, record: &DecisionRecord) -> Option<His
         requested_by: record.requested_by.clone(),
         approvals: record.approvals.clone(),
     };
-    Some(HistoryNote { object: context.object.clone(), admission })
+    Some(HistoryNote { object: object_record(context.request), admission })
 }
 
 fn claims(context: &Context<'_>) -> BTreeMap<String, String> {
