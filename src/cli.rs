@@ -6,15 +6,20 @@
 mod approve;
 mod attach;
 mod bundle;
+mod cluster;
 mod edit;
 mod failure;
 mod hash;
 mod input;
+mod judge;
 mod keygen;
 mod output;
 mod passphrase;
 mod posture;
+mod request_file;
+mod rules;
 mod verify;
+mod workloads;
 
 use std::{ffi::OsString, process::ExitCode};
 

@@ -68,6 +68,8 @@ impl Lookups {
                 Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
                 Want::History(object) => known.learn_history(self.history_of(&object).await),
                 Want::ConfigMap(name) => config_maps.push(name),
+                Want::KeptApprovals(_) => known.learn_kept_approvals(Vec::new()),
+                Want::LiveApprovals(_) => known.learn_live_approvals(Ok(Vec::new())),
                 Want::Govern(name) => known.learn_may_govern(match &self.guards {
                     Some(guards) => guards.may_govern(&request.user, &name).await,
                     None => Err(NO_CLUSTER.to_owned()),

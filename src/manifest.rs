@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    ConfigMapContent, DefaultError, ManifestHashError, SpecHash, WorkloadKind, WorkloadKinds, YamlError,
-    default_forward, manifest_hash_as, read_yaml,
+    APPROVAL_KEY, APPROVAL_KIND, ConfigMapContent, DefaultError, DetachedApproval, ManifestHashError, SpecHash,
+    WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml,
 };
 
 /// The user of a review that was made from a file and not by an API server.
@@ -200,6 +200,31 @@ impl Manifest {
         ConfigMapContent::of(&self.object)
     }
 
+    /// The approval that it holds, if it is a ConfigMap for that.
+    #[must_use]
+    pub fn detached_approval(&self) -> Option<DetachedApproval> {
+        if !self.is_config_map() || self.label("writgate.dev/kind") != Some(APPROVAL_KIND) {
+            return None;
+        }
+        let text = self.object.pointer("/data")?.get(APPROVAL_KEY)?.as_str()?.to_owned();
+        Some(DetachedApproval { name: self.name()?.to_owned(), text })
+    }
+
+    /// The object as the file gives it.
+    #[must_use]
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// The plural resource, of what the gate is asked about.
+    #[must_use]
+    pub fn resource(&self) -> Option<String> {
+        if !self.is_judged() {
+            return None;
+        }
+        Some(self.workload().map_or_else(|| format!("{}s", self.kind.to_lowercase()), |kind| kind.resource().into()))
+    }
+
     /// `metadata.name`, where the file gives one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
@@ -260,7 +285,7 @@ impl Manifest {
     }
 
     /// The object with a spec as the API server would hand it to admission.
-    fn as_admitted(&self) -> Result<Value, ManifestError> {
+    pub fn as_admitted(&self) -> Result<Value, ManifestError> {
         let mut object = self.object.clone();
         if let Some(kind) = self.workload() {
             default_forward(kind, &mut object)
@@ -269,15 +294,29 @@ impl Manifest {
         Ok(object)
     }
 
-    /// The `AdmissionReview` in which the API server would ask whether `user` may create this in `namespace`.
-    pub fn to_review(&self, uid: &str, namespace: &str, user: &str) -> Result<Vec<u8>, ManifestError> {
+    /// The `AdmissionReview` in which the API server would ask whether `user` may create this in `namespace`, or make
+    /// it of the object that `runs`.
+    pub fn to_review(
+        &self,
+        uid: &str,
+        namespace: &str,
+        user: &str,
+        runs: Option<&Value>,
+    ) -> Result<Vec<u8>, ManifestError> {
         let mut object = self.as_admitted()?;
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
             metadata.insert("namespace".to_owned(), namespace.into());
+            // What the API server carries over from what is there.
+            for field in ["uid", "generation"] {
+                if let Some(kept) = runs.and_then(|runs| runs.get("metadata")?.get(field)) {
+                    metadata.insert(field.to_owned(), kept.clone());
+                }
+            }
         }
+        let (operation, options) =
+            if runs.is_some() { ("UPDATE", "UpdateOptions") } else { ("CREATE", "CreateOptions") };
         let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
-        let resource =
-            self.workload().map_or_else(|| format!("{}s", self.kind.to_lowercase()), |k| k.resource().into());
+        let resource = self.resource().unwrap_or_else(|| format!("{}s", self.kind.to_lowercase()));
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",
@@ -287,12 +326,12 @@ impl Manifest {
                 "resource": {"group": group, "version": version, "resource": resource},
                 "namespace": namespace,
                 "name": self.metadata("name").unwrap_or_default(),
-                "operation": "CREATE",
+                "operation": operation,
                 "userInfo": {"username": user},
                 "object": object,
-                "oldObject": null,
+                "oldObject": runs,
                 "dryRun": false,
-                "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+                "options": {"apiVersion": "meta.k8s.io/v1", "kind": options},
             },
         });
         Ok(review.to_string().into_bytes())

@@ -7,14 +7,15 @@ use std::{
 
 use clap::builder::NonEmptyStringValueParser;
 use jiff::{SignedDuration, Timestamp, Unit};
-use writgate_core::{Action, Approval, Capability, Envelope, Replay, Subject, parse_duration, parse_time};
+use writgate_core::{Action, Approval, Capability, Envelope, Replay, parse_duration, parse_time};
 
 use super::{
     attach,
     failure::{Answer, Failure},
-    hash, input,
+    input,
     output::{self, columns, shown},
     passphrase::PassphraseSource,
+    workloads::{self, Workload},
 };
 use crate::{
     clock,
@@ -124,7 +125,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let paths = arguments.filename.iter().chain(optional.into_iter().flatten()).chain([&arguments.key]);
     input::one_stdin(paths.map(PathBuf::as_path))?;
     let key = read_key(&arguments.key)?;
-    let workloads = workloads(arguments)?;
+    let workloads = workloads::read(&arguments.filename, &arguments.kinds, arguments.namespace.as_deref())?;
     let (mut envelope, approval) = match &arguments.add_signature {
         Some(path) => under_review(path, &workloads)?,
         None => new_statement(&arguments.statement, &workloads)?,
@@ -143,48 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// A workload of the file, as a subject names it.
-struct Reviewed {
-    manifest: Manifest,
-    subject: Subject,
-}
-
-fn workloads(arguments: &Arguments) -> Result<Vec<Reviewed>, Failure> {
-    let mut reviewed: Vec<Reviewed> = Vec::new();
-    for manifest in input::manifests(&arguments.filename, &arguments.kinds)? {
-        hash::warn_of_outdated(&manifest);
-        let Some(hash) = manifest.spec_hash() else { continue };
-        let subject = Subject { name: subject_name(&manifest, arguments.namespace.as_deref())?, hash: hash? };
-        if let Some(twice) = reviewed.iter().find(|other| other.subject.name == subject.name) {
-            return Err(Failure::Misuse(format!("{manifest}: it is there twice, first as {}", twice.manifest)));
-        }
-        reviewed.push(Reviewed { manifest, subject });
-    }
-    if reviewed.is_empty() {
-        return Err(Failure::Misuse("there is no workload in it to approve".to_owned()));
-    }
-    Ok(reviewed)
-}
-
-fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, Failure> {
-    let name = manifest
-        .subject_name()
-        .ok_or_else(|| Failure::Misuse(format!("{manifest}: it has neither metadata.name nor generateName")))?;
-    let namespace = manifest
-        .namespace()
-        .or(namespace)
-        .ok_or_else(|| Failure::Misuse(format!("{manifest}: it names no namespace; say which with -n")))?;
-    // What the API server would not take as a name could mean something else in a subject, as `*` and `/` do.
-    let stem = manifest.stem();
-    for part in [stem, namespace] {
-        if !part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)) {
-            return Err(Failure::Misuse(format!("{manifest}: {} is not a name that Kubernetes permits", shown(part))));
-        }
-    }
-    Ok(format!("{}/{}/{namespace}/{name}", manifest.api_version(), manifest.kind()))
-}
-
-fn new_statement(statement: &Statement, workloads: &[Reviewed]) -> Result<(Envelope, Approval), Failure> {
+fn new_statement(statement: &Statement, workloads: &[Workload]) -> Result<(Envelope, Approval), Failure> {
     let now = clock::now();
     let whole = now.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor));
     let not_before = statement.not_before.unwrap_or(whole.unwrap_or(now));
@@ -227,8 +187,8 @@ fn new_statement(statement: &Statement, workloads: &[Reviewed]) -> Result<(Envel
     }
 }
 
-fn action_of(workloads: &[Reviewed]) -> Result<Action, Failure> {
-    let action = |workload: &Reviewed| match workload.manifest.label(REPLAY_LABEL) {
+fn action_of(workloads: &[Workload]) -> Result<Action, Failure> {
+    let action = |workload: &Workload| match workload.manifest.label(REPLAY_LABEL) {
         Some(_) => Action::ReplayExecute,
         None => Action::Deploy,
     };
@@ -257,7 +217,7 @@ fn capabilities(statement: &Statement, action: Action) -> Vec<String> {
 }
 
 /// What all workloads say in annotation `writgate.dev/<name>`. A claim binds, so it must be true of each.
-fn claim(workloads: &[Reviewed], name: &str, asked: Option<&str>) -> Result<Option<String>, Failure> {
+fn claim(workloads: &[Workload], name: &str, asked: Option<&str>) -> Result<Option<String>, Failure> {
     let annotation = format!("writgate.dev/{name}");
     let mut said: BTreeMap<Option<&str>, &Manifest> = BTreeMap::new();
     for workload in workloads {
@@ -291,7 +251,7 @@ fn claim(workloads: &[Reviewed], name: &str, asked: Option<&str>) -> Result<Opti
     }
 }
 
-fn replay(statement: &Statement, action: Action, workloads: &[Reviewed]) -> Result<Option<Replay>, Failure> {
+fn replay(statement: &Statement, action: Action, workloads: &[Workload]) -> Result<Option<Replay>, Failure> {
     let asked = [
         ("incident", &statement.incident),
         ("incident-spec-hash", &statement.incident_spec_hash),
@@ -323,7 +283,7 @@ fn replay(statement: &Statement, action: Action, workloads: &[Reviewed]) -> Resu
 }
 
 /// The envelope of another reviewer, once it is for exactly these workloads as they are in the file.
-fn under_review(path: &Path, workloads: &[Reviewed]) -> Result<(Envelope, Approval), Failure> {
+fn under_review(path: &Path, workloads: &[Workload]) -> Result<(Envelope, Approval), Failure> {
     let envelope = input::envelope(path)?;
     let name = input::name(path);
     let approval = attach::approval_in(&envelope, &name)?;
@@ -333,7 +293,7 @@ fn under_review(path: &Path, workloads: &[Reviewed]) -> Result<(Envelope, Approv
             return refuse(format!("it covers {}, which is not in the file", shown(&subject.name)));
         }
     }
-    for Reviewed { manifest, subject } in workloads {
+    for Workload { manifest, subject } in workloads {
         let approved = approval.subjects.iter().find(|approved| approved.name == subject.name);
         match approved {
             None => return refuse(format!("it does not cover {manifest}")),
@@ -372,7 +332,7 @@ fn claims(approval: &Approval) -> impl Iterator<Item = (&'static str, &str)> {
 }
 
 /// Everything that is about to be signed.
-fn summary(approval: &Approval, workloads: &[Reviewed], envelope: &Envelope) -> String {
+fn summary(approval: &Approval, workloads: &[Workload], envelope: &Envelope) -> String {
     let lasts = approval.lifetime();
     let mut rows = vec![
         ("action", approval.action.to_string()),
@@ -389,7 +349,7 @@ fn summary(approval: &Approval, workloads: &[Reviewed], envelope: &Envelope) -> 
     let claimed = |keyid: &str| if keyid.is_empty() { "unnamed".to_owned() } else { shown(keyid) };
     rows.extend(envelope.keyids().map(|keyid| ("signed, it says", format!("by key {}", claimed(keyid)))));
     let mut lines = vec!["To be signed:".to_owned(), columns(rows)];
-    for Reviewed { manifest, subject } in workloads {
+    for Workload { manifest, subject } in workloads {
         lines.push(format!("  {}\n    spec   {}", shown(&subject.name), subject.hash));
         lines.extend(manifest.images().into_iter().map(|image| format!("    image  {}", shown(image))));
     }

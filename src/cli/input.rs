@@ -74,7 +74,7 @@ pub(super) fn manifest_text(path: &Path) -> Result<String, Failure> {
 }
 
 /// Kinds that are workloads beside Kubernetes' own.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Kinds {
     /// A custom resource that is judged as a workload, as the webhook has it; may be repeated
     #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]

@@ -1,7 +1,10 @@
-//! All envelopes of one object together: rows 2 to 13 of the table, and row 16 for those that may be used once.
+//! All envelopes of one object together, attached to it or beside it: rows 2 to 13 of the table, and row 16 for those
+//! that may be used once.
 //!
 //! Each is judged alone by `candidate`; here is whether enough people signed, which envelope's failures are told, and
 //! what an admission spends. Called by `decide` alone.
+
+use std::borrow::Cow;
 
 use crate::{
     approval::Approval,
@@ -9,6 +12,7 @@ use crate::{
     change::{is_held, is_released},
     decision::{DecisionRecord, object_record},
     denial::Denial,
+    detached::{self, APPROVAL_REF, DetachedApproval, DetachedQuery},
     envelope::Budget,
     facts::{Known, Want},
     posture::{Reviewer, SeparationOfDuties},
@@ -23,9 +27,13 @@ use crate::{
 pub(crate) fn judge<'r>(
     context: &Context<'r>,
     blameless: bool,
+    known: &Known,
     record: &mut DecisionRecord,
 ) -> Result<Vec<Signed<'r>>, Vec<Denial>> {
     let attached = candidate::attached(context.workload);
+    let beside = beside(context, known, MAX_ENVELOPES.saturating_sub(attached.len()));
+    let attached: Vec<(Cow<'_, str>, &str)> =
+        attached.into_iter().map(|(name, text)| (Cow::Borrowed(name), text)).chain(beside).collect();
     let Some((first, _)) = attached.first() else {
         let environment = context.environment.to_owned();
         let because = context.rules.iter().map(|rule| rule.told().to_owned()).collect();
@@ -33,7 +41,7 @@ pub(crate) fn judge<'r>(
     };
     if attached.len() > MAX_ENVELOPES {
         return Err(vec![Denial::MalformedApproval {
-            annotation: (*first).to_owned(),
+            annotation: first.clone().into_owned(),
             why: format!("{} approvals are attached, at most {MAX_ENVELOPES} are read", attached.len()),
             signed: false,
         }]);
@@ -69,6 +77,37 @@ pub(crate) fn judge<'r>(
     record.requested_by = closest.signed.as_ref().map(|signed| signed.approval.requested_by.clone());
     record.approvals = closest.signed.iter().map(Signed::record).collect();
     Err(closest.denials)
+}
+
+/// The approvals beside the object that may be about it, at most `most`, under the names by which denials call them.
+fn beside<'k>(context: &Context<'_>, known: &'k Known, most: usize) -> Vec<(Cow<'static, str>, &'k str)> {
+    let live = known.live_approvals().and_then(|live| live.as_deref().ok());
+    let found: &[DetachedApproval] = live.or(known.kept_approvals()).unwrap_or_default();
+    let chosen = detached::choose(found, &query(context), context.now, most);
+    chosen.into_iter().map(|found| (Cow::Owned(format!("configmap {}", found.name)), &*found.text)).collect()
+}
+
+/// Which approvals beside the object are about it: the one that it names, else all for its spec.
+fn query(context: &Context<'_>) -> DetachedQuery {
+    match context.workload.object.metadata.annotations.get(APPROVAL_REF) {
+        Some(name) => DetachedQuery::Name(name.to_owned()),
+        None => DetachedQuery::Hash(context.workload.hash),
+    }
+}
+
+/// What is still to be looked for beside an object whose approvals so far are not enough: first what is kept, then, if
+/// nothing else speaks against it, what is there now.
+pub(crate) fn look_beside(context: &Context<'_>, blameless: bool, known: &Known) -> Result<Option<Want>, Denial> {
+    if known.kept_approvals().is_none() {
+        return Ok(Some(Want::KeptApprovals(query(context))));
+    }
+    match known.live_approvals() {
+        None if blameless => Ok(Some(Want::LiveApprovals(query(context)))),
+        Some(Err(why)) => {
+            Err(Denial::LookupFailed { what: "whether an approval is beside it".to_owned(), why: why.clone() })
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Row 16: the uses of `given` that must be had, and what speaks against them.

@@ -7,7 +7,7 @@
 //! | row | asks whether |
 //! |---|---|
 //! | 1 | the request can be judged, by a posture, in a namespace of its project, and an approval could help at all |
-//! | 2 | an approval is attached |
+//! | 2 | an approval is attached, or beside it |
 //! | 3 | it is an envelope |
 //! | 4 | a key that the environment knows signed it |
 //! | 5 | the signature is good; only then its payload is read |
@@ -285,8 +285,12 @@ fn needed(own: &[Capability], rules: &[&CapabilityRule]) -> Vec<Capability> {
 /// By what a workload that needs an approval is admitted, if by anything.
 fn judge_approvals(context: &Context<'_>, own: &Own, known: &Known, record: &mut DecisionRecord) -> Verdict {
     let blameless = own.denials.is_empty();
-    let mut verdict = match approvals::judge(context, blameless, record) {
-        Err(denials) => Verdict::denied(denials),
+    let mut verdict = match approvals::judge(context, blameless, known, record) {
+        Err(mut denials) => {
+            let wants = approvals::look_beside(context, blameless, known);
+            let wants = wants.map_err(|unknown| denials.push(unknown)).ok().flatten();
+            Verdict { wants: wants.into_iter().collect(), ..Verdict::denied(denials) }
+        }
         Ok(given) => {
             let is_emergency = given.iter().any(|signed| signed.approval.break_glass);
             if let Some(terms) = context.break_glass.filter(|_| is_emergency) {

@@ -304,7 +304,7 @@ impl Decision {
         record.basis = basis.filter(|_| denials.is_empty());
         denials.sort_by_key(Denial::place);
         let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
-        let admitted = denials.iter().all(|denial| softened && denial.row() > 1);
+        let admitted = wants.is_empty() && denials.iter().all(|denial| softened && denial.row() > 1);
         record.decision = if admitted { Outcome::Admitted } else { Outcome::Denied };
         record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
         record.reasons.dedup();

@@ -12,14 +12,16 @@ use uuid::Uuid;
 
 use crate::{
     decision::ObjectRecord,
+    detached::{DetachedApproval, DetachedQuery},
     exempt::ExemptControllers,
     history::History,
     posture_set::Document,
     single_use::{Use, UseRecord},
 };
 
-/// After so many rounds of answers nothing is wanted any more: config maps, a use, its start, and the history.
-pub const MAX_ROUNDS: usize = 4;
+/// After so many rounds of answers nothing is wanted any more: approvals beside the object as they are kept, and as they
+/// are now, config maps, a use, its start, and the history.
+pub const MAX_ROUNDS: usize = 6;
 
 /// What was known before deciding.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,10 @@ pub enum Want {
     ConfigMap(String),
     /// Whether the request's user has the verb `govern` on the namespace of this name (`namespaces.writgate.dev`).
     Govern(String),
+    /// Approvals beside the object, by what is kept of them: this costs nothing, and may be some milliseconds old.
+    KeptApprovals(DetachedQuery),
+    /// The same as they are now: Git applies an approval and what it is for in the same second.
+    LiveApprovals(DetachedQuery),
     /// The documents of all postures as they are now: what is kept of them may be some milliseconds old.
     Documents,
 }
@@ -67,6 +73,8 @@ pub struct Known {
     uses: BTreeMap<String, Result<Option<UseRecord>, String>>,
     history: Option<Result<History, String>>,
     config_maps: BTreeMap<String, Result<Option<ConfigMapContent>, String>>,
+    kept_approvals: Option<Vec<DetachedApproval>>,
+    live_approvals: Option<Result<Vec<DetachedApproval>, String>>,
     may_govern: Option<Result<bool, String>>,
     documents: Option<Result<Vec<Document>, String>>,
 }
@@ -88,6 +96,16 @@ impl Known {
         self.config_maps.insert(name.to_owned(), content);
     }
 
+    /// Approvals beside the request's object, as far as they are kept. Whoever keeps none gives none.
+    pub fn learn_kept_approvals(&mut self, found: Vec<DetachedApproval>) {
+        self.kept_approvals = Some(found);
+    }
+
+    /// Approvals beside the request's object, as they are now.
+    pub fn learn_live_approvals(&mut self, found: Result<Vec<DetachedApproval>, String>) {
+        self.live_approvals = Some(found);
+    }
+
     /// Whether the request's user may govern the request's namespace.
     pub fn learn_may_govern(&mut self, may: Result<bool, String>) {
         self.may_govern = Some(may);
@@ -96,6 +114,14 @@ impl Known {
     /// All documents, as they are now.
     pub fn learn_documents(&mut self, documents: Result<Vec<Document>, String>) {
         self.documents = Some(documents);
+    }
+
+    pub(crate) fn kept_approvals(&self) -> Option<&[DetachedApproval]> {
+        self.kept_approvals.as_deref()
+    }
+
+    pub(crate) fn live_approvals(&self) -> Option<&Result<Vec<DetachedApproval>, String>> {
+        self.live_approvals.as_ref()
     }
 
     pub(crate) fn may_govern(&self) -> Option<&Result<bool, String>> {

@@ -15,6 +15,7 @@ mod decide;
 mod decision;
 mod defaults;
 mod denial;
+mod detached;
 mod difference;
 mod dry_run;
 mod envelope;
@@ -54,6 +55,7 @@ pub use decision::{
 };
 pub use defaults::{DefaultError, default_forward};
 pub use denial::{Claim, Denial};
+pub use detached::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, claims_to_cover};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};

@@ -1,0 +1,225 @@
+//! The webhook's decision without the webhook: the same function, with what the command line can find out.
+//!
+//! A manifest becomes the review that the API server would send. `verify` prints what comes of it; `request`, `review`,
+//! `approve` and `select` take from it what is needed, why, and what the gate would say.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+use writgate_core::{
+    APPROVAL_KEY, APPROVAL_KIND, ConfigMapContent, Decision, DetachedApproval, ExemptController, ExemptControllers,
+    Facts, Governance, History, Known, MAX_ROUNDS, Request, Review, UseRecord, Want, WorkloadKinds, decide,
+    decide_malformed,
+};
+
+use super::{
+    cluster::Cluster,
+    failure::Failure,
+    input,
+    output::shown,
+    rules::{Place, Rules, RulesFlags},
+};
+use crate::{
+    clock,
+    manifest::{Manifest, UNKNOWN_USER},
+    names,
+};
+
+/// The most approvals beside an object that are looked at.
+const MAX_BESIDE: u32 = 500;
+
+/// What a judgement depends on beside rules and manifests.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct JudgeFlags {
+    #[command(flatten)]
+    pub(super) rules: RulesFlags,
+    /// The namespace's environment [default: what its labels say]
+    #[arg(long, help_heading = "Rules")]
+    pub(super) environment: Option<String>,
+    /// The namespace's project [default: what its labels say]
+    #[arg(long, requires = "environment", help_heading = "Rules")]
+    pub(super) project: Option<String>,
+    #[command(flatten)]
+    pub(super) kinds: input::Kinds,
+    /// A controller whose children are not judged again, as the webhook has it; may be repeated, replaces the default
+    #[arg(long, value_name = "USER=RESOURCE", help_heading = "Rules")]
+    pub(super) exempt_controller: Vec<ExemptController>,
+}
+
+/// Judges by rules that were loaded once.
+pub(super) struct Judge<'a> {
+    /// The rules.
+    pub(super) rules: Rules,
+    /// The moment to judge at.
+    pub(super) now: Timestamp,
+    /// What is applied together is there together: ConfigMaps and approvals among the manifests count.
+    pub(super) manifests: &'a [Manifest],
+    /// Approvals to judge as if they lay beside each object.
+    pub(super) given: Vec<DetachedApproval>,
+    exempt: ExemptControllers,
+    kinds: WorkloadKinds,
+    told: Option<Place>,
+}
+
+impl JudgeFlags {
+    /// Loads the rules, to judge `manifests` by.
+    pub(super) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Judge<'a>, Failure> {
+        let told = self
+            .environment
+            .clone()
+            .map(|environment| Place { environment: Some(environment), project: self.project.clone() });
+        Ok(Judge {
+            rules: self.rules.load()?,
+            now,
+            manifests,
+            given: Vec::new(),
+            exempt: match &*self.exempt_controller {
+                [] => ExemptControllers::default(),
+                listed => listed.iter().cloned().collect(),
+            },
+            kinds: self.kinds.known(),
+            told,
+        })
+    }
+}
+
+impl Judge<'_> {
+    /// Judges a review, as the webhook would.
+    pub(super) fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
+        let decision_id = clock::decision_id(self.now);
+        let request = match Review::parse_with(body, &self.kinds) {
+            Ok(request) => request,
+            Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
+        };
+        let place = self.place(&request.namespace)?;
+        let governance = self.governance(&place);
+        let mut known = Known::default();
+        let decide = |known: &Known| {
+            decide(&request, &governance, &Facts { decision_id, exempt: &self.exempt, known }, self.now)
+        };
+        let mut decision = decide(&known);
+        for _ in 0..MAX_ROUNDS {
+            if decision.wants.is_empty() {
+                break;
+            }
+            for want in &decision.wants {
+                self.answer(want, &request, &mut known);
+            }
+            decision = decide(&known);
+        }
+        Ok(decision)
+    }
+
+    /// Judges what `user` would bring about by applying a manifest: its creation, or the change of `runs`.
+    pub(super) fn manifest(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+        runs: Option<&Value>,
+        user: Option<&str>,
+    ) -> Result<Decision, Failure> {
+        let uid = clock::decision_id(self.now).to_string();
+        self.review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
+    }
+
+    /// The labels of a namespace; the flags go before what was read.
+    pub(super) fn place(&self, namespace: &str) -> Result<Place, Failure> {
+        match &self.told {
+            Some(told) if told.project.is_some() => return Ok(told.clone()),
+            Some(told) => {
+                let found = self.rules.place(namespace)?.unwrap_or_default();
+                return Ok(Place { environment: told.environment.clone(), ..found });
+            }
+            None => {}
+        }
+        self.rules.place(namespace)?.ok_or_else(|| {
+            Failure::CouldNotTell(format!(
+                "cannot tell which environment namespace {} belongs to: it is not in {}; give --environment and \
+                 --project, or put the Namespace there",
+                shown(namespace),
+                self.rules.source()
+            ))
+        })
+    }
+
+    fn governance<'a>(&'a self, place: &'a Place) -> Governance<'a> {
+        match &place.environment {
+            None => Governance::Ungoverned,
+            Some(environment) => Governance::Governed {
+                environment,
+                project: place.project.as_deref(),
+                posture: self.rules.set.environment(environment),
+            },
+        }
+    }
+
+    /// What the ledger alone knows is assumed: that an approval was not used yet, and that nothing was admitted before.
+    fn answer(&self, want: &Want, request: &Request<'_>, known: &mut Known) {
+        let namespace = &*request.namespace;
+        match want {
+            Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
+            Want::History(_) => known.learn_history(Ok(History::default())),
+            Want::ConfigMap(name) => known.learn_config_map(name, self.config_map(namespace, name).map(Some)),
+            Want::KeptApprovals(_) => known.learn_kept_approvals(self.beside(namespace)),
+            Want::LiveApprovals(_) => known.learn_live_approvals(self.live_beside(namespace)),
+            // Guards ask these; a workload's decision does not.
+            Want::Govern(_) | Want::Documents => {}
+        }
+    }
+
+    fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMapContent, String> {
+        let is_it = |manifest: &&Manifest| {
+            manifest.is_config_map()
+                && manifest.name() == Some(name)
+                && manifest.namespace().is_none_or(|own| own == namespace)
+        };
+        if let Some(manifest) = self.manifests.iter().find(is_it) {
+            return manifest.config_map();
+        }
+        if let Some(found) = self.rules.set.config_map(namespace, name) {
+            return found.cloned().map_err(str::to_owned);
+        }
+        let absent = "it is not among the manifests; give it with -f";
+        let Some(cluster) = &self.rules.cluster else { return Err(absent.to_owned()) };
+        read_config_map(cluster, namespace, name)?.ok_or_else(|| "there is none of that name".to_owned())
+    }
+
+    /// The approvals that were given, or are among the manifests.
+    fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
+        let here = self.manifests.iter().filter(|manifest| manifest.namespace().is_none_or(|own| own == namespace));
+        self.given.iter().cloned().chain(here.filter_map(Manifest::detached_approval)).collect()
+    }
+
+    fn live_beside(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
+        let mut found = self.beside(namespace);
+        if let Some(cluster) = &self.rules.cluster {
+            found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
+        }
+        Ok(found)
+    }
+}
+
+/// A ConfigMap of the cluster, as far as a config bundle is concerned.
+fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<ConfigMapContent>, String> {
+    if !names::is_label(namespace) || !names::is_subdomain(name) {
+        return Ok(None);
+    }
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let what = format!("read ConfigMap {name} in {namespace}");
+    let found = cluster.ask(&what, config_maps.get_opt(name)).map_err(|failure| failure.to_string())?;
+    let found = found.map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+    found.map(|found| ConfigMapContent::of(&found)).transpose()
+}
+
+/// The approvals that lie in ConfigMaps of a namespace.
+pub(super) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_BESIDE);
+    let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
+    let held = |mut found: ConfigMap| {
+        let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;
+        Some(DetachedApproval { name: found.metadata.name?, text })
+    };
+    Ok(list.items.into_iter().filter_map(held).collect())
+}

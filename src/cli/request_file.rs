@@ -1,0 +1,101 @@
+//! The request file: what an operator asks a reviewer to sign, in one file that can be sent by any way.
+//!
+//! Nothing in it is believed: it carries the objects themselves, so that whoever reviews it computes the hashes, asks the
+//! posture and reads the diff anew, and what it claims beside them is compared. Written by `request`, read by `review`
+//! and `approve`. It holds workloads alone: no Secret, no ConfigMap.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use writgate_core::{Action, SpecHash};
+
+/// `apiVersion` of the file.
+pub(super) const API_VERSION: &str = "writgate.dev/v1";
+/// `kind` of the file.
+pub(super) const KIND: &str = "ApprovalRequest";
+
+/// A request for one approval of all its workloads: of one environment, project and action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RequestFile {
+    /// [`API_VERSION`]
+    pub(super) api_version: String,
+    /// [`KIND`]
+    pub(super) kind: String,
+    /// Who asks.
+    pub(super) requested_by: String,
+    /// Why: a ticket, a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    /// When it was asked.
+    pub(super) requested_at: Timestamp,
+    /// The posture's cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cluster: Option<String>,
+    /// The namespaces' environment.
+    pub(super) environment: String,
+    /// The namespaces' project.
+    pub(super) project: String,
+    /// What would be done.
+    pub(super) action: Action,
+    /// What is needed for all of it.
+    pub(super) capabilities: Vec<NeededCapability>,
+    /// Whether the terms of an emergency are asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) break_glass: bool,
+    /// What needs the approval.
+    pub(super) workloads: Vec<RequestedWorkload>,
+    /// What was in the manifests and needs none, for the reader: `Deployment payments/orders: nothing changes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) not_needed: Vec<String>,
+}
+
+/// A capability that is needed, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct NeededCapability {
+    /// `deploy.privileged`
+    pub(super) capability: String,
+    /// The action itself, or the capability rules that match, each with what it matched on.
+    pub(super) because: Vec<String>,
+}
+
+/// A workload that needs the approval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RequestedWorkload {
+    /// Its namespace, which the object need not name.
+    pub(super) namespace: String,
+    /// What the requester computed; whoever signs computes it anew.
+    pub(super) spec_hash: SpecHash,
+    /// What would be applied, as it was read; absent in a request that was made from a denial alone. Then whoever reviews
+    /// it needs the manifest from elsewhere, and it counts if it has this name and hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) object: Option<Value>,
+    /// `<group/version>/<kind>/<namespace>/<name>`, as an approval's subject has it.
+    pub(super) subject: String,
+    /// What ran when it was asked, without status and managed fields; absent where nothing did, or no cluster was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) runs: Option<Value>,
+}
+
+impl RequestFile {
+    /// Whether a document says that it is a request.
+    pub(super) fn is_one(document: &Value) -> bool {
+        document.get("kind").and_then(Value::as_str) == Some(KIND)
+    }
+
+    /// Reads a request; the error says what was found and what was expected.
+    pub(super) fn read(document: Value) -> Result<Self, String> {
+        let found = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        if found != API_VERSION {
+            return Err(format!("it is a request of version {found:?}, expected {API_VERSION:?}"));
+        }
+        serde_json::from_value(document).map_err(|error| error.to_string())
+    }
+
+    /// The file's text: JSON, indented, since people read it too.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers always serialise") + "\n"
+    }
+}

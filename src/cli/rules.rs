@@ -1,0 +1,107 @@
+//! The rules to judge by: a folder of posture documents, or those of the cluster, and what namespaces are called in them.
+
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{Api, ListParams};
+use writgate_core::{Document, PostureSet};
+
+use super::{
+    cluster::{Cluster, ClusterFlags},
+    failure::Failure,
+    output::shown,
+};
+use crate::{
+    names, posture_dir,
+    store::{self, ENVIRONMENT_LABEL, POSTURE_SELECTOR, PROJECT_LABEL},
+};
+
+/// Where the rules are.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct RulesFlags {
+    /// Folder of posture documents, bare or inside ConfigMaps, in place of the cluster's
+    #[arg(long, value_name = "DIR")]
+    pub(super) posture_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterFlags,
+}
+
+/// The rules, and the cluster that they are from if they are from one.
+pub(super) struct Rules {
+    pub(super) set: PostureSet,
+    /// None where they are from a folder: then no cluster is asked for anything.
+    pub(super) cluster: Option<Cluster>,
+    source: String,
+    /// Namespaces of the cluster that were asked for.
+    places: RefCell<BTreeMap<String, Option<Place>>>,
+}
+
+/// What a namespace's labels say, wherever they were read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) environment: Option<String>,
+    pub(super) project: Option<String>,
+}
+
+impl RulesFlags {
+    /// Reads all documents.
+    pub(super) fn load(&self) -> Result<Rules, Failure> {
+        if let Some(folder) = &self.posture_dir {
+            let documents = posture_dir::read(folder).map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+            return Ok(Rules::new(documents, None, folder.display().to_string()));
+        }
+        let cluster = self.cluster.connect()?;
+        let documents = documents(&cluster)?;
+        let source = format!("namespace {} of the cluster", cluster.system_namespace);
+        Ok(Rules::new(documents, Some(cluster), source))
+    }
+}
+
+/// All documents of the cluster's postures.
+pub(super) fn documents(cluster: &Cluster) -> Result<Vec<Document>, Failure> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
+    let what = format!("list the postures (ConfigMaps in {})", cluster.system_namespace);
+    let list = cluster.ask(&what, config_maps.list(&ListParams::default().labels(POSTURE_SELECTOR)))?;
+    Ok(list.items.iter().map(store::document).collect())
+}
+
+impl Rules {
+    fn new(documents: Vec<Document>, cluster: Option<Cluster>, source: String) -> Self {
+        Self { set: PostureSet::assemble(documents), cluster, source, places: RefCell::default() }
+    }
+
+    /// What a namespace's labels say; none where there is no such namespace. Asked of the cluster once for each.
+    pub(super) fn place(&self, namespace: &str) -> Result<Option<Place>, Failure> {
+        if let Some(labels) = self.set.namespaces().get(namespace) {
+            return Ok(Some(Place::of(labels)));
+        }
+        let Some(cluster) = &self.cluster else { return Ok(None) };
+        if let Some(known) = self.places.borrow().get(namespace) {
+            return Ok(known.clone());
+        }
+        let place = read_place(cluster, namespace)?;
+        self.places.borrow_mut().insert(namespace.to_owned(), place.clone());
+        Ok(place)
+    }
+
+    /// Where the rules are from, for messages.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl Place {
+    fn of(labels: &BTreeMap<String, String>) -> Self {
+        let label = |name: &str| labels.get(name).cloned();
+        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
+    }
+}
+
+fn read_place(cluster: &Cluster, namespace: &str) -> Result<Option<Place>, Failure> {
+    if !names::is_label(namespace) {
+        return Err(Failure::Misuse(format!("{} is not the name of a namespace", shown(namespace))));
+    }
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let found = cluster.ask(&format!("read namespace {namespace}"), namespaces.get_metadata_opt(namespace))?;
+    Ok(found.map(|found| Place::of(&found.metadata.labels.unwrap_or_default())))
+}
