@@ -2,7 +2,8 @@
 //!
 //! Objects are written as they come and put in order when they close; no tree is built. What two different
 //! documents would be made equal by is refused rather than hashed: duplicate keys, lone surrogates, numbers that a
-//! double does not hold exactly. Called by `spec_hash` for the hash and by `action` to compare two specs.
+//! double does not hold exactly. Called by `spec_hash` for the hash, by `change` to compare two specs and by `chain` for
+//! what of a record is signed.
 
 use std::{borrow::Cow, cmp::Ordering};
 
@@ -49,6 +50,10 @@ pub enum CanonicalError {
 pub(crate) enum Scope {
     /// Nothing is left out but `creationTimestamp: null`.
     Whole,
+    /// Nothing is left out: plain RFC 8785.
+    Everything,
+    /// A sealed record: everything but its own `signature`.
+    Sealed,
     /// A spec compared whole but for its `replicas`.
     WithoutReplicas,
     /// The spec of a workload.
@@ -96,12 +101,25 @@ impl Scope {
             (Self::Template(labels), "metadata") => Self::TemplateMetadata(labels),
             (Self::TemplateMetadata(labels), "labels") => Self::TemplateLabels(labels),
             (Self::TemplateMetadata(_), "annotations") => Self::TemplateAnnotations,
+            _ => self.of_item(),
+        }
+    }
+
+    /// The scope of an array's items, and of what nothing special is known about.
+    fn of_item(self) -> Self {
+        match self {
+            Self::Everything | Self::Sealed => Self::Everything,
             _ => Self::Whole,
         }
     }
 
     /// Whether the member is not part of what is hashed; `value` is canonical.
     fn leaves_out(self, key: &str, value: &[u8]) -> bool {
+        match self {
+            Self::Everything => return false,
+            Self::Sealed => return key == "signature",
+            _ => {}
+        }
         if key == "creationTimestamp" && value == b"null" {
             return true;
         }
@@ -135,6 +153,8 @@ impl Scope {
             ),
             Self::TemplateAnnotations => key == "kubectl.kubernetes.io/restartedAt" && is_whole_second(value),
             Self::Whole
+            | Self::Everything
+            | Self::Sealed
             | Self::JobTemplate
             | Self::Template(_)
             | Self::TemplateMetadata(_)
@@ -235,7 +255,7 @@ impl<'t> Writer<'t, '_> {
         self.white_space();
         match self.peek() {
             Some(b'{') => return self.nested(|writer| writer.object(scope)),
-            Some(b'[') => return self.nested(Self::array),
+            Some(b'[') => return self.nested(|writer| writer.array(scope.of_item())),
             Some(b'"') => {
                 self.string()?;
             }
@@ -351,7 +371,7 @@ impl<'t> Writer<'t, '_> {
         Ok(())
     }
 
-    fn array(&mut self) -> Result<Written, CanonicalError> {
+    fn array(&mut self, items: Scope) -> Result<Written, CanonicalError> {
         self.at += 1;
         self.out.push(b'[');
         let body = self.out.len();
@@ -360,7 +380,7 @@ impl<'t> Writer<'t, '_> {
             self.at += 1;
         } else {
             loop {
-                self.value(Scope::Whole)?;
+                self.value(items)?;
                 self.out.push(b',');
                 self.white_space();
                 match self.peek() {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::{
     action::Action,
     capability::Capability,
+    chain::{Link, RecordSignature},
     connect::Connection,
     denial::{Denial, quoted},
     facts::Want,
@@ -101,6 +102,12 @@ pub struct DecisionRecord {
     pub reasons: Vec<String>,
     /// Digest of the posture's documents.
     pub posture_version: Option<String>,
+    /// Its place in its writer's chain; absent where nothing was sealed, as in `verify -o json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Link>,
+    /// Its writer's signature over all the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<RecordSignature>,
 }
 
 /// The API user who asked.
@@ -229,6 +236,8 @@ impl DecisionRecord {
             enforcement: None,
             reasons: Vec::new(),
             posture_version: None,
+            chain: None,
+            signature: None,
         }
     }
 

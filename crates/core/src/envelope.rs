@@ -75,9 +75,7 @@ impl Envelope {
     /// What a signer signs: DSSE's pre-authentication encoding of type and payload.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), self.payload.len()).into_bytes();
-        bytes.extend_from_slice(&self.payload);
-        bytes
+        pre_authentication(PAYLOAD_TYPE, &self.payload)
     }
 
     /// The ids that the signatures carry, as they are written there.
@@ -125,6 +123,13 @@ impl Envelope {
             (true, false) => Err(Unverified::UnknownKey),
         }
     }
+}
+
+/// DSSE's pre-authentication encoding: a signature over one payload type is none over another.
+pub(crate) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    bytes.extend_from_slice(payload);
+    bytes
 }
 
 /// Why no signature of an envelope counts.

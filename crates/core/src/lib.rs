@@ -9,6 +9,7 @@ mod bundle;
 mod candidate;
 mod canonical;
 mod capability;
+mod chain;
 mod change;
 mod connect;
 mod decide;
@@ -48,6 +49,10 @@ pub use approval::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Rep
 pub use bundle::{BUNDLE_KIND, KIND_LABEL, bundle_name, check_bundle, content_digest};
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
+pub use chain::{
+    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checkpoint, CheckpointHead, Claims,
+    Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, StartLink,
+};
 pub use connect::Connection;
 pub use decide::{Governance, decide, decide_malformed};
 pub use decision::{

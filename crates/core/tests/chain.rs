@@ -1,0 +1,393 @@
+//! Sealed records: what is written is verified, and whatever is done to it afterwards is found and named.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use ed25519_dalek::{Signer as _, SigningKey};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use writgate_core::{
+    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
+    Envelope, Fed, Head, PublicKey, RECORD_PAYLOAD_TYPE,
+};
+
+/// 2026-11-22
+fn now() -> Timestamp {
+    "2026-11-22T11:00:00Z".parse().expect("a time")
+}
+
+fn id(of: u128) -> Uuid {
+    Uuid::from_u128(0x0193_5a00_0000_7000_8000_0000_0000_0000 + of)
+}
+
+/// The record of decision `n`, with letters that escape, sort and count otherwise than ASCII.
+fn record(n: u128) -> DecisionRecord {
+    let record = json!({
+        "version": "writgate.dev/decision/v1", "id": id(n), "time": "2026-11-22T11:00:00Z", "requestUid": "r-1",
+        "dryRun": false, "cluster": "prod-eu-1", "environment": "production", "project": "payments",
+        "initiator": {"username": "al\u{ef}ce \u{1f600}", "uid": "", "groups": ["dev\u{1b}\"", "system:authenticated"]},
+        "requestedBy": null, "operation": "CREATE", "action": "deploy",
+        "object": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders", "uid": "u-1"},
+        "specHash": format!("sha256:{}", "ab".repeat(32)), "previousSpecHash": null, "approvalRequired": true,
+        "requiredCapabilities": ["deploy"], "approvals": [], "decision": "denied", "enforcement": "enforce",
+        "reasons": ["ApprovalRequired"], "postureVersion": null
+    });
+    serde_json::from_value(record).expect("a record")
+}
+
+/// A webhook: its key and its chain.
+struct Writer {
+    key: SigningKey,
+    chain: Chain,
+    id: Uuid,
+}
+
+impl Writer {
+    fn new(n: u8) -> Self {
+        let writer = id(0xff00 + u128::from(n));
+        Self { key: SigningKey::from_bytes(&[n; 32]), chain: Chain::new(writer), id: writer }
+    }
+
+    fn public(&self) -> PublicKey {
+        public(&self.key)
+    }
+
+    fn start(&mut self, heads: Vec<Head>) -> String {
+        let linked = self.chain.start(id(1), now(), heads).expect("a link");
+        json(&linked.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
+    }
+
+    fn seal(&mut self, n: u128) -> String {
+        let linked = self.chain.link(record(n)).expect("a link");
+        json(&linked.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
+    }
+
+    /// A start and `records` after it.
+    fn lines(&mut self, records: u128) -> Vec<String> {
+        let mut lines = vec![self.start(Vec::new())];
+        lines.extend((0..records).map(|n| self.seal(100 + n)));
+        lines
+    }
+
+    fn head(&self) -> Head {
+        self.chain.head().expect("a link")
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        let Head { sequence, digest, .. } = self.head();
+        Checkpoint {
+            version: CHAIN_VERSION.to_owned(),
+            writer: self.id,
+            public_key: pem(&self.public()),
+            keyid: self.public().id(),
+            started: now(),
+            head: CheckpointHead { sequence, digest, time: now() },
+        }
+    }
+
+    /// Believes this writer's key.
+    fn verify<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
+        feed(ChainVerifier::new([self.public()]), lines)
+    }
+
+    /// Believes this writer's checkpoint.
+    fn verify_to_head<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
+        feed(ChainVerifier::default().with_checkpoint(&self.checkpoint(), self.public()), lines)
+    }
+}
+
+fn json(line: &impl serde::Serialize) -> String {
+    serde_json::to_string(line).expect("JSON")
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    let prefix = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    PublicKey::from_spki_der(&[prefix.as_slice(), key.verifying_key().as_bytes()].concat()).expect("a key")
+}
+
+fn pem(key: &PublicKey) -> String {
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(key.to_spki_der()))
+}
+
+fn feed<'l>(mut verifier: ChainVerifier, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
+    for line in lines {
+        verifier.feed(line);
+    }
+    verifier.finish()
+}
+
+fn kinds(report: &ChainReport) -> Vec<&'static str> {
+    report.findings.iter().map(ChainFinding::as_str).collect()
+}
+
+fn changed(line: &str, change: impl FnOnce(&mut Value)) -> String {
+    let mut value = serde_json::from_str(line).expect("JSON");
+    change(&mut value);
+    value.to_string()
+}
+
+#[test]
+fn what_is_sealed_verifies_and_reads_as_the_same_record() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(3);
+    let report = writer.verify_to_head(&lines);
+    assert!(report.is_clean(), "{report:#?}");
+    let [chain] = report.chains.as_slice() else { panic!("{report:#?}") };
+    assert_eq!((chain.links, chain.copies), (4, 0));
+    assert_eq!(chain.from.map(|place| place.sequence), Some(0));
+    assert_eq!(chain.to.map(|place| (place.sequence, place.id)), Some((3, id(102))));
+    assert_eq!(chain.head, Some(writer.head()));
+    let read: DecisionRecord = serde_json::from_str(&lines[1]).expect("a record");
+    let (link, signature) = (read.chain.expect("a link"), read.signature.clone().expect("a signature"));
+    assert_eq!((link.writer, link.sequence), (writer.id, 1));
+    assert_eq!(signature.keyid, writer.public().id().to_string());
+    assert_eq!(DecisionRecord { chain: None, signature: None, ..read }, record(100));
+}
+
+#[test]
+fn what_is_signed_is_the_dsse_encoding_of_the_jcs_form_without_the_signature() {
+    let mut writer = Writer::new(1);
+    let line = writer.start(Vec::new());
+    let value: Value = serde_json::from_str(&line).expect("JSON");
+    // Sorted by hand: the members of a start link without heads.
+    let canonical = format!(
+        r#"{{"chain":{{"previous":null,"sequence":0,"writer":"{}"}},"heads":[],"id":"{}","time":"2026-11-22T11:00:00Z","version":"writgate.dev/chain/v1"}}"#,
+        writer.id,
+        id(1)
+    );
+    let message = format!("DSSEv1 {} {RECORD_PAYLOAD_TYPE} {} {canonical}", RECORD_PAYLOAD_TYPE.len(), canonical.len());
+    let signature = BASE64.decode(value["signature"]["sig"].as_str().expect("text")).expect("base64");
+    let signature = <[u8; 64]>::try_from(signature).expect("64 bytes");
+    assert!(writer.public().verify_strict(message.as_bytes(), &signature));
+}
+
+#[test]
+fn neither_order_nor_copies_nor_lines_of_others_matter() {
+    let (mut one, mut two) = (Writer::new(1), Writer::new(2));
+    let mut lines = one.lines(5);
+    lines.extend(two.lines(3));
+    lines.extend(lines.clone());
+    lines.reverse();
+    lines.push(r#"{"timestamp":"2026-11-22T11:00:00Z","level":"INFO","message":"serving","ratio":0.1}"#.to_owned());
+    lines.push("plain text".to_owned());
+    let report = feed(ChainVerifier::new([one.public(), two.public()]), &lines);
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!(report.chains.iter().map(|chain| (chain.links, chain.copies)).collect::<Vec<_>>(), [(6, 6), (4, 4)]);
+}
+
+#[test]
+fn a_key_that_is_not_known_is_a_forger_whatever_it_signs() {
+    let (writer, mut mallory) = (Writer::new(1), Writer::new(2));
+    let mut verifier = ChainVerifier::new([writer.public()]);
+    let Fed::Found(ChainFinding::Forged { claims }) = verifier.feed(&mallory.start(Vec::new())) else {
+        panic!("forged");
+    };
+    assert_eq!(claims.keyid, Some(mallory.public().id().to_string()));
+    let report = verifier.finish();
+    assert!(report.chains.is_empty(), "what strangers write is not kept: {report:#?}");
+}
+
+#[test]
+fn the_key_of_one_writer_is_none_of_another() {
+    let (mut one, mut two) = (Writer::new(1), Writer::new(2));
+    let (ones, twos) = (one.lines(1), two.lines(1));
+    let both = || {
+        let verifier = ChainVerifier::default().with_checkpoint(&one.checkpoint(), one.public());
+        verifier.with_checkpoint(&two.checkpoint(), two.public())
+    };
+    assert!(feed(both(), ones.iter().chain(&twos)).is_clean());
+    // The second's key in the first's chain.
+    let mut thief = Writer { key: two.key.clone(), chain: one.chain.clone(), id: one.id };
+    let stolen = thief.seal(7);
+    assert_eq!(kinds(&feed(both(), ones.iter().chain(&twos).chain([&stolen]))), ["forged"]);
+    // And in a chain that nobody has heard of.
+    let mut unheard = Writer { key: two.key.clone(), ..Writer::new(3) };
+    assert_eq!(kinds(&feed(both(), ones.iter().chain(&twos).chain(&unheard.lines(0)))), ["forged"]);
+}
+
+#[test]
+fn a_signature_over_an_approval_is_none_over_a_record_nor_the_other_way_round() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(1);
+    let value: Value = serde_json::from_str(&lines[1]).expect("JSON");
+    let mut unsigned = value.clone();
+    unsigned.as_object_mut().expect("an object").remove("signature");
+    // No numbers but integers and no keys beyond ASCII: `Value` sorts them as RFC 8785 does.
+    let canonical = unsigned.to_string();
+    let mut envelope = Envelope::new(canonical.clone().into_bytes());
+    let as_approval = writer.key.sign(&envelope.signed_bytes()).to_bytes();
+    let signed_as_approval = changed(&lines[1], |value| value["signature"]["sig"] = BASE64.encode(as_approval).into());
+    assert_eq!(kinds(&writer.verify([&lines[0], &signed_as_approval])), ["altered"]);
+    let sig = BASE64.decode(value["signature"]["sig"].as_str().expect("text")).expect("base64");
+    let sig = <[u8; 64]>::try_from(sig).expect("64 bytes");
+    envelope.add_signature(writer.public().id(), sig);
+    assert!(!writer.public().verify_strict(&envelope.signed_bytes(), &sig));
+}
+
+#[test]
+fn a_field_that_is_changed_added_or_taken_away_is_an_alteration() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(1);
+    let changes: [fn(&mut Value); 9] = [
+        |v| v["decision"] = "admitted".into(),
+        |v| v["dryRun"] = true.into(),
+        |v| v["extra"] = Value::Null,
+        |v| v["creationTimestamp"] = Value::Null,
+        |v| v["initiator"]["creationTimestamp"] = Value::Null,
+        |v| v["approvals"] = json!([{"creationTimestamp": null}]),
+        |v| _ = v.as_object_mut().expect("an object").remove("requestedBy"),
+        |v| v["chain"]["sequence"] = 2.into(),
+        |v| v["signature"]["note"] = "signed by the board".into(),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let report = writer.verify_to_head([&lines[0], &changed(&lines[1], change)]);
+        assert_eq!(kinds(&report), ["altered", "missing"], "{index}");
+    }
+    let twice = lines[1].replacen('{', r#"{"decision":"admitted","#, 1);
+    assert_eq!(kinds(&writer.verify_to_head([&lines[0], &twice])), ["unreadable", "missing"]);
+}
+
+#[test]
+fn what_has_no_place_or_no_signature_is_unsigned() {
+    let writer = Writer::new(1);
+    let made_up = json(&record(7));
+    let Fed::Found(ChainFinding::Unsigned { claims }) = ChainVerifier::new([writer.public()]).feed(&made_up) else {
+        panic!("unsigned");
+    };
+    assert_eq!(claims.id, Some(id(7).to_string()));
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(1);
+    for name in ["chain", "signature"] {
+        let without = changed(&lines[1], |value| _ = value.as_object_mut().expect("an object").remove(name));
+        assert_eq!(kinds(&writer.verify([&lines[0], &without])), ["unsigned"], "{name}");
+        let null = changed(&lines[1], |value| value[name] = Value::Null);
+        assert_eq!(kinds(&writer.verify([&lines[0], &null])), ["unsigned"], "{name}");
+    }
+}
+
+#[test]
+fn a_hole_is_named_with_the_decisions_around_it() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(5);
+    let report = writer.verify(lines[..2].iter().chain(&lines[4..]));
+    let hole = ChainFinding::Missing { writer: writer.id, from: 2, to: 3, after: Some(id(100)), before: Some(id(103)) };
+    assert_eq!(report.findings, [hole]);
+}
+
+#[test]
+fn a_tail_that_is_cut_off_is_found_by_the_checkpoint_alone() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(5);
+    assert!(writer.verify(&lines[..4]).is_clean());
+    let tail = |from, after| ChainFinding::Missing { writer: writer.id, from, to: 5, after, before: None };
+    assert_eq!(writer.verify_to_head(&lines[..4]).findings, [tail(4, Some(id(102)))]);
+    assert_eq!(writer.verify_to_head([]).findings, [tail(0, None)]);
+    // A checkpoint is written now and then: the log may be ahead of it.
+    let checkpoint = writer.checkpoint();
+    let more = writer.seal(200);
+    let verifier = ChainVerifier::default().with_checkpoint(&checkpoint, writer.public());
+    assert!(feed(verifier, lines.iter().chain([&more])).is_clean());
+}
+
+#[test]
+fn a_chain_that_is_gone_is_missed_by_the_start_of_the_next() {
+    let (mut one, mut two) = (Writer::new(1), Writer::new(2));
+    let lines = one.lines(3);
+    let start = two.start(vec![one.head()]);
+    let both = || ChainVerifier::new([one.public(), two.public()]);
+    assert!(feed(both(), lines.iter().chain([&start])).is_clean());
+    assert!(feed(both(), [&start].into_iter().chain(&lines)).is_clean());
+    let gone = ChainFinding::Missing { writer: one.id, from: 0, to: 3, after: None, before: None };
+    assert_eq!(feed(both(), [&start]).findings, [gone]);
+}
+
+#[test]
+fn two_histories_under_one_key_are_a_fork() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(2);
+    let mut fork = Writer { key: writer.key.clone(), chain: writer.chain.clone(), id: writer.id };
+    let (mine, other) = (writer.seal(7), fork.seal(8));
+    // Another link in the same place, whichever comes first.
+    assert_eq!(kinds(&writer.verify(lines.iter().chain([&mine, &other]))), ["forked"]);
+    assert_eq!(kinds(&writer.verify(lines.iter().chain([&other, &mine]))), ["forked"]);
+    // Another link in place of the one that the next, the checkpoint or a start names.
+    let next = writer.seal(9);
+    assert_eq!(kinds(&writer.verify(lines.iter().chain([&other, &next]))), ["forked"]);
+    assert_eq!(kinds(&writer.verify(lines.iter().chain([&next, &other]))), ["forked"]);
+    assert_eq!(kinds(&fork.verify_to_head(lines.iter().chain([&mine]))), ["forked"]);
+    let mut later = Writer::new(2);
+    let start = later.start(vec![fork.head()]);
+    let both = || ChainVerifier::new([writer.public(), later.public()]);
+    assert_eq!(kinds(&feed(both(), lines.iter().chain([&mine, &start]))), ["forked"]);
+    assert_eq!(kinds(&feed(both(), [&start].into_iter().chain(&lines).chain([&mine]))), ["forked"]);
+}
+
+#[test]
+fn a_log_of_any_length_costs_what_its_holes_cost() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(3000);
+    // Every second line is missing: more holes than are kept open.
+    let report = writer.verify(lines.iter().step_by(2));
+    assert_eq!(report.counts, [("missing", 1500)].into());
+    // Copies of what is long ago are told from copies that were compared.
+    let lines = writer.lines(5000);
+    let report = writer.verify(lines.iter().chain(&lines[..10]).chain(&lines[4990..]));
+    assert!(report.is_clean(), "{report:#?}");
+    assert_eq!((report.chains[0].copies, report.chains[0].uncompared), (21, 10));
+}
+
+#[test]
+fn a_checkpoint_is_read_only_with_the_key_that_it_names() {
+    let mut writer = Writer::new(1);
+    writer.lines(1);
+    let checkpoint = writer.checkpoint();
+    assert_eq!(Checkpoint::parse(&json(&checkpoint)), Ok((checkpoint.clone(), writer.public())));
+    let other = Checkpoint { keyid: Writer::new(2).public().id(), ..checkpoint.clone() };
+    assert!(Checkpoint::parse(&json(&other)).is_err_and(|why| why.contains("keyid")));
+    let newer = Checkpoint { version: "writgate.dev/chain/v2".to_owned(), ..checkpoint };
+    assert!(Checkpoint::parse(&json(&newer)).is_err_and(|why| why.contains("version")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_single_byte_changed_is_found(at in any::<prop::sample::Index>(), line in 0..4_usize, byte in any::<u8>()) {
+        let mut writer = Writer::new(1);
+        let mut lines = writer.lines(3);
+        let mut bytes = lines[line].clone().into_bytes();
+        let at = at.index(bytes.len());
+        prop_assume!(bytes[at] != byte);
+        bytes[at] = byte;
+        let change = String::from_utf8_lossy(&bytes).into_owned();
+        // A hexadecimal digit of an escape has two spellings, and both mean the same.
+        let meaning = |text: &str| serde_json::from_str::<Value>(text).ok();
+        prop_assume!(meaning(&change) != meaning(&lines[line]));
+        lines[line] = change;
+        prop_assert!(!writer.verify_to_head(&lines).is_clean(), "byte {}", at);
+    }
+
+    #[test]
+    fn whatever_is_removed_before_the_head_is_found_and_nothing_else(gone in prop::collection::btree_set(0..12_usize, 0..6), order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let mut writer = Writer::new(1);
+        let lines = writer.lines(11);
+        let kept: Vec<_> = order.into_iter().filter(|index| !gone.contains(index)).map(|index| &lines[index]).collect();
+        let report = writer.verify_to_head(kept);
+        let mut missed = Vec::new();
+        for finding in &report.findings {
+            let ChainFinding::Missing { from, to, .. } = finding else { panic!("{finding:?}") };
+            missed.extend((*from..=*to).map(|sequence| usize::try_from(sequence).expect("small")));
+        }
+        prop_assert_eq!(missed, gone.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whatever_the_text_reading_a_line_does_not_panic(text in "\\PC{0,200}", version in any::<bool>(), chain in ".{0,20}", sig in ".{0,100}") {
+        let mut verifier = ChainVerifier::new([Writer::new(1).public()]);
+        verifier.feed(&text);
+        let version = if version { "writgate.dev/decision/v1" } else { CHAIN_VERSION };
+        let keyid = Writer::new(1).public().id();
+        verifier.feed(&json!({"version": version, "chain": chain, "signature": {"keyid": keyid, "sig": sig}}).to_string());
+        verifier.feed(&format!("{{\"version\":\"{version}\"{text}"));
+    }
+}
