@@ -5,6 +5,7 @@
 
 mod approve;
 mod attach;
+mod audit;
 mod bundle;
 mod cluster;
 mod edit;
@@ -18,6 +19,7 @@ mod passphrase;
 mod posture;
 mod request_file;
 mod rules;
+mod trail;
 mod verify;
 mod workloads;
 
@@ -52,6 +54,7 @@ enum Verb {
     Attach(attach::Arguments),
     Bundle(bundle::Arguments),
     Verify(verify::Arguments),
+    Audit(Box<audit::Arguments>),
     /// Work with posture documents
     #[command(subcommand)]
     Posture(PostureVerb),
@@ -90,6 +93,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
+        Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
     };
     match answer {

@@ -204,6 +204,7 @@ async fn a_denial_is_a_403_that_says_what_and_why() {
     assert_eq!(annotations["decision"], "denied");
     assert_eq!(annotations["reasons"], "ApprovalRequired");
     assert_eq!(annotations["required-capabilities"], "deploy");
+    assert_eq!(annotations["approval-required"], "true");
     assert_eq!((&annotations["environment"], &annotations["project"]), (&json!("production"), &json!("payments")));
     assert_eq!(response.get("warnings"), None);
 }

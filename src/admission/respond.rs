@@ -3,7 +3,7 @@
 //! Types of our own: kube's `deny()` sets the message alone, which the API server turns into a 400 without a reason.
 
 use serde::Serialize;
-use writgate_core::{Decision, Denial};
+use writgate_core::{Basis, Decision, Denial};
 
 use crate::text::{bounded, visible};
 
@@ -75,6 +75,12 @@ struct AuditAnnotations {
     reviewers: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     required_capabilities: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    approval_required: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    requested_by: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    basis: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     spec_hash: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -140,6 +146,9 @@ fn audit_annotations(decision: &Decision) -> AuditAnnotations {
         approvals: bound(&approvals.join(",")),
         reviewers: bound(&reviewers.join(",")),
         required_capabilities: bound(&record.required_capabilities.join(",")),
+        approval_required: record.approval_required.map_or("", |required| if required { "true" } else { "false" }),
+        requested_by: bound(record.requested_by.as_deref().unwrap_or_default()),
+        basis: record.basis.map(Basis::as_str).unwrap_or_default(),
         spec_hash: record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
         posture_version: record.posture_version.clone().unwrap_or_default(),
     }

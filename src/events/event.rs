@@ -10,7 +10,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use writgate_core::{Action, Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind};
+use writgate_core::{Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind};
 
 use crate::metrics::Lane;
 use crate::names;
@@ -20,6 +20,9 @@ use crate::text::{bounded, hex, visible};
 pub const CONTROLLER: &str = "writgate.dev/webhook";
 /// Annotation that holds the decision record.
 pub const RECORD_ANNOTATION: &str = "writgate.dev/decision";
+
+/// Reason of an Event about an admission that was not seen.
+pub const NOT_PERSISTED: &str = "NotPersisted";
 
 /// The API's bound on `note`.
 const MAX_NOTE: usize = 1024;
@@ -116,7 +119,7 @@ impl Decided {
 
     fn reason(&self, told: &Told) -> &str {
         match told {
-            Told::NotPersisted(_) => "NotPersisted",
+            Told::NotPersisted(_) => NOT_PERSISTED,
             Told::Decided if self.decision.allowed() && self.decision.record.connection.is_some() => "ConnectAdmitted",
             Told::Decided if self.decision.allowed() => match self.decision.record.basis {
                 Some(Basis::Rollback) => "RollbackAdmitted",
@@ -238,11 +241,9 @@ impl Reporter {
     }
 }
 
-/// What was asked for, in a word.
+/// What was asked for; the API wants a word.
 fn done(record: &DecisionRecord) -> &str {
-    let connection = record.connection.as_ref().map(|connection| connection.subresource.as_str());
-    let change = record.change.as_ref().map(|_| "govern");
-    record.action.map(Action::as_str).or(connection).or(change).unwrap_or("unknown")
+    if record.deed().is_empty() { "unknown" } else { record.deed() }
 }
 
 #[cfg(test)]

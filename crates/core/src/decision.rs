@@ -182,6 +182,20 @@ pub enum Basis {
     Guard,
 }
 
+impl Basis {
+    /// `not-required`, `approval`, `break-glass`, `rollback` or `guard`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRequired => "not-required",
+            Self::Approval => "approval",
+            Self::BreakGlass => "break-glass",
+            Self::Rollback => "rollback",
+            Self::Guard => "guard",
+        }
+    }
+}
+
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,6 +221,14 @@ impl Outcome {
 }
 
 impl DecisionRecord {
+    /// What was asked for, in a word: the action, the way into a Pod, or `govern` for a change of what governs.
+    #[must_use]
+    pub fn deed(&self) -> &str {
+        let connection = self.connection.as_ref().map(|connection| connection.subresource.as_str());
+        let change = self.change.as_ref().map(|_| "govern");
+        self.action.map(Action::as_str).or(connection).or(change).unwrap_or_default()
+    }
+
     /// A record that knows no more than when it was made.
     pub(crate) fn empty(id: Uuid, time: Timestamp) -> Self {
         Self {
