@@ -168,9 +168,8 @@ impl Audit<'_> {
 
     fn logs<'p>(&mut self, arguments: &Arguments, paths: impl Iterator<Item = &'p Path>) -> Result<(), Failure> {
         let as_audit_log = arguments.log.is_empty();
-        let open = |path| {
-            Ok(Log { name: input::name(path), lines: Lines::open(path)?, reader: Reader::new(as_audit_log) })
-        };
+        let open =
+            |path| Ok(Log { name: input::name(path), lines: Lines::open(path)?, reader: Reader::new(as_audit_log) });
         let mut logs: Vec<Log> = paths.map(open).collect::<Result<_, Failure>>()?;
         loop {
             for log in &mut logs {

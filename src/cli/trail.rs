@@ -104,7 +104,7 @@ impl<'a> Trail<'a> {
         let (events, version) = self.pages()?;
         let key = |event: &Event| (event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default());
         let seen = std::mem::replace(&mut self.seen, events.iter().map(key).collect());
-        let mut told: Vec<Told> = events.into_iter().filter(|event| !seen.contains(&key(event))).map(told).collect();
+        let mut told: Vec<Told> = events.iter().filter(|event| !seen.contains(&key(event))).map(told).collect();
         told.sort_by_key(|told| told.last);
         Ok((told, version))
     }
@@ -139,7 +139,7 @@ impl<'a> Trail<'a> {
                 match event {
                     Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) if is_ours(&event) => {
                         seen.insert((event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default()));
-                        tell(told(event))?;
+                        tell(told(&event))?;
                     }
                     // Too old, after a pause: the next list tells what was missed.
                     Ok(WatchEvent::Error(status)) if status.code != 410 => return Err(cannot(&status.message)),
@@ -157,7 +157,7 @@ fn is_ours(event: &Event) -> bool {
     event.reporting_controller.as_deref() == Some(CONTROLLER)
 }
 
-fn told(event: Event) -> Told {
+fn told(event: &Event) -> Told {
     let name = format!("Event {}/{}", event.namespace().unwrap_or_default(), event.name_any());
     let json = event.annotations().get(RECORD_ANNOTATION).cloned().unwrap_or_default();
     let record = match serde_json::from_str::<DecisionRecord>(&json) {

@@ -4,9 +4,10 @@
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
 //! on the ledger; `names`, `callers`, `access`, `further` and `connect` are the edges; `policies` is what the API server
-//! guards by itself. What every decision leaves behind is asserted by `trail`, everywhere the same.
+//! guards by itself. What every decision leaves behind is asserted by `trail`, everywhere the same; `audit` reads it back.
 
 mod access;
+mod audit;
 mod blockers;
 mod break_glass;
 mod callers;
@@ -35,6 +36,7 @@ fn main() -> std::process::ExitCode {
         Gate::start,
         [
             access::tests(),
+            audit::tests(),
             blockers::tests(),
             break_glass::tests(),
             callers::tests(),

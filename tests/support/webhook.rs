@@ -93,6 +93,11 @@ impl Webhook {
         self.process.lock().expect("nobody panics while holding it").signal("KILL");
     }
 
+    /// What it writes to standard output.
+    pub(crate) fn log(&self) -> &Path {
+        &self.stdout
+    }
+
     /// The decision records that `wanted` accepts, in the order in which they were written.
     pub(crate) fn records(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         json_lines(&self.stdout, |line| line["version"] == "writgate.dev/decision/v1" && wanted(line))

@@ -143,7 +143,8 @@ impl AuditLog {
 }
 
 fn audited(line: &Line<'_>, webhook: &str) -> Audited {
-    let annotation = |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
+    let annotation =
+        |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
     // The webhook joins them so; none of these names has a comma but, perhaps, a person's.
     let list = |key: &str| annotation(key).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());
     let object = &line.object_ref;
@@ -265,7 +266,10 @@ mod tests {
         let [row] = &rows(&[line(|_| ())])[..] else { panic!("one decision") };
         assert_eq!((&*row.initiator, &*row.decision, &*row.id), ("alice", "admitted", "d-1"));
         assert_eq!((&*row.object.kind, &*row.object.name), ("deployments", "orders"));
-        assert_eq!((row.required, row.approvals.len(), &row.reviewers[..]), (Required::Yes, 2, &["bob".to_owned()][..]));
+        assert_eq!(
+            (row.required, row.approvals.len(), &row.reviewers[..]),
+            (Required::Yes, 2, &["bob".to_owned()][..])
+        );
         assert_eq!((&row.capabilities[..], row.remarks.len()), (&["deploy".to_owned()][..], 0));
     }
 

@@ -28,7 +28,7 @@ pub(super) struct FilterFlags {
     /// rollback
     #[arg(long, value_name = "DECISION", help_heading = "Filters", value_parser = DECISIONS)]
     decision: Vec<String>,
-    /// Only what this reason code speaks against, as in SpecHashMismatch
+    /// Only what this reason code speaks against, such as Expired
     #[arg(long, value_name = "CODE", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     reason: Vec<String>,
     /// Only where this approval was given
@@ -55,7 +55,8 @@ pub(super) struct Filter<'a> {
 impl<'a> Filter<'a> {
     /// With `namespace`, only decisions about objects there.
     pub(super) fn new(flags: &'a FilterFlags, namespace: Option<&'a str>, now: Timestamp) -> Result<Self, Failure> {
-        let moment = |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, now)).transpose();
+        let moment =
+            |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, now)).transpose();
         let since = moment("--since", &flags.since)?;
         let until = moment("--until", &flags.until)?;
         if since.zip(until).is_some_and(|(since, until)| since >= until) {

@@ -2,7 +2,10 @@
 //!
 //! Nothing is collected but the first screenful of a table, to see how wide its columns are.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, BufWriter, Stdout, Write},
+};
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -158,7 +161,7 @@ impl<W: Write> Printer<W> {
             let text = shown(&of(row));
             if text.trim().is_empty() { "-".to_owned() } else { text }
         };
-        let cells = columns.iter().map(cell).collect();
+        let cells: Vec<String> = columns.iter().map(cell).collect();
         if let Some(widths) = &self.widths {
             return write_cells(&mut self.out, widths, &cells);
         }
@@ -170,7 +173,8 @@ impl<W: Write> Printer<W> {
     fn settle(&mut self) -> io::Result<()> {
         let sample = std::mem::take(&mut self.sample);
         let Some(first) = sample.first() else { return Ok(()) };
-        let width = |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
+        let width =
+            |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..first.len()).map(|column| width(column).unwrap_or_default()).collect();
         for cells in &sample {
             write_cells(&mut self.out, &widths, cells)?;
@@ -196,7 +200,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
-fn write_cells(out: &mut impl Write, widths: &[usize], cells: &Vec<String>) -> io::Result<()> {
+fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String]) -> io::Result<()> {
     let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
     for (cell, width) in cells.iter().zip(widths) {
         write!(out, "{cell:width$}  ")?;
@@ -215,7 +219,12 @@ fn one_line(json: &str) -> String {
         match char {
             ' '..='~' => line.push(char),
             '\t' | '\n' | '\r' => line.push(' '), // as they are they stand between texts alone
-            _ => char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}"))),
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            }
         }
     }
     line
@@ -250,7 +259,9 @@ mod tests {
     fn printed(format: Format, rows: &[(Row, String)]) -> String {
         let mut bytes = Vec::new();
         let mut printer = Printer::new(&mut bytes, format);
-        rows.iter().for_each(|(row, json)| printer.print(row, json).unwrap());
+        for (row, json) in rows {
+            printer.print(row, json).unwrap();
+        }
         printer.flush().unwrap();
         drop(printer);
         String::from_utf8(bytes).unwrap()

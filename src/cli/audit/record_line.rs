@@ -84,7 +84,7 @@ pub(super) mod tests {
     #[test]
     fn a_seal_around_a_record_does_not_hide_it() {
         let mut sealed = denial();
-        sealed["chain"] = json!({"writer": "w", "sequence": 1, "previous": "sha256:00"});
+        sealed["chain"] = json!({"writer": denial()["id"], "sequence": 1, "previous": format!("sha256:{:064}", 0)});
         sealed["signature"] = json!({"keyid": "k", "sig": "s"});
         assert!(matches!(read(&sealed), RecordLine::Record(_)));
     }

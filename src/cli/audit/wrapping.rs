@@ -110,10 +110,8 @@ mod tests {
             r#"2026-11-22T11:00:00Z stdout F :"b"}"#,
         ];
         assert_eq!(unwrapped(&lines), [r#"{"a":"b"}"#]);
-        let lines = [
-            r#"{"log":"{\"a\"","stream":"stdout","time":""}"#,
-            r#"{"log":":\"b\"}\n","stream":"stdout","time":""}"#,
-        ];
+        let lines =
+            [r#"{"log":"{\"a\"","stream":"stdout","time":""}"#, r#"{"log":":\"b\"}\n","stream":"stdout","time":""}"#];
         assert_eq!(unwrapped(&lines), [r#"{"a":"b"}"#]);
     }
 }

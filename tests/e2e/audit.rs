@@ -1,0 +1,116 @@
+//! `kubectl writgate audit`: the five questions, answered from all places where a decision is told.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, Governed, Ran, User, wait_until};
+use crate::trail;
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![every_place_gives_the_same_five_answers, who_may_not_look_or_finds_no_cluster_is_told_what_to_do]
+}
+
+/// The five answers, and what they are about.
+const ANSWERS: [&str; 14] = [
+    "initiator",
+    "requestedBy",
+    "environment",
+    "project",
+    "approvalRequired",
+    "approvals",
+    "reviewers",
+    "requiredCapabilities",
+    "action",
+    "namespace",
+    "name",
+    "decision",
+    "reasons",
+    "basis",
+];
+
+/// Runs the plugin as `user`.
+fn writgate(user: &User, args: &[&str]) -> Ran {
+    Ran::of(user.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"))).args(args), "")
+}
+
+/// What CSV says of the decisions about `orders` and `fire`, by id.
+fn answers(governed: &Governed<'_>, source: &[&str]) -> Option<BTreeMap<String, Vec<String>>> {
+    let about = ["-o", "csv", "--object", "deployment/orders", "--object", "deployment/fire"];
+    let ran =
+        writgate(&governed.gate.operator, &[&["audit"], source, &["-n", &governed.namespace][..], &about[..]].concat());
+    assert_ne!(ran.code, Some(3), "{ran}");
+    let mut lines = ran.stdout.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let names = lines.next()?;
+    let cell = |line: &[&str], wanted: &str| {
+        let column = names.iter().position(|name| *name == wanted).expect("a column");
+        line[column].to_owned()
+    };
+    let rows = lines.map(|line| (cell(&line, "id"), ANSWERS.iter().map(|name| cell(&line, name)).collect()));
+    let rows: BTreeMap<String, Vec<String>> = rows.collect();
+    (rows.len() == 3).then_some(rows)
+}
+
+fn every_place_gives_the_same_five_answers(gate: &Gate) {
+    let governed = gate.governed_with("audit", |posture| {
+        posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy"], "quorum": [{"count": 1}]});
+    });
+    let orders = governed.deployment("orders");
+    assert!(!gate.operator.create(&orders).ok(), "nobody approved it");
+    assert!(gate.operator.create(&governed.approved(&orders)).ok());
+    let fire = governed.approved_but(&governed.deployment("fire"), |statement| {
+        statement["predicate"]["breakGlass"] = json!(true);
+    });
+    assert!(gate.operator.create(&fire).ok());
+
+    let found = |what: &str, source: &[&str]| {
+        wait_until(&format!("three decisions are in {what}"), trail::LIMIT, || answers(&governed, source))
+    };
+    let log = gate.webhook.log().display().to_string();
+    let audit_log = gate.plane.folder.join("logs/audit.log").display().to_string();
+    let by_records = found("the webhook's log", &["--log", &log]);
+    assert_eq!(found("the cluster's Events", &[]), by_records);
+    assert_eq!(found("the API server's audit log", &["--audit-log", &audit_log]), by_records);
+
+    let records = trail::records(&governed, |record| record["dryRun"] == false && record["action"] == "deploy");
+    for record in &records {
+        let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
+        let row = &by_records[&text("id")];
+        let expected = [
+            "alice".to_owned(),
+            text("requestedBy"),
+            governed.environment.clone(),
+            governed.project.clone(),
+            "yes".to_owned(),
+        ];
+        assert_eq!(row[..5], expected, "{record}");
+        assert_eq!(row[7], "deploy", "{record}");
+        let given = record["decision"] == "admitted";
+        assert_eq!(
+            (row[5] == record["approvals"][0]["id"], &*row[6]),
+            (given, if given { "bob@acme.example" } else { "" })
+        );
+    }
+
+    let ran =
+        writgate(&gate.operator, &["audit", "-n", &governed.namespace, "--decision", "break-glass", "-o", "json"]);
+    let record: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
+    assert!(records.contains(&record), "the record itself: {ran}");
+    assert!(ran.stderr.contains("Events live an hour"), "{ran}");
+    let ran = writgate(&gate.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
+    assert_eq!(ran.code, Some(1), "she had no part in it: {ran}");
+}
+
+fn who_may_not_look_or_finds_no_cluster_is_told_what_to_do(gate: &Gate) {
+    let nobody = gate.plane.user("nobody");
+    let nowhere = gate.plane.user_of("https://127.0.0.1:1", "lost");
+    let ran = writgate(&nobody, &["audit", "-A"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("list Events in all namespaces"), "{ran}");
+    assert!(ran.stderr.contains("ask whoever administers the cluster"), "{ran}");
+    let ran = writgate(&nowhere, &["audit"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("cannot list Events in namespace default"), "{ran}");
+}
