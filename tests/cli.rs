@@ -322,7 +322,28 @@ fn a_review_that_is_no_text_is_malformed_and_one_without_end_is_not_read_to_it()
     let (_, err) = folder.expect(3, "hash -f -", vec![b' '; (64 << 20) + 1]);
     assert_eq!(err, "error: standard input has more than 67108864 bytes, the most that is read\n");
     folder.expect(3, "hash -f -", b"\xff\xfe");
-    folder.expect(3, "hash -f postures", "");
+}
+
+#[test]
+fn a_folder_is_read_as_kubectl_reads_it() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.path("release/deep")).expect("a folder");
+    let app = folder.read("app.yaml");
+    folder.write("release/a.yaml", &app);
+    folder.write("release/notes.txt", "not: [yaml");
+    folder.write("release/deep/b.yml", app.replace("name: orders\n", "name: other\n"));
+    let lines = |arguments: &str| folder.expect(0, arguments, "").0.lines().count();
+    assert_eq!((lines("hash -f release"), lines("hash -R -f release")), (1, 2));
+    fs::create_dir(folder.path("empty")).expect("a folder");
+    let (_, err) = folder.expect(3, "hash -f empty", "");
+    assert!(err.contains("holds no manifest"), "{err}");
+}
+
+#[test]
+fn a_namespace_that_the_manifest_contradicts_is_refused() {
+    let folder = Folder::new();
+    let (_, err) = folder.expect(2, "hash -f app.yaml -n elsewhere", "");
+    assert!(err.contains("-n says elsewhere"), "{err}");
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 
 use super::{
     Format,
     failure::{Answer, Failure},
     input,
+    namespace::NamespaceFlag,
     output::{self, shown},
 };
 use crate::manifest::Manifest;
@@ -26,9 +26,8 @@ pub(super) struct Arguments {
     /// Manifest, YAML or JSON; `-` for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
-    /// The namespace of objects that name none
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
-    namespace: Option<String>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
     #[command(flatten)]
     kinds: input::Kinds,
     /// How to print the hashes
@@ -56,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         hashed.push(Hashed {
             api_version: manifest.api_version().to_owned(),
             kind: manifest.kind().to_owned(),
-            namespace: manifest.namespace().map(str::to_owned).or_else(|| arguments.namespace.clone()),
+            namespace: arguments.namespace.told(manifest)?,
             name: manifest.subject_name(),
             spec_hash: hash?.to_string(),
         });

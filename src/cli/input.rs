@@ -1,7 +1,7 @@
 //! Files and standard input, read whole and never beyond a limit.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -73,12 +73,15 @@ pub(super) fn manifest_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_MANIFEST)
 }
 
-/// Kinds that are workloads beside Kubernetes' own.
+/// How manifests are read: which kinds are workloads beside Kubernetes' own, and how deep.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct Kinds {
     /// A custom resource that is judged as a workload, as the webhook has it; may be repeated
     #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]
     further: Vec<WorkloadKind>,
+    /// Read the folders in a folder that -f names, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
 }
 
 impl Kinds {
@@ -88,14 +91,48 @@ impl Kinds {
     }
 }
 
-/// Reads every object of some files.
+/// Reads every object of some files and folders.
 pub(super) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest>, Failure> {
-    let kinds = kinds.known();
+    let known = kinds.known();
     let mut manifests = Vec::new();
     for path in paths {
-        manifests.extend(manifest::read(&name(path), &manifest_text(path)?, &kinds)?);
+        let files = files(path, kinds.recursive)?;
+        if files.is_empty() {
+            return Err(Failure::CouldNotTell(format!(
+                "{} holds no manifest: no file in it ends in .yaml, .yml or .json; -R looks into its folders too",
+                path.display()
+            )));
+        }
+        for file in files {
+            manifests.extend(manifest::read(&name(&file), &manifest_text(&file)?, &known)?);
+        }
     }
     Ok(manifests)
+}
+
+/// The files that a path stands for: itself, or in a folder those that kubectl would read, in the order of their names.
+fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
+    if is_stdin(path) || !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let cannot = |error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", path.display()));
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(cannot)? {
+        entries.push(entry.map_err(cannot)?.path());
+    }
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            // A link to a folder is not followed, as kubectl does: it may lead in circles.
+            if recursive && !entry.is_symlink() {
+                found.extend(files(&entry, recursive)?);
+            }
+        } else if entry.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads an approval's envelope. Room is left for white space, which other tools may have added.

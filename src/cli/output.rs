@@ -22,9 +22,9 @@ pub(super) enum Access {
     Public,
 }
 
-/// Prints what was asked for.
+/// Prints what was asked for. Styles are taken out where no terminal reads it, or `NO_COLOR` is set.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
+    let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::CouldNotTell(format!("cannot write to standard output: {error}")))
@@ -41,6 +41,11 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// nothing is lost.
 pub(super) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+}
+
+/// Tells something beside the answer that is styled, and has been made visible where somebody else wrote it.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end());
 }
 
 /// A text that somebody else wrote, on one line and with nothing in it that a terminal obeys.
@@ -145,9 +150,36 @@ pub(super) fn columns<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> 
     text
 }
 
+/// Rows under headers, as kubectl prints them: columns three spaces apart, nothing behind the last one.
+pub(super) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> String {
+    let wide = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
+    let mut widths = headers.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = wide(cell).max(*width);
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            let _ = write!(line, "{cell}{}", " ".repeat(width + 3 - wide(cell)));
+        }
+        line.trim_end().to_owned() + "\n"
+    };
+    let headers = headers.map(str::to_owned);
+    std::iter::once(&headers).chain(rows).map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_stand_under_one_another_whatever_their_style() {
+        let rows = [["a".to_owned(), super::super::style::good("yes")], ["long".to_owned(), String::new()]];
+        let text = anstream::adapter::strip_str(&table(["NAME", "IT"], &rows)).to_string();
+        assert_eq!(text, "NAME   IT\na      yes\nlong\n");
+    }
 
     #[test]
     fn a_file_is_not_created_where_one_is() {

@@ -11,6 +11,7 @@ use super::{
     failure::{Answer, Failure},
     hash, input,
     judge::{Judge, JudgeFlags},
+    namespace::NamespaceFlag,
     output::{self, columns, shown},
 };
 use crate::{clock, text::visible};
@@ -45,9 +46,8 @@ pub(super) struct Arguments {
     /// Who would apply the manifest; matters for separation of duties
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     as_user: Option<String>,
-    /// The namespace of objects that name none
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
-    namespace: Option<String>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
     /// How to print the decision
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -72,11 +72,8 @@ fn of_manifests(judge: &Judge<'_>, arguments: &Arguments) -> Result<Vec<Decision
     for manifest in judge.manifests {
         hash::warn_of_outdated(manifest);
         if manifest.is_judged() {
-            let namespace = manifest
-                .namespace()
-                .or(arguments.namespace.as_deref())
-                .ok_or_else(|| Failure::Misuse(format!("{manifest}: it names no namespace; say which with -n")))?;
-            decisions.push(judge.manifest(manifest, namespace, None, arguments.as_user.as_deref())?);
+            let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
+            decisions.push(judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?);
         }
     }
     if decisions.is_empty() {
