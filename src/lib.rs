@@ -6,6 +6,8 @@
 
 pub mod admin;
 pub mod admission;
+pub mod approval_reader;
+pub mod approval_store;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

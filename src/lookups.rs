@@ -6,14 +6,57 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::approval_reader::ApprovalReader;
+use crate::approval_store::ApprovalStore;
 use crate::config_map_reader::ConfigMapReader;
 use crate::guard_reader::GuardReader;
 use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
 use jiff::Timestamp;
-use writgate_core::{History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord, Want};
+use writgate_core::{
+    DetachedApproval, DetachedQuery, History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord, Want,
+};
 
 const NO_CLUSTER: &str = "this webhook has no cluster to ask";
+
+/// Where approvals beside objects are.
+#[derive(Default)]
+pub enum Beside {
+    /// Among the ConfigMaps of the posture folder.
+    #[default]
+    Folder,
+    /// In the cluster: as they were seen, and as they are.
+    Cluster {
+        /// What a watch has told.
+        kept: ApprovalStore,
+        /// What is there now.
+        live: ApprovalReader,
+    },
+    /// Nowhere: they are not looked for.
+    Nowhere,
+}
+
+impl Beside {
+    fn kept(&self, namespace: &str, query: &DetachedQuery, postures: &PostureSet) -> Vec<DetachedApproval> {
+        match self {
+            Self::Folder => postures.detached_approvals(namespace).collect(),
+            Self::Cluster { kept, .. } => kept.find(namespace, query),
+            Self::Nowhere => Vec::new(),
+        }
+    }
+
+    async fn live(
+        &self,
+        namespace: &str,
+        query: &DetachedQuery,
+        postures: &PostureSet,
+    ) -> Result<Vec<DetachedApproval>, String> {
+        match self {
+            Self::Cluster { live, .. } => live.read(namespace, query).await,
+            _ => Ok(self.kept(namespace, query, postures)),
+        }
+    }
+}
 
 /// Where to look.
 #[derive(Default)]
@@ -24,6 +67,7 @@ pub struct Lookups {
     config_maps: Option<ConfigMapReader>,
     /// What guards ask; none without a cluster.
     guards: Option<GuardReader>,
+    approvals: Beside,
     /// Without a cluster: uses that this process knows of, for as long as it runs.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
@@ -53,6 +97,12 @@ impl Lookups {
         Self { guards, ..self }
     }
 
+    /// With approvals beside objects looked for there.
+    #[must_use]
+    pub fn with_approvals(self, approvals: Beside) -> Self {
+        Self { approvals, ..self }
+    }
+
     /// Finds out what `wants` ask for, for a request that is decided at `now` by `postures`.
     pub async fn answer(
         &self,
@@ -68,8 +118,12 @@ impl Lookups {
                 Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
                 Want::History(object) => known.learn_history(self.history_of(&object).await),
                 Want::ConfigMap(name) => config_maps.push(name),
-                Want::KeptApprovals(_) => known.learn_kept_approvals(Vec::new()),
-                Want::LiveApprovals(_) => known.learn_live_approvals(Ok(Vec::new())),
+                Want::KeptApprovals(query) => {
+                    known.learn_kept_approvals(self.approvals.kept(&request.namespace, &query, postures));
+                }
+                Want::LiveApprovals(query) => {
+                    known.learn_live_approvals(self.approvals.live(&request.namespace, &query, postures).await);
+                }
                 Want::Govern(name) => known.learn_may_govern(match &self.guards {
                     Some(guards) => guards.may_govern(&request.user, &name).await,
                     None => Err(NO_CLUSTER.to_owned()),

@@ -138,6 +138,30 @@ impl UseOutcome {
     }
 }
 
+/// Why an approval beside workloads was not kept when it was seen; it is found live nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassedOver {
+    /// It is no approval, or too large for one.
+    Unreadable,
+    /// It is worth nothing any more.
+    Expired,
+    /// Its namespace, or all of them, have as many as are kept.
+    Full,
+}
+
+impl PassedOver {
+    pub(crate) const ALL: [Self; 3] = [Self::Unreadable, Self::Expired, Self::Full];
+
+    pub(crate) fn labels(self) -> RefusalLabels {
+        let reason = match self {
+            Self::Unreadable => "unreadable",
+            Self::Expired => "expired",
+            Self::Full => "full",
+        };
+        RefusalLabels { reason }
+    }
+}
+
 /// How noting an admission for rollbacks went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteOutcome {
@@ -159,7 +183,7 @@ impl NoteOutcome {
     }
 }
 
-/// Label set of refusals.
+/// Label set of refusals, and of what is passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     reason: &'static str,
@@ -207,6 +231,9 @@ pub struct Families {
     pub ledger_uses: Family<OutcomeLabels, Counter>,
     pub history_notes: Family<OutcomeLabels, Counter>,
     pub break_glass: Counter,
+    pub approvals_kept: Gauge,
+    pub approvals_passed_over: Family<RefusalLabels, Counter>,
+    pub approval_lists: Counter,
     pub certificate_reloads: Family<OutcomeLabels, Counter>,
     pub certificate_expiry: Gauge,
 }
@@ -229,6 +256,9 @@ impl Default for Metrics {
             ledger_uses: Family::default(),
             history_notes: Family::default(),
             break_glass: Counter::default(),
+            approvals_kept: Gauge::default(),
+            approvals_passed_over: Family::default(),
+            approval_lists: Counter::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
         }))
@@ -292,6 +322,17 @@ impl Metrics {
             "Requests admitted by an approval for an emergency",
             self.break_glass.clone(),
         );
+        registry.register("approvals_kept", "Approvals beside workloads that are kept", self.approvals_kept.clone());
+        registry.register(
+            "approvals_passed_over",
+            "Approvals beside workloads that were seen and not kept: they are found live",
+            self.approvals_passed_over.clone(),
+        );
+        registry.register(
+            "approval_lists",
+            "Approvals beside a workload looked for live, before it would be denied",
+            self.approval_lists.clone(),
+        );
         registry.register(
             "certificate_reloads",
             "Changed serving certificates, taken up or refused",
@@ -312,6 +353,9 @@ impl Metrics {
         for outcome in UseOutcome::ALL {
             drop(self.ledger_uses.get_or_create(&outcome.labels()));
         }
+        for why in PassedOver::ALL {
+            drop(self.approvals_passed_over.get_or_create(&why.labels()));
+        }
         for outcome in NoteOutcome::ALL {
             drop(self.history_notes.get_or_create(&outcome.labels()));
         }
@@ -329,6 +373,11 @@ impl Metrics {
     /// Counts an attempt to take up a changed certificate.
     pub fn certificate_reloaded(&self, outcome: ReloadOutcome) {
         self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts an approval beside workloads that is not kept.
+    pub fn approval_passed_over(&self, why: PassedOver) {
+        self.approvals_passed_over.get_or_create(&why.labels()).inc();
     }
 
     /// Counts what became of a use.

@@ -12,7 +12,7 @@ use axum::Router;
 use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use clap::Parser;
+use clap::{ArgAction, Parser};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Client;
 use kube::api::Api;
@@ -22,13 +22,15 @@ use writgate_core::{ExemptController, ExemptControllers, WorkloadKind, WorkloadK
 
 use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
+use crate::approval_reader::ApprovalReader;
+use crate::approval_store::{APPROVAL_SELECTOR, ApprovalStore};
 use crate::cluster::{self, NoCluster};
 use crate::config_map_reader::ConfigMapReader;
 use crate::events::Events;
 use crate::events::event::Reporter;
 use crate::guard_reader::GuardReader;
 use crate::ledger::Ledger;
-use crate::lookups::Lookups;
+use crate::lookups::{Beside, Lookups};
 use crate::metrics::Metrics;
 use crate::namespace_reader::NamespaceReader;
 use crate::output::{Output, Stdout};
@@ -91,6 +93,15 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub workload_kind: Vec<WorkloadKind>,
+    /// Whether approvals in ConfigMaps beside a workload are looked for, as well as those in its annotations
+    #[arg(
+        long,
+        env = "WRITGATE_DETACHED_APPROVALS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL"
+    )]
+    pub detached_approvals: bool,
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
@@ -163,8 +174,13 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let config_maps = cluster.clone().map(ConfigMapReader::new);
     let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
+    let approvals = beside(&args, cluster.clone(), &metrics);
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let lookups = Lookups::new(reader).with_ledger(ledger).with_config_maps(config_maps).with_guards(guards);
+    let lookups = Lookups::new(reader)
+        .with_ledger(ledger)
+        .with_config_maps(config_maps)
+        .with_guards(guards)
+        .with_approvals(approvals);
     let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics)
         .with_system_namespace(&args.system_namespace)
         .with_kinds(kinds);
@@ -211,6 +227,18 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
     tokio::spawn(async move { watch::follow("postures", postures, store::POSTURE_SELECTOR, &to_postures).await });
     tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
     Ok(Some(client))
+}
+
+/// Where approvals beside workloads are; starts following those of a cluster. Its watch may fail, for want of rights say:
+/// then nothing is kept, and each is looked for live.
+fn beside(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> Beside {
+    let Some(client) = cluster.filter(|_| args.detached_approvals) else {
+        return if args.detached_approvals { Beside::Folder } else { Beside::Nowhere };
+    };
+    let kept = ApprovalStore::new(metrics.clone());
+    let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), kept.clone());
+    tokio::spawn(async move { watch::follow("approvals", config_maps, APPROVAL_SELECTOR, &follower).await });
+    Beside::Cluster { kept, live: ApprovalReader::new(client, metrics.clone()) }
 }
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {

@@ -208,6 +208,12 @@ impl Store {
 pub struct Postures(pub Arc<Store>);
 
 impl Follower<ConfigMap> for Postures {
+    type Listed = Vec<ConfigMap>;
+
+    fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
+        listed.extend(page);
+    }
+
     fn reset(&self, objects: Vec<ConfigMap>) {
         let objects = objects.iter().map(|object| (object.name_any(), document(object))).collect();
         self.0.change(|documents| *documents = objects);
@@ -240,6 +246,12 @@ impl Namespaces {
 }
 
 impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
+    type Listed = Vec<PartialObjectMeta<Namespace>>;
+
+    fn list(&self, listed: &mut Self::Listed, page: Self::Listed) {
+        listed.extend(page);
+    }
+
     fn reset(&self, objects: Vec<PartialObjectMeta<Namespace>>) {
         let objects =
             objects.into_iter().map(|object| (object.name_any(), NamespaceLabels::of(object.labels()))).collect();

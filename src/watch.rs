@@ -23,16 +23,21 @@ const WATCH_SECONDS: u32 = 20;
 const GRACE: Duration = Duration::from_secs(5);
 /// Longest wait for the API server to answer a list or to open a watch.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Objects a list asks for at once.
-const PAGE: u32 = 500;
 /// Pauses after failures: short, so that a restart of the API server costs little; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Whoever keeps what a watch sees.
 pub trait Follower<K> {
-    /// These objects, and no others, exist.
-    fn reset(&self, objects: Vec<K>);
+    /// Objects a list asks for at once.
+    const PAGE: u32 = 500;
+    /// What is kept of a list until all its pages are there.
+    type Listed: Default + Send;
+
+    /// A page of a list, to be added to those before it.
+    fn list(&self, listed: &mut Self::Listed, page: Vec<K>);
+    /// The objects that were listed, and no others, exist.
+    fn reset(&self, listed: Self::Listed);
     /// This object was added or changed.
     fn apply(&self, object: K);
     /// This object is gone.
@@ -55,9 +60,10 @@ enum WatchError {
 }
 
 /// Follows the objects behind `api` that match `labels`, for ever.
-pub async fn follow<K>(what: &'static str, api: Api<K>, labels: &str, follower: &impl Follower<K>)
+pub async fn follow<K, F>(what: &'static str, api: Api<K>, labels: &str, follower: &F)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Follower<K>,
 {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -77,17 +83,14 @@ where
 }
 
 /// One list and the watches that continue it, until something fails.
-async fn list_and_watch<K>(
-    api: &Api<K>,
-    labels: &str,
-    follower: &impl Follower<K>,
-) -> Result<std::convert::Infallible, WatchError>
+async fn list_and_watch<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<std::convert::Infallible, WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Follower<K>,
 {
     let asked = Instant::now();
-    let (objects, mut version) = list(api, labels).await?;
-    follower.reset(objects);
+    let (listed, mut version) = list(api, labels, follower).await?;
+    follower.reset(listed);
     follower.fresh(asked);
     loop {
         version = watch(api, labels, version, follower).await?;
@@ -95,19 +98,20 @@ where
 }
 
 /// Everything there is, and the version at which it was so. Not from the API server's cache, which may be old.
-async fn list<K>(api: &Api<K>, labels: &str) -> Result<(Vec<K>, String), WatchError>
+async fn list<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<(F::Listed, String), WatchError>
 where
     K: Clone + Debug + DeserializeOwned,
+    F: Follower<K>,
 {
-    let mut objects = Vec::new();
-    let mut params = ListParams::default().labels(labels).limit(PAGE);
+    let mut listed = F::Listed::default();
+    let mut params = ListParams::default().labels(labels).limit(F::PAGE);
     loop {
         let page = timeout(ANSWER, api.list(&params)).await.map_err(|_| WatchError::NoAnswer)?;
         let page = page.map_err(WatchError::Refused)?;
-        objects.extend(page.items);
+        follower.list(&mut listed, page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
-            None => return Ok((objects, page.metadata.resource_version.unwrap_or_default())),
+            None => return Ok((listed, page.metadata.resource_version.unwrap_or_default())),
         }
     }
 }
@@ -233,6 +237,12 @@ mod tests {
     }
 
     impl Follower<ConfigMap> for Recorder {
+        type Listed = Vec<ConfigMap>;
+
+        fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
+            listed.extend(page);
+        }
+
         fn reset(&self, objects: Vec<ConfigMap>) {
             self.told(format!("reset {}", names(&objects)));
         }

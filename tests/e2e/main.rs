@@ -3,8 +3,9 @@
 //!
 //! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
-//! on the ledger; `names`, `callers`, `access`, `further` and `connect` are the edges; `policies` is what the API server
-//! guards by itself. What every decision leaves behind is asserted by `trail`, everywhere the same; `audit` reads it back.
+//! on the ledger; `detached` is approvals beside the workload; `names`, `callers`, `access`, `further` and `connect` are
+//! the edges; `policies` is what the API server guards by itself. What every decision leaves behind is asserted by `trail`,
+//! everywhere the same; `audit` reads it back.
 
 mod access;
 mod audit;
@@ -12,6 +13,7 @@ mod blockers;
 mod break_glass;
 mod callers;
 mod connect;
+mod detached;
 mod duties;
 mod flow;
 mod further;
@@ -41,6 +43,7 @@ fn main() -> std::process::ExitCode {
             break_glass::tests(),
             callers::tests(),
             connect::tests(),
+            detached::tests(),
             duties::tests(),
             flow::tests(),
             further::tests(),

@@ -268,6 +268,13 @@ pub(crate) fn attach(manifest: &Value, envelope: &str) -> Value {
     manifest
 }
 
+/// A ConfigMap beside the workload that holds this envelope.
+pub(crate) fn detached(namespace: &str, name: &str, envelope: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": "approval"}},
+        "data": {"approval.json": envelope}})
+}
+
 /// A ConfigMap of the system namespace that holds one document of the posture.
 pub(crate) fn document(kind: &str, name: &str, document: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap",

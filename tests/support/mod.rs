@@ -46,7 +46,7 @@ mod tools;
 mod user;
 mod webhook;
 
-pub(crate) use gate::{APPROVAL, Gate, Governed, attach, denial, denied_for, document};
+pub(crate) use gate::{APPROVAL, Gate, Governed, attach, denial, denied_for, detached, document};
 pub(crate) use pki::{Authority, Pair};
 pub(crate) use plane::Plane;
 pub(crate) use process::{Process, free_port, wait_until};

@@ -17,7 +17,7 @@ use crate::{
     facts::{Known, Want},
     posture::{Reviewer, SeparationOfDuties},
     quorum,
-    single_use::{Answer, Phase, Use, answer, entry},
+    single_use::{Answer, Phase, Use, UseRecord, answer, entry},
     workload::WorkloadKind,
 };
 
@@ -37,7 +37,8 @@ pub(crate) fn judge<'r>(
     let Some((first, _)) = attached.first() else {
         let environment = context.environment.to_owned();
         let because = context.rules.iter().map(|rule| rule.told().to_owned()).collect();
-        return Err(vec![Denial::ApprovalRequired { action: context.action, environment, because }]);
+        let named = named(context).map(str::to_owned);
+        return Err(vec![Denial::ApprovalRequired { action: context.action, environment, because, named }]);
     };
     if attached.len() > MAX_ENVELOPES {
         return Err(vec![Denial::MalformedApproval {
@@ -49,6 +50,9 @@ pub(crate) fn judge<'r>(
     let mut budget = Budget::new();
     let mut candidates: Vec<Candidate<'r>> =
         attached.iter().map(|(name, text)| Candidate::judge(context, name, text, &mut budget)).collect();
+    if context.posture.rule(context.action).single_use {
+        set_aside_used(context, &mut candidates, known);
+    }
     if let Some(group) = quorate(context, &candidates) {
         let is_given = |candidate: &Candidate<'_>| {
             let signed = candidate.signed.as_ref().filter(|_| candidate.denials.is_empty());
@@ -87,9 +91,14 @@ fn beside<'k>(context: &Context<'_>, known: &'k Known, most: usize) -> Vec<(Cow<
     chosen.into_iter().map(|found| (Cow::Owned(format!("configmap {}", found.name)), &*found.text)).collect()
 }
 
+/// The ConfigMap in which the object says that its approval is.
+fn named<'r>(context: &Context<'r>) -> Option<&'r str> {
+    context.workload.object.metadata.annotations.get(APPROVAL_REF)
+}
+
 /// Which approvals beside the object are about it: the one that it names, else all for its spec.
 fn query(context: &Context<'_>) -> DetachedQuery {
-    match context.workload.object.metadata.annotations.get(APPROVAL_REF) {
+    match named(context) {
         Some(name) => DetachedQuery::Name(name.to_owned()),
         None => DetachedQuery::Hash(context.workload.hash),
     }
@@ -110,6 +119,18 @@ pub(crate) fn look_beside(context: &Context<'_>, blameless: bool, known: &Known)
     }
 }
 
+/// Row 16, of envelopes that are known to be spent: the old one that still lies there must not spoil a new one, which
+/// would be spent with it.
+fn set_aside_used(context: &Context<'_>, candidates: &mut [Candidate<'_>], known: &Known) {
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.denials.is_empty()) {
+        let used = candidate.signed.as_ref().and_then(|signed| match use_of(context, signed, known) {
+            Answer::Taken(held) => Some(already_used(context, signed, &held)),
+            Answer::Free | Answer::Ask(_) | Answer::Unknown(_) => None,
+        });
+        candidate.denials.extend(used);
+    }
+}
+
 /// Row 16: the uses of `given` that must be had, and what speaks against them.
 pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) -> (Vec<Denial>, Vec<Want>) {
     let (mut denials, mut wants) = (Vec::new(), Vec::new());
@@ -117,12 +138,7 @@ pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) 
         let id = &signed.approval.id;
         match use_of(context, signed, known) {
             Answer::Free => {}
-            Answer::Taken(held) => {
-                let object = &held.used.object;
-                let by = format!("{} {}/{}", object.kind, object.namespace, object.name);
-                let free_at = held.free_at.filter(|at| *at > context.now);
-                denials.push(Denial::AlreadyUsed { approval: id.clone(), by, at: held.time, free_at });
-            }
+            Answer::Taken(held) => denials.push(already_used(context, signed, &held)),
             Answer::Ask(wanted) => {
                 denials.push(unknown_use(id, "it was not looked for"));
                 wants.push(Want::Use(*wanted));
@@ -131,6 +147,16 @@ pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) 
         }
     }
     (denials, wants)
+}
+
+fn already_used(context: &Context<'_>, signed: &Signed<'_>, held: &UseRecord) -> Denial {
+    let object = &held.used.object;
+    Denial::AlreadyUsed {
+        approval: signed.approval.id.clone(),
+        by: format!("{} {}/{}", object.kind, object.namespace, object.name),
+        at: held.time,
+        free_at: held.free_at.filter(|at| *at > context.now),
+    }
 }
 
 fn unknown_use(approval: &str, why: &str) -> Denial {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{action::Action, capability::Capability, review::Request, spec_hash::SpecHash};
+use crate::{action::Action, capability::Capability, detached::APPROVAL_REF, review::Request, spec_hash::SpecHash};
 
 /// One reason for refusing an action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,8 +107,8 @@ pub enum Denial {
         /// The label, annotation or field.
         what: String,
     },
-    /// No approval is attached.
-    #[error("{action} needs an approval in {environment}, and none is attached{}", for_reasons(.because))]
+    /// No approval is attached, and none is beside the object.
+    #[error("{action} needs an approval in {environment}, and {}{}", absence(.named.as_deref()), for_reasons(.because))]
     ApprovalRequired {
         /// What would be done.
         action: Action,
@@ -116,6 +116,8 @@ pub enum Denial {
         environment: String,
         /// What the capability rules say that match.
         because: Vec<String>,
+        /// The ConfigMap in which the object says that its approval is.
+        named: Option<String>,
     },
     /// An envelope or its payload is not what the format says.
     #[error("{annotation} holds no approval: {why}")]
@@ -584,6 +586,17 @@ fn because(why: Option<&str>) -> String {
 
 fn lacking(capabilities: &[Capability]) -> String {
     format!("does not give {}", listed(capabilities.iter().map(ToString::to_string)))
+}
+
+/// Where no approval is.
+fn absence(named: Option<&str>) -> String {
+    match named {
+        None => "none is attached or beside it".to_owned(),
+        Some(name) => {
+            let name = on_one_line(name);
+            format!("none is attached, and there is none in configmap {name}, which its {APPROVAL_REF} names")
+        }
+    }
 }
 
 /// ` (needed: runs privileged)`

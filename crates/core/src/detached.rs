@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use crate::{approval::Approval, envelope::Envelope, spec_hash::SpecHash};
+use crate::{approval::Approval, bundle::KIND_LABEL, envelope::Envelope, facts::ConfigMapContent, spec_hash::SpecHash};
 
 /// The value of label `writgate.dev/kind` of a ConfigMap that holds an approval.
 pub const APPROVAL_KIND: &str = "approval";
@@ -22,6 +22,16 @@ pub struct DetachedApproval {
     pub name: String,
     /// The envelope, JSON.
     pub text: String,
+}
+
+impl DetachedApproval {
+    /// What a ConfigMap of this name holds, if it is one for that.
+    #[must_use]
+    pub fn of(name: &str, content: &ConfigMapContent) -> Option<Self> {
+        let labelled = content.labels.get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
+        let text = content.data.get(APPROVAL_KEY).filter(|_| labelled)?;
+        Some(Self { name: name.to_owned(), text: text.clone() })
+    }
 }
 
 /// Which approvals beside an object are asked for, all of its namespace.

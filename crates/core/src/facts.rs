@@ -19,9 +19,9 @@ use crate::{
     single_use::{Use, UseRecord},
 };
 
-/// After so many rounds of answers nothing is wanted any more: approvals beside the object as they are kept, and as they
-/// are now, config maps, a use, its start, and the history.
-pub const MAX_ROUNDS: usize = 6;
+/// After so many rounds of answers nothing is wanted any more: config maps, approvals beside the object as they are kept
+/// and as they are now, the history, and for approvals from each of three places a use and its start.
+pub const MAX_ROUNDS: usize = 10;
 
 /// What was known before deciding.
 #[derive(Clone, Copy, Debug)]

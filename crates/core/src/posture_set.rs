@@ -21,6 +21,7 @@ use self::{gather::Gathered, reach::unreachable};
 use crate::{
     ConfigMapContent, Posture, Revocations,
     denial::{listed, on_one_line},
+    detached::DetachedApproval,
     position::Positions,
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
 };
@@ -247,6 +248,12 @@ impl PostureSet {
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<Result<&ConfigMapContent, &str>> {
         let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
         of(namespace).or_else(|| of("")).map(|content| content.as_ref().map_err(String::as_str))
+    }
+
+    /// The approvals in ConfigMaps among the documents that are in this namespace, or name none.
+    pub fn detached_approvals(&self, namespace: &str) -> impl Iterator<Item = DetachedApproval> {
+        let here = self.config_maps.iter().filter(move |((own, _), _)| own.is_empty() || own == namespace);
+        here.filter_map(|((_, name), content)| DetachedApproval::of(name, content.as_ref().ok()?))
     }
 
     /// The rules of valid postures that the named reviewers cannot satisfy.

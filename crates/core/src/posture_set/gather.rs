@@ -14,6 +14,7 @@ use super::{Document, PostureProblem};
 use crate::{
     BUNDLE_KIND, ConfigMapContent, KIND_LABEL,
     denial::{listed, on_one_line},
+    detached::APPROVAL_KIND,
     posture::Found,
     read_yaml,
 };
@@ -179,7 +180,7 @@ impl Gathered {
         let label = metadata("labels").and_then(|labels| labels.get(KIND_LABEL)).and_then(Value::as_str);
         let data = value.get("data").and_then(Value::as_object);
         let text = |kind: Kind| data.and_then(|data| data.get(kind.key())).and_then(Value::as_str);
-        if label == Some(BUNDLE_KIND) {
+        if label == Some(BUNDLE_KIND) || label == Some(APPROVAL_KIND) {
             return;
         }
         let Some(kind) = Kind::ALL.into_iter().find(|kind| Some(kind.label()) == label) else {

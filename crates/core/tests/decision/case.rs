@@ -6,9 +6,9 @@ use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
-    Action, Approval, ConfigMapContent, Decision, DetachedApproval, Document, Envelope, ExemptControllers, Facts,
-    Governance, History, Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject, UseRecord, Want, WorkloadKind,
-    WorkloadKinds, decide, spec_hash,
+    Action, Approval, ConfigMapContent, Decision, DetachedApproval, DetachedQuery, Document, Envelope,
+    ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject,
+    UseRecord, Want, WorkloadKind, WorkloadKinds, decide, spec_hash,
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -284,7 +284,11 @@ pub(crate) struct Ledger {
     pub(crate) config_maps: RefCell<BTreeMap<String, ConfigMapContent>>,
     /// The approvals beside the object.
     pub(crate) beside: RefCell<Vec<DetachedApproval>>,
-    /// The names of those that were asked for.
+    /// Those of them that a watch has told of.
+    pub(crate) kept: RefCell<Vec<DetachedApproval>>,
+    /// What was asked about them.
+    pub(crate) asked_beside: RefCell<Vec<(&'static str, DetachedQuery)>>,
+    /// The names of the ConfigMaps that were asked for.
     pub(crate) asked: RefCell<Vec<String>>,
     /// Why nothing can be found out.
     pub(crate) fault: Option<String>,
@@ -307,8 +311,14 @@ impl Ledger {
                 self.asked.borrow_mut().push(name.clone());
                 known.learn_config_map(name, faulty(()).map(|()| self.config_maps.borrow().get(name).cloned()));
             }
-            Want::KeptApprovals(_) => known.learn_kept_approvals(Vec::new()),
-            Want::LiveApprovals(_) => known.learn_live_approvals(faulty(()).map(|()| self.beside.borrow().clone())),
+            Want::KeptApprovals(query) => {
+                self.asked_beside.borrow_mut().push(("kept", query.clone()));
+                known.learn_kept_approvals(self.kept.borrow().clone());
+            }
+            Want::LiveApprovals(query) => {
+                self.asked_beside.borrow_mut().push(("live", query.clone()));
+                known.learn_live_approvals(faulty(()).map(|()| self.beside.borrow().clone()));
+            }
             Want::Govern(_) | Want::Documents => panic!("a workload's decision wants {want:?}"),
         }
     }

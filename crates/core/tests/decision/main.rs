@@ -3,6 +3,7 @@
 mod break_glass;
 mod case;
 mod connect;
+mod detached;
 mod further;
 mod properties;
 mod provenance;

@@ -44,7 +44,7 @@ fn a_reviewer_must_be_able_to_grant_it() {
 fn who_attached_nothing_is_told_as_well() {
     let bare = on_the_host().with(|c| c.signers.clear());
     bare.expect("ApprovalRequired");
-    assert!(bare.decide().message().contains("none is attached (needed: uses the node's network)"));
+    assert!(bare.decide().message().contains("none is attached or beside it (needed: uses the node's network)"));
 }
 
 #[test]

@@ -1,0 +1,171 @@
+//! Approvals in ConfigMaps beside what they are for, as Git applies them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, Governed, Key, denial, denied_for, detached, envelope, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        an_approval_beside_a_workload_admits_it_and_is_on_the_record,
+        both_may_be_applied_at_once_the_approval_first,
+        a_workload_that_comes_first_is_told_that_nothing_is_there_yet,
+        one_that_may_be_used_once_is_spent_beside_a_workload_too,
+        one_that_was_deleted_admits_nothing_more,
+        a_workload_names_one_among_many,
+        another_namespaces_approvals_do_not_count,
+        who_may_write_config_maps_gains_nothing_by_it,
+        a_denial_that_no_approval_could_turn_costs_no_list,
+    ]
+}
+
+/// Long enough for a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A ConfigMap with an approval by Bob of `object`, and the approval's id.
+fn approval(governed: &Governed<'_>, name: &str, object: &Value) -> (Value, Value) {
+    let statement = governed.statement(object);
+    let id = statement["predicate"]["id"].clone();
+    (detached(&governed.namespace, name, &envelope(&statement, &[&governed.bob])), id)
+}
+
+fn both(first: &Value, second: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": [first, second]})
+}
+
+fn an_approval_beside_a_workload_admits_it_and_is_on_the_record(gate: &Gate) {
+    let governed = gate.governed("beside");
+    let orders = governed.deployment("orders");
+    let (config_map, id) = approval(&governed, "orders-approval", &orders);
+    let ran = gate.tenant.apply(&config_map);
+    assert!(ran.ok(), "{ran}");
+    let ran = gate.operator.apply(&orders);
+    assert!(ran.ok(), "{ran}");
+    let records = crate::trail::records(&governed, |record| record["decision"] == "admitted");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!((&records[0]["approvals"][0]["id"], &records[0]["basis"]), (&id, &json!("approval")));
+}
+
+fn both_may_be_applied_at_once_the_approval_first(gate: &Gate) {
+    let governed = gate.governed("together");
+    // Whether a watch or a list finds it depends on the millisecond.
+    for number in 0..5 {
+        let orders = governed.deployment(&format!("orders-{number}"));
+        let (config_map, _) = approval(&governed, &format!("approval-{number}"), &orders);
+        let ran = gate.tenant.apply(&both(&config_map, &orders));
+        assert!(ran.ok(), "{ran}");
+    }
+}
+
+fn a_workload_that_comes_first_is_told_that_nothing_is_there_yet(gate: &Gate) {
+    let governed = gate.governed("first");
+    let orders = governed.deployment("orders");
+    let (config_map, _) = approval(&governed, "orders-approval", &orders);
+    let ran = gate.tenant.apply(&both(&orders, &config_map));
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+    assert!(denial(&ran).is_some_and(|told| told.contains("none is attached or beside it")), "{ran}");
+    let ran = gate.tenant.apply(&both(&orders, &config_map));
+    assert!(ran.ok(), "as Git tools do, applied again: {ran}");
+}
+
+fn one_that_may_be_used_once_is_spent_beside_a_workload_too(gate: &Gate) {
+    let governed = gate.governed("spent");
+    let job = governed.replay_job("replay");
+    assert!(gate.tenant.apply(&approval(&governed, "a", &job).0).ok());
+    assert!(gate.operator.create(&job).ok());
+    assert!(gate.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]).ok());
+    let ran = gate.operator.create(&job);
+    assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
+    // The old one still lies there, and a new one is for the same.
+    assert!(gate.tenant.apply(&approval(&governed, "b", &job).0).ok());
+    let ran = gate.operator.create(&job);
+    assert!(ran.ok(), "{ran}");
+}
+
+fn one_that_was_deleted_admits_nothing_more(gate: &Gate) {
+    let governed = gate.governed("deleted");
+    let orders = governed.deployment("orders");
+    assert!(gate.tenant.apply(&approval(&governed, "a", &orders).0).ok());
+    assert!(gate.operator.create(&orders).ok());
+    assert!(gate.tenant.kubectl(&["delete", "configmap", "a", "-n", &governed.namespace]).ok());
+    let ran = gate.operator.kubectl(&["scale", "deployment", "orders", "--replicas=3", "-n", &governed.namespace]);
+    assert!(ran.ok(), "what runs goes on: {ran}");
+    assert!(gate.operator.apply(&orders).ok(), "the same again is no action");
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    wait_until("the webhook has seen the deletion", LIMIT, || {
+        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders.to_string());
+        denied_for(&ran, "ApprovalRequired").then_some(())
+    });
+}
+
+fn a_workload_names_one_among_many(gate: &Gate) {
+    let governed = gate.governed("named");
+    let mut orders = governed.deployment("orders");
+    let (good, _) = approval(&governed, "good", &orders);
+    let mut statement = governed.statement(&orders);
+    statement["predicate"]["environment"] = json!("staging");
+    let staging = detached(&governed.namespace, "staging", &envelope(&statement, &[&governed.bob]));
+    let junk = detached(&governed.namespace, "junk", "approved");
+    assert!([&good, &staging, &junk].into_iter().all(|object| gate.tenant.apply(object).ok()));
+    let mut named = |name: &str| {
+        orders["metadata"]["annotations"]["writgate.dev/approval-ref"] = json!(name);
+        gate.operator.create(&orders)
+    };
+    assert!(denied_for(&named("staging"), "WrongEnvironment"));
+    let ran = named("junk");
+    assert!(denied_for(&ran, "MalformedApproval"), "{ran}");
+    assert!(denial(&ran).is_some_and(|told| told.contains("configmap junk")), "{ran}");
+    let ran = named("nowhere");
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+    assert!(denial(&ran).is_some_and(|told| told.contains("none in configmap nowhere")), "{ran}");
+    let ran = named("good");
+    assert!(ran.ok(), "{ran}");
+}
+
+fn another_namespaces_approvals_do_not_count(gate: &Gate) {
+    let governed = gate.governed("mine");
+    let orders = governed.deployment("orders");
+    let elsewhere = gate.plane.namespace("elsewhere");
+    let (mut config_map, _) = approval(&governed, "a", &orders);
+    config_map["metadata"]["namespace"] = json!(elsewhere);
+    assert!(gate.plane.admin.apply(&config_map).ok());
+    let ran = gate.operator.create(&orders);
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+}
+
+fn who_may_write_config_maps_gains_nothing_by_it(gate: &Gate) {
+    let governed = gate.governed("gains");
+    let orders = governed.deployment("orders");
+    let own = envelope(&governed.statement(&orders), &[&Key::new()]);
+    assert!(gate.tenant.apply(&detached(&governed.namespace, "own", &own)).ok());
+    let ran = gate.tenant.create(&orders);
+    assert!(denied_for(&ran, "UnknownKey"), "{ran}");
+    let (mut unlabelled, _) = approval(&governed, "own", &orders);
+    unlabelled["metadata"]["labels"] = json!({"writgate.dev/kind": "other"});
+    assert!(gate.tenant.apply(&unlabelled).ok());
+    let ran = gate.tenant.create(&orders);
+    assert!(denied_for(&ran, "ApprovalRequired"), "what no label names is no approval: {ran}");
+}
+
+fn a_denial_that_no_approval_could_turn_costs_no_list(gate: &Gate) {
+    let governed = gate.governed_with("cheap", |posture| posture["images"] = json!("digest"));
+    let lists = || {
+        let of_approvals = |line: &Value| {
+            line["user"]["username"] == gate.webhook.identity.name.as_str()
+                && line["verb"] == "list"
+                && line["objectRef"]["resource"] == "configmaps"
+                && line["objectRef"]["namespace"] == governed.namespace.as_str()
+        };
+        gate.plane.audit_log(of_approvals).len()
+    };
+    let before = lists();
+    let ran = gate.operator.create(&governed.deployment("orders"));
+    assert!(denial(&ran).is_some_and(|told| told.contains("ImageNotPinned")), "{ran}");
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": governed.namespace},
+        "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let ran = gate.tenant.create(&pod);
+    assert!(denied_for(&ran, "WorkloadNotAllowed"), "{ran}");
+    assert_eq!(lists(), before);
+}
