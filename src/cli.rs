@@ -7,6 +7,7 @@ mod approve;
 mod attach;
 mod audit;
 mod bundle;
+mod case;
 mod cluster;
 mod edit;
 mod failure;
@@ -14,13 +15,17 @@ mod hash;
 mod input;
 mod judge;
 mod keygen;
+mod matter;
 mod namespace;
 mod output;
 mod passphrase;
 mod posture;
 mod progress;
 mod request_file;
+mod review;
 mod rules;
+mod signer;
+mod standing;
 mod style;
 mod trail;
 mod verify;
@@ -53,6 +58,7 @@ struct CommandLine {
 enum Verb {
     Keygen(keygen::Arguments),
     Hash(hash::Arguments),
+    Review(Box<review::Arguments>),
     Approve(Box<approve::Arguments>),
     Attach(attach::Arguments),
     Bundle(bundle::Arguments),
@@ -92,6 +98,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let answer = match command_line.verb {
         Verb::Keygen(arguments) => keygen::run(&arguments),
         Verb::Hash(arguments) => hash::run(&arguments),
+        Verb::Review(arguments) => review::run(&arguments),
         Verb::Approve(arguments) => approve::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Bundle(arguments) => bundle::run(&arguments),

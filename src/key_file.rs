@@ -12,12 +12,15 @@ use pkcs8::{
     der::{Decode as _, asn1::OctetStringRef, pem::PemLabel as _},
     pkcs5::{pbes2, scrypt},
 };
-use writgate_core::{KeyId, PublicKey};
+use writgate_core::{KeyError, KeyId, PublicKey};
 use zeroize::Zeroizing;
 
 /// PKCS#8 version 1 around an Ed25519 seed (RFC 8410, section 7); the seed follows. OpenSSL writes the same 48 bytes.
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// `SubjectPublicKeyInfo` around an Ed25519 public key (RFC 8410, section 4); the key follows.
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 const PRIVATE: &str = "PRIVATE KEY";
 const ED25519: &str = "1.3.101.112";
@@ -116,6 +119,11 @@ impl EncryptedKey {
     }
 }
 
+/// The public key whose 32 bytes are given, as SSH and Ed25519 itself have it.
+pub fn public_key(bytes: &[u8; 32]) -> Result<PublicKey, KeyError> {
+    PublicKey::from_spki_der(&[SPKI_PREFIX.as_slice(), bytes].concat())
+}
+
 impl PrivateKey {
     /// A new key from the system's randomness.
     pub fn generate() -> Result<Self, KeyFileError> {
@@ -126,12 +134,8 @@ impl PrivateKey {
 
     fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyFileError> {
         let key = SigningKey::from_bytes(seed);
-        let spki = [
-            [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00].as_slice(),
-            key.verifying_key().as_bytes(),
-        ]
-        .concat();
-        let public = PublicKey::from_spki_der(&spki).map_err(|error| KeyFileError::NotPkcs8(error.to_string()))?;
+        let public =
+            public_key(key.verifying_key().as_bytes()).map_err(|error| KeyFileError::NotPkcs8(error.to_string()))?;
         Ok(Self { key, public })
     }
 

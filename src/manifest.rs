@@ -7,8 +7,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    APPROVAL_KEY, APPROVAL_KIND, ConfigMapContent, DefaultError, DetachedApproval, ManifestHashError, SpecHash,
-    WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml,
+    APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, ConfigMapContent, DefaultError, DetachedApproval, ManifestHashError,
+    SpecHash, WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml,
 };
 
 /// The user of a review that was made from a file and not by an API server.
@@ -210,6 +210,20 @@ impl Manifest {
         Some(DetachedApproval { name: self.name()?.to_owned(), text })
     }
 
+    /// The same without the approvals that are attached to it, or that it names.
+    #[must_use]
+    pub fn without_approvals(&self) -> Self {
+        let mut bare = self.clone();
+        if let Some(Value::Object(annotations)) = bare.object.pointer_mut("/metadata/annotations") {
+            let is_approval = |name: &str| {
+                let rest = name.strip_prefix("writgate.dev/approval");
+                name == APPROVAL_REF || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            annotations.retain(|name, _| !is_approval(name));
+        }
+        bare
+    }
+
     /// The object as the file gives it.
     #[must_use]
     pub fn object(&self) -> &Value {
@@ -263,18 +277,22 @@ impl Manifest {
     /// The images that its containers would run and its image volumes would mount, as they are written.
     #[must_use]
     pub fn images(&self) -> Vec<&str> {
-        let pod = match self.workload() {
-            Some(WorkloadKind::CronJob) => "spec/jobTemplate/spec/template/spec".to_owned(),
-            Some(WorkloadKind::Further(further)) => further.pod().join("/"),
-            _ => "spec/template/spec".to_owned(),
-        };
-        let items = |list: &str| {
-            let path = format!("/{pod}/{list}");
-            self.object.pointer(&path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-        };
+        let pod = self.pod_of(&self.object);
+        let items = |list: &str| pod.and_then(|pod| pod.get(list)?.as_array()).map(Vec::as_slice).unwrap_or_default();
         let containers = ["initContainers", "containers"].into_iter().flat_map(items);
         let volumes = items("volumes").iter().filter_map(|volume| volume.pointer("/image/reference"));
         containers.filter_map(|container| container.get("image")).chain(volumes).filter_map(Value::as_str).collect()
+    }
+
+    /// The Pod's spec in an object of this one's kind.
+    #[must_use]
+    pub fn pod_of<'a>(&self, object: &'a Value) -> Option<&'a Value> {
+        let path: &[&str] = match self.workload()? {
+            WorkloadKind::CronJob => &["spec", "jobTemplate", "spec", "template", "spec"],
+            WorkloadKind::Further(further) => further.pod(),
+            _ => &["spec", "template", "spec"],
+        };
+        path.iter().try_fold(object, |at, field| at.get(field))
     }
 
     /// What would run, hashed as it will be at admission; none for kinds whose spec has no hash.

@@ -119,7 +119,7 @@ impl Folder {
         self.expect(
             0,
             &format!(
-                "approve --key bob.pem --environment production --project payments --requested-by alice@acme.example \
+                "approve --yes --no-posture --key bob.pem --environment production --project payments --requested-by alice@acme.example \
                  {arguments}"
             ),
             "",
@@ -131,7 +131,7 @@ impl Folder {
 #[test]
 fn every_verb_has_help_with_examples_that_fits_a_terminal() {
     let folder = Folder::new();
-    for verb in ["keygen", "hash", "approve", "attach", "bundle", "verify", "audit", "posture check"] {
+    for verb in ["keygen", "hash", "review", "approve", "attach", "bundle", "verify", "audit", "posture check"] {
         let (help, _) = folder.expect(0, &format!("{verb} --help"), "");
         assert!(help.contains("Examples:\n  kubectl writgate "), "{verb}");
         assert!(help.contains(&format!("Usage: kubectl writgate {verb} ")), "{verb}");
@@ -175,7 +175,7 @@ fn a_private_key_is_its_owners_alone() {
     folder.expect(0, "keygen -o new.pem --passphrase-file -", "a passphrase\n");
     assert_eq!(folder.mode("new.pem"), 0o600);
     assert!(folder.read("new.pem").starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
-    let approve = "approve -f app.yaml --key new.pem --environment e --project p --requested-by a --passphrase-file -";
+    let approve = "approve --yes --no-posture -f app.yaml --key new.pem --environment e --project p --requested-by a --passphrase-file -";
     folder.expect(0, approve, "a passphrase\n");
     let (_, err) = folder.expect(3, approve, "another\n");
     assert!(err.ends_with("error: new.pem: the passphrase does not open this key\n"), "{err}");
@@ -191,7 +191,9 @@ fn a_private_key_is_its_owners_alone() {
 #[test]
 fn a_key_file_is_judged_by_what_a_link_leads_to_and_nothing_is_written_through_one() {
     let folder = Folder::new();
-    let approve = |key: &str| format!("approve -f app.yaml --key {key} --environment e --project p --requested-by a");
+    let approve = |key: &str| {
+        format!("approve --yes --no-posture -f app.yaml --key {key} --environment e --project p --requested-by a")
+    };
     symlink("bob.pem", folder.path("link.pem")).expect("a link");
     folder.expect(0, &approve("link.pem"), "");
     folder.chmod("bob.pem", 0o644);
@@ -206,7 +208,7 @@ fn a_key_file_is_judged_by_what_a_link_leads_to_and_nothing_is_written_through_o
 fn a_key_file_may_have_windows_line_ends_but_not_an_end_too_early() {
     let folder = Folder::new();
     let key = folder.read("bob.pem");
-    let approve = "approve -f app.yaml --key other.pem --environment e --project p --requested-by a";
+    let approve = "approve --yes --no-posture -f app.yaml --key other.pem --environment e --project p --requested-by a";
     let with = |text: &str| {
         folder.write("other.pem", text);
         folder.chmod("other.pem", 0o600);
@@ -225,7 +227,7 @@ fn an_object_that_is_there_twice_is_not_signed() {
     let folder = Folder::new();
     let app = folder.read("app.yaml");
     let twice = format!("{app}---\n{}", app.replace("1.4.2", "1.4.3"));
-    let approve = "approve -f - --key bob.pem --environment e --project p --requested-by a";
+    let approve = "approve --yes --no-posture -f - --key bob.pem --environment e --project p --requested-by a";
     let (_, err) = folder.expect(2, approve, &twice);
     assert!(err.contains("it is there twice"), "{err}");
     let list = "apiVersion: v1\nkind: List\nitems: [1]\n";
@@ -354,7 +356,7 @@ fn names_that_move_a_terminal_are_spelled_out() {
     let (verified, _) = folder.expect(1, "verify -f - --posture-dir postures", evil);
     let (_, err) = folder.expect(
         2,
-        "approve -f - --key bob.pem --environment production --project payments --requested-by a",
+        "approve --yes --no-posture -f - --key bob.pem --environment production --project payments --requested-by a",
         evil,
     );
     assert!(err.contains("is not a name that Kubernetes permits"), "{err}");
@@ -371,8 +373,7 @@ fn a_wildcard_in_a_name_is_not_signed() {
         let app = format!(
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name}\nspec: {{template: {{spec: {{containers: []}}}}}}\n"
         );
-        let approve =
-            "approve -f - -n payments --key bob.pem --environment production --project payments --requested-by a";
+        let approve = "approve --yes --no-posture -f - -n payments --key bob.pem --environment production --project payments --requested-by a";
         folder.expect(2, approve, app);
     }
 }
@@ -410,8 +411,8 @@ proptest! {
             "attach -f app.yaml --approval damaged.yaml",
             "verify -f damaged.yaml --posture-dir postures",
             "verify --review damaged.yaml --posture-dir postures",
-            "approve -f app.yaml --key damaged.pem --environment e --project p --requested-by a",
-            "approve -f damaged.yaml --key bob.pem --environment e --project p --requested-by a -n n",
+            "approve --yes --no-posture -f app.yaml --key damaged.pem --environment e --project p --requested-by a",
+            "approve --yes --no-posture -f damaged.yaml --key bob.pem --environment e --project p --requested-by a -n n",
             "posture check -f postures",
         ];
         for verb in verbs {

@@ -66,7 +66,7 @@ impl Folder {
 
     fn approve(&self, key: &str) {
         self.writgate(&format!(
-            "approve -f app.yaml --key {key} --environment production --project payments --requested-by \
+            "approve --yes --no-posture -f app.yaml --key {key} --environment production --project payments --requested-by \
              alice@acme.example -o approval.json"
         ));
     }

@@ -57,6 +57,8 @@ pub(super) struct Judge<'a> {
     pub(super) manifests: &'a [Manifest],
     /// Approvals to judge as if they lay beside each object.
     pub(super) given: Vec<DetachedApproval>,
+    /// Whether those alone count, and no other that lies beside an object.
+    pub(super) given_alone: bool,
     exempt: ExemptControllers,
     kinds: WorkloadKinds,
     told: Option<Place>,
@@ -74,6 +76,7 @@ impl JudgeFlags {
             now,
             manifests,
             given: Vec::new(),
+            given_alone: false,
             exempt: match &*self.exempt_controller {
                 [] => ExemptControllers::default(),
                 listed => listed.iter().cloned().collect(),
@@ -121,6 +124,11 @@ impl Judge<'_> {
     ) -> Result<Decision, Failure> {
         let uid = clock::decision_id(self.now).to_string();
         self.review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
+    }
+
+    /// Takes a namespace to be in `place`, where nothing else says.
+    pub(super) fn assume(&mut self, place: Place) {
+        self.told = Some(place);
     }
 
     /// The labels of a namespace; the flags go before what was read.
@@ -187,13 +195,16 @@ impl Judge<'_> {
 
     /// The approvals that were given, or are among the manifests.
     fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
+        if self.given_alone {
+            return self.given.clone();
+        }
         let here = self.manifests.iter().filter(|manifest| manifest.namespace().is_none_or(|own| own == namespace));
         self.given.iter().cloned().chain(here.filter_map(Manifest::detached_approval)).collect()
     }
 
     fn live_beside(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
         let mut found = self.beside(namespace);
-        if let Some(cluster) = &self.rules.cluster {
+        if let Some(cluster) = self.rules.cluster.as_ref().filter(|_| !self.given_alone) {
             found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
         }
         Ok(found)

@@ -1,10 +1,8 @@
 //! The workloads of some manifests, each under the name and hash by which an approval names it.
 
-use std::path::PathBuf;
-
 use writgate_core::Subject;
 
-use super::{failure::Failure, hash, input, output::shown};
+use super::{failure::Failure, hash, output::shown};
 use crate::manifest::Manifest;
 
 /// A workload of the file, as a subject names it.
@@ -13,11 +11,6 @@ pub(super) struct Workload {
     pub(super) manifest: Manifest,
     /// Its name and spec hash.
     pub(super) subject: Subject,
-}
-
-/// Reads the workloads of some files; those without a namespace are in `namespace`.
-pub(super) fn read(paths: &[PathBuf], kinds: &input::Kinds, namespace: Option<&str>) -> Result<Vec<Workload>, Failure> {
-    of(input::manifests(paths, kinds)?, namespace)
 }
 
 /// The workloads among `manifests`; there must be one.

@@ -122,7 +122,7 @@ impl Demo {
 
     fn approved_and_admitted(&self) {
         self.title("Bob reviews it and signs; Alice attaches his approval and applies the same file");
-        let approve = "kubectl writgate approve -f orders.yaml --key bob.pem --environment production --project payments \
+        let approve = "kubectl writgate approve -f orders.yaml --yes --no-posture --key bob.pem --environment production --project payments \
                        --requested-by alice@acme.example --expires-in 2h --reason CHG-1234 -o approval.json";
         self.run(&self.gate.reviewer, approve, Exit::Ok, &[]);
         let attach = "kubectl writgate attach -f orders.yaml --approval approval.json > approved.yaml";

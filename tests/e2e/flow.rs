@@ -124,6 +124,9 @@ impl<'a> Desk<'a> {
         let Governed { environment, project, .. } = self.governed;
         self.does(&[
             "approve",
+            "--yes",
+            "--posture-dir",
+            "postures",
             "-f",
             manifest,
             "--key",

@@ -14,8 +14,9 @@ use crate::{
     decision::ApprovalRecord,
     denial::{Claim, Denial},
     difference,
+    eligibility::Eligibility,
     envelope::{Budget, Envelope, MAX_ENVELOPE, Signer, Unverified},
-    posture::{Posture, QuorumEntry, Reviewer, SeparationOfDuties},
+    posture::{Posture, QuorumEntry, Reviewer},
     review::{Operation, Request},
     rule::CapabilityRule,
 };
@@ -324,56 +325,31 @@ impl<'r> Context<'r> {
 
     /// Rows 10 to 13, of one signer.
     fn signer_failures(&self, approval: &Approval, signer: &Signer<'_>) -> Vec<Denial> {
-        let Signer { reviewer, key } = signer;
-        let mut denials = Vec::new();
-        let what = || format!("the key of {}", reviewer.name);
-        if let Some(from) = key.not_before.filter(|from| self.now < *from) {
-            denials.push(Denial::NotYetValid { what: what(), from });
+        let eligibility = Eligibility {
+            posture: self.posture,
+            project: self.project,
+            needed: &self.terms_of(approval).capabilities,
+            requested_by: &approval.requested_by,
+            initiator: &self.request.user.username,
+            now: self.now,
+        };
+        let mut denials = eligibility.failures(signer.reviewer, signer.key);
+        for denial in &mut denials {
+            if let Denial::InsufficientCapabilities { missing, because, .. } = denial {
+                *because = self.told(missing);
+            }
         }
-        if let Some(at) = key.not_after.filter(|at| self.now >= *at) {
-            denials.push(Denial::Expired { what: what(), at });
-        }
-        let revocation = self.posture.revocations.keys.get(&key.id);
-        if let Some(revocation) = revocation.filter(|revocation| revocation.in_force(self.now)) {
-            denials.push(Denial::Revoked { what: what(), why: revocation.why.clone() });
-        }
-        denials.extend(self.grant_failure(approval, reviewer));
-        denials.extend(self.duty_failure(approval, reviewer));
         denials
     }
 
-    /// A reviewer of other projects grants nothing here.
-    fn grant_failure(&self, approval: &Approval, reviewer: &Reviewer) -> Option<Denial> {
-        let needed = &self.terms_of(approval).capabilities;
-        let here = reviewer.projects.as_ref().is_none_or(|projects| projects.iter().any(|one| one == self.project));
-        if !here {
-            let who = format!("reviewer {} grants nothing in project {} and so", reviewer.name, self.project);
-            return Some(self.insufficient(who, needed.clone()));
-        }
-        let granted = |needed: &Capability| reviewer.capabilities.iter().any(|grant| grant.covers(needed));
-        let missing: Vec<Capability> = needed.iter().filter(|needed| !granted(needed)).cloned().collect();
-        let who = format!("the grant of reviewer {}", reviewer.name);
-        (!missing.is_empty()).then(|| self.insufficient(who, missing))
-    }
-
     fn insufficient(&self, who: String, missing: Vec<Capability>) -> Denial {
-        let because = self.rules.iter().filter(|rule| rule.require.iter().any(|needed| missing.contains(needed)));
-        let because = because.map(|rule| rule.told().to_owned()).collect();
-        Denial::InsufficientCapabilities { who, missing, because }
+        Denial::InsufficientCapabilities { who, because: self.told(&missing), missing }
     }
 
-    fn duty_failure(&self, approval: &Approval, reviewer: &Reviewer) -> Option<Denial> {
-        if self.posture.separation_of_duties == SeparationOfDuties::Off {
-            return None;
-        }
-        let role = if reviewer.is(&approval.requested_by) {
-            "who asked for it"
-        } else if reviewer.is(&self.request.user.username) {
-            "who applies it"
-        } else {
-            return None;
-        };
-        Some(Denial::SelfApproval { reviewer: reviewer.name.clone(), role })
+    /// What the rules say that need one of `missing`.
+    fn told(&self, missing: &[Capability]) -> Vec<String> {
+        let rules = self.rules.iter().filter(|rule| rule.require.iter().any(|needed| missing.contains(needed)));
+        rules.map(|rule| rule.told().to_owned()).collect()
     }
 }
 

@@ -19,6 +19,7 @@ mod denial;
 mod detached;
 mod difference;
 mod dry_run;
+mod eligibility;
 mod envelope;
 mod exempt;
 mod facts;
@@ -61,6 +62,7 @@ pub use decision::{
 pub use defaults::{DefaultError, default_forward};
 pub use denial::{Claim, Denial};
 pub use detached::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, claims_to_cover};
+pub use eligibility::Eligibility;
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};
@@ -75,13 +77,14 @@ pub use posture::{
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet, UnreachableQuorum};
 pub use quantity::QuantityError;
+pub use quorum::in_words as quorum_in_words;
 pub use review::{
     Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, Text, User,
 };
 pub use rule::CapabilityRule;
 pub use single_use::{USE_VERSION, Use, UseRecord};
 pub use spec_hash::{
-    ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, spec_hash,
+    ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, projected, spec_hash,
 };
 pub use time::{DurationError, TimeError, parse_duration, parse_time};
 pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds};

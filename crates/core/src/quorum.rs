@@ -46,8 +46,9 @@ fn may_fill(entry: &QuorumEntry, reviewer: &Reviewer) -> bool {
     entry.group.as_ref().is_none_or(|group| reviewer.groups.contains(group))
 }
 
-/// `2 reviewers, 1 of group sre`
-pub(crate) fn in_words(entries: &[QuorumEntry]) -> String {
+/// `the posture asks for 2 reviewers and 1 of group sre`
+#[must_use]
+pub fn in_words(entries: &[QuorumEntry]) -> String {
     let entry = |entry: &QuorumEntry| match (&entry.group, entry.count) {
         (Some(group), count) => format!("{count} of group {group}"),
         (None, 1) => "1 reviewer".to_owned(),

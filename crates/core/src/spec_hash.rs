@@ -136,8 +136,8 @@ pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash
     Ok(spec_hash(kind, &spec)?)
 }
 
-/// The canonical text of what the hash covers, for showing which field of two specs differs.
-pub(crate) fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
+/// The canonical text of what the hash covers of a spec, for showing where two differ and what is not bound.
+pub fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::with_capacity(spec.len());
     canonical::append(&mut bytes, spec, Scope::of(kind))?;
     Ok(bytes)

@@ -1,0 +1,392 @@
+//! What changes from one object to another, field by field, as Kubernetes would tell the items of its lists apart.
+//!
+//! Both sides are objects as the API server has them, defaults filled in, so a default is no change. What a change means
+//! is `unusual`'s; how it is shown is `text`'s. Called by `review` alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use writgate_core::{WorkloadKind, projected};
+
+/// Lists whose items have names, by the list's field, and the fields that make the name: the merge keys of
+/// `k8s.io/api/core/v1`. A list that is not here, or whose items lack a key or share one, goes by position.
+const KEYS: [(&str, &[&str]); 14] = [
+    ("containers", &["name"]),
+    ("initContainers", &["name"]),
+    ("ephemeralContainers", &["name"]),
+    ("env", &["name"]),
+    ("volumes", &["name"]),
+    ("volumeMounts", &["mountPath"]),
+    ("volumeDevices", &["devicePath"]),
+    ("ports", &["containerPort", "protocol"]),
+    ("imagePullSecrets", &["name"]),
+    ("hostAliases", &["ip"]),
+    ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
+    ("resourceClaims", &["name"]),
+    ("readinessGates", &["conditionType"]),
+    ("sysctls", &["name"]),
+];
+
+/// Fields by which a workload gets at more than itself.
+const PRIVILEGES: [&str; 26] = [
+    "securityContext",
+    "serviceAccountName",
+    "serviceAccount",
+    "automountServiceAccountToken",
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "hostUsers",
+    "hostPath",
+    "hostPort",
+    "hostIP",
+    "hostAliases",
+    "shareProcessNamespace",
+    "runtimeClassName",
+    "nodeName",
+    "secret",
+    "secretName",
+    "secretKeyRef",
+    "secretRef",
+    "imagePullSecrets",
+    "serviceAccountToken",
+    "persistentVolumeClaim",
+    "volumeDevices",
+    "resourceClaims",
+    "csi",
+    "nfs",
+];
+
+/// The annotations and the label that an approval binds.
+const BOUND: [(&str, &str); 7] = [
+    ("annotations", "writgate.dev/pipeline-version"),
+    ("annotations", "writgate.dev/config-bundle"),
+    ("annotations", "writgate.dev/incident"),
+    ("annotations", "writgate.dev/incident-spec-hash"),
+    ("annotations", "writgate.dev/source-environment"),
+    ("annotations", "writgate.dev/source-artifact"),
+    ("labels", "writgate.dev/replay"),
+];
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Change {
+    /// `spec.template.spec.containers[orders].image`
+    pub(super) path: String,
+    /// What it is about.
+    pub(super) concern: Concern,
+    /// Whether the approval is for exactly this; else anybody may change it again.
+    pub(super) bound: bool,
+    /// What is there; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) old: Option<Value>,
+    /// What would be there; absent where it goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) new: Option<Value>,
+}
+
+/// What a change is about, in the order in which a reviewer wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Concern {
+    /// Which program runs.
+    Images,
+    /// What it gets at.
+    Privileges,
+    /// All else.
+    Rest,
+}
+
+/// Every field in which `new` differs from `old`, or all of its fields where there is no `old`.
+pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Change> {
+    let mut differences = Differences::default();
+    let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
+    differences.walk(Path::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
+    let bound = bound_paths(kind, old, new);
+    let mut metadata = Differences::default();
+    for (field, name) in BOUND {
+        let said = |object: &Value| object.get("metadata")?.get(field)?.get(name).cloned();
+        let path = Path::field("metadata").then_field(field).then_field(name);
+        metadata.walk(path, old.and_then(said).as_ref(), said(new).as_ref());
+    }
+    let spec = differences.found.into_iter().map(|found| found.into_change(&bound));
+    let metadata = metadata.found.into_iter().map(|found| Change { bound: true, ..found.into_change(&bound) });
+    let mut changes: Vec<Change> = spec.chain(metadata).collect();
+    changes.sort_by_key(|change| change.concern); // stable: within one, as the object has them
+    changes
+}
+
+/// The paths that the spec hash covers, among those that differ.
+fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet<String> {
+    let covered = |object: &Value| {
+        let spec = object.get("spec")?.to_string();
+        serde_json::from_slice::<Value>(&projected(kind, &spec).ok()?).ok()
+    };
+    let mut differences = Differences::default();
+    differences.walk(Path::field("spec"), old.and_then(covered).as_ref(), covered(new).as_ref());
+    differences.found.into_iter().map(|found| found.path.text).collect()
+}
+
+#[derive(Clone, Default)]
+struct Path {
+    text: String,
+    /// The fields on the way, without the names of items.
+    fields: Vec<String>,
+}
+
+impl Path {
+    fn field(name: &str) -> Self {
+        Self { text: name.to_owned(), fields: vec![name.to_owned()] }
+    }
+
+    fn then_field(&self, name: &str) -> Self {
+        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let text = if plain { format!("{}.{name}", self.text) } else { format!("{}[{name}]", self.text) };
+        let fields = self.fields.iter().cloned().chain([name.to_owned()]).collect();
+        Self { text, fields }
+    }
+
+    fn then_item(&self, name: &str) -> Self {
+        Self { text: format!("{}[{name}]", self.text), fields: self.fields.clone() }
+    }
+
+    fn concern(&self) -> Concern {
+        let has = |names: &[&str]| self.fields.iter().any(|field| names.contains(&&**field));
+        if has(&["image"]) {
+            Concern::Images
+        } else if has(&PRIVILEGES) {
+            Concern::Privileges
+        } else {
+            Concern::Rest
+        }
+    }
+}
+
+struct Found {
+    path: Path,
+    old: Option<Value>,
+    new: Option<Value>,
+}
+
+impl Found {
+    fn into_change(self, bound: &BTreeSet<String>) -> Change {
+        let Self { path, old, new } = self;
+        Change { concern: path.concern(), bound: bound.contains(&path.text), path: path.text, old, new }
+    }
+}
+
+#[derive(Default)]
+struct Differences {
+    found: Vec<Found>,
+}
+
+impl Differences {
+    fn walk(&mut self, path: Path, old: Option<&Value>, new: Option<&Value>) {
+        match (old, new) {
+            (Some(old), Some(new)) if old == new => {}
+            (None, None) => {}
+            (Some(Value::Object(old)), Some(Value::Object(new))) => self.walk_fields(&path, old, new),
+            (Some(Value::Array(old)), Some(Value::Array(new))) => self.walk_items(&path, old, new),
+            // What comes or goes whole is told field by field too: a privilege may be deep inside.
+            (None, Some(Value::Object(fields))) if !fields.is_empty() => self.walk_fields(&path, &Map::new(), fields),
+            (Some(Value::Object(fields)), None) if !fields.is_empty() => self.walk_fields(&path, fields, &Map::new()),
+            (None, Some(Value::Array(items))) if !items.is_empty() => self.walk_items(&path, &[], items),
+            (Some(Value::Array(items)), None) if !items.is_empty() => self.walk_items(&path, items, &[]),
+            (old, new) => self.found.push(Found { path, old: old.cloned(), new: new.cloned() }),
+        }
+    }
+
+    fn walk_fields(&mut self, path: &Path, old: &Map<String, Value>, new: &Map<String, Value>) {
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let before = self.found.len();
+        for name in names {
+            self.walk(path.then_field(name), old.get(name), new.get(name));
+        }
+        debug_assert!(self.found.len() > before, "they differ, so a field does");
+    }
+
+    fn walk_items(&mut self, path: &Path, old: &[Value], new: &[Value]) {
+        let scalar = |item: &Value| !item.is_object() && !item.is_array();
+        let field = path.fields.last().map(String::as_str).unwrap_or_default();
+        if let (Some(old), Some(new)) = (by_key(field, old), by_key(field, new)) {
+            return self.walk_named(path, &old, &new);
+        }
+        if old.iter().chain(new).all(scalar) {
+            let whole = |items: &[Value]| (!items.is_empty()).then(|| Value::Array(items.to_vec()));
+            let (old, new) = (whole(old), whole(new));
+            return self.found.push(Found { path: path.clone(), old, new });
+        }
+        for index in 0..old.len().max(new.len()) {
+            self.walk(path.then_item(&index.to_string()), old.get(index), new.get(index));
+        }
+    }
+
+    fn walk_named(&mut self, path: &Path, old: &[(String, &Value)], new: &[(String, &Value)]) {
+        let (before, after) = (by_name(old), by_name(new));
+        let gone = old.iter().filter(|(name, _)| !after.contains_key(&**name));
+        for (name, _) in new.iter().chain(gone) {
+            self.walk(path.then_item(name), before.get(&**name).copied(), after.get(&**name).copied());
+        }
+        // The order counts as well: init containers run in it, and variables refer to those before them.
+        let common = |items: &[(String, &Value)], others: &BTreeMap<&str, &Value>| -> Vec<Value> {
+            items.iter().filter(|(name, _)| others.contains_key(&**name)).map(|(name, _)| name.clone().into()).collect()
+        };
+        let (old_order, new_order) = (common(old, &after), common(new, &before));
+        let mut from_the_first_new = new.iter().skip_while(|(name, _)| before.contains_key(&**name));
+        let inserted = from_the_first_new.any(|(name, _)| before.contains_key(&**name));
+        if old_order != new_order || inserted {
+            let names =
+                |items: &[(String, &Value)]| Some(items.iter().map(|(name, _)| name.clone()).collect::<Value>());
+            let path = Path { text: format!("{} (order)", path.text), fields: path.fields.clone() };
+            self.found.push(Found { path, old: names(old), new: names(new) });
+        }
+    }
+}
+
+fn by_name<'a>(items: &'a [(String, &'a Value)]) -> BTreeMap<&'a str, &'a Value> {
+    items.iter().map(|(name, item)| (&**name, *item)).collect()
+}
+
+/// The items with their names, if every one has a name and no two share it.
+fn by_key<'a>(field: &str, items: &'a [Value]) -> Option<Vec<(String, &'a Value)>> {
+    let (_, keys) = KEYS.iter().find(|(name, _)| *name == field)?;
+    let part = |item: &Value, key: &str| match item.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let mut named = Vec::new();
+    let mut seen = BTreeSet::new();
+    for item in items {
+        let name = keys.iter().map(|key| part(item, key)).collect::<Option<Vec<_>>>()?.join("/");
+        if !seen.insert(name.clone()) {
+            return None;
+        }
+        named.push((name, item));
+    }
+    Some(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(pod: &Value) -> Value {
+        json!({"spec": {"replicas": 1, "template": {"spec": pod}}})
+    }
+
+    fn paths(old: Option<&Value>, new: &Value) -> Vec<String> {
+        let short = |change: Change| change.path.replace("spec.template.spec.", "");
+        of(WorkloadKind::Deployment, old, new).into_iter().map(short).collect()
+    }
+
+    fn pod_paths(old: &Value, new: &Value) -> Vec<String> {
+        paths(Some(&deployment(old)), &deployment(new))
+    }
+
+    #[test]
+    fn images_come_first_then_privileges_then_the_rest() {
+        let old = json!({"containers": [{"name": "a", "args": ["x"], "image": "a:1"}]});
+        let new = json!({"containers": [
+            {"name": "a", "args": ["y"], "image": "a:2", "securityContext": {"privileged": true}}]});
+        let expected = ["containers[a].image", "containers[a].securityContext.privileged", "containers[a].args"];
+        assert_eq!(pod_paths(&old, &new), expected);
+    }
+
+    #[test]
+    fn items_of_named_lists_are_matched_by_name_wherever_they_stand() {
+        let port = |port: u16, protocol: &str| json!({"containerPort": port, "protocol": protocol});
+        let old = json!({"containers": [
+            {"name": "a", "env": [{"name": "X", "value": "1"}], "ports": [port(53, "TCP"), port(53, "UDP")]}]});
+        let new = json!({"containers": [
+            {"name": "new", "image": "n"},
+            {"name": "a", "env": [{"name": "X", "value": "2"}], "ports": [port(53, "UDP")]}]});
+        let found = pod_paths(&old, &new);
+        for path in ["containers[new].image", "containers[a].env[X].value", "containers[a].ports[53/TCP].protocol"] {
+            assert!(found.contains(&path.to_owned()), "{path}: {found:?}");
+        }
+        assert!(found.iter().all(|path| !path.starts_with("containers[a].ports[53/UDP]")), "{found:?}");
+    }
+
+    #[test]
+    fn a_new_order_is_a_change() {
+        let old = json!({"initContainers": [{"name": "a"}, {"name": "b"}]});
+        let new = json!({"initContainers": [{"name": "b"}, {"name": "a"}]});
+        assert_eq!(pod_paths(&old, &new), ["initContainers (order)"]);
+    }
+
+    #[test]
+    fn what_the_approval_does_not_bind_is_marked() {
+        let (old, mut new) = (deployment(&json!({"hostPID": false})), deployment(&json!({"hostPID": true})));
+        new["spec"]["replicas"] = json!(5);
+        let bound: Vec<(String, bool)> = of(WorkloadKind::Deployment, Some(&old), &new)
+            .into_iter()
+            .map(|change| (change.path, change.bound))
+            .collect();
+        let expected = [("spec.template.spec.hostPID".to_owned(), true), ("spec.replicas".to_owned(), false)];
+        assert_eq!(bound, expected);
+    }
+
+    #[test]
+    fn claims_of_the_object_are_told_and_other_metadata_is_not() {
+        let old =
+            json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@1", "other": "1"}}, "spec": {}});
+        let new =
+            json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@2", "other": "2"}}, "spec": {}});
+        assert_eq!(paths(Some(&old), &new), ["metadata.annotations[writgate.dev/pipeline-version]"]);
+    }
+
+    /// Values as specs have them: small, with lists whose items have names.
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (0..3_i64).prop_map(Value::from),
+            "[a-c]{0,2}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let name = prop_oneof![
+                Just("containers"),
+                Just("env"),
+                Just("ports"),
+                Just("name"),
+                Just("containerPort"),
+                Just("x.y/z"),
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name.prop_map(str::to_owned), inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_of_a_spec_shows(old in value(), new in value()) {
+            let object = |spec: &Value| json!({"spec": spec});
+            let changes = of(WorkloadKind::Deployment, Some(&object(&old)), &object(&new));
+            prop_assert_eq!(changes.is_empty(), old == new);
+        }
+
+        #[test]
+        fn one_item_renamed_moved_or_doubled_shows(names in prop::collection::vec("[ab]", 1..4), at in any::<prop::sample::Index>()) {
+            let list = |names: &[String]| deployment(&json!({"initContainers":
+                names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()}));
+            let mut doubled = names.clone();
+            doubled.insert(at.index(names.len()), "a".to_owned());
+            prop_assert!(!of(WorkloadKind::Deployment, Some(&list(&names)), &list(&doubled)).is_empty());
+            let mut turned = names.clone();
+            turned.reverse();
+            prop_assert_eq!(
+                of(WorkloadKind::Deployment, Some(&list(&names)), &list(&turned)).is_empty(),
+                turned == names
+            );
+        }
+    }
+}
