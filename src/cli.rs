@@ -19,6 +19,7 @@ mod matter;
 mod namespace;
 mod output;
 mod passphrase;
+mod pending;
 mod posture;
 mod progress;
 mod request_file;
@@ -64,6 +65,7 @@ enum Verb {
     Bundle(bundle::Arguments),
     Verify(verify::Arguments),
     Audit(Box<audit::Arguments>),
+    Pending(pending::Arguments),
     /// Work with posture documents
     #[command(subcommand)]
     Posture(PostureVerb),
@@ -104,6 +106,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),
+        Verb::Pending(arguments) => pending::run(&arguments),
         Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
     };
     match answer {

@@ -131,7 +131,9 @@ impl Folder {
 #[test]
 fn every_verb_has_help_with_examples_that_fits_a_terminal() {
     let folder = Folder::new();
-    for verb in ["keygen", "hash", "review", "approve", "attach", "bundle", "verify", "audit", "posture check"] {
+    for verb in
+        ["keygen", "hash", "review", "approve", "attach", "bundle", "verify", "audit", "pending", "posture check"]
+    {
         let (help, _) = folder.expect(0, &format!("{verb} --help"), "");
         assert!(help.contains("Examples:\n  kubectl writgate "), "{verb}");
         assert!(help.contains(&format!("Usage: kubectl writgate {verb} ")), "{verb}");

@@ -6,9 +6,11 @@
 mod audit_log;
 mod filter;
 mod lines;
+mod log;
 mod printer;
 mod record_line;
 mod row;
+mod verification;
 mod wrapping;
 
 use std::{
@@ -19,13 +21,11 @@ use std::{
 };
 
 use self::{
-    audit_log::AuditLog,
     filter::{Filter, FilterFlags},
-    lines::{Lines, Next},
+    log::Log,
     printer::{Format, Printer, READER_GONE},
-    record_line::RecordLine,
-    row::{Required, Row},
-    wrapping::Wrapping,
+    row::{NOT_PERSISTED, Required, Row},
+    verification::{Verification, Verified},
 };
 use super::{
     cluster::{Cluster, ClusterFlags},
@@ -44,14 +44,15 @@ const MOST_NAMED: u64 = 10;
 ///
 /// Each row is one decision: who initiated it and on whose behalf, what environment and project were affected, whether an
 /// approval was required, which one was given, which capabilities were required. From the cluster's Events, which live an
-/// hour; from the webhook's log; or from the API server's audit log. Exits with 1 if nothing is found, with 3 if something
-/// could not be read.
+/// hour; from the webhook's log; or from the API server's audit log. Exits with 1 if nothing is found or --verify finds
+/// something wrong, with 3 if something could not be read.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   kubectl writgate audit -A --since 30m
   kubectl logs -n writgate-system deployment/writgate-webhook | kubectl writgate audit --log -
   kubectl writgate audit --log webhook.log --who alice --decision denied -o csv
+  kubectl writgate audit --log webhook.log --verify --key webhook.pub.pem
   kubectl writgate audit --audit-log /var/log/kubernetes/audit.log --object deployment/orders")]
 pub(super) struct Arguments {
     /// The webhook's log, as it wrote it or as a container runtime keeps it; `-` for standard input; may be repeated
@@ -67,6 +68,12 @@ pub(super) struct Arguments {
     /// Go on with what happens from now on, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
+    /// Check signatures and chains of all records, whatever the filters show, and name what is forged, altered or missing
+    #[arg(long, conflicts_with = "watch")]
+    verify: bool,
+    /// Public key of a webhook, PEM, in place of the cluster's checkpoints; may be repeated
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    key: Vec<PathBuf>,
     /// How to print the decisions
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -81,34 +88,67 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let logs = || arguments.log.iter().chain(&arguments.audit_log).map(PathBuf::as_path);
     input::one_stdin(logs())?;
+    if arguments.verify && !arguments.audit_log.is_empty() {
+        return Err(Failure::Misuse(
+            "--verify: nobody signs the API server's audit log, so there is nothing to check in it; verify the webhook's \
+             log (--log)"
+                .to_owned(),
+        ));
+    }
+    let of_events = logs().next().is_none();
+    let asks = of_events || (arguments.verify && arguments.key.is_empty());
+    let cluster = asks.then(|| arguments.cluster.connect()).transpose()?;
     let mut audit = Audit {
         filter: Filter::new(&arguments.filters, namespace, clock::now())?,
         printer: Printer::new(stdout(), arguments.output),
-        shown: 0,
-        untold: 0,
-        not_persisted: 0,
-        unreadable: 0,
+        verification: arguments.verification(cluster.as_ref())?,
+        format: arguments.output,
+        tally: Tally::default(),
     };
-    let read = if logs().next().is_none() {
-        audit.events(&arguments.cluster.connect()?, arguments)
-    } else {
-        audit.logs(arguments, logs())
+    let read = match &cluster {
+        Some(cluster) if of_events => audit.events(cluster, arguments),
+        _ => audit.logs(arguments, logs()),
     };
     match read.and_then(|()| audit.printer.flush()) {
-        Err(Failure::CouldNotTell(why)) if why == READER_GONE => return Ok(Answer::of(audit.shown > 0)),
+        Err(Failure::CouldNotTell(why)) if why == READER_GONE && !arguments.verify => {
+            return Ok(Answer::of(audit.tally.shown > 0));
+        }
         read => read?,
     }
-    audit.conclude(arguments)
+    audit.conclude(of_events)
+}
+
+impl Arguments {
+    fn verification(&self, cluster: Option<&Cluster>) -> Result<Option<Verification>, Failure> {
+        if !self.verify {
+            return Ok(None);
+        }
+        match cluster.filter(|_| self.key.is_empty()) {
+            Some(cluster) => Verification::by_cluster(cluster).map(Some),
+            None => Verification::by_files(&self.key).map(Some),
+        }
+    }
 }
 
 /// Decisions on their way from where they are kept to standard output.
 struct Audit<'a> {
     filter: Filter<'a>,
     printer: Printer<Stdout>,
+    verification: Option<Verification>,
+    format: Format,
+    tally: Tally,
+}
+
+/// What was seen on the way.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Rows that were printed.
     shown: u64,
-    /// Rows in which one of the five answers is missing.
+    /// Of these, how many lack one of the five answers.
     untold: u64,
+    /// Of these, how many were admitted and never seen.
     not_persisted: u64,
+    /// Records that cannot be read.
     unreadable: u64,
 }
 
@@ -117,14 +157,26 @@ impl Audit<'_> {
         if !self.filter.takes(row) {
             return Ok(());
         }
-        self.shown += 1;
-        self.untold += u64::from(row.required == Required::Untold);
+        self.tally.shown += 1;
+        self.tally.untold += u64::from(row.required == Required::Untold);
+        self.tally.not_persisted += u64::from(row.is_not_persisted());
         self.printer.print(row, json)
     }
 
+    /// Shows a record, unless something speaks against it and nobody would see that beside it.
+    fn record(&mut self, mut row: Row, json: &str, against: Option<&'static str>) -> Result<(), Failure> {
+        if let Some(word) = against {
+            if matches!(self.format, Format::Json | Format::Yaml) {
+                return Ok(());
+            }
+            row.remarks.push(word.to_owned());
+        }
+        self.show(&row, json)
+    }
+
     fn cannot_read(&mut self, place: &str, why: &str) {
-        self.unreadable += 1;
-        if self.unreadable <= MOST_NAMED {
+        self.tally.unreadable += 1;
+        if self.tally.unreadable <= MOST_NAMED {
             output::note(&format!("cannot read {place}: {why}"));
         }
     }
@@ -150,16 +202,18 @@ impl Audit<'_> {
     }
 
     fn event(&mut self, event: Told) -> Result<(), Failure> {
+        let against = self.verification.as_mut().and_then(|verification| {
+            let checked = verification.check(&event.json);
+            verification.take(checked, || event.name.clone())
+        });
         match event.record {
             Ok(record) => {
                 let mut row = Row::from(record);
                 row.times = Some(event.times);
                 if event.not_persisted {
-                    row.remarks.push("not persisted".to_owned());
+                    row.remarks.push(NOT_PERSISTED.to_owned());
                 }
-                let before = self.shown;
-                self.show(&row, &event.json)?;
-                self.not_persisted += u64::from(event.not_persisted && self.shown > before);
+                self.record(row, &event.json, against)?;
             }
             Err(why) => self.cannot_read(&event.name, &why),
         }
@@ -168,123 +222,62 @@ impl Audit<'_> {
 
     fn logs<'p>(&mut self, arguments: &Arguments, paths: impl Iterator<Item = &'p Path>) -> Result<(), Failure> {
         let as_audit_log = arguments.log.is_empty();
-        let open =
-            |path| Ok(Log { name: input::name(path), lines: Lines::open(path)?, reader: Reader::new(as_audit_log) });
-        let mut logs: Vec<Log> = paths.map(open).collect::<Result<_, Failure>>()?;
-        loop {
-            for log in &mut logs {
-                log.read(self)?;
-                while arguments.watch && log.lines.reopen_if_rotated()? {
-                    log.read(self)?;
-                }
+        let mut logs = paths.map(|path| Log::open(path, as_audit_log)).collect::<Result<Vec<_>, Failure>>()?;
+        if arguments.watch {
+            loop {
+                logs.iter_mut().try_for_each(|log| log.follow(self))?;
+                self.printer.flush()?;
+                sleep(GLANCE);
             }
-            if !arguments.watch {
-                break;
-            }
-            self.printer.flush()?;
-            sleep(GLANCE);
         }
-        for log in &mut logs {
-            log.rest(self)?;
-        }
-        Ok(())
+        logs.iter_mut().try_for_each(|log| log.read(self))?;
+        logs.iter_mut().try_for_each(|log| log.rest(self))
     }
 
     /// Says what is missing, and answers.
-    fn conclude(&self, arguments: &Arguments) -> Result<Answer, Failure> {
-        if self.untold > 0 {
+    fn conclude(self, of_events: bool) -> Result<Answer, Failure> {
+        let Self { verification, format, tally, .. } = self;
+        let Tally { shown, untold, not_persisted, unreadable } = tally;
+        if untold > 0 {
             output::note(&format!(
-                "{} of these {}: whether an approval was required is not told there; the webhook's log tells it",
-                self.untold, self.shown
+                "{untold} of these {shown}: whether an approval was required is not told there; the webhook's log tells it"
             ));
         }
-        if self.not_persisted > 0 && matches!(arguments.output, Format::Json | Format::Yaml) {
+        if not_persisted > 0 && matches!(format, Format::Json | Format::Yaml) {
             output::note(&format!(
-                "{} of these {}: admitted, and then not seen in the cluster (Event of reason NotPersisted)",
-                self.not_persisted, self.shown
+                "{not_persisted} of these {shown}: admitted, and then not seen in the cluster (Event of reason NotPersisted)"
             ));
         }
-        if self.unreadable > 0 {
-            return Err(Failure::CouldNotTell(format!(
-                "{} that should hold a record cannot be read; what is shown is not all",
-                if self.unreadable == 1 { "1 place".to_owned() } else { format!("{} places", self.unreadable) }
-            )));
-        }
-        if self.shown == 0 {
+        if shown == 0 {
             output::note("no decision found");
         }
-        Ok(Answer::of(self.shown > 0))
-    }
-}
-
-/// A log, and how its lines are read.
-struct Log {
-    name: String,
-    lines: Lines,
-    reader: Reader,
-}
-
-/// How the lines of a log are read.
-enum Reader {
-    Records(Wrapping),
-    AuditLog(AuditLog),
-}
-
-impl Log {
-    /// Tells all lines that are there.
-    fn read(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
-        let Self { name, lines, reader } = self;
-        loop {
-            if !lines.is_at_hand() {
-                audit.printer.flush()?;
-            }
-            let (number, next) = lines.next()?;
-            let unreadable = match next {
-                Next::Line(line) => reader.line(audit, line)?,
-                Next::TooLong => Some("it is longer than any line of this log".to_owned()),
-                Next::End => return Ok(()),
-            };
-            if let Some(why) = unreadable {
-                audit.cannot_read(&format!("{name}, line {number}"), &why);
-            }
+        let verified = verification.map(|verification| verification.finish(of_events));
+        if let Some(verified) = &verified {
+            tell(verified, format, of_events)?;
         }
-    }
-
-    /// Tells the last line, to which nobody gave an end.
-    fn rest(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
-        let Some(line) = self.lines.rest() else { return Ok(()) };
-        if let Some(why) = self.reader.line(audit, line)? {
-            audit.cannot_read(&format!("{}, the last line", self.name), &why);
+        if verified.is_some_and(|verified| !verified.is_clean()) {
+            return Ok(Answer::No);
         }
-        Ok(())
+        if unreadable > 0 {
+            let places = if unreadable == 1 { "1 place".to_owned() } else { format!("{unreadable} places") };
+            return Err(Failure::CouldNotTell(format!(
+                "{places} that should hold a record cannot be read; what is shown is not all"
+            )));
+        }
+        Ok(Answer::of(shown > 0))
     }
 }
 
-impl Reader {
-    fn new(as_audit_log: bool) -> Self {
-        if as_audit_log { Self::AuditLog(AuditLog::default()) } else { Self::Records(Wrapping::default()) }
+/// The report stands under a table; of what programs read it is kept apart.
+fn tell(verified: &Verified, format: Format, of_events: bool) -> Result<(), Failure> {
+    if of_events {
+        output::note(
+            "Events are not all the records, so nothing is said of missing ones; verify the webhook's log for that",
+        );
     }
-
-    /// Shows what a line tells; or gives back why it cannot be read.
-    fn line(&mut self, audit: &mut Audit<'_>, line: &[u8]) -> Result<Option<String>, Failure> {
-        match self {
-            Self::Records(wrapping) => {
-                let Some(json) = wrapping.take_off(line) else { return Ok(None) };
-                match record_line::read(&json) {
-                    RecordLine::Record(record) => audit.show(&Row::from(*record), &String::from_utf8_lossy(&json))?,
-                    RecordLine::Unreadable(why) => return Ok(Some(why)),
-                    RecordLine::Other => {}
-                }
-            }
-            Self::AuditLog(log) => match log.read(line) {
-                Ok(decisions) => decisions.iter().try_for_each(|decision| {
-                    let json = serde_json::to_string(decision)
-                        .map_err(|error| Failure::CouldNotTell(format!("cannot write JSON: {error}")))?;
-                    audit.show(&Row::from(decision), &json)
-                })?,
-                Err(why) => return Ok(Some(why)),
-            },
-        }
-        Ok(None)
+    if matches!(format, Format::Table | Format::Wide) {
+        return output::print(&format!("\n{}", verified.text()));
     }
+    output::note(verified.text().trim_end());
+    Ok(())
 }

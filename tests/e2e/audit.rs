@@ -1,4 +1,5 @@
-//! `kubectl writgate audit`: the five questions, answered from all places where a decision is told.
+//! `kubectl writgate audit`: the five questions, answered from all places where a decision is told; and `pending`: what
+//! is still wanted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +11,11 @@ use crate::support::{Gate, Governed, Ran, User, wait_until};
 use crate::trail;
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![every_place_gives_the_same_five_answers, who_may_not_look_or_finds_no_cluster_is_told_what_to_do]
+    tests![
+        every_place_gives_the_same_five_answers,
+        what_is_denied_is_pending_until_it_is_admitted,
+        who_may_not_look_or_finds_no_cluster_is_told_what_to_do
+    ]
 }
 
 /// The five answers, and what they are about.
@@ -103,14 +108,40 @@ fn every_place_gives_the_same_five_answers(gate: &Gate) {
     assert_eq!(ran.code, Some(1), "she had no part in it: {ran}");
 }
 
+fn what_is_denied_is_pending_until_it_is_admitted(gate: &Gate) {
+    let governed = gate.governed("pending");
+    let pending = || writgate(&gate.operator, &["pending", "-n", &governed.namespace, "-o", "json"]);
+    assert_eq!(pending().code, Some(1), "nothing was denied yet");
+
+    let orders = governed.deployment("orders");
+    assert!(!gate.gitops.create(&orders).ok(), "nobody approved it");
+    let wanted = wait_until("it is pending", trail::LIMIT, || {
+        let ran = pending();
+        (ran.code == Some(0)).then(|| serde_json::from_str::<Value>(&ran.stdout).expect("JSON"))
+    });
+    assert_eq!(wanted.as_array().map(Vec::len), Some(1), "{wanted}");
+    assert_eq!(wanted[0]["object"]["name"], "orders", "{wanted}");
+    assert_eq!(wanted[0]["specHash"], format!("sha256:{}", gate.hash(&orders)), "{wanted}");
+    assert_eq!(wanted[0]["reasons"], json!(["ApprovalRequired"]), "{wanted}");
+    let ran = writgate(&gate.operator, &["pending", "-n", &governed.namespace]);
+    for told in ["by         service account gitops/applier", "next       kubectl writgate request -f FILE -n "] {
+        assert!(ran.stdout.contains(told), "{ran}");
+    }
+
+    assert!(gate.gitops.create(&governed.approved(&orders)).ok());
+    assert_eq!(pending().code, Some(1), "it runs, whether its Event is written yet or not");
+}
+
 fn who_may_not_look_or_finds_no_cluster_is_told_what_to_do(gate: &Gate) {
     let nobody = gate.plane.user("nobody");
     let nowhere = gate.plane.user_of("https://127.0.0.1:1", "lost");
-    let ran = writgate(&nobody, &["audit", "-A"]);
-    assert_eq!(ran.code, Some(3), "{ran}");
-    assert!(ran.stderr.contains("list Events in all namespaces"), "{ran}");
-    assert!(ran.stderr.contains("ask whoever administers the cluster"), "{ran}");
-    let ran = writgate(&nowhere, &["audit"]);
-    assert_eq!(ran.code, Some(3), "{ran}");
-    assert!(ran.stderr.contains("cannot list Events in namespace default"), "{ran}");
+    for verb in ["audit", "pending"] {
+        let ran = writgate(&nobody, &[verb, "-A"]);
+        assert_eq!(ran.code, Some(3), "{ran}");
+        assert!(ran.stderr.contains("list Events in all namespaces"), "{ran}");
+        assert!(ran.stderr.contains("ask whoever administers the cluster"), "{ran}");
+        let ran = writgate(&nowhere, &[verb]);
+        assert_eq!(ran.code, Some(3), "{ran}");
+        assert!(ran.stderr.contains("cannot list Events in namespace default"), "{ran}");
+    }
 }

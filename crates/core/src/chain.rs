@@ -8,7 +8,7 @@
 
 mod verifier;
 
-pub use verifier::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Claims, Fed, Place};
+pub use verifier::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Claims, Fed, Place};
 
 use std::{fmt, str::FromStr};
 

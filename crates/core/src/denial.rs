@@ -356,6 +356,33 @@ impl fmt::Display for Claim {
     }
 }
 
+/// Whether a reason code says that an approval is missing or not enough, so that another approval would help: rows 2 to 13
+/// of the table, and a spent one.
+#[must_use]
+pub fn is_about_approval(code: &str) -> bool {
+    matches!(
+        code,
+        "ApprovalRequired"
+            | "MalformedApproval"
+            | "UnknownKey"
+            | "InvalidSignature"
+            | "SpecHashMismatch"
+            | "WrongResource"
+            | "WrongEnvironment"
+            | "WrongCluster"
+            | "WrongProject"
+            | "WrongAction"
+            | "NotYetValid"
+            | "Expired"
+            | "LifetimeTooLong"
+            | "Revoked"
+            | "InsufficientCapabilities"
+            | "SelfApproval"
+            | "QuorumNotMet"
+            | "AlreadyUsed"
+    )
+}
+
 impl Denial {
     /// Of a request about something that nothing here knows.
     pub(crate) fn unsupported(request: &Request<'_>) -> Self {

@@ -51,8 +51,8 @@ pub use bundle::{BUNDLE_KIND, KIND_LABEL, bundle_name, check_bundle, content_dig
 pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
 pub use chain::{
-    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checkpoint, CheckpointHead, Claims,
-    Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, StartLink,
+    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, CheckpointHead,
+    Claims, Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, StartLink,
 };
 pub use connect::Connection;
 pub use decide::{Governance, decide, decide_malformed};
@@ -60,7 +60,7 @@ pub use decision::{
     ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,
 };
 pub use defaults::{DefaultError, default_forward};
-pub use denial::{Claim, Denial};
+pub use denial::{Claim, Denial, is_about_approval};
 pub use detached::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, claims_to_cover};
 pub use eligibility::Eligibility;
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};

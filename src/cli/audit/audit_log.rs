@@ -117,10 +117,15 @@ pub(super) struct AuditLog {
 }
 
 impl AuditLog {
+    /// Whether a line may hold a decision: few do, and the rest is not read any further.
+    pub(super) fn may_tell(line: &[u8]) -> bool {
+        memchr::memmem::find(line, DECISION.as_bytes()).is_some()
+    }
+
     /// The decisions of one line: usually none, or one; several webhooks may have had a say. `Err` says why it cannot be
     /// read though it holds one.
     pub(super) fn read(&mut self, json: &[u8]) -> Result<Vec<Audited>, String> {
-        if memchr::memmem::find(json, DECISION.as_bytes()).is_none() {
+        if !Self::may_tell(json) {
             return Ok(Vec::new());
         }
         let line: Line<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;

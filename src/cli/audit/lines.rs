@@ -14,7 +14,6 @@ const BUFFER: usize = 256 << 10;
 
 /// A log that is read line by line.
 pub(super) struct Lines {
-    name: String,
     path: PathBuf,
     reader: BufReader<Source>,
     line: Vec<u8>,
@@ -52,11 +51,16 @@ pub(super) enum Next<'a> {
 
 impl Lines {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let name = input::name(path);
         let source = if input::is_stdin(path) { Ok(Source::Stdin(io::stdin())) } else { open(path).map(Source::File) };
-        let source = source.map_err(|error| Failure::CouldNotTell(format!("cannot read {name}: {error}")))?;
+        let source =
+            source.map_err(|error| Failure::CouldNotTell(format!("cannot read {}: {error}", input::name(path))))?;
         let reader = BufReader::with_capacity(BUFFER, source);
-        Ok(Self { name, path: path.to_owned(), reader, line: Vec::new(), number: 0, skips: false, read: 0 })
+        Ok(Self { path: path.to_owned(), reader, line: Vec::new(), number: 0, skips: false, read: 0 })
+    }
+
+    /// How many lines of this file were read.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether the next line is there without waiting for anybody to write it.
@@ -72,15 +76,15 @@ impl Lines {
         loop {
             let room = (MAX_LINE + 1).saturating_sub(u64::try_from(self.line.len()).unwrap_or(u64::MAX));
             let read = self.reader.by_ref().take(room).read_until(b'\n', &mut self.line);
-            let read = read.map_err(|error| Failure::CouldNotTell(format!("cannot read {}: {error}", self.name)))?;
+            let read = read.map_err(|error| self.cannot_read(&error))?;
             self.read += u64::try_from(read).unwrap_or_default();
             let whole = self.line.last() == Some(&b'\n');
             if self.skips {
                 self.line.clear();
-                self.skips = !whole && read > 0;
                 if read == 0 {
                     return Ok((self.number, Next::End));
                 }
+                self.skips = !whole;
                 continue;
             }
             if whole {
@@ -109,21 +113,26 @@ impl Lines {
         Some(trimmed(&self.line))
     }
 
-    /// Goes on in the file that stands under the path now, if the log was rotated or begun anew. To be called at the end
-    /// of what was read. Whether it did.
-    pub(super) fn reopen_if_rotated(&mut self) -> Result<bool, Failure> {
+    /// Whether another file stands under the path now, or the same was begun anew.
+    pub(super) fn is_rotated(&self) -> Result<bool, Failure> {
         let Source::File(file) = self.reader.get_ref() else { return Ok(false) };
-        let cannot = |error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", self.name));
+        let read = file.metadata().map_err(|error| self.cannot_read(&error))?;
         // Between two files there may be none for a moment.
         let Ok(now) = std::fs::metadata(&self.path) else { return Ok(false) };
-        if is_same(&file.metadata().map_err(cannot)?, &now) && now.len() >= self.read {
-            return Ok(false);
-        }
-        let file = open(&self.path).map_err(cannot)?;
+        Ok(!is_same(&read, &now) || now.len() < self.read)
+    }
+
+    /// Goes on in the file that stands under the path now.
+    pub(super) fn reopen(&mut self) -> Result<(), Failure> {
+        let file = open(&self.path).map_err(|error| self.cannot_read(&error))?;
         self.reader = BufReader::with_capacity(BUFFER, Source::File(file));
         (self.number, self.read, self.skips) = (0, 0, false);
         self.line.clear();
-        Ok(true)
+        Ok(())
+    }
+
+    fn cannot_read(&self, error: &io::Error) -> Failure {
+        Failure::CouldNotTell(format!("cannot read {}: {error}", input::name(&self.path)))
     }
 }
 
@@ -189,14 +198,16 @@ mod tests {
         fs::write(&path, "one\n").unwrap();
         let mut lines = Lines::open(&path).unwrap();
         assert_eq!(all(&mut lines), ["one"]);
-        assert!(!lines.reopen_if_rotated().unwrap());
+        assert!(!lines.is_rotated().unwrap());
         fs::rename(&path, folder.path().join("log.1")).unwrap();
-        assert!(!lines.reopen_if_rotated().unwrap(), "no file for a moment");
+        assert!(!lines.is_rotated().unwrap(), "no file for a moment");
         fs::write(&path, "two and more\n").unwrap();
-        assert!(lines.reopen_if_rotated().unwrap());
+        assert!(lines.is_rotated().unwrap());
+        lines.reopen().unwrap();
         assert_eq!(all(&mut lines), ["two and more"]);
         fs::write(&path, "three\n").unwrap();
-        assert!(lines.reopen_if_rotated().unwrap(), "truncated");
+        assert!(lines.is_rotated().unwrap(), "truncated");
+        lines.reopen().unwrap();
         assert_eq!(all(&mut lines), ["three"]);
     }
 

@@ -51,6 +51,9 @@ pub(super) struct Row {
     pub(super) posture_version: String,
 }
 
+/// Remark of an admission after which the object was not seen.
+pub(super) const NOT_PERSISTED: &str = "not persisted";
+
 /// An object's name. The API server's audit log knows the plural resource in place of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ObjectName {
@@ -84,6 +87,12 @@ impl Required {
             Self::Unasked => "",
             Self::Untold => "?",
         }
+    }
+}
+
+impl Row {
+    pub(super) fn is_not_persisted(&self) -> bool {
+        self.remarks.iter().any(|remark| remark == NOT_PERSISTED)
     }
 }
 
