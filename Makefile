@@ -101,6 +101,10 @@ fuzz: ## throw bytes at each parser of what strangers write, FUZZ_SECONDS (60) e
 			target/fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
 	done
 
+.PHONY: man
+man: ## manual pages of the command line into target/man
+	cargo run --quiet --locked --bin kubectl-writgate -- man target/man
+
 .PHONY: fmt
 fmt: ## format the sources
 	cargo fmt --all

@@ -9,12 +9,16 @@ mod audit;
 mod bundle;
 mod case;
 mod cluster;
+mod completion;
 mod edit;
+mod explain;
 mod failure;
 mod hash;
 mod input;
 mod judge;
 mod keygen;
+mod keyid;
+mod man;
 mod matter;
 mod namespace;
 mod output;
@@ -58,6 +62,7 @@ struct CommandLine {
 #[derive(Subcommand)]
 enum Verb {
     Keygen(keygen::Arguments),
+    Keyid(keyid::Arguments),
     Hash(hash::Arguments),
     Review(Box<review::Arguments>),
     Approve(Box<approve::Arguments>),
@@ -69,6 +74,12 @@ enum Verb {
     /// Work with posture documents
     #[command(subcommand)]
     Posture(PostureVerb),
+    Explain(explain::Arguments),
+    Completion(completion::Arguments),
+    #[command(name = "__complete", hide = true)]
+    Complete(completion::Words),
+    #[command(hide = true)]
+    Man(man::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -99,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let answer = match command_line.verb {
         Verb::Keygen(arguments) => keygen::run(&arguments),
+        Verb::Keyid(arguments) => keyid::run(&arguments),
         Verb::Hash(arguments) => hash::run(&arguments),
         Verb::Review(arguments) => review::run(&arguments),
         Verb::Approve(arguments) => approve::run(&arguments),
@@ -108,6 +120,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
         Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
+        Verb::Completion(arguments) => completion::run(&arguments),
+        Verb::Complete(words) => completion::candidates(&words),
+        Verb::Man(arguments) => man::run(&arguments),
     };
     match answer {
         Ok(Answer::Yes) => ExitCode::from(0),

@@ -23,6 +23,7 @@ pub mod names;
 pub mod namespace_reader;
 pub mod output;
 pub mod posture_dir;
+pub mod public_key_file;
 pub mod retry;
 pub mod server;
 pub mod store;

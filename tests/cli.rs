@@ -131,15 +131,61 @@ impl Folder {
 #[test]
 fn every_verb_has_help_with_examples_that_fits_a_terminal() {
     let folder = Folder::new();
-    for verb in
-        ["keygen", "hash", "review", "approve", "attach", "bundle", "verify", "audit", "pending", "posture check"]
-    {
+    let verbs = verbs(&folder, "");
+    assert!(verbs.len() > 10 && verbs.contains(&"posture check".to_owned()), "{verbs:?}");
+    for verb in verbs {
         let (help, _) = folder.expect(0, &format!("{verb} --help"), "");
         assert!(help.contains("Examples:\n  kubectl writgate "), "{verb}");
         assert!(help.contains(&format!("Usage: kubectl writgate {verb} ")), "{verb}");
         let long = help.lines().find(|line| line.len() > 100);
         assert_eq!(long, None, "{verb}");
     }
+}
+
+/// Every verb that does something, as the help lists them.
+fn verbs(folder: &Folder, of: &str) -> Vec<String> {
+    let (help, _) = folder.expect(0, &format!("{of} --help"), "");
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return vec![of.trim().to_owned()] };
+    let names = list.lines().take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let names = names.filter(|line| !line.starts_with(' ')).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").flat_map(|name| verbs(folder, &format!("{of} {name}"))).collect()
+}
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let folder = Folder::new();
+    folder.expect(0, "man pages", "");
+    for verb in verbs(&folder, "") {
+        let page = folder.read(&format!("pages/kubectl-writgate-{}.1", verb.replace(' ', "-")));
+        assert!(page.contains(".SH EXAMPLES\n.nf\n  kubectl writgate "), "{verb}");
+    }
+    assert!(folder.read("pages/kubectl-writgate.1").contains(".SH NOTES\n"));
+    assert!(!folder.path("pages/kubectl-writgate-man.1").exists());
+}
+
+#[test]
+fn the_shell_is_told_what_may_follow() {
+    let folder = Folder::new();
+    let values = |words: &str| {
+        let (out, _) = folder.expect(0, &format!("__complete {words}"), "");
+        let mut lines: Vec<String> =
+            out.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect();
+        let directive = lines.pop().expect("a directive");
+        (lines, directive)
+    };
+    let files = ":4".to_owned();
+    assert_eq!(values("ver"), (vec!["verify".to_owned()], files.clone()));
+    assert_eq!(values("posture c"), (vec!["check".to_owned()], files.clone()));
+    assert_eq!(values("verify --posture-d"), (vec!["--posture-dir".to_owned()], files.clone()));
+    assert_eq!(values("explain SelfA"), (vec!["SelfApproval".to_owned()], files.clone()));
+    assert_eq!(values("explain -o j"), (vec!["json".to_owned()], files.clone()));
+    assert_eq!(values("verify -f app"), (vec!["app.yaml".to_owned()], files.clone()));
+    // A folder is to be gone into: no space behind it.
+    assert_eq!(values("verify -f post"), (vec!["postures/".to_owned()], ":6".to_owned()));
+    // What is for programs is not proposed.
+    assert_eq!(values("__comp"), (Vec::new(), files.clone()));
+    assert_eq!(values("nothing such"), (Vec::new(), files));
+    assert!(folder.expect(0, "__complete", "").0.contains("keygen\tMake a reviewer's key pair"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use kube::{
     Client, Config,
     api::{Api, ApiResource, DynamicObject},
@@ -25,7 +26,7 @@ pub(super) struct ClusterFlags {
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context to use [default: its current one]
-    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster", add = ArgValueCandidates::new(contexts))]
     context: Option<String>,
     /// Namespace of the postures
     #[arg(
@@ -39,6 +40,12 @@ pub(super) struct ClusterFlags {
     /// How long to wait for one answer of the API server
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = timeout, help_heading = "Cluster")]
     request_timeout: Option<Duration>,
+}
+
+/// For completion: the contexts of the kubeconfig that is used without flags.
+fn contexts() -> Vec<CompletionCandidate> {
+    let names = Kubeconfig::read().map(|found| found.contexts).unwrap_or_default();
+    names.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::Value;
 use writgate_core::Grant;
 
 use super::{
@@ -22,6 +23,8 @@ use crate::key_file::PrivateKey;
 #[command(after_help = "\
 Examples:
   kubectl writgate keygen -o bob.pem --name bob@acme.example
+  kubectl writgate keygen -o bob.pem --name bob@acme.example --group sre \\
+      --capability deploy --capability replay.execute --identity bob
   kubectl writgate keygen -o ci.pem --name ci@acme.example --passphrase-file ci.passphrase")]
 pub(super) struct Arguments {
     /// File for the private key
@@ -33,6 +36,15 @@ pub(super) struct Arguments {
     /// A capability that the key may grant, for the lines that are printed; may be repeated
     #[arg(long, value_name = "GRANT", default_value = "deploy")]
     capability: Vec<Grant>,
+    /// A group of the reviewer, for the lines that are printed; may be repeated
+    #[arg(long)]
+    group: Vec<String>,
+    /// A project in which the key may approve, for the lines that are printed; may be repeated [default: all]
+    #[arg(long)]
+    project: Vec<String>,
+    /// An API user name that is the reviewer, for the lines that are printed; may be repeated
+    #[arg(long, value_name = "USER")]
+    identity: Vec<String>,
     #[command(flatten)]
     passphrase: PassphraseSource,
     /// Leave the private key unencrypted: whoever reads the file can approve
@@ -82,15 +94,28 @@ fn public_path(private: &Path) -> Result<PathBuf, Failure> {
 
 /// What goes under `reviewers` in a document of kind Reviewers.
 fn snippet(arguments: &Arguments, key: &PrivateKey) -> String {
-    let capabilities: Vec<String> = arguments.capability.iter().map(|grant| format!("\"{grant}\"")).collect();
+    let grants: Vec<String> = arguments.capability.iter().map(ToString::to_string).collect();
+    let lists = [
+        ("groups", &arguments.group),
+        ("projects", &arguments.project),
+        ("capabilities", &grants),
+        ("identities", &arguments.identity),
+    ];
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let lists: Vec<String> = lists.map(|(field, list)| format!("    {field}: {}\n", flow(list))).collect();
     let indent = "          ";
     let pem = key.public_pem().replace('\n', &format!("\n{indent}"));
-    let name = serde_json::Value::from(&*arguments.name); // a JSON string is a YAML string
     format!(
-        "# under `reviewers:` in a document of kind Reviewers; key id {}\n  - name: {name}\n    capabilities: [{}]\n    \
-         keys:\n      - publicKey: |\n{indent}{}\n",
+        "# under `reviewers:` in a document of kind Reviewers; key id {}\n  - name: {}\n{}    keys:\n      - publicKey: \
+         |\n{indent}{}\n",
         key.id(),
-        capabilities.join(", "),
+        Value::from(&*arguments.name), // a JSON string is a YAML string
+        lists.concat(),
         pem.trim_end()
     )
+}
+
+fn flow(list: &[String]) -> String {
+    let items: Vec<String> = list.iter().map(|item| Value::from(&**item).to_string()).collect();
+    format!("[{}]", items.join(", "))
 }

@@ -9,6 +9,50 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{action::Action, capability::Capability, detached::APPROVAL_REF, review::Request, spec_hash::SpecHash};
 
+/// Every reason's row in the table of checks and its code, in the order of the table. A word is here once, though two
+/// denials may have it.
+pub const REASONS: [(u8, &str); 39] = [
+    (1, "MalformedReview"),
+    (1, "UnsupportedKind"),
+    (1, "PostureMissing"),
+    (1, "PostureInvalid"),
+    (1, "NamespaceNotListed"),
+    (1, "WorkloadNotAllowed"),
+    (1, "RevocationLifted"),
+    (1, "InUse"),
+    (1, "QuorumUnreachable"),
+    (1, "BundleInvalid"),
+    (1, "GovernanceInvalid"),
+    (1, "GovernRequired"),
+    (1, "StatusMetadata"),
+    (2, "ApprovalRequired"),
+    (3, "MalformedApproval"),
+    (4, "UnknownKey"),
+    (5, "InvalidSignature"),
+    (6, "SpecHashMismatch"),
+    (7, "WrongResource"),
+    (8, "WrongEnvironment"),
+    (8, "WrongCluster"),
+    (8, "WrongProject"),
+    (9, "WrongAction"),
+    (10, "NotYetValid"),
+    (10, "Expired"),
+    (10, "LifetimeTooLong"),
+    (11, "Revoked"),
+    (12, "InsufficientCapabilities"),
+    (13, "SelfApproval"),
+    (13, "QuorumNotMet"),
+    (14, "PipelineVersionMismatch"),
+    (14, "NotCanonicalBuild"),
+    (14, "ConfigBundleMismatch"),
+    (14, "ImageNotPinned"),
+    (15, "SourceEnvironmentMismatch"),
+    (15, "SourceArtifactMismatch"),
+    (15, "IncidentMismatch"),
+    (16, "AlreadyUsed"),
+    (16, "LookupFailed"),
+];
+
 /// One reason for refusing an action.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -638,6 +682,22 @@ fn people(signed: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A `match` cannot be listed, so it is read.
+    #[test]
+    fn every_reason_is_listed_once_in_the_order_of_the_table() {
+        let (_, entries) = include_str!("denial.rs").split_once("fn entry(").unwrap();
+        let (entries, _) = entries.split_once("\n    }\n").unwrap();
+        let mut found: Vec<(u8, &str)> = Vec::new();
+        for entry in entries.split("=> (").skip(1) {
+            let (place, rest) = entry.split_once(", \"").unwrap();
+            let (code, _) = rest.split_once('"').unwrap();
+            if !found.iter().any(|(_, known)| *known == code) {
+                found.push((place.parse::<u8>().unwrap() / 10, code));
+            }
+        }
+        assert_eq!(found, REASONS);
+    }
 
     #[test]
     fn what_others_wrote_cannot_speak_to_a_terminal() {

@@ -60,7 +60,7 @@ pub use decision::{
     ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,
 };
 pub use defaults::{DefaultError, default_forward};
-pub use denial::{Claim, Denial, is_about_approval};
+pub use denial::{Claim, Denial, REASONS, is_about_approval};
 pub use detached::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, claims_to_cover};
 pub use eligibility::Eligibility;
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};

@@ -8,6 +8,9 @@ use writgate_core::{
     Decision, Document, ExemptControllers, Facts, Governance, Ground, Known, PostureSet, Review, Want, guard,
 };
 
+#[path = "pages/mod.rs"]
+mod pages;
+
 const SYSTEM: &str = "writgate-system";
 const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
 
@@ -562,4 +565,34 @@ fn what_no_guard_knows_is_refused() {
     Case::delete("posture-production")
         .with(|case| case.request["operation"] = "CONNECT".into())
         .expect("UnsupportedKind");
+}
+
+#[test]
+fn every_reason_of_a_guard_has_a_page_with_a_true_example() {
+    let label = |object: &mut Value| object["metadata"]["labels"]["writgate.dev/replay"] = "y".into();
+    let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"app.yaml": "workers: 4\n"},
+        "metadata": {"name": "orders-config", "namespace": "payments",
+            "labels": {"writgate.dev/kind": "config-bundle", "writgate.dev/environment": "production"}}});
+    let cases = [
+        Case::write(&posture(&POSTURE.replace("count: 2", "count: 0"))),
+        Case::write(&revocations(&json!([]))),
+        Case::delete("posture-production"),
+        Case::write(&posture(&POSTURE.replace("count: 2", "count: 3"))),
+        Case::of("ConfigMap", "configmaps", "payments", "orders-config", Some(&bundle), None),
+        Case::relabel(json!({"writgate.dev/environment": "staging"})),
+        Case::relabel(json!({})),
+        Case::status("Deployment", "deployments", label),
+    ];
+    let told: Vec<_> = cases.iter().map(|case| pages::tells(&case.decide())).collect();
+    let expected = [
+        "PostureInvalid",
+        "RevocationLifted",
+        "InUse",
+        "QuorumUnreachable",
+        "BundleInvalid",
+        "GovernanceInvalid",
+        "GovernRequired",
+        "StatusMetadata",
+    ];
+    assert_eq!(told, expected);
 }

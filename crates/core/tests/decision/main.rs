@@ -7,7 +7,11 @@ mod detached;
 mod further;
 mod properties;
 mod provenance;
+mod reasons;
 mod rollback;
 mod rules;
 mod single_use;
 mod table;
+
+#[path = "../pages/mod.rs"]
+mod pages;
