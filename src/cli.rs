@@ -29,6 +29,7 @@ mod progress;
 mod request_file;
 mod review;
 mod rules;
+mod select;
 mod signer;
 mod standing;
 mod style;
@@ -67,6 +68,7 @@ enum Verb {
     Review(Box<review::Arguments>),
     Approve(Box<approve::Arguments>),
     Attach(attach::Arguments),
+    Select(select::Arguments),
     Bundle(bundle::Arguments),
     Verify(verify::Arguments),
     Audit(Box<audit::Arguments>),
@@ -115,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Review(arguments) => review::run(&arguments),
         Verb::Approve(arguments) => approve::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
+        Verb::Select(arguments) => select::run(&arguments),
         Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),

@@ -11,6 +11,14 @@ use writgate_core::{
     SpecHash, WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml,
 };
 
+/// The annotation that holds an approval; a further one has a suffix.
+const APPROVAL: &str = "writgate.dev/approval";
+
+fn is_of_an_approval(annotation: &str) -> bool {
+    annotation == APPROVAL_REF
+        || annotation.strip_prefix(APPROVAL).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The user of a review that was made from a file and not by an API server.
 pub const UNKNOWN_USER: &str = "system:anonymous";
 
@@ -262,6 +270,25 @@ impl Manifest {
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.object.pointer("/metadata/annotations")?.get(key)?.as_str()
+    }
+
+    /// The same object with these envelopes attached and no other approval, nor the name of one.
+    #[must_use]
+    pub fn with_approvals(&self, envelopes: &[&str]) -> Self {
+        let mut manifest = self.clone();
+        if let Some(Value::Object(metadata)) = manifest.object.get_mut("metadata") {
+            let annotations = metadata.entry("annotations").or_insert(Value::Null);
+            if annotations.is_null() {
+                *annotations = json!({});
+            }
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.retain(|name, _| !is_of_an_approval(name));
+                for (number, envelope) in envelopes.iter().enumerate() {
+                    annotations.insert(format!("{APPROVAL}.{}", number + 1), (*envelope).into());
+                }
+            }
+        }
+        manifest
     }
 
     /// The value of a label.

@@ -311,6 +311,36 @@ fn what_cannot_be_attached_changes_no_file() {
 }
 
 #[test]
+fn approvals_are_found_in_the_working_tree_but_not_where_git_ignores_them() {
+    let folder = Folder::new();
+    let posture = folder.read("postures/posture.yaml").replace("count: 2", "count: 1");
+    folder.write("postures/posture.yaml", posture);
+    let select = "select -f app.yaml --posture-dir postures";
+    let git = |arguments: &[&str]| {
+        let ran = Command::new("git").arg("-C").arg(folder.0.path()).args(arguments).output().expect("git runs");
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    git(&["init", "--quiet"]);
+    fs::create_dir_all(folder.path("ignored")).expect("a folder");
+    folder.write(".gitignore", "ignored/\n");
+    folder.approve("-f app.yaml -o ignored/approval.json");
+    folder.expect(1, select, "");
+    fs::create_dir_all(folder.path("ab/c")).expect("a folder");
+    fs::rename(folder.path("ignored/approval.json"), folder.path("ab/c/é.json")).expect("it is ours");
+    let (out, _) = folder.expect(0, &format!("{select} -o json"), "");
+    let found: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(found[0]["eligible"][0]["from"], serde_json::json!(["ab/c/é.json"]));
+    assert_eq!(found[0]["eligible"][0]["reviewers"], serde_json::json!(["bob@acme.example"]));
+    // The same approval, beside the workload.
+    let (config_map, _) = folder.expect(0, "attach --detached --approval ab/c/é.json", "");
+    folder.write("approval.yaml", config_map);
+    git(&["add", "--all"]);
+    let (out, _) = folder.expect(0, &format!("{select} -o json"), "");
+    let found: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(found[0]["eligible"][0]["from"].as_array().map(Vec::len), Some(2), "{out}");
+}
+
+#[test]
 fn several_workloads_are_an_array_and_one_denial_makes_it_no() {
     let folder = Folder::new();
     let app = folder.read("app.yaml");

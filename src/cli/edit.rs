@@ -162,7 +162,7 @@ impl Entry for Nested<'_> {
 }
 
 /// YAML's only style in which JSON needs no escapes.
-fn single_quoted(value: &str) -> String {
+pub(super) fn single_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 

@@ -57,7 +57,7 @@ pub(super) fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 }
 
 /// Reads text of at most `limit` bytes; a byte order mark, as some editors write it, is skipped.
-fn text(path: &Path, limit: u64) -> Result<String, Failure> {
+pub(super) fn text(path: &Path, limit: u64) -> Result<String, Failure> {
     let text = String::from_utf8(bytes(path, limit)?)
         .map_err(|error| Failure::CouldNotTell(format!("{} is not UTF-8 text: {}", name(path), error.utf8_error())))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
@@ -111,7 +111,7 @@ pub(super) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest
 }
 
 /// The files that a path stands for: itself, or in a folder those that kubectl would read, in the order of their names.
-fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
     if is_stdin(path) || !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -193,13 +193,15 @@ impl Judge<'_> {
         read_config_map(cluster, namespace, name)?.ok_or_else(|| "there is none of that name".to_owned())
     }
 
-    /// The approvals that were given, or are among the manifests.
+    /// The approvals that were given, or are among the manifests or in the posture folder.
     fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
         if self.given_alone {
             return self.given.clone();
         }
         let here = self.manifests.iter().filter(|manifest| manifest.namespace().is_none_or(|own| own == namespace));
-        self.given.iter().cloned().chain(here.filter_map(Manifest::detached_approval)).collect()
+        let in_folder = self.rules.set.detached_approvals(namespace);
+        let given = self.given.iter().cloned();
+        given.chain(here.filter_map(Manifest::detached_approval)).chain(in_folder).collect()
     }
 
     fn live_beside(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
