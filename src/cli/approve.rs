@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         statement: &arguments.statement,
         envelope: add_signature.as_deref(),
     })?;
-    output::note(&Review::of(&case)?.text());
+    output::tell(&Review::of(&case)?.text());
     verdict::before(&case, signer.id())?;
     asking::ask(&case.approval, arguments.yes)?;
 

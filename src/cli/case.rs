@@ -60,45 +60,33 @@ pub(super) struct Opening<'f> {
 impl<'f> Case<'f> {
     /// Finds out everything.
     pub(super) fn open(opening: &Opening<'f>) -> Result<Self, Failure> {
-        let Opening { files, statement, .. } = opening;
         let kinds = &opening.matter.kinds;
-        let mut judge = opening.posture.load(&files.manifests, kinds)?;
+        let judge = opening.posture.load(&opening.files.manifests, kinds)?;
         let cluster = judge.as_ref().and_then(|judge| judge.rules.cluster.as_ref());
         let namespace = opening.matter.namespace.namespace.as_deref().or(cluster.map(|cluster| &*cluster.namespace));
-        let matter = files.matter(kinds, namespace)?;
-        let request = files.request.as_ref().map(|(request, _)| request);
+        let matter = opening.files.matter(kinds, namespace)?;
+        let request = opening.files.request.as_ref().map(|(request, _)| request);
         let given = opening.envelope.map(|path| statement::in_envelope(path, &matter)).transpose()?;
-        let requested_by = match &given {
-            Some((_, approval)) => approval.requested_by.clone(),
-            None => statement.requester(request)?,
-        };
-        let emergency = match &given {
-            Some((_, approval)) => approval.break_glass,
-            None => statement.emergency(request)?,
-        };
-        let rules = match judge.take() {
+        let claimed = opening.claimed(given.as_ref().map(|(_, approval)| approval), request)?;
+        let rules = match judge {
             None => None,
             Some(mut judge) => {
-                let place = given.as_ref().map_or_else(|| statement.place(request), |(_, approval)| place_of(approval));
-                let claimed = Claimed { requested_by: &requested_by, place };
                 let standing = Standing::of(&mut judge, &matter, &claimed)?;
                 Some((judge, standing))
             }
         };
         let ground = match &rules {
-            Some((judge, standing)) => Ground::of_rules(standing, standing.posture(judge), emergency),
+            Some((judge, standing)) => Ground::of_rules(standing, standing.posture(judge), claimed.emergency),
             None => request.map(Ground::of_request).unwrap_or_default(),
         };
-        let mut wrong: Vec<String> = matter.wrong.iter().map(|why| format!("the request: {why}")).collect();
-        if let Some(request) = request {
-            wrong.extend(ground.contradicts("the request", &Word::of_request(request)));
-        }
+        let mut wrong = matter.wrong.clone();
+        wrong.extend(request.iter().flat_map(|request| ground.contradicts("the request", &Word::of_request(request))));
         let (envelope, approval) = if let Some((envelope, approval)) = given {
             wrong.extend(ground.contradicts("the envelope", &Word::of_approval(&approval)));
             wrong.extend(request.and_then(|request| other_requester(&approval, request)));
             (envelope, approval)
         } else {
-            let approval = statement.state(&matter, request, &ground)?;
+            let approval = opening.statement.state(&matter, request, &ground)?;
             (Envelope::new(approval.to_payload()), approval)
         };
         Ok(Self { request, matter, rules, ground, approval, envelope, wrong })
@@ -142,8 +130,22 @@ pub(super) fn read<'p>(flags: &'p MatterFlags, others: impl IntoIterator<Item = 
     flags.read()
 }
 
-fn place_of(approval: &Approval) -> Place {
-    Place { environment: Some(approval.environment.clone()), project: Some(approval.project.clone()) }
+impl Opening<'_> {
+    /// What is said before anything is judged: by the envelope that is given, else by the flags and the request.
+    fn claimed(&self, given: Option<&Approval>, request: Option<&RequestFile>) -> Result<Claimed, Failure> {
+        match given {
+            Some(Approval { requested_by, break_glass, environment, project, .. }) => Ok(Claimed {
+                requested_by: requested_by.clone(),
+                emergency: *break_glass,
+                place: Place { environment: Some(environment.clone()), project: Some(project.clone()) },
+            }),
+            None => Ok(Claimed {
+                requested_by: self.statement.requester(request)?,
+                emergency: self.statement.emergency(request)?,
+                place: self.statement.place(request),
+            }),
+        }
+    }
 }
 
 fn other_requester(approval: &Approval, request: &RequestFile) -> Option<String> {
@@ -234,7 +236,7 @@ impl Ground {
             names.join(", ")
         };
         let needed = sorted(self.needed.iter().map(|needed| &*needed.capability).collect());
-        compare("capabilities", Some(&sorted(word.capabilities.clone())), Some(&needed));
+        compare("that what is needed is", Some(&sorted(word.capabilities.clone())), Some(&needed));
         wrong
     }
 }

@@ -160,14 +160,14 @@ impl Matter {
         }
         if subject.name != requested.subject {
             self.wrong.push(format!(
-                "it says that it is for {}, but holds {}",
+                "the request says that it is for {}, but holds {}",
                 shown(&requested.subject),
                 shown(&subject.name)
             ));
         }
         if subject.hash != requested.spec_hash {
             self.wrong.push(format!(
-                "it says that {} has spec {}, but what it holds has {}",
+                "the request says that {} has spec {}, but what it holds has {}",
                 shown(&subject.name),
                 requested.spec_hash,
                 subject.hash

@@ -9,7 +9,8 @@ mod text;
 mod unusual;
 
 use serde::Serialize;
-use writgate_core::quorum_in_words;
+use serde_json::Value;
+use writgate_core::{KeyId, Posture, WorkloadKind, default_forward, quorum_in_words};
 
 use self::{
     checklist::{Check, Verdict},
@@ -126,7 +127,7 @@ struct Signers {
     quorum: String,
     /// The people whose signature would count.
     could: Vec<String>,
-    /// Ids of the keys by which the envelope says that it is signed already.
+    /// By which keys the envelope says that it is signed already, and whose they are.
     signed: Vec<String>,
 }
 
@@ -166,7 +167,7 @@ impl Review {
             asked: facts(case),
             wrong: case.wrong.clone(),
             refused: refused.collect(),
-            unusual: unusual::of_approval(&case.approval),
+            unusual: unusual::of_approval(&case.approval, case.posture()),
             workloads,
             capabilities: needed(case),
             signers: signers(case),
@@ -198,14 +199,24 @@ impl OneWorkload {
             Runs::Unknown => Against::Unknown,
         };
         let new = manifest.as_admitted()?;
-        let changes = manifest.workload().map(|kind| diff::of(kind, runs.object(), &new)).unwrap_or_default();
+        let old = runs.object().map(|old| defaulted(manifest.workload(), old));
+        let changes = manifest.workload().map(|kind| diff::of(kind, old.as_ref(), &new)).unwrap_or_default();
         Ok(Self {
             subject: asked.workload.subject.name.clone(),
             spec_hash: asked.workload.subject.hash.to_string(),
             against,
-            unusual: unusual::of_workload(manifest, runs.object(), &new),
+            unusual: unusual::of_workload(manifest, old.as_ref(), &new),
             changes,
         })
+    }
+}
+
+/// What runs, with the defaults that the cluster has given it already and a request may have left out.
+fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
+    let mut whole = object.clone();
+    match kind.map(|kind| default_forward(kind, &mut whole)) {
+        Some(Ok(())) => whole,
+        Some(Err(_)) | None => object.clone(),
     }
 }
 
@@ -214,7 +225,7 @@ fn facts(case: &Case<'_>) -> Vec<Fact> {
     let approval = &case.approval;
     let by_rules = case.ground.by_rules;
     let request = case.request.map(|_| "request");
-    let envelope = (!case.envelope.keyids().next().is_none_or(|_| false)).then_some("envelope");
+    let envelope = case.envelope.keyids().next().map(|_| "envelope");
     let mut facts = Vec::new();
     let mut tell = |name, value: Option<String>, word_of: Option<&'static str>| {
         facts.extend(value.map(|value| Fact { name, value, word_of }));
@@ -254,6 +265,14 @@ fn signers(case: &Case<'_>) -> Option<Signers> {
     Some(Signers {
         quorum: quorum_in_words(case.quorum(posture)),
         could: could.collect(),
-        signed: case.envelope.keyids().map(str::to_owned).collect(),
+        signed: case.envelope.keyids().map(|id| key_of(posture, id)).collect(),
     })
+}
+
+/// A key as an envelope names it, and who has it; that the signature is good is the gate's to say.
+fn key_of(posture: &Posture, id: &str) -> String {
+    match id.parse().ok().and_then(|id: KeyId| posture.key(&id)) {
+        Some((reviewer, _)) => format!("{} (key {id})", reviewer.name),
+        None => format!("a key that the environment does not know ({id})"),
+    }
 }

@@ -92,16 +92,18 @@ pub(super) struct Standing {
 }
 
 /// Who asks, and what is told of the namespaces beside their labels.
-pub(super) struct Claimed<'a> {
+pub(super) struct Claimed {
     /// The person who asks, who is taken to apply it too.
-    pub(super) requested_by: &'a str,
+    pub(super) requested_by: String,
+    /// Whether it is asked for as an emergency.
+    pub(super) emergency: bool,
     /// Where the namespaces are, if nothing else says.
     pub(super) place: Place,
 }
 
 impl Standing {
     /// Looks at every workload.
-    pub(super) fn of(judge: &mut Judge<'_>, matter: &Matter, claimed: &Claimed<'_>) -> Result<Self, Failure> {
+    pub(super) fn of(judge: &mut Judge<'_>, matter: &Matter, claimed: &Claimed) -> Result<Self, Failure> {
         let mut labelled = false;
         for asked in &matter.asked {
             labelled |= judge.rules.place(&asked.namespace)?.is_some();
@@ -123,7 +125,7 @@ impl Standing {
         })?;
         let mut seen = Vec::new();
         for asked in &matter.asked {
-            seen.push(Seen::of(judge, asked, claimed.requested_by)?);
+            seen.push(Seen::of(judge, asked, &claimed.requested_by)?);
         }
         let actions = seen.iter().map(|seen| seen.decision.record.action).collect();
         let action = same(matter, actions, |action| match action {

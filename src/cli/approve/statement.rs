@@ -27,6 +27,9 @@ const REPLAY_LABEL: &str = "writgate.dev/replay";
 /// How long an approval lasts where nobody says.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
+/// How a request's word is told.
+const SAID: &str = "the request says";
+
 /// What a new statement says beside its subjects.
 #[derive(clap::Args, Debug)]
 #[group(id = "Statement", multiple = true)]
@@ -90,7 +93,7 @@ impl StatementFlags {
     /// Who asks, by the flags or by the request.
     pub(in crate::cli) fn requester(&self, request: Option<&RequestFile>) -> Result<String, Failure> {
         let said = request.map(|request| &*request.requested_by);
-        agreed("requested-by", self.requested_by.as_deref(), said, "the request")?.ok_or_else(|| {
+        agreed("requested-by", self.requested_by.as_deref(), said, SAID)?.ok_or_else(|| {
             Failure::Misuse("say on whose behalf: --requested-by PERSON, as in alice@acme.example".to_owned())
         })
     }
@@ -122,7 +125,7 @@ impl StatementFlags {
     ) -> Result<Approval, Failure> {
         let now = clock::now();
         let (not_before, expires_at) = self.validity(now, ground.max_lifetime)?;
-        let whose = if ground.by_rules { "the posture's namespace" } else { "the request" };
+        let whose = if ground.by_rules { "by the rules it is" } else { SAID };
         let by_labels = action_of(matter).map(|action| action.to_string());
         let found = ground.action.map(|action| action.to_string());
         let asked = self.action.map(|action| action.to_string());
@@ -241,11 +244,12 @@ impl StatementFlags {
     }
 }
 
-/// What a flag and somebody else say of one thing, which must be the same where both say something.
+/// What a flag and somebody else say of one thing, which must be the same where both say something; `whose` is how it
+/// is told of the other.
 fn agreed(flag: &str, asked: Option<&str>, found: Option<&str>, whose: &str) -> Result<Option<String>, Failure> {
     match (asked, found) {
         (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
-            "--{flag} says {}, but {whose} says {}; leave the flag out, or find out which is right",
+            "--{flag} says {}, but {whose} {}; leave the flag out, or find out which is right",
             shown(asked),
             shown(found)
         ))),

@@ -137,7 +137,7 @@ fn environment(case: &Case<'_>) -> Finding {
     if !case.ground.by_rules {
         return unjudged();
     }
-    if case.wrong.iter().any(|wrong| wrong.contains("environment")) {
+    if case.wrong.iter().any(|wrong| wrong.contains("says environment")) {
         return (Verdict::No, format!("it would run in {environment}, which is not what was asked for"));
     }
     look(format!("it would run in {environment}: is that where you mean it to run?"))

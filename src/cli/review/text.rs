@@ -9,7 +9,10 @@ use super::{
     checklist::{Check, List, Verdict},
     diff::{Change, Concern},
 };
-use crate::cli::output::{columns, shown};
+use crate::cli::{
+    output::{columns, shown},
+    style,
+};
 
 /// A longer value is shown around where it differs.
 const LONG: usize = 160;
@@ -18,19 +21,20 @@ const BEFORE: usize = 24;
 
 /// The whole review; `full` tells every field of what is new, and every value whole.
 pub(super) fn of(review: &Review, full: bool) -> String {
-    let mut text = String::from("To be signed:\n");
+    let mut text = style::heading("To be signed") + "\n";
     text.push_str(&columns(review.asked.iter().map(|fact| (fact.name, said(fact)))));
-    section(&mut text, "WRONG: do not sign this", review.wrong.iter().map(|wrong| shown(wrong)));
+    let wrong = review.wrong.iter().map(|wrong| style::bad(&shown(wrong)));
+    section(&mut text, "WRONG: do not sign this", wrong);
     let refused =
         review.refused.iter().map(|one| format!("{}: {} ({})", one.reason, shown(&one.message), shown(&one.subject)));
     section(&mut text, "REFUSED by the posture, whoever signs", refused);
     let several = review.workloads.len() > 1;
     let of_workloads = review.workloads.iter().flat_map(|workload| {
         let whose = if several { format!("{}: ", shown(name(&workload.subject))) } else { String::new() };
-        workload.unusual.iter().map(move |one| format!("! {whose}{}", one.what))
+        workload.unusual.iter().map(move |one| format!("{whose}{}", one.what))
     });
-    let unusual = review.unusual.iter().map(|one| format!("! {}", one.what)).chain(of_workloads);
-    section(&mut text, "Look at this first", unusual);
+    let unusual = review.unusual.iter().map(|one| one.what.clone()).chain(of_workloads);
+    section(&mut text, "Look at this first", unusual.map(|what| style::careful(&format!("! {what}"))));
     for one in &review.workloads {
         workload(&mut text, one, full);
     }
@@ -43,7 +47,7 @@ pub(super) fn of(review: &Review, full: bool) -> String {
     if let Some(signers) = &review.signers {
         let could = if signers.could.is_empty() { "nobody".to_owned() } else { shown(&signers.could.join(", ")) };
         let mut lines = vec![signers.quorum.clone(), format!("could sign: {could}")];
-        lines.extend(signers.signed.iter().map(|key| format!("signed already, it says, by key {}", shown(key))));
+        lines.extend(signers.signed.iter().map(|key| format!("signed already, it says, by {}", shown(key))));
         section(&mut text, "Who may sign", lines);
     }
     checklist(&mut text, &review.checklist);
@@ -57,7 +61,7 @@ fn name(subject: &str) -> &str {
 
 fn said(fact: &Fact) -> String {
     match fact.word_of {
-        Some(whose) => format!("{}  (the {whose}'s word)", shown(&fact.value)),
+        Some(whose) => shown(&fact.value) + &style::faint(&format!("  (the {whose}'s word)")),
         None => shown(&fact.value),
     }
 }
@@ -65,7 +69,7 @@ fn said(fact: &Fact) -> String {
 fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
     let mut lines = lines.into_iter().peekable();
     if lines.peek().is_some() {
-        let _ = writeln!(text, "\n{title}");
+        let _ = writeln!(text, "\n{}", style::heading(title));
         lines.for_each(|line| {
             let _ = writeln!(text, "  {line}");
         });
@@ -80,7 +84,8 @@ fn workload(text: &mut String, one: &OneWorkload, full: bool) {
         Against::Request => "against what runs by the request's word; no cluster was asked",
         Against::Unknown => "all of it, since no cluster was asked what runs",
     };
-    let _ = writeln!(text, "\n{}: {how}\n  spec {} (computed here)", shown(&one.subject), one.spec_hash);
+    let subject = style::heading(&shown(&one.subject));
+    let _ = writeln!(text, "\n{subject}: {how}\n  spec {} (computed here)", one.spec_hash);
     let compared = matches!(one.against, Against::Cluster | Against::Request);
     for (concern, title) in
         [(Concern::Images, "images"), (Concern::Privileges, "privileges"), (Concern::Rest, "the rest")]
@@ -113,17 +118,17 @@ fn is_empty(value: Option<&Value>) -> bool {
 
 fn line(change: &Change, full: bool) -> String {
     let path = shown(short(&change.path));
-    let unbound = if change.bound { "" } else { "  (not bound by the approval)" };
+    let unbound = if change.bound { String::new() } else { style::faint("  (not bound by the approval)") };
     let whole = |value: &Value| if full { shown(&value.to_string()) } else { around(value, 0) };
     match (&change.old, &change.new) {
         (Some(old), Some(new)) => {
             let from = if full { 0 } else { first_difference(old, new) };
             let show = |value: &Value| if full { shown(&value.to_string()) } else { around(value, from) };
-            format!("~ {path}: {} -> {}{unbound}", show(old), show(new))
+            style::careful(&format!("~ {path}: {} -> {}", show(old), show(new))) + &unbound
         }
-        (None, Some(new)) => format!("+ {path}: {}{unbound}", whole(new)),
-        (Some(old), None) => format!("- {path}: {}{unbound}", whole(old)),
-        (None, None) => format!("~ {path}{unbound}"),
+        (None, Some(new)) => style::good(&format!("+ {path}: {}", whole(new))) + &unbound,
+        (Some(old), None) => style::bad(&format!("- {path}: {}", whole(old))) + &unbound,
+        (None, None) => style::careful(&format!("~ {path}")) + &unbound,
     }
 }
 
@@ -162,9 +167,9 @@ fn checklist(text: &mut String, checks: &[Check]) {
     for (list, title) in titles {
         let lines = checks.iter().filter(|check| check.list == list).map(|check| {
             let verdict = match check.verdict {
-                Verdict::Ok => "ok  ",
-                Verdict::No => "NO  ",
-                Verdict::Look => "look",
+                Verdict::Ok => style::good("ok  "),
+                Verdict::No => style::bad("NO  "),
+                Verdict::Look => style::careful("look"),
             };
             format!("{verdict}  {}: {}", check.line, check.found)
         });

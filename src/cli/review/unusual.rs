@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::Value;
-use writgate_core::Approval;
+use writgate_core::{Approval, Posture, SeparationOfDuties};
 
 use crate::{cli::output::shown, manifest::Manifest};
 
@@ -46,8 +46,8 @@ pub(super) fn of_workload(manifest: &Manifest, old: Option<&Value>, new: &Value)
 const CONTAINERS: [(&str, &str); 3] =
     [("containers", "container"), ("initContainers", "init container"), ("ephemeralContainers", "ephemeral container")];
 
-/// What is unusual in a statement.
-pub(super) fn of_approval(approval: &Approval) -> Vec<Unusual> {
+/// What is unusual in a statement, by the rules of its environment where they are known.
+pub(super) fn of_approval(approval: &Approval, posture: Option<&Posture>) -> Vec<Unusual> {
     let mut found = Vec::new();
     if approval.break_glass {
         found.push(unusual("break-glass", "it is asked for as an emergency (breakGlass)"));
@@ -56,6 +56,15 @@ pub(super) fn of_approval(approval: &Approval) -> Vec<Unusual> {
         found.push(unusual(
             "service-account",
             format!("{} asks, which is no person: find out on whose behalf", shown(&approval.requested_by)),
+        ));
+    }
+    let requester = posture.filter(|posture| posture.separation_of_duties == SeparationOfDuties::Off);
+    let requester = requester.and_then(|posture| posture.reviewers.iter().find(|one| one.is(&approval.requested_by)));
+    if let Some(reviewer) = requester {
+        let who = shown(&reviewer.name);
+        found.push(unusual(
+            "self-approval",
+            format!("{who} asks and could sign it too: the posture says separationOfDuties: off"),
         ));
     }
     if approval.lifetime() > SHORT {

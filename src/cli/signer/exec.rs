@@ -109,10 +109,13 @@ fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Q
     let mut child = child.map_err(|error| failed(format!("it cannot be started: {error}")))?;
     let asked = serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?;
     let deadline = Instant::now() + patience;
-    let answer = exchange(&mut child, asked, patience);
-    if answer.is_none() {
+    let Some(answer) = exchange(&mut child, asked, patience) else {
         stop(&mut child);
         return Err(failed(format!("it gave no answer within {patience:?}; --signer-timeout changes that")));
+    };
+    if u64::try_from(answer.len()).is_ok_and(|length| length > MAX_ANSWER) {
+        stop(&mut child);
+        return Err(odd(command, &format!("its answer has more than {MAX_ANSWER} bytes")));
     }
     let status = loop {
         match child.try_wait() {
@@ -127,10 +130,6 @@ fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Q
     };
     if !status.success() {
         return Err(failed(format!("it ended with {status} and signed nothing; what it said is above")));
-    }
-    let answer = answer.unwrap_or_default();
-    if u64::try_from(answer.len()).is_ok_and(|length| length > MAX_ANSWER) {
-        return Err(odd(command, &format!("its answer has more than {MAX_ANSWER} bytes")));
     }
     serde_json::from_slice(&answer).map_err(|error| odd(command, &format!("its answer cannot be read: {error}")))
 }

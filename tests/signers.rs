@@ -1,0 +1,331 @@
+//! Keys that are not in a file: programs and the SSH agent, as they should be and as they should not; and the question at
+//! a terminal. Whatever goes wrong, no file is left behind.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, Permissions},
+    io::{Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const APPROVE: &str = "approve --yes -f request.json --posture-dir postures -o approval.json";
+const BOB: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
+const VERSION: &str = "writgate.dev/signer/v1";
+
+/// The files of `tests/cli/approve.md`, for a reviewer to work on.
+struct Desk {
+    folder: TempDir,
+    agent: Option<PathBuf>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self { folder: tempfile::tempdir().expect("a folder"), agent: None };
+        let given = repository().join("tests/cli/approve.in");
+        fs::create_dir(desk.path("postures")).expect("a folder");
+        for name in
+            ["bob.pem", "request.json", "postures/posture.yaml", "postures/namespaces.yaml", "postures/reviewers.yaml"]
+        {
+            fs::copy(given.join(name), desk.path(name)).expect("it can be copied");
+        }
+        fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("it is ours");
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        let entries = fs::read_dir(self.folder.path()).expect("it can be read");
+        entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8")).collect()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).env_remove("SSH_AUTH_SOCK");
+        command.envs(self.agent.iter().map(|socket| ("SSH_AUTH_SOCK", socket)));
+        command
+    }
+
+    fn writgate(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.command(env!("CARGO_BIN_EXE_kubectl-writgate")).args(arguments).output().expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Signs, and returns the envelope.
+    fn signs(&self, signer: &[&str]) -> Value {
+        let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
+        let (code, told) = self.writgate(&arguments);
+        assert_eq!(code, Some(0), "{told}");
+        serde_json::from_str(&fs::read_to_string(self.path("approval.json")).expect("it is written")).expect("JSON")
+    }
+
+    /// Does not sign, says why, and leaves nothing behind.
+    fn refuses(&self, code: i32, signer: &[&str], why: &str) {
+        let before = self.names();
+        let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
+        let (found, told) = self.writgate(&arguments);
+        assert_eq!(found, Some(code), "{signer:?}: {told}");
+        assert!(told.contains(why), "{signer:?}: expected {why:?}, found {told}");
+        assert_eq!(self.names(), before, "{signer:?}");
+    }
+
+    /// A program that signs.
+    fn program(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("it can be written");
+        fs::set_permissions(self.path(name), Permissions::from_mode(0o700)).expect("it is ours");
+    }
+
+    /// A program that answers the first question with Bob's key, and the second with `line` of a shell.
+    fn odd_program(&self, line: &str) {
+        let pem = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=\\n-----END PUBLIC KEY-----\\n";
+        let answer = format!("{{\"version\": \"{VERSION}\", \"publicKey\": \"{pem}\"}}");
+        self.program("odd", &format!("#!/bin/sh\nread -r question\ncase $question in\n*public-key*) cat <<'END'\n{answer}\nEND\n;;\n*) {line} ;;\nesac\n"));
+    }
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The signer that the documentation shows.
+fn documented() -> String {
+    let page = fs::read_to_string(repository().join("docs/signers.md")).expect("a page");
+    let (_, rest) = page.split_once("```python\n").expect("an example");
+    rest.split_once("```").expect("its end").0.to_owned()
+}
+
+#[test]
+fn a_program_signs_as_the_documentation_says() {
+    let desk = Desk::new();
+    desk.program("signer", &documented());
+    let envelope = desk.signs(&["--signer", "./signer", "bob.pem"]);
+    assert_eq!(envelope["signatures"][0]["keyid"], BOB);
+    desk.refuses(3, &["--signer", "./signer", "nowhere.pem"], "it ended with exit status: 1");
+}
+
+#[test]
+fn a_program_that_answers_otherwise_signs_nothing() {
+    let desk = Desk::new();
+    let answer = |fields: Value| {
+        let mut answer = json!({"version": VERSION});
+        answer.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
+        format!("echo '{answer}'")
+    };
+    let cases = [
+        ("echo hello".to_owned(), "its answer cannot be read: expected value"),
+        (":".to_owned(), "its answer cannot be read: EOF"),
+        (answer(json!({})), "missing field `signature`"),
+        (answer(json!({"version": "writgate.dev/signer/v2", "signature": ""})), "it answers in version"),
+        (answer(json!({"signature": "====" })), "not the base64 of 64 bytes"),
+        (answer(json!({"signature": BASE64.encode([0; 63])})), "not the base64 of 64 bytes"),
+        (answer(json!({"signature": BASE64.encode([7; 64])})), "is not one by key"),
+        ("yes".to_owned(), "its answer has more than 65536 bytes"),
+        ("echo busy >&2; exit 7".to_owned(), "it ended with exit status: 7 and signed nothing"),
+        ("kill -9 $$".to_owned(), "it ended with signal: 9"),
+        ("exec sleep 600".to_owned(), "it gave no answer within 1s"),
+        ("exec 1>&-; exec sleep 600".to_owned(), "it did not end within 1s"),
+    ];
+    for (line, why) in cases {
+        desk.odd_program(&line);
+        desk.refuses(3, &["--signer-timeout", "1s", "--signer", "./odd"], why);
+    }
+    desk.refuses(3, &["--signer", "./nowhere"], "it cannot be started: No such file");
+    desk.refuses(2, &["--signer", "./odd", "--key", "bob.pem"], "cannot be used with");
+}
+
+#[test]
+fn a_program_has_a_key_that_can_be_used() {
+    let desk = Desk::new();
+    for (key, why) in [
+        ("none", "its publicKey is none that can be used"),
+        (
+            "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----\\n",
+            "its publicKey is none",
+        ),
+        (
+            "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=\\n-----END PUBLIC KEY-----\\n",
+            "the environment knows no such key",
+        ),
+    ] {
+        let answer = format!("{{\"version\": \"{VERSION}\", \"publicKey\": \"{key}\"}}");
+        desk.program("other", &format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n"));
+        let code = if why.starts_with("the env") { 1 } else { 3 };
+        desk.refuses(code, &["--signer", "./other"], why);
+    }
+}
+
+/// An agent in this process that gives the answers in turn, each to a connection of its own.
+fn agent(desk: &mut Desk, answers: Vec<Vec<u8>>) {
+    let socket = desk.path("agent");
+    let _ = fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    desk.agent = Some(socket);
+    thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut length = [0; 4];
+            let _ = stream.read_exact(&mut length);
+            let _ = (&mut stream).take(u32::from_be_bytes(length).into()).read_to_end(&mut Vec::new());
+            let _ = stream.write_all(&answer);
+            if answer.is_empty() {
+                // It keeps the connection, and says nothing.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+        }
+    });
+}
+
+fn put(parts: &[&[u8]]) -> Vec<u8> {
+    let framed = |part: &&[u8]| [&u32::try_from(part.len()).expect("short").to_be_bytes(), *part].concat();
+    parts.iter().flat_map(framed).collect()
+}
+
+fn identities() -> Vec<u8> {
+    let key = BASE64.decode("7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=").expect("base64");
+    let blob = put(&[b"ssh-ed25519", &key]);
+    put(&[&[[12, 0, 0, 0, 1].as_slice(), &put(&[&blob, b"bob's"])].concat()])
+}
+
+#[test]
+fn an_agent_that_answers_otherwise_signs_nothing() {
+    let mut desk = Desk::new();
+    let signature = |bytes: &[u8]| put(&[&[[14].as_slice(), &put(&[&put(&[b"ssh-ed25519", bytes])])].concat()]);
+    let cases = [
+        (vec![put(&[&[5]])], "its list of keys cannot be read"),
+        (vec![vec![0xff; 8]], "its answer has another length"),
+        (vec![put(&[&[12, 0, 0, 0, 9]])], "its list of keys cannot be read"),
+        (vec![put(&[&[12, 0, 0, 0, 0]])], "the SSH agent has no Ed25519 key; add one"),
+        (vec![identities(), put(&[&[5]])], "the SSH agent did not sign"),
+        (vec![identities(), signature(&[7; 64])], "is not one by key"),
+        (vec![identities(), signature(&[7; 63])], "the SSH agent did not sign"),
+        (vec![identities(), vec![0, 0, 0, 9, 14]], "its answer has another length"),
+        (vec![identities(), Vec::new()], "the SSH agent gave no answer within 1s"),
+    ];
+    for (answers, why) in cases {
+        agent(&mut desk, answers);
+        desk.refuses(3, &["--signer-timeout", "1s", "--ssh-agent"], why);
+    }
+    agent(&mut desk, vec![identities()]);
+    desk.refuses(3, &["--ssh-agent", "somebody's"], "the SSH agent has no Ed25519 key somebody's");
+    agent(&mut desk, vec![identities()]);
+    desk.refuses(3, &["--ssh-agent", "bob.pem"], "bob.pem holds no Ed25519 public key");
+    desk.agent = Some(desk.path("nowhere"));
+    desk.refuses(3, &["--ssh-agent"], "cannot ask the SSH agent at");
+    desk.agent = None;
+    desk.refuses(3, &["--ssh-agent"], "SSH_AUTH_SOCK is not set");
+}
+
+/// OpenSSH's agent, stopped when it is dropped.
+struct OpenSsh(Child);
+
+impl Drop for OpenSsh {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl OpenSsh {
+    /// None where OpenSSH is not on this machine; then the agent above is all that speaks.
+    fn start(desk: &mut Desk) -> Option<Self> {
+        let socket = desk.path("ssh");
+        let agent = desk.command("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).spawn().ok()?;
+        let mut agent = Self(agent);
+        // It says where it listens once it does.
+        let mut first = [0; 1];
+        agent.0.stdout.take()?.read_exact(&mut first).expect("it starts");
+        desk.agent = Some(socket);
+        Some(agent)
+    }
+}
+
+/// Makes a key and gives it to the agent; returns its public key as the posture has it.
+fn add_key(desk: &Desk, name: &str, kind: &str) -> String {
+    let run = |program: &str, arguments: &[&str]| {
+        let output = desk.command(program).args(arguments).output().expect("OpenSSH is there");
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    run("ssh-keygen", &["-q", "-t", kind, "-N", "", "-C", &format!("{name}'s"), "-f", name]);
+    run("ssh-add", &["-q", name]);
+    let public = fs::read_to_string(desk.path(&format!("{name}.pub"))).expect("a key");
+    let blob = BASE64.decode(public.split(' ').nth(1).expect("a blob")).expect("base64");
+    let spki = [&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00], &blob[blob.len() - 32..]];
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(spki.concat()))
+}
+
+#[test]
+fn openssh_signs_what_the_gate_admits() {
+    let mut desk = Desk::new();
+    let Some(_agent) = OpenSsh::start(&mut desk) else { return };
+    add_key(&desk, "rsa", "rsa");
+    desk.refuses(3, &["--ssh-agent"], "the SSH agent has no Ed25519 key");
+    let pem = add_key(&desk, "dora", "ed25519");
+    desk.refuses(1, &["--ssh-agent"], "the environment knows no such key");
+    let reviewers = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "name": "prod-reviewers",
+        "reviewers": [{"name": "dora@acme.example", "capabilities": ["deploy"], "keys": [{"publicKey": pem}]}]});
+    fs::write(desk.path("postures/reviewers.yaml"), reviewers.to_string()).expect("it can be written");
+    desk.signs(&["--ssh-agent"]);
+
+    let request: Value =
+        serde_json::from_str(&fs::read_to_string(desk.path("request.json")).expect("text")).expect("JSON");
+    fs::write(desk.path("app.json"), request["workloads"][0]["object"].to_string()).expect("it can be written");
+    let (code, told) = desk.writgate(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = desk.writgate(&["verify", "-f", "app.json", "--posture-dir", "postures", "--as", "alice"]);
+    assert_eq!(code, Some(0), "{told}");
+
+    fs::remove_file(desk.path("approval.json")).expect("it is ours");
+    add_key(&desk, "eve", "ed25519");
+    desk.refuses(2, &["--ssh-agent"], "say which with --ssh-agent FINGERPRINT: SHA256:");
+    desk.refuses(1, &["--ssh-agent", "eve's"], "the environment knows no such key");
+    for name in ["dora's", "dora.pub"] {
+        desk.signs(&["--ssh-agent", name]);
+    }
+}
+
+/// Runs `approve` at a terminal, answers the question, and returns how it ends.
+fn at_a_terminal(desk: &Desk, answer: &str) -> Option<i32> {
+    let script = "import os, pty, sys\n\
+        pid, terminal = pty.fork()\n\
+        if pid == 0: os.execv(sys.argv[1], sys.argv[1:2] + sys.argv[3:])\n\
+        seen = b''\n\
+        while b'[y/N]' not in seen and b'y/N' not in seen: seen += os.read(terminal, 4096)\n\
+        os.write(terminal, sys.argv[2].encode() + b'\\r')\n\
+        try:\n\
+        \x20   while os.read(terminal, 4096): pass\n\
+        except OSError: pass\n\
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+    let arguments =
+        ["approve", "-f", "request.json", "--posture-dir", "postures", "--key", "bob.pem", "-o", "approval.json"];
+    let mut command = desk.command("python3");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_kubectl-writgate"), answer]).args(arguments).env("TERM", "xterm");
+    command.status().expect("Python is there").code()
+}
+
+#[test]
+fn at_a_terminal_it_asks_and_only_yes_is_yes() {
+    let desk = Desk::new();
+    for answer in ["n", ""] {
+        assert_eq!(at_a_terminal(&desk, answer), Some(1));
+        assert!(!desk.path("approval.json").exists());
+    }
+    assert_eq!(at_a_terminal(&desk, "y"), Some(0));
+    assert!(desk.path("approval.json").exists());
+}
+
+#[test]
+fn without_a_terminal_it_asks_nobody_and_reads_nothing() {
+    let desk = Desk::new();
+    let (code, told) = desk.writgate(&["approve", "-f", "nowhere.json", "--key", "nowhere.pem"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("there is no terminal to ask at"), "{told}");
+}
