@@ -1,11 +1,13 @@
 //! Approvals in ConfigMaps beside what they are for, as Git applies them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::flow::Desk;
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Key, denial, denied_for, detached, envelope, wait_until};
+use crate::support::{APPROVAL, Gate, Governed, Key, Ran, denial, denied_for, detached, envelope, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -18,6 +20,8 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         another_namespaces_approvals_do_not_count,
         who_may_write_config_maps_gains_nothing_by_it,
         a_denial_that_no_approval_could_turn_costs_no_list,
+        the_command_line_lays_an_approval_beside_a_workload_and_finds_it_there,
+        an_approval_is_attached_to_what_runs_and_to_nothing_else,
     ]
 }
 
@@ -168,4 +172,65 @@ fn a_denial_that_no_approval_could_turn_costs_no_list(gate: &Gate) {
     let ran = gate.tenant.create(&pod);
     assert!(denied_for(&ran, "WorkloadNotAllowed"), "{ran}");
     assert_eq!(lists(), before);
+}
+
+/// `kubectl writgate ARGS` with the files of a desk, by somebody who may read what the cluster's rules are made of.
+fn writgate(gate: &Gate, desk: &Desk<'_>, args: &[&str]) -> Ran {
+    let program = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
+    Ran::of(gate.plane.admin.command(program).args(args).current_dir(desk.path(".")), "")
+}
+
+fn the_command_line_lays_an_approval_beside_a_workload_and_finds_it_there(gate: &Gate) {
+    let governed = gate.governed("laid");
+    let desk = Desk::of(&governed);
+    let orders = governed.deployment("orders");
+    desk.write("app.json", &orders.to_string());
+    desk.approve("app.json", "approval.json");
+    let select = ["select", "-f", "app.json", "--approvals", "app.json", "-o", "json"];
+    let ran = writgate(gate, &desk, &select);
+    assert_eq!(ran.code, Some(3), "a manifest is no approval: {ran}");
+
+    desk.does(&["attach", "--detached", "--approval", "approval.json", "-o", "beside.yaml"]);
+    let ran = gate.tenant.kubectl(&["apply", "-f", desk.path("beside.yaml").to_str().expect("UTF-8")]);
+    assert!(ran.ok(), "{ran}");
+    let ran = writgate(gate, &desk, &["select", "-f", "app.json", "-o", "json"]);
+    assert!(ran.ok(), "{ran}");
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let from = found[0]["eligible"][0]["from"].to_string();
+    assert!(from.contains(&format!("configmap {}/writgate-approval-", governed.namespace)), "{found}");
+    let ran = gate.operator.create(&orders);
+    assert!(ran.ok(), "{ran}");
+    let ran = writgate(gate, &desk, &["select", "-f", "app.json", "-o", "json"]);
+    let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert!(found[0]["notNeeded"].is_string(), "it runs: {found}");
+}
+
+fn an_approval_is_attached_to_what_runs_and_to_nothing_else(gate: &Gate) {
+    let governed = gate.governed("live");
+    let desk = Desk::of(&governed);
+    let orders = governed.deployment("orders");
+    desk.write("app.json", &orders.to_string());
+    desk.approve("app.json", "approval.json");
+    let live = ["attach", "--live", "--approval", "approval.json"];
+    let ran = writgate(gate, &desk, &live);
+    assert!(ran.code == Some(1) && ran.stderr.contains("there is no Deployment"), "{ran}");
+
+    let ran = gate.operator.apply(&governed.approved(&orders));
+    assert!(ran.ok(), "{ran}");
+    let ran = writgate(gate, &desk, &live);
+    assert!(ran.ok(), "{ran}");
+    let get = ["deployment", "orders", "-n", &governed.namespace, "--show-managed-fields"];
+    let found = gate.plane.admin.get(&get).expect("it is there");
+    let text = std::fs::read_to_string(desk.path("approval.json")).expect("it is there");
+    assert_eq!(found["metadata"]["annotations"][APPROVAL], text.trim_end(), "{found}");
+    let managers = found["metadata"]["managedFields"].as_array().expect("a list");
+    let ours = managers.iter().find(|manager| manager["manager"] == "writgate").expect("a manager of its own");
+    assert!(ours["fieldsV1"].to_string().contains(APPROVAL), "{ours}");
+
+    let mut other = orders.clone();
+    other["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");
+    desk.write("app.json", &other.to_string());
+    desk.approve("app.json", "other.json");
+    let ran = writgate(gate, &desk, &["attach", "--live", "--approval", "other.json"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("what runs is not what was approved"), "{ran}");
 }

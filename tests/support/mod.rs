@@ -51,5 +51,6 @@ pub(crate) use pki::{Authority, Pair};
 pub(crate) use plane::Plane;
 pub(crate) use process::{Process, free_port, wait_until};
 pub(crate) use signing::{Key, envelope, seconds_from_now};
+pub(crate) use tools::Tools;
 pub(crate) use user::{Ran, User};
 pub(crate) use webhook::{FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

@@ -99,9 +99,9 @@ fn patch<'a>(
             difference(hash, &[subject.hash])
         )));
     }
-    // The version binds the change to what was looked at.
+    // This object and no other of its name. Not its version: a status that is written meanwhile changes nothing that counts.
     let patch = json!({"metadata": {
-        "resourceVersion": found.metadata.resource_version,
+        "uid": found.metadata.uid,
         "annotations": {&attachment.annotation: attachment.envelope.to_json()},
     }});
     Ok((place, patch))
