@@ -26,6 +26,7 @@ mod passphrase;
 mod pending;
 mod posture;
 mod progress;
+mod request;
 mod request_file;
 mod review;
 mod rules;
@@ -70,6 +71,7 @@ enum Verb {
     Attach(attach::Arguments),
     Select(select::Arguments),
     Bundle(bundle::Arguments),
+    Request(Box<request::Arguments>),
     Verify(verify::Arguments),
     Audit(Box<audit::Arguments>),
     Pending(pending::Arguments),
@@ -118,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Approve(arguments) => approve::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Select(arguments) => select::run(&arguments),
+        Verb::Request(arguments) => request::run(&arguments),
         Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),

@@ -238,6 +238,22 @@ impl Manifest {
         &self.object
     }
 
+    /// The same object in another namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        let mut moved = self.clone();
+        if let Some(Value::Object(metadata)) = moved.object.get_mut("metadata") {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        moved
+    }
+
+    /// The same object as the API server made it: same place in the file, another content.
+    #[must_use]
+    pub fn with_object(&self, object: Value) -> Self {
+        Self { object, ..self.clone() }
+    }
+
     /// The plural resource, of what the gate is asked about.
     #[must_use]
     pub fn resource(&self) -> Option<String> {

@@ -93,9 +93,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 /// Elsewhere `-o` names a format; a file of that name is nobody's wish.
-fn output_file(text: &str) -> Result<PathBuf, String> {
+pub(super) fn output_file(text: &str) -> Result<PathBuf, String> {
     match text {
-        "" | "json" | "text" | "yaml" => Err("here -o names a file; the envelope is always JSON".to_owned()),
+        "" | "json" | "text" | "yaml" => Err("here -o names a file; what is written is always JSON".to_owned()),
         path => Ok(path.into()),
     }
 }

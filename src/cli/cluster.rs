@@ -136,15 +136,7 @@ impl Cluster {
 
     /// The object that runs under this manifest's name in `namespace`; none where there is none, or none of a fixed name.
     pub(super) fn live(&self, manifest: &Manifest, namespace: &str) -> Result<Option<Value>, Failure> {
-        let (Some(name), Some(resource)) = (manifest.name(), manifest.resource()) else { return Ok(None) };
-        let (group, version) = manifest.api_version().split_once('/').unwrap_or(("", manifest.api_version()));
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: manifest.api_version().to_owned(),
-            kind: manifest.kind().to_owned(),
-            plural: resource,
-        };
+        let (Some(name), Some(resource)) = (manifest.name(), resource(manifest)) else { return Ok(None) };
         if !crate::names::is_label(namespace) || !crate::names::is_subdomain(name) {
             return Ok(None);
         }
@@ -156,4 +148,16 @@ impl Cluster {
             .transpose()
             .map_err(|error| Failure::CouldNotTell(format!("cannot {what}: {error}")))
     }
+}
+
+/// Where the API server has objects like this one; none for what the gate is not asked about.
+pub(super) fn resource(manifest: &Manifest) -> Option<ApiResource> {
+    let (group, version) = manifest.api_version().split_once('/').unwrap_or(("", manifest.api_version()));
+    Some(ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: manifest.api_version().to_owned(),
+        kind: manifest.kind().to_owned(),
+        plural: manifest.resource()?,
+    })
 }

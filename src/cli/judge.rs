@@ -90,6 +90,22 @@ impl JudgeFlags {
 impl Judge<'_> {
     /// Judges a review, as the webhook would.
     pub(super) fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
+        self.decide(body, true)
+    }
+
+    /// Judges a manifest as if nobody had approved it: what is left beside `ApprovalRequired` no approval cures.
+    pub(super) fn unapproved(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+        runs: Option<&Value>,
+        user: &str,
+    ) -> Result<Decision, Failure> {
+        let uid = clock::decision_id(self.now).to_string();
+        self.decide(&manifest.without_approvals().to_review(&uid, namespace, user, runs)?, false)
+    }
+
+    fn decide(&self, body: &[u8], looks_beside: bool) -> Result<Decision, Failure> {
         let decision_id = clock::decision_id(self.now);
         let request = match Review::parse_with(body, &self.kinds) {
             Ok(request) => request,
@@ -107,7 +123,11 @@ impl Judge<'_> {
                 break;
             }
             for want in &decision.wants {
-                self.answer(want, &request, &mut known);
+                match want {
+                    Want::KeptApprovals(_) if !looks_beside => known.learn_kept_approvals(Vec::new()),
+                    Want::LiveApprovals(_) if !looks_beside => known.learn_live_approvals(Ok(Vec::new())),
+                    want => self.answer(want, &request, &mut known),
+                }
             }
             decision = decide(&known);
         }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use writgate_core::{Action, SpecHash};
+use writgate_core::{Action, DecisionRecord, Posture, SpecHash};
 
 /// `apiVersion` of the file.
 pub(super) const API_VERSION: &str = "writgate.dev/v1";
@@ -58,6 +58,39 @@ pub(super) struct NeededCapability {
     pub(super) capability: String,
     /// The action itself, or the capability rules that match, each with what it matched on.
     pub(super) because: Vec<String>,
+}
+
+impl NeededCapability {
+    /// What is needed for all of `records`, each with its reason: the action's own, or the rules that matched.
+    pub(super) fn of<'r>(
+        posture: &Posture,
+        action: Option<Action>,
+        emergency: bool,
+        records: impl IntoIterator<Item = &'r DecisionRecord>,
+    ) -> Vec<Self> {
+        let mut needed: Vec<Self> = Vec::new();
+        let mut need =
+            |capability: &str, because: String| match needed.iter_mut().find(|known| known.capability == capability) {
+                Some(known) if known.because.contains(&because) => {}
+                Some(known) => known.because.push(because),
+                None => needed.push(Self { capability: capability.to_owned(), because: vec![because] }),
+            };
+        let own = match (posture.break_glass.as_ref().filter(|_| emergency), action) {
+            (Some(rule), _) => Some((&rule.capabilities, "any emergency needs it".to_owned())),
+            (None, Some(action)) => Some((&posture.rule(action).capabilities, format!("any {action} needs it"))),
+            (None, None) => None,
+        };
+        for (capability, because) in own.iter().flat_map(|(own, why)| own.iter().map(move |one| (one, why))) {
+            need(capability.as_str(), because.clone());
+        }
+        for rule in records.into_iter().flat_map(|record| &record.capability_rules) {
+            let told = rule.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            for capability in &rule.require {
+                need(capability, format!("rule {}{told}", rule.name));
+            }
+        }
+        needed
+    }
 }
 
 /// A workload that needs the approval.

@@ -155,30 +155,8 @@ impl Standing {
 
     /// What is needed for all of it, and why.
     pub(super) fn needed(&self, posture: &Posture, emergency: bool) -> Vec<NeededCapability> {
-        let mut needed: Vec<NeededCapability> = Vec::new();
-        let mut need =
-            |capability: &str, because: String| match needed.iter_mut().find(|known| known.capability == capability) {
-                Some(known) if known.because.contains(&because) => {}
-                Some(known) => known.because.push(because),
-                None => {
-                    needed.push(NeededCapability { capability: capability.to_owned(), because: vec![because] });
-                }
-            };
-        let own = match (posture.break_glass.as_ref().filter(|_| emergency), self.action) {
-            (Some(rule), _) => Some((&rule.capabilities, "any emergency needs it".to_owned())),
-            (None, Some(action)) => Some((&posture.rule(action).capabilities, format!("any {action} needs it"))),
-            (None, None) => None,
-        };
-        for (capability, because) in own.iter().flat_map(|(own, why)| own.iter().map(move |one| (one, why))) {
-            need(capability.as_str(), because.clone());
-        }
-        for rule in self.seen.iter().flat_map(|seen| &seen.decision.record.capability_rules) {
-            let told = rule.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-            for capability in &rule.require {
-                need(capability, format!("rule {}{told}", rule.name));
-            }
-        }
-        needed
+        let records = self.seen.iter().map(|seen| &seen.decision.record);
+        NeededCapability::of(posture, self.action, emergency, records)
     }
 
     /// Why the gate would refuse each workload with this approval alone; nothing where it would not.

@@ -31,7 +31,8 @@ pub(super) fn of(manifests: Vec<Manifest>, namespace: Option<&str>) -> Result<Ve
     Ok(workloads)
 }
 
-fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, Failure> {
+/// `<group/version>/<kind>/<namespace>/<name>`, as a subject names it.
+pub(super) fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, Failure> {
     let name = manifest
         .subject_name()
         .ok_or_else(|| Failure::Misuse(format!("{manifest}: it has neither metadata.name nor generateName")))?;

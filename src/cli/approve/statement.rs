@@ -372,7 +372,7 @@ pub(in crate::cli) fn claims(approval: &Approval) -> impl Iterator<Item = (&'sta
     .filter_map(|(name, value)| Some((name, value?)))
 }
 
-fn action(text: &str) -> Result<Action, String> {
+pub(in crate::cli) fn action(text: &str) -> Result<Action, String> {
     let names = Action::ALL.map(Action::as_str).join(", ");
     Action::ALL.into_iter().find(|action| action.as_str() == text).ok_or_else(|| format!("expected one of {names}"))
 }
