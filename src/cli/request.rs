@@ -165,7 +165,7 @@ fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Re
     }
     drop(progress);
     if !hopeless.is_empty() {
-        return Err(Failure::No(format!("no approval could allow this:\n{}", hopeless.join("\n"))));
+        return Err(Failure::No(format!("no approval could allow this as it is:\n{}", hopeless.join("\n"))));
     }
     tell_not_needed(&not_needed);
     if wanting.is_empty() {
@@ -190,16 +190,27 @@ fn find<'m>(
         return Ok(Found::NotNeeded(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
     }
     let unapproved = judge.unapproved(manifest, &namespace, runs.as_ref(), &asker.user)?;
-    let cannot: Vec<String> = unapproved
+    let mut cannot: Vec<String> = unapproved
         .denials
         .iter()
         .filter(|denial| denial.code() != "ApprovalRequired")
         .map(|denial| format!("  {}: {denial}", denial.code()))
         .collect();
+    cannot.extend(missing_of_replay(manifest, &unapproved));
     if !cannot.is_empty() {
         return Ok(Found::Hopeless(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
     }
     Ok(Found::Wanting(Box::new(Wanting { manifest, namespace, runs, decision: unapproved })))
+}
+
+/// What every approval of a replay must name, and takes from the object.
+fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
+    if decision.record.action != Some(Action::ReplayExecute) {
+        return Vec::new();
+    }
+    let needed = ["writgate.dev/incident", "writgate.dev/source-environment"];
+    let missing = needed.into_iter().filter(|name| manifest.annotation(name).is_none());
+    missing.map(|name| format!("  a replay says what it is for: annotate it with {name}")).collect()
 }
 
 fn name(manifest: &Manifest, namespace: &str) -> String {
@@ -394,10 +405,10 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
         .map(|workload| {
             let hash = workload.spec_hash.to_string();
             let runs = match (&workload.object, &workload.runs) {
-                (None, _) => "(the reviewer brings the manifest)",
-                (_, Some(_)) => "changes",
-                (_, None) if arguments.judge.rules.posture_dir.is_some() => "(no cluster was asked)",
-                (_, None) => "is new",
+                (None, _) => "not in the file: the reviewer brings the manifest",
+                (_, Some(_)) => "of what runs",
+                (_, None) if arguments.judge.rules.posture_dir.is_some() => "not known: no cluster was asked",
+                (_, None) => "new",
             };
             [shown(&workload.subject), hash.get(..SHORT_HASH).unwrap_or(&hash).to_owned(), runs.to_owned()]
         })
@@ -419,6 +430,6 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
     output::tell(&format!(
         "{}\n{facts}{}\nnext: a reviewer runs: kubectl writgate approve -f {request} --key KEY -o approval.json",
         style::heading("a request for one approval"),
-        table(["WORKLOAD", "SPEC HASH", "IT"], &rows)
+        table(["WORKLOAD", "SPEC HASH", "CHANGE"], &rows)
     ));
 }

@@ -60,7 +60,8 @@ impl RulesFlags {
 /// All documents of the cluster's postures.
 pub(super) fn documents(cluster: &Cluster) -> Result<Vec<Document>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
-    let what = format!("list the postures (ConfigMaps in {})", cluster.system_namespace);
+    let what =
+        format!("list the postures (ConfigMaps in {}, as Role writgate-posture-reader may)", cluster.system_namespace);
     let list = cluster.ask(&what, config_maps.list(&ListParams::default().labels(POSTURE_SELECTOR)))?;
     Ok(list.items.iter().map(store::document).collect())
 }
@@ -102,6 +103,9 @@ fn read_place(cluster: &Cluster, namespace: &str) -> Result<Option<Place>, Failu
         return Err(Failure::Misuse(format!("{} is not the name of a namespace", shown(namespace))));
     }
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    let found = cluster.ask(&format!("read namespace {namespace}"), namespaces.get_metadata_opt(namespace))?;
+    let found = cluster.ask(
+        &format!("read namespace {namespace} (as ClusterRole writgate-namespace-reader may)"),
+        namespaces.get_metadata_opt(namespace),
+    )?;
     Ok(found.map(|found| Place::of(&found.metadata.labels.unwrap_or_default())))
 }

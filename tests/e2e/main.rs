@@ -5,7 +5,7 @@
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
 //! on the ledger; `detached` is approvals beside the workload; `names`, `callers`, `access`, `further` and `connect` are
 //! the edges; `policies` is what the API server guards by itself. What every decision leaves behind is asserted by `trail`,
-//! everywhere the same; `audit` reads it back.
+//! everywhere the same; `audit` reads it back. `request` is the operator's command line.
 
 mod access;
 mod audit;
@@ -23,6 +23,7 @@ mod names;
 mod policies;
 mod provenance;
 mod races;
+mod request;
 mod rollback;
 mod rules;
 mod single_use;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
             policies::tests(),
             provenance::tests(),
             races::tests(),
+            request::tests(),
             rollback::tests(),
             rules::tests(),
             single_use::tests(),

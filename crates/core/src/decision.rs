@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::{
     action::Action,
-    capability::Capability,
     chain::{Link, RecordSignature},
     connect::Connection,
     denial::{Denial, quoted},
@@ -377,34 +376,15 @@ impl Decision {
         if let Some(hash) = self.record.spec_hash {
             lines.push(format!("spec hash: {hash}"));
         }
-        lines.push(format!("next: {}", headline.next(&self.approve())));
+        lines.push(format!("next: {}", headline.next(&self.ask())));
         lines.join("\n")
     }
 
-    /// The command by which a reviewer would approve it.
-    fn approve(&self) -> String {
-        let record = &self.record;
-        let flags = [("environment", &record.environment), ("project", &record.project), ("cluster", &record.cluster)];
-        // A service account asks on behalf of somebody whom only the reviewer can know.
-        let person = record.initiator.as_ref().filter(|initiator| !initiator.username.starts_with("system:"));
-        let person = person.map_or("WHO".to_owned(), |initiator| quoted(&initiator.username));
-        let mut command = format!("kubectl writgate approve -f FILE --key KEY --requested-by {person}");
-        for (flag, value) in flags {
-            if let Some(value) = value {
-                command = format!("{command} --{flag} {}", quoted(value));
-            }
-        }
-        // Which images are replays is the posture's knowledge: by its file alone such a Job would be approved as a deploy.
-        if let Some(action) = record.action.filter(|action| *action != Action::Deploy) {
-            command = format!("{command} --action {action}");
-        }
-        let own = record.action.map(|action| vec![Capability::of(action).to_string()]);
-        if record.action.is_some() && own.as_ref() != Some(&record.required_capabilities) {
-            for capability in &record.required_capabilities {
-                command = format!("{command} --capability {capability}");
-            }
-        }
-        command
+    /// The command by which an approval of it is asked for. What else a reviewer must know it finds out by itself.
+    fn ask(&self) -> String {
+        let namespace = self.record.object.as_ref().map_or("", |object| &object.namespace);
+        let namespace = if namespace.is_empty() { String::new() } else { format!(" -n {}", quoted(namespace)) };
+        format!("kubectl writgate request -f FILE{namespace} -o REQUEST")
     }
 
     /// The first line: what was decided of what, where, and for which reasons.

@@ -508,8 +508,8 @@ impl Denial {
         }
     }
 
-    /// What the reader can do about it; `approve` is the command by which a reviewer approves it.
-    pub(crate) fn next(&self, approve: &str) -> String {
+    /// What the reader can do about it; `ask` is the command by which an approval of it is asked for.
+    pub(crate) fn next(&self, ask: &str) -> String {
         let advice = match self {
             Self::MalformedReview { .. } => "send the object through a supported API server; if it did, report this",
             Self::UnsupportedKind { .. } => "ask the platform team to correct the webhook's rules",
@@ -541,24 +541,19 @@ impl Denial {
             Self::AlreadyUsed { free_at: Some(_), .. } => "see what stopped that object, and try again then",
             Self::LookupFailed { .. } => "try again; if it goes on, the platform team looks at the webhook's log",
             Self::QuorumNotMet { .. } => {
-                "another reviewer runs: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL"
+                "another reviewer runs: kubectl writgate approve -f REQUEST --key KEY --add-signature APPROVAL"
             }
-            Self::ApprovalRequired { .. } => {
-                let attach = "kubectl writgate attach -f FILE --approval APPROVAL | kubectl apply -f -";
-                return format!("a reviewer runs: {approve} -o APPROVAL; then: {attach}");
-            }
-            Self::SelfApproval { .. } => return format!("somebody else runs: {approve}"),
-            Self::SpecHashMismatch { .. } => return format!("apply what was approved, or a reviewer runs: {approve}"),
-            Self::LifetimeTooLong { .. } => return format!("a reviewer runs: {approve} --expires-in DURATION"),
-            Self::InsufficientCapabilities { .. } => {
-                return format!("a reviewer who may grant all of them runs: {approve}");
-            }
+            Self::ApprovalRequired { .. } => return format!("ask for one: {ask}"),
+            Self::SelfApproval { .. } => return format!("ask somebody else: {ask}"),
+            Self::SpecHashMismatch { .. } => return format!("apply what was approved, or ask for this: {ask}"),
+            Self::LifetimeTooLong { .. } => return format!("ask for one that ends sooner: {ask}"),
+            Self::InsufficientCapabilities { .. } => return format!("ask reviewers who may grant all of them: {ask}"),
             Self::PipelineVersionMismatch(_)
             | Self::ConfigBundleMismatch(_)
             | Self::SourceEnvironmentMismatch(_)
             | Self::SourceArtifactMismatch(_)
             | Self::IncidentMismatch(_) => {
-                return format!("make the object say what was approved, or a reviewer runs: {approve}");
+                return format!("make the object say what was approved, or ask anew: {ask}");
             }
             Self::UnknownKey { .. }
             | Self::InvalidSignature { .. }
@@ -570,7 +565,7 @@ impl Denial {
             | Self::NoBreakGlass
             | Self::AlreadyUsed { .. }
             | Self::Expired { .. }
-            | Self::Revoked { .. } => return format!("a reviewer of this environment runs: {approve}"),
+            | Self::Revoked { .. } => return format!("ask a reviewer of this environment: {ask}"),
         };
         advice.to_owned()
     }

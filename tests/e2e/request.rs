@@ -1,0 +1,127 @@
+//! `kubectl writgate request` by people with rights of their own: what it finds, from where, and what it says where it
+//! may not look.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::support::harness::{self, Test};
+use super::support::{Gate, Ran, User, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    harness::tests![
+        a_release_is_one_request_for_what_needs_one,
+        what_the_server_makes_of_it_is_what_is_asked_for,
+        a_denial_that_just_happened_is_what_is_asked_for,
+        who_may_not_look_is_told_what_to_ask_for,
+    ]
+}
+
+/// The plugin, as `user`, with `input` on its standard input.
+fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
+    let mut command: Command = user.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")));
+    Ran::of(command.arg("request").args(arguments), input)
+}
+
+/// Lets somebody read the postures, as the chart's `readers` does.
+fn may_read_postures(gate: &Gate, user: &User) {
+    let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name}]);
+    let binding = |kind: &str, metadata: Value, role: Value| {
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "roleRef": role,
+            "subjects": subjects})
+    };
+    let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+    let name = format!("reads-{}", user.name);
+    gate.plane.install(&[
+        binding(
+            "RoleBinding",
+            json!({"name": name, "namespace": "writgate-system"}),
+            role("Role", "writgate-posture-reader"),
+        ),
+        binding("ClusterRoleBinding", json!({"name": name}), role("ClusterRole", "writgate-namespace-reader")),
+    ]);
+}
+
+fn file(ran: &Ran) -> Value {
+    assert!(ran.ok(), "{ran}");
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"))
+}
+
+fn list(objects: &[&Value]) -> String {
+    json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+}
+
+fn a_release_is_one_request_for_what_needs_one(gate: &Gate) {
+    let place = gate.governed("request");
+    may_read_postures(gate, &gate.operator);
+    let (runs, new) = (place.deployment("runs"), place.deployment("new"));
+    assert!(gate.operator.apply(&place.approved(&runs)).ok());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": place.namespace},
+        "stringData": {"password": "hunter2"}});
+    let ran = request(&gate.operator, &["-f", "-"], &list(&[&runs, &new, &secret]));
+    let asked = file(&ran);
+    assert_eq!(asked["environment"], *place.environment);
+    assert_eq!(asked["requestedBy"], gate.operator.name, "the cluster says who asks");
+    assert_eq!(asked["workloads"].as_array().map(Vec::len), Some(1));
+    assert_eq!(asked["workloads"][0]["specHash"], format!("sha256:{}", gate.hash(&new)));
+    assert!(ran.stderr.contains("nothing changes of what runs"), "{ran}");
+    assert!(!ran.stdout.contains("hunter2"), "Secrets stay where they are");
+
+    let mut changed = runs.clone();
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
+    let asked = file(&request(&gate.operator, &["-f", "-"], &changed.to_string()));
+    let before = &asked["workloads"][0]["runs"];
+    assert_eq!(
+        before["spec"]["template"]["spec"]["containers"][0]["image"],
+        runs["spec"]["template"]["spec"]["containers"][0]["image"]
+    );
+    assert_eq!(before["metadata"].get("managedFields"), None);
+}
+
+fn what_the_server_makes_of_it_is_what_is_asked_for(gate: &Gate) {
+    let place = gate.governed("server");
+    may_read_postures(gate, &gate.operator);
+    let new = place.deployment("new");
+    let offline = file(&request(&gate.operator, &["-f", "-"], &new.to_string()));
+    let server = file(&request(&gate.operator, &["-f", "-", "--server"], &new.to_string()));
+    assert_eq!(offline["workloads"][0]["specHash"], server["workloads"][0]["specHash"]);
+}
+
+fn a_denial_that_just_happened_is_what_is_asked_for(gate: &Gate) {
+    let place = gate.governed("denial");
+    may_read_postures(gate, &gate.operator);
+    let (wanted, other) = (place.deployment("wanted"), place.deployment("other"));
+    let denied = gate.operator.apply(&wanted);
+    assert!(denied.stderr.contains("next: ask for one: kubectl writgate request -f FILE -n"), "{denied}");
+    let ask = |arguments: &[&str], input: &str| {
+        let arguments = [&["--denial", "-n", &*place.namespace], arguments].concat();
+        wait_until("the denial is told", std::time::Duration::from_secs(20), || {
+            Some(request(&gate.operator, &arguments, input)).filter(|ran| !ran.stderr.contains("no denial"))
+        })
+    };
+    let alone = file(&ask(&[], ""));
+    assert_eq!(alone["workloads"][0].get("object"), None, "an Event holds no spec");
+    let with = file(&ask(&["-f", "-"], &list(&[&wanted, &other])));
+    assert_eq!(with["workloads"].as_array().map(Vec::len), Some(1));
+    assert_eq!(with["workloads"][0]["specHash"], alone["workloads"][0]["specHash"]);
+    assert_eq!(with["capabilities"], alone["capabilities"]);
+    let mut changed = wanted.clone();
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
+    let ran = ask(&["-f", "-"], &changed.to_string());
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.stderr.contains("the manifest is not what was denied"), "{ran}");
+}
+
+fn who_may_not_look_is_told_what_to_ask_for(gate: &Gate) {
+    let place = gate.governed("rights");
+    let stranger = gate.plane.user("stranger");
+    let new = place.deployment("new").to_string();
+    let ran = request(&stranger, &["-f", "-"], &new);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("Role writgate-posture-reader"), "{ran}");
+    let nobody = gate.plane.user_of("https://127.0.0.1:1", "nobody");
+    let ran = request(&nobody, &["-f", "-", "--request-timeout", "2s"], &new);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
+}
