@@ -301,12 +301,13 @@ impl Scope {
     fn in_words(&self, members: &[Wanting<'_>]) -> String {
         let names: Vec<String> = members.iter().map(|one| name(one.manifest, &one.namespace)).collect();
         let claims = self.claims.iter().filter_map(|(claim, value)| Some((claim, value.as_ref()?)));
-        let claims: String = claims.map(|(claim, value)| format!(", {claim} {}", shown(value))).collect();
+        let claims: Vec<String> = claims.map(|(claim, value)| format!(", {claim} {}", shown(value))).collect();
         format!(
-            "  {} in {}, project {}{claims}: {}",
+            "  {} in {}, project {}{}: {}",
             self.action,
             shown(&self.environment),
             shown(&self.project),
+            claims.concat(),
             names.join(", ")
         )
     }

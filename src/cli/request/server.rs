@@ -111,15 +111,12 @@ fn dry_run(manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<Dr
     }
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource);
     let asked = cluster.ask(&what, async {
-        let answer = match manifest.name() {
-            Some(name) => {
-                let apply = PatchParams::apply(FIELD_MANAGER).force().dry_run();
-                api.patch(name, &apply, &Patch::Apply(&object)).await
-            }
-            None => {
-                let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-                api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
-            }
+        let answer = if let Some(name) = manifest.name() {
+            let apply = PatchParams::apply(FIELD_MANAGER).force().dry_run();
+            api.patch(name, &apply, &Patch::Apply(&object)).await
+        } else {
+            let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+            api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
         };
         Ok(match answer {
             Err(kube::Error::Api(status)) if denied_hash(&status.message).is_some() => Err(status.message),

@@ -571,15 +571,12 @@ fn a_claim_that_is_there_always_binds() {
 }
 
 #[test]
-fn what_to_do_next_names_the_action_that_a_file_alone_does_not_tell() {
-    let unlabelled = Case::replay().with(|c| c.object()["metadata"]["labels"] = json!({}));
-    let message = unlabelled.with(|c| c.signers.clear()).decide().message();
+fn what_to_do_next_names_the_namespace_which_a_file_need_not_tell() {
+    let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
     assert!(
-        message.contains(" --project payments --cluster prod-eu-1 --action replay-execute -o APPROVAL;"),
+        message.ends_with("\nnext: ask for one: kubectl writgate request -f FILE -n payments -o REQUEST"),
         "{message}"
     );
-    let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
-    assert!(message.contains(" --project payments --cluster prod-eu-1 -o APPROVAL;"), "{message}");
 }
 
 #[test]
