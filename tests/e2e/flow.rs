@@ -105,7 +105,7 @@ impl<'a> Desk<'a> {
         std::fs::write(self.path(name), text).expect("the plane's folder can be written");
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let program = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
         Ran::of(self.governed.gate.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder), "")
     }

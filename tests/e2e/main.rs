@@ -1,7 +1,7 @@
 //! The gate, end to end: the real kubectl, the real API server, the real webhook with the chart's own rights. One
 //! control plane for all tests, and for each a governed namespace with an environment of its own.
 //!
-//! `flow` is the main job with the product's own command line; `blockers` are the reasons that must never be lost;
+//! `flow` and `review` are the main job with the product's own command line; `blockers` are the reasons that must never be lost;
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
 //! on the ledger; `detached` is approvals beside the workload; `names`, `callers`, `access`, `further` and `connect` are
 //! the edges; `policies` is what the API server guards by itself. What every decision leaves behind is asserted by `trail`,
@@ -24,6 +24,7 @@ mod policies;
 mod provenance;
 mod races;
 mod request;
+mod review;
 mod rollback;
 mod rules;
 mod single_use;
@@ -55,6 +56,7 @@ fn main() -> std::process::ExitCode {
             provenance::tests(),
             races::tests(),
             request::tests(),
+            review::tests(),
             rollback::tests(),
             rules::tests(),
             single_use::tests(),

@@ -113,7 +113,9 @@ pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Ch
     }
     let spec = differences.found.into_iter().map(|found| found.into_change(&bound));
     let metadata = metadata.found.into_iter().map(|found| Change { bound: true, ..found.into_change(&bound) });
-    let mut changes: Vec<Change> = spec.chain(metadata).collect();
+    // What a manifest leaves out and no approval binds stays as it is, or gets the API server's default again.
+    let stays = |change: &Change| !change.bound && change.new.is_none();
+    let mut changes: Vec<Change> = spec.chain(metadata).filter(|change| !stays(change)).collect();
     changes.sort_by_key(|change| change.concern); // stable: within one, as the object has them
     changes
 }
@@ -330,6 +332,14 @@ mod tests {
             .collect();
         let expected = [("spec.template.spec.hostPID".to_owned(), true), ("spec.replicas".to_owned(), false)];
         assert_eq!(bound, expected);
+    }
+
+    #[test]
+    fn what_is_left_out_and_not_bound_is_no_change() {
+        let (mut old, new) = (deployment(&json!({})), deployment(&json!({})));
+        old["spec"]["progressDeadlineSeconds"] = json!(600);
+        assert_eq!(paths(Some(&old), &new), [""; 0]);
+        assert_eq!(paths(Some(&new), &old), ["spec.progressDeadlineSeconds"]);
     }
 
     #[test]
