@@ -24,6 +24,7 @@ use writgate_core::{
 };
 
 use crate::admin::Status;
+use crate::chain::Sealer;
 use crate::clock;
 use crate::events::Events;
 use crate::events::event::Decided;
@@ -42,6 +43,7 @@ pub struct Admission {
     lookups: Lookups,
     exempt: ExemptControllers,
     kinds: WorkloadKinds,
+    sealer: Sealer,
     output: Output,
     events: Option<Events>,
     metrics: Metrics,
@@ -93,15 +95,21 @@ impl Admission {
     pub fn new(
         store: Arc<Store>,
         lookups: Lookups,
-        exempt: ExemptControllers,
+        sealer: Sealer,
         output: Output,
         events: Option<Events>,
         status: Arc<Status>,
         metrics: Metrics,
     ) -> Self {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
-        let (kinds, limits) = Default::default();
-        Self { store, lookups, exempt, kinds, output, events, metrics, limits, status, system_namespace }
+        let (exempt, kinds, limits) = Default::default();
+        Self { store, lookups, exempt, kinds, sealer, output, events, metrics, limits, status, system_namespace }
+    }
+
+    /// With other exempt controllers than Kubernetes' own.
+    #[must_use]
+    pub fn with_exempt(self, exempt: ExemptControllers) -> Self {
+        Self { exempt, ..self }
     }
 
     /// Judges further kinds as well.
@@ -120,7 +128,7 @@ impl Admission {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
-        let (uid, judged) = match Review::parse_with(body, &self.kinds) {
+        let (uid, mut judged) = match Review::parse_with(body, &self.kinds) {
             Ok(request) => {
                 let judged = match question {
                     Question::Workload => self.judge(&request, id, now).await,
@@ -135,10 +143,10 @@ impl Admission {
                 (malformed.uid, judged)
             }
         };
-        let decision = &judged.decision;
-        if let Some(refusal) = self.record(decision).await {
+        if let Some(refusal) = self.keep(&mut judged.decision).await {
             return refusal;
         }
+        let decision = &judged.decision;
         self.metrics.requests.get_or_create(&labels(&judged)).inc();
         if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
             self.metrics.break_glass.inc();
@@ -155,15 +163,35 @@ impl Admission {
         ([(header::CONTENT_TYPE, "application/json")], json).into_response()
     }
 
-    /// Writes the decision's line, before the answer. An admission that could not be recorded is not answered.
-    async fn record(&self, decision: &Decision) -> Option<Response> {
+    /// Puts the decision on the record, before the answer; in the ledger as well where its posture asks for that. What
+    /// the ledger did not take is decided anew, since the record of its admission is written already.
+    async fn keep(&self, decision: &mut Decision) -> Option<Response> {
         if decision.record.decision == Outcome::NotAnAction {
             tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
             return None;
         }
-        let json = serde_json::to_vec(&decision.record).expect("strings and numbers always serialise");
-        let error = self.output.record(json).await.err()?;
-        tracing::error!(decision = %decision.record.id, %error, "decision not recorded");
+        let refusal = self.record(decision).await;
+        if refusal.is_some() || !decision.must_be_kept() {
+            return refusal;
+        }
+        let why = Box::pin(self.lookups.keep(&decision.record)).await.err()?;
+        tracing::error!(decision = %decision.record.id, why, "record not kept in the ledger");
+        let now = clock::now();
+        *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
+        self.record(decision).await
+    }
+
+    /// Seals the decision's record and writes its line. An admission that could not be recorded is not answered.
+    async fn record(&self, decision: &mut Decision) -> Option<Response> {
+        let error = match self.sealer.seal(decision.record.clone()) {
+            Ok(sealed) => {
+                let lines = sealed.lines();
+                decision.record = sealed.record;
+                self.output.record(lines).await.err()?.to_string()
+            }
+            Err(why) => format!("its record cannot be sealed: {why}"),
+        };
+        tracing::error!(decision = %decision.record.id, error, "decision not recorded");
         decision
             .allowed()
             .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))

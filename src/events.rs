@@ -1,13 +1,15 @@
 //! Events: the trail that people see beside the object. One per decision, written behind the answer.
 //!
 //! Never kube's `Recorder`: it merges a second decision into the first and keeps the first note. How an Event looks
-//! is [`event`]'s, whether an admitted object was really persisted is [`persisted`]'s. Here: two bounded queues, so
+//! is [`event`]'s, whether an admitted object was really persisted is [`persisted`]'s, and how often a denial was repeated
+//! [`series`]'. Here: two bounded queues, so
 //! that a flood of denials never displaces an admission, retries, and the count of what was given up. Fed by
 //! `admission`, which never waits for any of this. The log line of a decision is on standard output before its
 //! answer, so an Event that is lost here is a record that is found there.
 
 pub mod event;
 pub mod persisted;
+mod series;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +24,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::cluster;
 use crate::ledger::Ledger;
-use crate::metrics::{Lane, Metrics, NoteOutcome};
+use crate::metrics::{Lane, Metrics, WriteOutcome};
 use crate::retry;
 use event::{Decided, Reporter, Told};
 use persisted::Sight;
@@ -80,7 +82,7 @@ impl Events {
             self.metrics.events_dropped(lane, 1);
             let decided = error.into_inner();
             if decided.decision.note.is_some() {
-                self.metrics.note_counted(NoteOutcome::Failed);
+                self.metrics.note_counted(WriteOutcome::Failed);
             }
             tracing::warn!(decision = %decided.decision.record.id, "no Event for this decision: the queue is full");
         }
@@ -191,8 +193,13 @@ impl Writer {
             let created = tokio::time::timeout(ANSWER, events.create(&PostParams::default(), &event)).await;
             let why = match created {
                 Ok(Ok(_)) => return self.metrics.event_written(lane),
-                // Told before, by this replica or another.
-                Ok(Err(Error::Api(status))) if status.is_already_exists() => return self.metrics.event_written(lane),
+                // Told before, by this replica or another. Who is refused again and again is told how often.
+                Ok(Err(Error::Api(status))) if status.is_already_exists() => {
+                    if lane == Lane::Denial {
+                        series::add(&events, &event).await;
+                    }
+                    return self.metrics.event_written(lane);
+                }
                 Ok(Err(Error::Api(status))) if !retry::may_pass(status.code) => {
                     return self.give_up(lane, &event, &cluster::why(&Error::Api(status)));
                 }

@@ -1,4 +1,5 @@
-//! The webhook's ledger: who used an approval that may be used once, and what was admitted before.
+//! The webhook's ledger: who used an approval that may be used once, what was admitted before, and the records of
+//! admissions where a posture asks that they be kept.
 //!
 //! Entries are ConfigMaps of the system namespace, so that every replica reads and writes the same ones, and no tenant
 //! any. How an entry looks is [`entry`]'s. Here are the lookups on the way of an answer, each within bounds of time and
@@ -21,11 +22,11 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use writgate_core::{History, ObjectRecord, Use, UseRecord, WorkloadKinds};
+use writgate_core::{DecisionRecord, History, ObjectRecord, Use, UseRecord, WorkloadKinds};
 
 use crate::clock;
 use crate::cluster;
-use crate::metrics::{Metrics, UseOutcome};
+use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
 use crate::retry;
 use settle::Reserved;
 
@@ -101,13 +102,22 @@ impl Ledger {
         found.map_or_else(|| Ok(History::default()), |found| entry::history_in(&found))
     }
 
-    /// One read on the way of an answer.
-    async fn look<T>(&self, read: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-        let read = async {
+    /// Keeps the sealed record of an admission. The error says why it is not there; where no answer came in time it may be
+    /// there all the same, and then tells of an admission that was not answered.
+    pub async fn keep(&self, record: &DecisionRecord) -> Result<(), String> {
+        let (new, params) = (entry::of_record(record), PostParams::default());
+        let kept = self.look(self.0.entries.create(&params, &new)).await.map(drop);
+        self.0.metrics.record_kept(if kept.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed });
+        kept
+    }
+
+    /// One request on the way of an answer.
+    async fn look<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+        let request = async {
             let _turn = self.0.lookups.acquire().await;
-            read.await
+            request.await
         };
-        timeout(PATIENCE, read).await.map_err(|_| slow())?.map_err(|error| cluster::why(&error))
+        timeout(PATIENCE, request).await.map_err(|_| slow())?.map_err(|error| cluster::why(&error))
     }
 
     /// Creates the entry of `record`, or returns the one that is there.

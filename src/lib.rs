@@ -8,6 +8,7 @@ pub mod admin;
 pub mod admission;
 pub mod approval_reader;
 pub mod approval_store;
+pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

@@ -1,7 +1,7 @@
-//! What decisions ask to be looked up, and where it is found.
+//! What decisions ask to be looked up, and where it is found; and where a record is kept that must be.
 //!
-//! Called by `admission`, between two rounds of one decision, and only for requests whose posture asks for what
-//! costs a lookup.
+//! Called by `admission`, between two rounds of one decision or behind the last, and only for requests whose posture asks
+//! for what costs the API server something.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,8 @@ use crate::ledger::Ledger;
 use crate::namespace_reader::NamespaceReader;
 use jiff::Timestamp;
 use writgate_core::{
-    DetachedApproval, DetachedQuery, History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord, Want,
+    DecisionRecord, DetachedApproval, DetachedQuery, History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord,
+    Want,
 };
 
 const NO_CLUSTER: &str = "this webhook has no cluster to ask";
@@ -136,6 +137,14 @@ impl Lookups {
         }
         if !config_maps.is_empty() {
             self.read_config_maps(&request.namespace, &config_maps, postures, known).await;
+        }
+    }
+
+    /// Keeps the sealed record of an admission in the ledger. The error says why it is not there.
+    pub async fn keep(&self, record: &DecisionRecord) -> Result<(), String> {
+        match &self.ledger {
+            Some(ledger) => ledger.keep(record).await,
+            None => Err("this webhook has no cluster, and so no ledger".to_owned()),
         }
     }
 

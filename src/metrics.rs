@@ -162,16 +162,16 @@ impl PassedOver {
     }
 }
 
-/// How noting an admission for rollbacks went.
+/// How writing something of a decision's went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoteOutcome {
-    /// It is in its object's history.
+pub enum WriteOutcome {
+    /// It is there.
     Written,
-    /// It was given up: there is no rollback to it.
+    /// It is not.
     Failed,
 }
 
-impl NoteOutcome {
+impl WriteOutcome {
     const ALL: [Self; 2] = [Self::Written, Self::Failed];
 
     fn labels(self) -> OutcomeLabels {
@@ -220,6 +220,9 @@ pub struct Families {
     pub duration: Histogram,
     pub refusals: Family<RefusalLabels, Counter>,
     pub records_dropped: Counter,
+    pub records_sealed: Counter,
+    pub records_kept: Family<OutcomeLabels, Counter>,
+    pub checkpoints: Family<OutcomeLabels, Counter>,
     pub log_lines_dropped: Counter,
     pub events_written: Family<LaneLabels, Counter>,
     pub events_dropped: Family<LaneLabels, Counter>,
@@ -245,6 +248,9 @@ impl Default for Metrics {
             duration: Histogram::new(DURATION_BUCKETS),
             refusals: Family::default(),
             records_dropped: Counter::default(),
+            records_sealed: Counter::default(),
+            records_kept: Family::default(),
+            checkpoints: Family::default(),
             log_lines_dropped: Counter::default(),
             events_written: Family::default(),
             events_dropped: Family::default(),
@@ -286,6 +292,13 @@ impl Metrics {
             "Decision records that standard output did not take in time",
             self.records_dropped.clone(),
         );
+        registry.register("records_sealed", "Decision records given a place in the chain", self.records_sealed.clone());
+        registry.register(
+            "records_kept",
+            "Records of admissions that the ledger had to have before the answer",
+            self.records_kept.clone(),
+        );
+        registry.register("checkpoints", "Checkpoints of the chain of records", self.checkpoints.clone());
         registry.register(
             "log_lines_dropped",
             "Log lines dropped in favour of records",
@@ -343,7 +356,12 @@ impl Metrics {
             "When the serving certificate expires",
             self.certificate_expiry.clone(),
         );
-        // A counter that appears only with its first failure cannot be alerted on.
+        self.begin();
+        registry
+    }
+
+    /// A counter that appears only with its first failure cannot be alerted on.
+    fn begin(&self) {
         for lane in [Lane::Admission, Lane::Denial] {
             for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
                 drop(family.get_or_create(&lane.labels()));
@@ -356,13 +374,14 @@ impl Metrics {
         for why in PassedOver::ALL {
             drop(self.approvals_passed_over.get_or_create(&why.labels()));
         }
-        for outcome in NoteOutcome::ALL {
-            drop(self.history_notes.get_or_create(&outcome.labels()));
+        for outcome in WriteOutcome::ALL {
+            for family in [&self.history_notes, &self.records_kept, &self.checkpoints] {
+                drop(family.get_or_create(&outcome.labels()));
+            }
         }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
             drop(self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
         }
-        registry
     }
 
     /// Counts a request that was answered without a decision.
@@ -386,8 +405,18 @@ impl Metrics {
     }
 
     /// Counts how noting an admission went.
-    pub fn note_counted(&self, outcome: NoteOutcome) {
+    pub fn note_counted(&self, outcome: WriteOutcome) {
         self.history_notes.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// Counts how keeping a record before the answer went.
+    pub fn record_kept(&self, outcome: WriteOutcome) {
+        self.records_kept.get_or_create(&outcome.labels()).inc();
+    }
+
+    /// Counts how noting the chain's head went.
+    pub fn checkpoint_counted(&self, outcome: WriteOutcome) {
+        self.checkpoints.get_or_create(&outcome.labels()).inc();
     }
 
     /// Counts an Event written.

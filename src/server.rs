@@ -18,12 +18,14 @@ use kube::Client;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
-use writgate_core::{ExemptController, ExemptControllers, WorkloadKind, WorkloadKinds};
+use writgate_core::{ExemptController, ExemptControllers, Head, WorkloadKind, WorkloadKinds};
 
 use crate::admin::{self, Status};
 use crate::admission::{self, Admission};
 use crate::approval_reader::ApprovalReader;
 use crate::approval_store::{APPROVAL_SELECTOR, ApprovalStore};
+use crate::chain::checkpoint::{self, Checkpoints};
+use crate::chain::{self, AuditKeyError, Sealer};
 use crate::cluster::{self, NoCluster};
 use crate::config_map_reader::ConfigMapReader;
 use crate::events::Events;
@@ -49,6 +51,8 @@ const IDLE: Duration = Duration::from_secs(150);
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
 /// What waiting Events get at exit.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// What the last checkpoint gets at exit, meanwhile.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// Admits a workload only with a writ: a signed approval of exactly what would run.
 #[derive(Debug, Parser)]
@@ -66,6 +70,9 @@ pub struct Args {
     /// Its private key, PEM
     #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
     pub tls_private_key_file: PathBuf,
+    /// Private key that signs the records: Ed25519 in PKCS#8 PEM, not encrypted [default: a new key for each start]
+    #[arg(long, env = "WRITGATE_AUDIT_KEY_FILE", value_name = "FILE")]
+    pub audit_key_file: Option<PathBuf>,
     /// Take postures and namespaces from the YAML files in this folder, and use no cluster
     #[arg(long, env = "WRITGATE_POSTURE_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub posture_dir: Option<PathBuf>,
@@ -120,6 +127,8 @@ pub enum ServeError {
     #[error(transparent)]
     Certificate(#[from] TlsError),
     #[error(transparent)]
+    AuditKey(#[from] AuditKeyError),
+    #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]
     Cluster(#[from] NoCluster),
@@ -152,6 +161,7 @@ pub fn run(args: Args) -> Result<(), ServeError> {
 async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), ServeError> {
     let certificate = CertificateFiles { cert: args.tls_cert_file.clone(), key: args.tls_private_key_file.clone() };
     let certificate = ServingCertificate::load(certificate, metrics.clone())?;
+    let audit_key = chain::audit_key(args.audit_key_file.as_deref())?;
     let listener = listen(args.listen, "--listen")?;
     let admin_listener = listen(args.admin_listen, "--admin-listen")?;
 
@@ -172,6 +182,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     }
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
+    let sealer = Sealer::new(audit_key, heads(cluster.as_ref(), &args.system_namespace).await, metrics.clone());
+    let keep = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
+    let checkpoints = cluster.clone().map(keep);
     let config_maps = cluster.clone().map(ConfigMapReader::new);
     let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
     let approvals = beside(&args, cluster.clone(), &metrics);
@@ -181,7 +194,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         .with_config_maps(config_maps)
         .with_guards(guards)
         .with_approvals(approvals);
-    let admission = Admission::new(store, lookups, exempt, output, events.clone(), status.clone(), metrics)
+    let (keyid, writer) = (sealer.keyid(), sealer.writer());
+    let admission = Admission::new(store, lookups, sealer, output, events.clone(), status.clone(), metrics)
+        .with_exempt(exempt)
         .with_system_namespace(&args.system_namespace)
         .with_kinds(kinds);
 
@@ -192,7 +207,8 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let admin_served = tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), admin.clone()));
     let routes = admission::router(admission);
     let served = tokio::spawn(serve_https(listener, routes, tls, webhook.clone()));
-    tracing::info!(listen = %args.listen, admin = %args.admin_listen, version = env!("CARGO_PKG_VERSION"), "serving");
+    let (listen, admin_listen, version) = (args.listen, args.admin_listen, env!("CARGO_PKG_VERSION"));
+    tracing::info!(%listen, admin = %admin_listen, version, %keyid, %writer, "serving");
 
     stopped().await.map_err(|source| ServeError::System { what: "cannot wait for signals", source })?;
     tracing::info!(drain = ?args.drain, "stopping");
@@ -204,13 +220,30 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     }
     webhook.graceful_shutdown(Some(LAST_REQUESTS));
     let _ = served.await;
-    if let Some(events) = events {
-        events.finish(LAST_EVENTS).await;
-    }
+    let events = async {
+        if let Some(events) = events {
+            events.finish(LAST_EVENTS).await;
+        }
+    };
+    let checkpoints = async {
+        if let Some(checkpoints) = checkpoints {
+            checkpoints.finish(LAST_CHECKPOINT).await;
+        }
+    };
+    tokio::join!(events, checkpoints);
     admin.shutdown();
     let _ = admin_served.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The heads of the other chains, which this one's first line will name; none, and told, where they cannot be read.
+async fn heads(cluster: Option<&Client>, system_namespace: &str) -> Vec<Head> {
+    let Some(client) = cluster else { return Vec::new() };
+    checkpoint::heads(client.clone(), system_namespace).await.unwrap_or_else(|why| {
+        tracing::warn!(why, "the chain of records will name no others: their checkpoints could not be read");
+        Vec::new()
+    })
 }
 
 /// Starts feeding `store`, from the folder or the cluster; returns the client in the latter case.

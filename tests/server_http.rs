@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
 use writgate::admin::{self, Status};
 use writgate::admission::{self, Admission};
+use writgate::chain::Sealer;
+use writgate::key_file::PrivateKey;
 use writgate::lookups::Lookups;
 use writgate::metrics::Metrics;
 use writgate::namespace_reader::NamespaceReader;
 use writgate::output::{Output, Stream};
 use writgate::store::Store;
-use writgate_core::{Document, ExemptControllers};
+use writgate_core::{ChainVerifier, Document, PublicKey};
 
 const POSTURE: &str = "
 apiVersion: writgate.dev/v1
@@ -32,6 +34,13 @@ kind: Posture
 environment: staging
 actions:
   deploy: {approval: none}
+---
+apiVersion: writgate.dev/v1
+kind: Posture
+environment: durable
+actions:
+  deploy: {approval: none}
+audit: {durability: required}
 ---
 apiVersion: writgate.dev/v1
 kind: Posture
@@ -78,6 +87,7 @@ struct Webhook {
     admin: Router,
     status: Arc<Status>,
     lines: Lines,
+    key: PublicKey,
 }
 
 impl Webhook {
@@ -96,17 +106,19 @@ impl Webhook {
         let status = Arc::new(Status::new(store.clone(), metrics.clone()));
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
         let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
+        let key = PrivateKey::generate().expect("randomness");
+        let public = PublicKey::from_pem(&key.public_pem()).expect("a key");
         let admission = Admission::new(
             store,
             Lookups::new(reader),
-            ExemptControllers::default(),
+            Sealer::new(key, Vec::new(), metrics.clone()),
             output,
             None,
             status.clone(),
             metrics,
         );
         let routes = admission::router(admission);
-        Self { routes, admin: admin::router(status.clone()), status, lines }
+        Self { routes, admin: admin::router(status.clone()), status, lines, key: public }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -134,9 +146,17 @@ impl Webhook {
         answer(&self.admin, Request::get(path).body(Body::empty()).expect("a request")).await
     }
 
-    fn records(&self) -> Vec<Value> {
+    /// All that is on standard output.
+    fn text(&self) -> String {
         let lines = self.lines.0.lock().expect("no test panics while writing").clone();
-        String::from_utf8(lines).expect("UTF-8").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        String::from_utf8(lines).expect("UTF-8")
+    }
+
+    /// The decisions among it; the first line is the start of their chain.
+    fn records(&self) -> Vec<Value> {
+        let lines = self.text();
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        lines.filter(|line| line["version"] == "writgate.dev/decision/v1").collect()
     }
 }
 
@@ -157,7 +177,7 @@ async fn answer(routes: &Router, request: Request<Body>) -> Answer {
 
 /// The postures above, and for each environment and `nowhere` a namespace of that name.
 fn store() -> Store {
-    let namespaces = ["production", "staging", "trial", "nowhere"].map(|environment| {
+    let namespaces = ["production", "staging", "trial", "durable", "nowhere"].map(|environment| {
         let labels = json!({"writgate.dev/environment": environment, "writgate.dev/project": "payments"});
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": environment, "labels": labels}})
             .to_string()
@@ -293,6 +313,34 @@ async fn a_compressed_body_is_a_bad_request() {
     let answer = webhook.send(request.body(Body::from(gzip_of_nothing.to_vec())).expect("a request")).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.body.contains("not UTF-8"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn without_a_cluster_records_are_sealed_all_the_same() {
+    let webhook = Webhook::new();
+    for namespace in ["production", "staging", "nowhere"] {
+        webhook.review(&review(namespace)).await;
+    }
+    let mut verifier = ChainVerifier::new([webhook.key.clone()]);
+    webhook.text().lines().for_each(|line| drop(verifier.feed(line)));
+    let report = verifier.finish();
+    assert!(report.is_clean() && report.chains[0].links == 4, "{report:#?}");
+}
+
+#[tokio::test]
+async fn without_a_ledger_nothing_is_admitted_that_must_be_kept_there() {
+    let webhook = Webhook::new();
+    let response = webhook.review(&review("durable")).await;
+    assert_eq!(response["allowed"], false, "{response}");
+    assert_eq!(response["auditAnnotations"]["reasons"], "NotRecorded");
+    let message = response["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("this webhook has no cluster"), "{message}");
+    let records = webhook.records();
+    assert_eq!((records[0]["decision"].as_str(), records[1]["decision"].as_str()), (Some("admitted"), Some("denied")));
+    assert_eq!(response["auditAnnotations"]["decision-id"], records[1]["id"], "the answer is the second decision's");
+    let mut tried = review("durable");
+    tried["request"]["dryRun"] = true.into();
+    assert_eq!(webhook.review(&tried).await["allowed"], true);
 }
 
 #[tokio::test]

@@ -134,6 +134,7 @@ const PAGES: &[Page] = pages! {
     "IncidentMismatch"
     "AlreadyUsed"
     "LookupFailed"
+    "NotRecorded"
     "NotPersisted"
     "RollbackAdmitted"
     "BreakGlassAdmitted"

@@ -94,8 +94,7 @@ impl Decided {
     /// Of all that makes it another decision. The review's uid is not in it: one request can cause several.
     fn digest(&self, told: &Told) -> String {
         let record = &self.decision.record;
-        let object = record.object.as_ref();
-        let uid = object.and_then(|object| object.uid.clone()).unwrap_or_else(|| record.id.to_string());
+        let uid = self.identity();
         let approvals = record.approvals.iter().map(|approval| approval.id.as_str());
         let parts = [
             uid,
@@ -115,6 +114,18 @@ impl Decided {
             digest.update(part);
         }
         hex(&digest.finalize())
+    }
+
+    /// What tells the object from another. One that was refused at its creation has a uid that nobody sees again, and
+    /// whoever tries once more gets another one: it is known by its name.
+    fn identity(&self) -> String {
+        let record = &self.decision.record;
+        match &record.object {
+            Some(object) if !self.decision.allowed() && record.operation.as_deref() == Some("CREATE") => {
+                format!("{}/{}/{}", object.api_version, object.kind, object.name)
+            }
+            object => object.as_ref().and_then(|object| object.uid.clone()).unwrap_or_else(|| record.id.to_string()),
+        }
     }
 
     fn reason(&self, told: &Told) -> &str {
@@ -166,13 +177,14 @@ impl Decided {
         lines.join("\n")
     }
 
-    /// The record as JSON. One that is out of all bounds loses the initiator's groups, which nothing else bounds.
+    /// The record as JSON. One that is out of all bounds loses the initiator's groups, which nothing else bounds, and with
+    /// them its seal, which covered them; the log has it whole.
     fn record(&self) -> Option<String> {
         let json = serde_json::to_string(&self.decision.record).ok()?;
         if json.len() <= MAX_RECORD {
             return Some(json);
         }
-        let mut record = self.decision.record.clone();
+        let mut record = DecisionRecord { chain: None, signature: None, ..self.decision.record.clone() };
         if let Some(initiator) = &mut record.initiator {
             initiator.groups = vec!["…".to_owned()];
         }

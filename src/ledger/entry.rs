@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::text::hex;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use writgate_core::{History, ObjectRecord, USE_VERSION, UseRecord};
+use writgate_core::{DecisionRecord, History, ObjectRecord, USE_VERSION, UseRecord};
 
 /// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
 pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
@@ -17,6 +19,7 @@ const USE: &str = "use.json";
 /// The resource version at which a renewed use was reserved first.
 const SINCE: &str = "since";
 const HISTORY: &str = "history.json";
+const RECORD: &str = "record.json";
 
 /// The entry of a use that is not there yet.
 pub(super) fn of_use(record: &UseRecord) -> ConfigMap {
@@ -57,6 +60,28 @@ pub(super) fn keep_since(entry: &mut ConfigMap) {
     }
 }
 
+/// The entry of an admission's sealed record.
+pub(super) fn of_record(record: &DecisionRecord) -> ConfigMap {
+    let name = format!("record-{}", record.id);
+    let mut entry = match &record.object {
+        Some(object) => empty(&name, object),
+        None => ConfigMap { metadata: metadata(&name), ..ConfigMap::default() },
+    };
+    let json = serde_json::to_string(record).expect("strings and numbers always serialise");
+    entry.data.get_or_insert_default().insert(RECORD.to_owned(), json);
+    entry
+}
+
+/// When the record that `entry` holds was decided.
+pub(super) fn record_time_in(entry: &ConfigMap) -> Result<Timestamp, String> {
+    #[derive(Deserialize)]
+    struct Record {
+        time: Timestamp,
+    }
+    read(entry, RECORD, |text| serde_json::from_str::<Record>(text).map_err(|error| error.to_string()))
+        .map(|record| record.time)
+}
+
 /// The name of the history of an object: known by kind, namespace and name, whatever its uid.
 pub(super) fn history_name(object: &ObjectRecord) -> String {
     // As JSON, so that no two different objects make the same text.
@@ -87,15 +112,13 @@ fn read<T>(entry: &ConfigMap, key: &str, parse: impl FnOnce(&str) -> Result<T, S
 
 fn empty(name: &str, object: &ObjectRecord) -> ConfigMap {
     let about = format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name);
-    ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "ledger".to_owned())])),
-            annotations: Some(BTreeMap::from([(ABOUT.to_owned(), about)])),
-            ..ObjectMeta::default()
-        },
-        ..ConfigMap::default()
-    }
+    let annotations = Some(BTreeMap::from([(ABOUT.to_owned(), about)]));
+    ConfigMap { metadata: ObjectMeta { annotations, ..metadata(name) }, ..ConfigMap::default() }
+}
+
+fn metadata(name: &str) -> ObjectMeta {
+    let labels = Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "ledger".to_owned())]));
+    ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use writgate_core::{History, HistoryNote};
 
 use super::{Ledger, bounded, entry};
-use crate::metrics::NoteOutcome;
+use crate::metrics::WriteOutcome;
 use crate::retry;
 
 /// Bound on a history: a ConfigMap holds 1 MiB.
@@ -28,10 +28,10 @@ impl Ledger {
         let mut pauses = retry::pauses();
         loop {
             let Err(miss) = self.try_note(note).await else {
-                return self.0.metrics.note_counted(NoteOutcome::Written);
+                return self.0.metrics.note_counted(WriteOutcome::Written);
             };
             let Some(pause) = pauses.next().filter(|_| miss.may_pass) else {
-                self.0.metrics.note_counted(NoteOutcome::Failed);
+                self.0.metrics.note_counted(WriteOutcome::Failed);
                 tracing::error!(decision = %note.admission.decision, why = miss.why, "admission not noted: no rollback to it");
                 return;
             };

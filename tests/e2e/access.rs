@@ -18,6 +18,8 @@ const EVERYWHERE: &[&str] = &[
     "watch namespaces",
     "create authorization.k8s.io/subjectaccessreviews",
     "create events.k8s.io/events",
+    "get events.k8s.io/events",
+    "patch events.k8s.io/events",
     "get apps/daemonsets",
     "list apps/daemonsets",
     "watch apps/daemonsets",
@@ -41,6 +43,8 @@ const EVERYWHERE: &[&str] = &[
     "list replicationcontrollers",
     "watch replicationcontrollers",
     "get configmaps",
+    "list configmaps",
+    "watch configmaps",
 ];
 
 const IN_ITS_NAMESPACE: &[&str] = &[

@@ -5,13 +5,15 @@
 //! `lifecycle` is what must keep working; `guards` is what the gate rests on; `single_use`, `races` and `rollback` rest
 //! on the ledger; `detached` is approvals beside the workload; `names`, `callers`, `access`, `further` and `connect` are
 //! the edges; `policies` is what the API server guards by itself. What every decision leaves behind is asserted by `trail`,
-//! everywhere the same; `audit` reads it back. `request` is the operator's command line.
+//! everywhere the same; `audit` reads it back, and `chain` is what shows that none of it was touched. `request` is the
+//! operator's command line.
 
 mod access;
 mod audit;
 mod blockers;
 mod break_glass;
 mod callers;
+mod chain;
 mod connect;
 mod detached;
 mod duties;
@@ -44,6 +46,7 @@ fn main() -> std::process::ExitCode {
             blockers::tests(),
             break_glass::tests(),
             callers::tests(),
+            chain::tests(),
             connect::tests(),
             detached::tests(),
             duties::tests(),

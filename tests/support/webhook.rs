@@ -51,7 +51,12 @@ impl Webhook {
 
     /// A further replica, which no API server asks, as it comes.
     pub(crate) fn replica(plane: &Plane, name: &str) -> Self {
-        let replica = Self::start(plane, name, free_port(), &[]);
+        Self::replica_with(plane, name, &[])
+    }
+
+    /// The same with flags of its own.
+    pub(crate) fn replica_with(plane: &Plane, name: &str, args: &[&str]) -> Self {
+        let replica = Self::start(plane, name, free_port(), args);
         replica.wait_ready(Duration::from_secs(30));
         replica
     }
@@ -96,6 +101,18 @@ impl Webhook {
     /// What it writes to standard output.
     pub(crate) fn log(&self) -> &Path {
         &self.stdout
+    }
+
+    /// All that it wrote so far, in whole lines.
+    pub(crate) fn lines(&self) -> String {
+        let text = std::fs::read_to_string(&self.stdout).unwrap_or_default();
+        text.rsplit_once('\n').map(|(lines, _)| lines.to_owned()).unwrap_or_default()
+    }
+
+    /// Ends it as a rollout does, and returns all that it wrote.
+    pub(crate) fn stop(self) -> String {
+        self.process.lock().expect("nobody panics while holding it").stop(Duration::from_secs(30));
+        self.lines()
     }
 
     /// The decision records that `wanted` accepts, in the order in which they were written.

@@ -19,6 +19,7 @@
 //! | 13 | others than those who ask signed it, and enough of them |
 //! | 14, 15 | the object says what it says: pipeline version, config bundle, and what a replay reads |
 //! | 16 | it was not used, where it may be used once |
+//! | 17 | its record was kept, where it must be; asked by the webhook once all else is decided ([`Decision::not_recorded`]) |
 //!
 //! The webhook and `verify` call the same function, so they can differ only in what they were given.
 
@@ -37,7 +38,7 @@ use crate::{
     dry_run,
     facts::{Facts, Known, Want},
     pod_spec::{PodPath, PodSpec},
-    posture::{ApprovalRule, PodRule, Posture, WorkloadRule},
+    posture::{ApprovalRule, Durability, PodRule, Posture, WorkloadRule},
     posture_set::PostureError,
     provenance::{Provenance, unpinned},
     review::{MalformedReview, Object, Request},
@@ -86,11 +87,12 @@ pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<
         Change::Workload(workload) => governed(request, environment, project, posture, &mut record)
             .and_then(|place| judge_workload(request, &workload, &place, facts, now, &mut record)),
     };
-    match judged {
+    let decision = match judged {
         Ok(Judged::NotAnAction) => Decision::not_an_action(record),
         Ok(Judged::Action(verdict)) => Decision::new(record, *verdict, generation),
         Err(denial) => Decision::new(record, Verdict::denied(vec![denial]), generation),
-    }
+    };
+    Decision { durability: posture.map_or_else(|_| Durability::default(), |posture| posture.durability), ..decision }
 }
 
 /// The denial of a review that could not be read.

@@ -10,10 +10,10 @@ use crate::{
     action::Action,
     chain::{Link, RecordSignature},
     connect::Connection,
-    denial::{Denial, quoted},
+    denial::{Denial, on_one_line, quoted},
     facts::Want,
     history::HistoryNote,
-    posture::Enforcement,
+    posture::{Durability, Enforcement},
     review::Request,
     spec_hash::SpecHash,
 };
@@ -39,6 +39,8 @@ pub struct Decision {
     pub note: Option<HistoryNote>,
     /// What the user should know though nothing speaks against it.
     pub remarks: Vec<String>,
+    /// What the posture asks for an admission's record.
+    pub durability: Durability,
 }
 
 /// The record of a decision (docs/records.md), as it stands in the log, in the Event and in `verify -o json`.
@@ -339,13 +341,31 @@ impl Decision {
         record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
         record.reasons.dedup();
         let note = note.filter(|_| denials.is_empty());
-        Self { record, denials, generation, wants, note, remarks }
+        Self { record, denials, generation, wants, note, remarks, durability: Durability::BestEffort }
     }
 
     pub(crate) fn not_an_action(mut record: DecisionRecord) -> Self {
         record.decision = Outcome::NotAnAction;
         let (denials, wants, remarks) = Default::default();
-        Self { record, denials, generation: 0, wants, note: None, remarks }
+        let durability = Durability::BestEffort;
+        Self { record, denials, generation: 0, wants, note: None, remarks, durability }
+    }
+
+    /// Whether the ledger must have the record before the request is answered. Nothing comes of a dry run.
+    #[must_use]
+    pub fn must_be_kept(&self) -> bool {
+        let admitted = self.record.decision == Outcome::Admitted && !self.record.dry_run;
+        admitted && self.durability == Durability::Required
+    }
+
+    /// What is decided of the same request once the record of its admission was not kept, for the reason `why`: another
+    /// decision, with an `id` and a time of its own, since the first one is written already.
+    #[must_use]
+    pub fn not_recorded(self, id: Uuid, time: Timestamp, why: &str) -> Self {
+        let Self { record, mut denials, generation, remarks, .. } = self;
+        denials.push(Denial::NotRecorded { why: on_one_line(why) });
+        let record = DecisionRecord { id, time, chain: None, signature: None, ..record };
+        Self::new(record, Verdict { denials, remarks, ..Verdict::default() }, generation)
     }
 
     /// Whether the request may go on.

@@ -11,7 +11,7 @@ use crate::{action::Action, capability::Capability, detached::APPROVAL_REF, revi
 
 /// Every reason's row in the table of checks and its code, in the order of the table. A word is here once, though two
 /// denials may have it.
-pub const REASONS: [(u8, &str); 39] = [
+pub const REASONS: [(u8, &str); 40] = [
     (1, "MalformedReview"),
     (1, "UnsupportedKind"),
     (1, "PostureMissing"),
@@ -51,6 +51,7 @@ pub const REASONS: [(u8, &str); 39] = [
     (15, "IncidentMismatch"),
     (16, "AlreadyUsed"),
     (16, "LookupFailed"),
+    (17, "NotRecorded"),
 ];
 
 /// One reason for refusing an action.
@@ -380,6 +381,14 @@ pub enum Denial {
         /// Why there is no answer.
         why: String,
     },
+    /// The posture asks that an admission's record be kept first, and it was not.
+    #[error(
+        "here nothing is admitted before its record is in the ledger (audit.durability: required), and it is not: {why}"
+    )]
+    NotRecorded {
+        /// Why not.
+        why: String,
+    },
 }
 
 /// A claim of an approval that the object does not bear out.
@@ -505,6 +514,7 @@ impl Denial {
             Self::IncidentMismatch(_) | Self::IncidentNotOfBuild { .. } => (152, "IncidentMismatch"),
             Self::AlreadyUsed { .. } => (160, "AlreadyUsed"),
             Self::LookupFailed { .. } => (161, "LookupFailed"),
+            Self::NotRecorded { .. } => (170, "NotRecorded"),
         }
     }
 
@@ -539,6 +549,10 @@ impl Denial {
             Self::SourceNotPermitted { .. } => "replay from an environment that the posture permits",
             Self::IncidentNotOfBuild { .. } => "replay with the pipeline version that the incident ran",
             Self::AlreadyUsed { free_at: Some(_), .. } => "see what stopped that object, and try again then",
+            Self::NotRecorded { .. } => {
+                "try again; if it goes on, the platform team makes room for ConfigMaps in the webhook's namespace, or looks \
+                 at its log"
+            }
             Self::LookupFailed { .. } => "try again; if it goes on, the platform team looks at the webhook's log",
             Self::QuorumNotMet { .. } => {
                 "another reviewer runs: kubectl writgate approve -f REQUEST --key KEY --add-signature APPROVAL"

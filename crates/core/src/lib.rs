@@ -52,7 +52,7 @@ pub use canonical::CanonicalError;
 pub use capability::{Capability, CapabilityError, Grant};
 pub use chain::{
     CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, CheckpointHead,
-    Claims, Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, StartLink,
+    Claims, Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable, StartLink,
 };
 pub use connect::Connection;
 pub use decide::{Governance, decide, decide_malformed};
@@ -71,8 +71,8 @@ pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmiss
 pub use image::ImagePatterns;
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
 pub use posture::{
-    ActionRule, ApprovalRule, BreakGlassRule, Build, ConfigRule, ConnectRule, DryRunContract, Enforcement, ImageRule,
-    PodRule, Posture, QuorumEntry, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule,
+    ActionRule, ApprovalRule, BreakGlassRule, Build, ConfigRule, ConnectRule, DryRunContract, Durability, Enforcement,
+    ImageRule, PodRule, Posture, QuorumEntry, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule,
     SeparationOfDuties, WorkloadRule, document_schemas,
 };
 pub use posture_set::{Document, PostureError, PostureProblem, PostureSet, UnreachableQuorum};

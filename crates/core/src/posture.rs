@@ -115,6 +115,17 @@ pub enum ConnectRule {
     Deny,
 }
 
+/// What an admission owes to its record, beside the log's line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Nothing: Events and checkpoints follow when they can.
+    #[default]
+    BestEffort,
+    /// The ledger keeps it before the answer: no record, no admission.
+    Required,
+}
+
 /// How images must be named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -325,6 +336,8 @@ pub struct Posture {
     pub break_glass: Option<BreakGlassRule>,
     /// Exec, attach and port-forward.
     pub connect: ConnectRule,
+    /// Where an admission's record must be before the answer.
+    pub durability: Durability,
     /// `sha256:<hex>` over the documents it was made of: the same in a cluster, a folder and the command line.
     pub version: String,
     actions: Actions,

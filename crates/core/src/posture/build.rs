@@ -10,8 +10,8 @@ use super::{
     ActionRule, Actions, ApprovalRule, BreakGlassRule, Builds, ConfigRule, DryRunContract, Posture, QuorumEntry,
     ReplayRule, ReviewerKey, Revocations, RollbackRule,
     document::{
-        ActionDocument, BreakGlassDocument, CapabilityRuleDocument, Durability, PostureDocument, Presence,
-        QuorumDocument, ReplayDocument, RollbackDocument,
+        ActionDocument, BreakGlassDocument, CapabilityRuleDocument, PostureDocument, Presence, QuorumDocument,
+        ReplayDocument, RollbackDocument,
     },
     faults::{Faults, read},
     pipelines::canonical_builds,
@@ -38,7 +38,6 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
     let mut faults = Faults::of(source);
     let document: Option<PostureDocument> = read(value, &mut faults);
     let posture = document.and_then(|document| {
-        refuse_unenforced(&document, &mut faults);
         check_names(&document, &mut faults);
         let reviewer_sets = named("reviewerSets", &document.reviewer_sets, &sets.reviewers, &mut faults);
         let reviewers = together(reviewer_sets.iter().map(|(_, set)| &set.meaning), &mut faults);
@@ -73,17 +72,10 @@ pub(crate) fn build_posture(found: &Found, sets: &NamedSets) -> Result<Posture, 
             rollback: rollback(document.rollback.as_ref(), &mut faults),
             break_glass: break_glass(document.break_glass.as_ref(), &mut faults),
             connect: document.connect,
+            durability: document.audit.durability,
         })
     });
     faults.into_result(posture)
-}
-
-/// A rule that is not enforced would be a promise that nobody keeps.
-fn refuse_unenforced(document: &PostureDocument, faults: &mut Faults<'_>) {
-    let asked = [("audit.durability", document.audit.durability != Durability::BestEffort)];
-    for (path, _) in asked.into_iter().filter(|&(_, asked)| asked) {
-        faults.add(path, "is not enforced by this version; remove it");
-    }
 }
 
 fn check_names(document: &PostureDocument, faults: &mut Faults<'_>) {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::{ApprovalRule, ConnectRule, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
+use super::{ApprovalRule, ConnectRule, Durability, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
 
 /// The version of every document that this build reads.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -253,19 +253,8 @@ pub(crate) struct BreakGlassDocument {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct AuditDocument {
-    /// Whether an admission waits for its record. Not enforced by this version: only `best-effort` is accepted.
+    /// Whether an admission waits for its record.
     pub(super) durability: Durability,
-}
-
-/// Whether an admission waits for its record.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Durability {
-    /// It does not.
-    #[default]
-    BestEffort,
-    /// It does: no record, no admission.
-    Required,
 }
 
 /// A named set of reviewers.

@@ -4,6 +4,7 @@ mod break_glass;
 mod case;
 mod connect;
 mod detached;
+mod durability;
 mod further;
 mod properties;
 mod provenance;

@@ -53,6 +53,9 @@ fn decisions() -> Vec<Decision> {
     decisions.push(again.decide_knowing(&again.body(), &ledger));
     let unknown = Ledger { fault: Some("the API server did not answer within 2s".to_owned()), ..Ledger::default() };
     decisions.push(Case::replay().decide_knowing(&Case::replay().body(), &unknown));
+    let admitted = Case::deployment().decide();
+    let (id, time, why) = (admitted.record.id, admitted.record.time, "the ledger did not answer within 2s");
+    decisions.push(admitted.not_recorded(id, time, why));
     decisions
 }
 
