@@ -75,20 +75,15 @@ enum Verb {
     Verify(verify::Arguments),
     Audit(Box<audit::Arguments>),
     Pending(pending::Arguments),
-    /// Work with posture documents
+    /// Write, check, explain and compare the rules of environments
     #[command(subcommand)]
-    Posture(PostureVerb),
+    Posture(posture::Verb),
     Explain(explain::Arguments),
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]
     Complete(completion::Words),
     #[command(hide = true)]
     Man(man::Arguments),
-}
-
-#[derive(Subcommand)]
-enum PostureVerb {
-    Check(posture::Arguments),
 }
 
 /// How an answer is printed.
@@ -125,7 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
-        Verb::Posture(PostureVerb::Check(arguments)) => posture::run(&arguments),
+        Verb::Posture(verb) => posture::run(&verb),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Completion(arguments) => completion::run(&arguments),
         Verb::Complete(words) => completion::candidates(&words),

@@ -1,6 +1,10 @@
 //! The rules to judge by: a folder of posture documents, or those of the cluster, and what namespaces are called in them.
 
-use std::{cell::RefCell, collections::BTreeMap, path::PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams};
@@ -44,6 +48,12 @@ pub(super) struct Place {
 }
 
 impl RulesFlags {
+    /// These, but of `folder` where one is given.
+    pub(super) fn or_folder(&self, folder: Option<&Path>) -> Self {
+        let posture_dir = folder.map(Path::to_owned).or_else(|| self.posture_dir.clone());
+        Self { posture_dir, ..self.clone() }
+    }
+
     /// Reads all documents.
     pub(super) fn load(&self) -> Result<Rules, Failure> {
         if let Some(folder) = &self.posture_dir {

@@ -15,6 +15,7 @@ use crate::hex;
 #[derive(Clone, Debug, Default)]
 pub struct ImagePatterns {
     set: GlobSet,
+    written: Vec<String>,
 }
 
 /// A pattern that cannot be compiled.
@@ -57,6 +58,12 @@ impl ImagePatterns {
         self.set.is_empty()
     }
 
+    /// The patterns as they are written.
+    #[must_use]
+    pub fn written(&self) -> &[String] {
+        &self.written
+    }
+
     /// Whether `pattern` could be one of the patterns.
     pub(crate) fn check(pattern: &str) -> Result<(), ImagePatternError> {
         Self::compile([pattern]).map(|_| ())
@@ -65,10 +72,14 @@ impl ImagePatterns {
     /// Compiles patterns.
     pub(crate) fn compile<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, ImagePatternError> {
         let mut builder = GlobSetBuilder::new();
-        for spelling in patterns.into_iter().flat_map(spellings) {
-            builder.add(GlobBuilder::new(&spelling).literal_separator(true).build()?);
+        let mut written = Vec::new();
+        for pattern in patterns {
+            for spelling in spellings(pattern) {
+                builder.add(GlobBuilder::new(&spelling).literal_separator(true).build()?);
+            }
+            written.push(pattern.to_owned());
         }
-        Ok(Self { set: builder.build()? })
+        Ok(Self { set: builder.build()?, written })
     }
 }
 

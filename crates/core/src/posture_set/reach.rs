@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::PostureProblem;
 use crate::{
-    Action, ApprovalRule, Capability, Posture, QuorumEntry, Reviewer,
+    Action, ApprovalRule, Capability, Posture, QuorumEntry, Reviewer, ReviewerKey, Revocation,
     denial::quoted,
     quorum::{self, is_met},
 };
@@ -26,34 +27,68 @@ pub struct UnreachableQuorum {
     pub is_written: bool,
 }
 
+impl Posture {
+    /// The rules that nobody can satisfy at `now`: whoever has no key that is valid and not revoked then does not
+    /// count. Each is the rule's path and why, for people.
+    #[must_use]
+    pub fn unmet_quorums(&self, now: Timestamp) -> Vec<(String, String)> {
+        let signs = |reviewer: &Reviewer| reviewer.keys.iter().any(|key| counts(key, self, now));
+        let mut unmet = Vec::new();
+        for (path, quorum, capabilities) in quorums(self) {
+            if let Some(why) = lacking(self, quorum, capabilities, &signs) {
+                unmet.push((path, why));
+            }
+        }
+        unmet
+    }
+}
+
+/// Whether a signature by this key counts at `now`.
+fn counts(key: &ReviewerKey, posture: &Posture, now: Timestamp) -> bool {
+    let valid = key.not_before.is_none_or(|from| from <= now) && key.not_after.is_none_or(|until| now < until);
+    valid && !posture.revocations.keys.get(&key.id).is_some_and(|revocation: &Revocation| revocation.in_force(now))
+}
+
+/// Every quorum of the posture: the rule's path, who must sign, and what they must be allowed to grant.
+fn quorums(posture: &Posture) -> Vec<(String, &[QuorumEntry], &[Capability])> {
+    let required = Action::ALL.into_iter().filter(|action| posture.rule(*action).approval == ApprovalRule::Required);
+    let mut quorums: Vec<_> = required
+        .map(|action| {
+            let rule = posture.rule(action);
+            (format!("actions.{action}"), &*rule.quorum, &*rule.capabilities)
+        })
+        .collect();
+    if let Some(rule) = &posture.break_glass {
+        quorums.push(("breakGlass".to_owned(), &rule.quorum, &rule.capabilities));
+    }
+    quorums
+}
+
 /// What nobody can satisfy in `posture`, which was read from `document` found at `source`.
 pub(super) fn unreachable(posture: &Posture, document: &Value, source: &str) -> Vec<UnreachableQuorum> {
     let mut found = Vec::new();
-    let mut check = |pointer: String, quorum: &[QuorumEntry], capabilities: &[Capability]| {
-        let Some(why) = lacking(posture, quorum, capabilities) else { return };
+    for (path, quorum, capabilities) in quorums(posture) {
+        let Some(why) = lacking(posture, quorum, capabilities, &|_| true) else { continue };
+        let pointer = format!("/{}", path.replace('.', "/"));
         let is_written = document.pointer(&pointer).is_some();
-        let quorum = format!("{pointer}/quorum");
-        let written = document.pointer(&quorum).map_or(pointer, |_| quorum);
-        let path = written.trim_start_matches('/').replace('/', ".");
-        let problem = PostureProblem::new(source, path, why);
+        let written = document.pointer(&format!("{pointer}/quorum")).map_or(path.clone(), |_| format!("{path}.quorum"));
+        let problem = PostureProblem::new(source, written, why);
         found.push(UnreachableQuorum { environment: posture.environment.clone(), problem, is_written });
-    };
-    for action in Action::ALL {
-        let rule = posture.rule(action);
-        if rule.approval == ApprovalRule::Required {
-            check(format!("/actions/{action}"), &rule.quorum, &rule.capabilities);
-        }
-    }
-    if let Some(rule) = &posture.break_glass {
-        check("/breakGlass".to_owned(), &rule.quorum, &rule.capabilities);
     }
     found
 }
 
-/// Why no reviewers fill `entries` in some project of the environment: in one that the posture lists, or else in any.
-fn lacking(posture: &Posture, entries: &[QuorumEntry], capabilities: &[Capability]) -> Option<String> {
+/// Why no reviewers that count fill `entries` in some project of the environment: in one that the posture lists, or else in any.
+fn lacking(
+    posture: &Posture,
+    entries: &[QuorumEntry],
+    capabilities: &[Capability],
+    counts: &dyn Fn(&Reviewer) -> bool,
+) -> Option<String> {
     let who = |project: Option<&str>| -> Vec<&Reviewer> {
-        posture.reviewers.iter().filter(|reviewer| may_grant(reviewer, capabilities, project)).collect()
+        let mut who: Vec<_> = posture.reviewers.iter().filter(|reviewer| counts(reviewer)).collect();
+        who.retain(|reviewer| may_grant(reviewer, capabilities, project));
+        who
     };
     let unmet = |project: Option<&str>| {
         let who = who(project);
