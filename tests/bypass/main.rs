@@ -8,6 +8,7 @@
 mod approvals;
 mod case;
 mod changes;
+mod detached;
 mod guards;
 mod namespaces;
 mod operations;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let tests = [
         approvals::tests(),
         changes::tests(),
+        detached::tests(),
         guards::tests(),
         namespaces::tests(),
         operations::tests(),

@@ -752,3 +752,21 @@ proptest! {
         prop_assert!(set.environment("elsewhere").is_err());
     }
 }
+
+#[test]
+fn approvals_among_the_documents_lie_in_their_namespace_and_are_no_problem() {
+    let approval = |name: &str, namespace: &str, label: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"approval.json": name},
+            "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": label}}})
+        .to_string()
+    };
+    let texts =
+        [approval("a", "payments", "approval"), approval("b", "ledger", "approval"), approval("c", "", "approval")];
+    let set = set_of(&[&texts[0], &texts[1], &texts[2]]);
+    assert_eq!(set.problems(), []);
+    let names = |namespace| set.detached_approvals(namespace).map(|found| found.name).collect::<Vec<_>>();
+    assert_eq!(names("payments"), ["c", "a"]);
+    assert_eq!(names("elsewhere"), ["c"]);
+    let other = set_of(&[&approval("a", "payments", "other")]);
+    assert_eq!(other.detached_approvals("payments").count(), 0);
+}
