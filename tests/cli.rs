@@ -456,6 +456,59 @@ fn a_wildcard_in_a_name_is_not_signed() {
     }
 }
 
+#[test]
+fn a_request_that_makes_no_sense_is_not_reviewed() {
+    let folder = Folder::new();
+    let request = fs::read_to_string(self::folder().join("review.in/request.json")).expect("a request");
+    let review = "review -f - --posture-dir postures";
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut request: Value = serde_json::from_str(&request).expect("JSON");
+        edit(&mut request);
+        request.to_string()
+    };
+    let cases = [
+        (3, with(&|request| request["apiVersion"] = "writgate.dev/v2".into()), "it is a request of version"),
+        (3, with(&|request| request["more"] = true.into()), "unknown field `more`"),
+        (3, with(&|request| request["action"] = "rm".into()), "unknown variant `rm`"),
+        (3, with(&|request| request["workloads"] = Value::Array(Vec::new())), "it has no workloads"),
+        (2, with(&|request| request["workloads"][0]["object"]["kind"] = "Secret".into()), "there is no workload in it"),
+        (3, with(&|request| request["workloads"][0]["object"] = Value::Array(Vec::new())), "found a list"),
+        (2, format!("{request}---\n{request}"), "there are two requests"),
+    ];
+    for (code, text, why) in cases {
+        let (_, err) = folder.expect(code, review, text);
+        assert!(err.contains(why), "{why}: {err}");
+    }
+    folder.expect(3, review, b"\xff\xfe");
+    folder.expect(3, "review -f /dev/zero --posture-dir postures", "");
+}
+
+#[test]
+fn what_a_requester_writes_cannot_speak_to_a_terminal() {
+    let folder = Folder::new();
+    let request = fs::read_to_string(self::folder().join("review.in/request.json")).expect("a request");
+    let mut request: Value = serde_json::from_str(&request).expect("JSON");
+    let evil = "a\u{1b}[2J\u{202e}\nWRONG";
+    for field in ["requestedBy", "reason", "environment", "project", "cluster"] {
+        request[field] = evil.into();
+    }
+    let workload = &mut request["workloads"][0];
+    for place in ["object", "runs"] {
+        let pod = &mut workload[place]["spec"]["template"]["spec"];
+        pod["serviceAccountName"] = format!("{place}{evil}").into();
+        pod["containers"][0]["name"] = evil.into();
+        pod["volumes"] =
+            serde_json::json!([{"name": evil, "hostPath": {"path": evil}, "secret": {"secretName": evil}}]);
+    }
+    workload["subject"] = evil.into();
+    let (code, out, err) = folder.writgate("review -f - --posture-dir postures", request.to_string());
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.lines().filter(|line| line.starts_with("WRONG")).count() == 1, "{out}");
+    for text in [&out, &err] {
+        assert!(text.chars().all(|char| char == '\n' || !char.is_control() && char != '\u{202e}'), "{text:?}");
+    }
+}
+
 /// What people and tools do to files between two verbs.
 fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let edit = (any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), any::<Vec<u8>>());

@@ -185,13 +185,13 @@ impl Standing {
 
 impl Seen {
     fn of(judge: &Judge<'_>, asked: &Asked, requested_by: &str) -> Result<Self, Failure> {
-        let manifest = asked.workload.manifest.without_approvals();
+        let manifest = &asked.workload.manifest;
         let runs = match (&judge.rules.cluster, &asked.said_to_run) {
-            (Some(cluster), _) => Runs::Live(cluster.live(&manifest, &asked.namespace)?),
+            (Some(cluster), _) => Runs::Live(cluster.live(manifest, &asked.namespace)?),
             (None, Some(said)) => Runs::Said(said.clone()),
             (None, None) => Runs::Unknown,
         };
-        let judged = |runs| judge.manifest(&manifest, &asked.namespace, runs, Some(requested_by));
+        let judged = |runs| judge.unapproved(manifest, &asked.namespace, runs, requested_by);
         // Nothing is judged by the requester's word: what is said to run could excuse what would.
         let live = match &runs {
             Runs::Live(live) => live.as_ref(),

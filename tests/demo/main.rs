@@ -109,6 +109,7 @@ impl Demo {
             "kubectl label namespace payments writgate.dev/environment=production writgate.dev/project=payments";
         self.run(&gate.plane.admin, label, Exit::Ok, &[]);
         gate.give_access(NAMESPACE);
+        gate.let_read_postures();
         wait_until("the posture is in force", Duration::from_secs(20), || {
             let ran = self.quietly(&gate.operator, "kubectl create -f orders.yaml --dry-run=server");
             ran.stderr.contains("ApprovalRequired").then_some(())
@@ -121,10 +122,13 @@ impl Demo {
     }
 
     fn approved_and_admitted(&self) {
-        self.title("Bob reviews it and signs; Alice attaches his approval and applies the same file");
-        let approve = "kubectl writgate approve -f orders.yaml --yes --no-posture --key bob.pem --environment production --project payments \
-                       --requested-by alice@acme.example --expires-in 2h --reason CHG-1234 -o approval.json";
-        self.run(&self.gate.reviewer, approve, Exit::Ok, &[]);
+        self.title("Alice asks; Bob is shown what he would sign, and signs; Alice attaches his approval and applies the same file");
+        let request = "kubectl writgate request -f orders.yaml --requested-by alice@acme.example --reason CHG-1234 \
+                       -o request.json";
+        self.run(&self.gate.operator, request, Exit::Ok, &[]);
+        // Nobody sits at this terminal, so the question is answered beforehand.
+        let approve = "kubectl writgate approve -f request.json --key bob.pem --yes -o approval.json";
+        self.run(&self.gate.reviewer, approve, Exit::Ok, &["is new: nothing runs under this name", "signed with key"]);
         let attach = "kubectl writgate attach -f orders.yaml --approval approval.json > approved.yaml";
         self.run(&self.gate.operator, attach, Exit::Ok, &[]);
         self.run(&self.gate.operator, "kubectl apply -f approved.yaml", Exit::Ok, &["deployment.apps/orders created"]);

@@ -2,12 +2,13 @@
 //! by them is admitted by them.
 
 use std::net::TcpListener;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::flow::Desk;
 use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, SYSTEM_NAMESPACE};
+use crate::support::{Gate, Governed, Ran};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -17,19 +18,6 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
         a_reviewer_without_rights_is_told_which,
         a_cluster_that_does_not_answer_is_not_waited_for,
     ]
-}
-
-/// Lets Bob read the postures, which the chart gives to nobody but the webhook by itself.
-fn let_bob_read_postures(gate: &Gate) {
-    let rbac = "rbac.authorization.k8s.io";
-    let named = json!({"name": "review-test", "namespace": SYSTEM_NAMESPACE});
-    gate.plane.install(&[
-        json!({"apiVersion": format!("{rbac}/v1"), "kind": "Role", "metadata": named,
-            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]}),
-        json!({"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": named,
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "review-test"},
-            "subjects": [{"kind": "User", "apiGroup": rbac, "name": gate.reviewer.name}]}),
-    ]);
 }
 
 /// What an operator asks for `manifest`.
@@ -58,14 +46,20 @@ fn changes(review: &str) -> Vec<&str> {
 }
 
 fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
-    let_bob_read_postures(gate);
+    gate.let_read_postures();
     let governed = gate.governed("review");
     let desk = Desk::of(&governed);
     let runs = governed.deployment("orders");
     assert!(gate.operator.create(&governed.approved(&runs)).ok());
     let mut wanted = runs.clone();
     wanted["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");
-    desk.write("request.json", &request(&governed, &wanted, |_| {}).to_string());
+    desk.write("app.json", &wanted.to_string());
+    let app = desk.path("app.json");
+    let app = app.to_str().expect("UTF-8");
+    let mut ask = gate.operator.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")));
+    let asked = Ran::of(ask.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
+    assert!(asked.ok(), "{asked}");
+    desk.write("request.json", &asked.stdout);
 
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
     assert!(review.contains("against what runs in the cluster"), "{review}");
@@ -75,10 +69,8 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
     let approve = ["approve", "-f", "request.json", "--key", "bob.pem", "--yes", "-o", "approval.json"];
     let told = desk.does(&approve).stderr;
     assert!(told.contains(image) && told.contains("signed with key"), "{told}");
-    desk.write("app.json", &wanted.to_string());
     desk.does(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
-    let app = desk.path("app.json");
-    let ran = gate.operator.kubectl(&["apply", "-f", app.to_str().expect("UTF-8")]);
+    let ran = gate.operator.kubectl(&["apply", "-f", app]);
     assert!(ran.ok(), "{ran}");
 
     let again = desk.run(&approve);
@@ -87,7 +79,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
 }
 
 fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
-    let_bob_read_postures(gate);
+    gate.let_read_postures();
     let governed = gate.governed("false");
     let desk = Desk::of(&governed);
     let wanted = governed.deployment("orders");
@@ -109,7 +101,7 @@ fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
 }
 
 fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
-    let_bob_read_postures(gate);
+    gate.let_read_postures();
     let governed = gate.governed("tried");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.replay_job("act"), |_| {}).to_string());

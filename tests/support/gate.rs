@@ -109,6 +109,23 @@ impl Gate {
         ]);
     }
 
+    /// Lets the operator and the reviewer read the postures, as the chart's `readers` does.
+    pub(crate) fn let_read_postures(&self) {
+        let group = "rbac.authorization.k8s.io";
+        let subjects =
+            [&self.operator, &self.reviewer].map(|user| json!({"kind": "User", "apiGroup": group, "name": user.name}));
+        let binding = |kind: &str, metadata: Value, role: Value| {
+            json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": metadata, "roleRef": role,
+                "subjects": subjects})
+        };
+        let role = |kind: &str, name: &str| json!({"apiGroup": group, "kind": kind, "name": name});
+        let here = json!({"name": "readers", "namespace": SYSTEM_NAMESPACE});
+        self.plane.install(&[
+            binding("RoleBinding", here, role("Role", "writgate-posture-reader")),
+            binding("ClusterRoleBinding", json!({"name": "readers"}), role("ClusterRole", "writgate-namespace-reader")),
+        ]);
+    }
+
     /// The hex spec hash of what the API server makes of `manifest`, taken from the API server itself.
     pub(crate) fn hash(&self, manifest: &Value) -> String {
         let object = self.defaulted(manifest);
