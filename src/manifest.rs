@@ -317,16 +317,6 @@ impl Manifest {
         self.object.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// The images that its containers would run and its image volumes would mount, as they are written.
-    #[must_use]
-    pub fn images(&self) -> Vec<&str> {
-        let pod = self.pod_of(&self.object);
-        let items = |list: &str| pod.and_then(|pod| pod.get(list)?.as_array()).map(Vec::as_slice).unwrap_or_default();
-        let containers = ["initContainers", "containers"].into_iter().flat_map(items);
-        let volumes = items("volumes").iter().filter_map(|volume| volume.pointer("/image/reference"));
-        containers.filter_map(|container| container.get("image")).chain(volumes).filter_map(Value::as_str).collect()
-    }
-
     /// The Pod's spec in an object of this one's kind.
     #[must_use]
     pub fn pod_of<'a>(&self, object: &'a Value) -> Option<&'a Value> {

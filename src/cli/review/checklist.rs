@@ -100,7 +100,7 @@ fn look(found: impl Into<String>) -> Finding {
 }
 
 fn unjudged() -> Finding {
-    look("no posture was looked at")
+    look("no posture could be asked")
 }
 
 fn canonical_build(case: &Case<'_>) -> Finding {
@@ -124,7 +124,10 @@ fn config_bundle(case: &Case<'_>) -> Finding {
     let bundle = case.approval.config_bundle.as_deref().map(shown);
     match (bundle, case.posture().map(|posture| posture.config_bundle.is_some())) {
         (None, Some(true)) => look("the posture asks for a bundle, and it names none"),
-        (None, _) => look("it names no config bundle, and the posture asks for none: nothing binds its configuration"),
+        (None, Some(false)) => {
+            look("it names no config bundle, and the posture asks for none: nothing binds its configuration")
+        }
+        (None, None) => look("it names no config bundle: nothing binds its configuration"),
         (Some(bundle), Some(_)) => look(format!(
             "{bundle}; it is read and digested when the approval is judged, whether it is the right one is yours to say"
         )),
@@ -159,7 +162,7 @@ fn project(case: &Case<'_>) -> Finding {
 /// What is named must be what is needed: no less, and not more.
 fn scope(case: &Case<'_>) -> Finding {
     let given = case.approval.capabilities.join(", ");
-    if !case.ground.by_rules {
+    if case.posture().is_none() {
         return unjudged();
     }
     let missing = case.ground.needed.iter().find(|needed| !case.approval.capabilities.contains(&needed.capability));
