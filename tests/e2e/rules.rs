@@ -41,7 +41,7 @@ fn a_privileged_container_needs_who_may_grant_it(gate: &Gate) {
     let ran = gate.operator.apply(&object);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
     let told = denial(&ran).expect("denied");
-    assert!(told.contains("runs privileged") && told.contains("--capability deploy.privileged"), "{told}");
+    assert!(told.contains("runs privileged") && told.contains("kubectl writgate request"), "{told}");
 
     let ran = gate.operator.apply(&granted(&governed, &object, &["deploy"], &governed.bob));
     assert!(denied_for(&ran, "InsufficientCapabilities"), "the approval does not name it: {ran}");
