@@ -10,9 +10,10 @@ use std::{
 use anyhow::Context;
 use jiff::Timestamp;
 use uuid::Uuid;
+use writgate::{chain::Sealer, key_file::PrivateKey, metrics::Metrics};
 use writgate_core::{
-    Approval, Decision, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet, Review,
-    WorkloadKind, decide, spec_hash,
+    Approval, Chain, Decision, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet,
+    Review, WorkloadKind, decide, spec_hash,
 };
 
 use crate::{
@@ -51,6 +52,10 @@ pub(crate) fn print() -> anyhow::Result<()> {
     stage("CREATE, approved: read and decide", decided(&create, Outcome::Admitted)?);
     let record = decision(&create, &postures).record;
     stage("its record as JSON", median(|| serde_json::to_vec(&record)));
+    let mut chain = Chain::new(Uuid::now_v7());
+    stage("its place in the chain, under the lock", median(|| chain.link(record.clone())));
+    let sealer = Sealer::new(PrivateKey::generate()?, Vec::new(), Metrics::default());
+    stage("its seal: place, digest and signature", median(|| sealer.seal(record.clone())));
 
     let relabelled = approved.with_label("acme.example/synced", "true")?;
     let unchanged = relabelled.update_from(&approved);
