@@ -67,6 +67,10 @@ test: tools manifests-check ## everything: unit, property, vectors, chart, and e
 bench: ## the webhook beside its floor, as ratios; options in ARGS, for example ARGS="--rounds 3"
 	cargo bench --locked --bench gate -- $(ARGS)
 
+.PHONY: bench-cli
+bench-cli: ## the command line beside the least it could do; options in ARGS, for example ARGS="--only audit"
+	cargo bench --locked --bench cli -- $(ARGS)
+
 .PHONY: model
 model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
 	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test model
