@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     env,
     fs::{self, Permissions},
-    io::Write as _,
+    io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -551,4 +551,31 @@ proptest! {
             prop_assert!((0..=3).contains(&code) && !err.contains("panicked"), "{}: {} {}", verb, code, err);
         }
     }
+}
+
+#[test]
+fn a_log_is_followed_as_it_grows_and_when_it_is_rotated() {
+    let folder = Folder::new();
+    let given = fs::read_to_string(self::folder().join("audit.in/webhook.log")).expect("it can be read");
+    let lines: Vec<&str> = given.lines().skip(1).collect();
+    folder.write("log", format!("{}\n", lines[0]));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-writgate"))
+        .args(["audit", "--log", "log", "--watch", "-o", "json"])
+        .current_dir(folder.0.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut shown = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || shown.next().expect("it goes on").expect("UTF-8");
+    assert_eq!(next(), lines[0]);
+    let mut log = fs::OpenOptions::new().append(true).open(folder.path("log")).expect("it can be written");
+    log.write_all(format!("{}\n", lines[1]).as_bytes()).expect("it can be written");
+    assert_eq!(next(), lines[1]);
+    fs::rename(folder.path("log"), folder.path("log.1")).expect("it is ours");
+    log.write_all(format!("{}\n", lines[2]).as_bytes()).expect("what was written last goes to the old file");
+    folder.write("log", format!("{}\n", lines[3]));
+    assert_eq!([next(), next()], [lines[2], lines[3]]);
+    child.kill().expect("it runs until somebody ends it");
+    child.wait().expect("a child can be waited for");
 }

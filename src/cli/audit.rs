@@ -14,11 +14,13 @@ mod verification;
 mod wrapping;
 
 use std::{
-    io::{Stdout, stdout},
+    io::{IsTerminal as _, Stdout, stdout},
     path::{Path, PathBuf},
     thread::sleep,
     time::Duration,
 };
+
+use anstream::{AutoStream, ColorChoice};
 
 use self::{
     filter::{Filter, FilterFlags},
@@ -31,6 +33,7 @@ use super::{
     cluster::{Cluster, ClusterFlags},
     failure::{Answer, Failure},
     input, output,
+    progress::Progress,
     trail::{ScopeFlags, Told, Trail},
 };
 use crate::{clock, names};
@@ -100,7 +103,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let cluster = asks.then(|| arguments.cluster.connect()).transpose()?;
     let mut audit = Audit {
         filter: Filter::new(&arguments.filters, namespace, clock::now())?,
-        printer: Printer::new(stdout(), arguments.output),
+        printer: Printer::new(stdout(), arguments.output, AutoStream::choice(&stdout()) != ColorChoice::Never),
+        progress: Some(Progress::of("reading decisions", None)),
         verification: arguments.verification(cluster.as_ref())?,
         format: arguments.output,
         tally: Tally::default(),
@@ -134,6 +138,8 @@ impl Arguments {
 struct Audit<'a> {
     filter: Filter<'a>,
     printer: Printer<Stdout>,
+    /// Until rows show on the same terminal that the work goes on.
+    progress: Option<Progress>,
     verification: Option<Verification>,
     format: Format,
     tally: Tally,
@@ -154,8 +160,12 @@ struct Tally {
 
 impl Audit<'_> {
     fn show(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
+        self.progress.as_mut().map(Progress::step);
         if !self.filter.takes(row) {
             return Ok(());
+        }
+        if self.progress.is_some() && stdout().is_terminal() {
+            self.progress = None;
         }
         self.tally.shown += 1;
         self.tally.untold += u64::from(row.required == Required::Untold);
@@ -236,8 +246,9 @@ impl Audit<'_> {
 
     /// Says what is missing, and answers.
     fn conclude(self, of_events: bool) -> Result<Answer, Failure> {
-        let Self { verification, format, tally, .. } = self;
+        let Self { verification, format, tally, progress, .. } = self;
         let Tally { shown, untold, not_persisted, unreadable } = tally;
+        drop(progress);
         if untold > 0 {
             output::note(&format!(
                 "{untold} of these {shown}: whether an approval was required is not told there; the webhook's log tells it"

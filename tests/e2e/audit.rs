@@ -2,7 +2,9 @@
 //! is still wanted.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -13,6 +15,8 @@ use crate::trail;
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
         every_place_gives_the_same_five_answers,
+        the_clusters_checkpoints_tell_a_record_from_an_altered_one,
+        what_happens_is_watched,
         what_is_denied_is_pending_until_it_is_admitted,
         who_may_not_look_or_finds_no_cluster_is_told_what_to_do
     ]
@@ -106,6 +110,51 @@ fn every_place_gives_the_same_five_answers(gate: &Gate) {
     assert!(ran.stderr.contains("Events live an hour"), "{ran}");
     let ran = writgate(&gate.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
     assert_eq!(ran.code, Some(1), "she had no part in it: {ran}");
+}
+
+fn the_clusters_checkpoints_tell_a_record_from_an_altered_one(gate: &Gate) {
+    let governed = gate.governed("sealed");
+    assert!(!gate.operator.create(&governed.deployment("orders")).ok(), "nobody approved it");
+    let [record] = &trail::records(&governed, |record| record["dryRun"] == false)[..] else { panic!("one denial") };
+    let id = record["id"].as_str().expect("a record has an id");
+    let verify = |log: &Path| {
+        let log = log.to_str().expect("UTF-8");
+        // Other replicas' logs are not given, so what other tests' replicas wrote is missing.
+        wait_until("the webhook has noted its key", trail::LIMIT, || {
+            let ran = writgate(&gate.plane.admin, &["audit", "--log", log, "--verify", "-n", &governed.namespace]);
+            (!ran.stdout.contains("forged")).then_some(ran)
+        })
+    };
+    let ran = verify(gate.webhook.log());
+    assert!(ran.stdout.contains("verified: ") && !ran.stdout.contains("altered"), "{ran}");
+    let log = std::fs::read_to_string(gate.webhook.log()).expect("it can be read");
+    let lines =
+        log.lines().map(|line| if line.contains(id) { line.replace("\"alice\"", "\"carol\"") } else { line.into() });
+    let altered = gate.plane.folder.join("altered.log");
+    std::fs::write(&altered, lines.collect::<Vec<String>>().join("\n")).expect("the plane's folder can be written");
+    let ran = verify(&altered);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stdout.contains("denied (altered)") && ran.stdout.contains(&format!("altered: record {id}")), "{ran}");
+}
+
+fn what_happens_is_watched(gate: &Gate) {
+    let governed = gate.governed("watched");
+    let mut child = gate
+        .operator
+        .command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")))
+        .args(["audit", "--watch", "-n", &governed.namespace, "-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut shown = BufReader::new(child.stdout.take().expect("piped")).lines();
+    for name in ["first", "second"] {
+        assert!(!gate.operator.create(&governed.deployment(name)).ok(), "nobody approved it");
+        let line = shown.next().expect("it goes on").expect("UTF-8");
+        let record: Value = serde_json::from_str(&line).expect("a record on each line");
+        assert_eq!(record["object"]["name"], name, "{record}");
+    }
+    child.kill().expect("it runs until somebody ends it");
+    child.wait().expect("a child can be waited for");
 }
 
 fn what_is_denied_is_pending_until_it_is_admitted(gate: &Gate) {

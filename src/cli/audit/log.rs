@@ -146,7 +146,8 @@ impl Reader {
     }
 }
 
-/// What each line is, in their order, by as many threads as there are processors.
+/// What each line is, in their order. Signatures are worth as many threads as there are processors; reading alone is not:
+/// the threads would wait for each other longer than they save.
 fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged> {
     let one = |line: &Numbered| match &line.json {
         Ok(json) => Judged {
@@ -155,7 +156,7 @@ fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged>
         },
         Err(why) => Judged { line: RecordLine::Unreadable((*why).to_owned()), checked: None },
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = verification.and_then(|_| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let share = batch.len().div_ceil(threads).max(FEW);
     if batch.len() <= share {
         return batch.iter().map(one).collect();

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::row::Row;
-use crate::cli::{failure::Failure, output::shown};
+use crate::cli::{failure::Failure, output::shown, style};
 
 /// How decisions are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -127,12 +127,14 @@ pub(super) struct Printer<W: Write = Stdout> {
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     begun: bool,
+    /// Whether a terminal reads it that shows colours.
+    styled: bool,
 }
 
 impl<W: Write> Printer<W> {
-    pub(super) fn new(out: W, format: Format) -> Self {
+    pub(super) fn new(out: W, format: Format, styled: bool) -> Self {
         let out = BufWriter::with_capacity(64 * 1024, out);
-        Self { out, format, sample: Vec::new(), widths: None, begun: false }
+        Self { out, format, sample: Vec::new(), widths: None, begun: false, styled }
     }
 
     /// Prints a row; `json` is what was read, in one line.
@@ -163,7 +165,7 @@ impl<W: Write> Printer<W> {
         };
         let cells: Vec<String> = columns.iter().map(cell).collect();
         if let Some(widths) = &self.widths {
-            return write_cells(&mut self.out, widths, &cells);
+            return write_cells(&mut self.out, widths, &cells, self.styled);
         }
         self.sample.push(cells);
         if self.sample.len() > SAMPLE { self.settle() } else { Ok(()) }
@@ -177,7 +179,7 @@ impl<W: Write> Printer<W> {
             |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..first.len()).map(|column| width(column).unwrap_or_default()).collect();
         for cells in &sample {
-            write_cells(&mut self.out, &widths, cells)?;
+            write_cells(&mut self.out, &widths, cells, self.styled)?;
         }
         self.widths = Some(widths);
         Ok(())
@@ -200,13 +202,34 @@ impl<W: Write> Printer<W> {
     }
 }
 
-fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String]) -> io::Result<()> {
+fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: bool) -> io::Result<()> {
     let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
-    for (cell, width) in cells.iter().zip(widths) {
-        write!(out, "{cell:width$}  ")?;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = format!("{cell:width$}");
+        let cell = if styled && COLUMNS.get(column).is_some_and(|(name, _)| *name == "DECISION") {
+            in_style(&cell)
+        } else {
+            cell
+        };
+        write!(out, "{cell}   ")?;
     }
     writeln!(out, "{last}")
 }
+
+/// What was refused or is not true, what somebody should look at, and what is as it should be.
+fn in_style(decision: &str) -> String {
+    match decision.trim_end() {
+        "admitted" => style::good(decision),
+        "DECISION" | "not-an-action" => decision.to_owned(),
+        word if word.starts_with("admitted") && !AGAINST.iter().any(|against| word.contains(against)) => {
+            style::careful(decision)
+        }
+        _ => style::bad(decision),
+    }
+}
+
+/// What `--verify` says of a record that is not to be believed.
+const AGAINST: [&str; 4] = ["forged", "altered", "unsigned", "forked"];
 
 /// JSON with nothing in it that a terminal obeys: inside of texts, which is the only place for such characters, an
 /// escape means the same.
@@ -258,7 +281,7 @@ mod tests {
 
     fn printed(format: Format, rows: &[(Row, String)]) -> String {
         let mut bytes = Vec::new();
-        let mut printer = Printer::new(&mut bytes, format);
+        let mut printer = Printer::new(&mut bytes, format, false);
         for (row, json) in rows {
             printer.print(row, json).unwrap();
         }

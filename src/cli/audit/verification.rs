@@ -5,18 +5,18 @@ use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
-    Api, ResourceExt as _,
+    Api,
     api::{ListParams, ObjectList},
 };
 use writgate_core::{
     ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Claims, Fed, PublicKey,
 };
 
-use crate::cli::{cluster::Cluster, failure::Failure, input, output::shown};
+use crate::{
+    chain::checkpoint::{SELECTOR, in_config_map},
+    cli::{cluster::Cluster, failure::Failure, input, output::shown},
+};
 
-/// Checkpoints of the chains: one for each life of each replica, until they are swept.
-const CHECKPOINTS: &str = "writgate.dev/kind=audit";
-const CHECKPOINT: &str = "chain.json";
 /// ConfigMaps that a list asks for at once.
 const PAGE: u32 = 500;
 /// Findings whose places are remembered; core names as many.
@@ -48,19 +48,19 @@ impl Verification {
         let mut known = false;
         for page in pages(cluster)? {
             for config_map in &page.items {
-                match checkpoint(config_map) {
+                match in_config_map(config_map).and_then(with_key) {
                     Ok((checkpoint, key)) => {
                         known = true;
                         verification.verifier = verification.verifier.with_checkpoint(&checkpoint, key);
                     }
-                    Err(why) => verification.remarks.push(format!("ConfigMap {}: {why}", config_map.name_any())),
+                    Err(why) => verification.remarks.push(why),
                 }
             }
         }
         if !known {
             return Err(Failure::CouldNotTell(format!(
                 "no key to verify with: there is no checkpoint of a chain in namespace {} (ConfigMaps with the label \
-                 {CHECKPOINTS}); give the webhook's public key with --key, or look in the right place with \
+                 {SELECTOR}); give the webhook's public key with --key, or look in the right place with \
                  --system-namespace",
                 shown(&cluster.system_namespace)
             )));
@@ -182,7 +182,7 @@ fn text(finding: &ChainFinding) -> String {
 fn pages(cluster: &Cluster) -> Result<Vec<ObjectList<ConfigMap>>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
     let what = format!("list the chains' checkpoints (ConfigMaps in {})", cluster.system_namespace);
-    let mut params = ListParams::default().labels(CHECKPOINTS).limit(PAGE);
+    let mut params = ListParams::default().labels(SELECTOR).limit(PAGE);
     let mut pages = Vec::new();
     loop {
         let page = cluster.ask(&what, config_maps.list(&params))?;
@@ -194,7 +194,7 @@ fn pages(cluster: &Cluster) -> Result<Vec<ObjectList<ConfigMap>>, Failure> {
     }
 }
 
-fn checkpoint(config_map: &ConfigMap) -> Result<(Checkpoint, PublicKey), String> {
-    let text = config_map.data.as_ref().and_then(|data| data.get(CHECKPOINT));
-    Checkpoint::parse(text.ok_or_else(|| format!("there is no {CHECKPOINT} in it"))?)
+fn with_key(checkpoint: Checkpoint) -> Result<(Checkpoint, PublicKey), String> {
+    let key = PublicKey::from_pem(&checkpoint.public_key).map_err(|error| error.to_string())?;
+    Ok((checkpoint, key))
 }
