@@ -29,7 +29,10 @@ mod progress;
 mod request;
 mod request_file;
 mod review;
+mod revocation_list;
+mod revoke;
 mod rules;
+mod running;
 mod select;
 mod signer;
 mod standing;
@@ -78,6 +81,7 @@ enum Verb {
     /// Write, check, explain and compare the rules of environments
     #[command(subcommand)]
     Posture(posture::Verb),
+    Revoke(revoke::Arguments),
     Explain(explain::Arguments),
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]
@@ -121,6 +125,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
         Verb::Posture(verb) => posture::run(&verb),
+        Verb::Revoke(arguments) => revoke::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Completion(arguments) => completion::run(&arguments),
         Verb::Complete(words) => completion::candidates(&words),

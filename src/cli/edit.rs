@@ -167,7 +167,7 @@ pub(super) fn single_quoted(value: &str) -> String {
 }
 
 /// Where in the text it is written; none for what an alias only refers to.
-fn range<T>(node: &Spanned<T>) -> Option<Range<usize>> {
+pub(super) fn range<T>(node: &Spanned<T>) -> Option<Range<usize>> {
     if node.referenced != node.defined {
         return None;
     }

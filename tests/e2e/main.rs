@@ -23,6 +23,7 @@ mod guards;
 mod lifecycle;
 mod names;
 mod policies;
+mod posture_verbs;
 mod provenance;
 mod races;
 mod request;
@@ -56,6 +57,7 @@ fn main() -> std::process::ExitCode {
             lifecycle::tests(),
             names::tests(),
             policies::tests(),
+            posture_verbs::tests(),
             provenance::tests(),
             races::tests(),
             request::tests(),

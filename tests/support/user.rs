@@ -73,6 +73,11 @@ impl User {
         Ran::of(self.command(&self.kubectl).args(args), input)
     }
 
+    /// Runs the real kubectl as this user, which looks for plugins on `path`.
+    pub(crate) fn kubectl_by_path(&self, args: &[&str], path: &str) -> Ran {
+        Ran::of(self.command(&self.kubectl).args(args).env("PATH", path), "")
+    }
+
     /// `kubectl apply -f -` of one object (or a List).
     pub(crate) fn apply(&self, object: &Value) -> Ran {
         self.kubectl_in(&["apply", "-f", "-"], &object.to_string())

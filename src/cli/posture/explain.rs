@@ -95,7 +95,7 @@ fn place(posture: &Posture) -> Vec<(&'static str, String)> {
     let revoked =
         [("approvals", revoked.approvals.len()), ("keys", revoked.keys.len()), ("specs", revoked.specs.len())];
     let revoked: Vec<String> =
-        revoked.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{count} {what}")).collect();
+        revoked.iter().filter(|(_, count)| *count > 0).map(|(what, count)| format!("{what} {count}")).collect();
     vec![
         ("cluster", cluster.unwrap_or_else(|| "any; approvals may name none".to_owned())),
         ("namespaces", namespaces),

@@ -1,0 +1,139 @@
+//! The verbs that read and change the cluster's rules, with the rights that they need and without.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::harness::{Test, tests};
+use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        a_key_is_revoked_in_the_cluster_and_what_runs_is_told,
+        the_clusters_rules_are_checked_explained_and_compared,
+        who_may_not_write_lists_revokes_nothing,
+        kubectl_completes_the_plugin,
+    ]
+}
+
+fn writgate(user: &User, args: &[&str]) -> Ran {
+    let mut command = user.command(env!("CARGO_BIN_EXE_kubectl-writgate").as_ref());
+    Ran::of(command.args(args).args(["--system-namespace", SYSTEM_NAMESPACE]), "")
+}
+
+/// A posture with an empty list of revocations.
+fn with_list(governed: &Governed<'_>) -> (Value, String) {
+    let list = format!("revocations-{}", governed.environment);
+    let mut posture = governed.usual_posture();
+    posture["revocationLists"] = json!([list]);
+    let text = "# whom we no longer trust\napiVersion: writgate.dev/v1\nkind: Revocations\nkeys: []\n";
+    let mut map = document("revocations", &list, &Value::Null);
+    map["data"]["revocations.yaml"] = text.into();
+    governed.gate.plane.install(&[map]);
+    governed.gate.plane.install(&governed.posture_objects(&posture));
+    (posture, list)
+}
+
+fn a_key_is_revoked_in_the_cluster_and_what_runs_is_told(gate: &Gate) {
+    let governed = gate.governed("revoke");
+    let (_, list) = with_list(&governed);
+    let ran = gate.operator.create(&governed.approved(&governed.deployment("orders")));
+    assert!(ran.ok(), "{ran}");
+    let id = governed.bob.id();
+    let arguments = ["revoke", "key", &id, "--why", "lost laptop", "--list", &list];
+    let ran = writgate(&gate.plane.admin, &[&arguments[..], &["--dry-run"]].concat());
+    assert!(ran.ok() && ran.stdout.contains("lost laptop"), "{ran}");
+    let ran = writgate(&gate.plane.admin, &arguments);
+    assert!(ran.ok(), "{ran}");
+    assert!(ran.stderr.contains("goes on running"), "{ran}");
+    assert!(ran.stderr.contains(&format!("Deployment {}/orders", governed.namespace)), "{ran}");
+    let map = gate.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    let text = map["data"]["revocations.yaml"].as_str().expect("text");
+    assert!(text.starts_with("# whom we no longer trust\n") && text.contains(id.as_str()), "{text}");
+    let again = writgate(&gate.plane.admin, &arguments);
+    assert!(again.ok() && again.stderr.contains("revoked already"), "{again}");
+}
+
+fn the_clusters_rules_are_checked_explained_and_compared(gate: &Gate) {
+    let governed = gate.governed("compare");
+    let (mut posture, _) = with_list(&governed);
+    let admin = &gate.plane.admin;
+    let told = writgate(admin, &["posture", "explain", &governed.environment]);
+    assert!(told.ok() && told.stdout.contains("bob@acme.example may grant"), "{told}");
+    let checked = writgate(admin, &["posture", "check", "-o", "json"]);
+    let report: Value = serde_json::from_str(&checked.stdout).expect("JSON");
+    let own = |found: &&Value| found["environment"] == governed.environment.as_str();
+    let found = report["environments"].as_array().expect("environments").iter().find(own).expect("ours");
+    assert_eq!(found["valid"], true);
+
+    // The folder has this environment's documents alone, one of them changed.
+    let folder = tempfile::tempdir().expect("a folder");
+    posture["images"] = "digest".into();
+    let objects = governed.posture_objects(&posture);
+    for (index, object) in objects.iter().enumerate() {
+        fs::write(folder.path().join(format!("{index}.json")), object.to_string()).expect("it can be written");
+    }
+    let list = document(
+        "revocations",
+        &format!("revocations-{}", governed.environment),
+        &json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"}),
+    );
+    fs::write(folder.path().join("list.json"), list.to_string()).expect("it can be written");
+    let compared = writgate(admin, &["posture", "diff", folder.path().to_str().expect("UTF-8"), "-o", "json"]);
+    assert_eq!(compared.code, Some(1), "{compared}");
+    let changes: Vec<Value> = serde_json::from_str(&compared.stdout).expect("JSON");
+    let ours: Vec<&Value> = changes.iter().filter(own).collect();
+    assert_eq!(ours.len(), 1, "{ours:?}");
+    assert_eq!((&ours[0]["what"], &ours[0]["effect"]), (&json!("images"), &json!("stricter")));
+}
+
+fn who_may_not_write_lists_revokes_nothing(gate: &Gate) {
+    let governed = gate.governed("rights");
+    let (_, list) = with_list(&governed);
+    let id = governed.bob.id();
+    let arguments = ["revoke", "key", &id, "--why", "lost laptop", "--list", &list];
+    let ran = writgate(&gate.tenant, &arguments);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
+    // Reading the rules is one right, writing lists another.
+    let reader = gate.plane.user("rita");
+    let name = format!("reader-{}", governed.namespace);
+    gate.plane.install(&[
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+            "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": reader.name}]}),
+    ]);
+    let ran = writgate(&reader, &arguments);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains(&format!("cannot write ConfigMap {list}")), "{ran}");
+    let map = gate.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    assert!(!map["data"]["revocations.yaml"].as_str().expect("text").contains(id.as_str()));
+}
+
+/// The protocol is kubectl's, so kubectl itself asks.
+fn kubectl_completes_the_plugin(gate: &Gate) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("kubectl_complete-writgate");
+    let printed = writgate_alone(&["completion", "kubectl"]);
+    fs::write(&script, printed.stdout).expect("it can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let plugin = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")).parent().expect("a folder");
+    let path = format!("{}:{}:/usr/bin:/bin", folder.path().display(), plugin.display());
+    let asked =
+        |words: &[&str]| gate.plane.admin.kubectl_by_path(&[&["__complete", "writgate"], words].concat(), &path);
+    let ran = asked(&["ver"]);
+    assert!(ran.stdout.starts_with("verify\t") && ran.stdout.ends_with(":4\n"), "{ran}");
+    let ran = asked(&["explain", "SelfA"]);
+    assert!(ran.stdout.starts_with("SelfApproval\t"), "{ran}");
+    let ran = asked(&["verify", "--posture-d"]);
+    assert!(ran.stdout.starts_with("--posture-dir\t"), "{ran}");
+}
+
+fn writgate_alone(args: &[&str]) -> Ran {
+    Ran::of(std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-writgate")).args(args), "")
+}
