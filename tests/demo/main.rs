@@ -1,222 +1,138 @@
-//! `make demo`: the operator's flow on a real API server, in commands that a reader can repeat.
+//! `make demo`: the tutorial, played by the people in it on a real API server.
 //!
-//! What is printed is run, and what comes out is checked: the exit code is 0 only if every step came out as told. The
-//! control plane, the users and the webhook are those of the end-to-end tests.
+//! What a page says is typed is run, by the user who types it and with that user's rights alone, and what the page says
+//! comes out has to come out. So the page is true, and whoever runs this sees what a person would see. With
+//! `WRITGATE_WRITE_DOCS=1` the page is written anew with what came out.
 
+mod page;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-use support::{Gate, Ran, User, wait_until};
+use page::{Part, Step};
+use regex::Regex;
+use support::{Plane, Ran, User, Webhook, wait_until};
 
-const NAMESPACE: &str = "payments";
-const FILES: [(&str, &str); 4] = [
-    ("posture.yaml", include_str!("posture.yaml")),
-    ("orders.yaml", include_str!("orders.yaml")),
-    ("replay-dry-run.yaml", include_str!("replay-dry-run.yaml")),
-    ("replay-execute.yaml", include_str!("replay-execute.yaml")),
-];
-/// What the demo shows of a record: who, what, where, and by which approval.
-const RECORD: [&str; 14] = [
-    "id",
-    "time",
-    "initiator",
-    "requestedBy",
-    "operation",
-    "action",
-    "object",
-    "environment",
-    "project",
-    "specHash",
-    "approvalRequired",
-    "requiredCapabilities",
-    "approvals",
-    "decision",
-];
+/// The pages, each played on its own, with namespaces that no other uses.
+const PAGES: [&str; 1] = ["docs/tutorial.md"];
+/// The people of the pages beside `admin`: an API user each, who may do nothing but what a page gives them.
+const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "ada"];
+/// How long something that comes behind an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    println!("Starting etcd, kube-apiserver and kube-controller-manager v1.37.2 on loopback …");
-    // A panic is a step that came out otherwise: it has said so, and everything is stopped on the way out.
+    println!("Starting etcd, kube-apiserver and kube-controller-manager v1.37.2 on loopback, and the webhook …");
+    // A panic has said what came out otherwise, and everything is stopped on the way out.
     let told = std::panic::catch_unwind(|| {
-        let demo = Demo::start();
-        demo.denied_without_an_approval();
-        demo.approved_and_admitted();
-        demo.what_is_left_behind();
-        demo.tampering_is_denied();
-        demo.operating_needs_no_approval();
-        demo.replays();
+        let stage = Stage::set();
+        PAGES.iter().map(|page| stage.play(page)).sum::<usize>()
     });
-    if told.is_err() {
-        eprintln!("\nThe demo did not go as told, see above.");
+    let Ok(differences) = told else { return ExitCode::FAILURE };
+    if differences > 0 {
+        eprintln!("\n{differences} steps came out otherwise than their page says, see above.");
+        eprintln!("If that is how it should be: WRITGATE_WRITE_DOCS=1 make demo, and look at the difference.");
         return ExitCode::FAILURE;
     }
     println!("\nAll as told, in {} s; everything is stopped again.", started.elapsed().as_secs());
-    println!("Next: README.md to install it on a cluster, manifests/example/posture.yaml for a posture to start from,");
-    println!("      tests/demo for the files used here, tests/e2e for what else is proved this way (`make test`).");
+    println!("The same to read: {}. To install it on a cluster: README.md.", PAGES.join(", "));
     ExitCode::SUCCESS
 }
 
-struct Demo {
-    gate: Gate,
-    /// Where the commands run, with the files that they name.
-    folder: PathBuf,
+/// A control plane with the gate installed, and the people.
+struct Stage {
+    // Declared, and so stopped, before the plane.
+    _webhook: Webhook,
+    plane: Plane,
+    people: BTreeMap<String, User>,
     path: String,
     colour: bool,
 }
 
-impl Demo {
-    fn start() -> Self {
-        let gate = Gate::start();
-        let folder = gate.plane.folder.join("demo");
-        let bin = folder.join(".bin");
+impl Stage {
+    fn set() -> Self {
+        let plane = Plane::start();
+        let webhook = Webhook::install(&plane);
+        let bin = plane.folder.join(".bin");
         std::fs::create_dir_all(&bin).expect("the plane's folder can be written");
         link(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")), &bin.join("kubectl-writgate"));
-        link(gate.plane.kubectl(), &bin.join("kubectl"));
-        for (name, text) in FILES {
-            std::fs::write(folder.join(name), text).expect("the plane's folder can be written");
-        }
+        link(plane.kubectl(), &bin.join("kubectl"));
         let inherited = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{inherited}", bin.display());
-        let demo = Self { gate, folder, path, colour: std::io::stdout().is_terminal() };
-        demo.arrange();
-        demo
+        let mut people: BTreeMap<String, User> =
+            PEOPLE.iter().map(|name| ((*name).to_owned(), plane.user(name))).collect();
+        people.insert("admin".to_owned(), plane.admin.clone());
+        let colour = std::io::stdout().is_terminal();
+        Self { _webhook: webhook, path: format!("{}:{inherited}", bin.display()), plane, people, colour }
     }
 
-    /// What a platform team does once: a posture, the reviewers, a governed namespace.
-    fn arrange(&self) {
-        let gate = &self.gate;
-        self.say(
-            "Installed: manifests/writgate.yaml. The webhook runs beside the API server, with the chart's own rights.",
-        );
-        self.say("Bob, a reviewer, makes a key. A platform team puts its public half into the posture, and governs a namespace.");
-        let keygen = "kubectl writgate keygen -o bob.pem --name bob@acme.example --capability deploy \
-                      --capability replay.execute --no-passphrase";
-        self.run(&gate.reviewer, keygen, Exit::Ok, &["publicKey"]);
-        let public = std::fs::read_to_string(self.folder.join("bob.pub.pem")).expect("keygen wrote it");
-        let reviewers = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "reviewers": [
-            {"name": "bob@acme.example", "capabilities": ["deploy", "replay.execute"], "identities": ["bob"],
-             "keys": [{"publicKey": public}]}]});
-        gate.plane.install(&[support::document("reviewers", "prod-reviewers", &reviewers)]);
-        self.run(&gate.plane.admin, "kubectl apply --server-side -f posture.yaml", Exit::Ok, &[]);
-        self.run(&gate.plane.admin, "kubectl create namespace payments", Exit::Ok, &[]);
-        let label =
-            "kubectl label namespace payments writgate.dev/environment=production writgate.dev/project=payments";
-        self.run(&gate.plane.admin, label, Exit::Ok, &[]);
-        gate.give_access(NAMESPACE);
-        gate.let_read_postures();
-        wait_until("the posture is in force", Duration::from_secs(20), || {
-            let ran = self.quietly(&gate.operator, "kubectl create -f orders.yaml --dry-run=server");
-            ran.stderr.contains("ApprovalRequired").then_some(())
-        });
-    }
-
-    fn denied_without_an_approval(&self) {
-        self.title("A Deployment that nobody approved");
-        self.run(&self.gate.operator, "kubectl apply -f orders.yaml", Exit::Denied, &["ApprovalRequired", "next:"]);
-    }
-
-    fn approved_and_admitted(&self) {
-        self.title("Alice asks; Bob is shown what he would sign, and signs; Alice attaches his approval and applies the same file");
-        let request = "kubectl writgate request -f orders.yaml --requested-by alice@acme.example --reason CHG-1234 \
-                       -o request.json";
-        self.run(&self.gate.operator, request, Exit::Ok, &[]);
-        // Nobody sits at this terminal, so the question is answered beforehand.
-        let approve = "kubectl writgate approve -f request.json --key bob.pem --yes -o approval.json";
-        self.run(&self.gate.reviewer, approve, Exit::Ok, &["is new: nothing runs under this name", "signed with key"]);
-        let attach = "kubectl writgate attach -f orders.yaml --approval approval.json > approved.yaml";
-        self.run(&self.gate.operator, attach, Exit::Ok, &[]);
-        self.run(&self.gate.operator, "kubectl apply -f approved.yaml", Exit::Ok, &["deployment.apps/orders created"]);
-    }
-
-    fn what_is_left_behind(&self) {
-        self.title("What is left behind: an Event, and a record that says who, what, where and by whose approval");
-        let events = "kubectl get events.events.k8s.io -n payments --field-selector reason=Admitted \
-                      -o custom-columns=TYPE:.type,REASON:.reason,OBJECT:.regarding.name,NOTE:.note";
-        wait_until("the Event is written", Duration::from_secs(20), || {
-            self.quietly(&self.gate.operator, events).stdout.contains("Admitted").then_some(())
-        });
-        self.run(&self.gate.operator, events, Exit::Ok, &["Normal", "Admitted", "bob@acme.example"]);
-        let records =
-            self.gate.webhook.records(|record| record["decision"] == "admitted" && record["action"] == "deploy");
-        assert_eq!(records.len(), 1, "one admission, one record: {records:?}");
-        assert_eq!(records[0]["requestedBy"], "alice@acme.example");
-        assert_eq!(records[0]["approvals"][0]["reviewers"], json!(["bob@acme.example"]));
-        self.say("The same decision in the webhook's log: one line of JSON there, here a field per line.");
-        for field in RECORD {
-            println!("    {field}: {}", records[0][field]);
+    /// Plays a page; returns how many steps came out otherwise.
+    fn play(&self, page: &str) -> usize {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = std::fs::read_to_string(&path).expect("the page is there");
+        let folder = self.plane.folder.join(path.file_stem().expect("a page is a file"));
+        std::fs::create_dir_all(&folder).expect("the plane's folder can be written");
+        let mut parts = page::parse(&text);
+        let mut differences = 0;
+        for part in &mut parts {
+            match part {
+                Part::Prose(prose) => self.tell(prose),
+                Part::File { name, text, .. } => {
+                    println!("    ({name}: {} lines, on the page)", text.lines().count());
+                    std::fs::write(folder.join(name), text).expect("the plane's folder can be written");
+                }
+                Part::Session(steps) => {
+                    for step in steps {
+                        differences += usize::from(!self.play_step(step, &folder));
+                    }
+                }
+            }
         }
-    }
-
-    fn tampering_is_denied(&self) {
-        self.title("Another image under the same approval");
-        let line = "kubectl set image deployment/orders orders=ghcr.io/acme/orders:6.6.6 -n payments";
-        self.run(&self.gate.operator, line, Exit::Denied, &["SpecHashMismatch"]);
-    }
-
-    fn operating_needs_no_approval(&self) {
-        self.title("Scale and restart change how many run and when, not what: they just work");
-        self.run(
-            &self.gate.operator,
-            "kubectl scale deployment/orders --replicas=5 -n payments",
-            Exit::Ok,
-            &["scaled"],
-        );
-        self.run(
-            &self.gate.operator,
-            "kubectl rollout restart deployment/orders -n payments",
-            Exit::Ok,
-            &["restarted"],
-        );
-    }
-
-    fn replays(&self) {
-        self.title("Replays: looking is free, acting is not");
-        self.run(
-            &self.gate.operator,
-            "kubectl create -f replay-dry-run.yaml",
-            Exit::Ok,
-            &["job.batch/replay-look created"],
-        );
-        let line = "kubectl create -f replay-execute.yaml";
-        self.run(&self.gate.operator, line, Exit::Denied, &["ApprovalRequired", "replay-execute"]);
-    }
-
-    /// Shows a command and what it says, and insists on how it ends.
-    fn run(&self, user: &User, line: &str, exit: Exit, says: &[&str]) {
-        let name = user.name.as_str();
-        println!("\n{}", self.bold(&format!("{name}$ {line}")));
-        let ran = self.quietly(user, line);
-        let text = format!("{}{}", ran.stdout, ran.stderr);
-        if !text.trim().is_empty() {
-            println!("{}", indented(text.trim_end()));
+        if std::env::var_os("WRITGATE_WRITE_DOCS").is_some() {
+            std::fs::write(&path, page::write(&parts)).expect("the page can be written");
         }
-        let code = match exit {
-            Exit::Ok => 0,
-            Exit::Denied => 1,
+        differences
+    }
+
+    /// Runs a step, shows it, and says whether it came out as the page has it. Keeps what came out in the step.
+    fn play_step(&self, step: &mut Step, folder: &Path) -> bool {
+        println!("{}", self.bold(&format!("{}$ {}", step.user, step.command)));
+        let ran = match &step.until {
+            None => self.run(step, folder),
+            Some(words) => wait_until(&format!("`{}` says {words:?}", step.command), PATIENCE, || {
+                Some(self.run(step, folder)).filter(|ran| ran.stdout.contains(words))
+            }),
         };
-        assert_eq!(ran.code, Some(code), "exit code of `{line}`");
-        for word in says {
-            assert!(text.contains(word), "`{line}` says nothing of {word}");
+        let said = ran.stdout.trim_end().to_owned() + if ran.stdout.trim().is_empty() { "" } else { "\n" };
+        print!("{}", said);
+        let as_told = ran.code == Some(step.exit_code()) && normal(&said) == normal(&step.says);
+        if ran.code != Some(step.exit_code()) {
+            println!("!!! it exits with {:?}, the page says {}", ran.code, step.exit_code());
+        } else if !as_told {
+            println!("!!! the page says:\n{}", step.says);
         }
+        step.says = said;
+        as_told
     }
 
-    fn quietly(&self, user: &User, line: &str) -> Ran {
+    /// Everything that a command says comes in one stream, as on a terminal.
+    fn run(&self, step: &Step, folder: &Path) -> Ran {
+        let user = self.people.get(&step.user).unwrap_or_else(|| panic!("nobody is called {}", step.user));
         let mut shell: Command = user.command(Path::new("sh"));
-        Ran::of(shell.args(["-c", line]).env("PATH", &self.path).current_dir(&self.folder), "")
+        shell.args(["-c", &format!("{{ {}\n}} 2>&1", step.command)]);
+        shell.env("PATH", &self.path).env("NO_COLOR", "1").env("COLUMNS", "120").env("TZ", "UTC").current_dir(folder);
+        Ran::of(&mut shell, "")
     }
 
-    fn title(&self, text: &str) {
-        println!("\n{}", self.bold(&format!("── {text}")));
-    }
-
-    fn say(&self, text: &str) {
-        println!("\n{}", self.bold(text));
+    fn tell(&self, prose: &str) {
+        let told = |line: &&str| !line.starts_with("<!--");
+        for line in prose.lines().filter(told) {
+            println!("{}", if line.starts_with('#') { self.bold(line) } else { line.to_owned() });
+        }
     }
 
     fn bold(&self, text: &str) -> String {
@@ -224,17 +140,24 @@ impl Demo {
     }
 }
 
-/// How a command has to end.
-#[derive(Clone, Copy)]
-enum Exit {
-    Ok,
-    Denied,
+/// What is the same in every run: moments, ids, digests and how wide a column is are not.
+fn normal(text: &str) -> String {
+    let rules = [
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+        (r"[0-9a-f]{8,64}", "HEX"),
+        (r"[A-Za-z0-9+/]{40,}=*", "BASE64"),
+        (r"\b(\d+h)?(\d+m)?\d+(ms|s|m|h)\b", "SPAN"),
+        (r"127\.0\.0\.1:\d+", "ADDRESS"),
+        (r"[ \t]+", " "),
+        (r"(?m) $", ""),
+    ];
+    rules.iter().fold(text.trim_end().to_owned(), |text, (pattern, instead)| {
+        let pattern = Regex::new(pattern).expect("a pattern of this list is valid");
+        pattern.replace_all(&text, *instead).into_owned()
+    })
 }
 
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
-}
-
-fn link(target: &Path, link: &Path) {
+fn link(target: &Path, link: &PathBuf) {
     std::os::unix::fs::symlink(target, link).expect("the plane's folder can be written");
 }
