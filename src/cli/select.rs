@@ -264,7 +264,7 @@ fn text(selection: &Selection) -> String {
     }
     if !selection.is_served() {
         text.push_str(&style::bad("no approval is eligible"));
-        text.push_str("; obtain one: kubectl writgate approve\n");
+        text.push_str("; ask for one: kubectl writgate request -f FILE -o REQUEST\n");
     }
     let together = |other: &&Other| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());
     let (near, far): (Vec<&Other>, Vec<&Other>) = selection.others.iter().filter(together).partition(|one| one.is_near);

@@ -180,13 +180,14 @@ fn source(case: &Case<'_>) -> Finding {
         return denied;
     }
     let replay = case.approval.replay.clone().unwrap_or_default();
-    let said = |value: &Option<String>| value.as_deref().map_or("nothing".to_owned(), shown);
+    let artifact = replay.source_artifact.as_deref().map_or("it names no artifact".to_owned(), |digest| {
+        format!("it reads artifact {}; that this came from there is yours to say", shown(digest))
+    });
     let permitted = case.posture().is_some_and(|posture| posture.replay.source_environments.is_some());
     let permitted = if permitted { ", which the posture permits" } else { "" };
     look(format!(
-        "it says that it reads {} from {}{permitted}; that the artifact came from there is yours to say",
-        said(&replay.source_artifact),
-        said(&replay.source_environment)
+        "it says that it reads from {}{permitted}; {artifact}",
+        replay.source_environment.as_deref().map_or("nowhere".to_owned(), shown)
     ))
 }
 

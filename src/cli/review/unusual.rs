@@ -133,7 +133,12 @@ fn of_container(at: &str, container: &Value, old: Option<&Value>) -> Vec<Unusual
     }
     let (now, before) = (sources(container), old.map(sources).unwrap_or_default());
     for source in now.difference(&before) {
-        found.push(unusual("env-from", format!("{at} takes variables from {source}, whose contents no hash covers")));
+        let contents = if is_named_like_a_bundle(source) {
+            "which is named like a config bundle"
+        } else {
+            "whose contents no hash covers"
+        };
+        found.push(unusual("env-from", format!("{at} takes variables from {source}, {contents}")));
     }
     found
 }
@@ -214,6 +219,12 @@ fn sources(container: &Value) -> BTreeSet<String> {
         found.extend(names.map(|name| format!("{word} {}", shown(name))));
     }
     found
+}
+
+/// Whether the name says what it holds. Whether that is true is checked where the posture asks for bundles.
+fn is_named_like_a_bundle(source: &str) -> bool {
+    source.starts_with("ConfigMap ")
+        && source.rsplit_once('-').is_some_and(|(_, end)| end.len() >= 32 && end.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn items<'a>(value: &'a Value, list: &str) -> &'a [Value] {
