@@ -101,14 +101,11 @@ impl Stage {
     /// Runs a step, shows it, and says whether it came out as the page has it. Keeps what came out in the step.
     fn play_step(&self, step: &mut Step, folder: &Path) -> bool {
         println!("{}", self.bold(&format!("{}$ {}", step.user, step.command)));
-        let ran = match &step.until {
-            None => self.run(step, folder),
-            Some(words) => wait_until(&format!("`{}` says {words:?}", step.command), PATIENCE, || {
-                Some(self.run(step, folder)).filter(|ran| ran.stdout.contains(words))
-            }),
-        };
+        let ran = wait_until(&format!("`{}` says {:?}", step.command, step.until), PATIENCE, || {
+            Some(self.run(step, folder)).filter(|ran| step.until.iter().all(|words| ran.stdout.contains(words)))
+        });
         let said = ran.stdout.trim_end().to_owned() + if ran.stdout.trim().is_empty() { "" } else { "\n" };
-        print!("{}", said);
+        print!("{said}");
         let as_told = ran.code == Some(step.exit_code()) && normal(&said) == normal(&step.says);
         if ran.code != Some(step.exit_code()) {
             println!("!!! it exits with {:?}, the page says {}", ran.code, step.exit_code());

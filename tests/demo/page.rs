@@ -3,7 +3,7 @@
 //! Markdown, with three conventions. A fenced block whose info string has a second word (```` ```yaml orders.yaml ````) is a
 //! file. A `console` block is a session: `alice$ COMMAND` runs as that user, and what follows is what it prints, standard
 //! output and error as they come; a command that ends with `# exits with N` does so. A comment `<!-- until: WORDS -->`
-//! before a session has its first command repeated until it says so: what it shows comes behind an answer.
+//! before a session, or several, have its first command repeated until it says so: what it shows comes behind an answer.
 
 use std::fmt::Write as _;
 
@@ -25,8 +25,8 @@ pub(crate) struct Step {
     /// As it stands on the page, continued lines and comment included.
     pub(crate) command: String,
     pub(crate) says: String,
-    /// What it must say before it counts.
-    pub(crate) until: Option<String>,
+    /// All that it must say before it counts.
+    pub(crate) until: Vec<String>,
 }
 
 impl Step {
@@ -41,14 +41,14 @@ impl Step {
 pub(crate) fn parse(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut prose = String::new();
-    let mut until = None;
+    let mut until = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let info = line.strip_prefix("```").unwrap_or_default();
         let (language, name) = info.split_once(' ').unwrap_or((info, ""));
         if language != "console" && name.is_empty() {
             let told = line.strip_prefix("<!-- until: ").and_then(|rest| rest.strip_suffix(" -->"));
-            until = told.map(str::to_owned).or(until);
+            until.extend(told.map(str::to_owned));
             prose.push_str(line);
             prose.push('\n');
             continue;
@@ -56,9 +56,9 @@ pub(crate) fn parse(text: &str) -> Vec<Part> {
         parts.extend((!prose.is_empty()).then(|| Part::Prose(std::mem::take(&mut prose))));
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
         parts.push(if language == "console" {
-            Part::Session(steps(&block, until.take()))
+            Part::Session(steps(&block, std::mem::take(&mut until)))
         } else {
-            let text = block.iter().map(|line| format!("{line}\n")).collect();
+            let text = block.iter().flat_map(|line| [*line, "\n"]).collect();
             Part::File { language: language.to_owned(), name: name.to_owned(), text }
         });
     }
@@ -66,7 +66,7 @@ pub(crate) fn parse(text: &str) -> Vec<Part> {
     parts
 }
 
-fn steps(block: &[&str], mut until: Option<String>) -> Vec<Step> {
+fn steps(block: &[&str], mut until: Vec<String>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut lines = block.iter();
     while let Some(line) = lines.next() {
@@ -77,7 +77,7 @@ fn steps(block: &[&str], mut until: Option<String>) -> Vec<Step> {
                 let next = lines.next().expect("a line that ends in a backslash goes on");
                 let _ = write!(command, "\n{next}");
             }
-            steps.push(Step { user: user.to_owned(), command, says: String::new(), until: until.take() });
+            steps.push(Step { user: user.to_owned(), command, says: String::new(), until: std::mem::take(&mut until) });
         } else {
             let step = steps.last_mut().unwrap_or_else(|| panic!("a session begins with a prompt, not with {line:?}"));
             step.says.push_str(line);
