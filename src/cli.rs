@@ -3,6 +3,7 @@
 //! One verb, one file, and each reads its input, asks core, and prints. Exit codes are part of the interface: 0 yes,
 //! 1 no, 2 misuse, 3 could not tell. What was asked for goes to standard output, everything else to standard error.
 
+mod annotations;
 mod approve;
 mod attach;
 mod audit;

@@ -25,6 +25,7 @@ pub const UNKNOWN_USER: &str = "system:anonymous";
 /// One object of a file; the items of a list are objects of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
+    file: String,
     source: String,
     path: Vec<usize>,
     api_version: String,
@@ -82,6 +83,9 @@ pub fn read(source: &str, text: &str, kinds: &WorkloadKinds) -> Result<Vec<Manif
         let at = if several { format!("{source}, document {}", index + 1) } else { source.to_owned() };
         flatten(at, vec![index], document, kinds, &mut manifests)?;
     }
+    for manifest in &mut manifests {
+        source.clone_into(&mut manifest.file);
+    }
     Ok(manifests)
 }
 
@@ -111,7 +115,7 @@ fn flatten(
         return Ok(());
     }
     let workload = kinds.find(&api_version, &kind);
-    into.push(Manifest { source, path, api_version, kind, workload, object });
+    into.push(Manifest { file: String::new(), source, path, api_version, kind, workload, object });
     Ok(())
 }
 
@@ -150,6 +154,12 @@ impl fmt::Display for Manifest {
 }
 
 impl Manifest {
+    /// What messages call the text that it is from: most often a path.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// Where in the text it is: the number of its document among those that are not empty, then of the item in each
     /// list around it; all from 0.
     #[must_use]

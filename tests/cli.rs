@@ -188,6 +188,50 @@ fn the_shell_is_told_what_may_follow() {
     assert!(folder.expect(0, "__complete", "").0.contains("keygen\tMake a reviewer's key pair"));
 }
 
+/// What SARIF 2.1.0 requires (OASIS, 3.13 to 3.49), and that each reason is at the line of its object.
+#[test]
+fn code_scanning_is_told_each_reason_where_its_object_begins() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: shell, namespace: payments}\nspec: {containers: []}\n";
+    folder.write("all: 100%.yaml", format!("{app}---\n# by hand\n{pod}"));
+    let run = |format: &str| {
+        let arguments = ["verify", "-f", "all: 100%.yaml", "--posture-dir", "postures", "-o", format];
+        let output = Command::new(env!("CARGO_BIN_EXE_kubectl-writgate"))
+            .args(arguments)
+            .current_dir(folder.0.path())
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(1), "{format}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let line = u64::try_from(app.lines().count()).expect("few") + 3;
+    let log: Value = serde_json::from_str(&run("sarif")).expect("JSON");
+    assert_eq!(log["version"], "2.1.0");
+    let run_of = &log["runs"][0];
+    assert_eq!(run_of["tool"]["driver"]["name"], "kubectl-writgate");
+    let (rules, results) = (&run_of["tool"]["driver"]["rules"], run_of["results"].as_array().expect("results"));
+    let found: Vec<&str> = results.iter().filter_map(|result| result["ruleId"].as_str()).collect();
+    assert_eq!(found, ["ApprovalRequired", "WorkloadNotAllowed"]);
+    for result in results {
+        let index = usize::try_from(result["ruleIndex"].as_u64().expect("an index")).expect("small");
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert!(rules[index]["help"]["text"].as_str().is_some_and(|page| page.starts_with("# ")));
+        assert!(result["message"]["text"].as_str().is_some_and(|text| text.contains("next: ")), "{result}");
+        assert_eq!(result["level"], "error");
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "all%3A%20100%25.yaml");
+    }
+    assert_eq!(results[1]["locations"][0]["physicalLocation"]["region"]["startLine"], line);
+
+    let commands = run("github");
+    let told: Vec<&str> = commands.lines().collect();
+    assert_eq!(told.len(), 2, "{commands}");
+    let expected =
+        format!("::error file=all%3A 100%25.yaml,line={line},title=WorkloadNotAllowed::denied Pod payments/shell");
+    assert!(told[1].starts_with(&expected) && told[1].contains("%0Anext: "), "{commands}");
+}
+
 #[test]
 fn manifests_pass_through_standard_input_and_only_one_annotation_is_new() {
     let folder = Folder::new();

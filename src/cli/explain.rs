@@ -87,6 +87,11 @@ impl Page {
     }
 }
 
+/// What a reason means, in a line and on its page, for other renderings.
+pub(super) fn page(code: &str) -> Option<(&'static str, &'static str)> {
+    PAGES.iter().find(|page| page.code == code).map(|page| (page.summary(), page.text))
+}
+
 macro_rules! pages {
     ($($code:literal)*) => {
         &[$(Page { code: $code, text: include_str!(concat!("../../docs/reasons/", $code, ".md")) }),*]

@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, builder::NonEmptyStringValueParser};
+use clap::{ArgGroup, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_core::{Decision, Outcome};
 
 use super::{
-    Format,
+    annotations::{self, Judged, Place, Places},
     failure::{Answer, Failure},
     hash, input,
     judge::{Judge, JudgeFlags},
     namespace::NamespaceFlag,
     output::{self, columns, shown},
 };
-use crate::{clock, text::visible};
+use crate::{clock, manifest::Manifest, text::visible};
 
 /// What the webhook reads of a review at most.
 const MAX_REVIEW: u64 = 8 * 1024 * 1024;
@@ -29,7 +29,8 @@ Examples:
   kubectl writgate verify -f approved.yaml --posture-dir postures \\
       --environment production --project payments --as alice
   kubectl writgate verify --review review.json --posture-dir postures \\
-      --now 2026-11-22T11:00:00Z -o json")]
+      --now 2026-11-22T11:00:00Z -o json
+  kubectl writgate verify -R -f deploy --posture-dir postures -o sarif > writgate.sarif")]
 #[command(group(ArgGroup::new("what").required(true).args(["review", "filename"])))]
 pub(super) struct Arguments {
     /// AdmissionReview, JSON, as the API server sends it; `-` for standard input
@@ -53,27 +54,45 @@ pub(super) struct Arguments {
     output: Format,
 }
 
+/// How decisions are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; may change between versions
+    #[default]
+    Text,
+    /// Decision records, for programs; stable
+    Json,
+    /// SARIF 2.1.0, for code scanning: each reason at the line of its object
+    Sarif,
+    /// Workflow commands, by which GitHub Actions annotates the lines of a change
+    Github,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
     let now = arguments.now.unwrap_or_else(clock::now);
     let judge = arguments.judge.load(&manifests, now)?;
     let decisions = match &arguments.review {
-        Some(path) => vec![judge.review(&input::bytes(path, MAX_REVIEW)?)?],
+        Some(path) => vec![(judge.review(&input::bytes(path, MAX_REVIEW)?)?, None)],
         None => of_manifests(&judge, arguments)?,
     };
     print(&decisions, arguments.output)?;
-    Ok(Answer::of(decisions.iter().all(Decision::allowed)))
+    Ok(Answer::of(decisions.iter().all(|(decision, _)| decision.allowed())))
 }
 
 /// Judges every object of the manifests that the gate is asked about.
-fn of_manifests(judge: &Judge<'_>, arguments: &Arguments) -> Result<Vec<Decision>, Failure> {
+fn of_manifests<'a>(
+    judge: &'a Judge<'_>,
+    arguments: &Arguments,
+) -> Result<Vec<(Decision, Option<&'a Manifest>)>, Failure> {
     let mut decisions = Vec::new();
     for manifest in judge.manifests {
         hash::warn_of_outdated(manifest);
         if manifest.is_judged() {
             let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
-            decisions.push(judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?);
+            let decision = judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
+            decisions.push((decision, Some(manifest)));
         }
     }
     if decisions.is_empty() {
@@ -83,12 +102,29 @@ fn of_manifests(judge: &Judge<'_>, arguments: &Arguments) -> Result<Vec<Decision
 }
 
 /// One decision is an object, several are an array.
-fn print(decisions: &[Decision], format: Format) -> Result<(), Failure> {
+fn print(decisions: &[(Decision, Option<&Manifest>)], format: Format) -> Result<(), Failure> {
     match (format, decisions) {
-        (Format::Json, [decision]) => output::print_json(&decision.record),
-        (Format::Json, _) => output::print_json(&decisions.iter().map(|decision| &decision.record).collect::<Vec<_>>()),
-        (Format::Text, _) => output::print(&decisions.iter().map(text).collect::<Vec<_>>().join("\n")),
+        (Format::Json, [(decision, _)]) => output::print_json(&decision.record),
+        (Format::Json, _) => {
+            output::print_json(&decisions.iter().map(|(decision, _)| &decision.record).collect::<Vec<_>>())
+        }
+        (Format::Text, _) => {
+            output::print(&decisions.iter().map(|(decision, _)| text(decision)).collect::<Vec<_>>().join("\n"))
+        }
+        (Format::Sarif, _) => output::print_json(&annotations::sarif(&judged(decisions)?)),
+        (Format::Github, _) => output::print(&annotations::github(&judged(decisions)?)),
     }
+}
+
+/// The decisions, each with where its object is.
+fn judged<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<Judged<'a>>, Failure> {
+    let mut places = Places::default();
+    let mut judged = Vec::new();
+    for (decision, manifest) in decisions {
+        let place: Option<Place> = manifest.map(|manifest| places.find(manifest)).transpose()?.flatten();
+        judged.push(Judged { decision, place });
+    }
+    Ok(judged)
 }
 
 fn text(decision: &Decision) -> String {
