@@ -109,6 +109,10 @@ fuzz: ## throw bytes at each parser of what strangers write, FUZZ_SECONDS (60) e
 man: ## manual pages of the command line into target/man
 	cargo run --quiet --locked --bin kubectl-writgate -- man target/man
 
+.PHONY: krew
+krew: ## krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=URL-of-the-archives ARCHIVES=FOLDER
+	@packaging/krew/fill "$(VERSION)" "$(HOMEPAGE)" "$(BASE)" "$(ARCHIVES)"
+
 .PHONY: fmt
 fmt: ## format the sources
 	cargo fmt --all

@@ -232,6 +232,45 @@ fn code_scanning_is_told_each_reason_where_its_object_begins() {
     assert!(told[1].starts_with(&expected) && told[1].contains("%0Anext: "), "{commands}");
 }
 
+/// What krew's index asks of a manifest (krew.sigs.k8s.io, "Writing Krew plugin manifests").
+#[test]
+fn the_krew_manifest_of_a_release_is_whole() {
+    let folder = Folder::new();
+    for platform in ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"] {
+        folder.write(&format!("kubectl-writgate-{platform}.tar.gz"), platform);
+    }
+    let fill = |version: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/krew/fill");
+        let arguments = [version, "https://example.org/writgate", "https://example.org/v1.2.3"];
+        let output = Command::new(script).args(arguments).arg(folder.0.path()).output().expect("it runs");
+        (output.status.success(), String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (done, manifest) = fill("v1.2.3");
+    assert!(done && !manifest.contains('@'), "{manifest}");
+    let manifest = writgate_core::read_yaml(&manifest).expect("YAML").remove(0);
+    assert_eq!(manifest["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
+    assert_eq!((&manifest["kind"], &manifest["metadata"]["name"]), (&"Plugin".into(), &"writgate".into()));
+    let spec = &manifest["spec"];
+    assert_eq!(spec["version"], "v1.2.3");
+    let short = spec["shortDescription"].as_str().expect("text");
+    assert!(short.len() <= 50 && !short.ends_with('.'), "{short}");
+    let platforms = spec["platforms"].as_array().expect("platforms");
+    let mut digests: Vec<&str> = platforms.iter().filter_map(|platform| platform["sha256"].as_str()).collect();
+    digests.dedup();
+    assert_eq!((platforms.len(), digests.len()), (4, 4));
+    for platform in platforms {
+        let labels = &platform["selector"]["matchLabels"];
+        let (os, arch) = (labels["os"].as_str().expect("text"), labels["arch"].as_str().expect("text"));
+        let uri = format!("https://example.org/v1.2.3/kubectl-writgate-{os}-{arch}.tar.gz");
+        assert_eq!(platform["uri"], uri.as_str());
+        assert!(platform["sha256"].as_str().is_some_and(|hex| hex.len() == 64), "{platform}");
+        assert_eq!(platform["bin"], "kubectl-writgate");
+    }
+    assert!(!fill("1.2.3").0, "krew wants a v");
+    fs::remove_file(folder.path("kubectl-writgate-darwin-arm64.tar.gz")).expect("it is ours");
+    assert!(!fill("v1.2.3").0, "an archive is missing");
+}
+
 #[test]
 fn manifests_pass_through_standard_input_and_only_one_annotation_is_new() {
     let folder = Folder::new();
