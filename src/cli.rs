@@ -148,12 +148,73 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use std::{fs, path::Path};
+
+    use clap::{CommandFactory as _, error::ErrorKind};
 
     use super::*;
+
+    const PLUGIN: &str = "kubectl writgate ";
 
     #[test]
     fn the_command_line_is_consistent() {
         CommandLine::command().debug_assert();
+    }
+
+    /// Every command in a text, each as it stands there, up to a pipe, a comment or the end of its code.
+    fn commands(text: &str) -> Vec<String> {
+        let joined = text.replace("\\\n", " ");
+        let rest = joined.lines().flat_map(|line| line.match_indices(PLUGIN).map(|(at, _)| &line[at + PLUGIN.len()..]));
+        let ends = ['`', '|', '#', ';', '>', '<', '{', '}'];
+        rest.map(|rest| {
+            let command = rest.split(ends).next().unwrap_or_default();
+            let command = command.strip_suffix(" 2").unwrap_or(command); // the stream of a redirection
+            command.trim_end_matches(['.', ',', ':', ')', ' ']).to_owned()
+        })
+        .filter(|command| !command.contains('…') && !command.starts_with(char::is_uppercase))
+        .collect()
+    }
+
+    fn pages() -> Vec<(String, String)> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder =
+            |name: &str| fs::read_dir(root.join(name)).expect("it is there").map(|entry| entry.expect("it").path());
+        let pages = folder("docs").chain(folder("docs/reasons")).chain([root.join("README.md")]);
+        pages
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn every_command_of_the_documentation_and_the_help_is_one_that_there_is() {
+        let mut texts = pages();
+        for verb in CommandLine::command().get_subcommands_mut() {
+            texts.push((verb.get_name().to_owned(), verb.render_long_help().to_string()));
+        }
+        let (mut found, mut wrong) = (0, Vec::new());
+        for (source, text) in texts {
+            for command in commands(&text) {
+                let words = shlex::split(&command).unwrap_or_default();
+                let line = std::iter::once("kubectl-writgate".to_owned()).chain(words);
+                let Err(error) = CommandLine::try_parse_from(line) else {
+                    found += 1;
+                    continue;
+                };
+                // A sentence may name a verb alone, and a placeholder is no value.
+                let is_partial = [
+                    ErrorKind::MissingRequiredArgument,
+                    ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                    ErrorKind::DisplayHelp,
+                    ErrorKind::InvalidValue,
+                    ErrorKind::ValueValidation,
+                ];
+                if !is_partial.contains(&error.kind()) {
+                    wrong.push(format!("{source}: {command}: {error}"));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(found > 40, "{found}");
     }
 }
