@@ -51,11 +51,11 @@ use self::failure::{Answer, Failure};
 const AFTER_HELP: &str = "\
 Exit codes: 0 yes, 1 no, 2 misuse, 3 could not tell.
 
-A change is approved and applied in three steps:
-  kubectl writgate approve -f app.yaml --key bob.pem --environment production --project payments \\
-      --requested-by alice@acme.example -o approval.json
-  kubectl writgate attach -f app.yaml --approval approval.json > approved.yaml
-  kubectl apply -f approved.yaml";
+From a denial to an admission:
+  kubectl writgate request -f app.yaml -o request.json
+  kubectl writgate approve -f request.json --key KEY -o approval.json     (a reviewer)
+  kubectl writgate attach -f app.yaml --approval approval.json -i
+  kubectl apply -f app.yaml";
 
 /// Signed, content-bound approvals for Kubernetes deployments and replays
 #[derive(Parser)]

@@ -33,7 +33,8 @@ fn main() -> ExitCode {
         let stage = Stage::set();
         PAGES.iter().map(|page| stage.play(page)).sum::<usize>()
     });
-    let Ok(differences) = told else { return ExitCode::FAILURE };
+    let Ok(mut differences) = told else { return ExitCode::FAILURE };
+    differences += misquoted();
     if differences > 0 {
         eprintln!("\n{differences} steps came out otherwise than their page says, see above.");
         eprintln!("If that is how it should be: WRITGATE_WRITE_DOCS=1 make demo, and look at the difference.");
@@ -135,6 +136,28 @@ impl Stage {
     fn bold(&self, text: &str) -> String {
         if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// Sessions of the README are taken from the pages: how many of their lines are in none.
+fn misquoted() -> usize {
+    let text = |page: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+    let pages: Vec<String> = PAGES.iter().flat_map(|page| text(page).lines().map(normal).collect::<Vec<_>>()).collect();
+    let is_prompt = |line: &str| PEOPLE.iter().any(|name| line.starts_with(&format!("{name}$ ")));
+    let mut wrong = 0;
+    for block in text("README.md").split("```console\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        for line in block.lines().filter(|_| block.lines().next().is_some_and(is_prompt)) {
+            // A command may leave out what only somebody without a terminal has to say.
+            let is_there = |told: &String| {
+                told.starts_with(&normal(line)) || told.replace(" --yes", "").starts_with(&normal(line))
+            };
+            if !pages.iter().any(is_there) {
+                println!("!!! the README says what no page does:\n{line}");
+                wrong += 1;
+            }
+        }
+    }
+    wrong
 }
 
 /// What is the same in every run: moments, ids, digests and how wide a column is are not.
