@@ -206,6 +206,7 @@ mod tests {
                     ErrorKind::MissingRequiredArgument,
                     ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
                     ErrorKind::DisplayHelp,
+                    ErrorKind::DisplayVersion,
                     ErrorKind::InvalidValue,
                     ErrorKind::ValueValidation,
                 ];
