@@ -73,6 +73,13 @@ const ROWS: [Row; 14] = [
     Row::of("hash", "hash -f chart.yaml -o json", "cat chart.yaml", 0, Some(200)),
     Row::of("verify", "verify -f chart.yaml --posture-dir postures", "cat chart.yaml", 1, Some(200)),
     Row::of(
+        "request",
+        "request -f part.yaml --posture-dir postures --requested-by alice@acme.example",
+        "cat part.yaml",
+        0,
+        Some(200),
+    ),
+    Row::of(
         "review",
         "review -f part.yaml --posture-dir postures --requested-by alice@acme.example",
         "cat part.yaml",

@@ -503,6 +503,20 @@ fn a_folder_is_read_as_kubectl_reads_it() {
 }
 
 #[test]
+fn a_release_that_no_approval_could_cover_is_not_asked_for() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let release = |count: usize| -> String {
+        (0..count).map(|n| format!("---\n{}", app.replace("name: orders\n", &format!("name: orders-{n}\n")))).collect()
+    };
+    let request = "request -f - --posture-dir postures --requested-by alice@acme.example";
+    let (asked, _) = folder.expect(0, request, release(64));
+    assert_eq!(serde_json::from_str::<Value>(&asked).expect("JSON")["workloads"].as_array().map(Vec::len), Some(64));
+    let (_, err) = folder.expect(2, request, release(65));
+    assert!(err.contains("65 workloads need an approval, and one covers 64 at most"), "{err}");
+}
+
+#[test]
 fn a_namespace_that_the_manifest_contradicts_is_refused() {
     let folder = Folder::new();
     let (_, err) = folder.expect(2, "hash -f app.yaml -n elsewhere", "");

@@ -15,7 +15,7 @@ use clap::builder::NonEmptyStringValueParser;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
-use writgate_core::{Action, Basis, Decision, DecisionRecord, Outcome, Posture};
+use writgate_core::{Action, Basis, Decision, DecisionRecord, MAX_SUBJECTS, Outcome, Posture};
 
 use super::{
     cluster::Cluster,
@@ -324,6 +324,13 @@ impl Group<'_> {
         let Self { scope, wanting } = self;
         let posture = judge.rules.set.environment(&scope.environment);
         let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+        if wanting.len() > MAX_SUBJECTS {
+            return Err(Failure::Misuse(format!(
+                "{} workloads need an approval, and one covers {MAX_SUBJECTS} at most; ask for them in several files, \
+                 chosen by -f",
+                wanting.len()
+            )));
+        }
         let mut requested = Vec::new();
         let mut subjects = BTreeSet::new();
         for one in &wanting {
