@@ -67,22 +67,22 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Verb {
-    Keygen(keygen::Arguments),
-    Keyid(keyid::Arguments),
-    Hash(hash::Arguments),
+    Request(Box<request::Arguments>),
     Review(Box<review::Arguments>),
     Approve(Box<approve::Arguments>),
-    Attach(attach::Arguments),
     Select(select::Arguments),
-    Bundle(bundle::Arguments),
-    Request(Box<request::Arguments>),
+    Attach(attach::Arguments),
     Verify(verify::Arguments),
-    Audit(Box<audit::Arguments>),
+    Hash(hash::Arguments),
+    Bundle(bundle::Arguments),
     Pending(pending::Arguments),
+    Audit(Box<audit::Arguments>),
     /// Write, check, explain and compare the rules of environments
     #[command(subcommand)]
     Posture(posture::Verb),
     Revoke(revoke::Arguments),
+    Keygen(keygen::Arguments),
+    Keyid(keyid::Arguments),
     Explain(explain::Arguments),
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]
