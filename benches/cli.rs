@@ -67,7 +67,7 @@ impl Row {
     }
 }
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     Row::of("start", "--version", "true", 0, Some(20)),
     Row::of("help", "approve --help", "true", 0, Some(20)),
     Row::of("hash", "hash -f chart.yaml -o json", "cat chart.yaml", 0, Some(200)),
