@@ -506,8 +506,9 @@ fn a_folder_is_read_as_kubectl_reads_it() {
 fn a_release_that_no_approval_could_cover_is_not_asked_for() {
     let folder = Folder::new();
     let app = folder.read("app.yaml");
-    let release = |count: usize| -> String {
-        (0..count).map(|n| format!("---\n{}", app.replace("name: orders\n", &format!("name: orders-{n}\n")))).collect()
+    let release = |count: usize| {
+        let named = |n| app.replace("name: orders\n", &format!("name: orders-{n}\n"));
+        (0..count).map(named).collect::<Vec<_>>().join("---\n")
     };
     let request = "request -f - --posture-dir postures --requested-by alice@acme.example";
     let (asked, _) = folder.expect(0, request, release(64));
