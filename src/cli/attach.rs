@@ -207,7 +207,7 @@ fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>)
         return Ok(true);
     }
     Err(Failure::No(format!(
-        "{manifest}: this spec was not approved\n{}\nget this spec approved: kubectl writgate approve",
+        "{manifest}: this spec was not approved\n{}\nask for this spec: kubectl writgate request -f FILE -o REQUEST",
         difference(hash, &named)
     )))
 }

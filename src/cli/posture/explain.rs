@@ -141,10 +141,13 @@ fn people(posture: &Posture) -> String {
     }
     lines.push(match posture.separation_of_duties {
         SeparationOfDuties::Off => "  also what they asked for themselves".to_owned(),
-        SeparationOfDuties::Claimed => "  but never what they asked for, or apply, themselves".to_owned(),
+        // People are told apart by nothing else: who applies under a name that is not listed, counts as somebody else.
+        SeparationOfDuties::Claimed => {
+            "  but never what they asked for, or apply, under this name or one of their identities".to_owned()
+        }
         SeparationOfDuties::Proven => {
-            "  but never what they asked for, or apply, themselves; and who asked is proven: it is who applies, or signed \
-             too, or two people approve"
+            "  but never what they asked for, or apply, under this name or one of their identities; and who asked is \
+             proven: it is who applies, or signed too, or two people approve"
                 .to_owned()
         }
     });
