@@ -17,12 +17,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    Document,
-    decide::Governance,
-    decision::{Basis, Decision, DecisionRecord, Verdict},
-    denial::Denial,
-    facts::Facts,
-    review::{Operation, Request},
+    decide::driver::Governance,
+    decide::facts::Facts,
+    posture::set::Document,
+    record::decision::{Basis, Decision, DecisionRecord, Verdict},
+    record::denial::Denial,
+    request::review::{Operation, Request},
 };
 
 /// What is known of the cluster when a guard is asked.

@@ -8,9 +8,12 @@ mod by_name;
 mod document;
 mod faults;
 mod pipelines;
+pub(crate) mod quorum;
 mod reviewers;
 mod revocations;
+pub(crate) mod rule;
 mod schema;
+pub(crate) mod set;
 mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +30,10 @@ pub(crate) use reviewers::read_reviewers;
 pub(crate) use revocations::read_revocations;
 pub(crate) use sets::{Found, NamedDocuments, NamedSets};
 
-use crate::{Action, Capability, CapabilityRule, Grant, ImagePatterns, KeyId, PublicKey, SpecHash};
+use crate::{
+    approval::action::Action, approval::capability::Capability, approval::capability::Grant, approval::key::KeyId,
+    approval::key::PublicKey, approval::spec_hash::SpecHash, kube::image::ImagePatterns, posture::rule::CapabilityRule,
+};
 
 /// What a failed check does to the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -297,7 +303,7 @@ pub struct Revocations {
 
 /// The rules of one environment.
 ///
-/// Only [`crate::PostureSet::assemble`] makes one, so holding one proves that it is valid and whole.
+/// Only [`crate::posture::set::PostureSet::assemble`] makes one, so holding one proves that it is valid and whole.
 #[derive(Clone, Debug)]
 pub struct Posture {
     /// Its environment, as a namespace's label names it.

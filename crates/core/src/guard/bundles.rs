@@ -10,14 +10,16 @@ use serde_json::value::RawValue;
 
 use super::{Ground, judged_by};
 use crate::{
-    BUNDLE_KIND, ConfigMapContent, KIND_LABEL,
-    bundle::ENVIRONMENT_LABEL,
-    check_bundle,
-    decide::Governance,
-    decision::{DecisionRecord, Verdict},
-    denial::Denial,
-    posture_set::PostureError,
-    review::{Object, Operation, Request},
+    decide::driver::Governance,
+    decide::facts::ConfigMapContent,
+    kube::bundle::BUNDLE_KIND,
+    kube::bundle::ENVIRONMENT_LABEL,
+    kube::bundle::KIND_LABEL,
+    kube::bundle::check_bundle,
+    posture::set::PostureError,
+    record::decision::{DecisionRecord, Verdict},
+    record::denial::Denial,
+    request::review::{Object, Operation, Request},
 };
 
 pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {

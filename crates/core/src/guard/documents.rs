@@ -11,13 +11,19 @@ use serde_json::value::RawValue;
 
 use super::Ground;
 use crate::{
-    Document, KIND_LABEL, PostureError, PostureProblem, PostureSet, Revocation, Revocations,
-    change::same_owners,
-    decision::{Basis, DecisionRecord, Verdict},
-    denial::{Denial, quoted},
-    facts::{Known, Want},
-    posture_set::is_document_kind,
-    review::{Object, Operation, Request},
+    decide::facts::{Known, Want},
+    kube::bundle::KIND_LABEL,
+    posture::Revocation,
+    posture::Revocations,
+    posture::set::Document,
+    posture::set::PostureError,
+    posture::set::PostureProblem,
+    posture::set::PostureSet,
+    posture::set::is_document_kind,
+    record::decision::{Basis, DecisionRecord, Verdict},
+    record::denial::{Denial, quoted},
+    request::change::same_owners,
+    request::review::{Object, Operation, Request},
 };
 
 /// Reasons that are told of one document; more help nobody.

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use super::{Ground, judged_by};
 use crate::{
-    change::same_owners,
-    decide::Governance,
-    decision::{DecisionRecord, Verdict},
-    denial::{Denial, quoted},
-    review::{DOMAIN, Metadata, Object, Request},
+    decide::driver::Governance,
+    record::decision::{DecisionRecord, Verdict},
+    record::denial::{Denial, quoted},
+    request::change::same_owners,
+    request::review::{DOMAIN, Metadata, Object, Request},
 };
 
 pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {

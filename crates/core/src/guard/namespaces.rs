@@ -5,11 +5,11 @@
 
 use super::Ground;
 use crate::{
-    bundle::ENVIRONMENT_LABEL,
-    decision::{Basis, DecisionRecord, Verdict},
-    denial::{Denial, quoted},
-    facts::{Known, Want},
-    review::{Object, Operation, Request},
+    decide::facts::{Known, Want},
+    kube::bundle::ENVIRONMENT_LABEL,
+    record::decision::{Basis, DecisionRecord, Verdict},
+    record::denial::{Denial, quoted},
+    request::review::{Object, Operation, Request},
 };
 
 const PROJECT: &str = "writgate.dev/project";

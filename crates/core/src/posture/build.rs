@@ -19,12 +19,17 @@ use super::{
     sets::{Found, NamedDocument, NamedDocuments, NamedSets, Unusable},
 };
 use crate::{
-    Action, Capability, CapabilityRule, Enforcement, ImagePatterns, PostureProblem,
-    canonical::{Scope, canonical},
-    hex,
-    history::MAX_HISTORY,
-    rule::MAX_RULES,
-    time::parse_duration,
+    approval::action::Action,
+    approval::capability::Capability,
+    encoding::canonical::{Scope, canonical},
+    encoding::hex,
+    encoding::time::parse_duration,
+    kube::image::ImagePatterns,
+    posture::Enforcement,
+    posture::rule::CapabilityRule,
+    posture::rule::MAX_RULES,
+    posture::set::PostureProblem,
+    record::history::MAX_HISTORY,
 };
 
 /// More signatures are never checked for one request, so more people could never be counted.

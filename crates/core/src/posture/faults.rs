@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::by_name::ByName;
-use crate::{PostureProblem, parse_time};
+use crate::{encoding::time::parse_time, posture::set::PostureProblem};
 
 /// The longest text in any document, in bytes.
 const MAX_TEXT: usize = 512;

@@ -10,7 +10,7 @@ use super::{
     faults::{Faults, read},
     sets::NamedDocument,
 };
-use crate::{PostureProblem, image::pinned};
+use crate::{kube::image::pinned, posture::set::PostureProblem};
 
 /// Reads a document of canonical builds.
 pub(crate) fn read_pipelines(source: &str, value: &Value) -> Result<Builds, Vec<PostureProblem>> {
@@ -80,7 +80,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{Document, Posture, PostureError, PostureSet};
+    use crate::{posture::Posture, posture::set::Document, posture::set::PostureError, posture::set::PostureSet};
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const OTHER: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

@@ -9,7 +9,7 @@ use super::{
     document::{KeyDocument, ReviewerDocument, ReviewersDocument},
     faults::{Faults, read},
 };
-use crate::{Grant, PostureProblem, PublicKey};
+use crate::{approval::capability::Grant, approval::key::PublicKey, posture::set::PostureProblem};
 
 /// The people of one document, ready to be put together with those of others.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use super::{
     document::RevocationsDocument,
     faults::{Faults, read},
 };
-use crate::PostureProblem;
+use crate::posture::set::PostureProblem;
 
 impl Revocations {
     /// Adds another list; of two revocations of one thing the earlier counts.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Builds, Revocations, faults::Faults, reviewers::ReviewerSet};
-use crate::PostureProblem;
+use crate::posture::set::PostureProblem;
 
 /// A document that was found, not yet read.
 #[derive(Debug)]

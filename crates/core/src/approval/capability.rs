@@ -1,0 +1,150 @@
+//! Capabilities, which actions need, and grants, by which reviewers give them.
+
+use std::{fmt, str::FromStr};
+
+use crate::approval::action::Action;
+
+/// A dotted name that an action needs and a reviewer may grant: `deploy`, `deploy.privileged`.
+///
+/// Segments are ASCII letters, digits, `-` and `_`. It knows no wildcard; a [`Grant`] does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Capability(String);
+
+impl Capability {
+    /// Reads a dotted name.
+    pub fn parse(text: &str) -> Result<Self, CapabilityError> {
+        if is_dotted_name(text) { Ok(Self(text.to_owned())) } else { Err(CapabilityError(text.to_owned())) }
+    }
+
+    /// What an action needs where a posture does not say.
+    pub(crate) fn of(action: Action) -> Self {
+        let name = match action {
+            Action::Deploy => "deploy",
+            Action::ReplayExecute => "replay.execute",
+            Action::ReplayDryRun => "replay.dry-run",
+        };
+        Self(name.to_owned())
+    }
+
+    /// The dotted name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for Capability {
+    type Err = CapabilityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// What a reviewer may grant: one capability, or all below a name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Grant {
+    /// Exactly this capability.
+    Exact(Capability),
+    /// Every capability below this one, at any depth, but not it itself: `deploy.*`.
+    Below(Capability),
+}
+
+impl Grant {
+    /// Reads a dotted name, or one that ends in `.*`.
+    pub fn parse(text: &str) -> Result<Self, CapabilityError> {
+        match text.strip_suffix(".*") {
+            Some(above) => Capability::parse(above).map(Self::Below),
+            None => Capability::parse(text).map(Self::Exact),
+        }
+        .map_err(|_| CapabilityError(text.to_owned()))
+    }
+
+    /// Whether this grant gives `capability`.
+    #[must_use]
+    pub fn covers(&self, capability: &Capability) -> bool {
+        match self {
+            Self::Exact(granted) => granted == capability,
+            Self::Below(above) => capability.0.strip_prefix(above.as_str()).is_some_and(|below| below.starts_with('.')),
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(capability) => write!(f, "{capability}"),
+            Self::Below(above) => write!(f, "{above}.*"),
+        }
+    }
+}
+
+impl FromStr for Grant {
+    type Err = CapabilityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// The text is no capability, nor a grant where one is expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a capability: expected a dotted name such as deploy.privileged (only a reviewer's grant may end in .*)"
+)]
+pub struct CapabilityError(String);
+
+fn is_dotted_name(text: &str) -> bool {
+    text.split('.').all(|segment| {
+        !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(grant: &str, capability: &str) -> bool {
+        Grant::parse(grant).unwrap().covers(&Capability::parse(capability).unwrap())
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_at_any_depth_and_not_the_name_itself() {
+        assert!(covers("deploy.*", "deploy.a"));
+        assert!(covers("deploy.*", "deploy.a.b"));
+        assert!(!covers("deploy.*", "deploy"));
+        assert!(!covers("deploy.*", "deployment.a"));
+        assert!(!covers("deploy.a.*", "deploy.ab"));
+    }
+
+    #[test]
+    fn an_exact_grant_covers_its_own_name_alone() {
+        assert!(covers("deploy", "deploy"));
+        assert!(!covers("deploy", "deploy.a"));
+        assert!(!covers("deploy", "Deploy"));
+    }
+
+    #[test]
+    fn only_grants_know_wildcards() {
+        assert!(Capability::parse("deploy.*").is_err());
+        for text in ["*", ".*", "deploy*", "*.deploy", "deploy.*.a", "deploy..*", "deploy.*.*"] {
+            assert!(Grant::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_dotted_segments() {
+        for text in ["deploy", "replay.execute", "break-glass", "a.b_c.D9"] {
+            assert_eq!(Capability::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", ".", "a.", ".a", "a..b", "a b", " a", "a ", "ä", "a\n"] {
+            assert!(Capability::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

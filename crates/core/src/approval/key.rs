@@ -1,0 +1,265 @@
+//! Public keys of reviewers and the ids by which signatures hint at them.
+//!
+//! Reading a key is where bad ones stop: other algorithms, weak points and encodings that would give
+//! one key two ids never become a [`PublicKey`]. Private keys are not read here (the command line owns
+//! them). Called by the posture's reader and by the envelope's verifier.
+
+use std::{fmt, str::FromStr};
+
+use ed25519_dalek::{
+    Signature, VerifyingKey,
+    pkcs8::spki::{
+        SubjectPublicKeyInfoRef,
+        der::{Decode as _, pem},
+    },
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest as _, Sha256};
+
+use crate::encoding::hex;
+
+/// What precedes the 32 key bytes in the `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410, section 4).
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// SHA-256 of a key's SPKI DER, written as 64 lower-case hex digits.
+///
+/// In a signature it is a hint to choose a key, never evidence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 32]);
+
+impl KeyId {
+    /// The digest itself.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// The text is not a key id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key id is 64 lower-case hex digits, the SHA-256 of the public key's SPKI DER")]
+pub struct KeyIdError;
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        hex::decode(text).map(Self).ok_or(KeyIdError)
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// An Ed25519 public key that is fit to be trusted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    key: VerifyingKey,
+    id: KeyId,
+}
+
+impl PublicKey {
+    /// Reads one `PUBLIC KEY` PEM block, as OpenSSL writes it.
+    pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        if text.matches("-----BEGIN ").count() > 1 {
+            return Err(KeyError::SeveralKeys);
+        }
+        let (label, der) = pem::decode_vec(text.as_bytes()).map_err(|error| KeyError::NotPem(error.to_string()))?;
+        if label != "PUBLIC KEY" {
+            return Err(KeyError::WrongLabel(label.to_owned()));
+        }
+        Self::from_spki_der(&der)
+    }
+
+    /// Reads the DER form of a `SubjectPublicKeyInfo`.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        match der.strip_prefix(&SPKI_PREFIX).map(<[u8; 32]>::try_from) {
+            Some(Ok(point)) => Self::from_point(&point),
+            _ => Err(not_ed25519(der)),
+        }
+    }
+
+    fn from_point(point: &[u8; 32]) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_bytes(point).map_err(|_| KeyError::NotAPoint)?;
+        if key.is_weak() {
+            return Err(KeyError::Weak);
+        }
+        // A point has encodings beyond its canonical one; a second spelling would be a second key id,
+        // and one revocation would miss it.
+        if key.to_edwards().compress().to_bytes() != *point {
+            return Err(KeyError::NotAPoint);
+        }
+        let id = Sha256::new().chain_update(SPKI_PREFIX).chain_update(point).finalize();
+        Ok(Self { key, id: KeyId(id.into()) })
+    }
+
+    /// The id under which signatures and revocations name this key.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The DER form of the key's `SubjectPublicKeyInfo`, whose SHA-256 is the id.
+    #[must_use]
+    pub fn to_spki_der(&self) -> Vec<u8> {
+        [SPKI_PREFIX.as_slice(), self.key.as_bytes()].concat()
+    }
+
+    /// Whether `signature` over `message` is this key's, by the strict rules: malleable signatures and
+    /// small-order components are refused, so one statement has one valid signature.
+    #[must_use]
+    pub fn verify_strict(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.id)
+    }
+}
+
+/// Why a text or bytes are no public key that can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The text is not one PEM block.
+    #[error("not a PEM block: {0}; expected -----BEGIN PUBLIC KEY-----")]
+    NotPem(String),
+    /// More than one PEM block where one key is expected.
+    #[error("more than one PEM block; a key entry holds exactly one public key")]
+    SeveralKeys,
+    /// A PEM block of something else; a private key is the case that matters.
+    #[error("found a PEM block labelled {0}, expected PUBLIC KEY (a private key never belongs here)")]
+    WrongLabel(String),
+    /// A public key of another algorithm.
+    #[error("found a public key of algorithm {0}, expected Ed25519")]
+    OtherAlgorithm(String),
+    /// Bytes that are no `SubjectPublicKeyInfo` of an Ed25519 key.
+    #[error("not the SubjectPublicKeyInfo of an Ed25519 key")]
+    NotSpki,
+    /// The 32 bytes are not the canonical encoding of a point on the curve.
+    #[error("the key is not a canonical point of the curve")]
+    NotAPoint,
+    /// A low-order point, under which anybody can make signatures that verify.
+    #[error("the key is weak: a low-order point, for which signatures can be forged")]
+    Weak,
+}
+
+/// Says which algorithm a key has instead of Ed25519, where that can be told.
+fn not_ed25519(der: &[u8]) -> KeyError {
+    const ED25519: &str = "1.3.101.112";
+    let Ok(spki) = SubjectPublicKeyInfoRef::from_der(der) else {
+        return KeyError::NotSpki;
+    };
+    let oid = spki.algorithm.oid.to_string();
+    let name = match oid.as_str() {
+        ED25519 => return KeyError::NotSpki, // right algorithm, but parameters or another length
+        "1.2.840.113549.1.1.1" => "RSA",
+        "1.2.840.10045.2.1" => "ECDSA",
+        "1.2.840.10040.4.1" => "DSA",
+        "1.3.101.110" => "X25519",
+        "1.3.101.111" => "X448",
+        "1.3.101.113" => "Ed448",
+        "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
+        "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
+        "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
+        other => other,
+    };
+    KeyError::OtherAlgorithm(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Made by OpenSSL; its id is what `openssl pkey -pubin -outform DER | sha256sum` says.
+    const PEM: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
+-----END PUBLIC KEY-----
+";
+    const ID: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
+
+    #[test]
+    fn the_id_is_the_digest_of_the_der() {
+        let key = PublicKey::from_pem(PEM).unwrap();
+        assert_eq!(key.id().to_string(), ID);
+        assert_eq!(ID.parse(), Ok(key.id()));
+        assert_eq!(PublicKey::from_spki_der(&key.to_spki_der()), Ok(key));
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for text in [&ID.to_uppercase(), &ID[1..], &format!("{ID}0"), &format!("sha256:{ID}"), &format!(" {ID}")] {
+            assert_eq!(text.parse::<KeyId>(), Err(KeyIdError), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pem_block_may_have_windows_line_ends_and_nothing_around() {
+        assert!(PublicKey::from_pem(&PEM.replace('\n', "\r\n")).is_ok());
+        assert!(PublicKey::from_pem(PEM.trim_end()).is_ok());
+        assert_eq!(PublicKey::from_pem(&format!("{PEM}{PEM}")), Err(KeyError::SeveralKeys));
+        assert!(matches!(PublicKey::from_pem(&PEM.replace("MCow", "MCo")), Err(KeyError::NotPem(_))));
+        assert_eq!(
+            PublicKey::from_pem(&PEM.replace("PUBLIC KEY", "PRIVATE KEY")),
+            Err(KeyError::WrongLabel("PRIVATE KEY".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_statement_has_one_signature() {
+        let signing = SigningKey::from_bytes(&[7; 32]);
+        let der = [SPKI_PREFIX.as_slice(), signing.verifying_key().as_bytes()].concat();
+        let key = PublicKey::from_spki_der(&der).unwrap();
+        let mut signature = signing.sign(b"message").to_bytes();
+        assert!(key.verify_strict(b"message", &signature));
+        assert!(!key.verify_strict(b"massage", &signature));
+        // The order of the group, added to S: another text of the same equation.
+        let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
+        let mut carry = 0;
+        for (byte, add) in signature[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            *byte = u8::try_from(sum & 0xff).unwrap();
+            carry = sum >> 8;
+        }
+        assert!(!key.verify_strict(b"message", &signature));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_text_or_bytes_reading_a_key_does_not_panic(text in "\\PC{0,200}", bytes in any::<Vec<u8>>(), at in 0..44_usize, new in any::<u8>()) {
+            let _ = PublicKey::from_pem(&text);
+            let _ = PublicKey::from_spki_der(&bytes);
+            let mut der = PublicKey::from_pem(PEM).unwrap().to_spki_der();
+            der[at] = new;
+            if let Ok(key) = PublicKey::from_spki_der(&der) {
+                prop_assert_eq!(key.to_spki_der(), der);
+            }
+        }
+    }
+}

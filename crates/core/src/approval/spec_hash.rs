@@ -1,0 +1,229 @@
+//! The spec hash: what an approval binds, and projection v1, which says what of a spec it covers.
+//!
+//! The hash is taken of raw JSON. Decoding into a typed struct would forget the fields that this build does not
+//! know, and a forgotten field is an unapproved change; so whatever the projection does not name is kept.
+//! The canonical form itself is `canonical`'s.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    encoding::canonical::{self, CanonicalError, Scope},
+    encoding::hex,
+    kube::defaults::{DefaultError, default_forward},
+    kube::workload::WorkloadKind,
+};
+
+/// The projection that this build computes; an approval names the one it was signed for.
+pub const PROJECTION: &str = "v1";
+
+/// SHA-256 over the canonical `{"apiVersion", "kind", "spec"}` of what would run. Written `sha256:<64 lower hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpecHash([u8; 32]);
+
+impl SpecHash {
+    /// 64 lower-case hexadecimal digits, as an in-toto subject's digest has them.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        hex::encode(&self.0)
+    }
+
+    /// Reads 64 lower-case hexadecimal digits; anything else is `None`, upper case included, so that one hash has
+    /// one spelling.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::decode(text).map(Self)
+    }
+}
+
+impl fmt::Display for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is not `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a spec hash: expected sha256: and 64 lower-case hexadecimal digits")]
+pub struct SpecHashError {
+    found: String,
+}
+
+impl FromStr for SpecHash {
+    type Err = SpecHashError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.strip_prefix("sha256:")
+            .and_then(Self::from_hex)
+            .ok_or_else(|| SpecHashError { found: text.chars().take(80).collect() })
+    }
+}
+
+impl Serialize for SpecHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpecHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// The hash of a spec as the API server sent it: `spec` is the raw JSON text of the object's `.spec`.
+///
+/// Nothing is defaulted here: what reaches admission has been defaulted already. A manifest from a file goes
+/// through [`crate::kube::defaults::default_forward`] first.
+pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalError> {
+    let mut bytes = Vec::with_capacity(spec.len() + 64);
+    // The three members are in canonical order as they stand.
+    bytes.extend_from_slice(b"{\"apiVersion\":\"");
+    bytes.extend_from_slice(kind.api_version().as_bytes());
+    bytes.extend_from_slice(b"\",\"kind\":\"");
+    bytes.extend_from_slice(kind.kind().as_bytes());
+    bytes.extend_from_slice(b"\",\"spec\":");
+    canonical::append(&mut bytes, spec, Scope::of(kind))?;
+    bytes.push(b'}');
+    Ok(SpecHash(Sha256::digest(&bytes).into()))
+}
+
+/// Why a manifest has no hash.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestHashError {
+    /// It is no workload, and nothing to approve.
+    #[error("{found} has no spec that runs something")]
+    NotAWorkload {
+        /// API version and kind, as the manifest has them.
+        found: String,
+    },
+    /// The API server would refuse it.
+    #[error(transparent)]
+    Default(#[from] DefaultError),
+    /// What the API server would make of it has no hash.
+    #[error("spec: {0}")]
+    Canonical(#[from] CanonicalError),
+}
+
+/// The hash that a manifest's spec will have at admission: what the API server would make of it, hashed.
+pub fn manifest_hash(manifest: &Value) -> Result<(WorkloadKind, SpecHash), ManifestHashError> {
+    let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let Some(workload) = WorkloadKind::from_gvk(api_version, kind) else {
+        return Err(ManifestHashError::NotAWorkload { found: format!("{api_version} {kind}") });
+    };
+    Ok((workload, manifest_hash_as(workload, manifest)?))
+}
+
+/// The same of a manifest that is known to be of this kind.
+///
+/// What the API server fills in of a further kind is not known here: its manifest has to say itself what the
+/// `CustomResourceDefinition` defaults.
+pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash, ManifestHashError> {
+    let mut object = manifest.clone();
+    default_forward(kind, &mut object)?;
+    let spec = object.get("spec").unwrap_or(&Value::Null).to_string();
+    Ok(spec_hash(kind, &spec)?)
+}
+
+/// The canonical text of what the hash covers of a spec, for showing where two differ and what is not bound.
+pub fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
+    let mut bytes = Vec::with_capacity(spec.len());
+    canonical::append(&mut bytes, spec, Scope::of(kind))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEPLOYMENT: &str =
+        r#"{"replicas":2,"template":{"metadata":{"labels":{"app":"a"}},"spec":{"containers":[{"name":"c"}]}}}"#;
+
+    fn hash(kind: WorkloadKind, spec: &str) -> SpecHash {
+        spec_hash(kind, spec).expect("a well-formed spec")
+    }
+
+    #[test]
+    fn how_many_and_how_fast_is_not_in_the_hash() {
+        let other = DEPLOYMENT.replace("\"replicas\":2", "\"replicas\":9,\"paused\":true,\"strategy\":{\"type\":\"Recreate\"},\"selector\":{},\"minReadySeconds\":3,\"progressDeadlineSeconds\":1,\"revisionHistoryLimit\":0");
+        assert_eq!(hash(WorkloadKind::Deployment, DEPLOYMENT), hash(WorkloadKind::Deployment, &other));
+    }
+
+    #[test]
+    fn kinds_with_one_spec_have_different_hashes() {
+        assert_ne!(hash(WorkloadKind::Deployment, DEPLOYMENT), hash(WorkloadKind::ReplicaSet, DEPLOYMENT));
+    }
+
+    #[test]
+    fn a_stateful_sets_update_strategy_stays() {
+        let other = DEPLOYMENT.replace("\"replicas\":2", "\"updateStrategy\":{\"rollingUpdate\":{\"partition\":1}}");
+        assert_ne!(hash(WorkloadKind::StatefulSet, DEPLOYMENT), hash(WorkloadKind::StatefulSet, &other));
+        assert_eq!(hash(WorkloadKind::DaemonSet, DEPLOYMENT), hash(WorkloadKind::DaemonSet, &other));
+    }
+
+    #[test]
+    fn a_restart_is_left_out_only_while_it_is_a_time() {
+        let with = |value: &str| {
+            DEPLOYMENT.replace(
+                "{\"labels\":",
+                &format!("{{\"annotations\":{{\"kubectl.kubernetes.io/restartedAt\":\"{value}\"}},\"labels\":"),
+            )
+        };
+        let plain = hash(WorkloadKind::Deployment, DEPLOYMENT);
+        assert_eq!(plain, hash(WorkloadKind::Deployment, &with("2026-11-22T10:00:00Z")));
+        assert_eq!(plain, hash(WorkloadKind::Deployment, &with("2026-11-22T10:00:00+01:00")));
+        for smuggled in ["2026-11-22T10:00:00.5Z", "run evil", "", "2026-13-22T10:00:00Z", "2026-11-22 10:00:00Z"] {
+            assert_ne!(plain, hash(WorkloadKind::Deployment, &with(smuggled)), "{smuggled:?}");
+        }
+    }
+
+    #[test]
+    fn a_replica_sets_template_hash_is_left_out_only_as_the_controller_writes_it() {
+        let with = |value: &str| {
+            DEPLOYMENT.replace("\"app\":\"a\"", &format!("\"app\":\"a\",\"pod-template-hash\":\"{value}\""))
+        };
+        let plain = hash(WorkloadKind::ReplicaSet, DEPLOYMENT);
+        assert_eq!(plain, hash(WorkloadKind::ReplicaSet, &with("7979dcbbdc")));
+        assert_ne!(plain, hash(WorkloadKind::ReplicaSet, &with("7979dcbbdcc")));
+        assert_ne!(plain, hash(WorkloadKind::ReplicaSet, &with("A")));
+        assert_ne!(hash(WorkloadKind::Deployment, DEPLOYMENT), hash(WorkloadKind::Deployment, &with("7979dcbbdc")));
+    }
+
+    #[test]
+    fn what_the_server_generates_for_a_job_is_left_out_unless_the_selector_is_manual() {
+        let plain = r#"{"template":{"metadata":{},"spec":{}}}"#;
+        let generated = r#"{"manualSelector":false,"suspend":true,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"controller-uid":"x","job-name":"y","batch.kubernetes.io/controller-uid":"x","batch.kubernetes.io/job-name":"y"}},"spec":{}}}"#;
+        let manual = generated.replace("\"manualSelector\":false", "\"manualSelector\":true");
+        assert_eq!(hash(WorkloadKind::Job, plain), hash(WorkloadKind::Job, generated));
+        assert_ne!(hash(WorkloadKind::Job, plain), hash(WorkloadKind::Job, &manual));
+        let cron = |job: &str| format!(r#"{{"schedule":"* * * * *","suspend":true,"jobTemplate":{{"spec":{job}}}}}"#);
+        assert_eq!(hash(WorkloadKind::CronJob, &cron(plain)), hash(WorkloadKind::CronJob, &cron(generated)));
+    }
+
+    #[test]
+    fn labels_that_were_empty_before_are_kept_as_they_are() {
+        let empty = r#"{"template":{"metadata":{"labels":{}},"spec":{}}}"#;
+        let absent = r#"{"template":{"metadata":{},"spec":{}}}"#;
+        assert_ne!(hash(WorkloadKind::Job, empty), hash(WorkloadKind::Job, absent));
+    }
+
+    #[test]
+    fn a_hash_has_one_spelling() {
+        let hash = hash(WorkloadKind::Deployment, DEPLOYMENT);
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert!(hash.to_string().to_uppercase().parse::<SpecHash>().is_err());
+        assert!(hash.hex().parse::<SpecHash>().is_err());
+        assert_eq!(SpecHash::from_hex(&hash.hex()), Some(hash));
+    }
+}

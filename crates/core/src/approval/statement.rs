@@ -1,0 +1,375 @@
+//! The approval: what the payload of a signed envelope says.
+//!
+//! An in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) whose predicate is ours. Reading one says
+//! nothing about who signed it; `candidate` reads it only from a payload whose signature was verified, the command
+//! line before it signs one.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use uuid::{Uuid, Variant};
+
+use crate::{
+    approval::action::Action,
+    approval::spec_hash::{PROJECTION, SpecHash},
+    encoding::strict::{self, Fields},
+    encoding::time::parse_time,
+};
+
+/// `_type` of an in-toto Statement v1.
+pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+/// `predicateType` of an approval.
+pub const PREDICATE_TYPE: &str = "https://writgate.dev/approval/v1";
+/// The most subjects in one approval.
+pub const MAX_SUBJECTS: usize = 64;
+/// The most capabilities in one approval.
+pub const MAX_CAPABILITIES: usize = 64;
+
+/// What reviewers approve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    /// The objects and the spec of each.
+    pub subjects: Vec<Subject>,
+    /// `UUIDv7`, lower case with hyphens.
+    pub id: String,
+    /// What may be done.
+    pub action: Action,
+    /// The one cluster it is for; must be there where the posture names one.
+    pub cluster: Option<String>,
+    /// The one environment it is for.
+    pub environment: String,
+    /// The one project it is for.
+    pub project: String,
+    /// What the action may need; no wildcard means anything here.
+    pub capabilities: Vec<String>,
+    /// Binds the object's annotation `writgate.dev/pipeline-version`.
+    pub pipeline_version: Option<String>,
+    /// Binds the object's annotation `writgate.dev/config-bundle`.
+    pub config_bundle: Option<String>,
+    /// Binds what a replay reads.
+    pub replay: Option<Replay>,
+    /// For an emergency: judged by the posture's `breakGlass`, and recorded as such.
+    pub break_glass: bool,
+    /// The person on whose behalf it was asked for.
+    pub requested_by: String,
+    /// For people: a ticket, a sentence.
+    pub reason: Option<String>,
+    /// First instant of validity.
+    pub not_before: Timestamp,
+    /// First instant after validity.
+    pub expires_at: Timestamp,
+}
+
+/// One object with the spec that was approved for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// `<group/version>/<kind>/<namespace>/<name>`, the name perhaps `<generateName>*`.
+    pub name: String,
+    /// The hash of its spec.
+    pub hash: SpecHash,
+}
+
+/// What a replay reads, each equal to the object's annotation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// `writgate.dev/incident`
+    pub incident: Option<String>,
+    /// `writgate.dev/incident-spec-hash`
+    pub incident_spec_hash: Option<String>,
+    /// `writgate.dev/source-environment`
+    pub source_environment: Option<String>,
+    /// `writgate.dev/source-artifact`
+    pub source_artifact: Option<String>,
+}
+
+impl Approval {
+    /// Reads a payload strictly. The error says which field, what was found and what was expected.
+    pub fn parse(payload: &[u8]) -> Result<Self, String> {
+        let mut statement = Fields::of(strict::parse(payload)?, "")?;
+        statement.constant("_type", STATEMENT_TYPE)?;
+        statement.constant("predicateType", PREDICATE_TYPE)?;
+        let subjects = statement
+            .items("subject", MAX_SUBJECTS)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| Subject::parse(value, &format!("subject[{index}]")))
+            .collect::<Result<_, _>>()?;
+        let predicate = statement.required("predicate")?;
+        statement.finish()?;
+        Self::parse_predicate(subjects, Fields::of(predicate, "predicate")?)
+    }
+
+    fn parse_predicate(subjects: Vec<Subject>, mut fields: Fields) -> Result<Self, String> {
+        fields.constant("projection", PROJECTION)?;
+        let approval = Self {
+            subjects,
+            id: uuid_v7(fields.name("id")?, &fields.path("id"))?,
+            action: action(&fields.name("action")?, &fields.path("action"))?,
+            cluster: fields.optional_name("cluster")?,
+            environment: fields.name("environment")?,
+            project: fields.name("project")?,
+            capabilities: capabilities(&mut fields)?,
+            pipeline_version: fields.optional_name("pipelineVersion")?,
+            config_bundle: fields.optional_name("configBundle")?,
+            replay: fields.optional("replay")?.map(Replay::parse).transpose()?,
+            break_glass: fields.optional_flag("breakGlass")?,
+            requested_by: fields.name("requestedBy")?,
+            reason: fields.optional_text("reason")?,
+            not_before: time(&mut fields, "notBefore")?,
+            expires_at: time(&mut fields, "expiresAt")?,
+        };
+        fields.finish()?;
+        if approval.not_before >= approval.expires_at {
+            return Err("predicate.notBefore is not before predicate.expiresAt".to_owned());
+        }
+        Ok(approval)
+    }
+
+    /// How long it is valid.
+    #[must_use]
+    pub fn lifetime(&self) -> SignedDuration {
+        self.expires_at.duration_since(self.not_before)
+    }
+
+    /// The payload that says this, to be signed.
+    #[must_use]
+    pub fn to_payload(&self) -> Vec<u8> {
+        let subjects: Vec<Value> = self
+            .subjects
+            .iter()
+            .map(|subject| json!({"name": subject.name, "digest": {"sha256": subject.hash.hex()}}))
+            .collect();
+        let mut predicate = json!({
+            "id": self.id,
+            "projection": PROJECTION,
+            "action": self.action.as_str(),
+            "environment": self.environment,
+            "project": self.project,
+            "capabilities": self.capabilities,
+            "requestedBy": self.requested_by,
+            "notBefore": self.not_before.to_string(),
+            "expiresAt": self.expires_at.to_string(),
+        });
+        let optional = [
+            ("cluster", &self.cluster),
+            ("pipelineVersion", &self.pipeline_version),
+            ("configBundle", &self.config_bundle),
+            ("reason", &self.reason),
+        ];
+        insert_present(&mut predicate, optional);
+        if self.break_glass {
+            insert(&mut predicate, "breakGlass", true.into());
+        }
+        if let Some(replay) = &self.replay {
+            let mut claims = json!({});
+            insert_present(&mut claims, replay.claims());
+            insert(&mut predicate, "replay", claims);
+        }
+        json!({
+            "_type": STATEMENT_TYPE,
+            "subject": subjects,
+            "predicateType": PREDICATE_TYPE,
+            "predicate": predicate,
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    /// Whether two approvals say the same of everything but their id, their times and their reason: then the people
+    /// who signed one and the other agreed on one thing.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let capabilities = |approval: &Self| {
+            let mut names = approval.capabilities.clone();
+            names.sort_unstable();
+            names
+        };
+        self.action == other.action
+            && self.cluster == other.cluster
+            && self.environment == other.environment
+            && self.project == other.project
+            && capabilities(self) == capabilities(other)
+            && self.pipeline_version == other.pipeline_version
+            && self.config_bundle == other.config_bundle
+            && self.replay == other.replay
+            && self.break_glass == other.break_glass
+            && self.requested_by == other.requested_by
+    }
+}
+
+impl Subject {
+    fn parse(value: Value, path: &str) -> Result<Self, String> {
+        let mut fields = Fields::of(value, path)?;
+        let name = fields.name("name")?;
+        let mut digest = Fields::of(fields.required("digest")?, &fields.path("digest"))?;
+        fields.finish()?;
+        let hex = digest.name("sha256")?;
+        let hash = SpecHash::from_hex(&hex).ok_or_else(|| {
+            format!("{} is {hex:?}, expected 64 lower-case hexadecimal digits", digest.path("sha256"))
+        })?;
+        digest.finish()?;
+        Ok(Self { name, hash })
+    }
+}
+
+impl Replay {
+    fn parse(value: Value) -> Result<Self, String> {
+        let mut fields = Fields::of(value, "predicate.replay")?;
+        let replay = Self {
+            incident: fields.optional_name("incident")?,
+            incident_spec_hash: fields.optional_name("incidentSpecHash")?,
+            source_environment: fields.optional_name("sourceEnvironment")?,
+            source_artifact: fields.optional_name("sourceArtifact")?,
+        };
+        fields.finish()?;
+        Ok(replay)
+    }
+
+    fn claims(&self) -> [(&'static str, &Option<String>); 4] {
+        [
+            ("incident", &self.incident),
+            ("incidentSpecHash", &self.incident_spec_hash),
+            ("sourceEnvironment", &self.source_environment),
+            ("sourceArtifact", &self.source_artifact),
+        ]
+    }
+}
+
+fn insert_present<'a>(object: &mut Value, members: impl IntoIterator<Item = (&'static str, &'a Option<String>)>) {
+    for (name, value) in members {
+        if let Some(value) = value {
+            insert(object, name, value.as_str().into());
+        }
+    }
+}
+
+fn insert(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = object {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+/// One spelling of a time-ordered id (RFC 9562 section 5.7), since revocations name it by text.
+fn uuid_v7(text: String, path: &str) -> Result<String, String> {
+    let is_v7 = |id: Uuid| {
+        id.get_version_num() == 7 && id.get_variant() == Variant::RFC4122 && id.hyphenated().to_string() == text
+    };
+    if Uuid::try_parse(&text).is_ok_and(is_v7) {
+        Ok(text)
+    } else {
+        Err(format!("{path} is {text:?}, expected a UUIDv7 in lower case with hyphens"))
+    }
+}
+
+fn action(text: &str, path: &str) -> Result<Action, String> {
+    Action::ALL
+        .into_iter()
+        .find(|action| action.as_str() == text)
+        .ok_or_else(|| format!("{path} is {text:?}, expected one of {}", Action::ALL.map(Action::as_str).join(", ")))
+}
+
+/// Compared letter by letter with what an action needs, so anything may be claimed and a wildcard claims nothing.
+fn capabilities(fields: &mut Fields) -> Result<Vec<String>, String> {
+    let path = fields.path("capabilities");
+    match fields.required("capabilities")? {
+        Value::Array(items) if items.len() <= MAX_CAPABILITIES => {
+            let named = |(index, item)| strict::name(item).map_err(|why| format!("{path}[{index}] {why}"));
+            items.into_iter().enumerate().map(named).collect()
+        }
+        _ => Err(format!("{path} is not an array of at most {MAX_CAPABILITIES} strings")),
+    }
+}
+
+fn time(fields: &mut Fields, name: &str) -> Result<Timestamp, String> {
+    let text = fields.name(name)?;
+    parse_time(&text).map_err(|error| format!("{}: {error}", fields.path(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is changed, in words and in deed.
+    type Change = (&'static str, fn(&mut Value));
+
+    fn payload() -> Value {
+        json!({
+            "_type": STATEMENT_TYPE,
+            "subject": [{"name": "apps/v1/Deployment/payments/orders", "digest": {"sha256": "0".repeat(64)}}],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": {
+                "id": "01935a00-0000-7000-8000-000000000001", "projection": "v1", "action": "deploy",
+                "cluster": "prod-eu-1", "environment": "production", "project": "payments",
+                "capabilities": ["deploy"], "pipelineVersion": "orders@1.4.2", "configBundle": "sha256:00",
+                "replay": {"incident": "INC-7", "incidentSpecHash": "sha256:00",
+                    "sourceEnvironment": "production", "sourceArtifact": "sha256:00"},
+                "requestedBy": "alice@acme.example", "reason": "CHG-1234",
+                "notBefore": "2026-11-22T10:00:00Z", "expiresAt": "2026-11-22T12:00:00Z"
+            }
+        })
+    }
+
+    fn parse(value: &Value) -> Result<Approval, String> {
+        Approval::parse(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let approval = parse(&payload()).expect("an approval");
+        assert_eq!(serde_json::from_slice::<Value>(&approval.to_payload()).expect("JSON"), payload());
+        assert_eq!(approval.lifetime(), SignedDuration::from_hours(2));
+    }
+
+    #[test]
+    fn every_field_is_known_and_only_what_the_format_calls_optional_may_be_absent() {
+        let optional = ["cluster", "pipelineVersion", "configBundle", "replay", "reason"];
+        let predicate = payload()["predicate"].as_object().expect("an object").clone();
+        for name in predicate.keys() {
+            let mut without = payload();
+            without["predicate"].as_object_mut().expect("an object").remove(name);
+            assert_eq!(parse(&without).is_ok(), optional.contains(&&**name), "{name}");
+            let mut null = payload();
+            null["predicate"][name] = Value::Null;
+            assert!(parse(&null).is_err(), "{name}: null is not an absent claim");
+        }
+        for path in ["", "/subject/0", "/subject/0/digest", "/predicate", "/predicate/replay"] {
+            let mut unknown = payload();
+            unknown.pointer_mut(path).expect("there")["unlimited"] = true.into();
+            assert!(parse(&unknown).is_err_and(|why| why.contains("unlimited")), "{path}");
+        }
+    }
+
+    #[test]
+    fn one_thing_wrong_refuses_the_approval() {
+        let changes: [Change; 22] = [
+            ("type", |v| v["_type"] = "https://in-toto.io/Statement/v0.1".into()),
+            ("predicate type", |v| v["predicateType"] = "https://writgate.dev/approval/v2".into()),
+            ("no subject", |v| v["subject"] = json!([])),
+            ("65 subjects", |v| v["subject"] = vec![v["subject"][0].clone(); 65].into()),
+            ("upper-case hash", |v| v["subject"][0]["digest"]["sha256"] = "A".repeat(64).into()),
+            ("short hash", |v| v["subject"][0]["digest"]["sha256"] = "0".repeat(63).into()),
+            ("other algorithm", |v| v["subject"][0]["digest"] = json!({"sha512": "0".repeat(64)})),
+            ("projection", |v| v["predicate"]["projection"] = "v2".into()),
+            ("UUIDv4", |v| v["predicate"]["id"] = "01935a00-0000-4000-8000-000000000001".into()),
+            ("upper-case id", |v| v["predicate"]["id"] = "01935A00-0000-7000-8000-000000000001".into()),
+            ("id without hyphens", |v| v["predicate"]["id"] = "01935a00000070008000000000000001".into()),
+            ("action", |v| v["predicate"]["action"] = "Deploy".into()),
+            ("environment with space", |v| v["predicate"]["environment"] = "production ".into()),
+            ("empty project", |v| v["predicate"]["project"] = "".into()),
+            ("long reason", |v| v["predicate"]["reason"] = "r".repeat(513).into()),
+            ("65 capabilities", |v| v["predicate"]["capabilities"] = vec!["a"; 65].into()),
+            ("capability number", |v| v["predicate"]["capabilities"] = json!([1])),
+            ("offset", |v| v["predicate"]["notBefore"] = "2026-11-22T10:00:00+00:00".into()),
+            ("fraction", |v| v["predicate"]["notBefore"] = "2026-11-22T10:00:00.0Z".into()),
+            ("backwards", |v| v["predicate"]["expiresAt"] = "2026-11-22T10:00:00Z".into()),
+            ("array for an object", |v| v["predicate"]["replay"] = json!(["INC-7"])),
+            ("number", |v| v["predicate"]["requestedBy"] = 7.into()),
+        ];
+        for (what, change) in changes {
+            let mut value = payload();
+            change(&mut value);
+            assert!(parse(&value).is_err(), "{what}");
+        }
+        let text = payload().to_string();
+        assert!(Approval::parse(text.replace("\"id\":", "\"id\":\"x\",\"id\":").as_bytes()).is_err());
+        assert!(Approval::parse(format!("{text}{text}").as_bytes()).is_err());
+    }
+}

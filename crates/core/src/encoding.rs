@@ -1,0 +1,8 @@
+//! How bytes become values and values become bytes: JSON, YAML, hex and times, with the position of each fault.
+
+pub(crate) mod canonical;
+pub(crate) mod hex;
+pub(crate) mod position;
+pub(crate) mod strict;
+pub(crate) mod time;
+pub(crate) mod yaml;

@@ -1,0 +1,633 @@
+//! RFC 8785 (JCS) canonical JSON in one pass over text, and the projection that is applied on the way.
+//!
+//! Objects are written as they come and put in order when they close; no tree is built. What two different
+//! documents would be made equal by is refused rather than hashed: duplicate keys, lone surrogates, numbers that a
+//! double does not hold exactly. Called by `spec_hash` for the hash, by `change` to compare two specs and by `chain` for
+//! what of a record is signed.
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use serde::Deserialize;
+
+use crate::kube::workload::WorkloadKind;
+
+/// As deep as `serde_json` reads; deeper text could exhaust the stack.
+const MAX_DEPTH: usize = 128;
+/// From here on several integers share one double (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
+const MAX_EXACT: u64 = 1 << 53;
+
+/// Why a text has no canonical form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CanonicalError {
+    /// The text is not JSON.
+    #[error("not JSON at byte {at}: expected {expected}")]
+    Syntax {
+        /// Offset in bytes.
+        at: usize,
+        /// What would have been right.
+        expected: &'static str,
+    },
+    /// More than 128 levels.
+    #[error("nested deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// One object names a key twice.
+    #[error("the key {key:?} is there twice in one object")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// Hashing it would make two different numbers one.
+    #[error("the number {number} cannot be hashed: a double does not hold it exactly (integers go to 2^53)")]
+    InexactNumber {
+        /// As it is written, cut to 40 characters.
+        number: String,
+    },
+}
+
+/// Where in an object the writer is, and so what projection v1 leaves out there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Nothing is left out but `creationTimestamp: null`.
+    Whole,
+    /// Nothing is left out: plain RFC 8785.
+    Everything,
+    /// A sealed record: everything but its own `signature`.
+    Sealed,
+    /// A spec compared whole but for its `replicas`.
+    WithoutReplicas,
+    /// The spec of a workload.
+    Spec(WorkloadKind),
+    /// The spec of a Job, in itself or in a CronJob; whether its selector is the user's own.
+    JobSpec {
+        manual_selector: bool,
+    },
+    /// A CronJob's `jobTemplate`.
+    JobTemplate,
+    /// A pod template, its metadata, its labels and its annotations; the labels that a controller writes there.
+    Template(ControllerLabels),
+    TemplateMetadata(ControllerLabels),
+    TemplateLabels(ControllerLabels),
+    TemplateAnnotations,
+}
+
+/// Labels in a pod template that are a controller's, not the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ControllerLabels {
+    None,
+    ReplicaSet,
+    Job,
+}
+
+impl Scope {
+    /// Of a kind's spec: nothing is known of a custom resource, so nothing of it is left out.
+    pub(crate) fn of(kind: WorkloadKind) -> Self {
+        match kind {
+            WorkloadKind::Further(_) => Self::Whole,
+            kind => Self::Spec(kind),
+        }
+    }
+
+    /// The scope of the value under `key`.
+    fn of_member(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Spec(WorkloadKind::CronJob), "jobTemplate") => Self::JobTemplate,
+            (Self::JobTemplate, "spec") => Self::Spec(WorkloadKind::Job),
+            (Self::Spec(WorkloadKind::ReplicaSet), "template") => Self::Template(ControllerLabels::ReplicaSet),
+            (Self::Spec(_) | Self::JobSpec { manual_selector: true }, "template") => {
+                Self::Template(ControllerLabels::None)
+            }
+            (Self::JobSpec { manual_selector: false }, "template") => Self::Template(ControllerLabels::Job),
+            (Self::Template(labels), "metadata") => Self::TemplateMetadata(labels),
+            (Self::TemplateMetadata(labels), "labels") => Self::TemplateLabels(labels),
+            (Self::TemplateMetadata(_), "annotations") => Self::TemplateAnnotations,
+            _ => self.of_item(),
+        }
+    }
+
+    /// The scope of an array's items, and of what nothing special is known about.
+    fn of_item(self) -> Self {
+        match self {
+            Self::Everything | Self::Sealed => Self::Everything,
+            _ => Self::Whole,
+        }
+    }
+
+    /// Whether the member is not part of what is hashed; `value` is canonical.
+    fn leaves_out(self, key: &str, value: &[u8]) -> bool {
+        match self {
+            Self::Everything => return false,
+            Self::Sealed => return key == "signature",
+            _ => {}
+        }
+        if key == "creationTimestamp" && value == b"null" {
+            return true;
+        }
+        match self {
+            Self::WithoutReplicas => key == "replicas",
+            Self::Spec(WorkloadKind::CronJob) => {
+                matches!(key, "suspend" | "successfulJobsHistoryLimit" | "failedJobsHistoryLimit")
+            }
+            Self::Spec(WorkloadKind::StatefulSet) if key == "updateStrategy" => false,
+            Self::Spec(_) => matches!(
+                key,
+                "replicas"
+                    | "selector"
+                    | "paused"
+                    | "strategy"
+                    | "updateStrategy"
+                    | "minReadySeconds"
+                    | "progressDeadlineSeconds"
+                    | "revisionHistoryLimit"
+            ),
+            Self::JobSpec { manual_selector } => match key {
+                "suspend" => true,
+                "manualSelector" => value == b"false",
+                "selector" => !manual_selector,
+                _ => false,
+            },
+            Self::TemplateLabels(ControllerLabels::ReplicaSet) => key == "pod-template-hash" && is_template_hash(value),
+            Self::TemplateLabels(ControllerLabels::Job) => matches!(
+                key,
+                "controller-uid" | "job-name" | "batch.kubernetes.io/controller-uid" | "batch.kubernetes.io/job-name"
+            ),
+            Self::TemplateAnnotations => key == "kubectl.kubernetes.io/restartedAt" && is_whole_second(value),
+            Self::Whole
+            | Self::Everything
+            | Self::Sealed
+            | Self::JobTemplate
+            | Self::Template(_)
+            | Self::TemplateMetadata(_)
+            | Self::TemplateLabels(ControllerLabels::None) => false,
+        }
+    }
+}
+
+/// `"[a-z0-9]{1,10}"`, the form that the deployment controller writes.
+fn is_template_hash(value: &[u8]) -> bool {
+    unquoted(value).is_some_and(|hash| {
+        (1..=10).contains(&hash.len()) && hash.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
+}
+
+/// An RFC 3339 time with at most second precision, as `kubectl rollout restart` writes it; anything else could
+/// carry a message into the container through the downward API.
+fn is_whole_second(value: &[u8]) -> bool {
+    unquoted(value).and_then(|bytes| std::str::from_utf8(bytes).ok()).is_some_and(|text| {
+        let shape = match text.len() {
+            20 => "0000-00-00T00:00:00Z",
+            25 => "0000-00-00T00:00:00+00:00",
+            _ => return false,
+        };
+        let fits = |(found, model): (u8, u8)| match model {
+            b'0' => found.is_ascii_digit(),
+            b'+' => found == b'+' || found == b'-',
+            _ => found == model,
+        };
+        text.bytes().zip(shape.bytes()).all(fits) && text.parse::<jiff::Timestamp>().is_ok()
+    })
+}
+
+fn unquoted(value: &[u8]) -> Option<&[u8]> {
+    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+/// Appends the canonical form of `text`, a JSON document, to `out`.
+pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: Scope) -> Result<(), CanonicalError> {
+    let mut writer = Writer { text, at: 0, depth: 0, out, members: Vec::with_capacity(32), sorted: Vec::new() };
+    writer.value(scope)?;
+    writer.white_space();
+    if writer.at == text.len() { Ok(()) } else { Err(writer.expected("the end of the document")) }
+}
+
+/// The canonical form of `text`.
+pub(crate) fn canonical(text: &str, scope: Scope) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = Vec::with_capacity(text.len());
+    append(&mut out, text, scope)?;
+    Ok(out)
+}
+
+/// A member of an object that is still open: its key, and where it and its comma stand in the output.
+struct Member<'t> {
+    key: Cow<'t, str>,
+    start: usize,
+    end: usize,
+}
+
+struct Writer<'t, 'o> {
+    text: &'t str,
+    at: usize,
+    depth: usize,
+    out: &'o mut Vec<u8>,
+    /// Members of all open objects, innermost last.
+    members: Vec<Member<'t>>,
+    /// Reused while an object is put in order.
+    sorted: Vec<u8>,
+}
+
+/// Whether the projection took every member of an object that had some.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    AsItStood,
+    Emptied,
+}
+
+impl<'t> Writer<'t, '_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn expected(&self, expected: &'static str) -> CanonicalError {
+        CanonicalError::Syntax { at: self.at, expected }
+    }
+
+    fn white_space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    fn rest(&self) -> &'t str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn value(&mut self, scope: Scope) -> Result<Written, CanonicalError> {
+        self.white_space();
+        match self.peek() {
+            Some(b'{') => return self.nested(|writer| writer.object(scope)),
+            Some(b'[') => return self.nested(|writer| writer.array(scope.of_item())),
+            Some(b'"') => {
+                self.string()?;
+            }
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            _ => self.word()?,
+        }
+        Ok(Written::AsItStood)
+    }
+
+    fn nested(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<Written, CanonicalError>,
+    ) -> Result<Written, CanonicalError> {
+        if self.depth == MAX_DEPTH {
+            return Err(CanonicalError::TooDeep);
+        }
+        self.depth += 1;
+        let written = write(self)?;
+        self.depth -= 1;
+        Ok(written)
+    }
+
+    fn object(&mut self, scope: Scope) -> Result<Written, CanonicalError> {
+        let scope = self.resolved(scope);
+        self.at += 1;
+        self.out.push(b'{');
+        let (body, first) = (self.out.len(), self.members.len());
+        let mut left_out = false;
+        self.white_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                left_out |= self.member(scope)?;
+                self.white_space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b'}') => {
+                        self.at += 1;
+                        break;
+                    }
+                    _ => return Err(self.expected("a comma or the end of the object")),
+                }
+            }
+        }
+        self.order(body, first)?;
+        let emptied = left_out && self.out.len() == body;
+        self.close(body, b'}');
+        Ok(if emptied { Written::Emptied } else { Written::AsItStood })
+    }
+
+    /// Writes one member, or takes it back when the projection leaves it out; tells which.
+    fn member(&mut self, scope: Scope) -> Result<bool, CanonicalError> {
+        self.white_space();
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key"));
+        }
+        let start = self.out.len();
+        let key = self.string()?;
+        self.white_space();
+        if self.peek() != Some(b':') {
+            return Err(self.expected("a colon"));
+        }
+        self.at += 1;
+        self.out.push(b':');
+        let value = self.out.len();
+        let written = self.value(scope.of_member(&key))?;
+        let emptied_map = written == Written::Emptied && matches!(scope, Scope::TemplateMetadata(_));
+        if emptied_map || scope.leaves_out(&key, self.out.get(value..).unwrap_or_default()) {
+            self.out.truncate(start);
+            return Ok(true);
+        }
+        self.out.push(b',');
+        let end = self.out.len();
+        self.members.push(Member { key, start, end });
+        Ok(false)
+    }
+
+    /// A Job's spec is projected by its own `manualSelector`, which may stand after what depends on it.
+    fn resolved(&self, scope: Scope) -> Scope {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Selection {
+            manual_selector: Option<bool>,
+        }
+        if scope != Scope::Spec(WorkloadKind::Job) {
+            return scope;
+        }
+        let mut ahead = serde_json::Deserializer::from_str(self.rest());
+        // What cannot be read as a Job's spec keeps everything: the hash then covers more, never less.
+        let selection = Selection::deserialize(&mut ahead).unwrap_or(Selection { manual_selector: Some(true) });
+        Scope::JobSpec { manual_selector: selection.manual_selector == Some(true) }
+    }
+
+    /// Puts the members since `first` in the order of their keys' UTF-16 code units (RFC 8785 section 3.2.3).
+    fn order(&mut self, body: usize, first: usize) -> Result<(), CanonicalError> {
+        let Some(open) = self.members.get_mut(first..) else { return Ok(()) };
+        if !open.is_sorted_by(|a, b| by_utf16(&a.key, &b.key) == Ordering::Less) {
+            open.sort_by(|a, b| by_utf16(&a.key, &b.key));
+            for (a, b) in open.iter().zip(open.iter().skip(1)) {
+                if a.key == b.key {
+                    return Err(CanonicalError::DuplicateKey { key: a.key.clone().into_owned() });
+                }
+            }
+            self.sorted.clear();
+            for member in &*open {
+                self.sorted.extend_from_slice(self.out.get(member.start..member.end).unwrap_or_default());
+            }
+            self.out.truncate(body);
+            self.out.extend_from_slice(&self.sorted);
+        }
+        self.members.truncate(first);
+        Ok(())
+    }
+
+    fn array(&mut self, items: Scope) -> Result<Written, CanonicalError> {
+        self.at += 1;
+        self.out.push(b'[');
+        let body = self.out.len();
+        self.white_space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+        } else {
+            loop {
+                self.value(items)?;
+                self.out.push(b',');
+                self.white_space();
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    Some(b']') => {
+                        self.at += 1;
+                        break;
+                    }
+                    _ => return Err(self.expected("a comma or the end of the array")),
+                }
+            }
+        }
+        self.close(body, b']');
+        Ok(Written::AsItStood)
+    }
+
+    /// The last comma gives way to the bracket.
+    fn close(&mut self, body: usize, bracket: u8) {
+        if self.out.len() > body {
+            self.out.pop();
+        }
+        self.out.push(bracket);
+    }
+
+    /// Writes a string and returns what it means.
+    fn string(&mut self) -> Result<Cow<'t, str>, CanonicalError> {
+        let opening = self.at;
+        let bytes = self.text.as_bytes();
+        let mut at = opening + 1;
+        let mut escaped = false;
+        loop {
+            let ahead = bytes.get(at..).unwrap_or_default();
+            let Some(found) = memchr::memchr2(b'"', b'\\', ahead) else {
+                return Err(self.expected("the end of the string"));
+            };
+            at += found;
+            if bytes.get(at) == Some(&b'"') {
+                break;
+            }
+            escaped = true;
+            at += 2;
+        }
+        let quoted = self.text.get(opening..=at).ok_or_else(|| self.expected("a string"))?;
+        if escaped {
+            // Escapes have many spellings; serde_json reads them all, refuses lone surrogates, and writes the one
+            // spelling that RFC 8785 section 3.2.2.2 asks for.
+            let meant: String = serde_json::from_str(quoted).map_err(|_| self.expected("a string of valid escapes"))?;
+            serde_json::to_writer(&mut *self.out, &meant).map_err(|_| self.expected("a string"))?;
+            self.at = at + 1;
+            return Ok(Cow::Owned(meant));
+        }
+        if quoted.bytes().any(|byte| byte < 0x20) {
+            return Err(self.expected("a string without raw control characters"));
+        }
+        self.out.extend_from_slice(quoted.as_bytes());
+        self.at = at + 1;
+        Ok(Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()))
+    }
+
+    fn word(&mut self) -> Result<(), CanonicalError> {
+        for word in ["true", "false", "null"] {
+            if self.rest().starts_with(word) {
+                self.out.extend_from_slice(word.as_bytes());
+                self.at += word.len();
+                return Ok(());
+            }
+        }
+        Err(self.expected("a value"))
+    }
+
+    fn number(&mut self) -> Result<(), CanonicalError> {
+        let rest = self.rest();
+        let is_part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = rest.bytes().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+        let number = rest.get(..length).unwrap_or_default();
+        let plain = number.len() < 16 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if plain && (number == "0" || !number.starts_with('0')) {
+            self.out.extend_from_slice(number.as_bytes());
+        } else {
+            let value: f64 = serde_json::from_str(number).map_err(|_| self.expected("a number"))?;
+            if !is_exact(number, value) {
+                return Err(CanonicalError::InexactNumber { number: number.chars().take(40).collect() });
+            }
+            // ECMAScript's Number::toString, as RFC 8785 section 3.2.2.3 asks.
+            self.out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
+        }
+        self.at += length;
+        Ok(())
+    }
+}
+
+fn by_utf16(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
+
+/// Whether `value` is the only number that its canonical text could have come from.
+pub(crate) fn is_exact(number: &str, value: f64) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
+    let in_range = value.abs() <= MAX_EXACT as f64;
+    in_range && Decimal::of(number) == Decimal::of(&format!("{value:e}"))
+}
+
+/// A decimal number without regard to how it is written: its sign, its digits without zeros at either end, and the
+/// power of ten of its first digit.
+#[derive(PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn of(number: &str) -> Option<Self> {
+        let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+            None => (number, 0),
+        };
+        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{whole}{fraction}");
+        let digits = all.trim_start_matches('0');
+        let leading_zeros = i64::try_from(all.len() - digits.len()).ok()?;
+        let digits = digits.trim_end_matches('0').to_owned();
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, exponent: 0 });
+        }
+        let exponent = exponent.checked_add(i64::try_from(whole.len()).ok()?)?.checked_sub(leading_zeros)?;
+        Some(Self { negative, digits, exponent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(json: &str) -> Result<String, CanonicalError> {
+        canonical(json, Scope::Whole).map(|bytes| String::from_utf8(bytes).expect("UTF-8 in, UTF-8 out"))
+    }
+
+    #[test]
+    fn keys_are_in_utf16_order() {
+        // RFC 8785 section 3.2.3
+        let input = r#"{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One","\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}"#;
+        let output = text(input).expect("canonical");
+        let order = ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"];
+        let places: Vec<_> = order.iter().map(|word| output.find(word).expect("kept")).collect();
+        assert!(places.is_sorted(), "{output}");
+    }
+
+    #[test]
+    fn numbers_are_written_as_ecmascript_does() {
+        let input = "[1.0, 1e3, 0.5, -0, 0.0, 4.50, 2e-3, 1E-27, 9007199254740992, -9007199254740992, 0.1, 1e-7]";
+        let expected = "[1,1000,0.5,0,0,4.5,0.002,1e-27,9007199254740992,-9007199254740992,0.1,1e-7]";
+        assert_eq!(text(input).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn numbers_that_a_double_does_not_hold_are_refused() {
+        for number in
+            ["9007199254740993", "-9007199254740993", "18446744073709551616", "1e16", "1e400", "0.1000000000000000055"]
+        {
+            assert!(
+                matches!(text(number), Err(CanonicalError::InexactNumber { .. } | CanonicalError::Syntax { .. })),
+                "{number}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for broken in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "01",
+            "1.",
+            "--1",
+            "nul",
+            "\"a",
+            "\"\\ud800\"",
+            "\"\u{1}\"",
+            "1 2",
+            "{a:1}",
+            "\"\\x\"",
+            "+1",
+        ] {
+            assert!(matches!(text(broken), Err(CanonicalError::Syntax { .. })), "{broken:?} gave {:?}", text(broken));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_however_it_is_spelled() {
+        for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"b":2,"\u0061":3}"#] {
+            assert_eq!(text(twice), Err(CanonicalError::DuplicateKey { key: "a".into() }));
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(text(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(text(&nested(MAX_DEPTH + 1)), Err(CanonicalError::TooDeep));
+        assert_eq!(text(&"[".repeat(1_000_000)), Err(CanonicalError::TooDeep));
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            (-(1_i64 << 53)..=(1_i64 << 53)).prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn white_space_and_order_never_matter(value in json()) {
+            let pretty = serde_json::to_string_pretty(&value).expect("serializes");
+            let compact = serde_json::to_string(&value).expect("serializes");
+            prop_assert_eq!(text(&pretty), text(&compact));
+        }
+
+        #[test]
+        fn canonical_text_is_its_own_canonical_form_and_means_the_same(value in json()) {
+            let once = text(&value.to_string()).expect("canonical");
+            prop_assert_eq!(&text(&once).expect("canonical"), &once);
+            // `creationTimestamp: null` cannot come out of the generator but by chance of a 17-letter key.
+            let back: serde_json::Value = serde_json::from_str(&once).expect("JSON");
+            prop_assert_eq!(back, value);
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(input in any::<String>(), cut in any::<prop::sample::Index>()) {
+            let _ = text(&input);
+            let spec = r#"{"a":[1,-2.5e3,"x\u00e9"],"template":{"metadata":{"labels":{}}}}"#;
+            let _ = text(spec.get(..cut.index(spec.len())).unwrap_or_default());
+        }
+    }
+}

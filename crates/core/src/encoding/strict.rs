@@ -1,0 +1,294 @@
+//! Values read strictly: no key twice, no number that was not written; and, for what is signed, no field unknown and
+//! no null for an absent claim.
+//!
+//! Signed JSON is read by hand over a tree, because serde's derived readers take an array for a struct and `Value`
+//! takes the last of two equal keys. Called by the readers of envelopes, approvals and YAML.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+use crate::record::denial::{on_one_line, quoted};
+
+/// From here on several integers share one double, and the canonical form would make them one.
+const MAX_EXACT: i64 = 1 << 53;
+
+/// The longest string in an approval, in bytes.
+pub(crate) const MAX_STRING: usize = 512;
+
+/// Reads a JSON document, refusing a key that is there twice at any depth.
+pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice::<Strict>(text)
+        .map(|value| value.0)
+        .map_err(|error| on_one_line(&format!("not strict JSON: {error}")))
+}
+
+/// A value in which no key is there twice and every number is what was written.
+pub(crate) struct Strict(pub(crate) Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor).map(Self)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value that JSON knows")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        if value.unsigned_abs() > MAX_EXACT.unsigned_abs() { Err(inexact(value)) } else { Ok(value.into()) }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
+        i64::try_from(value).map_err(|_| inexact(value)).and_then(|value| self.visit_i64(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        number(value).map(Value::Number).ok_or_else(|| inexact(format_args!("{value:?}")))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Strict(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(Key(key)) = entries.next_key()? {
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("the key `{key}` is there twice")));
+            }
+            let Strict(value) = entries.next_value()?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// A mapping's key. JSON knows strings alone, so that kubectl writes `y: …` as `"true": …` and `1: …` as `"1": …`.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor).map(Self)
+    }
+}
+
+/// Fractions and null are refused by not being here: kubectl has surprising texts for them.
+struct KeyVisitor;
+
+impl Visitor<'_> for KeyVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key that is a text (put it in quotes)")
+    }
+
+    fn visit_bool<E: de::Error>(self, key: bool) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, key: i64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, key: u64) -> Result<String, E> {
+        Ok(key.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<String, E> {
+        Ok(key.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, key: String) -> Result<String, E> {
+        Ok(key)
+    }
+}
+
+/// An integer where the value is one, as Go writes `1.0` and `1e3`; none where a double stands for several numbers.
+fn number(value: f64) -> Option<Number> {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
+    let limit = MAX_EXACT as f64;
+    if value.abs() > limit || value.is_nan() {
+        return None;
+    }
+    if value.fract() == 0.0 {
+        #[expect(clippy::cast_possible_truncation, reason = "integral and within 2^53")]
+        return Some(Number::from(value as i64));
+    }
+    Number::from_f64(value)
+}
+
+fn inexact<E: de::Error>(number: impl fmt::Display) -> E {
+    E::custom(format_args!("the number {number} is too large: a double does not hold it exactly beyond 2^53"))
+}
+
+/// The members of one object, taken one by one; what is left at the end is unknown.
+pub(crate) struct Fields {
+    path: String,
+    members: Map<String, Value>,
+}
+
+impl Fields {
+    /// The members of `value`, which stands at `path` of the document (empty: the document itself).
+    pub(crate) fn of(value: Value, path: &str) -> Result<Self, String> {
+        match value {
+            Value::Object(members) => Ok(Self { path: path.to_owned(), members }),
+            other => Err(format!("{} is {}, expected an object", named(path), kind_of(&other))),
+        }
+    }
+
+    /// The path of a member, for messages and for members' own fields.
+    pub(crate) fn path(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// A member that may be absent, but is not null.
+    pub(crate) fn optional(&mut self, name: &str) -> Result<Option<Value>, String> {
+        match self.members.remove(name) {
+            Some(Value::Null) => Err(format!("{} is null; leave it out instead", self.path(name))),
+            other => Ok(other),
+        }
+    }
+
+    /// A member that must be there.
+    pub(crate) fn required(&mut self, name: &str) -> Result<Value, String> {
+        self.optional(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
+    }
+
+    /// A truth that is false when it is absent.
+    pub(crate) fn optional_flag(&mut self, name: &str) -> Result<bool, String> {
+        let path = self.path(name);
+        match self.optional(name)? {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(format!("{path} is {other}, expected true or false")),
+        }
+    }
+
+    /// A string of at most 512 bytes, if there.
+    pub(crate) fn optional_text(&mut self, name: &str) -> Result<Option<String>, String> {
+        let value = self.optional(name)?;
+        value.map(short_text).transpose().map_err(|why| format!("{} {why}", self.path(name)))
+    }
+
+    /// A name: not empty, at most 512 bytes, no space at either end.
+    pub(crate) fn optional_name(&mut self, name: &str) -> Result<Option<String>, String> {
+        let value = self.optional(name)?;
+        value.map(self::name).transpose().map_err(|why| format!("{} {why}", self.path(name)))
+    }
+
+    /// A name that must be there.
+    pub(crate) fn name(&mut self, name: &str) -> Result<String, String> {
+        self.optional_name(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
+    }
+
+    /// A string that must be exactly `expected`.
+    pub(crate) fn constant(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let found = self.required(name)?;
+        if found == expected {
+            return Ok(());
+        }
+        let found = found.as_str().map_or(kind_of(&found).to_owned(), |text| format!("\"{}\"", quoted(text)));
+        Err(format!("{} is {found}, expected {expected:?}", self.path(name)))
+    }
+
+    /// An array of at least one and at most `most` items.
+    pub(crate) fn items(&mut self, name: &str, most: usize) -> Result<Vec<Value>, String> {
+        match self.required(name)? {
+            Value::Array(items) if (1..=most).contains(&items.len()) => Ok(items),
+            Value::Array(items) => Err(format!("{} has {} items, expected 1 to {most}", self.path(name), items.len())),
+            other => Err(format!("{} is {}, expected an array", self.path(name), kind_of(&other))),
+        }
+    }
+
+    /// Refuses what was not taken.
+    pub(crate) fn finish(self) -> Result<(), String> {
+        match self.members.keys().next() {
+            None => Ok(()),
+            Some(unknown) => Err(format!("{} is not a field that this version knows", self.path(&quoted(unknown)))),
+        }
+    }
+}
+
+/// A string of at most 512 bytes. The error goes on where the value's path ends.
+fn short_text(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) if text.len() <= MAX_STRING => Ok(text),
+        Value::String(text) => Err(format!("has {} bytes, expected at most {MAX_STRING}", text.len())),
+        other => Err(format!("is {}, expected a string", kind_of(&other))),
+    }
+}
+
+/// A string that is not empty, has at most 512 bytes and neither begins nor ends with space. The error goes on where
+/// the value's path ends.
+pub(crate) fn name(value: Value) -> Result<String, String> {
+    let text = short_text(value)?;
+    if text.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if text.trim() != text {
+        return Err(format!("is {text:?}: it begins or ends with space"));
+    }
+    Ok(text)
+}
+
+fn named(path: &str) -> &str {
+    if path.is_empty() { "the document" } else { path }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,237 @@
+//! Config bundles: ConfigMaps that cannot change and are named by what they hold.
+//!
+//! A bundle's name carries a digest of its content, so who reads the name in an approved pod template knows the content.
+//! The API server holds `immutable`, but anybody may delete a ConfigMap and create another one of its name: hence the
+//! digest is computed when a bundle is written, when a workload that refers to it is judged, and by `bundle`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    decide::facts::ConfigMapContent,
+    encoding::canonical::{Scope, canonical},
+    encoding::hex,
+    record::denial::quoted,
+};
+
+/// The label that says what a ConfigMap holds.
+pub const KIND_LABEL: &str = "writgate.dev/kind";
+/// The value of [`KIND_LABEL`] that makes a ConfigMap a config bundle.
+pub const BUNDLE_KIND: &str = "config-bundle";
+/// The label that names the environment: of a namespace, and of a bundle that is made for it.
+pub(crate) const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";
+
+/// How many hexadecimal digits of its digest a bundle's name ends in, at least and at most: 128 and 256 bits.
+const DIGITS: std::ops::RangeInclusive<usize> = 32..=64;
+
+impl ConfigMapContent {
+    /// What of a v1 ConfigMap is concerned, as the API server or a manifest has it; `Err` where a field is of another
+    /// type than the API server would take.
+    pub fn of(config_map: &Value) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ConfigMap {
+            metadata: Option<Metadata>,
+            immutable: Option<bool>,
+            data: Option<BTreeMap<String, String>>,
+            binary_data: Option<BTreeMap<String, String>>,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            labels: Option<BTreeMap<String, String>>,
+        }
+        let read = ConfigMap::deserialize(config_map).map_err(|error| format!("not a ConfigMap: {error}"))?;
+        // In a manifest base64 may be folded; the API server takes the line breaks out.
+        let unfolded = |(key, value): (String, String)| (key, value.replace(['\r', '\n'], ""));
+        Ok(Self {
+            labels: read.metadata.and_then(|metadata| metadata.labels).unwrap_or_default(),
+            immutable: read.immutable.unwrap_or_default(),
+            data: read.data.unwrap_or_default(),
+            binary_data: read.binary_data.unwrap_or_default().into_iter().map(unfolded).collect(),
+        })
+    }
+}
+
+/// The digest of a ConfigMap's content: `sha256:` and 64 lower-case hexadecimal digits.
+///
+/// SHA-256 over the RFC 8785 form of `{"binaryData": {…}, "data": {…}}`, where a map that is empty is left out and
+/// binary values are in base64 as in JSON. Labels, annotations and names are no content.
+#[must_use]
+pub fn content_digest(content: &ConfigMapContent) -> String {
+    let maps = [("binaryData", &content.binary_data), ("data", &content.data)];
+    let maps = maps.into_iter().filter(|(_, map)| !map.is_empty()).map(|(field, map)| {
+        let map = map.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+        (field.to_owned(), Value::Object(map))
+    });
+    let text = Value::Object(maps.collect::<Map<_, _>>()).to_string();
+    // Texts alone always have a canonical form; were there none, the text's own digest would be nobody's.
+    let bytes = canonical(&text, Scope::Whole).unwrap_or_else(|_| text.into_bytes());
+    format!("sha256:{}", hex::encode(&Sha256::digest(bytes).into()))
+}
+
+/// The name of a bundle: `stem`, a dash, and the first 32 digits of its content's digest.
+#[must_use]
+pub fn bundle_name(stem: &str, content: &ConfigMapContent) -> String {
+    let digest = content_digest(content);
+    let digits = digest.strip_prefix("sha256:").and_then(|digits| digits.get(..*DIGITS.start())).unwrap_or_default();
+    format!("{stem}-{digits}")
+}
+
+/// The digits of a digest at the end of a bundle's name, if there are enough of them.
+fn digits_of(name: &str) -> Option<&str> {
+    let (_, digits) = name.rsplit_once('-')?;
+    let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    (DIGITS.contains(&digits.len()) && digits.bytes().all(is_hex)).then_some(digits)
+}
+
+/// Whether a name could be a bundle's, whatever the ConfigMap holds.
+pub(crate) fn names_a_digest(name: &str) -> bool {
+    digits_of(name).is_some()
+}
+
+/// Whether a ConfigMap of this name is a config bundle for `environment`, or why it is not.
+///
+/// Without an environment, which is then not known, the label may say any, but must be there.
+pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<&str>) -> Result<(), String> {
+    let label = |key: &str| content.labels.get(key).map(String::as_str);
+    let shown = |value: Option<&str>| value.map_or("nothing".to_owned(), quoted);
+    let kind = label(KIND_LABEL);
+    if kind != Some(BUNDLE_KIND) {
+        return Err(format!("its label {KIND_LABEL} says {}, expected {BUNDLE_KIND}", shown(kind)));
+    }
+    if !content.immutable {
+        return Err("it is not immutable (immutable: true)".to_owned());
+    }
+    let digest = content_digest(content);
+    let is_named = digits_of(name).zip(digest.strip_prefix("sha256:"));
+    if !is_named.is_some_and(|(digits, digest)| digest.starts_with(digits)) {
+        return Err(format!(
+            "its name does not end in its content's digest: expected - and at least {} digits of {digest}",
+            DIGITS.start()
+        ));
+    }
+    match (label(ENVIRONMENT_LABEL), environment) {
+        (None, _) => Err(format!("it has no label {ENVIRONMENT_LABEL}")),
+        (Some(found), Some(expected)) if found != expected => {
+            Err(format!("it is for environment {}, and this is {}", quoted(found), quoted(expected)))
+        }
+        (Some(_), _) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn bundle() -> ConfigMapContent {
+        ConfigMapContent {
+            labels: map(&[(KIND_LABEL, BUNDLE_KIND), (ENVIRONMENT_LABEL, "production")]),
+            immutable: true,
+            data: map(&[("app.yaml", "workers: 4\n")]),
+            binary_data: map(&[("seed", "AAEC")]),
+        }
+    }
+
+    /// The reason with one thing changed, under the name that the bundle had before.
+    fn refused(change: impl FnOnce(&mut ConfigMapContent)) -> String {
+        let mut content = bundle();
+        let name = bundle_name("orders-config", &content);
+        change(&mut content);
+        check_bundle(&name, &content, Some("production")).unwrap_err()
+    }
+
+    #[test]
+    fn the_digest_is_of_the_canonical_content() {
+        // printf '{"binaryData":{"seed":"AAEC"},"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
+        let digest = "sha256:61e65d3429b8cd292b4b6119b8a644074b1ddddb8af9b195408ddb4da668ab0e";
+        assert_eq!(content_digest(&bundle()), digest);
+        let empty = ConfigMapContent::default();
+        // printf '{}' | sha256sum
+        let nothing = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        assert_eq!(content_digest(&empty), nothing);
+        assert_eq!(content_digest(&ConfigMapContent { labels: bundle().labels, immutable: true, ..empty }), nothing);
+    }
+
+    #[test]
+    fn a_bundle_is_what_its_name_says() {
+        let name = bundle_name("orders-config", &bundle());
+        assert_eq!(check_bundle(&name, &bundle(), Some("production")), Ok(()));
+        assert_eq!(check_bundle(&name, &bundle(), None), Ok(()));
+        let whole = content_digest(&bundle()).replace("sha256:", "orders-");
+        assert_eq!(check_bundle(&whole, &bundle(), Some("production")), Ok(()));
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_the_api_server_reads_it() {
+        let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
+            "metadata": {"name": "a", "labels": {KIND_LABEL: BUNDLE_KIND, ENVIRONMENT_LABEL: "production"}},
+            "data": {"app.yaml": "workers: 4\n"}, "binaryData": {"seed": "AA\nEC\n"}});
+        assert_eq!(ConfigMapContent::of(&manifest), Ok(bundle()));
+        let with = |field: &str, value: Value| {
+            let mut manifest = manifest.clone();
+            manifest[field] = value;
+            ConfigMapContent::of(&manifest)
+        };
+        assert!(with("data", json!({"workers": 4})).is_err());
+        assert!(with("immutable", json!("true")).is_err());
+        assert_eq!(with("data", Value::Null).map(|content| content.data.len()), Ok(0));
+    }
+
+    #[test]
+    fn refuses_what_can_change() {
+        assert!(refused(|content| content.immutable = false).contains("not immutable"));
+    }
+
+    #[test]
+    fn refuses_what_is_not_labelled_as_a_bundle() {
+        assert!(refused(|content| drop(content.labels.remove(KIND_LABEL))).contains("says nothing"));
+        assert!(
+            refused(|content| drop(content.labels.insert(KIND_LABEL.into(), "approval".into())))
+                .contains("says approval")
+        );
+    }
+
+    #[test]
+    fn refuses_another_environment() {
+        let of = |environment: &str| {
+            let environment = environment.to_owned();
+            refused(|content| drop(content.labels.insert(ENVIRONMENT_LABEL.to_owned(), environment)))
+        };
+        assert!(of("staging").contains("is for environment staging, and this is production"));
+        assert!(of("Production").contains("is for environment Production"));
+        assert!(refused(|content| drop(content.labels.remove(ENVIRONMENT_LABEL))).contains("no label"));
+    }
+
+    #[test]
+    fn refuses_other_content_under_the_name() {
+        let changes: [fn(&mut ConfigMapContent); 4] = [
+            |content| drop(content.data.insert("app.yaml".into(), "workers: 5\n".into())),
+            |content| drop(content.data.insert("more.yaml".into(), String::new())),
+            |content| drop(content.binary_data.insert("seed".into(), "AAED".into())),
+            |content| std::mem::swap(&mut content.data, &mut content.binary_data),
+        ];
+        for change in changes {
+            assert!(refused(change).contains("does not end in its content's digest"));
+        }
+    }
+
+    #[test]
+    fn refuses_a_name_with_too_little_of_the_digest() {
+        let digest = content_digest(&bundle()).replace("sha256:", "");
+        let under = |name: &str| check_bundle(name, &bundle(), Some("production"));
+        assert!(under(&format!("orders-{}", &digest[..31])).is_err());
+        assert!(under(&digest).is_err());
+        assert!(under(&format!("orders-{digest}0")).is_err());
+        assert!(under("orders-").is_err());
+        assert!(under(&format!("orders-{}", digest.to_uppercase())).is_err());
+    }
+}

@@ -1,0 +1,331 @@
+//! Defaults forward: brings a manifest's spec to what the API server would make of it before admission.
+//!
+//! What reaches a webhook has been decoded, defaulted and encoded again by the server. A manifest from a file has not,
+//! so its hash is taken after the same steps: `shape` does what decoding and encoding do, by the tables of `fields`;
+//! `workload`, `pod`, `container` and `volume` fill in what the server fills in, each under the server's own
+//! condition. The model is kube-apiserver v1.37 with its default feature gates. A mistake here makes two hashes differ
+//! that should be equal, so it can deny, but never admit. Called by `manifest`; never on the admission path.
+
+mod container;
+mod fields;
+mod image_tag;
+mod pod;
+mod shape;
+mod volume;
+mod workload;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::{kube::quantity::QuantityError, kube::workload::WorkloadKind};
+
+type JsonObject = serde_json::Map<String, Value>;
+
+/// A manifest that the API server would refuse as well, before it came to admission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultError {
+    path: String,
+    problem: Problem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Problem {
+    #[error("expected an object, and there is none")]
+    Missing,
+    #[error("expected {expected}, found {found}")]
+    Type { expected: &'static str, found: &'static str },
+    #[error("expected an integer of {bits} bits, found {found}")]
+    Integer { bits: u8, found: String },
+    #[error("expected a time such as 2026-11-22T10:00:00Z, found {found:?}")]
+    Time { found: String },
+    #[error("{error}, found {found:?}")]
+    Quantity { error: QuantityError, found: String },
+}
+
+impl DefaultError {
+    /// Where in the manifest: `spec.template.spec.containers[0].image`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn under(mut self, name: &str) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("{name}{dot}{}", self.path);
+        self
+    }
+
+    fn at(mut self, index: usize) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        self.path = format!("[{index}]{dot}{}", self.path);
+        self
+    }
+}
+
+impl From<Problem> for DefaultError {
+    fn from(problem: Problem) -> Self {
+        Self { path: String::new(), problem }
+    }
+}
+
+impl fmt::Display for DefaultError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return self.problem.fmt(f);
+        }
+        write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+impl std::error::Error for DefaultError {}
+
+/// Brings the `.spec` of a whole manifest to what the API server would make of it, as far as the hash covers it.
+///
+/// `object` is the manifest as kubectl would send it. What the hash leaves out (replicas, selectors of controllers,
+/// rollout settings) stays as it is found, and so does every field that this build does not know.
+pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), DefaultError> {
+    let Some(Value::Object(spec)) = object.get_mut("spec") else {
+        return Err(DefaultError::from(Problem::Missing).under("spec"));
+    };
+    if matches!(kind, WorkloadKind::Further(_)) {
+        return Ok(()); // its defaults are its CustomResourceDefinition's, which only the cluster knows
+    }
+    shape::conform(spec, fields::of_spec(kind)).map_err(|error| error.under("spec"))?;
+    workload::fill_spec(kind, spec);
+    Ok(())
+}
+
+/// Sets a field that is absent. After `shape` a field is absent exactly when Go's value is nil, or is zero and omitted.
+fn fill(object: &mut JsonObject, name: &str, value: impl Into<Value>) {
+    if !object.contains_key(name) {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a field that is written even when it is empty.
+fn fill_empty(object: &mut JsonObject, name: &str, value: &str) {
+    if object.get(name).is_none_or(|found| found.is_null() || found == "") {
+        object.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The field as an object, if it is there.
+fn child<'a>(object: &'a mut JsonObject, name: &str) -> Option<&'a mut JsonObject> {
+    object.get_mut(name).and_then(Value::as_object_mut)
+}
+
+/// The objects of a list, none if it is not there.
+fn children<'a>(object: &'a mut JsonObject, name: &str) -> impl Iterator<Item = &'a mut JsonObject> {
+    object.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+}
+
+fn text<'a>(object: &'a JsonObject, name: &str) -> Option<&'a str> {
+    object.get(name).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::approval::spec_hash;
+
+    fn pod(pod: Value) -> Result<Value, String> {
+        let mut object = json!({"spec": {"template": {"metadata": {"labels": {"app": "a"}}}}});
+        object["spec"]["template"]["spec"] = pod;
+        default_forward(WorkloadKind::Deployment, &mut object).map_err(|error| error.to_string())?;
+        Ok(object["spec"]["template"]["spec"].take())
+    }
+
+    fn container(container: &Value) -> Result<Value, String> {
+        pod(json!({"containers": [container]})).map(|mut pod| pod["containers"][0].take())
+    }
+
+    #[test]
+    fn an_empty_pod_gets_what_the_server_gives_it() {
+        assert_eq!(
+            pod(json!({"containers": [{"name": "c", "image": "app:1"}]})),
+            Ok(json!({
+                "containers": [{
+                    "name": "c", "image": "app:1", "imagePullPolicy": "IfNotPresent", "resources": {},
+                    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                }],
+                "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler",
+                "securityContext": {}, "terminationGracePeriodSeconds": 30,
+            }))
+        );
+    }
+
+    #[test]
+    fn a_false_stays_where_it_means_something_and_goes_where_it_does_not() {
+        let kept = container(&json!({"name": "c", "stdin": false, "tty": null, "env": [{"name": "A", "value": ""}],
+            "securityContext": {"allowPrivilegeEscalation": false, "runAsUser": 0, "privileged": null}}))
+        .expect("a container");
+        assert_eq!(kept["securityContext"], json!({"allowPrivilegeEscalation": false, "runAsUser": 0}));
+        assert_eq!(kept["env"], json!([{"name": "A"}]));
+        assert_eq!((kept.get("stdin"), kept.get("tty")), (None, None));
+    }
+
+    #[test]
+    fn null_inside_a_list_or_a_map_is_the_zero_value() {
+        let pod = pod(json!({"containers": [{"args": ["a", null], "resources": {"limits": {"cpu": null}}}],
+            "nodeSelector": {"a": null}}))
+        .expect("a pod");
+        assert_eq!(pod["containers"][0]["args"], json!(["a", ""]));
+        assert_eq!(pod["containers"][0]["resources"], json!({"limits": {"cpu": "0"}}));
+        assert_eq!(pod["nodeSelector"], json!({"a": ""}));
+    }
+
+    #[test]
+    fn unknown_fields_stay_as_they_are() {
+        let odd = json!({"name": "c", "someday": {"a": null, "b": []}});
+        assert_eq!(container(&odd).expect("a container")["someday"], json!({"a": null, "b": []}));
+        let volume = pod(json!({"containers": [], "volumes": [{"name": "v", "someday": {}}, {"name": "w"}]}))
+            .expect("a pod")["volumes"]
+            .take();
+        assert_eq!(volume, json!([{"name": "v", "someday": {}}, {"name": "w", "emptyDir": {}}]));
+    }
+
+    #[test]
+    fn either_name_of_the_service_account_gives_both() {
+        for (given, expected) in [
+            (json!({"serviceAccount": "old"}), "old"),
+            (json!({"serviceAccountName": "new"}), "new"),
+            (json!({"serviceAccountName": "new", "serviceAccount": "old"}), "new"),
+        ] {
+            let pod = pod(given).expect("a pod");
+            assert_eq!((&pod["serviceAccount"], &pod["serviceAccountName"]), (&json!(expected), &json!(expected)));
+        }
+    }
+
+    #[test]
+    fn a_stateful_sets_partition_is_only_filled_in_for_a_rolling_update() {
+        let strategy = |strategy: Value| {
+            let mut object = json!({"spec": {"updateStrategy": strategy}});
+            default_forward(WorkloadKind::StatefulSet, &mut object).expect("a spec");
+            object["spec"]["updateStrategy"].take()
+        };
+        let filled = json!({"partition": 0, "maxUnavailable": 1});
+        assert_eq!(strategy(json!({})), json!({"type": "RollingUpdate", "rollingUpdate": filled}));
+        assert_eq!(strategy(json!({"type": "RollingUpdate"})), json!({"type": "RollingUpdate"}));
+        assert_eq!(
+            strategy(json!({"type": "RollingUpdate", "rollingUpdate": {}})),
+            json!({"type": "RollingUpdate", "rollingUpdate": filled})
+        );
+        assert_eq!(strategy(json!({"type": "OnDelete"})), json!({"type": "OnDelete"}));
+    }
+
+    #[test]
+    fn a_jobs_completions_depend_on_its_parallelism_and_a_cron_jobs_template_gets_none() {
+        let job = |spec: Value| {
+            let mut object = json!({ "spec": spec });
+            default_forward(WorkloadKind::Job, &mut object).expect("a spec");
+            object["spec"].take()
+        };
+        assert_eq!(job(json!({}))["completions"], 1);
+        assert_eq!(job(json!({"parallelism": 2})).get("completions"), None);
+        assert_eq!(job(json!({"completions": 2}))["parallelism"], 1);
+        assert_eq!(job(json!({"backoffLimitPerIndex": 0}))["backoffLimit"], i32::MAX);
+        assert_eq!(job(json!({"podFailurePolicy": {"rules": []}}))["podReplacementPolicy"], "Failed");
+
+        let mut cron = json!({"spec": {"jobTemplate": {"spec": {"template": {}}}}});
+        default_forward(WorkloadKind::CronJob, &mut cron).expect("a spec");
+        assert_eq!(cron["spec"]["jobTemplate"]["spec"].as_object().map(JsonObject::len), Some(1));
+    }
+
+    #[test]
+    fn a_whole_float_is_an_integer_and_any_other_is_refused() {
+        let port = |number: Value| container(&json!({"ports": [{"containerPort": number}]}));
+        assert_eq!(port(json!(8080.0)).map(|c| c["ports"][0]["containerPort"].clone()), Ok(json!(8080)));
+        assert_eq!(
+            port(json!(80.5)),
+            Err("spec.template.spec.containers[0].ports[0].containerPort: expected an integer of 32 bits, found 80.5"
+                .into())
+        );
+        assert!(port(json!(2_147_483_648_u64)).is_err());
+        assert!(port(json!(1e300)).is_err());
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_with_its_path() {
+        let env = container(&json!({"env": [{"name": "A"}, {"name": "B", "value": 1}]}));
+        let expected = "spec.template.spec.containers[0].env[1].value: expected a string, found a number";
+        assert_eq!(env, Err(expected.into()));
+        let limit = container(&json!({"resources": {"limits": {"memory": "1 GB"}}})).expect_err("no quantity");
+        assert!(
+            limit.starts_with("spec.template.spec.containers[0].resources.limits.memory: a quantity is"),
+            "{limit}"
+        );
+        assert!(limit.ends_with("found \"1 GB\""), "{limit}");
+        assert_eq!(pod(json!([])), Err("spec.template.spec: expected an object, found a list".into()));
+        let mut nothing = json!({"kind": "Deployment"});
+        let error = default_forward(WorkloadKind::Deployment, &mut nothing).expect_err("no spec");
+        assert_eq!(error.path(), "spec");
+    }
+
+    #[test]
+    fn a_number_is_read_as_a_quantity_the_way_kubectl_would_send_it() {
+        for (number, expected) in [
+            (json!(1), "1"),
+            (json!(1.5), "1500m"),
+            (json!(1000.0), "1k"),
+            (json!(1e21), "1e+21"),
+            (json!(1e-7), "1e-3"),
+            (json!(9_007_199_254_740_993_u64), "9007199254740993"),
+        ] {
+            let limits = container(&json!({"resources": {"limits": {"memory": number}}})).expect("a container");
+            assert_eq!(limits["resources"]["limits"]["memory"], expected, "{number}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9.:@/]{0,12}".prop_map(Value::from),
+        ];
+        // Names that the tables know, so that a wrong shape is met deep inside as well.
+        let name = prop_oneof![
+            Just("template"),
+            Just("spec"),
+            Just("containers"),
+            Just("volumes"),
+            Just("metadata"),
+            Just("resources"),
+            Just("limits"),
+            Just("env"),
+            Just("livenessProbe"),
+            Just("jobTemplate"),
+            Just("updateStrategy"),
+            Just("volumeClaimTemplates"),
+            Just("creationTimestamp"),
+            Just("image"),
+            Just("projected"),
+            Just("sources"),
+        ];
+        leaf.prop_recursive(8, 64, 4, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::hash_map(name.clone().prop_map(str::to_owned), inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_manifest_panics_and_a_second_pass_changes_nothing(spec in any_json(), kind in 0_usize..7) {
+            let kind = WorkloadKind::ALL[kind];
+            let mut once = json!({ "spec": spec });
+            if default_forward(kind, &mut once).is_ok() {
+                let mut twice = once.clone();
+                prop_assert_eq!(default_forward(kind, &mut twice), Ok(()));
+                prop_assert_eq!(spec_hash(kind, &once["spec"].to_string()).ok(), spec_hash(kind, &twice["spec"].to_string()).ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What is recorded of a decision: the reasons, the record, its chain and the history of admissions.
+
+pub(crate) mod chain;
+pub(crate) mod decision;
+pub(crate) mod denial;
+pub(crate) mod history;

@@ -1,0 +1,6 @@
+//! What the API server asks: the review, and what it would change.
+
+pub(crate) mod change;
+pub(crate) mod connection;
+pub(crate) mod exempt;
+pub(crate) mod review;

@@ -1,0 +1,345 @@
+//! What a request changes: nothing that matters here, a workload to be judged, or something that no approval can
+//! allow.
+//!
+//! No posture is needed to tell; which action a workload's change is depends on one and is `kind_of_action`'s.
+//! Called by `decide` alone.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    approval::spec_hash::{SpecHash, spec_hash},
+    encoding::canonical::{CanonicalError, Scope, canonical},
+    kube::workload::WorkloadKind,
+    record::denial::Denial,
+    request::connection::Connection,
+    request::exempt::ExemptControllers,
+    request::review::{Object, Operation, Request},
+};
+
+/// The label that makes a Job a replay.
+pub(crate) const REPLAY_LABEL: &str = "writgate.dev/replay";
+
+/// The annotations that an approval's claims bind.
+pub(crate) const BOUND_ANNOTATIONS: [&str; 6] = [
+    "writgate.dev/pipeline-version",
+    "writgate.dev/config-bundle",
+    "writgate.dev/incident",
+    "writgate.dev/incident-spec-hash",
+    "writgate.dev/source-environment",
+    "writgate.dev/source-artifact",
+];
+
+/// The hashes of a workload's spec, as it would be and as it is; nothing where there is none.
+pub(crate) struct Hashes {
+    pub(crate) new: Option<Result<SpecHash, CanonicalError>>,
+    pub(crate) old: Option<Result<SpecHash, CanonicalError>>,
+}
+
+impl Hashes {
+    pub(crate) fn of(request: &Request<'_>) -> Self {
+        let Some(kind) = request.workload else { return Self { new: None, old: None } };
+        let new = request.object.as_ref().and_then(|object| object.spec).map(RawValue::get);
+        let old = request.old_object.as_ref().and_then(|object| object.spec).map(RawValue::get);
+        let hash = new.map(|spec| spec_hash(kind, spec));
+        // Most updates leave the text of the spec as it was.
+        let unchanged = new.is_some() && new == old;
+        Self { old: if unchanged { hash.clone() } else { old.map(|spec| spec_hash(kind, spec)) }, new: hash }
+    }
+}
+
+/// What a request changes.
+#[derive(Debug)]
+pub(crate) enum Change<'r> {
+    /// Nothing that an approval is about.
+    Nothing,
+    /// Something that could not be judged or allowed, whatever was approved.
+    Refused(Denial),
+    /// A Pod of nobody, or one whose containers change; there is no hash to approve.
+    Pod { object: &'r Object<'r>, what: &'static str },
+    /// A way into a running Pod.
+    Connection(Connection),
+    /// A workload would run another spec, or the same under other claims.
+    Workload(Workload<'r>),
+}
+
+/// A workload as it would be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workload<'r> {
+    pub(crate) kind: WorkloadKind,
+    pub(crate) object: &'r Object<'r>,
+    pub(crate) spec: &'r str,
+    pub(crate) hash: SpecHash,
+    pub(crate) previous: Option<Previous<'r>>,
+    /// Made by a controller that is exempt for everything but replays.
+    pub(crate) by_exempt_controller: bool,
+}
+
+/// The workload as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Previous<'r> {
+    pub(crate) spec: &'r str,
+    /// Absent where the old spec has no hash, so that the new one counts as changed.
+    pub(crate) hash: Option<SpecHash>,
+}
+
+impl<'r> Change<'r> {
+    pub(crate) fn of(request: &'r Request<'r>, hashes: &Hashes, exempt: &ExemptControllers) -> Self {
+        match request.operation {
+            Operation::Delete => Self::Nothing,
+            Operation::Connect => Connection::of(request).map_or_else(|| Self::unsupported(request), Self::Connection),
+            Operation::Create | Operation::Update => {
+                let exempt = exempt.covers(&request.user.username, &request.resource);
+                let change = match &*request.sub_resource {
+                    "" => Self::of_object(request, hashes, exempt),
+                    "status" => Ok(Self::Nothing),
+                    "scale" => Self::of_scale(request, exempt),
+                    "ephemeralcontainers" => Self::of_ephemeral_containers(request),
+                    _ => Ok(Self::unsupported(request)),
+                };
+                change.unwrap_or_else(|why| Self::Refused(Denial::MalformedReview { why }))
+            }
+        }
+    }
+
+    fn of_object(request: &'r Request<'r>, hashes: &Hashes, exempt: bool) -> Result<Self, String> {
+        let (object, old) = objects(request)?;
+        match request.workload {
+            Some(kind) => Self::of_workload(kind, object, old, hashes, exempt),
+            None => match (&*request.kind.api_version(), &*request.kind.kind) {
+                ("v1", "Pod") => Ok(Self::of_pod(object, old, exempt)),
+                ("apps/v1", "ControllerRevision") => Ok(Self::of_revision(object, old, exempt)),
+                _ => Ok(Self::unsupported(request)),
+            },
+        }
+    }
+
+    fn of_workload(
+        kind: WorkloadKind,
+        object: &'r Object<'r>,
+        old: Option<&'r Object<'r>>,
+        hashes: &Hashes,
+        exempt: bool,
+    ) -> Result<Self, String> {
+        if exempt && kind != WorkloadKind::Job {
+            return Ok(Self::Nothing);
+        }
+        let spec = spec_of(object, "object")?;
+        if let Some(old) = old
+            && old.spec.map(RawValue::get) == Some(spec)
+            && same_claims(object, old)
+            && same_ownership(kind, object, old)
+        {
+            return Ok(Self::Nothing);
+        }
+        let hash = match &hashes.new {
+            Some(Ok(hash)) => *hash,
+            Some(Err(error)) => return Err(format!("object.spec: {error}")),
+            None => return Err("object.spec is missing".to_owned()),
+        };
+        let previous = match old {
+            None => None,
+            Some(old) => {
+                let hash = hashes.old.as_ref().and_then(|hash| hash.as_ref().ok().copied());
+                Some(Previous { spec: spec_of(old, "oldObject")?, hash })
+            }
+        };
+        if let (Some(previous), Some(old)) = (&previous, old)
+            && same_claims(object, old)
+            && is_same_run(kind, object, old, (hash, spec), previous)
+        {
+            return Ok(Self::Nothing);
+        }
+        Ok(Self::Workload(Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt }))
+    }
+
+    fn of_pod(object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
+        match old {
+            _ if exempt => Self::Nothing,
+            None => Self::Pod { object, what: "a Pod that no controller made" },
+            Some(old) if same_text(object.spec, old.spec, Scope::Whole) => Self::Nothing,
+            Some(_) => Self::Pod { object, what: "a change of a running Pod's spec" },
+        }
+    }
+
+    fn of_ephemeral_containers(request: &'r Request<'r>) -> Result<Self, String> {
+        let (object, _) = objects(request)?;
+        Ok(Self::Pod { object, what: "an ephemeral container" })
+    }
+
+    /// A revision is what a `StatefulSet` or `DaemonSet` would roll back to, found by its labels, its owner and its
+    /// number. Finalizers and annotations mean nothing there.
+    fn of_revision(object: &Object<'_>, old: Option<&Object<'_>>, exempt: bool) -> Self {
+        let unchanged = old.is_some_and(|old| {
+            same_text(object.data, old.data, Scope::Whole)
+                && same_text(object.revision, old.revision, Scope::Whole)
+                && same_owners(object, old)
+                && object.metadata.labels.is_same(&old.metadata.labels)
+        });
+        if exempt || unchanged {
+            return Self::Nothing;
+        }
+        let why = "only a StatefulSet's or DaemonSet's controller writes ControllerRevisions, since they are rolled \
+                   back to without an approval";
+        Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() })
+    }
+
+    /// How many is nobody's business, but an orphaned `ReplicaSet` that is raised from zero runs what nobody approved.
+    fn of_scale(request: &Request<'_>, exempt: bool) -> Result<Self, String> {
+        let runs_by_itself = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
+        if exempt || !runs_by_itself {
+            return Ok(Self::Nothing);
+        }
+        let (object, old) = objects(request)?;
+        let wanted = replicas(spec_of(object, "object")?)?;
+        let current = old.map_or(Ok(0), |old| replicas(spec_of(old, "oldObject")?))?;
+        if wanted <= current {
+            return Ok(Self::Nothing);
+        }
+        let why = format!(
+            "a raise of {} from {current} to {wanted} through the scale subresource would run what was not approved; \
+             scale its Deployment instead",
+            request.resource
+        );
+        Ok(Self::Refused(Denial::WorkloadNotAllowed { why }))
+    }
+
+    fn unsupported(request: &Request<'_>) -> Self {
+        Self::Refused(Denial::unsupported(request))
+    }
+}
+
+fn objects<'r>(request: &'r Request<'r>) -> Result<(&'r Object<'r>, Option<&'r Object<'r>>), String> {
+    let object = request.object.as_ref().ok_or("there is no object")?;
+    Ok((object, request.old_object.as_ref()))
+}
+
+fn spec_of<'r>(object: &'r Object<'r>, place: &str) -> Result<&'r str, String> {
+    object.spec.map(RawValue::get).ok_or_else(|| format!("{place}.spec is missing"))
+}
+
+/// Whether the annotations and the label that approvals bind are the same.
+fn same_claims(object: &Object<'_>, old: &Object<'_>) -> bool {
+    let same = |key| object.metadata.annotations.get(key) == old.metadata.annotations.get(key);
+    BOUND_ANNOTATIONS.into_iter().all(same)
+        && object.metadata.labels.get(REPLAY_LABEL) == old.metadata.labels.get(REPLAY_LABEL)
+}
+
+/// Whether what runs stays as it is, under the same claims.
+fn is_same_run(
+    kind: WorkloadKind,
+    object: &Object<'_>,
+    old: &Object<'_>,
+    (hash, spec): (SpecHash, &str),
+    previous: &Previous<'_>,
+) -> bool {
+    match kind {
+        WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController => {
+            let not_raised = replicas(spec).and_then(|wanted| Ok(wanted <= replicas(previous.spec)?)).unwrap_or(false);
+            not_raised && same_text(object.spec, old.spec, Scope::WithoutReplicas) && same_ownership(kind, object, old)
+        }
+        _ => previous.hash == Some(hash) && !is_released(spec, previous.spec),
+    }
+}
+
+/// A `ReplicaSet` changes hands by its owner references and by the labels that selectors look at: adopted, it is
+/// scaled and rolled back to as if it had been approved.
+fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> bool {
+    if !matches!(kind, WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController) {
+        return true;
+    }
+    same_owners(object, old)
+        && selector_keys(kind, old)
+            .is_some_and(|keys| keys.iter().all(|key| object.metadata.labels.get(key) == old.metadata.labels.get(key)))
+}
+
+/// Whether both have the same owners.
+pub(crate) fn same_owners(object: &Object<'_>, old: &Object<'_>) -> bool {
+    same_text(object.metadata.owner_references, old.metadata.owner_references, Scope::Whole)
+}
+
+/// The labels that a selector looks at; nothing where the selector cannot be read.
+fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Spec<S> {
+        selector: S,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Selector {
+        #[serde(default)]
+        match_labels: serde_json::Map<String, serde_json::Value>,
+        #[serde(default)]
+        match_expressions: Vec<Expression>,
+    }
+    #[derive(Deserialize)]
+    struct Expression {
+        key: String,
+    }
+    let spec = object.spec?.get();
+    if kind == WorkloadKind::ReplicationController {
+        let spec: Spec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(spec).ok()?;
+        return Some(spec.selector.into_iter().map(|(key, _)| key).collect());
+    }
+    let Spec { selector } = serde_json::from_str::<Spec<Selector>>(spec).ok()?;
+    let labels = selector.match_labels.into_iter().map(|(key, _)| key);
+    Some(labels.chain(selector.match_expressions.into_iter().map(|expression| expression.key)).collect())
+}
+
+/// Whether two texts mean the same JSON.
+fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Scope) -> bool {
+    let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
+    if new.get() == old.get() {
+        return true;
+    }
+    match (canonical(new.get(), scope), canonical(old.get(), scope)) {
+        (Ok(new), Ok(old)) => new == old,
+        _ => false,
+    }
+}
+
+fn replicas(spec: &str) -> Result<i64, String> {
+    #[derive(Deserialize)]
+    struct Spec {
+        replicas: Option<i64>,
+    }
+    let Spec { replicas } = serde_json::from_str(spec).map_err(|error| format!("spec.replicas: {error}"))?;
+    // Go leaves a scale's zero out; a ReplicaSet's absent replicas were defaulted before admission.
+    Ok(replicas.unwrap_or(0))
+}
+
+/// Whether something that was held back is let go: else an approval could be banked for later.
+pub(crate) fn is_released(spec: &str, old: &str) -> bool {
+    match (held(spec), held(old)) {
+        (Some(new), Some(old)) => old.into_iter().zip(new).any(|(held, still)| held && !still),
+        _ => true,
+    }
+}
+
+/// Whether a workload would wait, paused or suspended, instead of running.
+pub(crate) fn is_held(spec: &str) -> bool {
+    held(spec).is_some_and(|flags| flags.contains(&true))
+}
+
+/// What holds a workload back: its own `paused`, its own `suspend`, that of its Jobs. `None` where it cannot be read.
+fn held(spec: &str) -> Option<[bool; 3]> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Held {
+        paused: Option<bool>,
+        suspend: Option<bool>,
+        job_template: JobTemplate,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct JobTemplate {
+        spec: Job,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Job {
+        suspend: Option<bool>,
+    }
+    let held: Held = serde_json::from_str(spec).ok()?;
+    Some([held.paused, held.suspend, held.job_template.spec.suspend].map(|flag| flag == Some(true)))
+}

@@ -1,0 +1,669 @@
+//! An `AdmissionReview` (admission.k8s.io/v1) as bytes, and the request in it as far as a decision needs it.
+//!
+//! Everything borrows from the body, and a spec stays the text that the API server sent. A review that is not one is
+//! told with its uid, so that the answer can still reach the API server. Called by the webhook and by `verify`.
+
+use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    kube::workload::{WorkloadKind, WorkloadKinds},
+    record::denial::on_one_line,
+};
+
+/// Prefix of the labels and annotations that mean something to writgate.
+pub(crate) const DOMAIN: &str = "writgate.dev/";
+
+/// A review that cannot be judged. It is denied; `uid` lets the denial reach the one who asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct MalformedReview {
+    /// The request's uid, where the body got that far.
+    pub uid: Option<String>,
+    /// What was found and what was expected.
+    pub why: String,
+}
+
+/// What the API server asks about.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// To be echoed in the answer.
+    pub uid: Cow<'a, str>,
+    /// What is done.
+    pub operation: Operation,
+    /// The kind of `object`.
+    pub kind: GroupVersionKind<'a>,
+    /// The workload that this kind is, if it is one.
+    pub workload: Option<WorkloadKind>,
+    /// The plural resource in the path of the request, without its group.
+    pub resource: Cow<'a, str>,
+    /// `status`, `scale`, `ephemeralcontainers` …; empty for the object itself.
+    pub sub_resource: Cow<'a, str>,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Cow<'a, str>,
+    /// Empty where the API server has not given one yet.
+    pub name: Cow<'a, str>,
+    /// Whether nothing will be persisted.
+    pub dry_run: bool,
+    /// Who asks.
+    pub user: User<'a>,
+    /// The object as it would be; absent on DELETE.
+    pub object: Option<Object<'a>>,
+    /// The object as it is; absent on CREATE.
+    pub old_object: Option<Object<'a>>,
+}
+
+/// The operations of admission.k8s.io/v1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of one.
+    Update,
+    /// Its deletion.
+    Delete,
+    /// `exec`, `attach`, `port-forward`, `proxy`.
+    Connect,
+}
+
+impl Operation {
+    /// As the API server writes it: `CREATE`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// A kind, with an empty group for the core API.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GroupVersionKind<'a> {
+    /// `apps`
+    #[serde(borrow, default)]
+    pub group: Cow<'a, str>,
+    /// `v1`
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// `Deployment`
+    #[serde(borrow)]
+    pub kind: Cow<'a, str>,
+}
+
+impl GroupVersionKind<'_> {
+    /// `apps/v1`, or `v1` in the core API.
+    #[must_use]
+    pub fn api_version(&self) -> Cow<'_, str> {
+        if self.group.is_empty() {
+            Cow::Borrowed(&*self.version)
+        } else {
+            format!("{}/{}", self.group, self.version).into()
+        }
+    }
+}
+
+/// The authenticated user, as the API server tells it.
+#[derive(Debug, Deserialize)]
+pub struct User<'a> {
+    /// The name that authentication gave.
+    #[serde(borrow)]
+    pub username: Cow<'a, str>,
+    /// Empty for most users.
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
+    /// The groups that authentication gave.
+    #[serde(borrow, default)]
+    pub groups: Vec<Text<'a>>,
+    /// What else it gave, as text: only ever passed on.
+    #[serde(borrow)]
+    pub extra: Option<&'a RawValue>,
+}
+
+/// The parts of an object that a decision reads.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Object<'a> {
+    /// `apps/v1`
+    #[serde(borrow, default)]
+    pub api_version: Cow<'a, str>,
+    /// `Deployment`
+    #[serde(borrow, default)]
+    pub kind: Cow<'a, str>,
+    /// Its metadata; the options of a CONNECT have none.
+    #[serde(borrow, default = "Metadata::absent", deserialize_with = "by_name")]
+    pub metadata: Metadata<'a>,
+    /// `.spec` as text.
+    #[serde(borrow)]
+    pub spec: Option<&'a RawValue>,
+    /// `.data` as text: what a `ControllerRevision` restores, what a ConfigMap holds.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
+    /// `.container` as text: of the options of a CONNECT, where it leads.
+    #[serde(borrow)]
+    pub container: Option<&'a RawValue>,
+    /// `.binaryData` of a ConfigMap as text.
+    #[serde(borrow)]
+    pub binary_data: Option<&'a RawValue>,
+    /// `.immutable` of a ConfigMap as text.
+    #[serde(borrow)]
+    pub immutable: Option<&'a RawValue>,
+    /// `.revision` of a `ControllerRevision` as text: its number.
+    #[serde(borrow)]
+    pub revision: Option<&'a RawValue>,
+}
+
+/// The parts of an object's metadata that a decision reads.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata<'a> {
+    /// Empty before the API server generated it.
+    #[serde(borrow, default)]
+    pub name: Cow<'a, str>,
+    /// What the name was generated from.
+    #[serde(borrow, default)]
+    pub generate_name: Cow<'a, str>,
+    /// Empty for cluster-scoped objects.
+    #[serde(borrow, default)]
+    pub namespace: Cow<'a, str>,
+    /// Set by the API server before validating admission, on CREATE too.
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
+    /// Counts the changes of the spec.
+    #[serde(default)]
+    pub generation: i64,
+    /// All labels.
+    #[serde(borrow, default)]
+    pub labels: Entries<'a>,
+    /// The annotations of our domain.
+    #[serde(borrow, default)]
+    pub annotations: OwnEntries<'a>,
+    /// As text: only ever compared.
+    #[serde(borrow)]
+    pub owner_references: Option<&'a RawValue>,
+    #[serde(skip)]
+    is_absent: bool,
+}
+
+impl Metadata<'_> {
+    fn absent() -> Self {
+        Self { is_absent: true, ..Self::default() }
+    }
+}
+
+/// Borrows even inside `Option` and `Vec`, where serde's `Cow` would copy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+/// A map of strings in the order of its keys' bytes; a key that is there twice is refused.
+#[derive(Debug, Default)]
+pub struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+/// Like [`Entries`], but what is not in our domain is skipped unread: `last-applied-configuration` is a second copy
+/// of the object.
+#[derive(Debug, Default)]
+pub struct OwnEntries<'a>(Entries<'a>);
+
+impl<'a> Entries<'a> {
+    /// The value under `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let index = self.0.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        self.0.get(index).map(|(_, value)| &**value)
+    }
+
+    /// All of them, in the order of the text.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Whether both hold the same, in whatever order.
+    pub(crate) fn is_same(&self, other: &Entries<'_>) -> bool {
+        self.0.len() == other.0.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+
+    fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
+        let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        while let Some(Text(key)) = map.next_key()? {
+            if wanted(&key) {
+                let Text(value) = map.next_value()?;
+                entries.push((key, value));
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        // An object may have some hundred thousand labels: looking each up among the others would take minutes.
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        match entries.iter().zip(entries.iter().skip(1)).find(|((a, _), (b, _))| a == b) {
+            Some(((key, _), _)) => Err(M::Error::custom(format_args!("the key {key:?} is there twice"))),
+            None => Ok(Self(entries)),
+        }
+    }
+}
+
+impl OwnEntries<'_> {
+    /// The value under `key`, which begins with `writgate.dev/`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)
+    }
+
+    /// All of our domain, in the order of their keys' bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_option(EntriesVisitor { wanted: |_: &str| true, borrows: PhantomData })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for OwnEntries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wanted = |key: &str| key.starts_with(DOMAIN);
+        deserializer.deserialize_option(EntriesVisitor { wanted, borrows: PhantomData }).map(Self)
+    }
+}
+
+struct EntriesVisitor<'a, F> {
+    wanted: F,
+    borrows: PhantomData<&'a str>,
+}
+
+impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for EntriesVisitor<'a, F> {
+    type Value = Entries<'a>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of strings")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(Entries::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Entries::default())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+        Entries::read(map, self.wanted)
+    }
+}
+
+/// A struct that is read from an object alone. Derived readers take an array of the members' values as well, which
+/// no API server sends and no other reader would understand.
+struct ByName<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = ByName<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(ByName)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    ByName::deserialize(deserializer).map(|ByName(value)| value)
+}
+
+fn by_name_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map(|ByName(value)| value))
+}
+
+/// A body that holds a review.
+pub struct Review;
+
+impl Review {
+    /// Reads the request out of `body`.
+    ///
+    /// What is missing, doubled, of another type or in contradiction to itself is refused; fields that admission
+    /// v1 may gain later are skipped.
+    pub fn parse(body: &[u8]) -> Result<Request<'_>, MalformedReview> {
+        Self::parse_with(body, &WorkloadKinds::default())
+    }
+
+    /// The same where the configuration knows of further kinds.
+    pub fn parse_with<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Request<'a>, MalformedReview> {
+        let malformed = |why: String| MalformedReview { uid: uid_of(body), why: on_one_line(&why) };
+        let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
+        let review: ByName<RawReview<'_>> = serde_json::from_str(text)
+            .map_err(|error| malformed(format!("the body is not an AdmissionReview: {error}")))?;
+        review.0.into_request(kinds).map_err(malformed)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawReview<'a> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "by_name")]
+    request: RawRequest<'a>,
+    response: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawRequest<'a> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    #[serde(borrow, deserialize_with = "by_name")]
+    kind: GroupVersionKind<'a>,
+    #[serde(borrow, deserialize_with = "by_name")]
+    resource: Resource<'a>,
+    #[serde(borrow, default)]
+    sub_resource: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    operation: Operation,
+    #[serde(borrow, deserialize_with = "by_name")]
+    user_info: User<'a>,
+    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
+    object: Option<Object<'a>>,
+    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
+    old_object: Option<Object<'a>>,
+    dry_run: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Resource<'a> {
+    #[serde(borrow, default)]
+    group: Cow<'a, str>,
+    #[serde(borrow)]
+    resource: Cow<'a, str>,
+}
+
+impl<'a> RawReview<'a> {
+    fn into_request(self, kinds: &WorkloadKinds) -> Result<Request<'a>, String> {
+        let expect = |what: &str, found: &str, expected: &str| {
+            if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, expected {expected:?}")) }
+        };
+        expect("apiVersion", &self.api_version, "admission.k8s.io/v1")?;
+        expect("kind", &self.kind, "AdmissionReview")?;
+        if self.response.is_some() {
+            return Err("the review has a response already".to_owned());
+        }
+        let raw = self.request;
+        if raw.uid.is_empty() || raw.uid.len() > MAX_UID {
+            return Err(format!("request.uid has {} bytes, expected 1 to {MAX_UID}", raw.uid.len()));
+        }
+        if raw.user_info.username.is_empty() {
+            return Err("request.userInfo.username is empty".to_owned());
+        }
+        expect("request.resource.group", &raw.resource.group, &raw.resource_group())?;
+        let request = Request {
+            uid: raw.uid,
+            operation: raw.operation,
+            workload: kinds.find(&raw.kind.api_version(), &raw.kind.kind),
+            kind: raw.kind,
+            resource: raw.resource.resource,
+            sub_resource: raw.sub_resource,
+            namespace: raw.namespace,
+            name: raw.name,
+            dry_run: raw.dry_run.unwrap_or_default(),
+            user: raw.user_info,
+            object: raw.object,
+            old_object: raw.old_object,
+        };
+        request.check_objects()?;
+        Ok(request)
+    }
+}
+
+impl RawRequest<'_> {
+    /// A subresource's kind may be of another group (`autoscaling` for a scale); the object's own may not.
+    fn resource_group(&self) -> String {
+        if self.sub_resource.is_empty() { self.kind.group.to_string() } else { self.resource.group.to_string() }
+    }
+}
+
+impl Request<'_> {
+    /// The objects must be what the request says they are, else one thing would be judged and another persisted.
+    fn check_objects(&self) -> Result<(), String> {
+        let needed = |there: bool, what: &str| {
+            if there { Ok(()) } else { Err(format!("{} without {what}", self.operation.as_str())) }
+        };
+        if matches!(self.operation, Operation::Create | Operation::Update) {
+            needed(self.object.is_some(), "object")?;
+        }
+        if self.operation == Operation::Update {
+            needed(self.old_object.is_some(), "oldObject")?;
+        }
+        if let (true, Some(kind)) = (self.sub_resource.is_empty(), self.workload)
+            && self.resource != kind.resource()
+        {
+            return Err(format!("request.resource is {:?}, but request.kind is {}", self.resource, kind.kind()));
+        }
+        for (place, object) in [("object", &self.object), ("oldObject", &self.old_object)] {
+            if let Some(object) = object {
+                self.check_object(place, object)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_object(&self, place: &str, object: &Object<'_>) -> Result<(), String> {
+        if object.metadata.is_absent && self.operation != Operation::Connect {
+            return Err(format!("{place}.metadata is missing"));
+        }
+        let claims = [
+            ("apiVersion", &*object.api_version, &*self.kind.api_version(), false),
+            ("kind", &*object.kind, &*self.kind.kind, false),
+            ("metadata.name", &*object.metadata.name, &*self.name, true),
+            ("metadata.namespace", &*object.metadata.namespace, &*self.namespace, true),
+        ];
+        for (field, found, expected, may_be_empty) in claims {
+            let absent = may_be_empty && (found.is_empty() || expected.is_empty());
+            if !absent && found != expected {
+                return Err(format!("{place}.{field} is {found:?}, but the request is for {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name that the object has or will have; empty where it is still to be generated.
+    #[must_use]
+    pub fn object_name(&self) -> &str {
+        match &self.object {
+            Some(object) if !object.metadata.name.is_empty() => &object.metadata.name,
+            _ => &self.name,
+        }
+    }
+}
+
+/// Longer than any uid that an API server makes (36), shorter than what would swell an answer.
+const MAX_UID: usize = 128;
+
+/// The uid of a request that could not be read, taken from as much of the body as is JSON.
+fn uid_of(body: &[u8]) -> Option<String> {
+    struct Find<'c> {
+        path: &'static [&'static str],
+        found: &'c RefCell<Option<String>>,
+    }
+
+    impl<'de> DeserializeSeed<'de> for Find<'_> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            if self.path.is_empty() {
+                *self.found.borrow_mut() = Some(String::deserialize(deserializer)?);
+                return Ok(());
+            }
+            deserializer.deserialize_map(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Find<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+            let Some((next, path)) = self.path.split_first() else { return Ok(()) };
+            while let Some(key) = map.next_key::<String>()? {
+                if key == *next {
+                    map.next_value_seed(Find { path, found: self.found })?;
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let found = RefCell::new(None);
+    // The error is known already; only what was read before it matters.
+    let _ =
+        Find { path: &["request", "uid"], found: &found }.deserialize(&mut serde_json::Deserializer::from_slice(body));
+    found.into_inner().filter(|uid| !uid.is_empty() && uid.len() <= MAX_UID)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What is changed, in words and in deed.
+    type Change = (&'static str, fn(&mut Value));
+
+    fn review() -> Value {
+        let object = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "orders", "namespace": "payments", "uid": "u-1", "generation": 1,
+                "labels": {"app": "orders"},
+                "annotations": {"other.example/x": "y", "writgate.dev/incident": "INC-\u{e9}\n7"}},
+            "spec": {"template": {}}
+        });
+        json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "0b5c1", "operation": "UPDATE", "name": "orders", "namespace": "payments",
+                "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+                "userInfo": {"username": "alice", "groups": ["dev"]},
+                "object": object, "oldObject": object, "dryRun": true, "options": null
+            }
+        })
+    }
+
+    fn malformed(change: impl FnOnce(&mut Value)) -> MalformedReview {
+        let mut review = review();
+        change(&mut review);
+        Review::parse(review.to_string().as_bytes()).map(|_| ()).expect_err("malformed")
+    }
+
+    #[test]
+    fn reads_what_a_decision_needs() {
+        let body = review().to_string();
+        let request = Review::parse(body.as_bytes()).expect("a review");
+        assert_eq!(request.workload, Some(WorkloadKind::Deployment));
+        assert_eq!((request.operation, request.dry_run, &*request.user.username), (Operation::Update, true, "alice"));
+        let object = request.object.expect("an object");
+        assert_eq!(object.spec.map(RawValue::get), Some(r#"{"template":{}}"#));
+        assert_eq!(object.metadata.labels.get("app"), Some("orders"));
+        assert_eq!(
+            object.metadata.annotations.iter().collect::<Vec<_>>(),
+            [("writgate.dev/incident", "INC-\u{e9}\n7")]
+        );
+    }
+
+    #[test]
+    fn contradictions_are_malformed() {
+        let changes: [Change; 17] = [
+            ("apiVersion", |r| r["apiVersion"] = "admission.k8s.io/v1beta1".into()),
+            ("kind", |r| r["kind"] = "Review".into()),
+            ("response", |r| r["response"] = json!({"allowed": true})),
+            ("operation", |r| r["request"]["operation"] = "PATCH".into()),
+            ("no user", |r| r["request"]["userInfo"] = json!({})),
+            ("empty user", |r| r["request"]["userInfo"]["username"] = "".into()),
+            ("no object", |r| r["request"]["object"] = Value::Null),
+            ("no old object", |r| r["request"]["oldObject"] = Value::Null),
+            ("object kind", |r| r["request"]["object"]["kind"] = "Job".into()),
+            ("old object version", |r| r["request"]["oldObject"]["apiVersion"] = "apps/v2".into()),
+            ("object name", |r| r["request"]["object"]["metadata"]["name"] = "other".into()),
+            ("object metadata", |r| {
+                r["request"]["object"].as_object_mut().expect("a map").remove("metadata");
+            }),
+            ("object namespace", |r| r["request"]["object"]["metadata"]["namespace"] = "other".into()),
+            ("resource", |r| r["request"]["resource"]["resource"] = "pods".into()),
+            ("resource group", |r| r["request"]["resource"]["group"] = "batch".into()),
+            ("annotation", |r| r["request"]["object"]["metadata"]["annotations"]["writgate.dev/x"] = 1.into()),
+            ("dry run", |r| r["request"]["dryRun"] = "yes".into()),
+        ];
+        for (what, change) in changes {
+            assert_eq!(malformed(change).uid.as_deref(), Some("0b5c1"), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_uid_that_cannot_be_echoed_is_malformed() {
+        assert_eq!(malformed(|r| r["request"]["uid"] = "".into()).uid, None);
+        assert_eq!(malformed(|r| r["request"]["uid"] = 7.into()).uid, None);
+        assert_eq!(malformed(|r| r["request"]["uid"] = "u".repeat(MAX_UID + 1).into()).uid, None);
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_malformed() {
+        let body = review().to_string();
+        for (once, twice) in [
+            ("\"dryRun\":true", "\"dryRun\":true,\"dryRun\":false"),
+            ("\"spec\":{", "\"spec\":{},\"spec\":{"),
+            ("\"annotations\":{", "\"annotations\":{\"writgate.dev/incident\":\"x\","),
+        ] {
+            let body = body.replace(once, twice);
+            assert!(Review::parse(body.as_bytes()).is_err(), "{twice}");
+        }
+    }
+
+    #[test]
+    fn the_uid_of_a_truncated_review_is_known_once_it_was_there() {
+        let body = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"abc","kind":{"#;
+        assert_eq!(Review::parse(body.as_bytes()).expect_err("truncated").uid.as_deref(), Some("abc"));
+        assert_eq!(Review::parse(b"").expect_err("empty").uid, None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_review_cut_or_overwritten_anywhere_never_panics(at in any::<prop::sample::Index>(), byte: u8, cut: bool) {
+            let mut body = review().to_string().into_bytes();
+            let at = at.index(body.len());
+            if cut { body.truncate(at) } else { body[at] = byte }
+            let _ = Review::parse(&body);
+        }
+    }
+}
