@@ -1,5 +1,6 @@
 //! How bytes become values and values become bytes: JSON, YAML, hex and times, with the position of each fault.
 
+pub(crate) mod borrowed;
 pub(crate) mod canonical;
 pub(crate) mod hex;
 pub(crate) mod position;

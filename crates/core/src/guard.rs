@@ -20,8 +20,10 @@ use crate::{
     decide::driver::Governance,
     decide::facts::Facts,
     posture::set::Document,
-    record::decision::{Basis, Decision, DecisionRecord, Verdict},
+    record::decision::{Basis, Decision, Verdict},
     record::denial::Denial,
+    request::change::unsupported_kind,
+    request::record::opening_record,
     request::review::{Operation, Request},
 };
 
@@ -46,7 +48,7 @@ fn judged_by(denials: Vec<Denial>) -> Verdict {
 /// Decides a request that changes, or may change, what the gate rests on.
 #[must_use]
 pub fn guard(request: &Request<'_>, ground: &Ground<'_>, facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let mut record = DecisionRecord::of(request, facts.decision_id, now);
+    let mut record = opening_record(request, facts.decision_id, now);
     let generation = request.object.as_ref().map_or(0, |object| object.metadata.generation);
     let api_version = request.kind.api_version();
     // Of what changes nothing that is guarded, nothing.
@@ -67,5 +69,5 @@ pub fn guard(request: &Request<'_>, ground: &Ground<'_>, facts: &Facts<'_>, now:
 }
 
 fn unsupported(request: &Request<'_>) -> Verdict {
-    judged_by(vec![Denial::unsupported(request)])
+    judged_by(vec![unsupported_kind(request)])
 }

@@ -20,8 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+pub use crate::record::enforcement::{Durability, Enforcement};
 pub use schema::document_schemas;
 
 pub(crate) use build::build_posture;
@@ -34,31 +35,6 @@ use crate::{
     approval::action::Action, approval::capability::Capability, approval::capability::Grant, approval::key::KeyId,
     approval::key::PublicKey, approval::spec_hash::SpecHash, kube::image::ImagePatterns, posture::rule::CapabilityRule,
 };
-
-/// What a failed check does to the request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Enforcement {
-    /// It is denied.
-    #[default]
-    Enforce,
-    /// It is admitted, and the user is warned.
-    Warn,
-    /// It is admitted, and only the record says that it would have been denied.
-    Audit,
-}
-
-impl Enforcement {
-    /// `enforce`, `warn` or `audit`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Warn => "warn",
-            Self::Audit => "audit",
-        }
-    }
-}
 
 /// Whether an action needs an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -119,17 +95,6 @@ pub enum ConnectRule {
     Audit,
     /// They are refused.
     Deny,
-}
-
-/// What an admission owes to its record, beside the log's line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Durability {
-    /// Nothing: Events and checkpoints follow when they can.
-    #[default]
-    BestEffort,
-    /// The ledger keeps it before the answer: no record, no admission.
-    Required,
 }
 
 /// How images must be named.

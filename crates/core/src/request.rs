@@ -3,4 +3,5 @@
 pub(crate) mod change;
 pub(crate) mod connection;
 pub(crate) mod exempt;
+pub(crate) mod record;
 pub(crate) mod review;

@@ -7,16 +7,12 @@
 use jiff::Timestamp;
 
 use crate::{
-    approval::envelope::Envelope, approval::spec_hash::SpecHash, approval::statement::Approval,
-    decide::facts::ConfigMapContent, kube::bundle::KIND_LABEL,
+    approval::envelope::Envelope,
+    approval::spec_hash::SpecHash,
+    approval::statement::Approval,
+    decide::facts::ConfigMapContent,
+    vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL},
 };
-
-/// The value of label `writgate.dev/kind` of a ConfigMap that holds an approval.
-pub const APPROVAL_KIND: &str = "approval";
-/// The key of its `data` that holds the envelope.
-pub const APPROVAL_KEY: &str = "approval.json";
-/// The annotation by which an object names the ConfigMap that its approval is in.
-pub const APPROVAL_REF: &str = "writgate.dev/approval-ref";
 
 /// An envelope in a ConfigMap. Nobody has checked it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

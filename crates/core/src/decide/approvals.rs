@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    approval::detached::{self, APPROVAL_REF, DetachedApproval, DetachedQuery},
+    approval::detached::{self, DetachedApproval, DetachedQuery},
     approval::envelope::Budget,
     approval::statement::Approval,
     decide::candidate::{self, Candidate, Context, MAX_ENVELOPES, Signed},
@@ -16,9 +16,11 @@ use crate::{
     kube::workload::WorkloadKind,
     posture::quorum,
     posture::{Reviewer, SeparationOfDuties},
-    record::decision::{DecisionRecord, object_record},
+    record::decision::DecisionRecord,
     record::denial::Denial,
     request::change::{is_held, is_released},
+    request::record::object_record,
+    vocabulary::APPROVAL_REF,
 };
 
 /// Rows 2 to 13: the envelopes by which a workload is approved, or why it is not.

@@ -19,6 +19,9 @@ use crate::{
     record::denial::{Claim, Denial},
     request::change::Workload,
     request::review::{Operation, Request},
+    vocabulary::{
+        CONFIG_BUNDLE, INCIDENT, INCIDENT_SPEC_HASH, PIPELINE_VERSION, SOURCE_ARTIFACT, SOURCE_ENVIRONMENT, is_approval,
+    },
 };
 
 /// What an envelope is judged against.
@@ -281,27 +284,25 @@ impl<'r> Context<'r> {
             differs(of, approved).or_else(|| absent.then(|| Claim { of, approved: None, found: found() }))
         };
         let versioned = self.posture.pipeline_version_required;
-        let version = required("writgate.dev/pipeline-version", &approval.pipeline_version, versioned);
+        let version = required(PIPELINE_VERSION, &approval.pipeline_version, versioned);
         denials.extend(version.map(Denial::PipelineVersionMismatch));
         let bundled = self.posture.bundle_required(self.action);
-        let bundle = required("writgate.dev/config-bundle", &approval.config_bundle, bundled);
+        let bundle = required(CONFIG_BUNDLE, &approval.config_bundle, bundled);
         denials.extend(bundle.map(Denial::ConfigBundleMismatch));
         let executes = self.action == Action::ReplayExecute;
         let Some(replay) = &approval.replay else {
             if executes {
-                let found = self.workload.object.metadata.annotations.get("writgate.dev/incident").map(str::to_owned);
-                let claim = Claim { of: "writgate.dev/incident", approved: None, found };
+                let found = self.workload.object.metadata.annotations.get(INCIDENT).map(str::to_owned);
+                let claim = Claim { of: INCIDENT, approved: None, found };
                 denials.push(Denial::IncidentMismatch(claim));
             }
             return;
         };
-        let source = required("writgate.dev/source-environment", &replay.source_environment, executes);
+        let source = required(SOURCE_ENVIRONMENT, &replay.source_environment, executes);
         denials.extend(source.map(Denial::SourceEnvironmentMismatch));
-        denials.extend(
-            differs("writgate.dev/source-artifact", &replay.source_artifact).map(Denial::SourceArtifactMismatch),
-        );
-        let incident = required("writgate.dev/incident", &replay.incident, executes)
-            .or_else(|| differs("writgate.dev/incident-spec-hash", &replay.incident_spec_hash));
+        denials.extend(differs(SOURCE_ARTIFACT, &replay.source_artifact).map(Denial::SourceArtifactMismatch));
+        let incident = required(INCIDENT, &replay.incident, executes)
+            .or_else(|| differs(INCIDENT_SPEC_HASH, &replay.incident_spec_hash));
         denials.extend(incident.map(Denial::IncidentMismatch));
     }
 
@@ -367,9 +368,6 @@ fn is_generated(prefix: &str, name: &str) -> bool {
 
 /// The annotations that hold approvals, in the order of their names' bytes.
 pub(crate) fn attached<'r>(workload: &Workload<'r>) -> Vec<(&'r str, &'r str)> {
-    const ANNOTATION: &str = "writgate.dev/approval";
-    let is_approval =
-        |name: &str| name.strip_prefix(ANNOTATION).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     workload.object.metadata.annotations.iter().filter(|(name, _)| is_approval(name)).collect()
 }
 

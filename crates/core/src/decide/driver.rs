@@ -40,11 +40,13 @@ use crate::{
     posture::rule::{self, CapabilityRule},
     posture::set::PostureError,
     posture::{ApprovalRule, Durability, PodRule, Posture, WorkloadRule},
+    record::connection::Connection,
     record::decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict},
     record::denial::{Denial, on_one_line},
-    request::change::{Change, Hashes, REPLAY_LABEL, Workload},
-    request::connection::Connection,
+    request::change::{Change, Hashes, Workload},
+    request::record::opening_record,
     request::review::{MalformedReview, Object, Request},
+    vocabulary::REPLAY_LABEL,
 };
 
 /// Which rules a namespace is under.
@@ -67,7 +69,7 @@ pub enum Governance<'a> {
 /// [`wants`](Decision::wants): it is to be found out, and the same request decided again at the same time.
 #[must_use]
 pub fn decide(request: &Request<'_>, governance: &Governance<'_>, facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let mut record = DecisionRecord::of(request, facts.decision_id, now);
+    let mut record = opening_record(request, facts.decision_id, now);
     let Governance::Governed { environment, project, posture } = *governance else {
         return Decision::not_an_action(record);
     };
@@ -172,7 +174,7 @@ fn judge_pod(
             format!("{what} cannot be approved, and capability rule {} asks for that: {}", rule.name, rule.told());
         return Err(Denial::WorkloadNotAllowed { why });
     }
-    let pod = PodSpec::read(spec, PodPath::Itself)?;
+    let pod = pod_spec(spec, PodPath::Itself)?;
     if names_replay_image(&pod, posture) {
         return Err(only_jobs_replay("a Pod"));
     }
@@ -199,7 +201,7 @@ fn judge_workload(
     record: &mut DecisionRecord,
 ) -> Result<Judged, Denial> {
     let posture = place.posture;
-    let pod = PodSpec::read(workload.spec, workload.kind.into())?;
+    let pod = pod_spec(workload.spec, workload.kind.into())?;
     let action = action_of(workload, &pod, posture)?;
     if workload.by_exempt_controller && action == Action::Deploy {
         return Ok(Judged::NotAnAction);
@@ -352,6 +354,11 @@ impl Own {
         verdict.denials.extend(self.denials.iter().cloned());
         verdict
     }
+}
+
+/// A spec without a readable Pod is refused: it could refer to images and ConfigMaps that no check sees.
+fn pod_spec(spec: &str, path: PodPath) -> Result<PodSpec<'_>, Denial> {
+    PodSpec::read(spec, path).map_err(|error| Denial::MalformedReview { why: format!("object.spec: {error}") })
 }
 
 /// Which action a workload's change is.

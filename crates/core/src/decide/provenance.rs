@@ -15,13 +15,11 @@ use crate::{
     posture::{Build, ConfigRule, ImageRule, Posture},
     record::denial::{Denial, quoted},
     request::change::Workload,
+    vocabulary::{CONFIG_BUNDLE, INCIDENT_SPEC_HASH, PIPELINE_VERSION, SOURCE_ENVIRONMENT},
 };
 
 /// So many ConfigMaps are read for one workload at most.
 const MAX_CONFIG_MAPS: usize = 32;
-
-const PIPELINE_VERSION: &str = "writgate.dev/pipeline-version";
-const CONFIG_BUNDLE: &str = "writgate.dev/config-bundle";
 
 /// Whether every image is named by digest, where the posture asks for it; also of Pods, which have nothing else.
 pub(crate) fn unpinned(pod: &PodSpec<'_>, posture: &Posture) -> Option<Denial> {
@@ -109,7 +107,7 @@ impl Provenance<'_> {
 
     /// Whether the incident ran what the pipeline version is.
     fn incident(&self, version: &str, build: &Build) -> Option<Denial> {
-        let incident = self.annotation("writgate.dev/incident-spec-hash")?;
+        let incident = self.annotation(INCIDENT_SPEC_HASH)?;
         let canonical = build.spec_hash?;
         let differs = incident.parse::<SpecHash>().ok() != Some(canonical);
         let (incident, version) = (incident.to_owned(), version.to_owned());
@@ -119,7 +117,7 @@ impl Provenance<'_> {
     /// Whether a replay reads from where replays may.
     fn source(&self) -> Option<Denial> {
         let permitted = self.posture.replay.source_environments.as_ref()?;
-        let source = self.annotation("writgate.dev/source-environment")?;
+        let source = self.annotation(SOURCE_ENVIRONMENT)?;
         let is_permitted = permitted.iter().any(|environment| environment == source);
         let (found, permitted) = (source.to_owned(), permitted.clone());
         (!is_permitted).then_some(Denial::SourceNotPermitted { found, permitted })

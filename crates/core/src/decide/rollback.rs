@@ -11,10 +11,11 @@ use crate::{
     decide::candidate::Context,
     decide::facts::{Known, Want},
     posture::Enforcement,
-    record::decision::{Basis, DecisionRecord, Verdict, object_record},
+    record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::Denial,
     record::history::{HistoryNote, PastAdmission, Wanted},
-    request::change::BOUND_ANNOTATIONS,
+    request::record::object_record,
+    vocabulary::BOUND_ANNOTATIONS,
 };
 
 /// The verdict on a request that was `denied` by its approvals, once earlier admissions are looked at.

@@ -12,14 +12,12 @@ use super::{Ground, judged_by};
 use crate::{
     decide::driver::Governance,
     decide::facts::ConfigMapContent,
-    kube::bundle::BUNDLE_KIND,
-    kube::bundle::ENVIRONMENT_LABEL,
-    kube::bundle::KIND_LABEL,
     kube::bundle::check_bundle,
     posture::set::PostureError,
     record::decision::{DecisionRecord, Verdict},
     record::denial::Denial,
     request::review::{Object, Operation, Request},
+    vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 
 pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {

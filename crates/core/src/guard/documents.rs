@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use super::Ground;
 use crate::{
     decide::facts::{Known, Want},
-    kube::bundle::KIND_LABEL,
     posture::Revocation,
     posture::Revocations,
     posture::set::Document,
@@ -24,6 +23,7 @@ use crate::{
     record::denial::{Denial, quoted},
     request::change::same_owners,
     request::review::{Object, Operation, Request},
+    vocabulary::KIND_LABEL,
 };
 
 /// Reasons that are told of one document; more help nobody.

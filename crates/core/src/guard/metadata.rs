@@ -9,7 +9,8 @@ use crate::{
     record::decision::{DecisionRecord, Verdict},
     record::denial::{Denial, quoted},
     request::change::same_owners,
-    request::review::{DOMAIN, Metadata, Object, Request},
+    request::review::{Metadata, Object, Request},
+    vocabulary::DOMAIN,
 };
 
 pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {

@@ -6,13 +6,11 @@
 use super::Ground;
 use crate::{
     decide::facts::{Known, Want},
-    kube::bundle::ENVIRONMENT_LABEL,
     record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::{Denial, quoted},
     request::review::{Object, Operation, Request},
+    vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };
-
-const PROJECT: &str = "writgate.dev/project";
 
 /// The two labels of a namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,7 +22,7 @@ struct Labels<'a> {
 impl<'a> Labels<'a> {
     fn of(object: Option<&'a Object<'a>>) -> Self {
         let label = |key| object.and_then(|object| object.metadata.labels.get(key));
-        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT) }
+        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
     }
 }
 
@@ -82,10 +80,14 @@ fn contradiction(name: &str, new: Labels<'_>, ground: &Ground<'_>) -> Option<Den
         _ if name == ground.system_namespace || name.starts_with("kube-") => {
             format!("namespace {} is never governed: the cluster and the gate itself would wait for it", quoted(name))
         }
-        (Some(_), None) => format!("{ENVIRONMENT_LABEL} is there without {PROJECT}; set both at once, or neither"),
-        (None, Some(_)) => format!("{PROJECT} is there without {ENVIRONMENT_LABEL}; set both at once, or neither"),
+        (Some(_), None) => {
+            format!("{ENVIRONMENT_LABEL} is there without {PROJECT_LABEL}; set both at once, or neither")
+        }
+        (None, Some(_)) => {
+            format!("{PROJECT_LABEL} is there without {ENVIRONMENT_LABEL}; set both at once, or neither")
+        }
         (Some(""), _) => format!("{ENVIRONMENT_LABEL} is empty; expected the environment of a posture"),
-        (_, Some("")) => format!("{PROJECT} is empty; expected a project"),
+        (_, Some("")) => format!("{PROJECT_LABEL} is empty; expected a project"),
         _ => return None,
     };
     Some(Denial::GovernanceInvalid { why })

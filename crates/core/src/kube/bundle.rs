@@ -15,14 +15,8 @@ use crate::{
     encoding::canonical::{Scope, canonical},
     encoding::hex,
     record::denial::quoted,
+    vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
-
-/// The label that says what a ConfigMap holds.
-pub const KIND_LABEL: &str = "writgate.dev/kind";
-/// The value of [`KIND_LABEL`] that makes a ConfigMap a config bundle.
-pub const BUNDLE_KIND: &str = "config-bundle";
-/// The label that names the environment: of a namespace, and of a bundle that is made for it.
-pub(crate) const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";
 
 /// How many hexadecimal digits of its digest a bundle's name ends in, at least and at most: 128 and 256 bits.
 const DIGITS: std::ops::RangeInclusive<usize> = 32..=64;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, de::Error as _};
 use serde_json::value::RawValue;
 
-use crate::{kube::workload::WorkloadKind, record::denial::Denial, request::review::Text};
+use crate::{encoding::borrowed::BorrowedText, kube::workload::WorkloadKind};
 
 /// Where in a spec the Pod's spec is.
 #[derive(Clone, Copy)]
@@ -61,9 +61,9 @@ pub(crate) struct PodSpec<'a> {
 #[serde(rename_all = "camelCase")]
 struct Container<'a> {
     #[serde(borrow)]
-    name: Option<Text<'a>>,
+    name: Option<BorrowedText<'a>>,
     #[serde(borrow)]
-    image: Option<Text<'a>>,
+    image: Option<BorrowedText<'a>>,
     #[serde(borrow)]
     env: Option<Vec<Variable<'a>>>,
     #[serde(borrow)]
@@ -92,16 +92,16 @@ struct Source<'a> {
 #[serde(rename_all = "camelCase", default)]
 struct Named<'a> {
     #[serde(borrow)]
-    name: Option<Text<'a>>,
+    name: Option<BorrowedText<'a>>,
     #[serde(borrow)]
-    secret_name: Option<Text<'a>>,
+    secret_name: Option<BorrowedText<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Volume<'a> {
     #[serde(borrow)]
-    name: Option<Text<'a>>,
+    name: Option<BorrowedText<'a>>,
     #[serde(borrow)]
     image: Option<ImageVolume<'a>>,
     #[serde(borrow)]
@@ -133,7 +133,7 @@ struct Volume<'a> {
 #[derive(Deserialize)]
 struct ImageVolume<'a> {
     #[serde(borrow)]
-    reference: Option<Text<'a>>,
+    reference: Option<BorrowedText<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -161,7 +161,7 @@ struct Driver<'a> {
 
 impl<'a> PodSpec<'a> {
     /// Reads the Pod's spec out of a spec.
-    pub(crate) fn read(spec: &'a str, path: PodPath) -> Result<Self, Denial> {
+    pub(crate) fn read(spec: &'a str, path: PodPath) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Job<'a> {
@@ -183,16 +183,14 @@ impl<'a> PodSpec<'a> {
             #[serde(borrow)]
             spec: PodSpec<'a>,
         }
-        let pod: Result<Self, serde_json::Error> = match path {
+        match path {
             PodPath::Itself => serde_json::from_str(spec),
             PodPath::Template => serde_json::from_str(spec).map(|spec: Template<'a>| spec.template.spec),
             PodPath::JobTemplate => {
                 serde_json::from_str(spec).map(|spec: Job<'a>| spec.job_template.spec.template.spec)
             }
             PodPath::At(members) => below(spec, members).and_then(serde_json::from_str),
-        };
-        // What holds no Pod where its kind has one names things that nobody can see.
-        pod.map_err(|error| Denial::MalformedReview { why: format!("object.spec: {error}") })
+        }
     }
 
     /// Every image that it runs or mounts.
@@ -269,8 +267,8 @@ impl<'a> PodSpec<'a> {
 /// The text of what `members` lead to.
 fn below<'a>(text: &'a str, members: &[&str]) -> serde_json::Result<&'a str> {
     members.iter().try_fold(text, |text, member| {
-        let object: BTreeMap<Text<'a>, &'a RawValue> = serde_json::from_str(text)?;
-        let found = object.into_iter().find(|(Text(name), _)| name == *member);
+        let object: BTreeMap<BorrowedText<'a>, &'a RawValue> = serde_json::from_str(text)?;
+        let found = object.into_iter().find(|(BorrowedText(name), _)| name == *member);
         found
             .map(|(_, value)| value.get())
             .ok_or_else(|| serde_json::Error::custom(format_args!("{member} is missing")))
@@ -283,7 +281,7 @@ impl Named<'_> {
     }
 }
 
-fn text<'t>(text: Option<&'t Text<'_>>) -> &'t str {
+fn text<'t>(text: Option<&'t BorrowedText<'_>>) -> &'t str {
     text.map_or("", |text| &text.0)
 }
 

@@ -10,12 +10,11 @@ use crate::{
     approval::action::Action,
     approval::spec_hash::SpecHash,
     decide::facts::Want,
-    posture::{Durability, Enforcement},
     record::chain::{Link, RecordSignature},
+    record::connection::Connection,
     record::denial::{Denial, on_one_line, quoted},
+    record::enforcement::{Durability, Enforcement},
     record::history::HistoryNote,
-    request::connection::Connection,
-    request::review::Request,
 };
 
 /// The `version` of a record.
@@ -262,46 +261,6 @@ impl DecisionRecord {
             chain: None,
             signature: None,
         }
-    }
-
-    /// A record of a request of which nothing was judged yet.
-    pub(crate) fn of(request: &Request<'_>, id: Uuid, time: Timestamp) -> Self {
-        let user = &request.user;
-        Self {
-            request_uid: Some(request.uid.to_string()),
-            dry_run: request.dry_run,
-            initiator: Some(Initiator {
-                username: user.username.to_string(),
-                uid: user.uid.to_string(),
-                groups: user.groups.iter().map(|group| group.0.to_string()).collect(),
-            }),
-            operation: Some(request.operation.as_str().to_owned()),
-            object: Some(object_record(request)),
-            connection: Connection::of(request),
-            ..Self::empty(id, time)
-        }
-    }
-}
-
-/// The object of a request as records name it.
-pub(crate) fn object_record(request: &Request<'_>) -> ObjectRecord {
-    let uid = request.object.as_ref().or(request.old_object.as_ref()).map(|object| &*object.metadata.uid);
-    // What the API server sends with a CONNECT are its options: `PodExecOptions`.
-    let is_pod = Connection::of(request).is_some();
-    ObjectRecord {
-        api_version: if is_pod { "v1".to_owned() } else { request.kind.api_version().into_owned() },
-        kind: if is_pod { "Pod".to_owned() } else { request.kind.kind.to_string() },
-        namespace: request.namespace.to_string(),
-        name: object_name(request),
-        uid: uid.filter(|uid| !uid.is_empty()).map(str::to_owned),
-    }
-}
-
-fn object_name(request: &Request<'_>) -> String {
-    let generate_name = request.object.as_ref().map_or("", |object| &*object.metadata.generate_name);
-    match request.object_name() {
-        "" if !generate_name.is_empty() => format!("{generate_name}*"),
-        name => name.to_owned(),
     }
 }
 

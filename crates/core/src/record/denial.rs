@@ -8,8 +8,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    approval::action::Action, approval::capability::Capability, approval::detached::APPROVAL_REF,
-    approval::spec_hash::SpecHash, request::review::Request,
+    approval::action::Action, approval::capability::Capability, approval::spec_hash::SpecHash, vocabulary::APPROVAL_REF,
 };
 
 /// Every reason's row in the table of checks and its code, in the order of the table. A word is here once, though two
@@ -440,20 +439,6 @@ pub fn is_about_approval(code: &str) -> bool {
 }
 
 impl Denial {
-    /// Of a request about something that nothing here knows.
-    pub(crate) fn unsupported(request: &Request<'_>) -> Self {
-        let subresource = if request.sub_resource.is_empty() { "" } else { "/" };
-        let what = format!(
-            "{} of {} {} ({}{subresource}{})",
-            request.operation.as_str(),
-            request.kind.api_version(),
-            request.kind.kind,
-            request.resource,
-            request.sub_resource
-        );
-        Self::UnsupportedKind { what: on_one_line(&what) }
-    }
-
     /// The stable word for this reason, the same in every rendering. Never rename one.
     #[must_use]
     pub fn code(&self) -> &'static str {

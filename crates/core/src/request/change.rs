@@ -11,24 +11,13 @@ use crate::{
     approval::spec_hash::{SpecHash, spec_hash},
     encoding::canonical::{CanonicalError, Scope, canonical},
     kube::workload::WorkloadKind,
-    record::denial::Denial,
-    request::connection::Connection,
+    record::connection::Connection,
+    record::denial::{Denial, on_one_line},
+    request::connection::connection,
     request::exempt::ExemptControllers,
     request::review::{Object, Operation, Request},
+    vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
-
-/// The label that makes a Job a replay.
-pub(crate) const REPLAY_LABEL: &str = "writgate.dev/replay";
-
-/// The annotations that an approval's claims bind.
-pub(crate) const BOUND_ANNOTATIONS: [&str; 6] = [
-    "writgate.dev/pipeline-version",
-    "writgate.dev/config-bundle",
-    "writgate.dev/incident",
-    "writgate.dev/incident-spec-hash",
-    "writgate.dev/source-environment",
-    "writgate.dev/source-artifact",
-];
 
 /// The hashes of a workload's spec, as it would be and as it is; nothing where there is none.
 pub(crate) struct Hashes {
@@ -87,7 +76,7 @@ impl<'r> Change<'r> {
     pub(crate) fn of(request: &'r Request<'r>, hashes: &Hashes, exempt: &ExemptControllers) -> Self {
         match request.operation {
             Operation::Delete => Self::Nothing,
-            Operation::Connect => Connection::of(request).map_or_else(|| Self::unsupported(request), Self::Connection),
+            Operation::Connect => connection(request).map_or_else(|| Self::unsupported(request), Self::Connection),
             Operation::Create | Operation::Update => {
                 let exempt = exempt.covers(&request.user.username, &request.resource);
                 let change = match &*request.sub_resource {
@@ -205,8 +194,22 @@ impl<'r> Change<'r> {
     }
 
     fn unsupported(request: &Request<'_>) -> Self {
-        Self::Refused(Denial::unsupported(request))
+        Self::Refused(unsupported_kind(request))
     }
+}
+
+/// The denial of a request about an object or a subresource that no rule covers.
+pub(crate) fn unsupported_kind(request: &Request<'_>) -> Denial {
+    let subresource = if request.sub_resource.is_empty() { "" } else { "/" };
+    let what = format!(
+        "{} of {} {} ({}{subresource}{})",
+        request.operation.as_str(),
+        request.kind.api_version(),
+        request.kind.kind,
+        request.resource,
+        request.sub_resource
+    );
+    Denial::UnsupportedKind { what: on_one_line(&what) }
 }
 
 fn objects<'r>(request: &'r Request<'r>) -> Result<(&'r Object<'r>, Option<&'r Object<'r>>), String> {

@@ -12,12 +12,11 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::{
+    encoding::borrowed::BorrowedText,
     kube::workload::{WorkloadKind, WorkloadKinds},
     record::denial::on_one_line,
+    vocabulary::DOMAIN,
 };
-
-/// Prefix of the labels and annotations that mean something to writgate.
-pub(crate) const DOMAIN: &str = "writgate.dev/";
 
 /// A review that cannot be judged. It is denied; `uid` lets the denial reach the one who asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +121,7 @@ pub struct User<'a> {
     pub uid: Cow<'a, str>,
     /// The groups that authentication gave.
     #[serde(borrow, default)]
-    pub groups: Vec<Text<'a>>,
+    pub groups: Vec<BorrowedText<'a>>,
     /// What else it gave, as text: only ever passed on.
     #[serde(borrow)]
     pub extra: Option<&'a RawValue>,
@@ -199,11 +198,6 @@ impl Metadata<'_> {
     }
 }
 
-/// Borrows even inside `Option` and `Vec`, where serde's `Cow` would copy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(transparent)]
-pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
-
 /// A map of strings in the order of its keys' bytes; a key that is there twice is refused.
 #[derive(Debug, Default)]
 pub struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -233,9 +227,9 @@ impl<'a> Entries<'a> {
 
     fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
-        while let Some(Text(key)) = map.next_key()? {
+        while let Some(BorrowedText(key)) = map.next_key()? {
             if wanted(&key) {
-                let Text(value) = map.next_value()?;
+                let BorrowedText(value) = map.next_value()?;
                 entries.push((key, value));
             } else {
                 map.next_value::<IgnoredAny>()?;

@@ -16,7 +16,7 @@ use super::{
     expression::{BINARY, Binary, Each, MACROS, Macro, Node, Style, UNARY, Unary},
     variables::{Variable, known_fields},
 };
-use crate::{kube::quantity::Quantity, request::review::DOMAIN};
+use crate::{kube::quantity::Quantity, vocabulary::DOMAIN};
 
 /// The longest text of an expression, in bytes.
 const MAX_EXPRESSION: usize = 2048;

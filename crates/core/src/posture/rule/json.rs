@@ -6,7 +6,7 @@ use std::{borrow::Cow, fmt, rc::Rc};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::fuel::{Fault, Fuel};
-use crate::request::review;
+use crate::encoding::borrowed::BorrowedText;
 
 /// One value, or the head of what follows it.
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl<'v> Visitor<'v> for Read<'_, 'v> {
     fn visit_map<A: MapAccess<'v>>(mut self, mut map: A) -> Result<(), A::Error> {
         let (at, mut count) = (self.values.len(), 0);
         self.values.push(Json::Null);
-        while let Some(review::Text(key)) = map.next_key()? {
+        while let Some(BorrowedText(key)) = map.next_key()? {
             self.values.push(Json::Text(match key {
                 Cow::Borrowed(key) => Text::Borrowed(key),
                 Cow::Owned(key) => Text::Shared(key.into()),

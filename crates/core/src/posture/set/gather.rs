@@ -12,13 +12,11 @@ use serde_json::Value;
 
 use super::{Document, PostureProblem};
 use crate::{
-    approval::detached::APPROVAL_KIND,
     decide::facts::ConfigMapContent,
     encoding::yaml::read_yaml,
-    kube::bundle::BUNDLE_KIND,
-    kube::bundle::KIND_LABEL,
     posture::Found,
     record::denial::{listed, on_one_line},
+    vocabulary::{APPROVAL_KIND, BUNDLE_KIND, KIND_LABEL},
 };
 
 /// ConfigMaps by namespace, empty where none is given, and name; or why one cannot be used.
