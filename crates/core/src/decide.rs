@@ -5,6 +5,7 @@ pub(crate) mod candidate;
 pub(crate) mod driver;
 pub(crate) mod dry_run;
 pub(crate) mod eligibility;
+pub(crate) mod evidence;
 pub(crate) mod facts;
 pub(crate) mod provenance;
 pub(crate) mod rollback;

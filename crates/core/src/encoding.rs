@@ -2,6 +2,7 @@
 
 pub(crate) mod borrowed;
 pub(crate) mod canonical;
+pub(crate) mod dsse;
 pub(crate) mod hex;
 pub(crate) mod position;
 pub(crate) mod strict;

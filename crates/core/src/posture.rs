@@ -15,6 +15,7 @@ pub(crate) mod rule;
 mod schema;
 pub(crate) mod set;
 mod sets;
+pub(crate) mod signers;
 
 use std::collections::{BTreeMap, BTreeSet};
 

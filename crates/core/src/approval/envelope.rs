@@ -1,16 +1,17 @@
-//! The DSSE envelope: bytes that anyone could have written, and who signed them.
+//! The DSSE envelope of an approval: a payload and signatures that anyone could have written.
 //!
-//! Nothing of the payload is read here. Format and signed bytes are those of DSSE v1
-//! (github.com/secure-systems-lab/dsse, envelope.md and protocol.md); what the payload says is `approval`'s.
-//! Called by `candidate` to verify, by the command line to write.
+//! The format is DSSE v1 (github.com/secure-systems-lab/dsse, envelope.md and protocol.md). Signatures are verified
+//! against a posture's keys in `posture::signers`; the payload is read in `statement`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use crate::{
     approval::key::KeyId,
-    encoding::strict::{self, Fields},
-    posture::{Posture, Reviewer, ReviewerKey},
+    encoding::{
+        dsse::pre_authentication,
+        strict::{self, Fields},
+    },
 };
 
 /// The payload type of an in-toto statement.
@@ -24,18 +25,20 @@ pub const MAX_SIGNATURES: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     payload: Vec<u8>,
-    signatures: Vec<Signature>,
+    signatures: Vec<EnvelopeSignature>,
 }
 
+/// A signature that nobody has checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Signature {
-    /// A hint for choosing the key, never evidence.
-    keyid: String,
-    bytes: Vec<u8>,
+pub(crate) struct EnvelopeSignature {
+    /// A hint for choosing the key. It is not evidence of who signed.
+    pub(crate) keyid: String,
+    /// Of any length: other algorithms have others.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Envelope {
-    /// An envelope that nobody has signed yet.
+    /// An envelope without signatures.
     #[must_use]
     pub fn new(payload: Vec<u8>) -> Self {
         Self { payload, signatures: Vec::new() }
@@ -56,36 +59,36 @@ impl Envelope {
             .items("signatures", MAX_SIGNATURES)?
             .into_iter()
             .enumerate()
-            .map(|(index, value)| Signature::parse(value, &format!("signatures[{index}]")))
+            .map(|(index, value)| EnvelopeSignature::parse(value, &format!("signatures[{index}]")))
             .collect::<Result<_, _>>()?;
         Ok(Self { payload, signatures })
     }
 
-    /// The bytes that were signed as a statement. Nobody's word until [`Envelope::verify`] names a signer.
+    /// The bytes of the statement. Do not trust them before a signature was verified.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The same, without the rest.
+    /// The bytes of the statement, without the envelope.
     pub(crate) fn into_payload(self) -> Vec<u8> {
         self.payload
     }
 
-    /// What a signer signs: DSSE's pre-authentication encoding of type and payload.
+    /// The bytes that a signer signs: the pre-authentication encoding of type and payload.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         pre_authentication(PAYLOAD_TYPE, &self.payload)
     }
 
-    /// The ids that the signatures carry, as they are written there.
+    /// The key ids that the signatures claim.
     pub fn keyids(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|signature| &*signature.keyid)
     }
 
     /// Adds a signature over [`Envelope::signed_bytes`].
     pub fn add_signature(&mut self, keyid: KeyId, signature: [u8; 64]) {
-        self.signatures.push(Signature { keyid: keyid.to_string(), bytes: signature.to_vec() });
+        self.signatures.push(EnvelopeSignature { keyid: keyid.to_string(), bytes: signature.to_vec() });
     }
 
     /// The JSON text, compact, as it goes into an annotation.
@@ -100,106 +103,19 @@ impl Envelope {
             .to_string()
     }
 
-    /// Checks every signature against the keys of the environment and returns those that are good, in the order of
-    /// the envelope, each key once.
-    pub(crate) fn verify<'p>(&self, posture: &'p Posture, budget: &mut Budget) -> Result<Vec<Signer<'p>>, Unverified> {
-        let message = self.signed_bytes();
-        let mut signers: Vec<Signer<'p>> = Vec::new();
-        let mut known_key_failed = false;
-        for signature in &self.signatures {
-            match signature.signer(&message, posture, budget)? {
-                Checked::Good(signer) => {
-                    if signers.iter().all(|other| other.key.id != signer.key.id) {
-                        signers.push(signer);
-                    }
-                }
-                Checked::BadByKnownKey => known_key_failed = true,
-                Checked::ByUnknownKey => {}
-            }
-        }
-        match (signers.is_empty(), known_key_failed) {
-            (false, _) => Ok(signers),
-            (true, true) => Err(Unverified::InvalidSignature),
-            (true, false) => Err(Unverified::UnknownKey),
-        }
+    /// The signatures, in the order of the envelope.
+    pub(crate) fn signatures(&self) -> &[EnvelopeSignature] {
+        &self.signatures
     }
 }
 
-/// DSSE's pre-authentication encoding: a signature over one payload type is none over another.
-pub(crate) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    bytes.extend_from_slice(payload);
-    bytes
-}
-
-/// Why no signature of an envelope counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unverified {
-    UnknownKey,
-    InvalidSignature,
-    BudgetSpent,
-}
-
-/// A reviewer's key whose signature over the envelope was verified.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Signer<'p> {
-    pub(crate) reviewer: &'p Reviewer,
-    pub(crate) key: &'p ReviewerKey,
-}
-
-/// How many signature checks one request may still cost.
-#[derive(Debug)]
-pub(crate) struct Budget(usize);
-
-impl Budget {
-    /// The most signature checks in one request.
-    pub(crate) const CHECKS: usize = 32;
-
-    pub(crate) fn new() -> Self {
-        Self(Self::CHECKS)
-    }
-
-    fn spend(&mut self) -> Result<(), Unverified> {
-        self.0 = self.0.checked_sub(1).ok_or(Unverified::BudgetSpent)?;
-        Ok(())
-    }
-}
-
-enum Checked<'p> {
-    Good(Signer<'p>),
-    BadByKnownKey,
-    ByUnknownKey,
-}
-
-impl Signature {
+impl EnvelopeSignature {
     fn parse(value: Value, path: &str) -> Result<Self, String> {
         let mut fields = Fields::of(value, path)?;
         let keyid = fields.optional_text("keyid")?.unwrap_or_default();
         let sig = fields.path("sig");
         let bytes = decoded(fields.required("sig")?, &sig)?;
         Ok(Self { keyid, bytes })
-    }
-
-    /// A known key id means that key alone; other tools compute theirs otherwise or leave it out, so any other is
-    /// tried against all keys while the budget lasts.
-    fn signer<'p>(&self, message: &[u8], posture: &'p Posture, budget: &mut Budget) -> Result<Checked<'p>, Unverified> {
-        let named = self.keyid.parse().ok().and_then(|id: KeyId| posture.key(&id));
-        // Another length is another algorithm, and cannot be one of ours.
-        let Ok(bytes) = <&[u8; 64]>::try_from(&*self.bytes) else {
-            return Ok(if named.is_some() { Checked::BadByKnownKey } else { Checked::ByUnknownKey });
-        };
-        if let Some((reviewer, key)) = named {
-            budget.spend()?;
-            let good = key.key.verify_strict(message, bytes);
-            return Ok(if good { Checked::Good(Signer { reviewer, key }) } else { Checked::BadByKnownKey });
-        }
-        for (reviewer, key) in posture.keys() {
-            budget.spend()?;
-            if key.key.verify_strict(message, bytes) {
-                return Ok(Checked::Good(Signer { reviewer, key }));
-            }
-        }
-        Ok(Checked::ByUnknownKey)
     }
 }
 

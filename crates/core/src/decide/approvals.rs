@@ -8,13 +8,13 @@ use std::borrow::Cow;
 
 use crate::{
     approval::detached::{self, DetachedApproval, DetachedQuery},
-    approval::envelope::Budget,
     approval::statement::Approval,
     decide::candidate::{self, Candidate, Context, MAX_ENVELOPES, Signed},
     decide::facts::{Known, Want},
     decide::single_use::{Answer, Phase, Use, UseRecord, answer, entry},
     kube::workload::WorkloadKind,
     posture::quorum,
+    posture::signers::SignatureBudget,
     posture::{Reviewer, SeparationOfDuties},
     record::decision::DecisionRecord,
     record::denial::Denial,
@@ -49,7 +49,7 @@ pub(crate) fn judge<'r>(
             signed: false,
         }]);
     }
-    let mut budget = Budget::new();
+    let mut budget = SignatureBudget::new();
     let mut candidates: Vec<Candidate<'r>> =
         attached.iter().map(|(name, text)| Candidate::judge(context, name, text, &mut budget)).collect();
     if context.posture.rule(context.action).single_use {

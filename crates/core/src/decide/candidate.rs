@@ -10,10 +10,11 @@ use crate::{
     approval::action::Action,
     approval::capability::Capability,
     approval::difference,
-    approval::envelope::{Budget, Envelope, MAX_ENVELOPE, Signer, Unverified},
+    approval::envelope::{Envelope, MAX_ENVELOPE},
     approval::statement::{Approval, Subject},
     decide::eligibility::Eligibility,
     posture::rule::CapabilityRule,
+    posture::signers::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     posture::{Posture, QuorumEntry, Reviewer},
     record::decision::ApprovalRecord,
     record::denial::{Claim, Denial},
@@ -63,13 +64,13 @@ pub(crate) struct Signed<'r> {
     /// The bytes that were signed.
     pub(crate) payload: Vec<u8>,
     /// Everyone whose signature is good.
-    pub(crate) signers: Vec<Signer<'r>>,
+    pub(crate) signers: Vec<VerifiedSigner<'r>>,
     /// Those whose signature counts.
     pub(crate) counting: Vec<&'r Reviewer>,
 }
 
 impl<'r> Candidate<'r> {
-    pub(crate) fn judge(context: &Context<'r>, annotation: &str, text: &str, budget: &mut Budget) -> Self {
+    pub(crate) fn judge(context: &Context<'r>, annotation: &str, text: &str, budget: &mut SignatureBudget) -> Self {
         match verified(context, annotation, text, budget) {
             Err(denial) => Self { denials: vec![denial], signed: None },
             Ok((approval, payload, signers)) => {
@@ -122,22 +123,24 @@ fn verified<'r>(
     context: &Context<'r>,
     annotation: &str,
     text: &str,
-    budget: &mut Budget,
-) -> Result<(Approval, Vec<u8>, Vec<Signer<'r>>), Denial> {
+    budget: &mut SignatureBudget,
+) -> Result<(Approval, Vec<u8>, Vec<VerifiedSigner<'r>>), Denial> {
     let malformed = |why, signed| Denial::MalformedApproval { annotation: annotation.to_owned(), why, signed };
     let envelope = Envelope::parse(text).map_err(|why| malformed(why, false))?;
     let environment = context.environment.to_owned();
-    let signers = envelope.verify(context.posture, budget).map_err(|unverified| match unverified {
-        Unverified::UnknownKey => Denial::UnknownKey {
+    let signers = context.posture.verify(&envelope, budget).map_err(|unverified| match unverified {
+        UnverifiedEnvelope::UnknownKey => Denial::UnknownKey {
             annotation: annotation.to_owned(),
             environment,
             claimed: envelope.keyids().map(str::to_owned).collect(),
         },
-        Unverified::InvalidSignature => Denial::InvalidSignature { annotation: annotation.to_owned(), environment },
-        Unverified::BudgetSpent => {
+        UnverifiedEnvelope::InvalidSignature => {
+            Denial::InvalidSignature { annotation: annotation.to_owned(), environment }
+        }
+        UnverifiedEnvelope::BudgetSpent => {
             let why = format!(
                 "the approvals of one object may cost {} signature checks, and more were needed",
-                Budget::CHECKS
+                SignatureBudget::CHECKS
             );
             malformed(why, false)
         }
@@ -307,7 +310,12 @@ impl<'r> Context<'r> {
     }
 
     /// The reviewers whose signatures count. If there is none, each signer's own failures are the envelope's.
-    fn counting(&self, approval: &Approval, signers: &[Signer<'r>], denials: &mut Vec<Denial>) -> Vec<&'r Reviewer> {
+    fn counting(
+        &self,
+        approval: &Approval,
+        signers: &[VerifiedSigner<'r>],
+        denials: &mut Vec<Denial>,
+    ) -> Vec<&'r Reviewer> {
         let mut counting: Vec<&'r Reviewer> = Vec::new();
         let mut set_aside = Vec::new();
         for signer in signers {
@@ -325,7 +333,7 @@ impl<'r> Context<'r> {
     }
 
     /// Rows 10 to 13, of one signer.
-    fn signer_failures(&self, approval: &Approval, signer: &Signer<'_>) -> Vec<Denial> {
+    fn signer_failures(&self, approval: &Approval, signer: &VerifiedSigner<'_>) -> Vec<Denial> {
         let eligibility = Eligibility {
             posture: self.posture,
             project: self.project,

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use crate::{
     approval::action::Action,
     decide::candidate::Context,
+    decide::evidence::RollbackQuery,
     decide::facts::{Known, Want},
     posture::Enforcement,
     record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::Denial,
-    record::history::{HistoryNote, PastAdmission, Wanted},
+    record::history::{HistoryNote, PastAdmission},
     request::record::object_record,
     vocabulary::BOUND_ANNOTATIONS,
 };
@@ -38,7 +39,7 @@ pub(crate) fn judge(context: &Context<'_>, mut denied: Verdict, known: &Known, r
         Some(Ok(history)) => history,
     };
     let claims = claims(context);
-    let wanted = Wanted {
+    let query = RollbackQuery {
         spec_hash: context.workload.hash,
         claims: &claims,
         cluster: context.posture.cluster.as_deref(),
@@ -47,7 +48,7 @@ pub(crate) fn judge(context: &Context<'_>, mut denied: Verdict, known: &Known, r
         revocations: &context.posture.revocations,
         now: context.now,
     };
-    let Some(past) = history.evidence(&rule, &wanted) else { return denied };
+    let Some(past) = query.find(history, &rule) else { return denied };
     record.requested_by.clone_from(&past.requested_by);
     record.approvals.clone_from(&past.approvals);
     Verdict::admitted(Basis::Rollback)

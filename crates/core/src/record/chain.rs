@@ -19,9 +19,9 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{
-    approval::envelope::pre_authentication,
     approval::key::{KeyId, PublicKey},
     encoding::canonical::{CanonicalError, Scope, canonical},
+    encoding::dsse::pre_authentication,
     encoding::hex,
     record::decision::DecisionRecord,
 };

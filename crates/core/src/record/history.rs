@@ -1,18 +1,16 @@
 //! The earlier admissions of one object: the evidence on which a rollback rests.
 //!
-//! Kept by the webhook in the system namespace, where no tenant writes, and written only once an admitted object was
-//! seen through the API. `decide` says what is to be noted and reads what was; keeping it is the ledger's.
+//! The webhook keeps it in the system namespace, where tenants cannot write, and adds to it only after the admitted
+//! object was read back through the API. Which admission permits a rollback is decided in `decide`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    approval::key::KeyId,
     approval::spec_hash::SpecHash,
-    posture::{Revocations, RollbackRule},
     record::decision::{ApprovalRecord, ObjectRecord},
 };
 
@@ -95,29 +93,6 @@ impl History {
     pub fn forget_oldest(&mut self) -> bool {
         self.admissions.len() > 1 && self.admissions.pop().is_some()
     }
-
-    /// The admission that permits `wanted` to run again.
-    pub(crate) fn evidence(&self, rule: &RollbackRule, wanted: &Wanted<'_>) -> Option<&PastAdmission> {
-        let mut revisions = BTreeSet::new();
-        self.admissions
-            .iter()
-            .take_while(|past| {
-                revisions.insert(past.spec_hash);
-                revisions.len() <= rule.revisions
-            })
-            .find(|past| past.serves(rule, wanted))
-    }
-}
-
-/// What would run again, and where.
-pub(crate) struct Wanted<'a> {
-    pub(crate) spec_hash: SpecHash,
-    pub(crate) claims: &'a BTreeMap<String, String>,
-    pub(crate) cluster: Option<&'a str>,
-    pub(crate) environment: &'a str,
-    pub(crate) project: &'a str,
-    pub(crate) revocations: &'a Revocations,
-    pub(crate) now: Timestamp,
 }
 
 impl PastAdmission {
@@ -125,25 +100,6 @@ impl PastAdmission {
         self.spec_hash == other.spec_hash
             && self.claims == other.claims
             && (&self.cluster, &self.environment, &self.project) == (&other.cluster, &other.environment, &other.project)
-    }
-
-    fn serves(&self, rule: &RollbackRule, wanted: &Wanted<'_>) -> bool {
-        self.spec_hash == wanted.spec_hash
-            && self.claims == *wanted.claims
-            && (self.cluster.as_deref(), &*self.environment, &*self.project)
-                == (wanted.cluster, wanted.environment, wanted.project)
-            && wanted.now.duration_since(self.time) < rule.within
-            && !self.is_revoked(wanted.revocations, wanted.now)
-    }
-
-    /// Whether any of its approvals, or a key that signed one, was revoked since.
-    fn is_revoked(&self, revocations: &Revocations, now: Timestamp) -> bool {
-        self.approvals.iter().any(|approval| {
-            let key = |id: &String| id.parse::<KeyId>().ok().and_then(|id| revocations.keys.get(&id));
-            let revoked =
-                revocations.approvals.get(&approval.id).into_iter().chain(approval.key_ids.iter().filter_map(key));
-            revoked.into_iter().any(|revocation| revocation.in_force(now))
-        })
     }
 }
 

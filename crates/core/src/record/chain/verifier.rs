@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::{CHAIN_VERSION, Checkpoint, Head, Link, RECORD_PAYLOAD_TYPE, RecordDigest};
 use crate::{
-    approval::envelope::pre_authentication,
     approval::key::{KeyId, PublicKey},
     encoding::canonical::{Scope, canonical},
+    encoding::dsse::pre_authentication,
     encoding::strict::{self, Fields},
     record::decision::RECORD_VERSION,
 };
