@@ -8,3 +8,13 @@ pub(crate) mod envelope;
 pub(crate) mod key;
 pub(crate) mod spec_hash;
 pub(crate) mod statement;
+
+pub use action::Action;
+pub use capability::{Capability, CapabilityError, Grant};
+pub use detached::{DetachedApproval, DetachedQuery, claims_to_cover};
+pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
+pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
+pub use spec_hash::{
+    ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, projected, spec_hash,
+};
+pub use statement::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Replay, STATEMENT_TYPE, Subject};

@@ -10,3 +10,8 @@ pub(crate) mod facts;
 pub(crate) mod provenance;
 pub(crate) mod rollback;
 pub(crate) mod single_use;
+
+pub use driver::{Governance, decide, decide_malformed};
+pub use eligibility::Eligibility;
+pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};
+pub use single_use::{USE_VERSION, Use, UseRecord};

@@ -8,3 +8,8 @@ pub(crate) mod position;
 pub(crate) mod strict;
 pub(crate) mod time;
 pub(crate) mod yaml;
+
+pub use borrowed::BorrowedText;
+pub use canonical::CanonicalError;
+pub use time::{DurationError, TimeError, parse_duration, parse_time};
+pub use yaml::{YamlError, read_yaml};

@@ -6,3 +6,9 @@ pub(crate) mod image;
 pub(crate) mod pod_spec;
 pub(crate) mod quantity;
 pub(crate) mod workload;
+
+pub use bundle::{bundle_name, check_bundle, content_digest};
+pub use defaults::{DefaultError, default_forward};
+pub use image::ImagePatterns;
+pub use quantity::QuantityError;
+pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds};

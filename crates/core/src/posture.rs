@@ -24,7 +24,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::record::enforcement::{Durability, Enforcement};
+pub use quorum::in_words as quorum_in_words;
+pub use rule::CapabilityRule;
 pub use schema::document_schemas;
+pub use set::{Document, PostureError, PostureProblem, PostureSet, UnreachableQuorum};
 
 pub(crate) use build::build_posture;
 pub(crate) use pipelines::read_pipelines;
@@ -34,7 +37,7 @@ pub(crate) use sets::{Found, NamedDocuments, NamedSets};
 
 use crate::{
     approval::action::Action, approval::capability::Capability, approval::capability::Grant, approval::key::KeyId,
-    approval::key::PublicKey, approval::spec_hash::SpecHash, kube::image::ImagePatterns, posture::rule::CapabilityRule,
+    approval::key::PublicKey, approval::spec_hash::SpecHash, kube::image::ImagePatterns,
 };
 
 /// Whether an action needs an approval.

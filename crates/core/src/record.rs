@@ -6,3 +6,14 @@ pub(crate) mod decision;
 pub(crate) mod denial;
 pub(crate) mod enforcement;
 pub(crate) mod history;
+
+pub use chain::{
+    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, CheckpointHead,
+    Claims, Fed, Head, Link, Linked, Place, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable, StartLink,
+};
+pub use connection::Connection;
+pub use decision::{
+    ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,
+};
+pub use denial::{Claim, Denial, REASONS, is_about_approval};
+pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmission};

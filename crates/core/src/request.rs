@@ -5,3 +5,8 @@ pub(crate) mod connection;
 pub(crate) mod exempt;
 pub(crate) mod record;
 pub(crate) mod review;
+
+pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
+pub use review::{
+    Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, User,
+};
