@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no async. Everything that can change an answer is an argument.
 //!
-//! Read the modules in this order; a module imports only from those before it: [`vocabulary`], `text`, [`encoding`],
+//! Read the modules in this order; a module imports only from those before it: [`vocabulary`], [`text`], [`encoding`],
 //! [`kube`], [`approval`], [`record`], [`posture`], [`request`], [`decide`], [`guard`].
 
 pub mod approval;
@@ -13,6 +13,7 @@ pub mod kube;
 pub mod posture;
 pub mod record;
 pub mod request;
+pub mod text;
 pub mod vocabulary;
 
 pub use approval::{

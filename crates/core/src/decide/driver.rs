@@ -42,10 +42,11 @@ use crate::{
     posture::{ApprovalRule, Durability, PodRule, Posture, WorkloadRule},
     record::connection::Connection,
     record::decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict},
-    record::denial::{Denial, on_one_line},
+    record::denial::Denial,
     request::change::{Change, Hashes, Workload},
     request::record::opening_record,
     request::review::{MalformedReview, Object, Request},
+    text::on_one_line,
     vocabulary::REPLAY_LABEL,
 };
 

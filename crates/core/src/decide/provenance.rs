@@ -13,8 +13,9 @@ use crate::{
     kube::image::pinned,
     kube::pod_spec::PodSpec,
     posture::{Build, ConfigRule, ImageRule, Posture},
-    record::denial::{Denial, quoted},
+    record::denial::Denial,
     request::change::Workload,
+    text::quoted,
     vocabulary::{CONFIG_BUNDLE, INCIDENT_SPEC_HASH, PIPELINE_VERSION, SOURCE_ENVIRONMENT},
 };
 

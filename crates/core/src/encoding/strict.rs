@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::record::denial::{on_one_line, quoted};
+use crate::text::{on_one_line, quoted};
 
 /// From here on several integers share one double, and the canonical form would make them one.
 const MAX_EXACT: i64 = 1 << 53;

@@ -20,9 +20,10 @@ use crate::{
     posture::set::PostureSet,
     posture::set::is_document_kind,
     record::decision::{Basis, DecisionRecord, Verdict},
-    record::denial::{Denial, quoted},
+    record::denial::Denial,
     request::change::same_owners,
     request::review::{Object, Operation, Request},
+    text::quoted,
     vocabulary::KIND_LABEL,
 };
 

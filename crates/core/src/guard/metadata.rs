@@ -7,9 +7,10 @@ use super::{Ground, judged_by};
 use crate::{
     decide::driver::Governance,
     record::decision::{DecisionRecord, Verdict},
-    record::denial::{Denial, quoted},
+    record::denial::Denial,
     request::change::same_owners,
     request::review::{Metadata, Object, Request},
+    text::quoted,
     vocabulary::DOMAIN,
 };
 

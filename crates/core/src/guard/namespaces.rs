@@ -7,8 +7,9 @@ use super::Ground;
 use crate::{
     decide::facts::{Known, Want},
     record::decision::{Basis, DecisionRecord, Verdict},
-    record::denial::{Denial, quoted},
+    record::denial::Denial,
     request::review::{Object, Operation, Request},
+    text::quoted,
     vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };
 

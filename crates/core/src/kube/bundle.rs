@@ -14,7 +14,7 @@ use crate::{
     decide::facts::ConfigMapContent,
     encoding::canonical::{Scope, canonical},
     encoding::hex,
-    record::denial::quoted,
+    text::quoted,
     vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 

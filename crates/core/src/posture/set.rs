@@ -25,7 +25,7 @@ use crate::{
     posture::Posture,
     posture::Revocations,
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
-    record::denial::{listed, on_one_line},
+    text::{listed, on_one_line},
 };
 
 /// A text in which documents were found, and where.

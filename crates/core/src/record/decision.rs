@@ -12,9 +12,10 @@ use crate::{
     decide::facts::Want,
     record::chain::{Link, RecordSignature},
     record::connection::Connection,
-    record::denial::{Denial, on_one_line, quoted},
+    record::denial::Denial,
     record::enforcement::{Durability, Enforcement},
     record::history::HistoryNote,
+    text::{on_one_line, quoted},
 };
 
 /// The `version` of a record.

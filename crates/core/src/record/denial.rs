@@ -8,7 +8,11 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    approval::action::Action, approval::capability::Capability, approval::spec_hash::SpecHash, vocabulary::APPROVAL_REF,
+    approval::action::Action,
+    approval::capability::Capability,
+    approval::spec_hash::SpecHash,
+    text::{listed, on_one_line, quoted},
+    vocabulary::APPROVAL_REF,
 };
 
 /// Every reason's row in the table of checks and its code, in the order of the table. A word is here once, though two
@@ -573,47 +577,6 @@ impl Denial {
     }
 }
 
-/// A text that somebody else wrote, safe for a terminal and a log, cut to 100 characters.
-pub(crate) fn quoted(text: &(impl AsRef<str> + ?Sized)) -> String {
-    let text = text.as_ref();
-    let mut shown = String::new();
-    for char in text.chars().take(100) {
-        match char {
-            '\'' | '"' => shown.push(char),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    if text.chars().nth(100).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-/// A message in which somebody else's words are quoted, on one line and without what a terminal obeys: else a key in an
-/// approval could write the next line of the denial. Cut to 1,000 characters.
-pub(crate) fn on_one_line(message: &str) -> String {
-    const MOST: usize = 1000;
-    let mut line = String::with_capacity(message.len().min(MOST));
-    for char in message.chars().take(MOST) {
-        match char {
-            '"' | '\'' | '\\' => line.push(char),
-            _ => line.extend(char.escape_debug()),
-        }
-    }
-    if message.chars().nth(MOST).is_some() {
-        line.push('…');
-    }
-    line
-}
-
-/// The first few of `items`, and how many more there are.
-pub(crate) fn listed(items: impl ExactSizeIterator<Item = String>) -> String {
-    const SHOWN: usize = 3;
-    let all = items.len();
-    let shown = items.take(SHOWN).collect::<Vec<_>>().join(", ");
-    if all > SHOWN { format!("{shown} and {} more", all - SHOWN) } else { shown }
-}
-
 fn unpinned(images: &[String]) -> String {
     let verb = if images.len() == 1 { "is" } else { "are" };
     format!("{} {verb}", listed(images.iter().cloned()))
@@ -694,20 +657,6 @@ mod tests {
             }
         }
         assert_eq!(found, REASONS);
-    }
-
-    #[test]
-    fn what_others_wrote_cannot_speak_to_a_terminal() {
-        let shown = quoted("a\u{1b}[31m\u{202e}\r\n");
-        assert!(shown.chars().all(|char| char.is_ascii_graphic()), "{shown:?}");
-        assert_eq!(quoted(&"x".repeat(101)).chars().count(), 101);
-    }
-
-    #[test]
-    fn a_message_cannot_write_another_line() {
-        let message = "the key `a\nnext: do this\u{7f}\u{202e}` is \"there\" twice";
-        assert_eq!(on_one_line(message), "the key `a\\nnext: do this\\u{7f}\\u{202e}` is \"there\" twice");
-        assert_eq!(on_one_line(&"x".repeat(1001)).chars().count(), 1001);
     }
 
     #[test]

@@ -12,10 +12,11 @@ use crate::{
     encoding::canonical::{CanonicalError, Scope, canonical},
     kube::workload::WorkloadKind,
     record::connection::Connection,
-    record::denial::{Denial, on_one_line},
+    record::denial::Denial,
     request::connection::connection,
     request::exempt::ExemptControllers,
     request::review::{Object, Operation, Request},
+    text::on_one_line,
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
 

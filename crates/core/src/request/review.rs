@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::{
     encoding::borrowed::BorrowedText,
     kube::workload::{WorkloadKind, WorkloadKinds},
-    record::denial::on_one_line,
+    text::on_one_line,
     vocabulary::DOMAIN,
 };
 

@@ -15,7 +15,7 @@ use crate::{
     decide::facts::ConfigMapContent,
     encoding::yaml::read_yaml,
     posture::Found,
-    record::denial::{listed, on_one_line},
+    text::{listed, on_one_line},
     vocabulary::{APPROVAL_KIND, BUNDLE_KIND, KIND_LABEL},
 };
 

@@ -20,7 +20,7 @@ use crate::{
     posture::ReviewerKey,
     posture::Revocation,
     posture::quorum::{self, is_met},
-    record::denial::quoted,
+    text::quoted,
 };
 
 /// A rule whose quorum the named reviewers cannot fill.
