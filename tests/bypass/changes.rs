@@ -130,7 +130,7 @@ fn every_field_that_a_container_notices(gate: &Gate) {
     changed["spec"]["template"]["metadata"]["annotations"] = json!({"container.seccomp": "off"});
     apply(3, "Pod: an annotation", &changed);
     row(47, "a registry mirror on the node serves other bytes")
-        .limit("Node root, etcd and cluster administrators are outside");
+        .limit("Node root, etcd and cluster administrators are outside the model");
 }
 
 fn the_annotation_by_itself(gate: &Gate) {
@@ -320,5 +320,5 @@ fn changed_on_the_way(gate: &Gate) {
     let scaled = scaled.kubectl(&["scale", "deployment/before", "--replicas=2"]);
     ground.settle("deployment/before");
     assert_eq!(injected(), 2, "the policy injects");
-    scaled.limit("What another admission plugin makes of Pods is not judged");
+    scaled.limit("What another admission plugin changes in Pods is not checked");
 }

@@ -55,5 +55,5 @@ fn beside_the_gate(_: &Gate) {
     row(44, "run it in a namespace that is not governed, and reach the same data by the network")
         .limit("What runs in namespaces that are not governed");
     row(42, "a write in the milliseconds after a namespace is labelled")
-        .limit("for some milliseconds after a namespace is labelled, a change in it may still go unasked");
+        .limit("For some milliseconds after a namespace is labelled, a change in it may still be admitted without asking the webhook");
 }

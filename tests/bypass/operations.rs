@@ -132,7 +132,7 @@ fn its_rules(gate: &Gate) {
     });
     ground.row(68, "the reviewers that a posture names are not there").create(&approved).denied("PostureInvalid");
     row(69, "what is revoked applied before a replica has learned of it")
-        .limit("A revocation is in force when a replica has learned of it");
+        .limit("A revocation is in force once a replica has learned of it");
 }
 
 fn a_flood_of_denials(gate: &Gate) {
@@ -277,7 +277,7 @@ fn content_that_changes_later(gate: &Gate) {
 
 fn outside(_: &Gate) {
     for attempt in ["a static Pod of the kubelet", "a write to etcd", "root on a node", "cluster-admin"] {
-        row(79, attempt).limit("Node root, etcd and cluster administrators are outside");
+        row(79, attempt).limit("Node root, etcd and cluster administrators are outside the model");
     }
 }
 

@@ -33,7 +33,7 @@ fn images_that_can_be_moved(gate: &Gate) {
     volume["spec"]["template"]["spec"]["volumes"] = json!([{"name": "v", "image": {"reference": GOOD}}]);
     denied("an image volume by tag", &volume);
     row(46, "under `images: any`, another image pushed under the approved tag")
-        .limit("A mutable image tag may name other bytes tomorrow");
+        .limit("A mutable image tag may refer to other bytes tomorrow");
 }
 
 /// A version is what the posture's pipelines say it is, not what an annotation claims.
@@ -129,7 +129,7 @@ fn settings_that_change(gate: &Gate) {
     ground
         .row(48, "the same without the label of a bundle, for Pods that start later")
         .create(&other)
-        .limit("who may delete ConfigMaps can still put another one under the name");
+        .limit("A user who can delete ConfigMaps can still create another one under that name");
     ground
         .row(48, "a Deployment, approved, that would read it")
         .create(&reading(&ground, "other", &good))

@@ -239,5 +239,5 @@ fn an_old_revision_that_no_longer_runs(gate: &Gate) {
     wait_until("the controller raised the old revision", PATIENCE, || {
         (ground.live(&old)?["spec"]["replicas"] == 1).then_some(())
     });
-    delete.limit("The controller of a paused Deployment raises the newest ReplicaSet that is left");
+    delete.limit("The controller of a paused Deployment scales up the newest ReplicaSet that exists");
 }

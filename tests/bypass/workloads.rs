@@ -304,7 +304,7 @@ fn pods_of_operators(gate: &Gate) {
         ground.row(number, attempt).by(&syncer).create(&pod).denied("WorkloadNotAllowed");
     }
     note(29, "a Pod by an operator that is listed")
-        .limit("An operator that is listed as a controller is handed the gate");
+        .limit("An operator that is listed as an exempt controller can create any Pod");
 }
 
 /// Nothing has to run for the gate to be asked; without a kubelet, what it lets by ends a step later.
@@ -321,7 +321,7 @@ fn ways_into_pods(gate: &Gate) {
     row("`kubectl port-forward`").kubectl(&["port-forward", &pod, "8080"]).denied("WorkloadNotAllowed");
     row("a request through `pods/proxy`").kubectl(&["get", "--raw", &path]).denied("WorkloadNotAllowed");
     note(25, "the same under `connect: allow` or `audit`")
-        .limit("`kubectl exec`, `attach`, `port-forward` and the Pod's proxy are what the posture's `connect` says");
+        .limit("`kubectl exec`, `attach`, `port-forward` and the Pod's proxy follow the posture's `connect`");
 }
 
 /// A Job that is no replay.
