@@ -69,7 +69,7 @@ bench: ## the webhook beside its floor, as ratios; options in ARGS, for example 
 
 .PHONY: bench-cli
 bench-cli: ## the command line beside the least it could do; options in ARGS, for example ARGS="--only audit"
-	cargo bench --locked --bench cli -- $(ARGS)
+	cargo bench --locked --package writgate-cli --bench cli -- $(ARGS)
 
 .PHONY: model
 model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
@@ -107,7 +107,7 @@ fuzz: ## throw bytes at each parser of what strangers write, FUZZ_SECONDS (60) e
 
 .PHONY: man
 man: ## manual pages of the command line into target/man
-	cargo run --quiet --locked --bin kubectl-writgate -- man target/man
+	cargo run --quiet --locked --package writgate-cli --bin kubectl-writgate -- man target/man
 
 .PHONY: krew
 krew: ## krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=URL-of-the-archives ARCHIVES=FOLDER

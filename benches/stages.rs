@@ -10,7 +10,8 @@ use std::{
 use anyhow::Context;
 use jiff::Timestamp;
 use uuid::Uuid;
-use writgate::{chain::Sealer, key_file::PrivateKey, metrics::Metrics};
+use writgate::{metrics::Metrics, trail::chain::Sealer};
+use writgate_cluster::key_file::PrivateKey;
 use writgate_core::{
     Approval, Chain, Decision, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet,
     Review, WorkloadKind, decide, spec_hash,

@@ -18,29 +18,31 @@ use kube::Client;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
+use writgate_cluster::client;
+use writgate_cluster::client::NoCluster;
+use writgate_cluster::names::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
+use writgate_cluster::posture_dir::FolderError;
 use writgate_core::{ExemptController, ExemptControllers, Head, WorkloadKind, WorkloadKinds};
 
-use crate::admin::{self, Status};
-use crate::admission::{self, Admission};
-use crate::approval_reader::ApprovalReader;
-use crate::approval_store::{APPROVAL_SELECTOR, ApprovalStore};
-use crate::chain::checkpoint::{self, Checkpoints};
-use crate::chain::{self, AuditKeyError, Sealer};
-use crate::cluster::{self, NoCluster};
-use crate::config_map_reader::ConfigMapReader;
-use crate::events::Events;
-use crate::events::event::Reporter;
-use crate::guard_reader::GuardReader;
-use crate::ledger::Ledger;
-use crate::lookups::{Beside, Lookups};
+use crate::http::admin::{self, Status};
+use crate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
 use crate::metrics::Metrics;
-use crate::namespace_reader::NamespaceReader;
-use crate::output::{Output, Stdout};
-use crate::posture_dir::{self, FolderError};
-use crate::store::{self, Namespaces, Postures, Store};
+use crate::review::admission::{self, Admission};
+use crate::review::approval_reader::ApprovalReader;
+use crate::review::config_map_reader::ConfigMapReader;
+use crate::review::guard_reader::GuardReader;
+use crate::review::lookups::{Beside, Lookups};
+use crate::review::namespace_reader::NamespaceReader;
+use crate::state::approvals::ApprovalStore;
+use crate::state::store::{Namespaces, Postures, Store};
+use crate::state::{folder, watch};
 use crate::telemetry;
-use crate::tls::{CertificateFiles, ServingCertificate, TlsError};
-use crate::watch;
+use crate::trail::chain::checkpoint::{self, Checkpoints};
+use crate::trail::chain::{self, AuditKeyError, Sealer};
+use crate::trail::events::Events;
+use crate::trail::events::event::Reporter;
+use crate::trail::ledger::Ledger;
+use crate::trail::output::{Output, Stdout};
 
 /// How long a peer may take for the TLS handshake, and again for its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
@@ -248,16 +250,16 @@ async fn heads(cluster: Option<&Client>, system_namespace: &str) -> Vec<Head> {
 
 /// Starts feeding `store`, from the folder or the cluster; returns the client in the latter case.
 async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, ServeError> {
-    if let Some(folder) = &args.posture_dir {
-        let known = posture_dir::load(folder, store)?;
-        tokio::spawn(posture_dir::follow(folder.clone(), store.clone(), known));
+    if let Some(path) = &args.posture_dir {
+        let known = folder::load(path, store)?;
+        tokio::spawn(folder::follow(path.clone(), store.clone(), known));
         return Ok(None);
     }
-    let client = cluster::client(args.kubeconfig.as_deref()).await?;
+    let client = client::client(args.kubeconfig.as_deref()).await?;
     let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let (to_postures, to_namespaces) = (Postures(store.clone()), Namespaces(store.clone()));
-    tokio::spawn(async move { watch::follow("postures", postures, store::POSTURE_SELECTOR, &to_postures).await });
+    tokio::spawn(async move { watch::follow("postures", postures, POSTURE_SELECTOR, &to_postures).await });
     tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
     Ok(Some(client))
 }

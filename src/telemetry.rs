@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::output::Output;
+use crate::trail::output::Output;
 
 /// Variable that sets the log level, in the `tracing` syntax: `info`, `debug`, `writgate=debug,kube=warn`.
 const LEVEL: &str = "WRITGATE_LOG";

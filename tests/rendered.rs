@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use writgate::events::event::{CONTROLLER, RECORD_ANNOTATION};
+use writgate_cluster::event::{CONTROLLER, RECORD_ANNOTATION};
 use writgate_core::{Document, ExemptControllers, PostureSet, read_yaml};
 
 fn manifest(name: &str) -> (String, Vec<Value>) {

@@ -11,15 +11,15 @@ use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
-use writgate::admin::{self, Status};
-use writgate::admission::{self, Admission};
-use writgate::chain::Sealer;
-use writgate::key_file::PrivateKey;
-use writgate::lookups::Lookups;
+use writgate::http::admin::{self, Status};
 use writgate::metrics::Metrics;
-use writgate::namespace_reader::NamespaceReader;
-use writgate::output::{Output, Stream};
-use writgate::store::Store;
+use writgate::review::admission::{self, Admission};
+use writgate::review::lookups::Lookups;
+use writgate::review::namespace_reader::NamespaceReader;
+use writgate::state::store::Store;
+use writgate::trail::chain::Sealer;
+use writgate::trail::output::{Output, Stream};
+use writgate_cluster::key_file::PrivateKey;
 use writgate_core::{ChainVerifier, Document, PublicKey};
 
 const POSTURE: &str = "
@@ -478,7 +478,7 @@ async fn what_is_no_name_never_becomes_part_of_a_request() {
 
 #[tokio::test]
 async fn state_that_is_not_proved_fresh_denies_and_says_so() {
-    let Some(past) = Instant::now().checked_sub(writgate::store::STALE_AFTER) else { return };
+    let Some(past) = Instant::now().checked_sub(writgate::state::store::STALE_AFTER) else { return };
     let stale = Store::default();
     let documents = vec![
         Document { source: "a".into(), name: None, text: POSTURE.into() },

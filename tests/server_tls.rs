@@ -14,9 +14,9 @@ use axum_server::Handle;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
+use writgate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
 use writgate::metrics::Metrics;
 use writgate::server;
-use writgate::tls::{CertificateFiles, ServingCertificate, TlsError};
 
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
 
 use crate::case::{EVIL, Ground, with_image};
-use crate::support::harness::{Test, tests};
-use crate::support::{APPROVAL, Gate, Key, attach, document, envelope, seconds_from_now, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{APPROVAL, Gate, Key, attach, document, envelope, seconds_from_now, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::snapshot::Snapshot;
-use crate::support::{Gate, Governed, Ran, User, attach, envelope, wait_until};
 use crate::table::{self, Line};
+use writgate_testing::{Gate, Governed, Ran, User, attach, envelope, wait_until};
 
 /// Controllers answer within a second or two; the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::case::{EVIL, GOOD, Ground, row, text, with_image};
-use crate::support::harness::{Test, tests};
-use crate::support::{APPROVAL, Gate};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{APPROVAL, Gate};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -49,7 +49,7 @@ fn an_approved_deployment_changed(gate: &Gate) {
             let mut command = user.command(gate.plane.kubectl());
             command.args(["edit", "deployment/orders", "-n", &ground.namespace]);
             command.env("KUBE_EDITOR", format!("sed -i s,{GOOD},{EVIL},"));
-            crate::support::Ran::of(&mut command, "")
+            writgate_testing::Ran::of(&mut command, "")
         })
         .denied("SpecHashMismatch");
     let kubectl = |attempt: &str, args: &[&str]| ground.row(3, attempt).kubectl(args).denied("SpecHashMismatch");
@@ -293,7 +293,7 @@ fn changed_on_the_way(gate: &Gate) {
             kind("MutatingAdmissionPolicyBinding", json!({"policyName": name})),
         ]);
     }
-    crate::support::wait_until("the policies are in force", crate::case::PATIENCE, || {
+    writgate_testing::wait_until("the policies are in force", crate::case::PATIENCE, || {
         let probe = ground.deployment("probe").to_string();
         let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
         let hash = gate.hash(&ground.deployment("probe"));
@@ -304,7 +304,7 @@ fn changed_on_the_way(gate: &Gate) {
         let with_sidecar = |pod: &&Value| pod["spec"]["containers"].as_array().map_or(0, Vec::len) == 2;
         ground.list("pods").iter().filter(with_sidecar).count()
     };
-    crate::support::wait_until("Pods are injected into", crate::case::PATIENCE, || {
+    writgate_testing::wait_until("Pods are injected into", crate::case::PATIENCE, || {
         gate.plane.admin.kubectl(&["delete", "pods", "--all", "-n", &ground.namespace]);
         ground.settle("deployment/before");
         (injected() > 0).then_some(())

@@ -5,8 +5,8 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::case::{EVIL, Ground, with_image};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Key, detached, envelope};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Key, detached, envelope};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![laid_in_the_wrong_place, crowded_out, swapped_after_an_admission]

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::case::{Ground, PATIENCE, as_kind, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, SYSTEM_NAMESPACE, User, document, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, SYSTEM_NAMESPACE, User, document, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![labels_of_namespaces, documents, revocations, metadata_through_status, metadata_of_revisions]
@@ -118,7 +118,7 @@ fn documents(gate: &Gate) {
     apply(58, "one key under two reviewers' names", &twice, "PostureInvalid");
 }
 
-fn server_side(user: &User, object: &Value) -> crate::support::Ran {
+fn server_side(user: &User, object: &Value) -> writgate_testing::Ran {
     user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
 }
 

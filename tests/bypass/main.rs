@@ -20,12 +20,9 @@ mod table;
 mod trail;
 mod workloads;
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::process::ExitCode;
 
-use support::{Gate, harness};
+use writgate_testing::{Gate, harness};
 
 fn main() -> ExitCode {
     let tests = [

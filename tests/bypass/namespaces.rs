@@ -3,8 +3,8 @@
 use serde_json::json;
 
 use crate::case::{Ground, PATIENCE, row};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![a_namespace_that_claims_what_is_not_its_own, namespaces_are_not_the_tenants, beside_the_gate,]

@@ -6,8 +6,8 @@ use axum::http::Request;
 use serde_json::{Value, json};
 
 use crate::case::{Ground, PATIENCE, row, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Ran, SYSTEM_NAMESPACE, document, free_port, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Ran, SYSTEM_NAMESPACE, document, free_port, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -76,7 +76,7 @@ fn somebody_else_at_its_address(gate: &Gate) {
     let ground = Ground::new(gate, "impostor");
     let approved = ground.approved(&ground.deployment("orders"));
     let (_, mut client) = call(gate);
-    client["caBundle"] = json!(base64_of(&crate::support::Authority::new("another").certificate));
+    client["caBundle"] = json!(base64_of(&writgate_testing::Authority::new("another").certificate));
     redirect(&ground, &client);
     ground
         .row(67, "a server at the webhook's address with a certificate of another authority")
@@ -162,7 +162,7 @@ fn names_and_texts(gate: &Gate) {
         events.iter().any(|event| event["regarding"]["name"] == name.as_str()).then_some(())
     });
     let mut orders = ground.deployment("orders");
-    orders["metadata"]["annotations"] = json!({crate::support::APPROVAL: "\u{1b}[2Jnothing to see\u{202e}"});
+    orders["metadata"]["annotations"] = json!({writgate_testing::APPROVAL: "\u{1b}[2Jnothing to see\u{202e}"});
     let attempt = ground.row(75, "terminal escapes in an approval").create(&orders);
     assert!(!attempt.ran.stderr.contains(['\u{1b}', '\u{202e}']), "{:?}", attempt.ran.stderr);
     attempt.denied("MalformedApproval");

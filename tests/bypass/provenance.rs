@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::case::{GOOD, Ground, PATIENCE, row, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, attach, document, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, attach, document, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![images_that_can_be_moved, builds_that_nobody_made, settings_that_change]
@@ -54,7 +54,7 @@ fn builds_that_nobody_made(gate: &Gate) {
         let approval = ground.signed_but(&object, |statement| {
             statement["predicate"]["pipelineVersion"] = json!(version);
         });
-        object["metadata"]["annotations"][crate::support::APPROVAL] = json!(approval);
+        object["metadata"]["annotations"][writgate_testing::APPROVAL] = json!(approval);
         object
     };
     let right = claiming("orders", PINNED, "orders@1.4.2");

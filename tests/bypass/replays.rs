@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::case::{Ground, PATIENCE, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Ran, attach, denied_for, envelope, seconds_from_now, wait_until};
 use crate::workloads::job;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Ran, attach, denied_for, envelope, seconds_from_now, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

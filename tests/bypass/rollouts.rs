@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::case::{EVIL, GOOD, Ground, PATIENCE, row, with_image};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, attach, document, seconds_from_now, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, attach, document, seconds_from_now, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

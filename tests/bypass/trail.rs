@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::case::{Ground, PATIENCE, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![forged_events, events_that_are_there]

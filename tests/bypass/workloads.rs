@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::case::{EVIL, GOOD, Ground, PATIENCE, as_kind, row as note, text};
-use crate::support::harness::{Test, tests};
-use crate::support::{APPROVAL, Gate, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{APPROVAL, Gate, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -172,7 +172,7 @@ fn other_kinds(gate: &Gate) {
         ("CronJob", cron_job("other")),
     ] {
         ground.row(26, format!("a {kind}")).create(&object).denied("ApprovalRequired");
-        let approved = crate::support::attach(&object, &ground.signed_but(&evil, |_| {}));
+        let approved = writgate_testing::attach(&object, &ground.signed_but(&evil, |_| {}));
         let row = ground.row(26, format!("a {kind} with the approval of a Deployment of the same template"));
         row.create(&approved).denied("SpecHashMismatch");
     }

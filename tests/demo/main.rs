@@ -5,9 +5,6 @@
 //! `WRITGATE_WRITE_DOCS=1` the page is written anew with what came out.
 
 mod page;
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use page::{Part, Step};
 use regex::Regex;
-use support::{Plane, Ran, User, Webhook, wait_until};
+use writgate_testing::{Plane, Ran, User, Webhook, wait_until};
 
 /// The pages, each played on its own, with namespaces that no other uses.
 const PAGES: [&str; 1] = ["docs/tutorial.md"];
@@ -61,7 +58,7 @@ impl Stage {
         let webhook = Webhook::install(&plane);
         let bin = plane.folder.join(".bin");
         std::fs::create_dir_all(&bin).expect("the plane's folder can be written");
-        link(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")), &bin.join("kubectl-writgate"));
+        link(writgate_testing::plugin(), &bin.join("kubectl-writgate"));
         link(plane.kubectl(), &bin.join("kubectl"));
         let inherited = std::env::var("PATH").unwrap_or_default();
         let mut people: BTreeMap<String, User> =

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, SYSTEM_NAMESPACE, User};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, SYSTEM_NAMESPACE, User};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![the_webhook_may_do_what_it_needs_and_nothing_else]

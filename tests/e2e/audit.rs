@@ -8,9 +8,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, User, wait_until};
 use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, User, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -42,7 +42,7 @@ const ANSWERS: [&str; 14] = [
 
 /// Runs the plugin as `user`.
 fn writgate(user: &User, args: &[&str]) -> Ran {
-    Ran::of(user.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"))).args(args), "")
+    Ran::of(user.command(writgate_testing::plugin()).args(args), "")
 }
 
 /// What CSV says of the decisions about `orders` and `fire`, by id.
@@ -141,7 +141,7 @@ fn what_happens_is_watched(gate: &Gate) {
     let governed = gate.governed("watched");
     let mut child = gate
         .operator
-        .command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")))
+        .command(writgate_testing::plugin())
         .args(["audit", "--watch", "-n", &governed.namespace, "-o", "json"])
         .stdout(Stdio::piped())
         .spawn()

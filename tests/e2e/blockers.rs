@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Key, attach, envelope, seconds_from_now};
 use crate::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, attach, envelope, seconds_from_now};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

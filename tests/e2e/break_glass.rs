@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, denied_for, seconds_from_now};
 use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, denied_for, seconds_from_now};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

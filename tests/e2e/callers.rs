@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Ran, denied_for, wait_until};
 use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Ran, denied_for, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

@@ -8,15 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use serde_json::{Value, json};
-use writgate::chain::checkpoint::{self, Checkpoints};
-use writgate::chain::{Sealer, audit_key};
-use writgate::ledger::Ledger;
 use writgate::metrics::Metrics;
+use writgate::trail::chain::checkpoint::{self, Checkpoints};
+use writgate::trail::chain::{Sealer, audit_key};
+use writgate::trail::ledger::Ledger;
 use writgate_core::{ChainFinding, ChainReport, ChainVerifier, Checkpoint, DecisionRecord, PublicKey, WorkloadKinds};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Key, SYSTEM_NAMESPACE, Webhook, denied_for, wait_until};
 use crate::trail::{self, LIMIT};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, SYSTEM_NAMESPACE, Webhook, denied_for, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

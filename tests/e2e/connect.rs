@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, denied_for};
 use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, denied_for};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

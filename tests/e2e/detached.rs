@@ -1,13 +1,12 @@
 //! Approvals in ConfigMaps beside what they are for, as Git applies them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::flow::Desk;
-use crate::support::harness::{Test, tests};
-use crate::support::{APPROVAL, Gate, Governed, Key, Ran, denial, denied_for, detached, envelope, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{APPROVAL, Gate, Governed, Key, Ran, denial, denied_for, detached, envelope, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -176,7 +175,7 @@ fn a_denial_that_no_approval_could_turn_costs_no_list(gate: &Gate) {
 
 /// `kubectl writgate ARGS` with the files of a desk, by somebody who may read what the cluster's rules are made of.
 fn writgate(gate: &Gate, desk: &Desk<'_>, args: &[&str]) -> Ran {
-    let program = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
+    let program = writgate_testing::plugin();
     Ran::of(gate.plane.admin.command(program).args(args).current_dir(desk.path(".")), "")
 }
 

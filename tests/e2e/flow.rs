@@ -3,13 +3,13 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran};
 use crate::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![an_approval_made_on_the_command_line_is_admitted, the_command_line_decides_as_the_gate_does,]
@@ -106,7 +106,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        let program = Path::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
+        let program = writgate_testing::plugin();
         Ran::of(self.governed.gate.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder), "")
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::flow::Desk;
-use crate::support::harness::{Test, tests};
-use crate::support::{FURTHER_KIND, Gate, Governed, SYSTEM_NAMESPACE, denied_for, wait_until};
 use crate::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{FURTHER_KIND, Gate, Governed, SYSTEM_NAMESPACE, denied_for, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![a_further_kind_is_judged_as_the_chart_would_have_it]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, denied_for, free_port, seconds_from_now, wait_until};
 use crate::trail::{self, Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, denied_for, free_port, seconds_from_now, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

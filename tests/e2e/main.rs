@@ -33,10 +33,7 @@ mod rules;
 mod single_use;
 mod trail;
 
-#[path = "../support/mod.rs"]
-mod support;
-
-use support::{Gate, harness};
+use writgate_testing::{Gate, harness};
 
 fn main() -> std::process::ExitCode {
     harness::run(

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::Gate;
-use crate::support::harness::{Test, tests};
 use crate::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::Gate;
+use writgate_testing::harness::{Test, tests};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![an_approval_for_a_prefix_binds_generated_names_only, names_of_240_characters_are_told_in_full]

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
 }
 
 fn writgate(user: &User, args: &[&str]) -> Ran {
-    let mut command = user.command(env!("CARGO_BIN_EXE_kubectl-writgate").as_ref());
+    let mut command = user.command(writgate_testing::plugin());
     Ran::of(command.args(args).args(["--system-namespace", SYSTEM_NAMESPACE]), "")
 }
 
@@ -122,7 +122,7 @@ fn kubectl_completes_the_plugin(gate: &Gate) {
     let printed = writgate_alone(&["completion", "kubectl"]);
     fs::write(&script, printed.stdout).expect("it can be written");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    let plugin = std::path::Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")).parent().expect("a folder");
+    let plugin = writgate_testing::plugin().parent().expect("a folder");
     let path = format!("{}:{}:/usr/bin:/bin", folder.path().display(), plugin.display());
     let asked =
         |words: &[&str]| gate.plane.admin.kubectl_by_path(&[&["__complete", "writgate"], words].concat(), &path);
@@ -135,5 +135,5 @@ fn kubectl_completes_the_plugin(gate: &Gate) {
 }
 
 fn writgate_alone(args: &[&str]) -> Ran {
-    Ran::of(std::process::Command::new(env!("CARGO_BIN_EXE_kubectl-writgate")).args(args), "")
+    Ran::of(std::process::Command::new(writgate_testing::plugin()).args(args), "")
 }

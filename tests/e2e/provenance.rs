@@ -5,8 +5,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, attach, denial, denied_for, document, envelope};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, attach, denial, denied_for, document, envelope};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -102,7 +102,7 @@ fn a_workload_is_its_canonical_build_and_its_images_cannot_be_moved(gate: &Gate)
 
 /// What the command line prints for these settings.
 fn bundle(governed: &Governed<'_>, settings: &str) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-writgate"));
+    let mut command = Command::new(writgate_testing::plugin());
     command.args(["bundle", "orders-config", "--from-file=settings.yaml=-"]);
     command.args(["--environment", &governed.environment, "--namespace", &governed.namespace]);
     let ran = Ran::of(&mut command, settings);

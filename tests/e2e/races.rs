@@ -10,8 +10,8 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Webhook, attach, envelope};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Webhook, attach, envelope};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![

@@ -1,13 +1,12 @@
 //! `kubectl writgate request` by people with rights of their own: what it finds, from where, and what it says where it
 //! may not look.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::support::harness::{self, Test};
-use super::support::{Gate, Ran, User, wait_until};
+use writgate_testing::harness::{self, Test};
+use writgate_testing::{Gate, Ran, User, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     harness::tests![
@@ -20,7 +19,7 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
 
 /// The plugin, as `user`, with `input` on its standard input.
 fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
-    let mut command: Command = user.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")));
+    let mut command: Command = user.command(writgate_testing::plugin());
     Ran::of(command.arg("request").args(arguments), input)
 }
 

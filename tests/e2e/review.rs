@@ -2,13 +2,12 @@
 //! by them is admitted by them.
 
 use std::net::TcpListener;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::flow::Desk;
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![
@@ -56,7 +55,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
     desk.write("app.json", &wanted.to_string());
     let app = desk.path("app.json");
     let app = app.to_str().expect("UTF-8");
-    let mut ask = gate.operator.command(Path::new(env!("CARGO_BIN_EXE_kubectl-writgate")));
+    let mut ask = gate.operator.command(writgate_testing::plugin());
     let asked = Ran::of(ask.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
     assert!(asked.ok(), "{asked}");
     desk.write("request.json", &asked.stdout);

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{
+use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{
     APPROVAL, Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
 };
-use crate::trail;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Key, attach, denial, denied_for, envelope};
 use crate::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, attach, denial, denied_for, envelope};
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {
     tests![a_privileged_container_needs_who_may_grant_it, a_capability_rule_that_fails_denies_what_it_cannot_judge]

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use writgate::ledger::Ledger;
 use writgate::metrics::Metrics;
+use writgate::trail::ledger::Ledger;
 use writgate_core::{HistoryNote, Use, WorkloadKinds};
 
-use crate::support::harness::{Test, tests};
-use crate::support::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
 
-/// Beyond the wait of the tests' webhook (see `support::webhook`) and what it takes to prove that nothing was missed.
+/// Beyond the wait of the tests' webhook (see `writgate_testing`) and what it takes to prove that nothing was missed.
 const LIMIT: Duration = Duration::from_secs(40);
 
 pub(crate) fn tests() -> Vec<Test<Gate>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Governed, Ran, denial, denied_for, wait_until};
+use writgate_testing::{Governed, Ran, denial, denied_for, wait_until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 

@@ -9,12 +9,9 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::{Value, json};
 use writgate_core::{WorkloadKind, default_forward, manifest_hash, read_yaml};
 
-use crate::{
-    coverage,
-    random::Random,
-    support::{Gate, wait_until},
-    workload,
-};
+use writgate_testing::{Gate, random::Random, wait_until};
+
+use crate::{coverage, workload};
 
 /// Requests in flight: the API server has other tests to serve.
 const AT_ONCE: usize = 8;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::random::{Draft, Random};
+use writgate_testing::random::{Draft, Random};
 
 /// What a container may refer to in its pod, and what the pod forbids it.
 #[expect(clippy::struct_excessive_bools, reason = "facts about one pod that don't depend on each other")]

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use writgate_core::{SpecHash, WorkloadKind, spec_hash};
 
+use writgate_testing::{Gate, random::Random};
+
 use crate::{
     agreement::{api, dry_run},
-    random::Random,
-    support::Gate,
     workload,
 };
 

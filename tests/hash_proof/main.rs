@@ -4,23 +4,19 @@
 //!
 //! `WRITGATE_PROOF_CASES` is the number of manifests per kind (100), `WRITGATE_PROOF_SEED` makes a failed run again.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod agreement;
 mod container;
 mod coverage;
 mod pod;
-mod random;
 mod volume;
 mod workload;
 
 use std::process::ExitCode;
 
-use support::{Gate, harness};
 use writgate_core::WorkloadKind::{
     CronJob, DaemonSet, Deployment, Job, ReplicaSet, ReplicationController, StatefulSet,
 };
+use writgate_testing::{Gate, harness};
 
 fn main() -> ExitCode {
     harness::run(

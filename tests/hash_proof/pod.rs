@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use writgate_testing::random::{Draft, Random};
+
 use crate::{
     container::{self, Context, Role},
-    random::{Draft, Random},
     volume::{self, selector},
 };
 

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    container::{IMAGES, resource_field},
-    random::{Draft, Random},
-};
+use writgate_testing::random::{Draft, Random};
+
+use crate::container::{IMAGES, resource_field};
 
 /// Every field of a volume that names its type.
 const TYPES: &[&str] = &[

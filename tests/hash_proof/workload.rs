@@ -3,11 +3,9 @@
 use serde_json::{Value, json};
 use writgate_core::WorkloadKind;
 
-use crate::{
-    pod,
-    random::{Draft, Random},
-    volume,
-};
+use writgate_testing::random::{Draft, Random};
+
+use crate::{pod, volume};
 
 const ALWAYS: &[&str] = &["", "Always"];
 const FINITE: &[&str] = &["Never", "OnFailure"];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{User, wait_until};
 use crate::{PATIENCE, Unreachable, names, rendered};
+use writgate_testing::{User, wait_until};
 
 const COUNTED: &str = "counted.writgate.dev";
 const REPLICAS: usize = 5;

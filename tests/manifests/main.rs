@@ -4,14 +4,11 @@
 
 mod children;
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Deserializer, Value, json};
-use support::{Plane, Ran, User, harness, wait_until};
+use writgate_testing::{Plane, Ran, User, harness, wait_until};
 
 /// Nothing listens on port 1, and connecting to it fails at once.
 const NOBODY: &str = "https://127.0.0.1:1/validate";

@@ -5,19 +5,13 @@
 //! `WRITGATE_MODEL_HISTORIES` is the number of histories (6), `WRITGATE_MODEL_STEPS` their length (40), and
 //! `WRITGATE_MODEL_SEED` makes a failed one again, alone.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod model;
 mod player;
-#[path = "../hash_proof/random.rs"]
-#[allow(dead_code, reason = "the other user's methods")]
-mod random;
 mod witness;
 
 use std::process::ExitCode;
 
-use support::{Gate, harness};
+use writgate_testing::{Gate, harness};
 
 /// Histories that are played at once, each in a namespace of its own.
 const AT_ONCE: usize = 8;

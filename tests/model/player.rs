@@ -9,9 +9,9 @@ use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
 use crate::model::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
-use crate::random::Random;
-use crate::support::{APPROVAL, Gate, Governed, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until};
 use crate::witness::{self, Persisted};
+use writgate_testing::random::Random;
+use writgate_testing::{APPROVAL, Gate, Governed, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until};
 
 /// Lives of approvals, in seconds: one that ends while the history goes on, and one that does not.
 const LIVES: [i64; 2] = [8, 3600];

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::model::{Answer, Because, Name};
 use crate::player::{resource, text};
-use crate::support::{Gate, Governed};
+use writgate_testing::{Gate, Governed};
 
 /// What was persisted, by the object's name: each uid and number of a spec in its turn.
 pub(crate) type Persisted = BTreeMap<String, Vec<(String, u8)>>;

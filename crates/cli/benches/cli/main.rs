@@ -1,0 +1,205 @@
+//! `make bench-cli`: the command line beside the least that such a program could do, in one run.
+//!
+//! Every row is a process that is started, waited for, and told by its wall clock; its floor is started in turns with it.
+//! The floor of a start is `true`, of a verb over a chart `cat` of the chart, of `audit` `wc -l` of the log. Nothing here
+//! asserts a time: the run fails only where a command does not answer as it should.
+
+mod chart;
+mod log;
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+/// Records of the large log; the small one has a tenth.
+const RECORDS: u32 = 100_000;
+
+/// Measure the command line
+#[derive(Parser)]
+struct Arguments {
+    /// How often each row is measured
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Only the rows whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// The binary to measure, where it is not the one just built
+    #[arg(long, default_value = env!("CARGO_BIN_EXE_kubectl-writgate"))]
+    plugin: PathBuf,
+    /// Measure nothing: write a log of that many sealed records, and FILE.pub.pem with its key
+    #[arg(long, value_names = ["FILE", "RECORDS"], num_args = 2)]
+    write_log: Vec<String>,
+    /// What `cargo bench` passes
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A command, its floor, and what may not be exceeded.
+struct Row {
+    name: &'static str,
+    arguments: &'static str,
+    floor: &'static str,
+    code: i32,
+    goal: Option<Duration>,
+}
+
+impl Row {
+    const fn of(
+        name: &'static str,
+        arguments: &'static str,
+        floor: &'static str,
+        code: i32,
+        goal: Option<u64>,
+    ) -> Self {
+        let goal = match goal {
+            Some(milliseconds) => Some(Duration::from_millis(milliseconds)),
+            None => None,
+        };
+        Self { name, arguments, floor, code, goal }
+    }
+}
+
+const ROWS: [Row; 15] = [
+    Row::of("start", "--version", "true", 0, Some(20)),
+    Row::of("help", "approve --help", "true", 0, Some(20)),
+    Row::of("hash", "hash -f chart.yaml -o json", "cat chart.yaml", 0, Some(200)),
+    Row::of("verify", "verify -f chart.yaml --posture-dir postures", "cat chart.yaml", 1, Some(200)),
+    Row::of(
+        "request",
+        "request -f part.yaml --posture-dir postures --requested-by alice@acme.example",
+        "cat part.yaml",
+        0,
+        Some(200),
+    ),
+    Row::of(
+        "review",
+        "review -f part.yaml --posture-dir postures --requested-by alice@acme.example",
+        "cat part.yaml",
+        0,
+        Some(200),
+    ),
+    Row::of(
+        "approve",
+        "approve -f part.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example --yes",
+        "cat part.yaml",
+        0,
+        Some(200),
+    ),
+    Row::of(
+        "select",
+        "select -f part.yaml --approvals approval.json --posture-dir postures",
+        "cat part.yaml",
+        0,
+        Some(200),
+    ),
+    Row::of("attach", "attach -f part.yaml --approval approval.json", "cat part.yaml", 0, Some(200)),
+    Row::of("posture check", "posture check --posture-dir postures", "cat chart.yaml", 0, Some(200)),
+    Row::of("audit, table", "audit --log log", "wc -l log", 0, Some(2000)),
+    Row::of("audit, one person", "audit --log log --who nobody", "wc -l log", 1, Some(2000)),
+    Row::of("audit -o json", "audit --log log -o json", "wc -l log", 0, Some(2000)),
+    Row::of("audit -o csv", "audit --log log -o csv", "wc -l log", 0, Some(2000)),
+    Row::of("audit --verify", "audit --log log --verify --key log.pub.pem", "wc -l log", 0, None),
+];
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let [file, records] = &arguments.write_log[..] {
+        fs::write(format!("{file}.pub.pem"), log::public_key()?)?;
+        return log::write(Path::new(file), records.parse()?);
+    }
+    let folder = tempfile::tempdir()?;
+    let plugin = fs::canonicalize(&arguments.plugin).with_context(|| arguments.plugin.display().to_string())?;
+    chart::write(folder.path(), &plugin)?;
+    log::write(&folder.path().join("log"), RECORDS)?;
+    log::write(&folder.path().join("small"), RECORDS / 10)?;
+    fs::write(folder.path().join("log.pub.pem"), log::public_key()?)?;
+    let bench = Bench { folder: folder.path(), plugin: &plugin, rounds: arguments.rounds.max(1) };
+    println!("\n| command | ms | floor, ms | command / floor | goal |\n|---|---|---|---|---|");
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(&arguments.only)).collect();
+    for row in &rows {
+        bench.time(row)?;
+    }
+    println!("\n| peak of resident memory, MiB | {} records | {RECORDS} records |\n|---|---|---|", RECORDS / 10);
+    for row in rows.iter().filter(|row| row.arguments.contains("--log log")) {
+        let small = bench.peak(&row.arguments.replace("--log log", "--log small"))?;
+        println!("| {} | {small:.1} | {:.1} |", row.name, bench.peak(row.arguments)?);
+    }
+    Ok(())
+}
+
+struct Bench<'a> {
+    folder: &'a Path,
+    plugin: &'a Path,
+    rounds: usize,
+}
+
+impl Bench<'_> {
+    /// Prints medians, in brackets the lowest and the highest round.
+    fn time(&self, row: &Row) -> anyhow::Result<()> {
+        let (mut times, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=self.rounds {
+            let floor = self.once(self.command(row.floor, None), 0)?;
+            let time = self.once(self.command(row.arguments, Some(self.plugin)), row.code)?;
+            // The first round fills the caches of the file system.
+            if round > 0 {
+                times.push(time.as_secs_f64() * 1e3);
+                floors.push(floor.as_secs_f64() * 1e3);
+                ratios.push(time.div_duration_f64(floor));
+            }
+        }
+        let median = |of: &mut Vec<f64>| {
+            of.sort_by(f64::total_cmp);
+            (of[of.len() / 2], of[0], of[of.len() - 1])
+        };
+        let (time, least, most) = median(&mut times);
+        let (floor, ..) = median(&mut floors);
+        let (ratio, ..) = median(&mut ratios);
+        let goal = row.goal.map_or_else(String::new, |goal| {
+            let met = if time <= goal.as_secs_f64() * 1e3 { "met" } else { "missed" };
+            format!("{} ms, {met}", goal.as_millis())
+        });
+        println!("| {} | {time:.1} ({least:.1}–{most:.1}) | {floor:.1} | {ratio:.1} | {goal} |", row.name);
+        Ok(())
+    }
+
+    fn command(&self, line: &str, plugin: Option<&Path>) -> Command {
+        let mut words = line.split_whitespace();
+        let program = plugin.unwrap_or_else(|| Path::new(words.next().unwrap_or_default()));
+        let mut command = Command::new(program);
+        command.args(words).current_dir(self.folder).stdin(Stdio::null());
+        command
+    }
+
+    fn once(&self, mut command: Command, code: i32) -> anyhow::Result<Duration> {
+        let log = self.folder.join("stderr");
+        command.stdout(Stdio::null()).stderr(File::create(&log)?);
+        let started = Instant::now();
+        let status = command.status().with_context(|| format!("{command:?}"))?;
+        let time = started.elapsed();
+        if status.code() != Some(code) {
+            bail!("{command:?} ended with {status}, expected {code}: {}", fs::read_to_string(log)?);
+        }
+        Ok(time)
+    }
+
+    /// The most memory that was resident, in MiB, as the kernel counts it (`VmHWM`).
+    fn peak(&self, arguments: &str) -> anyhow::Result<f64> {
+        let mut command = self.command(arguments, Some(self.plugin));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+        let mut peak = 0.0_f64;
+        while child.try_wait()?.is_none() {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+            peak = peak.max(kib.unwrap_or_default() / 1024.0);
+        }
+        Ok(peak)
+    }
+}

@@ -1,0 +1,254 @@
+//! The webhook's decision without the webhook: the same function, with what the command line can find out.
+//!
+//! A manifest becomes the review that the API server would send. `verify` prints what comes of it; `request`, `review`,
+//! `approve` and `select` take from it what is needed, why, and what the gate would say.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+use writgate_cluster::{clock, names};
+use writgate_core::{
+    APPROVAL_KEY, APPROVAL_KIND, ConfigMapContent, Decision, DetachedApproval, ExemptController, ExemptControllers,
+    Facts, Governance, History, Known, MAX_ROUNDS, Request, Review, UseRecord, Want, WorkloadKinds, decide,
+    decide_malformed,
+};
+
+use crate::{
+    cluster::Cluster,
+    failure::Failure,
+    manifest::{Manifest, UNKNOWN_USER, input},
+    rules::{Place, Rules, RulesFlags},
+    terminal::output::shown,
+};
+
+/// The most approvals beside an object that are looked at.
+const MAX_BESIDE: u32 = 500;
+
+/// What a judgement depends on beside rules and manifests.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct JudgeFlags {
+    #[command(flatten)]
+    pub(crate) rules: RulesFlags,
+    /// The namespace's environment [default: what its labels say]
+    #[arg(long, help_heading = "Rules")]
+    pub(crate) environment: Option<String>,
+    /// The namespace's project [default: what its labels say]
+    #[arg(long, requires = "environment", help_heading = "Rules")]
+    pub(crate) project: Option<String>,
+    #[command(flatten)]
+    pub(crate) kinds: input::Kinds,
+    /// A controller whose children are not judged again, as the webhook has it; may be repeated, replaces the default
+    #[arg(long, value_name = "USER=RESOURCE", help_heading = "Rules")]
+    pub(crate) exempt_controller: Vec<ExemptController>,
+}
+
+/// Judges by rules that were loaded once.
+pub(crate) struct Judge<'a> {
+    /// The rules.
+    pub(crate) rules: Rules,
+    /// The moment to judge at.
+    pub(crate) now: Timestamp,
+    /// What is applied together is there together: ConfigMaps and approvals among the manifests count.
+    pub(crate) manifests: &'a [Manifest],
+    /// Approvals to judge as if they lay beside each object.
+    pub(crate) given: Vec<DetachedApproval>,
+    /// Whether those alone count, and no other that lies beside an object.
+    pub(crate) given_alone: bool,
+    exempt: ExemptControllers,
+    kinds: WorkloadKinds,
+    told: Option<Place>,
+}
+
+impl JudgeFlags {
+    /// Loads the rules, to judge `manifests` by.
+    pub(crate) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Judge<'a>, Failure> {
+        let told = self
+            .environment
+            .clone()
+            .map(|environment| Place { environment: Some(environment), project: self.project.clone() });
+        Ok(Judge {
+            rules: self.rules.load()?,
+            now,
+            manifests,
+            given: Vec::new(),
+            given_alone: false,
+            exempt: match &*self.exempt_controller {
+                [] => ExemptControllers::default(),
+                listed => listed.iter().cloned().collect(),
+            },
+            kinds: self.kinds.known(),
+            told,
+        })
+    }
+}
+
+impl Judge<'_> {
+    /// Judges a review, as the webhook would.
+    pub(crate) fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
+        self.decide(body, true)
+    }
+
+    /// Judges a manifest as if nobody had approved it: what is left beside `ApprovalRequired` no approval cures.
+    pub(crate) fn unapproved(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+        runs: Option<&Value>,
+        user: &str,
+    ) -> Result<Decision, Failure> {
+        let uid = clock::decision_id(self.now).to_string();
+        self.decide(&manifest.without_approvals().to_review(&uid, namespace, user, runs)?, false)
+    }
+
+    fn decide(&self, body: &[u8], looks_beside: bool) -> Result<Decision, Failure> {
+        let decision_id = clock::decision_id(self.now);
+        let request = match Review::parse_with(body, &self.kinds) {
+            Ok(request) => request,
+            Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
+        };
+        let place = self.place(&request.namespace)?;
+        let governance = self.governance(&place);
+        let mut known = Known::default();
+        let decide = |known: &Known| {
+            decide(&request, &governance, &Facts { decision_id, exempt: &self.exempt, known }, self.now)
+        };
+        let mut decision = decide(&known);
+        for _ in 0..MAX_ROUNDS {
+            if decision.wants.is_empty() {
+                break;
+            }
+            for want in &decision.wants {
+                match want {
+                    Want::KeptApprovals(_) if !looks_beside => known.learn_kept_approvals(Vec::new()),
+                    Want::LiveApprovals(_) if !looks_beside => known.learn_live_approvals(Ok(Vec::new())),
+                    want => self.answer(want, &request, &mut known),
+                }
+            }
+            decision = decide(&known);
+        }
+        Ok(decision)
+    }
+
+    /// Judges what `user` would bring about by applying a manifest: its creation, or the change of `runs`.
+    pub(crate) fn manifest(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+        runs: Option<&Value>,
+        user: Option<&str>,
+    ) -> Result<Decision, Failure> {
+        let uid = clock::decision_id(self.now).to_string();
+        self.review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
+    }
+
+    /// Takes a namespace to be in `place`, where nothing else says.
+    pub(crate) fn assume(&mut self, place: Place) {
+        self.told = Some(place);
+    }
+
+    /// The labels of a namespace; the flags go before what was read.
+    pub(crate) fn place(&self, namespace: &str) -> Result<Place, Failure> {
+        match &self.told {
+            Some(told) if told.project.is_some() => return Ok(told.clone()),
+            Some(told) => {
+                let found = self.rules.place(namespace)?.unwrap_or_default();
+                return Ok(Place { environment: told.environment.clone(), ..found });
+            }
+            None => {}
+        }
+        self.rules.place(namespace)?.ok_or_else(|| {
+            Failure::CouldNotTell(format!(
+                "cannot tell which environment namespace {} belongs to: it is not in {}; give --environment and \
+                 --project, or put the Namespace there",
+                shown(namespace),
+                self.rules.source()
+            ))
+        })
+    }
+
+    fn governance<'a>(&'a self, place: &'a Place) -> Governance<'a> {
+        match &place.environment {
+            None => Governance::Ungoverned,
+            Some(environment) => Governance::Governed {
+                environment,
+                project: place.project.as_deref(),
+                posture: self.rules.set.environment(environment),
+            },
+        }
+    }
+
+    /// What the ledger alone knows is assumed: that an approval was not used yet, and that nothing was admitted before.
+    fn answer(&self, want: &Want, request: &Request<'_>, known: &mut Known) {
+        let namespace = &*request.namespace;
+        match want {
+            Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
+            Want::History(_) => known.learn_history(Ok(History::default())),
+            Want::ConfigMap(name) => known.learn_config_map(name, self.config_map(namespace, name).map(Some)),
+            Want::KeptApprovals(_) => known.learn_kept_approvals(self.beside(namespace)),
+            Want::LiveApprovals(_) => known.learn_live_approvals(self.live_beside(namespace)),
+            // Guards ask these; a workload's decision does not.
+            Want::Govern(_) | Want::Documents => {}
+        }
+    }
+
+    fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMapContent, String> {
+        let is_it = |manifest: &&Manifest| {
+            manifest.is_config_map()
+                && manifest.name() == Some(name)
+                && manifest.namespace().is_none_or(|own| own == namespace)
+        };
+        if let Some(manifest) = self.manifests.iter().find(is_it) {
+            return manifest.config_map();
+        }
+        if let Some(found) = self.rules.set.config_map(namespace, name) {
+            return found.cloned().map_err(str::to_owned);
+        }
+        let absent = "it is not among the manifests; give it with -f";
+        let Some(cluster) = &self.rules.cluster else { return Err(absent.to_owned()) };
+        read_config_map(cluster, namespace, name)?.ok_or_else(|| "there is none of that name".to_owned())
+    }
+
+    /// The approvals that were given, or are among the manifests or in the posture folder.
+    fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
+        if self.given_alone {
+            return self.given.clone();
+        }
+        let here = self.manifests.iter().filter(|manifest| manifest.namespace().is_none_or(|own| own == namespace));
+        let in_folder = self.rules.set.detached_approvals(namespace);
+        let given = self.given.iter().cloned();
+        given.chain(here.filter_map(Manifest::detached_approval)).chain(in_folder).collect()
+    }
+
+    fn live_beside(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
+        let mut found = self.beside(namespace);
+        if let Some(cluster) = self.rules.cluster.as_ref().filter(|_| !self.given_alone) {
+            found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
+        }
+        Ok(found)
+    }
+}
+
+/// A ConfigMap of the cluster, as far as a config bundle is concerned.
+fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<ConfigMapContent>, String> {
+    if !names::is_label(namespace) || !names::is_subdomain(name) {
+        return Ok(None);
+    }
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let what = format!("read ConfigMap {name} in {namespace}");
+    let found = cluster.ask(&what, config_maps.get_opt(name)).map_err(|failure| failure.to_string())?;
+    let found = found.map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+    found.map(|found| ConfigMapContent::of(&found)).transpose()
+}
+
+/// The approvals that lie in ConfigMaps of a namespace.
+pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_BESIDE);
+    let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
+    let held = |mut found: ConfigMap| {
+        let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;
+        Some(DetachedApproval { name: found.metadata.name?, text })
+    };
+    Ok(list.items.into_iter().filter_map(held).collect())
+}

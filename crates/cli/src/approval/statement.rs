@@ -1,0 +1,381 @@
+//! The statement that is signed: what the flags, the request, the objects and the rules say, and where they differ.
+//!
+//! Nothing is signed or asked here. Called by `approve` to sign it and by `review` to show what would be signed.
+
+use std::{collections::BTreeMap, path::Path};
+
+use jiff::{SignedDuration, Timestamp, Unit};
+use writgate_cluster::clock;
+use writgate_core::{Action, Approval, Capability, Envelope, Replay, parse_duration, parse_time};
+
+use crate::{
+    approval::{case::Ground, matter::Matter, request_file::RequestFile},
+    command::attach,
+    failure::Failure,
+    manifest::{Manifest, input, workloads::Workload},
+    rules::Place,
+    terminal::output::{self, shown},
+};
+
+const REPLAY_LABEL: &str = "writgate.dev/replay";
+/// How long an approval lasts where nobody says.
+const SHORT: SignedDuration = SignedDuration::from_hours(1);
+
+/// How a request's word is told.
+const SAID: &str = "the request says";
+
+/// What a new statement says beside its subjects.
+#[derive(clap::Args, Debug)]
+#[group(id = "Statement", multiple = true)]
+pub(crate) struct StatementFlags {
+    /// The one environment that it is for [default: the namespaces', else the request's]
+    #[arg(long, help_heading = "Statement")]
+    environment: Option<String>,
+    /// The one project that it is for [default: the namespaces', else the request's]
+    #[arg(long, help_heading = "Statement")]
+    project: Option<String>,
+    /// The one cluster that it is for [default: the posture's, else the request's]
+    #[arg(long, help_heading = "Statement")]
+    cluster: Option<String>,
+    /// Who asked for it [default: who the request says]
+    #[arg(long, value_name = "PERSON", help_heading = "Statement")]
+    requested_by: Option<String>,
+    /// Why: a ticket, a sentence [default: what the request says]
+    #[arg(long, help_heading = "Statement")]
+    reason: Option<String>,
+    /// What may be done: `deploy`, `replay-execute` or `replay-dry-run` [default: what it is by the posture, else by the
+    /// request, else by its labels]
+    #[arg(long, value_parser = action, help_heading = "Statement")]
+    action: Option<Action>,
+    /// What the action may need; may be repeated [default: what it needs by the posture, else by
+    /// the request, else the action's own]
+    #[arg(long, help_heading = "Statement")]
+    capability: Vec<Capability>,
+    /// For an emergency: judged by the posture's `breakGlass`, and told to everybody as such
+    #[arg(long, help_heading = "Statement")]
+    break_glass: bool,
+    /// How long it is valid, as in 90m, 2h or 1d [default: 1h, or less where the posture says so]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at", help_heading = "Statement")]
+    expires_in: Option<SignedDuration>,
+    /// When it stops to be valid, as in 2026-11-22T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
+    expires_at: Option<Timestamp>,
+    /// When it begins to be valid [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
+    not_before: Option<Timestamp>,
+    /// The pipeline version [default: the objects' annotation]
+    #[arg(long, value_name = "PIPELINE@VERSION", help_heading = "Statement")]
+    pipeline_version: Option<String>,
+    /// The config bundle [default: the objects' annotation]
+    #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
+    config_bundle: Option<String>,
+    /// Of a replay: the incident [default: the objects' annotation]
+    #[arg(long, help_heading = "Statement")]
+    incident: Option<String>,
+    /// Of a replay: the spec hash that ran in the incident [default: the objects' annotation]
+    #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
+    incident_spec_hash: Option<String>,
+    /// Of a replay: the environment that its input is from [default: the objects' annotation]
+    #[arg(long, value_name = "ENVIRONMENT", help_heading = "Statement")]
+    source_environment: Option<String>,
+    /// Of a replay: the artifact that it reads [default: the objects' annotation]
+    #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
+    source_artifact: Option<String>,
+}
+
+impl StatementFlags {
+    /// Who asks, by the flags or by the request.
+    pub(crate) fn requester(&self, request: Option<&RequestFile>) -> Result<String, Failure> {
+        let said = request.map(|request| &*request.requested_by);
+        agreed("requested-by", self.requested_by.as_deref(), said, SAID)?.ok_or_else(|| {
+            Failure::Misuse("say on whose behalf: --requested-by PERSON, as in alice@acme.example".to_owned())
+        })
+    }
+
+    /// Where it is, by the flags or by the request: what is believed where nothing else tells.
+    pub(crate) fn place(&self, request: Option<&RequestFile>) -> Place {
+        let environment = request.map(|request| request.environment.clone());
+        let project = request.map(|request| request.project.clone());
+        Place { environment: self.environment.clone().or(environment), project: self.project.clone().or(project) }
+    }
+
+    /// Whether it is for an emergency.
+    pub(crate) fn emergency(&self, request: Option<&RequestFile>) -> Result<bool, Failure> {
+        match request {
+            Some(request) if self.break_glass && !request.break_glass => {
+                Err(Failure::No("--break-glass: the request asks for no emergency".to_owned()))
+            }
+            Some(request) => Ok(request.break_glass),
+            None => Ok(self.break_glass),
+        }
+    }
+
+    /// The statement about `matter`, by the rules where they were looked at, else by the request's word and the flags.
+    pub(crate) fn state(
+        &self,
+        matter: &Matter,
+        request: Option<&RequestFile>,
+        ground: &Ground,
+    ) -> Result<Approval, Failure> {
+        let now = clock::now();
+        let (not_before, expires_at) = self.validity(now, ground.max_lifetime)?;
+        let whose = if ground.by_rules { "by the rules it is" } else { SAID };
+        let by_labels = action_of(matter).map(|action| action.to_string());
+        let found = ground.action.map(|action| action.to_string());
+        let asked = self.action.map(|action| action.to_string());
+        let action = agreed("action", asked.as_deref(), found.as_deref(), whose)?.map_or(by_labels, Ok)?;
+        let action = self::action(&action).map_err(Failure::Misuse)?;
+        let place = |name: &str, asked: &Option<String>, found: &Option<String>| {
+            agreed(name, asked.as_deref(), found.as_deref(), whose)?.ok_or_else(|| {
+                Failure::Misuse(format!("without a posture or a request nothing tells the {name}: give --{name}"))
+            })
+        };
+        let cluster = match (&self.cluster, &ground.cluster) {
+            (Some(asked), None) if ground.by_rules => {
+                return Err(Failure::No(format!(
+                    "--cluster says {}, but the posture is for no cluster by name",
+                    shown(asked)
+                )));
+            }
+            (asked, found) => agreed("cluster", asked.as_deref(), found.as_deref(), whose)?,
+        };
+        let approval = Approval {
+            subjects: matter.workloads().map(|workload| workload.subject.clone()).collect(),
+            id: clock::decision_id(now).to_string(),
+            action,
+            cluster,
+            environment: place("environment", &self.environment, &ground.place.environment)?,
+            project: place("project", &self.project, &ground.place.project)?,
+            capabilities: self.capabilities(action, self.emergency(request)?, ground)?,
+            pipeline_version: claim(matter.workloads(), "pipeline-version", self.pipeline_version.as_deref())?,
+            config_bundle: claim(matter.workloads(), "config-bundle", self.config_bundle.as_deref())?,
+            replay: self.replay(action, matter)?,
+            break_glass: self.emergency(request)?,
+            requested_by: self.requester(request)?,
+            reason: self.reason.clone().or_else(|| request.and_then(|request| request.reason.clone())),
+            not_before,
+            expires_at,
+        };
+        // What the gate would not read as this very statement is not signed.
+        match Approval::parse(&approval.to_payload()) {
+            Ok(read) if read == approval => Ok(approval),
+            Ok(_) => Err(Failure::Misuse("this cannot be an approval: it would be read as another one".to_owned())),
+            Err(why) => Err(Failure::Misuse(format!("this cannot be an approval: {why}"))),
+        }
+    }
+
+    fn validity(&self, now: Timestamp, most: Option<SignedDuration>) -> Result<(Timestamp, Timestamp), Failure> {
+        let whole = now.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor));
+        let not_before = self.not_before.unwrap_or(whole.unwrap_or(now));
+        let expires_at = match self.expires_at {
+            Some(time) => time,
+            None => not_before
+                .checked_add(self.expires_in.unwrap_or(most.map_or(SHORT, |most| SHORT.min(most))))
+                .map_err(|_| Failure::Misuse("it would expire beyond the year 9999".to_owned()))?,
+        };
+        if expires_at <= now {
+            return Err(Failure::Misuse(format!("it would have expired already, at {expires_at}")));
+        }
+        let lasts = expires_at.duration_since(not_before);
+        match most.filter(|most| lasts > *most) {
+            None => Ok((not_before, expires_at)),
+            Some(most) => Err(Failure::No(format!(
+                "it would be valid for {lasts:#}, but the posture permits {most:#} at most; give a shorter --expires-in"
+            ))),
+        }
+    }
+
+    fn capabilities(&self, action: Action, emergency: bool, ground: &Ground) -> Result<Vec<String>, Failure> {
+        let asked: Vec<String> = self.capability.iter().map(ToString::to_string).collect();
+        let found: Vec<String> = ground.needed.iter().map(|needed| needed.capability.clone()).collect();
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        match (asked.is_empty(), found.is_empty()) {
+            (false, false) if sorted(&asked) != sorted(&found) => Err(Failure::No(format!(
+                "--capability says {}, but what is needed is {}: an approval gives no less, and not more",
+                asked.join(", "),
+                shown(&found.join(", "))
+            ))),
+            (true, false) => Ok(found),
+            (true, true) => Ok(vec![own_capability(action, emergency).to_owned()]),
+            (false, _) => Ok(asked),
+        }
+    }
+
+    fn replay(&self, action: Action, matter: &Matter) -> Result<Option<Replay>, Failure> {
+        let asked = [
+            ("incident", &self.incident),
+            ("incident-spec-hash", &self.incident_spec_hash),
+            ("source-environment", &self.source_environment),
+            ("source-artifact", &self.source_artifact),
+        ];
+        if action == Action::Deploy {
+            return match asked.into_iter().find(|(_, value)| value.is_some()) {
+                Some((flag, _)) => Err(Failure::Misuse(format!("--{flag} is of a replay, but this is a deploy"))),
+                None => Ok(None),
+            };
+        }
+        let [incident, incident_spec_hash, source_environment, source_artifact] =
+            asked.map(|(name, value)| claim(matter.workloads(), name, value.as_deref()));
+        let replay = Replay {
+            incident: incident?,
+            incident_spec_hash: incident_spec_hash?,
+            source_environment: source_environment?,
+            source_artifact: source_artifact?,
+        };
+        for (missing, name) in [(&replay.incident, "incident"), (&replay.source_environment, "source-environment")] {
+            if missing.is_none() && action == Action::ReplayExecute {
+                return Err(Failure::Misuse(format!(
+                    "a replay needs its {name}: annotate the objects with writgate.dev/{name}, or give --{name}"
+                )));
+            }
+        }
+        Ok((replay != Replay::default()).then_some(replay))
+    }
+}
+
+/// What a flag and somebody else say of one thing, which must be the same where both say something; `whose` is how it
+/// is told of the other.
+fn agreed(flag: &str, asked: Option<&str>, found: Option<&str>, whose: &str) -> Result<Option<String>, Failure> {
+    match (asked, found) {
+        (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
+            "--{flag} says {}, but {whose} {}; leave the flag out, or find out which is right",
+            shown(asked),
+            shown(found)
+        ))),
+        (asked, found) => Ok(asked.or(found).map(str::to_owned)),
+    }
+}
+
+/// What an action needs where no posture says.
+fn own_capability(action: Action, emergency: bool) -> &'static str {
+    match action {
+        _ if emergency => "break-glass",
+        Action::Deploy => "deploy",
+        Action::ReplayExecute => "replay.execute",
+        Action::ReplayDryRun => "replay.dry-run",
+    }
+}
+
+/// What the workloads are by their labels.
+fn action_of(matter: &Matter) -> Result<Action, Failure> {
+    let action = |workload: &Workload| match workload.manifest.label(REPLAY_LABEL) {
+        Some(_) => Action::ReplayExecute,
+        None => Action::Deploy,
+    };
+    let first = matter.workloads().next().map_or(Action::Deploy, action);
+    match matter.workloads().find(|workload| action(workload) != first) {
+        None => Ok(first),
+        Some(other) => Err(Failure::Misuse(format!(
+            "some of it is {first}, but {} is {}; an approval is for one action: approve them in files of their own",
+            other.manifest,
+            action(other)
+        ))),
+    }
+}
+
+/// What all workloads say in annotation `writgate.dev/<name>`. A claim binds, so it must be true of each.
+fn claim<'a>(
+    workloads: impl Iterator<Item = &'a Workload> + Clone,
+    name: &str,
+    asked: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let annotation = format!("writgate.dev/{name}");
+    let mut said: BTreeMap<Option<&str>, &Manifest> = BTreeMap::new();
+    for workload in workloads {
+        said.entry(workload.manifest.annotation(&annotation)).or_insert(&workload.manifest);
+    }
+    let show = |value: Option<&str>| value.map_or("nothing".to_owned(), shown);
+    let mut different = said.iter();
+    if let (Some((one, first)), Some((other, second))) = (different.next(), different.next()) {
+        return Err(Failure::Misuse(format!(
+            "annotation {annotation} says {} in {first} and {} in {second}; an approval binds one value: approve them in \
+             files of their own",
+            show(*one),
+            show(*other)
+        )));
+    }
+    let found = said.keys().next().copied().flatten();
+    match (asked, found) {
+        (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
+            "--{name} says {}, but annotation {annotation} says {}",
+            shown(asked),
+            shown(found)
+        ))),
+        (Some(asked), None) => {
+            output::note(&format!(
+                "note: the objects have no annotation {annotation} yet; without {annotation}: {} they will be denied",
+                shown(asked)
+            ));
+            Ok(Some(asked.to_owned()))
+        }
+        (asked, found) => Ok(asked.or(found).map(str::to_owned)),
+    }
+}
+
+/// The envelope of another reviewer, once it is for exactly these workloads as they are in the file.
+pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, Approval), Failure> {
+    let envelope = input::envelope(path)?;
+    let name = input::name(path);
+    let approval = attach::approval_in(&envelope, &name)?;
+    let refuse = |why: String| Err(Failure::No(format!("{name} is not for this file: {why}")));
+    for subject in &approval.subjects {
+        if matter.workloads().all(|workload| workload.subject.name != subject.name) {
+            return refuse(format!("it covers {}, which is not in the file", shown(&subject.name)));
+        }
+    }
+    for Workload { manifest, subject } in matter.workloads() {
+        let approved = approval.subjects.iter().find(|approved| approved.name == subject.name);
+        match approved {
+            None => return refuse(format!("it does not cover {manifest}")),
+            Some(approved) if approved.hash != subject.hash => {
+                return refuse(format!("{manifest} has spec {}, it covers {}", subject.hash, approved.hash));
+            }
+            Some(_) => {}
+        }
+    }
+    for (name, approved) in claims(&approval) {
+        let found = claim(matter.workloads(), name, None)?;
+        if found.as_deref() != Some(approved) {
+            let found = found.as_deref().map_or("nothing".to_owned(), shown);
+            return refuse(format!("it says {name} {}, the objects' annotations say {found}", shown(approved)));
+        }
+    }
+    if approval.expires_at <= clock::now() {
+        return refuse(format!("it expired at {}", approval.expires_at));
+    }
+    Ok((envelope, approval))
+}
+
+/// The claims of an approval that annotations of the objects bear out, by their names.
+pub(crate) fn claims(approval: &Approval) -> impl Iterator<Item = (&'static str, &str)> {
+    let replay = approval.replay.as_ref();
+    [
+        ("pipeline-version", approval.pipeline_version.as_deref()),
+        ("config-bundle", approval.config_bundle.as_deref()),
+        ("incident", replay.and_then(|replay| replay.incident.as_deref())),
+        ("incident-spec-hash", replay.and_then(|replay| replay.incident_spec_hash.as_deref())),
+        ("source-environment", replay.and_then(|replay| replay.source_environment.as_deref())),
+        ("source-artifact", replay.and_then(|replay| replay.source_artifact.as_deref())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+}
+
+pub(crate) fn action(text: &str) -> Result<Action, String> {
+    let names = Action::ALL.map(Action::as_str).join(", ");
+    Action::ALL.into_iter().find(|action| action.as_str() == text).ok_or_else(|| format!("expected one of {names}"))
+}
+
+fn duration(text: &str) -> Result<SignedDuration, String> {
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.subsec_nanos() == 0 { Ok(duration) } else { Err("expected whole seconds".to_owned()) }
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    parse_time(text).map_err(|error| error.to_string())
+}

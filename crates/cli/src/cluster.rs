@@ -1,0 +1,165 @@
+//! The cluster, as kubectl would find it, asked one question at a time and never for ever.
+//!
+//! A verb that needs no cluster never comes here, so it starts no runtime and reads no kubeconfig.
+
+pub(crate) mod trail;
+
+use std::{future::Future, path::PathBuf, time::Duration};
+
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use kube::{
+    Client, Config,
+    api::{Api, ApiResource, DynamicObject},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use writgate_cluster::client::why;
+
+use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
+
+/// How long a connection to the API server may take to open.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Which cluster, by kubectl's own flags.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ClusterFlags {
+    /// Credentials of the cluster [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context to use [default: its current one]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster", add = ArgValueCandidates::new(contexts))]
+    context: Option<String>,
+    /// Namespace of the postures
+    #[arg(
+        long,
+        env = "WRITGATE_SYSTEM_NAMESPACE",
+        default_value = "writgate-system",
+        value_name = "NAMESPACE",
+        help_heading = "Cluster"
+    )]
+    pub(crate) system_namespace: String,
+    /// How long to wait for one answer of the API server
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = timeout, help_heading = "Cluster")]
+    request_timeout: Option<Duration>,
+}
+
+/// For completion: the contexts of the kubeconfig that is used without flags.
+fn contexts() -> Vec<CompletionCandidate> {
+    let names = Kubeconfig::read().map(|found| found.contexts).unwrap_or_default();
+    names.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let duration = writgate_core::parse_duration(text).map_err(|error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// A connection to the cluster.
+pub(crate) struct Cluster {
+    /// For what needs more than one answer, such as a watch.
+    pub(crate) client: Client,
+    /// The namespace that the context names, else `default`.
+    pub(crate) namespace: String,
+    /// Namespace of the postures.
+    pub(crate) system_namespace: String,
+    runtime: Runtime,
+    patience: Duration,
+}
+
+impl ClusterFlags {
+    /// Reads the kubeconfig and prepares a client; nothing is asked yet.
+    pub(crate) fn connect(&self) -> Result<Cluster, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::CouldNotTell(format!("cannot start: {error}")))?;
+        let mut config = runtime.block_on(self.config())?;
+        config.connect_timeout = Some(CONNECT);
+        let namespace = config.default_namespace.clone();
+        // Its connections are driven by tasks of the runtime.
+        let client = runtime.block_on(async { Client::try_from(config) }).map_err(|error| no_cluster(&why(&error)))?;
+        let patience = self.request_timeout.unwrap_or(Duration::from_secs(10));
+        Ok(Cluster { client, namespace, system_namespace: self.system_namespace.clone(), runtime, patience })
+    }
+
+    /// As kubectl does it: a kubeconfig goes first, and a Pod's own credentials come last.
+    async fn config(&self) -> Result<Config, Failure> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let file = match &self.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => match Kubeconfig::read() {
+                Err(_) if self.context.is_none() && std::env::var_os("KUBECONFIG").is_none() => {
+                    return Config::incluster().map_err(|_| {
+                        no_cluster("there is no kubeconfig: neither --kubeconfig, nor $KUBECONFIG, nor ~/.kube/config")
+                    });
+                }
+                read => read,
+            },
+        };
+        let file = file.map_err(|error| no_cluster(&error.to_string()))?;
+        Config::from_custom_kubeconfig(file, &options).await.map_err(|error| no_cluster(&error.to_string()))
+    }
+}
+
+fn no_cluster(why: &str) -> Failure {
+    Failure::CouldNotTell(format!(
+        "no cluster: {}; name one with --kubeconfig and --context as for kubectl",
+        shown(why)
+    ))
+}
+
+impl Cluster {
+    /// Asks one question; `what` completes "cannot …", as in `list ConfigMaps in writgate-system`.
+    pub(crate) fn ask<T>(
+        &self,
+        what: &str,
+        question: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Failure> {
+        let answer = self.runtime.block_on(async { tokio::time::timeout(self.patience, question).await });
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Failure::CouldNotTell(format!(
+                "cannot {what}: {}; ask whoever administers the cluster for that right",
+                shown(&status.message)
+            ))),
+            Ok(Err(error)) => Err(Failure::CouldNotTell(format!("cannot {what}: {}", shown(&why(&error))))),
+            Err(_) => Err(Failure::CouldNotTell(format!(
+                "cannot {what}: the API server did not answer within {:?}; --request-timeout changes that",
+                self.patience
+            ))),
+        }
+    }
+
+    /// Runs what lasts, such as a watch, without a bound on its time.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// The object that runs under this manifest's name in `namespace`; none where there is none, or none of a fixed name.
+    pub(crate) fn live(&self, manifest: &Manifest, namespace: &str) -> Result<Option<Value>, Failure> {
+        let (Some(name), Some(resource)) = (manifest.name(), resource(manifest)) else { return Ok(None) };
+        if !writgate_cluster::names::is_label(namespace) || !writgate_cluster::names::is_subdomain(name) {
+            return Ok(None);
+        }
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let what = format!("read {} {name} in {namespace}", manifest.kind());
+        let found = self.ask(&what, api.get_opt(name))?;
+        found
+            .map(serde_json::to_value)
+            .transpose()
+            .map_err(|error| Failure::CouldNotTell(format!("cannot {what}: {error}")))
+    }
+}
+
+/// Where the API server has objects like this one; none for what the gate is not asked about.
+pub(crate) fn resource(manifest: &Manifest) -> Option<ApiResource> {
+    let (group, version) = manifest.api_version().split_once('/').unwrap_or(("", manifest.api_version()));
+    Some(ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: manifest.api_version().to_owned(),
+        kind: manifest.kind().to_owned(),
+        plural: manifest.resource()?,
+    })
+}

@@ -1,0 +1,172 @@
+//! The Events that the webhook leaves in the cluster: listed page by page, and watched.
+//!
+//! Called by `audit` and `pending`. Events live an hour, and say what people may see; what convicts is the log.
+
+use std::collections::HashSet;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::events::v1::Event;
+use kube::{
+    Api, ResourceExt as _,
+    api::{ListParams, WatchEvent, WatchParams},
+};
+use writgate_cluster::{
+    client::why,
+    event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION},
+    names,
+};
+use writgate_core::{DecisionRecord, RECORD_VERSION};
+
+use crate::{cluster::Cluster, failure::Failure, terminal::output::shown};
+
+/// Events that a list asks for at once.
+const PAGE: u32 = 500;
+/// How long one watch lasts, in seconds, before it is begun anew.
+const WATCH: u32 = 290;
+
+/// One Event of the webhook.
+pub(crate) struct Told {
+    /// Where it is, for messages: `Event payments/orders.1f2e`.
+    pub(crate) name: String,
+    /// The record in it, or why there is none that can be read.
+    pub(crate) record: Result<DecisionRecord, String>,
+    /// The record as it stands there.
+    pub(crate) json: String,
+    /// Whether what was admitted was never seen.
+    pub(crate) not_persisted: bool,
+    /// How often the same was decided.
+    pub(crate) times: i32,
+    /// When the last time was.
+    pub(crate) last: Timestamp,
+}
+
+/// Which Events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    All,
+    Namespace(String),
+}
+
+/// Which namespace, by kubectl's own flags.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ScopeFlags {
+    /// Only this namespace [default: the context's]
+    #[arg(short, long, value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with = "all_namespaces")]
+    pub(crate) namespace: Option<String>,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+}
+
+impl ScopeFlags {
+    pub(crate) fn of(&self, cluster: &Cluster) -> Result<Scope, Failure> {
+        if self.all_namespaces {
+            return Ok(Scope::All);
+        }
+        let namespace = self.namespace.as_ref().unwrap_or(&cluster.namespace);
+        if !names::is_label(namespace) {
+            return Err(Failure::Misuse(format!("{namespace:?} is not the name of a namespace")));
+        }
+        Ok(Scope::Namespace(namespace.clone()))
+    }
+}
+
+/// The webhook's Events in some namespace.
+pub(crate) struct Trail<'a> {
+    cluster: &'a Cluster,
+    events: Api<Event>,
+    scope: Scope,
+    selector: String,
+    seen: HashSet<(String, String)>,
+}
+
+impl<'a> Trail<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, scope: Scope) -> Self {
+        let events = match &scope {
+            Scope::All => Api::all(cluster.client.clone()),
+            Scope::Namespace(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        };
+        let selector = format!("reportingController={CONTROLLER}");
+        Self { cluster, events, scope, selector, seen: HashSet::new() }
+    }
+
+    /// Where it looks, for messages.
+    pub(crate) fn place(&self) -> String {
+        match &self.scope {
+            Scope::All => "all namespaces".to_owned(),
+            Scope::Namespace(namespace) => format!("namespace {namespace}"),
+        }
+    }
+
+    /// All that are there and were not listed before, the oldest first; and where a watch goes on.
+    pub(crate) fn list(&mut self) -> Result<(Vec<Told>, String), Failure> {
+        let (events, version) = self.pages()?;
+        let key = |event: &Event| (event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default());
+        let seen = std::mem::replace(&mut self.seen, events.iter().map(key).collect());
+        let mut told: Vec<Told> = events.iter().filter(|event| !seen.contains(&key(event))).map(told).collect();
+        told.sort_by_key(|told| told.last);
+        Ok((told, version))
+    }
+
+    fn pages(&self) -> Result<(Vec<Event>, String), Failure> {
+        let what = format!("list Events in {}", self.place());
+        let mut events = Vec::new();
+        let mut params = ListParams::default().fields(&self.selector).limit(PAGE);
+        loop {
+            let page = self.cluster.ask(&what, self.events.list(&params))?;
+            events.extend(page.items.into_iter().filter(is_ours));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok((events, page.metadata.resource_version.unwrap_or_default()));
+            }
+        }
+    }
+
+    /// Feeds what happens after `version` to `tell`, until the watch ends, which it does now and then, or `tell` fails.
+    pub(crate) fn watch(
+        &mut self,
+        version: &str,
+        mut tell: impl FnMut(Told) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let params = WatchParams { timeout: Some(WATCH), ..WatchParams::default() }.fields(&self.selector);
+        let place = self.place();
+        let cannot = |why: &str| Failure::CouldNotTell(format!("cannot watch Events in {place}: {}", shown(why)));
+        let Self { cluster, events, seen, .. } = self;
+        cluster.run(async {
+            let mut events = events.watch(&params, version).await.map_err(|e| cannot(&why(&e)))?.boxed();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) if is_ours(&event) => {
+                        seen.insert((event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default()));
+                        tell(told(&event))?;
+                    }
+                    // Too old, after a pause: the next list tells what was missed.
+                    Ok(WatchEvent::Error(status)) if status.code != 410 => return Err(cannot(&status.message)),
+                    Ok(WatchEvent::Error(_)) | Err(_) => return Ok(()),
+                    Ok(_) => {}
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Also where the API server would not select them.
+fn is_ours(event: &Event) -> bool {
+    event.reporting_controller.as_deref() == Some(CONTROLLER)
+}
+
+fn told(event: &Event) -> Told {
+    let name = format!("Event {}/{}", event.namespace().unwrap_or_default(), event.name_any());
+    let json = event.annotations().get(RECORD_ANNOTATION).cloned().unwrap_or_default();
+    let record = match serde_json::from_str::<DecisionRecord>(&json) {
+        _ if json.is_empty() => Err("there is no record in it".to_owned()),
+        Ok(record) if record.version == RECORD_VERSION => Ok(record),
+        Ok(record) => Err(format!("its version is {:?}; this command reads {RECORD_VERSION}", record.version)),
+        Err(error) => Err(error.to_string()),
+    };
+    let first = event.event_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let (times, last) = event.series.as_ref().map_or((1, first), |series| (series.count, series.last_observed_time.0));
+    Told { name, record, json, not_persisted: event.reason.as_deref() == Some(NOT_PERSISTED), times, last }
+}

@@ -1,0 +1,121 @@
+//! `attach --live`: the annotation on objects of the cluster that have the approved spec already.
+//!
+//! For what runs and whose approval has expired or was lost: the next change that is judged finds it. A change that was
+//! denied is not there, so an approval of it cannot be attached this way.
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
+use writgate_cluster::names::{is_label, is_subdomain};
+use writgate_core::{Subject, WorkloadKind, spec_hash};
+
+use crate::{
+    cluster::Cluster,
+    command::attach::{Arguments, Attachment, difference, names_of},
+    failure::{Answer, Failure},
+    terminal::output::{self, shown},
+};
+
+/// Who sets the annotation. Flux takes from an object what managers whose name begins with `kubectl` have set.
+const FIELD_MANAGER: &str = "writgate";
+
+/// Where a subject of an approval is.
+struct Place<'a> {
+    kind: WorkloadKind,
+    namespace: &'a str,
+    name: &'a str,
+}
+
+pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<Answer, Failure> {
+    let cluster = arguments.cluster.connect()?;
+    let mut patches = Vec::new();
+    for attachment in attachments {
+        let before = patches.len();
+        for subject in &attachment.approval.subjects {
+            let place = place(arguments, subject)?;
+            if arguments.namespace.as_deref().is_none_or(|only| only == place.namespace) {
+                patches.push(patch(&cluster, place, subject, attachment)?);
+            }
+        }
+        if patches.len() == before {
+            let namespace = arguments.namespace.as_deref().unwrap_or_default();
+            let subjects = names_of(&attachment.approval);
+            let why = format!("the approval is for {subjects}; none of them is in {}", shown(namespace));
+            return Err(Failure::No(why));
+        }
+    }
+    // Everything was looked at before anything is changed.
+    for (place, patch) in patches {
+        let what = format!("annotate {} {} in {}", place.kind.kind(), place.name, place.namespace);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let objects = place.objects(&cluster);
+        cluster.ask(&what, objects.patch(place.name, &params, &Patch::Merge(patch)))?;
+        output::note(&format!("attached: {} {}/{}", place.kind.kind(), place.namespace, place.name));
+    }
+    Ok(Answer::Yes)
+}
+
+/// `apps/v1/Deployment/payments/orders`
+fn place<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<Place<'a>, Failure> {
+    let parts = || {
+        let (rest, name) = subject.name.rsplit_once('/')?;
+        let (rest, namespace) = rest.rsplit_once('/')?;
+        let (api_version, kind) = rest.rsplit_once('/')?;
+        let kind = arguments.kinds.known().find(api_version, kind)?;
+        (is_label(namespace) && is_subdomain(name)).then_some(Place { kind, namespace, name })
+    };
+    parts().ok_or_else(|| {
+        Failure::No(format!(
+            "{} is not the name of one object that runs; attach the approval to its manifest with -f, or lay it beside \
+             with --detached",
+            shown(&subject.name)
+        ))
+    })
+}
+
+/// What to change of the object that is there, if it has the approved spec.
+fn patch<'a>(
+    cluster: &Cluster,
+    place: Place<'a>,
+    subject: &Subject,
+    attachment: &Attachment,
+) -> Result<(Place<'a>, Value), Failure> {
+    let object = format!("{} {}/{}", place.kind.kind(), place.namespace, place.name);
+    let instead = "attach the approval to its manifest (-f) or lay it beside (--detached), and apply that";
+    let what = format!("read {} {} in {}", place.kind.kind(), place.name, place.namespace);
+    let Some(found) = cluster.ask(&what, place.objects(cluster).get_opt(place.name))? else {
+        return Err(Failure::No(format!(
+            "there is no {object}: what is denied when it is created is nowhere to be annotated; {instead}"
+        )));
+    };
+    let spec = found.data.get("spec").cloned().unwrap_or_default().to_string();
+    let hash = spec_hash(place.kind, &spec)
+        .map_err(|error| Failure::CouldNotTell(format!("{object}: it has no spec hash: {error}")))?;
+    if hash != subject.hash {
+        return Err(Failure::No(format!(
+            "{object}: what runs is not what was approved\n{}\na change that is denied leaves what runs as it was; \
+             {instead}",
+            difference(hash, &[subject.hash])
+        )));
+    }
+    // This object and no other of its name. Not its version: a status that is written meanwhile changes nothing that counts.
+    let patch = json!({"metadata": {
+        "uid": found.metadata.uid,
+        "annotations": {&attachment.annotation: attachment.envelope.to_json()},
+    }});
+    Ok((place, patch))
+}
+
+impl Place<'_> {
+    fn objects(&self, cluster: &Cluster) -> Api<DynamicObject> {
+        let api_version = self.kind.api_version();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: self.kind.kind().to_owned(),
+            plural: self.kind.resource().to_owned(),
+        };
+        Api::namespaced_with(cluster.client.clone(), self.namespace, &resource)
+    }
+}

@@ -1,0 +1,326 @@
+//! One line of the API server's audit log (audit.k8s.io/v1), with what the webhook had written beside it.
+//!
+//! The API server says who, when, what and with which answer; the decision is in its annotations, under the name of the
+//! webhook that made it. An object's own annotations may look the same, and are never read.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::command::audit::row::{ObjectName, Required, Row};
+
+/// `version` of what `-o json` prints of a line: it is no decision record.
+const VERSION: &str = "writgate.dev/audited/v1";
+/// The annotation without which there was no decision, after the webhook's name.
+const DECISION: &str = ".writgate.dev/decision";
+/// Stages at which annotations are complete; a request that lasts has both.
+const STAGES: [&str; 3] = ["ResponseStarted", "ResponseComplete", "Panic"];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow, rename = "auditID")]
+    audit_id: Cow<'a, str>,
+    #[serde(borrow)]
+    stage: Cow<'a, str>,
+    #[serde(borrow, default, rename = "requestURI")]
+    request_uri: Cow<'a, str>,
+    #[serde(borrow, default)]
+    verb: Cow<'a, str>,
+    user: User,
+    impersonated_user: Option<User>,
+    #[serde(default)]
+    object_ref: ObjectRef,
+    response_status: Option<ResponseStatus>,
+    request_received_timestamp: Timestamp,
+    #[serde(borrow, default)]
+    annotations: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    uid: String,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ObjectRef {
+    resource: String,
+    namespace: String,
+    name: String,
+    api_group: String,
+    api_version: String,
+    subresource: String,
+}
+
+#[derive(Deserialize)]
+struct ResponseStatus {
+    code: Option<i32>,
+}
+
+/// What is known of a decision from the audit log alone. The form is fixed: other programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Audited {
+    version: &'static str,
+    id: String,
+    time: Timestamp,
+    #[serde(rename = "auditID")]
+    audit_id: String,
+    dry_run: bool,
+    initiator: User,
+    impersonated_by: Option<String>,
+    requested_by: Option<String>,
+    verb: String,
+    action: Option<String>,
+    object: AuditedObject,
+    environment: Option<String>,
+    project: Option<String>,
+    approval_required: Option<bool>,
+    required_capabilities: Vec<String>,
+    approvals: Vec<String>,
+    reviewers: Vec<String>,
+    spec_hash: Option<String>,
+    decision: String,
+    basis: Option<String>,
+    reasons: Vec<String>,
+    posture_version: Option<String>,
+    response_code: Option<i32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuditedObject {
+    api_version: String,
+    resource: String,
+    subresource: Option<String>,
+    namespace: String,
+    name: String,
+}
+
+/// Reads an audit log, line by line.
+#[derive(Default)]
+pub(super) struct AuditLog {
+    /// Requests that were told when their answer began and will be told again at its end: open ways into Pods, few.
+    begun: HashSet<String>,
+}
+
+impl AuditLog {
+    /// Whether a line may hold a decision: few do, and the rest is not read any further.
+    pub(super) fn may_tell(line: &[u8]) -> bool {
+        memchr::memmem::find(line, DECISION.as_bytes()).is_some()
+    }
+
+    /// The decisions of one line: usually none, or one; several webhooks may have had a say. `Err` says why it cannot be
+    /// read though it holds one.
+    pub(super) fn read(&mut self, json: &[u8]) -> Result<Vec<Audited>, String> {
+        if !Self::may_tell(json) {
+            return Ok(Vec::new());
+        }
+        let line: Line<'_> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if line.api_version != "audit.k8s.io/v1" {
+            return Err(format!("its apiVersion is {:?}, expected audit.k8s.io/v1", line.api_version));
+        }
+        let webhooks: Vec<&str> = line.annotations.keys().filter_map(|key| key.strip_suffix(DECISION)).collect();
+        if webhooks.is_empty() || !STAGES.contains(&&*line.stage) || !self.is_first(&line) {
+            return Ok(Vec::new());
+        }
+        Ok(webhooks.into_iter().map(|webhook| audited(&line, webhook)).collect())
+    }
+
+    fn is_first(&mut self, line: &Line<'_>) -> bool {
+        if line.stage == "ResponseStarted" {
+            return self.begun.insert(line.audit_id.to_string());
+        }
+        !self.begun.remove(&*line.audit_id)
+    }
+}
+
+fn audited(line: &Line<'_>, webhook: &str) -> Audited {
+    let annotation =
+        |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
+    // The webhook joins them so; none of these names has a comma but, perhaps, a person's.
+    let list = |key: &str| annotation(key).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());
+    let object = &line.object_ref;
+    let group = if object.api_group.is_empty() { String::new() } else { format!("{}/", object.api_group) };
+    Audited {
+        version: VERSION,
+        id: annotation("decision-id").unwrap_or_default(),
+        time: line.request_received_timestamp,
+        audit_id: line.audit_id.to_string(),
+        dry_run: is_dry_run(&line.request_uri),
+        // Webhooks and the record know the impersonated user alone.
+        initiator: line.impersonated_user.as_ref().unwrap_or(&line.user).clone(),
+        impersonated_by: line.impersonated_user.as_ref().map(|_| line.user.username.clone()),
+        requested_by: annotation("requested-by"),
+        verb: line.verb.to_string(),
+        action: annotation("action"),
+        object: AuditedObject {
+            api_version: format!("{group}{}", object.api_version),
+            resource: object.resource.clone(),
+            subresource: Some(object.subresource.clone()).filter(|name| !name.is_empty()),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        },
+        environment: annotation("environment"),
+        project: annotation("project"),
+        approval_required: annotation("approval-required").and_then(|text| text.parse().ok()),
+        required_capabilities: list("required-capabilities"),
+        approvals: list("approvals"),
+        reviewers: list("reviewers"),
+        spec_hash: annotation("spec-hash"),
+        decision: annotation("decision").unwrap_or_default(),
+        basis: annotation("basis"),
+        reasons: list("reasons"),
+        posture_version: annotation("posture-version"),
+        response_code: line.response_status.as_ref().and_then(|status| status.code),
+    }
+}
+
+fn is_dry_run(uri: &str) -> bool {
+    let query = uri.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|parameter| parameter.strip_prefix("dryRun=").is_some_and(|value| !value.is_empty()))
+}
+
+impl From<&Audited> for Row {
+    fn from(audited: &Audited) -> Self {
+        let own = |text: &Option<String>| text.clone().unwrap_or_default();
+        let basis = audited.basis.clone().filter(|basis| matches!(&**basis, "break-glass" | "rollback"));
+        let dry_run = audited.dry_run.then(|| "dry run".to_owned());
+        // Something else stopped what this gate let through: another webhook, a quota, a conflict.
+        let refused = audited.response_code.filter(|code| *code >= 400 && audited.decision == "admitted");
+        let refused = refused.map(|code| format!("but answered {code}"));
+        Self {
+            time: audited.time,
+            id: audited.id.clone(),
+            decision: audited.decision.clone(),
+            remarks: [basis, dry_run, refused].into_iter().flatten().collect(),
+            initiator: audited.initiator.username.clone(),
+            impersonator: own(&audited.impersonated_by),
+            requested_by: own(&audited.requested_by),
+            operation: audited.verb.clone(),
+            action: audited.action.clone().or_else(|| audited.object.subresource.clone()).unwrap_or_default(),
+            object: ObjectName {
+                api_version: audited.object.api_version.clone(),
+                kind: audited.object.resource.clone(),
+                namespace: audited.object.namespace.clone(),
+                name: audited.object.name.clone(),
+            },
+            cluster: String::new(),
+            environment: own(&audited.environment),
+            project: own(&audited.project),
+            required: audited.approval_required.map_or(Required::Untold, |required| Required::of(Some(required))),
+            approvals: audited.approvals.clone(),
+            reviewers: audited.reviewers.clone(),
+            capabilities: audited.required_capabilities.clone(),
+            reasons: audited.reasons.clone(),
+            times: None,
+            basis: own(&audited.basis),
+            enforcement: String::new(),
+            spec_hash: own(&audited.spec_hash),
+            posture_version: own(&audited.posture_version),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn line(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let mut line = json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "a-1",
+            "stage": "ResponseComplete", "requestURI": "/apis/apps/v1/namespaces/payments/deployments?fieldManager=kubectl",
+            "verb": "create", "user": {"username": "alice", "groups": ["dev"]}, "sourceIPs": ["127.0.0.1"],
+            "objectRef": {"resource": "deployments", "namespace": "payments", "name": "orders", "apiGroup": "apps",
+                          "apiVersion": "v1"},
+            "responseStatus": {"metadata": {}, "code": 201},
+            "requestReceivedTimestamp": "2026-11-22T11:00:00.123456Z", "stageTimestamp": "2026-11-22T11:00:00.223456Z",
+            "annotations": {
+                "authorization.k8s.io/decision": "allow",
+                "workloads.writgate.dev/decision": "admitted", "workloads.writgate.dev/decision-id": "d-1",
+                "workloads.writgate.dev/action": "deploy", "workloads.writgate.dev/environment": "production",
+                "workloads.writgate.dev/approval-required": "true", "workloads.writgate.dev/approvals": "1,2",
+                "workloads.writgate.dev/reviewers": "bob", "workloads.writgate.dev/required-capabilities": "deploy"
+            }
+        });
+        change(&mut line);
+        line.to_string().into_bytes()
+    }
+
+    fn rows(lines: &[Vec<u8>]) -> Vec<Row> {
+        let mut log = AuditLog::default();
+        lines.iter().flat_map(|line| log.read(line).unwrap()).map(|audited| Row::from(&audited)).collect()
+    }
+
+    #[test]
+    fn who_when_and_what_are_the_servers_the_decision_is_the_webhooks() {
+        let [row] = &rows(&[line(|_| ())])[..] else { panic!("one decision") };
+        assert_eq!((&*row.initiator, &*row.decision, &*row.id), ("alice", "admitted", "d-1"));
+        assert_eq!((&*row.object.kind, &*row.object.name), ("deployments", "orders"));
+        assert_eq!(
+            (row.required, row.approvals.len(), &row.reviewers[..]),
+            (Required::Yes, 2, &["bob".to_owned()][..])
+        );
+        assert_eq!((&row.capabilities[..], row.remarks.len()), (&["deploy".to_owned()][..], 0));
+    }
+
+    #[test]
+    fn what_an_object_says_of_itself_is_no_decision() {
+        let forged = json!({"workloads.writgate.dev/decision": "admitted"});
+        let line = line(|line| {
+            line["annotations"] = json!({});
+            line["requestObject"] = json!({"metadata": {"annotations": forged}, "annotations": forged});
+        });
+        assert_eq!(rows(&[line]), []);
+    }
+
+    #[test]
+    fn a_request_that_lasts_is_told_once() {
+        let stage = |stage: &str| line(|line| line["stage"] = stage.into());
+        assert_eq!(rows(&[stage("RequestReceived")]).len(), 0);
+        assert_eq!(rows(&[stage("ResponseStarted"), stage("ResponseComplete")]).len(), 1);
+        assert_eq!(rows(&[stage("ResponseComplete")]).len(), 1);
+    }
+
+    #[test]
+    fn who_hides_behind_another_and_what_was_stopped_later_is_told() {
+        let impersonated = line(|line| {
+            line["impersonatedUser"] = json!({"username": "carol"});
+            line["responseStatus"]["code"] = 409.into();
+            line["requestURI"] = "/x?dryRun=All".into();
+        });
+        let [row] = &rows(&[impersonated])[..] else { panic!("one decision") };
+        assert_eq!((&*row.initiator, &*row.impersonator), ("carol", "alice"));
+        assert_eq!(row.remarks, ["dry run", "but answered 409"]);
+    }
+
+    #[test]
+    fn an_old_webhook_does_not_say_whether_an_approval_was_required() {
+        let line = line(|line| {
+            line["annotations"].as_object_mut().unwrap().remove("workloads.writgate.dev/approval-required");
+        });
+        assert_eq!(rows(&[line])[0].required, Required::Untold);
+    }
+
+    #[test]
+    fn a_decision_that_cannot_be_read_is_an_error() {
+        let mut torn = line(|_| ());
+        torn.truncate(torn.len() - 3);
+        assert!(AuditLog::default().read(&torn).is_err());
+        assert!(AuditLog::default().read(&line(|line| line["apiVersion"] = "audit.k8s.io/v2".into())).is_err());
+    }
+}

@@ -1,0 +1,217 @@
+//! Which decisions are shown. `--verify` looks at all of them: a filter hides a row, never a finding.
+
+use clap::builder::NonEmptyStringValueParser;
+use jiff::Timestamp;
+
+use crate::{
+    command::audit::row::{ObjectName, Row},
+    failure::Failure,
+};
+
+/// Each flag narrows; one that is repeated takes any of its values.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct FilterFlags {
+    /// Only decisions of this environment
+    #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    environment: Vec<String>,
+    /// Only decisions of this project
+    #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    project: Vec<String>,
+    /// Only what this person asked for, or had asked for, or approved
+    #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    who: Vec<String>,
+    /// Only decisions of this object, as in deployment/orders; or of this kind
+    #[arg(long, value_name = "KIND[/NAME]", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    object: Vec<String>,
+    /// Only this action: deploy, replay-execute, replay-dry-run, exec, govern …
+    #[arg(long, value_name = "ACTION", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    action: Vec<String>,
+    /// Only what was so decided: admitted, denied, not-an-action (which is left out unless it is named), break-glass,
+    /// rollback
+    #[arg(long, value_name = "DECISION", help_heading = "Filters", value_parser = DECISIONS)]
+    decision: Vec<String>,
+    /// Only what this reason code speaks against, such as Expired
+    #[arg(long, value_name = "CODE", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    reason: Vec<String>,
+    /// Only where this approval was given
+    #[arg(long, value_name = "ID", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
+    approval: Vec<String>,
+    /// Only since then: a duration such as 90m or 30d, or a time, RFC 3339
+    #[arg(long, value_name = "WHEN", help_heading = "Filters")]
+    since: Option<String>,
+    /// Only until then, likewise
+    #[arg(long, value_name = "WHEN", help_heading = "Filters")]
+    until: Option<String>,
+}
+
+const DECISIONS: [&str; 5] = ["admitted", "denied", "not-an-action", "break-glass", "rollback"];
+
+/// The flags, with moments in place of durations.
+pub(super) struct Filter<'a> {
+    flags: &'a FilterFlags,
+    namespace: Option<&'a str>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl<'a> Filter<'a> {
+    /// With `namespace`, only decisions about objects there.
+    pub(super) fn new(flags: &'a FilterFlags, namespace: Option<&'a str>, now: Timestamp) -> Result<Self, Failure> {
+        let moment =
+            |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, now)).transpose();
+        let since = moment("--since", &flags.since)?;
+        let until = moment("--until", &flags.until)?;
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
+            return Err(Failure::Misuse("--since is not before --until: nothing lies between".to_owned()));
+        }
+        Ok(Self { flags, namespace, since, until })
+    }
+
+    /// Whether `row` is to be shown.
+    pub(super) fn takes(&self, row: &Row) -> bool {
+        let Self { flags, namespace, since, until } = self;
+        since.is_none_or(|since| row.time >= since)
+            && until.is_none_or(|until| row.time < until)
+            && namespace.is_none_or(|namespace| row.object.namespace == namespace)
+            && is_decided(&flags.decision, row)
+            && any(&flags.environment, |name| row.environment == name)
+            && any(&flags.project, |name| row.project == name)
+            && any(&flags.who, |name| is_about(row, name))
+            && any(&flags.object, |wanted| is_object(&row.object, wanted))
+            && any(&flags.action, |action| row.action == action)
+            && any(&flags.reason, |code| row.reasons.iter().any(|reason| reason == code))
+            && any(&flags.approval, |id| row.approvals.iter().any(|approval| approval == id))
+    }
+}
+
+/// Whether one of the wanted values fits, or none is wanted.
+fn any(wanted: &[String], fits: impl Fn(&str) -> bool) -> bool {
+    wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted))
+}
+
+fn is_decided(wanted: &[String], row: &Row) -> bool {
+    if wanted.is_empty() {
+        return row.decision != "not-an-action";
+    }
+    any(wanted, |wanted| row.decision == wanted || row.basis == wanted)
+}
+
+/// People are told apart as postures do it: without ASCII case.
+fn is_about(row: &Row, name: &str) -> bool {
+    let people = [&row.initiator, &row.impersonator, &row.requested_by];
+    people.into_iter().chain(&row.reviewers).any(|person| person.eq_ignore_ascii_case(name))
+}
+
+fn is_object(object: &ObjectName, wanted: &str) -> bool {
+    let (kind, name) = wanted.split_once('/').map_or((wanted, None), |(kind, name)| (kind, Some(name)));
+    singular(kind) == singular(&object.kind) && name.is_none_or(|name| name == object.name)
+}
+
+/// One word for `Deployment`, `deployments`, `deployments.apps` and `deploy`: what kubectl takes, and both logs say.
+fn singular(kind: &str) -> String {
+    let word = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    match &*word {
+        "deploy" => "deployment",
+        "sts" => "statefulset",
+        "ds" => "daemonset",
+        "rs" => "replicaset",
+        "rc" => "replicationcontroller",
+        "cj" => "cronjob",
+        "po" => "pod",
+        "cm" => "configmap",
+        "ns" => "namespace",
+        word => word.strip_suffix('s').unwrap_or(word),
+    }
+    .to_owned()
+}
+
+fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    let ago = writgate_core::parse_duration(text).ok().and_then(|duration| now.checked_sub(duration).ok());
+    ago.or_else(|| text.parse().ok()).ok_or_else(|| {
+        Failure::Misuse(format!(
+            "{flag} {text:?} is neither a duration, as in 90m or 30d, nor a time, as in 2026-11-22T10:00:00Z"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        filters: FilterFlags,
+    }
+
+    fn row() -> Row {
+        Row {
+            time: "2026-11-22T11:00:00Z".parse().unwrap(),
+            decision: "denied".into(),
+            initiator: "alice".into(),
+            requested_by: "Alice@acme.example".into(),
+            reviewers: vec!["bob@acme.example".into()],
+            environment: "production".into(),
+            project: "payments".into(),
+            action: "deploy".into(),
+            object: ObjectName {
+                kind: "Deployment".into(),
+                namespace: "payments".into(),
+                name: "orders".into(),
+                ..ObjectName::default()
+            },
+            reasons: vec!["SpecHashMismatch".into(), "Expired".into()],
+            approvals: vec!["a-1".into()],
+            ..Row::default()
+        }
+    }
+
+    fn takes(row: &Row, flags: &str) -> bool {
+        let flags = Flags::try_parse_from(std::iter::once("audit").chain(flags.split(' ').filter(|f| !f.is_empty())));
+        let flags = flags.unwrap().filters;
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        Filter::new(&flags, None, now).unwrap().takes(row)
+    }
+
+    #[test]
+    fn each_filter_takes_what_it_names_and_nothing_else() {
+        for (flag, wanted, other) in [
+            ("--environment", "production", "staging"),
+            ("--project", "payments", "shop"),
+            ("--who", "alice", "ali"),
+            ("--who", "alice@acme.example", "carol"),
+            ("--who", "BOB@acme.example", "bob"),
+            ("--object", "deployment/orders", "deployment/order"),
+            ("--object", "deployments.apps/orders", "job/orders"),
+            ("--object", "deploy", "sts"),
+            ("--action", "deploy", "replay-execute"),
+            ("--decision", "denied", "admitted"),
+            ("--reason", "Expired", "ApprovalRequired"),
+            ("--approval", "a-1", "a-2"),
+            ("--since", "61m", "59m"),
+            ("--until", "59m", "1h"),
+            ("--since", "2026-11-22T11:00:00Z", "2026-11-22T11:00:01Z"),
+        ] {
+            assert!(takes(&row(), &format!("{flag} {wanted}")), "{flag} {wanted}");
+            assert!(!takes(&row(), &format!("{flag} {other}")), "{flag} {other}");
+        }
+        assert!(takes(&row(), "--reason ApprovalRequired --reason Expired"));
+        assert!(!takes(&row(), "--reason Expired --project shop"), "each flag narrows");
+    }
+
+    #[test]
+    fn what_is_no_action_is_shown_only_to_who_asks_for_it() {
+        let row = Row { decision: "not-an-action".into(), ..row() };
+        assert!(!takes(&row, ""));
+        assert!(takes(&row, "--decision not-an-action"));
+    }
+
+    #[test]
+    fn emergencies_and_rollbacks_can_be_asked_for() {
+        let row = Row { decision: "admitted".into(), basis: "break-glass".into(), ..row() };
+        assert!(takes(&row, "--decision break-glass") && takes(&row, "--decision admitted"));
+        assert!(!takes(&row, "--decision rollback"));
+    }
+}

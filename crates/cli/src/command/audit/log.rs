@@ -1,0 +1,192 @@
+//! A log on its way through `audit`: lines in batches, read and checked by all processors, told in their order.
+//!
+//! A batch ends where the next line is not there yet, so that a log that is being written is shown as it grows; and where
+//! it is large, so that memory does not grow with the log.
+
+use std::{num::NonZero, path::Path, thread};
+
+use writgate_core::Checked;
+
+use crate::{
+    command::audit::{
+        Audit,
+        audit_log::AuditLog,
+        lines::{Lines, Next},
+        record_line::{self, RecordLine},
+        row::Row,
+        verification::Verification,
+    },
+    failure::Failure,
+    manifest::input,
+    terminal::wrapping::Wrapping,
+};
+
+/// Bytes after which a batch ends.
+const BATCH: usize = 2 << 20;
+/// Lines that are not worth a thread of their own.
+const FEW: usize = 64;
+
+/// A log, and how its lines are read.
+pub(super) struct Log {
+    name: String,
+    lines: Lines,
+    reader: Reader,
+}
+
+enum Reader {
+    /// Of the webhook.
+    Records(Wrapping),
+    /// Of the API server.
+    AuditLog(AuditLog),
+}
+
+/// A line of JSON, or why there is none.
+struct Numbered {
+    number: u64,
+    json: Result<Vec<u8>, &'static str>,
+}
+
+/// What one thread found out of a line.
+struct Judged {
+    line: RecordLine,
+    checked: Option<Checked>,
+}
+
+impl Log {
+    pub(super) fn open(path: &Path, as_audit_log: bool) -> Result<Self, Failure> {
+        let reader =
+            if as_audit_log { Reader::AuditLog(AuditLog::default()) } else { Reader::Records(Wrapping::default()) };
+        Ok(Self { name: input::name(path), lines: Lines::open(path)?, reader })
+    }
+
+    /// Tells all lines that are there, also those of the files that took the log's place meanwhile.
+    pub(super) fn follow(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+        self.read(audit)?;
+        while self.lines.is_rotated()? {
+            self.read(audit)?; // what the old file was given last
+            self.rest(audit)?;
+            self.lines.reopen()?;
+            self.read(audit)?;
+        }
+        Ok(())
+    }
+
+    /// Tells all lines that are there.
+    pub(super) fn read(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+        loop {
+            if !self.lines.is_at_hand() {
+                audit.printer.flush()?; // the next line may be long in coming
+            }
+            let (batch, ended) = self.batch()?;
+            self.tell(&batch, audit)?;
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the last line, to which nobody gave an end.
+    pub(super) fn rest(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+        let number = self.lines.number() + 1;
+        let Some(line) = self.lines.rest() else { return Ok(()) };
+        let Some(json) = self.reader.json(line) else { return Ok(()) };
+        self.tell(&[Numbered { number, json: Ok(json) }], audit)
+    }
+
+    /// The next lines, and whether there are no more for now.
+    fn batch(&mut self) -> Result<(Vec<Numbered>, bool), Failure> {
+        let (mut batch, mut size) = (Vec::new(), 0);
+        loop {
+            let (number, next) = self.lines.next()?;
+            let json = match next {
+                Next::Line(line) => self.reader.json(line).map(Ok),
+                Next::TooLong => Some(Err("it is longer than any line of this log")),
+                Next::End => return Ok((batch, true)),
+            };
+            if let Some(json) = json {
+                size += json.as_ref().map_or(0, Vec::len);
+                batch.push(Numbered { number, json });
+            }
+            if size >= BATCH || !self.lines.is_at_hand() {
+                return Ok((batch, false));
+            }
+        }
+    }
+
+    fn tell(&mut self, batch: &[Numbered], audit: &mut Audit<'_>) -> Result<(), Failure> {
+        let Self { name, reader, .. } = self;
+        let place = |number: u64| format!("{name}, line {number}");
+        match reader {
+            Reader::Records(_) => {
+                for (line, judged) in batch.iter().zip(judge(batch, audit.verification.as_ref())) {
+                    tell_record(line, judged, audit, || place(line.number))?;
+                }
+            }
+            Reader::AuditLog(log) => {
+                for Numbered { number, json } in batch {
+                    match json.as_ref().map_err(|why| (*why).to_owned()).and_then(|json| log.read(json)) {
+                        Ok(decisions) => decisions.iter().try_for_each(|decision| {
+                            let json = serde_json::to_string(decision)
+                                .map_err(|error| Failure::CouldNotTell(format!("cannot write JSON: {error}")))?;
+                            audit.show(&Row::from(decision), &json)
+                        })?,
+                        Err(why) => audit.cannot_read(&place(*number), &why),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// The JSON of a line, where there is some.
+    fn json(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Records(wrapping) => wrapping.take_off(line).map(std::borrow::Cow::into_owned),
+            Self::AuditLog(_) => AuditLog::may_tell(line).then(|| line.to_vec()),
+        }
+    }
+}
+
+/// What each line is, in their order. Signatures are worth as many threads as there are processors; reading alone is not:
+/// the threads would wait for each other longer than they save.
+fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged> {
+    let one = |line: &Numbered| match &line.json {
+        Ok(json) => Judged {
+            line: record_line::read(json),
+            checked: verification.map(|verification| verification.check(&String::from_utf8_lossy(json))),
+        },
+        Err(why) => Judged { line: RecordLine::Unreadable((*why).to_owned()), checked: None },
+    };
+    let threads = verification.and_then(|_| thread::available_parallelism().ok()).map_or(1, NonZero::get);
+    let share = batch.len().div_ceil(threads).max(FEW);
+    if batch.len() <= share {
+        return batch.iter().map(one).collect();
+    }
+    thread::scope(|scope| {
+        let shares: Vec<_> =
+            batch.chunks(share).map(|share| scope.spawn(move || share.iter().map(one).collect::<Vec<_>>())).collect();
+        shares.into_iter().flat_map(|share| share.join().expect("reading a line does not panic")).collect()
+    })
+}
+
+fn tell_record(
+    line: &Numbered,
+    judged: Judged,
+    audit: &mut Audit<'_>,
+    place: impl Fn() -> String,
+) -> Result<(), Failure> {
+    let verification = audit.verification.as_mut();
+    let against =
+        verification.zip(judged.checked).and_then(|(verification, checked)| verification.take(checked, &place));
+    match (judged.line, &line.json) {
+        (RecordLine::Record(record), Ok(json)) => {
+            audit.record(Row::from(*record), &String::from_utf8_lossy(json), against)?;
+        }
+        // What speaks against it is named in the report.
+        (RecordLine::Unreadable(why), _) if against.is_none() => audit.cannot_read(&place(), &why),
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,340 @@
+//! Rows on standard output, one by one as they are found: a table, lines of JSON, documents of YAML, or CSV.
+//!
+//! Nothing is collected but the first screenful of a table, to see how wide its columns are.
+
+use std::{
+    fmt::Write as _,
+    io::{self, BufWriter, Stdout, Write},
+};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::{
+    command::audit::row::Row,
+    failure::Failure,
+    terminal::{output::shown, style},
+};
+
+/// How decisions are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A table for people; may change between versions
+    #[default]
+    Table,
+    /// A table with more columns
+    Wide,
+    /// The records as they are, one on each line; stable
+    Json,
+    /// The records as they are, a document each; stable
+    Yaml,
+    /// One decision on each line, RFC 4180; stable
+    Csv,
+}
+
+/// Rows by which a table's widths are chosen; a longer cell that comes later moves what is right of it.
+const SAMPLE: usize = 100;
+
+/// What a column is called, and what of a row stands in it.
+type Column = (&'static str, fn(&Row) -> String);
+
+const COLUMNS: [Column; 10] = [
+    ("TIME", |row| row.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
+    ("DECISION", decision),
+    ("WHO", who),
+    ("ACTION", |row| row.action.clone()),
+    ("OBJECT", |row| format!("{} {}", row.object.kind, joined([&row.object.namespace, &row.object.name], "/"))),
+    ("ENVIRONMENT/PROJECT", |row| joined([&row.environment, &row.project], "/")),
+    ("REQUIRED", |row| row.required.as_str().to_owned()),
+    ("APPROVAL", approval),
+    ("CAPABILITIES", |row| row.capabilities.join(", ")),
+    ("REASONS", reasons),
+];
+
+const WIDE: [Column; 5] = [
+    ("OPERATION", |row| row.operation.clone()),
+    ("BASIS", |row| row.basis.clone()),
+    ("SPEC HASH", |row| row.spec_hash.clone()),
+    ("POSTURE", |row| row.posture_version.clone()),
+    ("ID", |row| row.id.clone()),
+];
+
+/// One fact in each; lists are joined by a space, since no id and no code has one.
+const CSV: [Column; 26] = [
+    ("time", |row| row.time.to_string()),
+    ("decision", |row| row.decision.clone()),
+    ("remarks", |row| row.remarks.join(", ")),
+    ("initiator", |row| row.initiator.clone()),
+    ("impersonatedBy", |row| row.impersonator.clone()),
+    ("requestedBy", |row| row.requested_by.clone()),
+    ("operation", |row| row.operation.clone()),
+    ("action", |row| row.action.clone()),
+    ("apiVersion", |row| row.object.api_version.clone()),
+    ("kind", |row| row.object.kind.clone()),
+    ("namespace", |row| row.object.namespace.clone()),
+    ("name", |row| row.object.name.clone()),
+    ("cluster", |row| row.cluster.clone()),
+    ("environment", |row| row.environment.clone()),
+    ("project", |row| row.project.clone()),
+    ("approvalRequired", |row| row.required.as_str().to_owned()),
+    ("approvals", |row| row.approvals.join(" ")),
+    ("reviewers", |row| row.reviewers.join(", ")),
+    ("requiredCapabilities", |row| row.capabilities.join(" ")),
+    ("reasons", |row| row.reasons.join(" ")),
+    ("times", |row| row.times.map(|times| times.to_string()).unwrap_or_default()),
+    ("basis", |row| row.basis.clone()),
+    ("enforcement", |row| row.enforcement.clone()),
+    ("specHash", |row| row.spec_hash.clone()),
+    ("postureVersion", |row| row.posture_version.clone()),
+    ("id", |row| row.id.clone()),
+];
+
+fn joined(parts: [&str; 2], separator: &str) -> String {
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(separator)
+}
+
+fn decision(row: &Row) -> String {
+    if row.remarks.is_empty() { row.decision.clone() } else { format!("{} ({})", row.decision, row.remarks.join(", ")) }
+}
+
+fn who(row: &Row) -> String {
+    let mut who = row.initiator.clone();
+    if !row.impersonator.is_empty() {
+        who = format!("{} as {who}", row.impersonator);
+    }
+    if !row.requested_by.is_empty() {
+        who = format!("{who} for {}", row.requested_by);
+    }
+    who
+}
+
+fn approval(row: &Row) -> String {
+    let ids = row.approvals.join(", ");
+    if row.reviewers.is_empty() { ids } else { format!("{ids} by {}", row.reviewers.join(", ")) }
+}
+
+fn reasons(row: &Row) -> String {
+    let reasons = row.reasons.join(", ");
+    match row.times {
+        Some(times) if times > 1 => format!("{reasons} ({times} times)"),
+        _ => reasons,
+    }
+}
+
+/// Prints rows to standard output.
+pub(super) struct Printer<W: Write = Stdout> {
+    out: BufWriter<W>,
+    format: Format,
+    /// The first rows of a table, until its widths are chosen.
+    sample: Vec<Vec<String>>,
+    widths: Option<Vec<usize>>,
+    begun: bool,
+    /// Whether a terminal reads it that shows colours.
+    styled: bool,
+}
+
+impl<W: Write> Printer<W> {
+    pub(super) fn new(out: W, format: Format, styled: bool) -> Self {
+        let out = BufWriter::with_capacity(64 * 1024, out);
+        Self { out, format, sample: Vec::new(), widths: None, begun: false, styled }
+    }
+
+    /// Prints a row; `json` is what was read, in one line.
+    pub(super) fn print(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
+        let printed = match self.format {
+            Format::Table => self.table(&COLUMNS, row),
+            Format::Wide => self.table(&[&COLUMNS[..], &WIDE[..]].concat(), row),
+            Format::Json => writeln!(self.out, "{}", one_line(json)),
+            Format::Yaml => self.yaml(json)?,
+            Format::Csv => self.csv(row),
+        };
+        printed.map_err(|error| cannot_print(&error))
+    }
+
+    /// Shows all that was printed: before a wait, and in the end.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        self.settle().and_then(|()| self.out.flush()).map_err(|error| cannot_print(&error))
+    }
+
+    fn table(&mut self, columns: &[Column], row: &Row) -> io::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            self.sample.push(columns.iter().map(|(name, _)| (*name).to_owned()).collect());
+        }
+        let cell = |(_, of): &Column| {
+            let text = shown(&of(row));
+            if text.trim().is_empty() { "-".to_owned() } else { text }
+        };
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        if let Some(widths) = &self.widths {
+            return write_cells(&mut self.out, widths, &cells, self.styled);
+        }
+        self.sample.push(cells);
+        if self.sample.len() > SAMPLE { self.settle() } else { Ok(()) }
+    }
+
+    /// Chooses the widths, and prints what waited for them.
+    fn settle(&mut self) -> io::Result<()> {
+        let sample = std::mem::take(&mut self.sample);
+        let Some(first) = sample.first() else { return Ok(()) };
+        let width =
+            |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..first.len()).map(|column| width(column).unwrap_or_default()).collect();
+        for cells in &sample {
+            write_cells(&mut self.out, &widths, cells, self.styled)?;
+        }
+        self.widths = Some(widths);
+        Ok(())
+    }
+
+    fn yaml(&mut self, json: &str) -> Result<io::Result<()>, Failure> {
+        let value: Value = serde_json::from_str(json)
+            .map_err(|error| Failure::CouldNotTell(format!("cannot read a record: {error}")))?;
+        let text = serde_saphyr::to_string(&value)
+            .map_err(|error| Failure::CouldNotTell(format!("cannot write YAML: {error}")))?;
+        Ok(write!(self.out, "---\n{text}"))
+    }
+
+    fn csv(&mut self, row: &Row) -> io::Result<()> {
+        if !self.begun {
+            self.begun = true;
+            write!(self.out, "{}\r\n", CSV.map(|(name, _)| name).join(","))?;
+        }
+        write!(self.out, "{}\r\n", CSV.map(|(_, of)| quoted(&of(row))).join(","))
+    }
+}
+
+fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: bool) -> io::Result<()> {
+    let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let cell = format!("{cell:width$}");
+        let cell = if styled && COLUMNS.get(column).is_some_and(|(name, _)| *name == "DECISION") {
+            in_style(&cell)
+        } else {
+            cell
+        };
+        write!(out, "{cell}   ")?;
+    }
+    writeln!(out, "{last}")
+}
+
+/// What was refused or is not true, what somebody should look at, and what is as it should be.
+fn in_style(decision: &str) -> String {
+    match decision.trim_end() {
+        "admitted" => style::good(decision),
+        "DECISION" | "not-an-action" => decision.to_owned(),
+        word if word.starts_with("admitted") && !AGAINST.iter().any(|against| word.contains(against)) => {
+            style::careful(decision)
+        }
+        _ => style::bad(decision),
+    }
+}
+
+/// What `--verify` says of a record that is not to be believed.
+const AGAINST: [&str; 4] = ["forged", "altered", "unsigned", "forked"];
+
+/// JSON with nothing in it that a terminal obeys: inside of texts, which is the only place for such characters, an
+/// escape means the same.
+fn one_line(json: &str) -> String {
+    if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return json.to_owned();
+    }
+    let mut line = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            ' '..='~' => line.push(char),
+            '\t' | '\n' | '\r' => line.push(' '), // as they are they stand between texts alone
+            _ => {
+                for unit in char.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(line, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    line
+}
+
+/// A cell of RFC 4180 that no spreadsheet takes for a formula: what would begin one has an apostrophe before it, and so
+/// has what begins with an apostrophe.
+fn quoted(cell: &str) -> String {
+    let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) { "'" } else { "" };
+    let cell = format!("{guard}{cell}");
+    if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+/// Whoever read stopped reading: nothing is wrong, and nothing more is wanted.
+pub(super) const READER_GONE: &str = "standard output was closed";
+
+fn cannot_print(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::CouldNotTell(READER_GONE.to_owned());
+    }
+    Failure::CouldNotTell(format!("cannot write to standard output: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use writgate_core::read_yaml;
+
+    use super::*;
+
+    fn printed(format: Format, rows: &[(Row, String)]) -> String {
+        let mut bytes = Vec::new();
+        let mut printer = Printer::new(&mut bytes, format, false);
+        for (row, json) in rows {
+            printer.print(row, json).unwrap();
+        }
+        printer.flush().unwrap();
+        drop(printer);
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn row(initiator: &str) -> Row {
+        Row { initiator: initiator.into(), decision: "denied".into(), ..Row::default() }
+    }
+
+    #[test]
+    fn what_a_stranger_is_called_moves_no_terminal_and_no_line() {
+        let table = printed(Format::Table, &[(row("a\n\u{1b}[31m\u{202e}x"), String::new())]);
+        assert_eq!(table.lines().count(), 2, "{table}");
+        assert!(table.contains("a\\n\\u{1b}[31m\\u{202e}x"), "{table}");
+        let json = json!({"who": "\u{1b}[31m\u{202e}ä\u{1f600}"});
+        let line = printed(Format::Json, &[(row(""), json.to_string())]);
+        assert!(line.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json);
+    }
+
+    #[test]
+    fn a_cell_is_no_formula_and_no_two_cells() {
+        assert_eq!(quoted("alice"), "alice");
+        assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|'/c calc'!A1");
+        for begin in ["+1", "-1", "@x", "\tx", "'x"] {
+            assert_eq!(quoted(begin), format!("'{begin}"));
+        }
+        assert_eq!(quoted("a,\"b\"\r\nc"), "\"a,\"\"b\"\"\r\nc\"");
+        let csv = printed(Format::Csv, &[(row("=1+1,2"), String::new())]);
+        assert!(csv.ends_with("\r\n") && csv.contains(",\"'=1+1,2\","), "{csv}");
+    }
+
+    #[test]
+    fn columns_stand_under_their_names() {
+        let table = printed(Format::Table, &[(row("a"), String::new()), (row("somebody-else"), String::new())]);
+        let column = |line: &str| line.split("  ").filter(|cell| !cell.is_empty()).nth(2).map(str::len);
+        let lines: Vec<&str> = table.lines().collect();
+        let at = lines[0].find("ACTION").unwrap();
+        assert!(lines[1..].iter().all(|line| line[at..].starts_with("-  ")), "{table} {:?}", column(lines[1]));
+    }
+
+    proptest! {
+        #[test]
+        fn yaml_means_what_the_record_says(text in "\\PC{0,12}|[yYnN0-9.:~-]{0,6}|(yes|null|0644|1e3|- a|#b|2026-11-22)") {
+            let record = json!({"initiator": {"username": text, "groups": [text, "b"]}, "reasons": [], "dryRun": false});
+            let yaml = printed(Format::Yaml, &[(row(""), record.to_string()), (row(""), record.to_string())]);
+            prop_assert_eq!(read_yaml(&yaml).unwrap(), vec![record.clone(), record]);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! `--verify`: which records are sealed by a webhook, and what is forged, altered or missing. Core judges; here are the keys,
+//! where a finding was made, and the report.
+
+use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{ListParams, ObjectList},
+};
+use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
+use writgate_core::{
+    ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Claims, Fed, PublicKey,
+};
+
+use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};
+
+/// ConfigMaps that a list asks for at once.
+const PAGE: u32 = 500;
+/// Findings whose places are remembered; core names as many.
+const MOST_PLACES: usize = 10_000;
+
+/// What is known so far of the lines that were read.
+pub(super) struct Verification {
+    verifier: ChainVerifier,
+    /// Where findings were made, in order.
+    places: VecDeque<(String, ChainFinding)>,
+    /// What is wrong with checkpoints.
+    remarks: Vec<String>,
+}
+
+impl Verification {
+    /// By the keys in these files, and nothing else.
+    pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
+        let key = |path: &PathBuf| {
+            PublicKey::from_pem(&input::small_text(path)?)
+                .map_err(|error| Failure::CouldNotTell(format!("{} holds no public key: {error}", input::name(path))))
+        };
+        let keys = paths.iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
+        Ok(Self { verifier: ChainVerifier::new(keys), places: VecDeque::new(), remarks: Vec::new() })
+    }
+
+    /// By what the system namespace keeps of each chain: its key, and how far it had come.
+    pub(super) fn by_cluster(cluster: &Cluster) -> Result<Self, Failure> {
+        let mut verification = Self::by_files(&[])?;
+        let mut known = false;
+        for page in pages(cluster)? {
+            for config_map in &page.items {
+                match in_config_map(config_map).and_then(with_key) {
+                    Ok((checkpoint, key)) => {
+                        known = true;
+                        verification.verifier = verification.verifier.with_checkpoint(&checkpoint, key);
+                    }
+                    Err(why) => verification.remarks.push(why),
+                }
+            }
+        }
+        if !known {
+            return Err(Failure::CouldNotTell(format!(
+                "no key to verify with: there is no checkpoint of a chain in namespace {} (ConfigMaps with the label \
+                 {SELECTOR}); give the webhook's public key with --key, or look in the right place with \
+                 --system-namespace",
+                shown(&cluster.system_namespace)
+            )));
+        }
+        Ok(verification)
+    }
+
+    /// What a line is by itself; any thread may ask.
+    pub(super) fn check(&self, line: &str) -> Checked {
+        self.verifier.check(line)
+    }
+
+    /// Takes a line from `place`; gives back what speaks against it, in a word.
+    pub(super) fn take(&mut self, checked: Checked, place: impl FnOnce() -> String) -> Option<&'static str> {
+        let Fed::Found(finding) = self.verifier.take(checked) else { return None };
+        let word = finding.as_str();
+        if self.places.len() < MOST_PLACES {
+            self.places.push_back((place(), finding));
+        }
+        Some(word)
+    }
+
+    /// What all lines came to. Where they are known to be only `some` of the records, those that are not there say nothing.
+    pub(super) fn finish(self, some: bool) -> Verified {
+        let Self { verifier, mut places, remarks } = self;
+        let mut report = verifier.finish();
+        if some {
+            report.findings.retain(|finding| !matches!(finding, ChainFinding::Missing { .. }));
+            report.counts.remove("missing");
+        }
+        let placed = report.findings.iter().map(|finding| {
+            // In one order: those that have no line of their own are only in the report.
+            let place = places.front().is_some_and(|(_, found)| found == finding).then(|| places.pop_front()).flatten();
+            place.map_or_else(|| text(finding), |(place, _)| format!("{} ({place})", text(finding)))
+        });
+        let findings = placed.collect();
+        Verified { findings, remarks, report }
+    }
+}
+
+/// The end of a verification.
+pub(super) struct Verified {
+    findings: Vec<String>,
+    remarks: Vec<String>,
+    report: ChainReport,
+}
+
+impl Verified {
+    pub(super) fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.remarks.is_empty()
+    }
+
+    /// Each writer and what was checked, each finding, and the sum.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for chain in &self.report.chains {
+            let _ = writeln!(text, "{}", summary(chain));
+        }
+        for line in self.findings.iter().chain(&self.remarks) {
+            let _ = writeln!(text, "  {}", shown(line));
+        }
+        let links: u64 = self.report.chains.iter().map(|chain| chain.links).sum();
+        let counts: Vec<String> = self.report.counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let found = if counts.is_empty() { "nothing speaks against them".to_owned() } else { counts.join(", ") };
+        let _ = writeln!(text, "verified: {links} links of {} chains; {found}", self.report.chains.len());
+        text
+    }
+}
+
+/// One writer: how much of its chain is there, and how far it is known to reach.
+fn summary(chain: &ChainSummary) -> String {
+    let mut line = format!("writer {}: {} links", chain.writer, chain.links);
+    if let (Some(from), Some(to)) = (chain.from, chain.to) {
+        let _ = write!(line, ", {} to {}", from.sequence, to.sequence);
+    }
+    if let Some(started) = chain.started {
+        let _ = write!(line, ", since {}", started.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    }
+    match chain.head {
+        Some(head) => {
+            let _ = write!(line, "; known to reach {}", head.sequence);
+        }
+        None => line.push_str("; whether the log goes on behind it cannot be told without the cluster's checkpoints"),
+    }
+    line
+}
+
+/// A finding in words. What a line says of itself is told as what it says.
+fn text(finding: &ChainFinding) -> String {
+    let what = |claims: &Claims| {
+        let mut what = claims.id.as_ref().map_or("a line without an id".to_owned(), |id| format!("record {id}"));
+        if let (Some(writer), Some(sequence)) = (&claims.writer, claims.sequence) {
+            let _ = write!(what, ", link {sequence} of {writer} as it says");
+        }
+        what
+    };
+    match finding {
+        ChainFinding::Forged { claims } => format!(
+            "forged: {}: signed with key {}, which is not known to write it",
+            what(claims),
+            claims.keyid.as_deref().unwrap_or("(none)")
+        ),
+        ChainFinding::Altered { claims } => format!("altered: {}: the signature is of another text", what(claims)),
+        ChainFinding::Unsigned { claims } => format!("unsigned: {}: nobody vouches for it", what(claims)),
+        ChainFinding::Unreadable => "unreadable: it names a record's format and is no whole JSON".to_owned(),
+        ChainFinding::Missing { writer, from, to, after, before } => {
+            let links = if from == to { format!("link {from}") } else { format!("links {from} to {to}") };
+            let id =
+                |word: &str, id: &Option<uuid::Uuid>| id.map(|id| format!(", {word} record {id}")).unwrap_or_default();
+            format!("missing: {links} of {writer}{}{}", id("after", after), id("before", before))
+        }
+        ChainFinding::Forked { place } => {
+            format!("forked: link {} of {}, record {}: another stood there", place.sequence, place.writer, place.id)
+        }
+        other => other.as_str().to_owned(),
+    }
+}
+
+fn pages(cluster: &Cluster) -> Result<Vec<ObjectList<ConfigMap>>, Failure> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
+    let what = format!("list the chains' checkpoints (ConfigMaps in {})", cluster.system_namespace);
+    let mut params = ListParams::default().labels(SELECTOR).limit(PAGE);
+    let mut pages = Vec::new();
+    loop {
+        let page = cluster.ask(&what, config_maps.list(&params))?;
+        params.continue_token = page.metadata.continue_.clone().filter(|token| !token.is_empty());
+        pages.push(page);
+        if params.continue_token.is_none() {
+            return Ok(pages);
+        }
+    }
+}
+
+fn with_key(checkpoint: Checkpoint) -> Result<(Checkpoint, PublicKey), String> {
+    let key = PublicKey::from_pem(&checkpoint.public_key).map_err(|error| error.to_string())?;
+    Ok((checkpoint, key))
+}

@@ -1,0 +1,86 @@
+//! `hash`: the spec hash of every workload in a file.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::{
+    command::Format,
+    failure::{Answer, Failure},
+    manifest::{Manifest, input, namespace::NamespaceFlag},
+    terminal::output::{self, shown},
+};
+
+/// Print the spec hash of every workload in a file
+///
+/// The hash is the one that the cluster computes at admission: defaults are filled in as the API server does it.
+/// Objects that are no workloads are skipped.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate hash -f app.yaml
+  helm template orders ./chart | kubectl writgate hash -f - -n payments -o json")]
+pub(crate) struct Arguments {
+    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    #[command(flatten)]
+    kinds: input::Kinds,
+    /// How to print the hashes
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// One workload. The form is fixed: other programs read it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Hashed {
+    api_version: String,
+    kind: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    spec_hash: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
+    let mut hashed = Vec::new();
+    for manifest in &input::manifests(&arguments.filename, &arguments.kinds)? {
+        warn_of_outdated(manifest);
+        let Some(hash) = manifest.spec_hash() else { continue };
+        hashed.push(Hashed {
+            api_version: manifest.api_version().to_owned(),
+            kind: manifest.kind().to_owned(),
+            namespace: arguments.namespace.told(manifest)?,
+            name: manifest.subject_name(),
+            spec_hash: hash?.to_string(),
+        });
+    }
+    if hashed.is_empty() {
+        output::note("no workload found");
+    }
+    match arguments.output {
+        Format::Json => output::print_json(&hashed)?,
+        Format::Text => output::print(&hashed.iter().map(line).collect::<String>())?,
+    }
+    Ok(Answer::Yes)
+}
+
+fn line(hashed: &Hashed) -> String {
+    let namespace = hashed.namespace.as_deref().unwrap_or("-");
+    let name = hashed.name.as_deref().unwrap_or("-");
+    let Hashed { api_version, kind, spec_hash, .. } = hashed;
+    format!("{spec_hash}  {api_version}/{kind}/{}/{}\n", shown(namespace), shown(name))
+}
+
+/// Says of what looks like a workload why it is passed over.
+pub(crate) fn warn_of_outdated(manifest: &Manifest) {
+    if manifest.is_outdated_workload() {
+        output::note(&format!(
+            "skipped: {manifest}: {} is no version of it that a supported API server serves",
+            shown(manifest.api_version())
+        ));
+    }
+}

@@ -1,0 +1,288 @@
+//! `pending`: what was denied for want of an approval and is still wanted, for whoever approves.
+//!
+//! From Events alone, which live an hour, and from the objects that run now: nothing is kept anywhere for this.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+use writgate_core::{DecisionRecord, ObjectRecord, Outcome, SpecHash, is_about_approval, spec_hash};
+
+use crate::{
+    cluster::{
+        Cluster, ClusterFlags,
+        trail::{ScopeFlags, Told, Trail},
+    },
+    failure::{Answer, Failure},
+    manifest::{self, input},
+    terminal::{
+        output::{self, columns, shown},
+        style,
+    },
+};
+
+/// Show what was denied for want of an approval and is still wanted
+///
+/// Takes denials from Events, which live an hour, and leaves out what was admitted since or runs by now. Says by whom it is
+/// wanted, since when and how often, what it lacks, and which command asks for an approval. Exits with 1 if nothing is
+/// pending.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate pending -n payments
+  kubectl writgate pending -A -o json")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    scope: ScopeFlags,
+    #[command(flatten)]
+    kinds: input::Kinds,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; may change between versions
+    #[default]
+    Text,
+    /// For programs; stable
+    Json,
+    /// The same in YAML
+    Yaml,
+}
+
+/// A spec of an object that somebody wants to run. The form is fixed: other programs read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wanted {
+    object: ObjectRecord,
+    spec_hash: SpecHash,
+    environment: Option<String>,
+    project: Option<String>,
+    action: Option<String>,
+    /// API users, in the order of their names.
+    by: Vec<String>,
+    /// The first denial that is still there.
+    since: Timestamp,
+    last: Timestamp,
+    times: i64,
+    /// What spoke against it the last time.
+    reasons: Vec<String>,
+    required_capabilities: Vec<String>,
+    next: String,
+}
+
+/// Of one object and one spec of it.
+#[derive(Clone, Debug, Default)]
+struct History {
+    denials: Vec<(Timestamp, i32, DecisionRecord)>,
+    admitted: Option<Timestamp>,
+}
+
+type Key = (String, String, String, SpecHash);
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let cluster = arguments.cluster.connect()?;
+    let mut trail = Trail::new(&cluster, arguments.scope.of(&cluster)?);
+    let (events, _) = trail.list()?;
+    let mut pending = Vec::new();
+    for wanted in wanted(events) {
+        if !runs(&wanted, &arguments.kinds, &cluster)? {
+            pending.push(wanted);
+        }
+    }
+    print(&pending, arguments.output, &trail.place())?;
+    Ok(Answer::of(!pending.is_empty()))
+}
+
+/// What was denied for want of an approval and not admitted since; what has waited longest comes first.
+fn wanted(events: Vec<Told>) -> Vec<Wanted> {
+    let mut histories: BTreeMap<Key, History> = BTreeMap::new();
+    for event in events {
+        let record = match event.record {
+            Ok(record) => record,
+            Err(why) => {
+                output::note(&format!("cannot read {}: {why}", event.name));
+                continue;
+            }
+        };
+        let (Some(object), Some(hash)) = (&record.object, record.spec_hash) else { continue };
+        let history =
+            histories.entry((object.kind.clone(), object.namespace.clone(), object.name.clone(), hash)).or_default();
+        match record.decision {
+            Outcome::Denied if record.reasons.iter().any(|code| is_about_approval(code)) => {
+                history.denials.push((event.last, event.times, record));
+            }
+            Outcome::Admitted if !event.not_persisted => history.admitted = history.admitted.max(Some(event.last)),
+            _ => {}
+        }
+    }
+    let mut wanted: Vec<Wanted> = histories.into_values().filter_map(History::wanted).collect();
+    wanted.sort_by_key(|wanted| wanted.since);
+    wanted
+}
+
+impl History {
+    fn wanted(mut self) -> Option<Wanted> {
+        self.denials.retain(|(last, ..)| self.admitted.is_none_or(|admitted| admitted < *last));
+        self.denials.sort_by_key(|(last, ..)| *last);
+        let mut by: Vec<String> = self.denials.iter().filter_map(|(_, _, record)| initiator(record)).collect();
+        by.sort_unstable();
+        by.dedup();
+        let since = self.denials.iter().map(|(_, _, record)| record.time).min()?;
+        let times = self.denials.iter().map(|(_, times, _)| i64::from(*times)).sum();
+        let (last, _, record) = self.denials.pop()?;
+        let action = Some(record.deed().to_owned()).filter(|action| !action.is_empty());
+        let object = record.object?;
+        Some(Wanted {
+            next: next(&object),
+            spec_hash: record.spec_hash?,
+            object,
+            environment: record.environment,
+            project: record.project,
+            action,
+            by,
+            since,
+            last,
+            times,
+            reasons: record.reasons,
+            required_capabilities: record.required_capabilities,
+        })
+    }
+}
+
+fn initiator(record: &DecisionRecord) -> Option<String> {
+    record.initiator.as_ref().map(|initiator| initiator.username.clone())
+}
+
+/// As a denial says it: the file is the operator's.
+fn next(object: &ObjectRecord) -> String {
+    format!("kubectl writgate request -f FILE -n {} -o request.json", shown(&object.namespace))
+}
+
+/// Whether what is wanted runs by now. What cannot be looked at is taken for pending, and that is said.
+fn runs(wanted: &Wanted, kinds: &input::Kinds, cluster: &Cluster) -> Result<bool, Failure> {
+    let ObjectRecord { api_version, kind, namespace, name, .. } = &wanted.object;
+    let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}).to_string();
+    let manifests = manifest::read("an Event", &text, &kinds.known())?;
+    let Some((manifest, workload)) = manifests.first().and_then(|manifest| Some((manifest, manifest.workload()?)))
+    else {
+        return Ok(false);
+    };
+    match cluster.live(manifest, namespace) {
+        Ok(Some(live)) => Ok(spec_hash(workload, &live["spec"].to_string()).is_ok_and(|hash| hash == wanted.spec_hash)),
+        Ok(None) => Ok(false),
+        Err(failure) => {
+            output::note(&format!("taken for pending: {failure}"));
+            Ok(false)
+        }
+    }
+}
+
+fn print(pending: &[Wanted], format: Format, place: &str) -> Result<(), Failure> {
+    match format {
+        Format::Json => output::print_json(&pending),
+        Format::Yaml => {
+            let text = serde_saphyr::to_string(&pending)
+                .map_err(|error| Failure::CouldNotTell(format!("cannot write YAML: {error}")))?;
+            output::print(&text)
+        }
+        Format::Text if pending.is_empty() => {
+            output::note(&format!("nothing is pending in {place}, as far as Events tell, which live an hour"));
+            Ok(())
+        }
+        Format::Text => output::print(&pending.iter().map(text).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn text(wanted: &Wanted) -> String {
+    let Wanted { object, environment, project, .. } = wanted;
+    let place: Vec<&str> = [environment, project].into_iter().flatten().map(String::as_str).collect();
+    let what = format!("{} {}/{}", object.kind, object.namespace, object.name);
+    let times = if wanted.times == 1 { "once".to_owned() } else { format!("{} times", wanted.times) };
+    let since = wanted.since.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let last = wanted.last.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let seen = if wanted.times == 1 { format!("{times}, {since}") } else { format!("{times}, {since} to {last}") };
+    let by: Vec<String> = wanted.by.iter().map(|name| person(name)).collect();
+    let rows = [
+        ("where", shown(&place.join("/"))),
+        ("denied", seen),
+        ("by", by.join(", ")),
+        ("lacks", style::bad(&shown(&wanted.reasons.join(", ")))),
+        ("needs", shown(&wanted.required_capabilities.join(", "))),
+        ("spec hash", wanted.spec_hash.to_string()),
+        ("next", wanted.next.clone()),
+    ];
+    format!("{}\n{}", style::heading(&shown(&what)), columns(rows))
+}
+
+/// A GitOps controller asks for somebody else, whom it does not name.
+fn person(name: &str) -> String {
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+    match account {
+        Some((namespace, account)) => {
+            format!("service account {}/{} (for somebody whom it does not name)", shown(namespace), shown(account))
+        }
+        None => shown(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "sha256:4f0c1a3e9d8b7a6c5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f";
+
+    /// An Event `minute` minutes after eleven.
+    fn event(minute: i8, decision: &str, reasons: &[&str]) -> Told {
+        let time = format!("2026-11-22T11:{minute:02}:00Z");
+        let record = json!({
+            "version": "writgate.dev/decision/v1", "id": uuid::Uuid::nil(), "time": time, "dryRun": false,
+            "environment": "production", "project": "payments", "action": "deploy", "specHash": HASH,
+            "initiator": {"username": if minute == 0 { "alice" } else { "system:serviceaccount:gitops:applier" },
+                          "uid": "", "groups": []},
+            "object": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders"},
+            "requiredCapabilities": ["deploy"], "approvals": [], "decision": decision, "reasons": reasons
+        });
+        Told {
+            name: "Event".into(),
+            record: Ok(serde_json::from_value(record).unwrap()),
+            json: String::new(),
+            not_persisted: false,
+            times: 2,
+            last: time.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn denials_of_one_spec_are_one_wish() {
+        let events = vec![event(0, "denied", &["ApprovalRequired"]), event(5, "denied", &["Expired", "QuorumNotMet"])];
+        let wanted = wanted(events);
+        assert_eq!(wanted.len(), 1);
+        assert_eq!((wanted[0].times, wanted[0].by.len()), (4, 2));
+        assert_eq!(wanted[0].reasons, ["Expired", "QuorumNotMet"], "what it lacks now");
+        assert_eq!(wanted[0].since.to_string(), "2026-11-22T11:00:00Z");
+        assert!(text(&wanted[0]).contains("service account gitops/applier"));
+    }
+
+    #[test]
+    fn what_was_admitted_since_is_wanted_no_longer() {
+        let denied = || event(0, "denied", &["ApprovalRequired"]);
+        assert_eq!(wanted(vec![denied(), event(5, "admitted", &[])]).len(), 0);
+        assert_eq!(wanted(vec![event(5, "denied", &["Expired"]), event(3, "admitted", &[])]).len(), 1);
+        let unseen = Told { not_persisted: true, ..event(5, "admitted", &[]) };
+        assert_eq!(wanted(vec![denied(), unseen]).len(), 1, "admitted, and then stopped by something else");
+    }
+
+    #[test]
+    fn what_no_approval_helps_is_not_pending() {
+        assert_eq!(wanted(vec![event(0, "denied", &["PostureInvalid"])]).len(), 0);
+        assert_eq!(wanted(vec![event(0, "denied", &["ImageNotPinned"])]).len(), 0);
+        assert_eq!(wanted(vec![event(0, "denied", &["ApprovalRequired", "ImageNotPinned"])]).len(), 1);
+    }
+}

@@ -1,0 +1,447 @@
+//! `request`: one file that asks for one approval of everything in a release that needs one.
+//!
+//! What needs an approval, and which capabilities, is what the gate would decide; here it is put together and told.
+//! [`denied`] takes it from a denial instead, [`server`] what the API server would make of the manifests.
+
+mod denied;
+mod server;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use clap::builder::NonEmptyStringValueParser;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{Api, PostParams};
+use serde_json::Value;
+use writgate_cluster::{clock, text::visible};
+use writgate_core::{Action, Basis, Decision, DecisionRecord, MAX_SUBJECTS, Outcome, Posture};
+
+use crate::{
+    approval::{
+        judge::{Judge, JudgeFlags},
+        request_file::{API_VERSION, KIND, NeededCapability, RequestFile, RequestedWorkload},
+    },
+    cluster::Cluster,
+    command::hash,
+    failure::{Answer, Failure},
+    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
+    terminal::{
+        output::{self, columns, shown, table},
+        progress::Progress,
+        style,
+    },
+};
+
+/// Digits of a spec hash that are enough for people to tell it from another.
+const SHORT_HASH: usize = "sha256:".len() + 12;
+
+/// Ask for an approval: write one file with all that a reviewer must see
+///
+/// Judges every workload of the manifests as the gate would, against what runs now, and puts those that need an approval
+/// into one request: one approval for the whole release. Says of the others why they need none. What no approval could
+/// allow is refused now rather than by the cluster. The file holds workloads alone, never Secrets.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate request -f app.yaml --reason CHG-1234 -o request.json
+  helm template orders ./chart | kubectl writgate request -f - -n payments -o request.json
+  kubectl writgate request --denial -f app.yaml -o request.json
+  kubectl writgate request -f app.yaml --posture-dir postures --environment production \\
+      --project payments --requested-by alice@acme.example
+
+Then a reviewer runs:
+  kubectl writgate approve -f request.json --key KEY -o approval.json")]
+pub(crate) struct Arguments {
+    /// Manifest, YAML or JSON, or a folder of them; `-` for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", required_unless_present = "denial")]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    #[command(flatten)]
+    judge: JudgeFlags,
+    /// Ask for what was denied last, of you or of the object that is named; with -f, exactly that of the manifests
+    #[arg(long, value_name = "KIND/NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(conflicts_with_all = ["posture_dir", "environment"])]
+    denial: Option<String>,
+    #[command(flatten)]
+    server: server::ServerFlags,
+    /// Who asks [default: whom the cluster takes you for]
+    #[arg(long, value_name = "PERSON", value_parser = NonEmptyStringValueParser::new())]
+    requested_by: Option<String>,
+    /// Why: a ticket, a sentence
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    reason: Option<String>,
+    /// Only what is this action: `deploy`, `replay-execute` or `replay-dry-run`
+    #[arg(long, value_parser = crate::approval::statement::action)]
+    action: Option<Action>,
+    /// Ask for the terms of an emergency, where the posture knows them
+    #[arg(long)]
+    break_glass: bool,
+    /// File to write the request to; without it standard output
+    #[arg(short, long, value_name = "FILE", value_parser = super::approve::output_file)]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
+    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
+    let judge = arguments.judge.load(&manifests, clock::now())?;
+    let asker = arguments.asker(judge.rules.cluster.as_ref())?;
+    let file = match (&arguments.denial, judge.rules.cluster.as_ref()) {
+        (Some(object), Some(cluster)) => denied::request(arguments, object, cluster, &judge, &asker)?,
+        _ => from_manifests(arguments, &judge, &asker)?,
+    };
+    let Some(file) = file else {
+        output::tell(&format!("{}: nothing in it needs an approval", style::good("no request")));
+        return Ok(Answer::Yes);
+    };
+    output::write(arguments.output.as_deref(), &file.to_json())?;
+    tell(&file, arguments);
+    Ok(Answer::Yes)
+}
+
+/// Who asks: by which name an approval will say so, and as whom the gate will know them.
+struct Asker {
+    person: String,
+    user: String,
+}
+
+impl Arguments {
+    fn asker(&self, cluster: Option<&Cluster>) -> Result<Asker, Failure> {
+        let user = cluster.map(who_am_i).transpose()?;
+        match (&self.requested_by, user) {
+            (Some(person), user) => Ok(Asker { user: user.unwrap_or_else(|| person.clone()), person: person.clone() }),
+            (None, Some(user)) => Ok(Asker { person: user.clone(), user }),
+            (None, None) => {
+                Err(Failure::Misuse("without a cluster nobody knows who asks; say it with --requested-by".to_owned()))
+            }
+        }
+    }
+}
+
+/// The user that the API server takes this one for (KEP-3325).
+fn who_am_i(cluster: &Cluster) -> Result<String, Failure> {
+    let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
+    let review = cluster.ask(
+        "ask who you are (selfsubjectreviews.authentication.k8s.io)",
+        reviews.create(&PostParams::default(), &SelfSubjectReview::default()),
+    )?;
+    let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
+    user.ok_or_else(|| Failure::CouldNotTell("the cluster does not say who you are; use --requested-by".to_owned()))
+}
+
+/// A workload that needs an approval.
+struct Wanting<'m> {
+    manifest: &'m Manifest,
+    namespace: String,
+    runs: Option<Value>,
+    decision: Decision,
+}
+
+/// What becomes of one object of the manifests.
+enum Found<'m> {
+    /// It needs an approval.
+    Wanting(Box<Wanting<'m>>),
+    /// It needs none; why.
+    NotNeeded(String),
+    /// No approval could allow it; why.
+    Hopeless(String),
+}
+
+fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Result<Option<RequestFile>, Failure> {
+    let judged: Vec<&Manifest> = judge.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
+    judge.manifests.iter().for_each(hash::warn_of_outdated);
+    if judged.is_empty() {
+        return Err(Failure::Misuse("there is no workload in it that the gate is asked about".to_owned()));
+    }
+    let from_server = arguments.server.ask(&judged, &arguments.namespace, judge)?;
+    let mut progress = Progress::of("judging", Some(judged.len()));
+    let (mut wanting, mut not_needed, mut hopeless) = (Vec::new(), Vec::new(), Vec::new());
+    for manifest in from_server.as_ref().map_or(judged, |made| made.iter().collect()) {
+        match find(manifest, arguments, judge, asker)? {
+            Found::Wanting(found) => wanting.push(*found),
+            Found::NotNeeded(why) => not_needed.push(why),
+            Found::Hopeless(why) => hopeless.push(why),
+        }
+        progress.step();
+    }
+    drop(progress);
+    if !hopeless.is_empty() {
+        return Err(Failure::No(format!("no approval could allow this as it is:\n{}", hopeless.join("\n"))));
+    }
+    tell_not_needed(&not_needed);
+    if wanting.is_empty() {
+        return Ok(None);
+    }
+    let group = only_group(wanting, arguments.action)?;
+    Ok(Some(group.request(arguments, judge, asker, not_needed)?))
+}
+
+fn find<'m>(
+    manifest: &'m Manifest,
+    arguments: &Arguments,
+    judge: &Judge<'_>,
+    asker: &Asker,
+) -> Result<Found<'m>, Failure> {
+    let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
+    let cluster = judge.rules.cluster.as_ref();
+    let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
+    let user = Some(&*asker.user);
+    let decision = judge.manifest(manifest, &namespace, runs.as_ref(), user)?;
+    if decision.allowed() && decision.denials.is_empty() {
+        return Ok(Found::NotNeeded(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
+    }
+    let unapproved = judge.unapproved(manifest, &namespace, runs.as_ref(), &asker.user)?;
+    let mut cannot: Vec<String> = unapproved
+        .denials
+        .iter()
+        .filter(|denial| denial.code() != "ApprovalRequired")
+        .map(|denial| format!("  {}: {denial}", denial.code()))
+        .collect();
+    cannot.extend(missing_of_replay(manifest, &unapproved));
+    if !cannot.is_empty() {
+        return Ok(Found::Hopeless(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
+    }
+    Ok(Found::Wanting(Box::new(Wanting { manifest, namespace, runs, decision: unapproved })))
+}
+
+/// What every approval of a replay must name, and takes from the object.
+fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
+    if decision.record.action != Some(Action::ReplayExecute) {
+        return Vec::new();
+    }
+    let needed = ["writgate.dev/incident", "writgate.dev/source-environment"];
+    let missing = needed.into_iter().filter(|name| manifest.annotation(name).is_none());
+    missing.map(|name| format!("  a replay says what it is for: annotate it with {name}")).collect()
+}
+
+fn name(manifest: &Manifest, namespace: &str) -> String {
+    format!("{} {}/{}", manifest.kind(), shown(namespace), shown(&manifest.subject_name().unwrap_or_default()))
+}
+
+fn why_not_needed(decision: &Decision) -> String {
+    let record = &decision.record;
+    match (record.decision, record.basis) {
+        (Outcome::NotAnAction, _) if record.environment.is_none() => "its namespace is not governed".to_owned(),
+        (Outcome::NotAnAction, _) => "nothing changes of what runs".to_owned(),
+        (_, Some(Basis::NotRequired)) => "the posture asks for none".to_owned(),
+        (_, Some(Basis::Rollback)) => "it may be rolled back to as it was admitted before".to_owned(),
+        _ => match record.approvals.as_slice() {
+            [first, ..] => {
+                format!("it is approved already, until {} (approval {})", first.expires_at, shown(&first.id))
+            }
+            [] => "it is admitted as it is".to_owned(),
+        },
+    }
+}
+
+fn tell_not_needed(not_needed: &[String]) {
+    for one in not_needed {
+        output::tell(&style::faint(&format!("needs none: {}", visible(one))));
+    }
+}
+
+/// What one approval can be for: one value of each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Scope {
+    environment: String,
+    project: String,
+    action: Action,
+    /// The bound annotations: an approval binds one value of each.
+    claims: Vec<(&'static str, Option<String>)>,
+}
+
+struct Group<'m> {
+    scope: Scope,
+    wanting: Vec<Wanting<'m>>,
+}
+
+/// Everything must be for one approval; where it is not, what differs is told.
+fn only_group(wanting: Vec<Wanting<'_>>, action: Option<Action>) -> Result<Group<'_>, Failure> {
+    let mut groups: BTreeMap<Scope, Vec<Wanting<'_>>> = BTreeMap::new();
+    for one in wanting {
+        let scope = one.scope();
+        if action.is_none_or(|action| action == scope.action) {
+            groups.entry(scope).or_default().push(one);
+        }
+    }
+    if groups.len() > 1 {
+        let told: Vec<String> = groups.iter().map(|(scope, members)| scope.in_words(members)).collect();
+        return Err(Failure::Misuse(format!(
+            "an approval is for one environment, project, action, pipeline version and config bundle, but there are {}:\n{}\n\
+             ask for each in a file of its own: choose by -f, or by --action",
+            told.len(),
+            told.join("\n")
+        )));
+    }
+    let (scope, wanting) =
+        groups.pop_first().ok_or_else(|| Failure::No("nothing in it is of that action".to_owned()))?;
+    Ok(Group { scope, wanting })
+}
+
+impl Wanting<'_> {
+    fn scope(&self) -> Scope {
+        const CLAIMS: [&str; 6] = [
+            "writgate.dev/pipeline-version",
+            "writgate.dev/config-bundle",
+            "writgate.dev/incident",
+            "writgate.dev/incident-spec-hash",
+            "writgate.dev/source-environment",
+            "writgate.dev/source-artifact",
+        ];
+        let record = &self.decision.record;
+        Scope {
+            environment: record.environment.clone().unwrap_or_default(),
+            project: record.project.clone().unwrap_or_default(),
+            action: record.action.unwrap_or(Action::Deploy),
+            claims: CLAIMS.map(|claim| (claim, self.manifest.annotation(claim).map(str::to_owned))).to_vec(),
+        }
+    }
+}
+
+impl Scope {
+    fn in_words(&self, members: &[Wanting<'_>]) -> String {
+        let names: Vec<String> = members.iter().map(|one| name(one.manifest, &one.namespace)).collect();
+        let claims = self.claims.iter().filter_map(|(claim, value)| Some((claim, value.as_ref()?)));
+        let claims: Vec<String> = claims.map(|(claim, value)| format!(", {claim} {}", shown(value))).collect();
+        format!(
+            "  {} in {}, project {}{}: {}",
+            self.action,
+            shown(&self.environment),
+            shown(&self.project),
+            claims.concat(),
+            names.join(", ")
+        )
+    }
+}
+
+impl Group<'_> {
+    fn request(
+        self,
+        arguments: &Arguments,
+        judge: &Judge<'_>,
+        asker: &Asker,
+        not_needed: Vec<String>,
+    ) -> Result<RequestFile, Failure> {
+        let Self { scope, wanting } = self;
+        let posture = judge.rules.set.environment(&scope.environment);
+        let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+        if wanting.len() > MAX_SUBJECTS {
+            return Err(Failure::Misuse(format!(
+                "{} workloads need an approval, and one covers {MAX_SUBJECTS} at most; ask for them in several files, \
+                 chosen by -f",
+                wanting.len()
+            )));
+        }
+        let mut requested = Vec::new();
+        let mut subjects = BTreeSet::new();
+        for one in &wanting {
+            let workload = one.requested()?;
+            if !subjects.insert(workload.subject.clone()) {
+                return Err(Failure::Misuse(format!("{}: it is there twice", one.manifest)));
+            }
+            requested.push(workload);
+        }
+        let records: Vec<&DecisionRecord> = wanting.iter().map(|one| &one.decision.record).collect();
+        Ok(RequestFile {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            requested_by: asker.person.clone(),
+            reason: arguments.reason.clone(),
+            requested_at: clock::now(),
+            cluster: posture.cluster.clone(),
+            capabilities: needed(posture, scope.action, arguments, &records)?,
+            environment: scope.environment,
+            project: scope.project,
+            action: scope.action,
+            break_glass: arguments.break_glass,
+            workloads: requested,
+            not_needed,
+        })
+    }
+}
+
+impl Wanting<'_> {
+    fn requested(&self) -> Result<RequestedWorkload, Failure> {
+        let hash = self.manifest.spec_hash().ok_or_else(|| {
+            Failure::No(format!("{}: it has no spec that could be approved", name(self.manifest, &self.namespace)))
+        })?;
+        Ok(RequestedWorkload {
+            namespace: self.namespace.clone(),
+            spec_hash: hash?,
+            object: Some(self.manifest.without_approvals().object().clone()),
+            subject: workloads::subject_name(self.manifest, Some(&self.namespace))?,
+            runs: self.runs.clone().map(bare),
+        })
+    }
+}
+
+/// What a reviewer compares with: without what the server and controllers keep for themselves, or a copy of it all.
+fn bare(mut runs: Value) -> Value {
+    if let Value::Object(fields) = &mut runs {
+        fields.remove("status");
+    }
+    if let Some(Value::Object(metadata)) = runs.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+    if let Some(Value::Object(annotations)) = runs.pointer_mut("/metadata/annotations") {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        annotations.retain(|name, _| !name.starts_with("writgate.dev/approval"));
+    }
+    runs
+}
+
+/// What is needed for all of it, and why.
+fn needed(
+    posture: &Posture,
+    action: Action,
+    arguments: &Arguments,
+    records: &[&DecisionRecord],
+) -> Result<Vec<NeededCapability>, Failure> {
+    if arguments.break_glass && posture.break_glass.is_none() {
+        return Err(Failure::No(format!(
+            "the posture of {} knows no emergencies (breakGlass)",
+            shown(&posture.environment)
+        )));
+    }
+    Ok(NeededCapability::of(posture, Some(action), arguments.break_glass, records.iter().copied()))
+}
+
+/// The request in short, and what comes next.
+fn tell(file: &RequestFile, arguments: &Arguments) {
+    let rows: Vec<[String; 3]> = file
+        .workloads
+        .iter()
+        .map(|workload| {
+            let hash = workload.spec_hash.to_string();
+            let runs = match (&workload.object, &workload.runs) {
+                (None, _) => "not in the file: the reviewer brings the manifest",
+                (_, Some(_)) => "of what runs",
+                (_, None) if arguments.judge.rules.posture_dir.is_some() => "not known: no cluster was asked",
+                (_, None) => "new",
+            };
+            [shown(&workload.subject), hash.get(..SHORT_HASH).unwrap_or(&hash).to_owned(), runs.to_owned()]
+        })
+        .collect();
+    let cluster = file.cluster.as_ref().map(|cluster| format!(" (cluster {})", shown(cluster))).unwrap_or_default();
+    let needed = file.capabilities.iter().map(|one| format!("{} ({})", one.capability, one.because.join("; ")));
+    let facts = columns([
+        ("asked by", shown(&file.requested_by)),
+        ("reason", file.reason.as_deref().map(shown).unwrap_or_default()),
+        (
+            "action",
+            if file.break_glass { format!("{}, in an emergency", file.action) } else { file.action.to_string() },
+        ),
+        ("environment", format!("{}{cluster}", shown(&file.environment))),
+        ("project", shown(&file.project)),
+        ("capabilities", shown(&needed.collect::<Vec<_>>().join(", "))),
+    ]);
+    let request = arguments.output.as_ref().map_or("REQUEST".to_owned(), |path| shown(&path.display().to_string()));
+    output::tell(&format!(
+        "{}\n{facts}{}\nnext: a reviewer runs: kubectl writgate approve -f {request} --key KEY -o approval.json",
+        style::heading("a request for one approval"),
+        table(["WORKLOAD", "SPEC HASH", "CHANGE"], &rows)
+    ));
+}

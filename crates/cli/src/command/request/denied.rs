@@ -1,0 +1,160 @@
+//! A request from a denial that just happened: what the webhook's Events say was denied.
+//!
+//! One `kubectl apply` of a release is denied once for each workload, so the denials of the same minute belong together.
+//! An Event holds no spec: with the manifests at hand exactly what was denied is taken from them, and without them the
+//! request names hashes alone, for which whoever reviews it needs the manifest from elsewhere.
+
+use jiff::{SignedDuration, Timestamp};
+use writgate_cluster::{clock, names};
+use writgate_core::{Action, DecisionRecord, Outcome};
+
+use crate::{
+    approval::{
+        judge::Judge,
+        request_file::{API_VERSION, KIND, RequestFile, RequestedWorkload},
+    },
+    cluster::{
+        Cluster,
+        trail::{Scope, Trail},
+    },
+    command::request::{Arguments, Asker, from_manifests, needed},
+    failure::Failure,
+    terminal::output::shown,
+};
+
+/// Denials that are so close together are of one attempt.
+const ATTEMPT: SignedDuration = SignedDuration::from_mins(1);
+
+/// Asks for what was denied last: of the object `KIND/NAME`, or, where it is empty, of who asks.
+pub(super) fn request(
+    arguments: &Arguments,
+    object: &str,
+    cluster: &Cluster,
+    judge: &Judge<'_>,
+    asker: &Asker,
+) -> Result<Option<RequestFile>, Failure> {
+    let namespace = arguments.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
+    if !names::is_label(namespace) {
+        return Err(Failure::Misuse(format!("{} is not the name of a namespace", shown(namespace))));
+    }
+    let denied = last_denied(cluster, namespace, object, asker)?;
+    if arguments.filename.is_empty() {
+        return of_records(arguments, &denied, judge, asker).map(Some);
+    }
+    let file = from_manifests(arguments, judge, asker)?;
+    file.map(|file| only_denied(file, &denied)).transpose()
+}
+
+/// The denials of the last attempt, each object once.
+fn last_denied(
+    cluster: &Cluster,
+    namespace: &str,
+    object: &str,
+    asker: &Asker,
+) -> Result<Vec<DecisionRecord>, Failure> {
+    let (told, _) = Trail::new(cluster, Scope::Namespace(namespace.to_owned())).list()?;
+    let mut denied: Vec<(Timestamp, DecisionRecord)> = told
+        .into_iter()
+        .filter_map(|told| Some((told.last, told.record.ok()?)))
+        .filter(|(_, record)| {
+            record.decision == Outcome::Denied && record.action.is_some() && record.spec_hash.is_some()
+        })
+        .filter(|(_, record)| if object.is_empty() { is_by(record, &asker.user) } else { is_about(record, object) })
+        .collect();
+    denied.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    let Some((newest, _)) = denied.first() else {
+        let whose =
+            if object.is_empty() { format!("of {}", shown(&asker.user)) } else { format!("of {}", shown(object)) };
+        return Err(Failure::CouldNotTell(format!(
+            "no denial {whose} is told in namespace {namespace}; Events live an hour, and other namespaces are named with -n"
+        )));
+    };
+    let since = newest.checked_sub(ATTEMPT).unwrap_or(Timestamp::MIN);
+    let mut last: Vec<DecisionRecord> = Vec::new();
+    for (_, record) in denied.into_iter().filter(|(at, _)| *at >= since) {
+        if last.iter().all(|other| subject(other) != subject(&record)) {
+            last.push(record);
+        }
+    }
+    Ok(last)
+}
+
+fn is_by(record: &DecisionRecord, user: &str) -> bool {
+    record.initiator.as_ref().is_some_and(|initiator| initiator.username == user)
+}
+
+fn is_about(record: &DecisionRecord, object: &str) -> bool {
+    let found = record.object.as_ref().map(|found| format!("{}/{}", found.kind, found.name));
+    found.is_some_and(|found| found.eq_ignore_ascii_case(object))
+}
+
+fn subject(record: &DecisionRecord) -> String {
+    record.object.as_ref().map_or_else(String::new, |object| {
+        format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name)
+    })
+}
+
+/// Of `file` what was denied, which must be in it as it was denied.
+fn only_denied(mut file: RequestFile, denied: &[DecisionRecord]) -> Result<RequestFile, Failure> {
+    for record in denied {
+        let name = subject(record);
+        let Some(found) = file.workloads.iter().find(|workload| workload.subject == name) else {
+            return Err(Failure::No(format!("{} was denied, and is not in the manifests", shown(&name))));
+        };
+        if Some(found.spec_hash) != record.spec_hash {
+            let hash = record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default();
+            return Err(Failure::No(format!(
+                "{}: the manifest is not what was denied\n  denied    {hash}\n  manifest  {}\nleave out --denial to ask for \
+                 what the manifest says",
+                shown(&name),
+                found.spec_hash
+            )));
+        }
+    }
+    file.workloads.retain(|workload| denied.iter().any(|record| subject(record) == workload.subject));
+    Ok(file)
+}
+
+fn of_records(
+    arguments: &Arguments,
+    denied: &[DecisionRecord],
+    judge: &Judge<'_>,
+    asker: &Asker,
+) -> Result<RequestFile, Failure> {
+    let place = |record: &DecisionRecord| (record.environment.clone(), record.project.clone(), record.action);
+    let (environment, project, action) = denied.first().map(place).unwrap_or_default();
+    if let Some(other) = denied.iter().find(|record| place(record) != (environment.clone(), project.clone(), action)) {
+        return Err(Failure::Misuse(format!(
+            "{} was denied too, for another environment, project or action; name one with --denial=KIND/NAME",
+            shown(&subject(other))
+        )));
+    }
+    let (environment, action) = (environment.unwrap_or_default(), action.unwrap_or(Action::Deploy));
+    let posture = judge.rules.set.environment(&environment);
+    let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+    let records: Vec<&DecisionRecord> = denied.iter().collect();
+    let workload = |record: &DecisionRecord| {
+        Some(RequestedWorkload {
+            namespace: record.object.as_ref()?.namespace.clone(),
+            spec_hash: record.spec_hash?,
+            object: None,
+            subject: subject(record),
+            runs: None,
+        })
+    };
+    Ok(RequestFile {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        requested_by: asker.person.clone(),
+        reason: arguments.reason.clone(),
+        requested_at: clock::now(),
+        cluster: posture.cluster.clone(),
+        capabilities: needed(posture, action, arguments, &records)?,
+        environment,
+        project: project.unwrap_or_default(),
+        action,
+        break_glass: arguments.break_glass,
+        workloads: denied.iter().filter_map(workload).collect(),
+        not_needed: Vec::new(),
+    })
+}

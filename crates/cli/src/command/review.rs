@@ -1,0 +1,282 @@
+//! `review`: what a reviewer must see before signing, from one file, in two minutes.
+//!
+//! Here is what there is to see; `text` says it. Whatever can be recomputed is, and what is somebody's word is called so.
+
+mod checklist;
+mod diff;
+mod dry_runs;
+mod text;
+mod unusual;
+
+use serde::Serialize;
+use serde_json::Value;
+use writgate_core::{KeyId, Posture, WorkloadKind, default_forward, quorum_in_words};
+
+use crate::{
+    approval::{
+        case::{self, Case, Opening},
+        matter::{Asked, MatterFlags},
+        request_file::NeededCapability,
+        standing::{PostureFlags, Runs, Seen},
+        statement::{self, StatementFlags},
+    },
+    command::{
+        Format,
+        review::{
+            checklist::{Check, Verdict},
+            diff::Change,
+            dry_runs::DryRuns,
+            unusual::Unusual,
+        },
+    },
+    failure::{Answer, Failure},
+    terminal::output,
+};
+
+/// See what an approval would be for, before it is signed
+///
+/// Shows who asks and why, where it would run, what would change against what runs, which capabilities it needs and for
+/// which reason, what is unusual in it, and the guidance's checklist as far as a machine can tell. Every hash is computed
+/// anew. Exits with 1 if the request says what is not so, or if the posture would refuse it whoever signed.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate review -f request.json
+  kubectl writgate review -f request.json --posture-dir postures -o json
+  kubectl writgate review -f app.yaml --requested-by alice@acme.example --full")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    matter: MatterFlags,
+    #[command(flatten)]
+    posture: PostureFlags,
+    /// Every field of what is new, not the important ones alone
+    #[arg(long)]
+    full: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    statement: StatementFlags,
+}
+
+/// All that there is to see.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Review {
+    /// Who asks, where it runs, and for how long.
+    asked: Vec<Fact>,
+    /// In what the request, or the envelope, says what is not so.
+    wrong: Vec<String>,
+    /// What the posture refuses whoever signs: reason codes and messages.
+    refused: Vec<Refusal>,
+    /// What of the statement to look at; of each workload it is with the workload.
+    unusual: Vec<Unusual>,
+    workloads: Vec<OneWorkload>,
+    capabilities: Vec<NeededCapability>,
+    /// Who may sign; absent where no posture was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signers: Option<Signers>,
+    checklist: Vec<Check>,
+}
+
+/// A thing that is said of an approval, and by whom if not by a machine that checked.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fact {
+    name: &'static str,
+    value: String,
+    /// Whose word it is; absent where it was checked, or is the reviewer's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    word_of: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    subject: String,
+    reason: &'static str,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OneWorkload {
+    subject: String,
+    /// Computed here.
+    spec_hash: String,
+    /// What it was compared with.
+    against: Against,
+    unusual: Vec<Unusual>,
+    changes: Vec<Change>,
+}
+
+/// What a workload was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Against {
+    /// What runs in the cluster.
+    Cluster,
+    /// Nothing: the cluster runs nothing under this name.
+    Nothing,
+    /// What runs by the request's word.
+    Request,
+    /// Nothing: nobody knows what runs.
+    Unknown,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Signers {
+    /// `the posture asks for 2 reviewers`
+    quorum: String,
+    /// The people whose signature would count.
+    could: Vec<String>,
+    /// By which keys the envelope says that it is signed already, and whose they are.
+    signed: Vec<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let files = case::read(&arguments.matter, [])?;
+    let case = Case::open(&Opening {
+        files: &files,
+        matter: &arguments.matter,
+        posture: &arguments.posture,
+        statement: &arguments.statement,
+        envelope: None,
+    })?;
+    let review = Review::of(&case)?;
+    match arguments.output {
+        Format::Json => output::print_json(&review)?,
+        Format::Text => output::print(&text::of(&review, arguments.full))?,
+    }
+    Ok(Answer::of(review.is_clear()))
+}
+
+impl Review {
+    /// Sees everything.
+    pub(crate) fn of(case: &Case<'_>) -> Result<Self, Failure> {
+        let seen = case.rules.as_ref().map(|(_, standing)| &*standing.seen).unwrap_or_default();
+        let mut workloads = Vec::new();
+        for (index, asked) in case.matter.asked.iter().enumerate() {
+            workloads.push(OneWorkload::of(asked, seen.get(index))?);
+        }
+        let refused = case.rules.iter().flat_map(|(_, standing)| standing.refused(&case.matter));
+        let refused = refused.map(|(asked, denial)| Refusal {
+            subject: asked.workload.subject.name.clone(),
+            reason: denial.code(),
+            message: denial.to_string(),
+        });
+        let dry_runs = DryRuns::of(case);
+        Ok(Self {
+            asked: facts(case),
+            wrong: case.wrong.clone(),
+            refused: refused.collect(),
+            unusual: unusual::of_approval(&case.approval, case.posture()),
+            workloads,
+            capabilities: needed(case),
+            signers: signers(case),
+            checklist: checklist::of(case, dry_runs.as_ref()),
+        })
+    }
+
+    /// Whether nothing in it speaks against signing; what only a person can judge is left to one.
+    pub(crate) fn is_clear(&self) -> bool {
+        let failed = self.checklist.iter().any(|check| check.verdict == Verdict::No);
+        self.wrong.is_empty() && self.refused.is_empty() && !failed
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        text::of(self, false)
+    }
+}
+
+impl OneWorkload {
+    fn of(asked: &Asked, seen: Option<&Seen>) -> Result<Self, Failure> {
+        let manifest = &asked.workload.manifest;
+        let said = asked.said_to_run.clone().map_or(Runs::Unknown, Runs::Said);
+        let runs = seen.map_or(&said, |seen| &seen.runs);
+        let against = match runs {
+            Runs::Live(Some(_)) => Against::Cluster,
+            Runs::Live(None) => Against::Nothing,
+            Runs::Said(_) => Against::Request,
+            Runs::Unknown => Against::Unknown,
+        };
+        let new = manifest.as_admitted()?;
+        let old = runs.object().map(|old| defaulted(manifest.workload(), old));
+        let changes = manifest.workload().map(|kind| diff::of(kind, old.as_ref(), &new)).unwrap_or_default();
+        Ok(Self {
+            subject: asked.workload.subject.name.clone(),
+            spec_hash: asked.workload.subject.hash.to_string(),
+            against,
+            unusual: unusual::of_workload(manifest, old.as_ref(), &new),
+            changes,
+        })
+    }
+}
+
+/// What runs, with the defaults that the cluster has given it already and a request may have left out.
+fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
+    let mut whole = object.clone();
+    match kind.map(|kind| default_forward(kind, &mut whole)) {
+        Some(Ok(())) => whole,
+        Some(Err(_)) | None => object.clone(),
+    }
+}
+
+/// Who asks, where it runs, for how long.
+fn facts(case: &Case<'_>) -> Vec<Fact> {
+    let approval = &case.approval;
+    let by_rules = case.ground.by_rules;
+    let request = case.request.map(|_| "request");
+    let envelope = case.envelope.keyids().next().map(|_| "envelope");
+    let mut facts = Vec::new();
+    let mut tell = |name, value: Option<String>, word_of: Option<&'static str>| {
+        facts.extend(value.map(|value| Fact { name, value, word_of }));
+    };
+    let word = envelope.or(request);
+    tell("action", Some(approval.action.to_string()), word.filter(|_| !by_rules));
+    tell("environment", Some(approval.environment.clone()), word.filter(|_| !by_rules));
+    tell("project", Some(approval.project.clone()), word.filter(|_| !by_rules));
+    tell("cluster", approval.cluster.clone(), word.filter(|_| !by_rules));
+    tell("asked by", Some(approval.requested_by.clone()), word);
+    tell("reason", approval.reason.clone(), word);
+    tell("asked at", case.request.map(|request| request.requested_at.to_string()), request);
+    let validity = format!("{} to {} ({:#})", approval.not_before, approval.expires_at, approval.lifetime());
+    tell("valid", Some(validity), None);
+    for (name, value) in statement::claims(approval) {
+        tell(name, Some(value.to_owned()), None);
+    }
+    tell("id", Some(approval.id.clone()), None);
+    tell("posture", case.posture().map(|posture| posture.version.clone()), None);
+    facts
+}
+
+fn needed(case: &Case<'_>) -> Vec<NeededCapability> {
+    if !case.ground.needed.is_empty() {
+        return case.ground.needed.clone();
+    }
+    let named = case.approval.capabilities.iter();
+    named.map(|name| NeededCapability { capability: name.clone(), because: Vec::new() }).collect()
+}
+
+fn signers(case: &Case<'_>) -> Option<Signers> {
+    let posture = case.posture()?;
+    let could = case.could_sign().into_iter().map(|reviewer| match &*reviewer.groups {
+        [] => reviewer.name.clone(),
+        groups => format!("{} ({})", reviewer.name, groups.join(", ")),
+    });
+    Some(Signers {
+        quorum: quorum_in_words(case.quorum(posture)),
+        could: could.collect(),
+        signed: case.envelope.keyids().map(|id| key_of(posture, id)).collect(),
+    })
+}
+
+/// A key as an envelope names it, and who has it; that the signature is good is the gate's to say.
+fn key_of(posture: &Posture, id: &str) -> String {
+    match id.parse().ok().and_then(|id: KeyId| posture.key(&id)) {
+        Some((reviewer, _)) => format!("{} (key {id})", reviewer.name),
+        None => format!("a key that the environment does not know ({id})"),
+    }
+}

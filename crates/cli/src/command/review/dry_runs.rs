@@ -1,0 +1,53 @@
+//! Whether somebody looked before they asked to act: dry-run replays of the same incident, as far as the cluster still
+//! has their Jobs.
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{Api, ListParams};
+use writgate_core::Action;
+
+use crate::approval::case::Case;
+
+/// The annotation that names an incident.
+const INCIDENT: &str = "writgate.dev/incident";
+const DRY_RUNS: &str = "writgate.dev/replay=dry-run";
+/// Jobs are cleaned away; of those that are there the first page tells enough.
+const MOST: u32 = 500;
+
+/// What is known of the dry runs of an incident.
+pub(super) enum DryRuns {
+    /// The Jobs of the same namespace and incident: name, and whether it succeeded.
+    Found(Vec<(String, bool)>),
+    /// Why nobody can tell.
+    NotKnown(String),
+}
+
+impl DryRuns {
+    /// Looks for them; none where it is no replay in execute mode.
+    pub(super) fn of(case: &Case<'_>) -> Option<Self> {
+        if case.approval.action != Action::ReplayExecute {
+            return None;
+        }
+        let incident = case.approval.replay.as_ref().and_then(|replay| replay.incident.as_deref());
+        let cluster = case.rules.as_ref().and_then(|(judge, _)| judge.rules.cluster.as_ref());
+        let (Some(incident), Some(cluster)) = (incident, cluster) else {
+            return Some(Self::NotKnown("no cluster was asked".to_owned()));
+        };
+        let mut namespaces: Vec<&str> = case.matter.asked.iter().map(|asked| &*asked.namespace).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        let mut found = Vec::new();
+        for namespace in namespaces {
+            let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
+            let labelled = ListParams::default().labels(DRY_RUNS).limit(MOST);
+            match cluster.ask(&format!("list Jobs in {namespace}"), jobs.list(&labelled)) {
+                Err(failure) => return Some(Self::NotKnown(failure.to_string())),
+                Ok(list) => found.extend(list.items.into_iter().filter_map(|job| {
+                    let of_this = job.metadata.annotations?.get(INCIDENT).is_some_and(|of| of == incident);
+                    let succeeded = job.status.and_then(|status| status.succeeded).is_some_and(|count| count > 0);
+                    of_this.then_some((job.metadata.name?, succeeded))
+                })),
+            }
+        }
+        Some(Self::Found(found))
+    }
+}

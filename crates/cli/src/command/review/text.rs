@@ -1,0 +1,180 @@
+//! A review as a person reads it: what is wrong first, then what is unusual, then what changes, then the rest.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::{
+    command::review::{
+        Against, Fact, OneWorkload, Review,
+        checklist::{Check, List, Verdict},
+        diff::{Change, Concern},
+    },
+    terminal::{
+        output::{columns, shown},
+        style,
+    },
+};
+
+/// A longer value is shown around where it differs.
+const LONG: usize = 160;
+/// How much of what is equal stands before a difference.
+const BEFORE: usize = 24;
+
+/// The whole review; `full` tells every field of what is new, and every value whole.
+pub(super) fn of(review: &Review, full: bool) -> String {
+    let mut text = style::heading("To be signed") + "\n";
+    text.push_str(&columns(review.asked.iter().map(|fact| (fact.name, said(fact)))));
+    let wrong = review.wrong.iter().map(|wrong| style::bad(&shown(wrong)));
+    section(&mut text, "WRONG: do not sign this", wrong);
+    let refused =
+        review.refused.iter().map(|one| format!("{}: {} ({})", one.reason, shown(&one.message), shown(&one.subject)));
+    section(&mut text, "REFUSED by the posture, whoever signs", refused);
+    let several = review.workloads.len() > 1;
+    let of_workloads = review.workloads.iter().flat_map(|workload| {
+        let whose = if several { format!("{}: ", shown(name(&workload.subject))) } else { String::new() };
+        workload.unusual.iter().map(move |one| format!("{whose}{}", one.what))
+    });
+    let unusual = review.unusual.iter().map(|one| one.what.clone()).chain(of_workloads);
+    section(&mut text, "Look at this first", unusual.map(|what| style::careful(&format!("! {what}"))));
+    for one in &review.workloads {
+        workload(&mut text, one, full);
+    }
+    let capabilities = review.capabilities.iter().map(|needed| {
+        let because: Vec<String> = needed.because.iter().map(|why| shown(why)).collect();
+        let because = if because.is_empty() { String::new() } else { format!("  {}", because.join("; ")) };
+        format!("{}{because}", shown(&needed.capability))
+    });
+    section(&mut text, "Capabilities, and why", capabilities);
+    if let Some(signers) = &review.signers {
+        let could = if signers.could.is_empty() { "nobody".to_owned() } else { shown(&signers.could.join(", ")) };
+        let mut lines = vec![signers.quorum.clone(), format!("could sign: {could}")];
+        lines.extend(signers.signed.iter().map(|key| format!("signed already, it says, by {}", shown(key))));
+        section(&mut text, "Who may sign", lines);
+    }
+    checklist(&mut text, &review.checklist);
+    text
+}
+
+/// Kind, namespace and name of a subject.
+fn name(subject: &str) -> &str {
+    subject.rmatch_indices('/').nth(2).map_or(subject, |(at, _)| subject.get(at + 1..).unwrap_or(subject))
+}
+
+fn said(fact: &Fact) -> String {
+    match fact.word_of {
+        Some(whose) => shown(&fact.value) + &style::faint(&format!("  (the {whose}'s word)")),
+        None => shown(&fact.value),
+    }
+}
+
+fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = String>) {
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_some() {
+        let _ = writeln!(text, "\n{}", style::heading(title));
+        lines.for_each(|line| {
+            let _ = writeln!(text, "  {line}");
+        });
+    }
+}
+
+fn workload(text: &mut String, one: &OneWorkload, full: bool) {
+    let how = match one.against {
+        Against::Cluster if one.changes.is_empty() => "is what runs already",
+        Against::Cluster => "against what runs in the cluster",
+        Against::Nothing => "is new: nothing runs under this name",
+        Against::Request => "against what runs by the request's word; no cluster was asked",
+        Against::Unknown => "all of it, since no cluster was asked what runs",
+    };
+    let subject = style::heading(&shown(&one.subject));
+    let _ = writeln!(text, "\n{subject}: {how}\n  spec {} (computed here)", one.spec_hash);
+    let compared = matches!(one.against, Against::Cluster | Against::Request);
+    for (concern, title) in
+        [(Concern::Images, "images"), (Concern::Privileges, "privileges"), (Concern::Rest, "the rest")]
+    {
+        // What is new and empty gives nothing.
+        let matters = |change: &&Change| full || compared || !is_empty(change.new.as_ref());
+        let changes: Vec<&Change> =
+            one.changes.iter().filter(|change| change.concern == concern).filter(matters).collect();
+        if changes.is_empty() {
+            continue;
+        }
+        if concern == Concern::Rest && !compared && !full {
+            let _ = writeln!(text, "  {title}: {} fields; --full shows them", changes.len());
+            continue;
+        }
+        let _ = writeln!(text, "  {title}");
+        for change in changes {
+            let _ = writeln!(text, "    {}", line(change, full));
+        }
+    }
+}
+
+fn is_empty(value: Option<&Value>) -> bool {
+    match value {
+        Some(Value::Object(fields)) => fields.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        other => other.is_none(),
+    }
+}
+
+fn line(change: &Change, full: bool) -> String {
+    let path = shown(short(&change.path));
+    let unbound = if change.bound { String::new() } else { style::faint("  (not bound by the approval)") };
+    let whole = |value: &Value| if full { shown(&value.to_string()) } else { around(value, 0) };
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => {
+            let from = if full { 0 } else { first_difference(old, new) };
+            let show = |value: &Value| if full { shown(&value.to_string()) } else { around(value, from) };
+            style::careful(&format!("~ {path}: {} -> {}", show(old), show(new))) + &unbound
+        }
+        (None, Some(new)) => style::good(&format!("+ {path}: {}", whole(new))) + &unbound,
+        (Some(old), None) => style::bad(&format!("- {path}: {}", whole(old))) + &unbound,
+        (None, None) => style::careful(&format!("~ {path}")) + &unbound,
+    }
+}
+
+/// Where a path is in the Pod, which is where most of what matters is.
+fn short(path: &str) -> &str {
+    ["spec.jobTemplate.spec.template.spec.", "spec.template.spec."]
+        .into_iter()
+        .find_map(|pod| path.strip_prefix(pod))
+        .unwrap_or(path)
+}
+
+fn first_difference(old: &Value, new: &Value) -> usize {
+    old.to_string().chars().zip(new.to_string().chars()).take_while(|(old, new)| old == new).count()
+}
+
+/// A value, or what of a long one is around the character at `from`.
+fn around(value: &Value, from: usize) -> String {
+    let text = value.to_string();
+    let length = text.chars().count();
+    if length <= LONG {
+        return shown(&text);
+    }
+    let skipped = from.saturating_sub(BEFORE).min(length - LONG);
+    let part: String = text.chars().skip(skipped).take(LONG).collect();
+    let before = if skipped > 0 { "[...]" } else { "" };
+    let after = if skipped + LONG < length { "[...]" } else { "" };
+    format!("{before}{}{after} ({length} characters; --full shows all)", shown(&part))
+}
+
+fn checklist(text: &mut String, checks: &[Check]) {
+    let titles = [
+        (List::Deployment, "Before approving a deployment"),
+        (List::Replay, "Before approving a replay"),
+        (List::Operator, "Always"),
+    ];
+    for (list, title) in titles {
+        let lines = checks.iter().filter(|check| check.list == list).map(|check| {
+            let verdict = match check.verdict {
+                Verdict::Ok => style::good("ok  "),
+                Verdict::No => style::bad("NO  "),
+                Verdict::Look => style::careful("look"),
+            };
+            format!("{verdict}  {}: {}", check.line, check.found)
+        });
+        section(text, title, lines);
+    }
+}

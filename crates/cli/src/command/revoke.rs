@@ -1,0 +1,377 @@
+//! `revoke`: an approval, a key or a spec is put on a list of revocations, in a folder or in the cluster.
+//!
+//! How the text is added to is `revocation_list`'s; what the lists then come to is core's, who is asked before and after.
+
+mod revocation_list;
+mod running;
+
+use std::{fs, path::PathBuf};
+
+use clap::{ValueEnum, builder::NonEmptyStringValueParser};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, PostParams};
+use serde_json::Value;
+use writgate_cluster::{clock, config_map, posture_dir, public_key_file, text::visible};
+use writgate_core::{Approval, Document, KeyId, Posture, PostureSet, SpecHash};
+
+use crate::{
+    cluster::Cluster,
+    command::revoke::{
+        revocation_list::{Entry, KEY, KIND, List},
+        running::Sought,
+    },
+    failure::{Answer, Failure},
+    manifest::input,
+    rules::{self, Rules, RulesFlags},
+    terminal::{
+        output::{self, shown},
+        style,
+    },
+};
+
+/// How often a list that somebody else changed meanwhile is read again.
+const ATTEMPTS: usize = 5;
+
+/// Revoke an approval, a key or a spec
+///
+/// Adds an entry to a list of revocations of a folder (-f) or of the cluster, and tells what it hits. What runs already
+/// is not stopped. A revocation stays: the cluster refuses to lift one.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate revoke approval approval.json --why \"signed by mistake\"
+  kubectl writgate revoke key bob@acme.example --why \"lost laptop\" -f postures
+  kubectl writgate revoke spec app.yaml --why CVE-2026-0001 --dry-run")]
+pub(crate) struct Arguments {
+    /// What is revoked
+    #[arg(value_enum)]
+    what: What,
+    /// Which: an id, or a file (an approval's, a public key's, a manifest); of a key also the reviewer's name
+    #[arg(value_name = "ID|FILE|NAME", value_parser = NonEmptyStringValueParser::new())]
+    which: String,
+    /// Why, for those who meet it
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    why: String,
+    /// From when on, RFC 3339 [default: at once]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    /// The name of the list [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    list: Option<String>,
+    /// Folder of posture documents; the same as --posture-dir
+    #[arg(short = 'f', value_name = "DIR", conflicts_with = "posture_dir")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RulesFlags,
+    #[command(flatten)]
+    kinds: input::Kinds,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What can be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// An approval, by its id
+    Approval,
+    /// A reviewer's key, by its id
+    Key,
+    /// What would run, by its hash
+    Spec,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    let flags = arguments.rules.or_folder(arguments.folder.as_deref());
+    let rules = flags.load()?;
+    let mut entries = entries(arguments, &rules.set)?;
+    let (place, list) = choose(&flags, &rules, arguments.list.as_deref())?;
+    entries.retain(|entry| {
+        let known = entry.is_in(&list.document);
+        if known {
+            output::note(&format!("{} is revoked already in {}", entry.id, place.told));
+        }
+        !known
+    });
+    if entries.is_empty() {
+        return Ok(Answer::Yes);
+    }
+    let edited = add(&place.text, &list, &entries)?;
+    let after = PostureSet::assemble(place.documents(&edited));
+    if arguments.dry_run {
+        output::print(&change(&place, &edited))?;
+    } else {
+        match &rules.cluster {
+            None => output::write(Some(&place.path), &edited)?,
+            Some(cluster) => write(cluster, &place.name, &entries)?,
+        }
+    }
+    tell(arguments, &rules, &after, &place, &entries);
+    Ok(Answer::Yes)
+}
+
+/// A text that holds lists, and all documents of which it is one.
+struct Place {
+    /// For messages.
+    told: String,
+    text: String,
+    /// The file, where it is one.
+    path: PathBuf,
+    /// The ConfigMap's name, where it is one.
+    name: String,
+    /// The number of its document among all.
+    index: usize,
+    all: Vec<Document>,
+}
+
+impl Place {
+    /// All documents, with this one's text replaced.
+    fn documents(&self, edited: &str) -> Vec<Document> {
+        let mut all = self.all.clone();
+        if let Some(document) = all.get_mut(self.index) {
+            edited.clone_into(&mut document.text);
+            if self.path.as_os_str().is_empty() {
+                document.text = in_config_map(&self.name, edited);
+            }
+        }
+        all
+    }
+}
+
+/// As the webhook reads a list of the cluster.
+fn in_config_map(name: &str, text: &str) -> String {
+    let mut config_map = ConfigMap::default();
+    config_map.metadata.name = Some(name.to_owned());
+    config_map.metadata.labels = Some([(writgate_core::KIND_LABEL.to_owned(), KIND.to_owned())].into());
+    config_map.data = Some([(KEY.to_owned(), text.to_owned())].into());
+    config_map::document(&config_map).text
+}
+
+/// The list of this name, or the only one.
+fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Place, List), Failure> {
+    let all = match (&flags.posture_dir, &rules.cluster) {
+        (Some(folder), _) => posture_dir::read(folder).map_err(|error| Failure::CouldNotTell(error.to_string()))?,
+        (None, Some(cluster)) => rules::documents(cluster)?,
+        (None, None) => Vec::new(),
+    };
+    let is_file = flags.posture_dir.is_some();
+    let mut found: Vec<(usize, List)> = Vec::new();
+    for (index, document) in all.iter().enumerate() {
+        found.extend(revocation_list::lists(&document.text).into_iter().map(|list| (index, list)));
+    }
+    let names: Vec<String> = found.iter().map(|(_, list)| shown(list.name.as_deref().unwrap_or("(no name)"))).collect();
+    found.retain(|(_, list)| name.is_none_or(|name| list.name.as_deref() == Some(name)));
+    let (Some((index, list)), true) = (found.pop(), found.is_empty()) else {
+        let from = rules.source();
+        return Err(Failure::Misuse(match (names.len(), name) {
+            (0, _) => format!(
+                "{from} holds no list of revocations; `kubectl writgate posture init` shows what one looks like"
+            ),
+            (_, Some(name)) => format!("{from} has not one list {}; there is {}", shown(name), names.join(", ")),
+            (_, None) => format!("say with --list which list is meant; there is {}", names.join(", ")),
+        }));
+    };
+    let source = all.get(index).map(|document| document.source.clone()).unwrap_or_default();
+    let text = all.get(index).map(|document| document.text.clone()).unwrap_or_default();
+    if is_file {
+        let (path, name) = (PathBuf::from(&source), String::new());
+        return Ok((Place { told: source, text, path, name, index, all }, list));
+    }
+    // What the cluster's ConfigMap holds, without the ConfigMap that the rules are read with around it.
+    let name = list.name.clone().unwrap_or_default();
+    let held: Value = serde_json::from_str(&text).unwrap_or_default();
+    let text =
+        held.pointer("/data").and_then(|data| data.get(KEY)).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = own_list(&text)?;
+    Ok((Place { told: source, text, path: PathBuf::new(), name, index, all }, list))
+}
+
+/// The list that is all of a text.
+fn own_list(text: &str) -> Result<List, Failure> {
+    revocation_list::lists(text)
+        .pop()
+        .ok_or_else(|| Failure::CouldNotTell("the list of revocations cannot be read".to_owned()))
+}
+
+fn add(text: &str, list: &List, entries: &[Entry]) -> Result<String, Failure> {
+    let (mut text, mut list) = (text.to_owned(), list.clone());
+    for entry in entries {
+        text = revocation_list::append(&text, &list, entry).map_err(Failure::CouldNotTell)?;
+        list = revocation_list::lists(&text)
+            .into_iter()
+            .find(|other| other.is_at(&list))
+            .ok_or_else(|| Failure::CouldNotTell("the list of revocations cannot be read again".to_owned()))?;
+    }
+    Ok(text)
+}
+
+/// Adds to the cluster's list as it is now, and again where somebody else was faster.
+fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
+    let what = format!("write ConfigMap {name} in {}", cluster.system_namespace);
+    for _ in 0..ATTEMPTS {
+        let mut config_map = cluster.ask(&format!("read ConfigMap {name}"), config_maps.get(name))?;
+        let Some(text) = config_map.data.as_mut().and_then(|data| data.get_mut(KEY)) else {
+            return Err(Failure::CouldNotTell(format!("ConfigMap {name} has no {KEY} any more")));
+        };
+        let list = own_list(text)?;
+        let new: Vec<Entry> = entries.iter().filter(|entry| !entry.is_in(&list.document)).cloned().collect();
+        *text = add(text, &list, &new)?;
+        // Its resourceVersion goes with it: what somebody else wrote meanwhile is not overwritten.
+        let written = cluster.run(config_maps.replace(name, &PostParams::default(), &config_map));
+        match written {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(kube::Error::Api(status)) if status.message.contains("denied the request: ") => {
+                return Err(Failure::No(visible(&status.message)));
+            }
+            Err(error) => return cluster.ask(&what, async { Err(error) }),
+        }
+    }
+    Err(Failure::CouldNotTell(format!("cannot {what}: somebody else changed it {ATTEMPTS} times meanwhile; try again")))
+}
+
+/// The lines that differ, for a dry run.
+fn change(place: &Place, edited: &str) -> String {
+    let (before, after): (Vec<&str>, Vec<&str>) = (place.text.lines().collect(), edited.lines().collect());
+    let head = before.iter().zip(&after).take_while(|(old, new)| old == new).count();
+    let room = before.len().min(after.len()) - head;
+    let tail = before.iter().rev().zip(after.iter().rev()).take(room).take_while(|(old, new)| old == new).count();
+    let lines = |mark: char, lines: &[&str]| -> Vec<String> {
+        lines.iter().take(lines.len() - tail).skip(head).map(|line| format!("{mark} {}", visible(line))).collect()
+    };
+    let mut text = vec![style::heading(&format!("would change {}", shown(&place.told)))];
+    text.extend(lines('-', &before).iter().map(|line| style::bad(line)));
+    text.extend(lines('+', &after).iter().map(|line| style::good(line)));
+    text.join("\n") + "\n"
+}
+
+/// What is to be revoked.
+fn entries(arguments: &Arguments, set: &PostureSet) -> Result<Vec<Entry>, Failure> {
+    let (list, ids) = match arguments.what {
+        What::Approval => ("approvals", vec![approval(&arguments.which)?]),
+        What::Key => ("keys", keys(&arguments.which, set)?),
+        What::Spec => ("specs", specs(arguments)?),
+    };
+    let at = arguments.at.map(|at| at.to_string());
+    Ok(ids.into_iter().map(|id| Entry { list, id, at: at.clone(), why: arguments.why.clone() }).collect())
+}
+
+fn is_file(which: &str) -> bool {
+    which == "-" || fs::metadata(which).is_ok()
+}
+
+fn approval(which: &str) -> Result<String, Failure> {
+    if let Ok(id) = uuid::Uuid::try_parse(which) {
+        return Ok(id.hyphenated().to_string());
+    }
+    if !is_file(which) {
+        return Err(Failure::Misuse(format!("{} is neither the id of an approval nor a file", shown(which))));
+    }
+    let envelope = input::envelope(which.as_ref())?;
+    let approval = Approval::parse(envelope.payload())
+        .map_err(|why| Failure::CouldNotTell(format!("{which} holds no approval: {why}")))?;
+    Ok(approval.id)
+}
+
+fn keys(which: &str, set: &PostureSet) -> Result<Vec<String>, Failure> {
+    if let Ok(id) = which.parse::<KeyId>() {
+        return Ok(vec![id.to_string()]);
+    }
+    let mut ids: Vec<String> = postures(set)
+        .flat_map(Posture::keys)
+        .filter(|(reviewer, _)| reviewer.name.eq_ignore_ascii_case(which))
+        .map(|(_, key)| key.id.to_string())
+        .collect();
+    if ids.is_empty() && is_file(which) {
+        let named = public_key_file::read(&input::small_text(which.as_ref())?)
+            .map_err(|why| Failure::CouldNotTell(format!("{which}: {why}")))?;
+        ids = named.iter().map(|named| named.key.id().to_string()).collect();
+    }
+    ids.sort();
+    ids.dedup();
+    if ids.is_empty() {
+        return Err(Failure::Misuse(format!("{} is neither a key's id, nor a reviewer, nor a file", shown(which))));
+    }
+    Ok(ids)
+}
+
+fn specs(arguments: &Arguments) -> Result<Vec<String>, Failure> {
+    let which = &arguments.which;
+    if let Ok(hash) = which.parse::<SpecHash>() {
+        return Ok(vec![hash.to_string()]);
+    }
+    if !is_file(which) {
+        return Err(Failure::Misuse(format!("{} is neither a spec hash (sha256:…) nor a file", shown(which))));
+    }
+    let manifests = input::manifests(&[PathBuf::from(which)], &arguments.kinds)?;
+    let mut hashes = Vec::new();
+    for hash in manifests.iter().filter_map(crate::manifest::Manifest::spec_hash) {
+        hashes.push(hash?.to_string());
+    }
+    hashes.sort();
+    hashes.dedup();
+    if hashes.is_empty() {
+        return Err(Failure::Misuse(format!("there is no workload in {}", shown(which))));
+    }
+    Ok(hashes)
+}
+
+fn postures(set: &PostureSet) -> impl Iterator<Item = &Posture> {
+    set.environments().filter_map(|(_, posture)| posture.ok())
+}
+
+/// Says what was revoked, whom it hits, and what goes on running.
+fn tell(arguments: &Arguments, rules: &Rules, after: &PostureSet, place: &Place, entries: &[Entry]) {
+    let done = if arguments.dry_run { "would revoke" } else { "revoked" };
+    for entry in entries {
+        let whose = whose(entry, after);
+        output::note(&format!("{done} {}{whose} in {}", entry.id, place.told));
+    }
+    let moment = arguments.at.unwrap_or_else(clock::now);
+    let mut counts = false;
+    for posture in postures(after) {
+        let before = rules.set.environment(&posture.environment).ok();
+        counts |= before.is_none_or(|before| before.revocations != posture.revocations);
+        let known = before.map(|before| before.unmet_quorums(moment)).unwrap_or_default();
+        for (path, why) in posture.unmet_quorums(moment) {
+            if !known.iter().any(|(other, _)| *other == path) {
+                output::note(&format!("from then on in {}: {path}: {why}", posture.environment));
+            }
+        }
+    }
+    if !counts {
+        output::note("no valid posture names this list, so it revokes nothing yet (revocationLists)");
+    }
+    if let Some(cluster) = &rules.cluster {
+        running(cluster, entries);
+    }
+}
+
+/// ` (bob@acme.example)`
+fn whose(entry: &Entry, set: &PostureSet) -> String {
+    let id = entry.id.parse::<KeyId>().ok().filter(|_| entry.list == "keys");
+    let person =
+        id.and_then(|id| postures(set).find_map(|posture| posture.key(&id).map(|(person, _)| person.name.clone())));
+    person.map(|name| format!(" ({})", shown(&name))).unwrap_or_default()
+}
+
+fn running(cluster: &Cluster, entries: &[Entry]) {
+    let sought: Vec<Sought<'_>> = entries
+        .iter()
+        .map(|entry| match entry.list {
+            "approvals" => Sought::Approval(&entry.id),
+            "keys" => Sought::Key(&entry.id),
+            _ => Sought::Spec(&entry.id),
+        })
+        .collect();
+    match running::workloads(cluster, &sought) {
+        Err(failure) => output::note(&format!("what runs by it is not known: {failure}")),
+        Ok(names) if names.is_empty() => {}
+        Ok(names) => output::note(&format!(
+            "goes on running, since a revocation stops what begins after it:\n{}",
+            names.iter().map(|name| format!("  {}", shown(name))).collect::<Vec<_>>().join("\n")
+        )),
+    }
+}

@@ -1,0 +1,93 @@
+//! The workloads of governed namespaces that run by an approval, a key's signature or a spec. Called by `revoke`.
+//!
+//! What an annotation says is not verified here: it only tells where to look.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    ResourceExt as _,
+    api::{Api, ApiResource, DynamicObject, ListParams},
+};
+use writgate_cluster::names::ENVIRONMENT_LABEL;
+use writgate_core::{Approval, Envelope, WorkloadKind, spec_hash};
+
+use crate::{cluster::Cluster, failure::Failure};
+
+/// The annotations that carry approvals.
+const APPROVAL: &str = "writgate.dev/approval";
+/// What is listed at once.
+const PAGE: u32 = 500;
+
+/// By what a workload is recognised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sought<'a> {
+    /// The id of an approval that it carries.
+    Approval(&'a str),
+    /// The id of a key that signed an approval that it carries.
+    Key(&'a str),
+    /// Its spec hash.
+    Spec(&'a str),
+}
+
+/// `Deployment payments/orders` for each that is found; what a controller made is its owner's.
+pub(crate) fn workloads(cluster: &Cluster, sought: &[Sought<'_>]) -> Result<Vec<String>, Failure> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let governed = ListParams::default().labels(ENVIRONMENT_LABEL);
+    let governed = cluster.ask("list governed namespaces", namespaces.list_metadata(&governed))?;
+    let governed: BTreeSet<String> = governed.items.iter().map(kube::ResourceExt::name_any).collect();
+    let mut found = Vec::new();
+    for kind in WorkloadKind::ALL {
+        for object in list(cluster, kind)? {
+            let namespace = object.namespace().unwrap_or_default();
+            if governed.contains(&namespace) && object.owner_references().is_empty() && is_sought(kind, &object, sought)
+            {
+                found.push(format!("{} {namespace}/{}", kind.kind(), object.name_any()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn list(cluster: &Cluster, kind: WorkloadKind) -> Result<Vec<DynamicObject>, Failure> {
+    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+    let resource = ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version().to_owned(),
+        kind: kind.kind().to_owned(),
+        plural: kind.resource().to_owned(),
+    };
+    let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
+    let mut objects = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = cluster.ask(&format!("list {}", kind.resource()), api.list(&page))?;
+        objects.extend(list.items);
+        match list.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => page = page.continue_token(&next),
+            None => return Ok(objects),
+        }
+    }
+}
+
+fn is_sought(kind: WorkloadKind, object: &DynamicObject, sought: &[Sought<'_>]) -> bool {
+    let envelopes: Vec<Envelope> = object
+        .annotations()
+        .iter()
+        .filter(|(name, _)| *name == APPROVAL || name.starts_with("writgate.dev/approval."))
+        .filter_map(|(_, text)| Envelope::parse(text).ok())
+        .collect();
+    let is_one = |sought: &Sought<'_>| match sought {
+        Sought::Approval(id) => envelopes
+            .iter()
+            .any(|envelope| Approval::parse(envelope.payload()).is_ok_and(|approval| approval.id == *id)),
+        Sought::Key(id) => envelopes.iter().any(|envelope| envelope.keyids().any(|keyid| keyid == *id)),
+        Sought::Spec(hash) => object
+            .data
+            .get("spec")
+            .and_then(|spec| spec_hash(kind, &spec.to_string()).ok())
+            .is_some_and(|own| own.to_string() == *hash),
+    };
+    sought.iter().any(is_one)
+}

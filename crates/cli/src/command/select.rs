@@ -1,0 +1,301 @@
+//! `select`: of the approvals that can be found, those with which the gate would admit a change, and why not the others.
+//!
+//! Each is judged as if it alone were attached, by the gate's own function; then those that only lack people together.
+//! Where approvals are looked for is `candidates`'.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use clap::builder::NonEmptyStringValueParser;
+use jiff::Timestamp;
+use serde::Serialize;
+use writgate_cluster::clock;
+use writgate_core::{ApprovalRecord, Decision, SpecHash};
+
+use crate::{
+    approval::{
+        candidates::{Candidate, Candidates},
+        judge::{Judge, JudgeFlags},
+    },
+    command::{Format, hash},
+    failure::{Answer, Failure},
+    manifest::{Manifest, input, namespace::NamespaceFlag},
+    terminal::{
+        output::{self, shown, table},
+        style,
+    },
+};
+
+/// The most envelopes that are judged together.
+const MAX_TOGETHER: usize = 8;
+
+/// Find the approvals with which a change would be admitted, and say why the others would not do
+///
+/// Looks in the Git working tree around the current folder (what Git ignores aside) or where --approvals says, among the
+/// manifests, and where a cluster is asked in the ConfigMaps of the workload's namespace. Exits with 0 if each workload has
+/// an approval, or several that together are enough, with 1 if one has none.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate select -f app.yaml
+  kubectl writgate select -f app.yaml --approvals approvals/ --posture-dir postures -o json")]
+pub(crate) struct Arguments {
+    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", required = true)]
+    filename: Vec<PathBuf>,
+    /// Approvals, bare or in ConfigMaps: a file, or a folder with all its folders; may be repeated [default: the Git
+    /// working tree]
+    #[arg(long, value_name = "PATH")]
+    approvals: Vec<PathBuf>,
+    #[command(flatten)]
+    judge: JudgeFlags,
+    /// The moment to judge at, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// Who would apply the manifest; matters for separation of duties
+    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    as_user: Option<String>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What was found for one workload.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Selection {
+    /// `apps/v1/Deployment/payments/orders`
+    object: String,
+    spec_hash: Option<SpecHash>,
+    /// Why none is needed, where that is so.
+    not_needed: Option<String>,
+    /// What each of these alone would do for.
+    eligible: Vec<Eligible>,
+    /// Those that would do together, where none alone would.
+    together: Vec<Eligible>,
+    others: Vec<Other>,
+}
+
+/// An approval that the gate would take.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Eligible {
+    #[serde(flatten)]
+    approval: ApprovalRecord,
+    from: Vec<String>,
+}
+
+/// An approval that it would not.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Other {
+    /// Absent where nobody known has signed it.
+    id: Option<String>,
+    reasons: Vec<&'static str>,
+    /// The decision's own words, one for each reason.
+    messages: Vec<String>,
+    from: Vec<String>,
+    /// Whether it says, signed or not, that it is about this object or spec.
+    #[serde(skip)]
+    is_near: bool,
+}
+
+impl Selection {
+    fn is_served(&self) -> bool {
+        self.not_needed.is_some() || !self.eligible.is_empty() || !self.together.is_empty()
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    input::one_stdin(arguments.filename.iter().chain(&arguments.approvals).map(PathBuf::as_path))?;
+    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
+    let mut judge = arguments.judge.load(&manifests, arguments.now.unwrap_or_else(clock::now))?;
+    judge.given_alone = true;
+    let mut found = Candidates::default();
+    if arguments.approvals.is_empty() {
+        found.add_working_tree();
+    } else {
+        found.add_paths(&arguments.approvals)?;
+    }
+    found.add_manifests(&manifests);
+    let selections = select(arguments, &judge, found)?;
+    match arguments.output {
+        Format::Json => output::print_json(&selections)?,
+        Format::Text => output::print(&selections.iter().map(text).collect::<Vec<_>>().join("\n"))?,
+    }
+    Ok(Answer::of(selections.iter().all(Selection::is_served)))
+}
+
+fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Result<Vec<Selection>, Failure> {
+    let mut workloads = Vec::new();
+    for manifest in judge.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
+        hash::warn_of_outdated(manifest);
+        let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
+        workloads.push((manifest, namespace));
+    }
+    if workloads.is_empty() {
+        return Err(Failure::Misuse("there is no workload in it that an approval could be for".to_owned()));
+    }
+    if let Some(cluster) = &judge.rules.cluster {
+        let mut namespaces: Vec<&String> = workloads.iter().map(|(_, namespace)| namespace).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        for namespace in namespaces {
+            found.add_namespace(cluster, namespace)?;
+        }
+    }
+    let for_one = |(manifest, namespace): (&Manifest, String)| {
+        Gate::of(judge, manifest, &namespace, arguments.as_user.as_deref())?.selection(&found.0)
+    };
+    workloads.into_iter().map(for_one).collect()
+}
+
+/// The gate, before one workload.
+struct Gate<'a> {
+    judge: &'a Judge<'a>,
+    manifest: &'a Manifest,
+    namespace: &'a str,
+    /// What runs under its name.
+    runs: Option<serde_json::Value>,
+    user: Option<&'a str>,
+}
+
+impl<'a> Gate<'a> {
+    fn of(
+        judge: &'a Judge<'a>,
+        manifest: &'a Manifest,
+        namespace: &'a str,
+        user: Option<&'a str>,
+    ) -> Result<Self, Failure> {
+        let runs = match &judge.rules.cluster {
+            Some(cluster) => cluster.live(manifest, namespace)?,
+            None => None,
+        };
+        Ok(Self { judge, manifest, namespace, runs, user })
+    }
+
+    /// The decision about the workload with these approvals and no others.
+    fn decide(&self, envelopes: &[&str]) -> Result<Decision, Failure> {
+        self.judge.manifest(&self.manifest.with_approvals(envelopes), self.namespace, self.runs.as_ref(), self.user)
+    }
+
+    fn selection(&self, candidates: &[Candidate]) -> Result<Selection, Failure> {
+        let bare = self.decide(&[])?;
+        let name = self.manifest.subject_name().unwrap_or_default();
+        let object = format!("{}/{}/{}/{name}", self.manifest.api_version(), self.manifest.kind(), self.namespace);
+        let mut selection = Selection {
+            not_needed: is_admitted(&bare).then(|| bare.summary()),
+            spec_hash: bare.record.spec_hash,
+            eligible: Vec::new(),
+            together: Vec::new(),
+            others: Vec::new(),
+            object,
+        };
+        if selection.not_needed.is_some() {
+            return Ok(selection);
+        }
+        let mut lacking_people = Vec::new();
+        for candidate in candidates {
+            let decision = self.decide(&[&candidate.envelope])?;
+            if is_admitted(&decision) {
+                selection.eligible.extend(eligible(&decision, &[candidate]));
+                continue;
+            }
+            let other = other(&decision, candidate, &selection);
+            if other.reasons == ["QuorumNotMet"] {
+                lacking_people.push(candidate);
+            }
+            selection.others.push(other);
+        }
+        selection.eligible.sort_by_key(|eligible| std::cmp::Reverse(eligible.approval.expires_at));
+        if selection.eligible.is_empty() && lacking_people.len() > 1 {
+            lacking_people.sort_by_key(|candidate| std::cmp::Reverse(candidate.claims.expires_at));
+            lacking_people.truncate(MAX_TOGETHER);
+            let envelopes: Vec<&str> = lacking_people.iter().map(|candidate| &*candidate.envelope).collect();
+            let decision = self.decide(&envelopes)?;
+            if is_admitted(&decision) {
+                selection.together = eligible(&decision, &lacking_people);
+            }
+        }
+        Ok(selection)
+    }
+}
+
+/// Whether it is admitted for its own sake, and not because the posture only warns.
+fn is_admitted(decision: &Decision) -> bool {
+    decision.allowed() && decision.denials.is_empty()
+}
+
+/// The approvals that an admission rests on, and where they were found.
+fn eligible(decision: &Decision, candidates: &[&Candidate]) -> Vec<Eligible> {
+    let found = |approval: &ApprovalRecord| {
+        let places = candidates.iter().filter(|candidate| candidate.claims.id == approval.id);
+        let from = places.flat_map(|candidate| candidate.places.clone()).collect();
+        Eligible { approval: approval.clone(), from }
+    };
+    decision.record.approvals.iter().map(found).collect()
+}
+
+fn other(decision: &Decision, candidate: &Candidate, selection: &Selection) -> Other {
+    let is_near = |subject: &writgate_core::Subject| {
+        subject.name == selection.object || Some(subject.hash) == selection.spec_hash
+    };
+    Other {
+        id: decision.record.approvals.first().map(|approval| approval.id.clone()),
+        reasons: decision.denials.iter().map(writgate_core::Denial::code).collect(),
+        messages: decision.denials.iter().map(ToString::to_string).collect(),
+        from: candidate.places.clone(),
+        is_near: candidate.claims.subjects.iter().any(is_near),
+    }
+}
+
+fn text(selection: &Selection) -> String {
+    let hash = selection.spec_hash.map(|hash| hash.to_string()).unwrap_or_default();
+    let mut text = format!("{}  {hash}\n", style::heading(&shown(&selection.object)));
+    if let Some(why) = &selection.not_needed {
+        return text + &format!("no approval is needed: {}\n", shown(why));
+    }
+    for (told, approvals) in [("eligible", &selection.eligible), ("eligible together", &selection.together)] {
+        if !approvals.is_empty() {
+            text.push_str(&style::good(told));
+            text.push_str(":\n");
+            text.push_str(&table_of(approvals));
+        }
+    }
+    if !selection.is_served() {
+        text.push_str(&style::bad("no approval is eligible"));
+        text.push_str("; ask for one: kubectl writgate request -f FILE -o REQUEST\n");
+    }
+    let together = |other: &&Other| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());
+    let (near, far): (Vec<&Other>, Vec<&Other>) = selection.others.iter().filter(together).partition(|one| one.is_near);
+    if !near.is_empty() {
+        text.push_str("not eligible:\n");
+        text.extend(near.into_iter().map(reasons_of));
+    }
+    match far.len() {
+        0 => {}
+        1 => text.push_str("1 other says that it is for something else\n"),
+        many => {
+            let _ = writeln!(text, "{many} others say that they are for something else");
+        }
+    }
+    text
+}
+
+fn table_of(approvals: &[Eligible]) -> String {
+    let row = |one: &Eligible| {
+        let people = shown(&one.approval.reviewers.join(", "));
+        [shown(&one.approval.id), people, one.approval.expires_at.to_string(), shown(&one.from.join(", "))]
+    };
+    table(["APPROVAL", "BY", "UNTIL", "FROM"], &approvals.iter().map(row).collect::<Vec<_>>())
+}
+
+fn reasons_of(other: &Other) -> String {
+    let id = other.id.as_deref().map(|id| format!(" (approval {})", shown(id))).unwrap_or_default();
+    let mut text = format!("{}{id}\n", shown(&other.from.join(", ")));
+    for (code, message) in other.reasons.iter().zip(&other.messages) {
+        let _ = writeln!(text, "  {}: {}", style::bad(code), shown(message));
+    }
+    text
+}

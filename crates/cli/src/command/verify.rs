@@ -1,0 +1,152 @@
+//! `verify`: what the gate would decide, decided here by the same function and printed.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, ValueEnum, builder::NonEmptyStringValueParser};
+use jiff::Timestamp;
+use writgate_cluster::{clock, text::visible};
+use writgate_core::{Decision, Outcome};
+
+use crate::{
+    approval::judge::{Judge, JudgeFlags},
+    command::hash,
+    failure::{Answer, Failure},
+    manifest::{
+        Manifest,
+        annotations::{self, Judged, Place, Places},
+        input,
+        namespace::NamespaceFlag,
+    },
+    terminal::output::{self, columns, shown},
+};
+
+/// What the webhook reads of a review at most.
+const MAX_REVIEW: u64 = 8 * 1024 * 1024;
+
+/// Decide as the gate would, without the gate, and print the decision record
+///
+/// Judges an AdmissionReview, or each object of a manifest as if it were created now. Exits with 0 if it is admitted or
+/// no action, with 1 if it is denied (of several: if one is), with 3 if it could not be told.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate verify -f approved.yaml --posture-dir postures \\
+      --environment production --project payments --as alice
+  kubectl writgate verify --review review.json --posture-dir postures \\
+      --now 2026-11-22T11:00:00Z -o json
+  kubectl writgate verify -R -f deploy --posture-dir postures -o sarif > writgate.sarif")]
+#[command(group(ArgGroup::new("what").required(true).args(["review", "filename"])))]
+pub(crate) struct Arguments {
+    /// AdmissionReview, JSON, as the API server sends it; `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["as_user", "namespace"])]
+    review: Option<PathBuf>,
+    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE")]
+    filename: Vec<PathBuf>,
+    #[command(flatten)]
+    judge: JudgeFlags,
+    /// The moment to judge at, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// Who would apply the manifest; matters for separation of duties
+    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    as_user: Option<String>,
+    #[command(flatten)]
+    namespace: NamespaceFlag,
+    /// How to print the decision
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// How decisions are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; may change between versions
+    #[default]
+    Text,
+    /// Decision records, for programs; stable
+    Json,
+    /// SARIF 2.1.0, for code scanning: each reason at the line of its object
+    Sarif,
+    /// Workflow commands, by which GitHub Actions annotates the lines of a change
+    Github,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
+    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
+    let now = arguments.now.unwrap_or_else(clock::now);
+    let judge = arguments.judge.load(&manifests, now)?;
+    let decisions = match &arguments.review {
+        Some(path) => vec![(judge.review(&input::bytes(path, MAX_REVIEW)?)?, None)],
+        None => of_manifests(&judge, arguments)?,
+    };
+    print(&decisions, arguments.output)?;
+    Ok(Answer::of(decisions.iter().all(|(decision, _)| decision.allowed())))
+}
+
+/// Judges every object of the manifests that the gate is asked about.
+fn of_manifests<'a>(
+    judge: &'a Judge<'_>,
+    arguments: &Arguments,
+) -> Result<Vec<(Decision, Option<&'a Manifest>)>, Failure> {
+    let mut decisions = Vec::new();
+    for manifest in judge.manifests {
+        hash::warn_of_outdated(manifest);
+        if manifest.is_judged() {
+            let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
+            let decision = judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
+            decisions.push((decision, Some(manifest)));
+        }
+    }
+    if decisions.is_empty() {
+        return Err(Failure::CouldNotTell("there is no workload in it to judge".to_owned()));
+    }
+    Ok(decisions)
+}
+
+/// One decision is an object, several are an array.
+fn print(decisions: &[(Decision, Option<&Manifest>)], format: Format) -> Result<(), Failure> {
+    match (format, decisions) {
+        (Format::Json, [(decision, _)]) => output::print_json(&decision.record),
+        (Format::Json, _) => {
+            output::print_json(&decisions.iter().map(|(decision, _)| &decision.record).collect::<Vec<_>>())
+        }
+        (Format::Text, _) => {
+            output::print(&decisions.iter().map(|(decision, _)| text(decision)).collect::<Vec<_>>().join("\n"))
+        }
+        (Format::Sarif, _) => output::print_json(&annotations::sarif(&judged(decisions)?)),
+        (Format::Github, _) => output::print(&annotations::github(&judged(decisions)?)),
+    }
+}
+
+/// The decisions, each with where its object is.
+fn judged<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<Judged<'a>>, Failure> {
+    let mut places = Places::default();
+    let mut judged = Vec::new();
+    for (decision, manifest) in decisions {
+        let place: Option<Place> = manifest.map(|manifest| places.find(manifest)).transpose()?.flatten();
+        judged.push(Judged { decision, place });
+    }
+    Ok(judged)
+}
+
+fn text(decision: &Decision) -> String {
+    let record = &decision.record;
+    let message = decision.message();
+    let mut text = visible(if message.is_empty() { decision.summary() } else { message }.trim_end()) + "\n";
+    if record.decision == Outcome::NotAnAction {
+        return text;
+    }
+    let mut rows = Vec::new();
+    if decision.denials.is_empty() {
+        rows.push(("spec hash", record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default()));
+    }
+    for approval in &record.approvals {
+        let people = shown(&approval.reviewers.join(", "));
+        rows.push(("signed by", format!("{people} (approval {}, until {})", shown(&approval.id), approval.expires_at)));
+    }
+    rows.push(("posture", record.posture_version.clone().unwrap_or_default()));
+    text.push_str(&columns(rows));
+    text
+}

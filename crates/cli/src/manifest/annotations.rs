@@ -1,0 +1,181 @@
+//! Decisions where a code host shows them: SARIF 2.1.0 (OASIS), and the workflow commands of GitHub Actions.
+//!
+//! Each reason against an object is one result, at the line where the object begins. Called by `verify`.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serde_saphyr::Spanned;
+use writgate_cluster::text::visible;
+use writgate_core::{Decision, Denial};
+
+use crate::{
+    command::explain,
+    failure::Failure,
+    manifest::{Manifest, input},
+};
+
+/// A decision and where its object begins; no place where it is from standard input or a review.
+pub(crate) struct Judged<'a> {
+    pub(crate) decision: &'a Decision,
+    pub(crate) place: Option<Place>,
+}
+
+/// A file and a line, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    file: String,
+    line: Option<u64>,
+}
+
+/// Where objects begin in files, each of which is read once.
+#[derive(Default)]
+pub(crate) struct Places(BTreeMap<String, Vec<Spanned<Outline>>>);
+
+/// As much of a document as says where its items are.
+#[derive(Deserialize)]
+pub(crate) struct Outline {
+    items: Option<Vec<Spanned<Outline>>>,
+}
+
+impl Places {
+    pub(crate) fn find(&mut self, manifest: &Manifest) -> Result<Option<Place>, Failure> {
+        let file = manifest.file();
+        if file == input::name(Path::new("-")) {
+            return Ok(None);
+        }
+        if !self.0.contains_key(file) {
+            // What has no outline has no lines; it was read as manifests before.
+            let outlines = serde_saphyr::from_multiple(&input::manifest_text(Path::new(file))?).unwrap_or_default();
+            self.0.insert(file.to_owned(), outlines);
+        }
+        let line = self.0.get(file).and_then(|outlines| line(outlines, manifest.path()));
+        Ok(Some(Place { file: file.to_owned(), line }))
+    }
+}
+
+fn line(documents: &[Spanned<Outline>], path: &[usize]) -> Option<u64> {
+    let (&document, items) = path.split_first()?;
+    let mut outline = documents.get(document)?;
+    for &item in items {
+        outline = outline.value.items.as_ref()?.get(item)?;
+    }
+    Some(outline.referenced.line()).filter(|line| *line > 0)
+}
+
+/// Each reason, with its decision.
+fn results<'a>(judged: &'a [Judged<'a>]) -> impl Iterator<Item = (&'a Judged<'a>, &'a Denial)> {
+    judged.iter().flat_map(|judged| judged.decision.denials.iter().map(move |denial| (judged, denial)))
+}
+
+/// What was found, and what to do about it.
+fn message(decision: &Decision, denial: &Denial) -> String {
+    let next = decision.message().lines().last().filter(|line| line.starts_with("next: ")).map(str::to_owned);
+    let text = format!("{}: {denial}", decision.summary());
+    visible(&next.map_or(text.clone(), |next| format!("{text}\n{next}")))
+}
+
+/// A log of one run, for code scanning.
+pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
+    let mut codes: Vec<&str> = results(judged).map(|(_, denial)| denial.code()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let rule = |code: &&str| {
+        let (summary, page) = explain::page(code).unwrap_or((code, code));
+        // The page itself, so that nobody depends on where it is published.
+        json!({"id": code, "shortDescription": {"text": summary}, "help": {"text": page, "markdown": page}})
+    };
+    let result = |(judged, denial): (&Judged<'_>, &Denial)| {
+        let decision = judged.decision;
+        let object = decision.record.object.as_ref();
+        let name = object.map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name));
+        let mut location = json!({"logicalLocations": [{"fullyQualifiedName": visible(&name.unwrap_or_default())}]});
+        if let Some(place) = &judged.place {
+            location["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&place.file)}});
+            if let Some(line) = place.line {
+                location["physicalLocation"]["region"] = json!({"startLine": line});
+            }
+        }
+        json!({
+            "ruleId": denial.code(),
+            "ruleIndex": codes.iter().position(|code| *code == denial.code()),
+            "level": if decision.allowed() { "warning" } else { "error" },
+            "message": {"text": message(decision, denial)},
+            "locations": [location],
+            "properties": {"specHash": decision.record.spec_hash},
+        })
+    };
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": {"driver": {"name": "kubectl-writgate", "semanticVersion": env!("CARGO_PKG_VERSION"),
+                "rules": codes.iter().map(rule).collect::<Vec<_>>()}},
+            "results": results(judged).map(result).collect::<Vec<_>>(),
+        }],
+    })
+}
+
+/// One workflow command for each reason.
+pub(crate) fn github(judged: &[Judged<'_>]) -> String {
+    let command = |(judged, denial): (&Judged<'_>, &Denial)| {
+        let level = if judged.decision.allowed() { "warning" } else { "error" };
+        let mut properties = Vec::new();
+        if let Some(place) = &judged.place {
+            properties.push(format!("file={}", property(&place.file)));
+            properties.extend(place.line.map(|line| format!("line={line}")));
+        }
+        properties.push(format!("title={}", property(denial.code())));
+        format!("::{level} {}::{}\n", properties.join(","), data(&message(judged.decision, denial)))
+    };
+    results(judged).map(command).collect::<Vec<_>>().concat()
+}
+
+/// As the runner's own toolkit escapes it (actions/toolkit, `packages/core/src/command.ts`).
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// A path as a URI reference (RFC 3986): relative to the repository, or a `file:` URI.
+fn uri(path: &str) -> String {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    let mut uri = if path.starts_with('/') { "file://".to_owned() } else { String::new() };
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push('%');
+            uri.push_str(&writgate_cluster::text::hex(&[byte]).to_uppercase());
+        }
+    }
+    uri
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_runner_would_take_for_its_own_is_escaped() {
+        assert_eq!(data("50%\r\n::error::x"), "50%25%0D%0A::error::x");
+        assert_eq!(property("a,b:c%"), "a%2Cb%3Ac%25");
+    }
+
+    #[test]
+    fn a_path_is_a_uri_reference() {
+        assert_eq!(uri("./apps/my app#1.yaml"), "apps/my%20app%231.yaml");
+        assert_eq!(uri("/tmp/a:b"), "file:///tmp/a%3Ab");
+    }
+
+    #[test]
+    fn an_object_begins_where_its_first_field_is() {
+        let text = "---\n# c\nkind: A\n---\nkind: List\nitems:\n- kind: B\n- metadata: {}\n  kind: C\n";
+        let documents: Vec<Spanned<Outline>> = serde_saphyr::from_multiple(text).unwrap();
+        assert_eq!([&[0][..], &[1, 0], &[1, 1]].map(|path| line(&documents, path)), [Some(3), Some(7), Some(8)]);
+    }
+}

@@ -1,0 +1,303 @@
+//! An annotation put into the text of manifests, with everything else left byte for byte as it is.
+//!
+//! Where metadata and annotations begin is asked of the YAML reader; the new text is read again and must say what the
+//! old one said and the annotation, nothing else. Where that fails (an anchor that two objects share, say) the
+//! documents are written anew. Called by `attach`.
+
+use std::{fmt, marker::PhantomData, ops::Range};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Value, json};
+use serde_saphyr::Spanned;
+use writgate_core::read_yaml;
+
+/// Where an object is: the number of its document, then of the item in each list around it.
+pub(crate) type Path = [usize];
+
+/// A text with its annotations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edited {
+    /// All but the annotations is as it was.
+    InPlace(String),
+    /// The same objects, but comments and layout are lost.
+    Rewritten(String),
+}
+
+/// Sets annotation `key` of the objects at `paths` to `value`.
+pub(crate) fn annotate(text: &str, paths: &[&Path], key: &str, value: &str) -> Result<Edited, String> {
+    let mut documents = read_yaml(text).map_err(|error| error.to_string())?;
+    for path in paths {
+        set(&mut documents, path, key, value).ok_or("the object has no metadata to annotate")?;
+    }
+    if let Some(edited) = in_place(text, paths, key, value)
+        && read_yaml(&edited).is_ok_and(|read| read == documents)
+    {
+        return Ok(Edited::InPlace(edited));
+    }
+    let written: Vec<String> = documents.iter().map(|document| format!("{document:#}\n")).collect();
+    Ok(Edited::Rewritten(written.join("---\n")))
+}
+
+fn set(documents: &mut [Value], path: &Path, key: &str, value: &str) -> Option<()> {
+    let (&document, items) = path.split_first()?;
+    let mut object = documents.get_mut(document)?;
+    for &item in items {
+        object = object.get_mut("items")?.get_mut(item)?;
+    }
+    let annotations = object.get_mut("metadata")?.as_object_mut()?.entry("annotations").or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = json!({});
+    }
+    annotations.as_object_mut()?.insert(key.to_owned(), value.into());
+    Some(())
+}
+
+fn in_place(text: &str, paths: &[&Path], key: &str, value: &str) -> Option<String> {
+    let outlines: Vec<Outline> = serde_saphyr::from_multiple(text).ok()?;
+    let mut edits = Vec::new();
+    for path in paths {
+        let (&document, items) = path.split_first()?;
+        let mut outline = outlines.get(document)?;
+        for &item in items {
+            outline = outline.items.as_ref()?.get(item)?;
+        }
+        edits.push(Edit::of(text, outline.metadata.as_ref()?, key, value)?);
+    }
+    edits.sort_by_key(|edit| edit.at.start);
+    let mut edited = text.to_owned();
+    for edit in edits.into_iter().rev() {
+        edited.get(edit.at.clone())?;
+        edited.replace_range(edit.at, &edit.insert);
+    }
+    Some(edited)
+}
+
+/// What takes the place of a range of the text.
+struct Edit {
+    at: Range<usize>,
+    insert: String,
+}
+
+impl Edit {
+    fn of(text: &str, metadata: &Spanned<Metadata>, key: &str, value: &str) -> Option<Self> {
+        let (json_key, json_value) = (Value::from(key).to_string(), Value::from(value).to_string());
+        let Some(annotations) = &metadata.value.annotations else {
+            let at = start(metadata)?;
+            return Some(Self::first_entry(text, at, "annotations", &Nested { json_key, json_value, key, value }));
+        };
+        let Some(entries) = &annotations.value else {
+            // Nothing, or a word for it: `annotations:`, `annotations: null`.
+            let flow = format!("{{{json_key}: {json_value}}}");
+            let at = range(annotations)?;
+            return if at.is_empty() {
+                let colon = at.start + text.get(at.start..)?.find(':')? + 1;
+                Some(Self { at: colon..colon, insert: format!(" {flow}") })
+            } else {
+                Some(Self { at, insert: flow })
+            };
+        };
+        if let Some((_, old)) = entries.0.iter().find(|(name, _)| name == key) {
+            let at = range(old)?;
+            let quote = |quoted: &str| if quoted.starts_with('\'') { single_quoted(value) } else { json_value };
+            return Some(Self { insert: quote(text.get(at.clone())?), at });
+        }
+        Some(Self::first_entry(text, start(annotations)?, key, &Scalar { json_value, value }))
+    }
+
+    /// An entry before the first one of the mapping at `at`, in the style of that mapping.
+    fn first_entry(text: &str, at: usize, key: &str, entry: &dyn Entry) -> Self {
+        if let Some(inside) = text.get(at..).and_then(|rest| rest.strip_prefix('{')) {
+            let more = if inside.trim_start().starts_with('}') { "" } else { ", " };
+            let insert = format!("{}: {}{more}", Value::from(key), entry.flow());
+            return Self { at: at + 1..at + 1, insert };
+        }
+        let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        let line = text.get(..at).and_then(|before| before.rsplit('\n').next()).unwrap_or_default();
+        let indent = " ".repeat(line.chars().count());
+        let insert = format!("{key}:{}{newline}{indent}", entry.block(&indent, newline));
+        Self { at: at..at, insert }
+    }
+}
+
+/// A value in both styles of YAML.
+trait Entry {
+    fn flow(&self) -> String;
+    /// What follows the colon of a key that is indented by `indent`.
+    fn block(&self, indent: &str, newline: &str) -> String;
+}
+
+struct Scalar<'a> {
+    json_value: String,
+    value: &'a str,
+}
+
+impl Entry for Scalar<'_> {
+    fn flow(&self) -> String {
+        self.json_value.clone()
+    }
+
+    fn block(&self, _: &str, _: &str) -> String {
+        format!(" {}", single_quoted(self.value))
+    }
+}
+
+struct Nested<'a> {
+    json_key: String,
+    json_value: String,
+    key: &'a str,
+    value: &'a str,
+}
+
+impl Entry for Nested<'_> {
+    fn flow(&self) -> String {
+        format!("{{{}: {}}}", self.json_key, self.json_value)
+    }
+
+    fn block(&self, indent: &str, newline: &str) -> String {
+        format!("{newline}{indent}  {}: {}", self.key, single_quoted(self.value))
+    }
+}
+
+/// YAML's only style in which JSON needs no escapes.
+pub(crate) fn single_quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// Where in the text it is written; none for what an alias only refers to.
+pub(crate) fn range<T>(node: &Spanned<T>) -> Option<Range<usize>> {
+    if node.referenced != node.defined {
+        return None;
+    }
+    let span = node.referenced.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    Some(start..start + usize::try_from(span.byte_len()?).ok()?)
+}
+
+fn start<T>(node: &Spanned<T>) -> Option<usize> {
+    range(node).map(|range| range.start)
+}
+
+/// As much of a document as says where its annotations are.
+#[derive(Deserialize)]
+struct Outline {
+    metadata: Option<Spanned<Metadata>>,
+    items: Option<Vec<Outline>>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default, deserialize_with = "even_null")]
+    annotations: Option<Spanned<Option<Entries>>>,
+}
+
+/// Tells `annotations: null` from no annotations at all.
+fn even_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+struct Entries(Vec<(String, Spanned<Option<String>>)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor(PhantomData<Entries>);
+
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping of annotations")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VALUE: &str = r#"{"keyid":"it's"}"#;
+
+    fn annotated(text: &str, paths: &[&Path]) -> String {
+        match annotate(text, paths, "x/a", VALUE) {
+            Ok(Edited::InPlace(edited)) => edited,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_annotation_is_put_in_and_nothing_else_changes() {
+        let cases = [
+            (
+                "metadata: # é\n  name: a # b\n",
+                "metadata: # é\n  annotations:\n    x/a: '{\"keyid\":\"it''s\"}'\n  name: a # b\n",
+            ),
+            (
+                "metadata:\n  name: a\n  annotations:\n    # why\n    b: c\n",
+                "metadata:\n  name: a\n  annotations:\n    # why\n    x/a: '{\"keyid\":\"it''s\"}'\n    b: c\n",
+            ),
+            (
+                "metadata:\r\n    annotations:\r\n        b: c\r\n",
+                "metadata:\r\n    annotations:\r\n        x/a: '{\"keyid\":\"it''s\"}'\r\n        b: c\r\n",
+            ),
+            (
+                "metadata: {annotations: {b: c}}\n",
+                "metadata: {annotations: {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\", b: c}}\n",
+            ),
+            ("{\"metadata\": {}}", "{\"metadata\": {\"annotations\": {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}}}"),
+            (
+                "metadata:\n  annotations:\n  name: a\n",
+                "metadata:\n  annotations: {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}\n  name: a\n",
+            ),
+            (
+                "metadata:\n  annotations: ~\n",
+                "metadata:\n  annotations: {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}\n",
+            ),
+            (
+                "metadata:\n  annotations:\n    x/a: old\n    b: c\n",
+                "metadata:\n  annotations:\n    x/a: \"{\\\"keyid\\\":\\\"it's\\\"}\"\n    b: c\n",
+            ),
+        ];
+        for (before, after) in cases {
+            assert_eq!(annotated(before, &[&[0]]), after);
+            assert_eq!(annotated(after, &[&[0]]), after);
+        }
+    }
+
+    #[test]
+    fn objects_of_lists_and_of_later_documents_are_found() {
+        let text = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {name: b}\n---\nmetadata:\n  name: c\n";
+        let expected = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {\"annotations\": {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}, name: b}\n---\nmetadata:\n  annotations:\n    x/a: '{\"keyid\":\"it''s\"}'\n  name: c\n";
+        assert_eq!(annotated(text, &[&[1], &[0, 1]]), expected);
+    }
+
+    #[test]
+    fn shared_metadata_is_written_anew_rather_than_shared() {
+        let text = "kind: List\nitems:\n- metadata: &m {name: a}\n- metadata: *m\n";
+        let Ok(Edited::Rewritten(rewritten)) = annotate(text, &[&[0, 0]], "x/a", VALUE) else { panic!("in place") };
+        let documents = read_yaml(&rewritten).unwrap();
+        assert_eq!(documents[0]["items"][0]["metadata"]["annotations"]["x/a"], VALUE);
+        assert_eq!(documents[0]["items"][1]["metadata"].get("annotations"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(metadata|annotations|items|[-: {}\\[\\]'\"|>&*!#a\n]){0,40}", document in 0usize..2) {
+            let _ = annotate(&text, &[&[document]], "x/a", VALUE);
+        }
+    }
+}

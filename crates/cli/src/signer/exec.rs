@@ -1,0 +1,157 @@
+//! A program that signs: one JSON object on its standard input, one on its standard output, and a key that never leaves
+//! it. The protocol is told in docs/signers.md.
+
+use std::{
+    io::{Read as _, Write as _},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use writgate_core::PublicKey;
+
+use crate::{
+    failure::Failure,
+    terminal::output::{self, shown},
+};
+
+/// `version` of questions and answers.
+const VERSION: &str = "writgate.dev/signer/v1";
+/// Far more than any answer.
+const MAX_ANSWER: u64 = 64 * 1024;
+/// How often one looks whether a program that has answered is gone.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// A program, and the key that it says it has.
+pub(crate) struct Program<'a> {
+    command: &'a [String],
+    patience: Duration,
+    pub(super) public: PublicKey,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Question<'a> {
+    version: &'static str,
+    operation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyAnswer {
+    version: String,
+    public_key: String,
+}
+
+#[derive(Deserialize)]
+struct SignAnswer {
+    version: String,
+    signature: String,
+}
+
+impl<'a> Program<'a> {
+    /// Asks the program for its public key.
+    pub(super) fn find(command: &'a [String], patience: Duration) -> Result<Self, Failure> {
+        let question = Question { version: VERSION, operation: "public-key", payload_type: None, message: None };
+        let answer: KeyAnswer = ask(command, patience, &question)?;
+        expect_version(command, &answer.version)?;
+        let public = PublicKey::from_pem(&answer.public_key)
+            .map_err(|error| odd(command, &format!("its publicKey is none that can be used: {error}")))?;
+        Ok(Self { command, patience, public })
+    }
+
+    /// What it is called in messages.
+    pub(super) fn name(&self) -> String {
+        name(self.command)
+    }
+
+    /// Has it sign; the signature is not checked yet.
+    pub(super) fn sign(&self, payload_type: &str, message: &[u8]) -> Result<[u8; 64], Failure> {
+        output::note(&format!("waiting for {} to sign; it may want to be touched", self.name()));
+        let message = Some(BASE64.encode(message));
+        let question = Question { version: VERSION, operation: "sign", payload_type: Some(payload_type), message };
+        let answer: SignAnswer = ask(self.command, self.patience, &question)?;
+        expect_version(self.command, &answer.version)?;
+        let bytes = BASE64.decode(&answer.signature).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| odd(self.command, "its signature is not the base64 of 64 bytes, as Ed25519 has them"))
+    }
+}
+
+fn name(command: &[String]) -> String {
+    format!("signer {}", shown(command.first().map_or("", String::as_str)))
+}
+
+fn odd(command: &[String], why: &str) -> Failure {
+    Failure::CouldNotTell(format!("{}: {}; docs/signers.md tells what it has to say", name(command), shown(why)))
+}
+
+fn expect_version(command: &[String], version: &str) -> Result<(), Failure> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(odd(command, &format!("it answers in version {version:?}, expected {VERSION:?}")))
+}
+
+/// Runs the program once. What it writes to standard error reaches the terminal as it is: it may be asking for a PIN.
+fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Question<'_>) -> Result<T, Failure> {
+    let failed = |why: String| Failure::CouldNotTell(format!("{}: {why}", name(command)));
+    let [program, arguments @ ..] = command else {
+        return Err(Failure::Misuse("--signer names no program".to_owned()));
+    };
+    let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| failed(format!("it cannot be started: {error}")))?;
+    let asked = serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?;
+    let deadline = Instant::now() + patience;
+    let Some(answer) = exchange(&mut child, asked, patience) else {
+        stop(&mut child);
+        return Err(failed(format!("it gave no answer within {patience:?}; --signer-timeout changes that")));
+    };
+    if u64::try_from(answer.len()).is_ok_and(|length| length > MAX_ANSWER) {
+        stop(&mut child);
+        return Err(odd(command, &format!("its answer has more than {MAX_ANSWER} bytes")));
+    }
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < deadline => thread::sleep(GLANCE),
+            Ok(None) => {
+                stop(&mut child);
+                return Err(failed(format!("it did not end within {patience:?}; --signer-timeout changes that")));
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        }
+    };
+    if !status.success() {
+        return Err(failed(format!("it ended with {status} and signed nothing; what it said is above")));
+    }
+    serde_json::from_slice(&answer).map_err(|error| odd(command, &format!("its answer cannot be read: {error}")))
+}
+
+/// Writes the question and reads the answer, each on its own, since nobody knows what the program does first; none
+/// where it takes too long.
+fn exchange(child: &mut Child, question: Vec<u8>, patience: Duration) -> Option<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    thread::spawn(move || {
+        // A program that reads nothing has its reason, which its exit code tells.
+        let _ = stdin.map(|mut stdin| stdin.write_all(&question));
+    });
+    thread::spawn(move || {
+        let mut answer = Vec::new();
+        let _ = stdout.map(|stdout| stdout.take(MAX_ANSWER + 1).read_to_end(&mut answer));
+        let _ = sender.send(answer);
+    });
+    receiver.recv_timeout(patience).ok()
+}
+
+fn stop(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,208 @@
+//! Standard output, standard error and files, written whole or not at all.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use tempfile::NamedTempFile;
+use writgate_cluster::text::visible;
+
+use crate::failure::Failure;
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nobody but its owner.
+    Private,
+    /// Whoever the umask permits.
+    Public,
+}
+
+/// Prints what was asked for. Styles are taken out where no terminal reads it, or `NO_COLOR` is set.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::CouldNotTell(format!("cannot write to standard output: {error}")))
+}
+
+/// Prints JSON for programs.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::CouldNotTell(format!("cannot write JSON: {error}")))?;
+    print(&(text + "\n"))
+}
+
+/// Tells something beside the answer, with nothing in it that a terminal obeys; where nobody reads standard error
+/// nothing is lost.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+}
+
+/// Tells something beside the answer that is styled, and has been made visible where somebody else wrote it.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end());
+}
+
+/// A text that somebody else wrote, on one line and with nothing in it that a terminal obeys.
+pub(crate) fn shown(text: &str) -> String {
+    visible(text).replace('\n', "\\n")
+}
+
+/// A file that is complete beside the place where it will be.
+pub(crate) struct Staged {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Writes `contents` beside `path`. Nothing is at `path` yet.
+    pub(crate) fn write(path: &Path, contents: &[u8], access: Access) -> Result<Self, Failure> {
+        let staged = || {
+            let folder = match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            let mut file = builder(access).tempfile_in(folder)?;
+            file.write_all(contents)?;
+            file.as_file().sync_all()?;
+            Ok(Self { file, path: path.to_owned() })
+        };
+        staged().map_err(|error| cannot_write(path, &error))
+    }
+
+    /// Puts the file in its place, unless something is there already.
+    pub(crate) fn create(self) -> Result<(), Failure> {
+        let Self { file, path } = self;
+        file.persist_noclobber(&path).map(drop).map_err(|error| cannot_write(&path, &error.error))
+    }
+
+    fn replace(self) -> Result<(), Failure> {
+        let Self { file, path } = self;
+        file.persist(&path).map(drop).map_err(|error| cannot_write(&path, &error.error))
+    }
+}
+
+#[cfg(unix)]
+fn builder(access: Access) -> tempfile::Builder<'static, 'static> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut builder = tempfile::Builder::new();
+    let mode = if access == Access::Private { 0o600 } else { 0o666 }; // the umask takes from it
+    builder.prefix(".writgate-").permissions(fs::Permissions::from_mode(mode));
+    builder
+}
+
+#[cfg(not(unix))]
+fn builder(_: Access) -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".writgate-");
+    builder
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    let why = match error.kind() {
+        io::ErrorKind::AlreadyExists => "it is there already, and is not overwritten".to_owned(),
+        _ => error.to_string(),
+    };
+    Failure::CouldNotTell(format!("cannot write {}: {why}", path.display()))
+}
+
+/// Writes to `path`, or to standard output where there is none or it is `-`.
+pub(crate) fn write(path: Option<&Path>, contents: &str) -> Result<(), Failure> {
+    match path {
+        Some(path) if path.as_os_str() != "-" => replace_file(path, contents),
+        _ => print(contents),
+    }
+}
+
+/// Replaces the contents of `path`, or makes it. A reader sees the old contents or the new, nothing between.
+///
+/// A link stays a link, a file keeps its permissions, and what is no file (`/dev/stdout`) is written to as it is.
+fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
+    let failed = |error: io::Error| cannot_write(path, &error);
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let mut file: File = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            file.write_all(contents.as_bytes()).map_err(failed)
+        }
+        Ok(found) => {
+            let path = fs::canonicalize(path).map_err(failed)?;
+            let staged = Staged::write(&path, contents.as_bytes(), Access::Private)?;
+            staged.file.as_file().set_permissions(found.permissions()).map_err(failed)?;
+            staged.replace()
+        }
+        Err(_) => Staged::write(path, contents.as_bytes(), Access::Public)?.replace(),
+    }
+}
+
+/// Lines of a name and a value, the values under one another.
+pub(crate) fn columns<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:width$}  {value}");
+    }
+    text
+}
+
+/// Rows under headers, as kubectl prints them: columns three spaces apart, nothing behind the last one.
+pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> String {
+    let wide = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
+    let mut widths = headers.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = wide(cell).max(*width);
+        }
+    }
+    let line = |cells: &[String; N]| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            let _ = write!(line, "{cell}{}", " ".repeat(width + 3 - wide(cell)));
+        }
+        line.trim_end().to_owned() + "\n"
+    };
+    let headers = headers.map(str::to_owned);
+    std::iter::once(&headers).chain(rows).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_one_another_whatever_their_style() {
+        let rows = [["a".to_owned(), crate::terminal::style::good("yes")], ["long".to_owned(), String::new()]];
+        let text = anstream::adapter::strip_str(&table(["NAME", "IT"], &rows)).to_string();
+        assert_eq!(text, "NAME   IT\na      yes\nlong\n");
+    }
+
+    #[test]
+    fn a_file_is_not_created_where_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        Staged::write(&path, b"one", Access::Private).unwrap().create().unwrap();
+        assert!(Staged::write(&path, b"two", Access::Private).unwrap().create().is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_keeps_its_permissions_and_a_link_stays_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "one").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace_file(&link, "two").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}

@@ -1,0 +1,58 @@
+//! Passphrases: from a file, from standard input or from a terminal, never from a flag.
+
+use std::path::{Path, PathBuf};
+
+use inquire::{InquireError, Password, PasswordDisplayMode};
+use zeroize::Zeroizing;
+
+use crate::{failure::Failure, manifest::input};
+
+/// Where a passphrase comes from.
+#[derive(clap::Args, Debug)]
+pub(crate) struct PassphraseSource {
+    /// File whose first line is the key's passphrase, `-` for standard input; without it a terminal is asked
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseSource {
+    /// The passphrase of a key that exists.
+    pub(crate) fn of_key(&self, key: &Path) -> Result<Zeroizing<String>, Failure> {
+        match &self.passphrase_file {
+            Some(path) => first_line(path),
+            None => ask(Password::new(&format!("Passphrase of {}:", key.display())).without_confirmation()),
+        }
+    }
+
+    /// The passphrase of a key that is being made; a terminal is asked twice.
+    pub(crate) fn for_new_key(&self) -> Result<Zeroizing<String>, Failure> {
+        let passphrase = match &self.passphrase_file {
+            Some(path) => first_line(path)?,
+            None => ask(Password::new("Passphrase for the new key:").with_custom_confirmation_message("Once more:"))?,
+        };
+        if passphrase.is_empty() {
+            return Err(Failure::Misuse(
+                "the passphrase is empty; use --no-passphrase for a key that needs none".to_owned(),
+            ));
+        }
+        Ok(passphrase)
+    }
+}
+
+/// As OpenSSL's `-passin file:` reads it.
+fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let text = Zeroizing::new(input::small_text(path)?);
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn ask(prompt: Password<'_>) -> Result<Zeroizing<String>, Failure> {
+    prompt.with_display_mode(PasswordDisplayMode::Hidden).prompt().map(Zeroizing::new).map_err(|error| match error {
+        InquireError::NotTTY | InquireError::IO(_) => {
+            Failure::Misuse("there is no terminal to ask for a passphrase; give --passphrase-file".to_owned())
+        }
+        InquireError::OperationCanceled | InquireError::OperationInterrupted => {
+            Failure::CouldNotTell("no passphrase was given".to_owned())
+        }
+        other => Failure::CouldNotTell(format!("cannot ask for a passphrase: {other}")),
+    })
+}

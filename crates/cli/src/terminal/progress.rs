@@ -1,0 +1,52 @@
+//! What is shown of work that takes long: one line on standard error, from the first second on, on a terminal alone.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::{Duration, Instant},
+};
+
+use writgate_cluster::text::visible;
+
+/// What takes less is not worth a word.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How often the line is written anew.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// A line that says how far the work is. Gone when it is dropped.
+pub(crate) struct Progress {
+    what: String,
+    total: Option<usize>,
+    done: usize,
+    next: Instant,
+    is_shown: bool,
+    on_terminal: bool,
+}
+
+impl Progress {
+    /// Work that is called `what`, as in "judging", of `total` pieces where that is known.
+    pub(crate) fn of(what: &str, total: Option<usize>) -> Self {
+        let on_terminal = io::stderr().is_terminal();
+        Self { what: visible(what), total, done: 0, next: Instant::now() + SILENCE, is_shown: false, on_terminal }
+    }
+
+    /// One more piece is done.
+    pub(crate) fn step(&mut self) {
+        self.done += 1;
+        let now = Instant::now();
+        if self.on_terminal && now >= self.next {
+            self.next = now + INTERVAL;
+            self.is_shown = true;
+            let of = self.total.map(|total| format!(" of {total}")).unwrap_or_default();
+            let _ = write!(io::stderr().lock(), "\r{}: {}{of} …", self.what, self.done);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            // Back to the first column, and clear the line (ECMA-48, EL).
+            let _ = write!(io::stderr().lock(), "\r\x1b[K");
+        }
+    }
+}

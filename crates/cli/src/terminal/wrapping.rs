@@ -1,0 +1,117 @@
+//! What stands around a line of the webhook's log once others have carried it: the container runtime's prefix, Docker's
+//! JSON, the timestamps and names that `kubectl logs` puts before it.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use serde::Deserialize;
+
+/// Streams with an unfinished line at a time, as standard output and standard error; more would be no log of ours.
+const MAX_STREAMS: usize = 8;
+/// Longest line that is put together from parts.
+const MAX_LINE: usize = 1 << 20;
+
+/// Takes the wrapping off, line by line; a runtime cuts long lines into several.
+#[derive(Default)]
+pub(crate) struct Wrapping {
+    /// What came of a line that is not whole yet, by its stream.
+    parts: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+/// A line as Docker's `json-file` driver writes it.
+#[derive(Deserialize)]
+struct Docker<'a> {
+    #[serde(borrow)]
+    log: Cow<'a, str>,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+}
+
+impl Wrapping {
+    /// The JSON in `line`; nothing where there is none, or where it goes on in a later line.
+    pub(crate) fn take_off<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        if line.starts_with(b"{\"log\":")
+            && let Ok(docker) = serde_json::from_slice::<Docker<'_>>(line)
+        {
+            let whole = docker.log.ends_with('\n');
+            let joined = self.join(docker.stream.as_bytes(), docker.log.trim_end().as_bytes(), whole)?;
+            return json(&joined).map(|json| Cow::Owned(json.to_vec()));
+        }
+        if let Some((stream, whole, content)) = container_line(line)
+            && (!whole || !self.parts.is_empty())
+        {
+            let joined = self.join(stream, content, whole)?;
+            return json(&joined).map(|json| Cow::Owned(json.to_vec()));
+        }
+        json(line).map(Cow::Borrowed)
+    }
+
+    fn join(&mut self, stream: &[u8], content: &[u8], whole: bool) -> Option<Vec<u8>> {
+        if whole {
+            let mut line = self.parts.remove(stream).unwrap_or_default();
+            line.extend_from_slice(content);
+            return Some(line);
+        }
+        if self.parts.len() < MAX_STREAMS || self.parts.contains_key(stream) {
+            let part = self.parts.entry(stream.to_vec()).or_default();
+            part.extend_from_slice(content);
+            part.truncate(MAX_LINE); // what is longer does not parse, and is told as such
+        }
+        None
+    }
+}
+
+/// From the first brace on: before it are timestamps, stream names and Pod names, which have none.
+fn json(line: &[u8]) -> Option<&[u8]> {
+    line.get(memchr::memchr(b'{', line)?..)
+}
+
+/// Stream, whether the line ends here, and content of a line of the Kubernetes container runtime interface:
+/// `2026-11-22T11:00:00.000000000Z stdout F {…}`.
+fn container_line(line: &[u8]) -> Option<(&[u8], bool, &[u8])> {
+    if !line.first()?.is_ascii_digit() {
+        return None;
+    }
+    let mut parts = line.splitn(4, |byte| *byte == b' ');
+    let (_time, stream, tags, content) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let tag = tags.split(|byte| *byte == b':').next()?;
+    let known = matches!(stream, b"stdout" | b"stderr") && matches!(tag, b"F" | b"P");
+    known.then_some((stream, tag == b"F", content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unwrapped(lines: &[&str]) -> Vec<String> {
+        let mut wrapping = Wrapping::default();
+        let lines = lines.iter().filter_map(|line| wrapping.take_off(line.as_bytes()));
+        lines.map(|line| String::from_utf8(line.into_owned()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_line_is_the_same_however_it_was_carried() {
+        for line in [
+            r#"{"a":"b"}"#,
+            r#"2026-11-22T11:00:00.123456789Z {"a":"b"}"#,
+            r#"2026-11-22T11:00:00.123456789Z stdout F {"a":"b"}"#,
+            r#"[pod/writgate-webhook-1/webhook] {"a":"b"}"#,
+            r#"{"log":"{\"a\":\"b\"}\n","stream":"stdout","time":"2026-11-22T11:00:00Z"}"#,
+        ] {
+            assert_eq!(unwrapped(&[line]), [r#"{"a":"b"}"#], "{line}");
+        }
+        assert_eq!(unwrapped(&["", "plain text", "2026-11-22T11:00:00Z stderr F panicked"]), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_runtime_cut_is_put_together_by_stream() {
+        let lines = [
+            r#"2026-11-22T11:00:00Z stdout P {"a""#,
+            "2026-11-22T11:00:00Z stderr F something else",
+            r#"2026-11-22T11:00:00Z stdout F :"b"}"#,
+        ];
+        assert_eq!(unwrapped(&lines), [r#"{"a":"b"}"#]);
+        let lines =
+            [r#"{"log":"{\"a\"","stream":"stdout","time":""}"#, r#"{"log":":\"b\"}\n","stream":"stdout","time":""}"#];
+        assert_eq!(unwrapped(&lines), [r#"{"a":"b"}"#]);
+    }
+}

@@ -1,0 +1,51 @@
+//! How a ConfigMap of the system namespace holds a checkpoint of a chain of records. When one is written is the webhook's.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::core::ObjectMeta;
+use writgate_core::Checkpoint;
+
+/// Checkpoints as a label selector.
+pub const SELECTOR: &str = "writgate.dev/kind=audit";
+/// Where a ConfigMap holds its checkpoint.
+const CHECKPOINT: &str = "chain.json";
+/// The checkpoint that a ConfigMap holds.
+pub fn in_config_map(found: &ConfigMap) -> Result<Checkpoint, String> {
+    let text = found.data.as_ref().and_then(|data| data.get(CHECKPOINT));
+    let text = text.ok_or_else(|| format!("ConfigMap {} has no {CHECKPOINT}", found.name_any()))?;
+    let (checkpoint, _) =
+        Checkpoint::parse(text).map_err(|why| format!("ConfigMap {}: {CHECKPOINT}: {why}", found.name_any()))?;
+    let expected = name(&checkpoint);
+    if found.name_any() == expected {
+        Ok(checkpoint)
+    } else {
+        Err(format!("ConfigMap {} is a copy of {expected}", found.name_any()))
+    }
+}
+
+/// Name of the ConfigMap that holds a checkpoint.
+#[must_use]
+pub fn name(checkpoint: &Checkpoint) -> String {
+    format!("audit-{}", checkpoint.writer)
+}
+
+/// The ConfigMap that holds `checkpoint`, over the one of that resource version where there is one.
+///
+/// # Panics
+/// Never: strings and numbers always serialise.
+#[must_use]
+pub fn config_map(checkpoint: &Checkpoint, version: Option<String>) -> ConfigMap {
+    let json = serde_json::to_string(checkpoint).expect("strings and numbers always serialise");
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name(checkpoint)),
+            labels: Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "audit".to_owned())])),
+            resource_version: version,
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(CHECKPOINT.to_owned(), json)])),
+        ..ConfigMap::default()
+    }
+}

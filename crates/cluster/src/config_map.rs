@@ -1,0 +1,22 @@
+//! A ConfigMap of the system namespace as the document that core reads.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use serde_json::json;
+use writgate_core::Document;
+
+/// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.
+///
+/// Only what a posture is made of. The rest changes without meaning, and `last-applied-configuration` is a copy.
+#[must_use]
+pub fn document(object: &ConfigMap) -> Document {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let wrapped = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"namespace": namespace, "name": name, "labels": object.metadata.labels},
+        "data": object.data,
+        "binaryData": object.binary_data,
+    });
+    Document { source: format!("configmap {namespace}/{name}"), name: Some(name), text: wrapped.to_string() }
+}

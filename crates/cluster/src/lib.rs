@@ -1,0 +1,16 @@
+//! What the webhook and the command line share outside core: the client of the API server, names, keys, the clock, and the
+//! formats of what one of them writes into the cluster and the other reads.
+//!
+//! Nothing here serves requests or talks to a terminal.
+
+pub mod checkpoint;
+pub mod client;
+pub mod clock;
+pub mod config_map;
+pub mod event;
+pub mod key_file;
+pub mod names;
+pub mod posture_dir;
+pub mod public_key_file;
+pub mod retry;
+pub mod text;

@@ -1,0 +1,59 @@
+//! Kubernetes names in what an unauthenticated caller sent: whether they are names at all.
+//!
+//! A path to the API server is built from them, and the client library does not escape. Called by whatever reads or
+//! writes one object in the cluster.
+
+/// Label of a namespace: its environment. With it the namespace is governed.
+pub const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";
+/// Label of a namespace: its project.
+pub const PROJECT_LABEL: &str = "writgate.dev/project";
+/// The ConfigMaps that make up postures, as a label selector.
+pub const POSTURE_SELECTOR: &str = "writgate.dev/kind in (posture,reviewers,revocations,pipelines)";
+/// The ConfigMaps that hold approvals, as a label selector.
+pub const APPROVAL_SELECTOR: &str = "writgate.dev/kind=approval";
+
+/// Longest name of an object; RFC 1123 as the API server applies it.
+pub const MAX_SUBDOMAIN: usize = 253;
+/// Longest name of a namespace.
+const MAX_LABEL: usize = 63;
+
+/// Whether `name` can be the name of a namespace.
+#[must_use]
+pub fn is_label(name: &str) -> bool {
+    name.len() <= MAX_LABEL && is_part(name)
+}
+
+/// Whether `name` can be the name of an object.
+#[must_use]
+pub fn is_subdomain(name: &str) -> bool {
+    name.len() <= MAX_SUBDOMAIN && name.split('.').all(is_part)
+}
+
+fn is_part(part: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends_well = |byte: Option<u8>| byte.is_some_and(inner);
+    ends_well(part.bytes().next())
+        && ends_well(part.bytes().last())
+        && part.bytes().all(|byte| inner(byte) || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_change_the_path_of_a_request_is_no_name() {
+        for name in ["", ".", "..", "a/b", "a/../b", "a%2fb", "a?b", "a#b", "-a", "a-", "A", "a\n", "ä", "a..b"] {
+            assert!(!is_subdomain(name), "{name:?}");
+            assert!(!is_label(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_objects_may_have_dots_and_be_long() {
+        assert!(is_subdomain("orders-7d9f.v2"));
+        assert!(!is_label("orders.v2"));
+        assert!(is_subdomain(&"a".repeat(MAX_SUBDOMAIN)) && !is_subdomain(&"a".repeat(MAX_SUBDOMAIN + 1)));
+        assert!(is_label(&"a".repeat(MAX_LABEL)) && !is_label(&"a".repeat(MAX_LABEL + 1)));
+    }
+}

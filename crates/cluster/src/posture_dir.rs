@@ -1,0 +1,50 @@
+//! A folder of posture documents in place of a cluster: what `--posture-dir` names.
+//!
+//! YAML and JSON files directly in it, bare documents or ConfigMaps that hold some, and v1 Namespaces for the labels.
+//! The webhook and the command line read it by the same code, so that both see the same postures. What a document means is core's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use writgate_core::Document;
+
+/// Why a folder gives no documents.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The folder or a file in it cannot be read.
+    #[error("cannot read {path}: {source}; --posture-dir names a folder of YAML documents")]
+    Read {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Reads every document in `folder`, in the order of the file names.
+///
+/// Hidden entries are skipped: a mounted ConfigMap has its real files in one, and links to them beside it. A file
+/// that is not UTF-8 is an error, not a gap.
+pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FolderError::Read { path, source }
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let document =
+            path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
+        if !hidden && document {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let document = |path: PathBuf| {
+        let text = fs::read_to_string(&path).map_err(failed(&path))?;
+        Ok(Document { source: path.display().to_string(), name: None, text })
+    };
+    paths.into_iter().map(document).collect()
+}

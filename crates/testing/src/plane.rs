@@ -1,0 +1,279 @@
+//! The control plane itself: start, namespaces, users, the API server's audit log, stop.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::pki::{self, Authority};
+use crate::process::{Process, free_port, wait_until};
+use crate::programs::scratch;
+use crate::tools::Tools;
+use crate::user::{Credential, User};
+
+/// Generous: the machine may be busy with as many compilers as it has cores.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
+/// Every request that changes something, with the annotations that webhooks add, and what the webhook itself reads. All
+/// reads would drown them; a way into a Pod is a read over `WebSockets`.
+const AUDIT_POLICY: &str = r"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: Metadata, resources: [{group: '', resources: [pods/attach, pods/exec, pods/portforward, pods/proxy]}]}
+- {level: None, verbs: [watch]}
+- {level: Metadata, users: ['system:serviceaccount:writgate-system:writgate-webhook']}
+- {level: None, verbs: [get, list]}
+- {level: None, resources: [{group: coordination.k8s.io}]}
+- {level: Metadata}
+";
+
+/// The controllers that make or remove what a test looks at.
+const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
+    replicationcontroller-controller,job-controller,cronjob-controller,garbage-collector-controller,\
+    namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
+    clusterrole-aggregation-controller";
+
+/// A running control plane.
+pub struct Plane {
+    /// Member of `system:masters`: for arranging, never for what a test asserts about.
+    pub admin: User,
+    /// Signs every certificate here, also the webhook's.
+    pub authority: Authority,
+    /// Holds logs, certificates, kubeconfigs.
+    pub folder: PathBuf,
+    server: String,
+    kubectl: PathBuf,
+    runtime: tokio::runtime::Runtime,
+    processes: Vec<Process>,
+    namespaces: AtomicUsize,
+}
+
+impl Plane {
+    /// Starts one, building the tools first if they are not there.
+    pub fn start() -> Self {
+        let tools = Tools::find().unwrap_or_else(|e| panic!("{e}"));
+        let folder = new_folder();
+        let authority = Authority::new("plane");
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).expect("the plane's folder can be written");
+            path
+        };
+        let tokens = pki::new_key();
+        let serving = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
+        let files = Files {
+            authority: write("ca.pem", &authority.certificate),
+            certificate: write("apiserver.pem", &serving.certificate),
+            key: write("apiserver.key", &serving.key),
+            token_key: write("tokens.key", &tokens.serialize_pem()),
+            token_public_key: write("tokens.pub", &tokens.public_key_pem()),
+            policy: write("audit-policy.yaml", AUDIT_POLICY),
+        };
+
+        let etcd = format!("http://127.0.0.1:{}", free_port());
+        let port = free_port();
+        let server = format!("https://127.0.0.1:{port}");
+        let kubectl = tools.path("kubectl").to_owned();
+        let user = |name: &str, groups: &[&str]| {
+            let credential = Credential::Certificate(authority.client(name, groups));
+            User::new(name, credential, &server, &authority.certificate, &kubectl, &folder)
+        };
+        let admin = user("admin", &["system:masters"]);
+        let controllers = user("system:kube-controller-manager", &[]);
+        let logs = folder.join("logs");
+        let data = folder.join("etcd");
+        // The controller manager retries until the API server answers, so all three start at once.
+        let processes = vec![
+            Process::start("etcd", etcd_command(&tools, &etcd, &data), &logs, Some(&data)),
+            Process::start("kube-apiserver", apiserver_command(&tools, &files, &etcd, port, &logs), &logs, None),
+            Process::start("kube-controller-manager", controllers_command(&tools, &files, &controllers), &logs, None),
+        ];
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads can be started");
+        rustls::crypto::ring::default_provider().install_default().ok(); // a second plane finds it installed
+        let mut plane =
+            Self { admin, authority, folder, server, kubectl, runtime, processes, namespaces: AtomicUsize::new(0) };
+        plane.wait_ready();
+        plane
+    }
+
+    /// A user with a client certificate and no rights yet.
+    pub fn user(&self, name: &str) -> User {
+        self.user_with(name, Credential::Certificate(self.authority.client(name, &[])))
+    }
+
+    /// A service account as a program outside the cluster uses it: by a token that the API server issued for it.
+    pub fn service_account(&self, namespace: &str, name: &str) -> User {
+        let ran = self.admin.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"]);
+        assert!(ran.ok(), "a token for {namespace}/{name}: {ran}");
+        let full = format!("system:serviceaccount:{namespace}:{name}");
+        self.user_with(&full, Credential::Token(ran.stdout.trim().to_owned()))
+    }
+
+    /// Somebody with a certificate who talks to another server that the plane's authority vouches for.
+    pub fn user_of(&self, server: &str, name: &str) -> User {
+        let credential = Credential::Certificate(self.authority.client(name, &[]));
+        User::new(name, credential, server, &self.authority.certificate, &self.kubectl, &self.folder)
+    }
+
+    /// A new namespace that nobody else in this plane uses; `hint` is how its name begins.
+    pub fn namespace(&self, hint: &str) -> String {
+        self.labelled_namespace(hint, &json!({}))
+    }
+
+    /// The same, with labels from the start.
+    pub fn labelled_namespace(&self, hint: &str, labels: &Value) -> String {
+        let name = format!("{hint}-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
+        let ran = self.admin.create(&json!({"apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels}}));
+        assert!(ran.ok(), "namespace {name}: {ran}");
+        name
+    }
+
+    /// Applies objects as the administrator.
+    pub fn install(&self, objects: &[Value]) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        let ran = self.admin.kubectl_in(&["apply", "--server-side", "-f", "-"], &list.to_string());
+        assert!(ran.ok(), "{ran}");
+    }
+
+    /// Runs a future to its end, for the API client.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// The pinned kubectl.
+    pub fn kubectl(&self) -> &Path {
+        &self.kubectl
+    }
+
+    /// The API server's address.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// What the API server's audit log holds so far that `wanted` accepts.
+    pub fn audit_log(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        json_lines(&self.folder.join("logs/audit.log"), wanted)
+    }
+
+    fn user_with(&self, name: &str, credential: Credential) -> User {
+        User::new(name, credential, &self.server, &self.authority.certificate, &self.kubectl, &self.folder)
+    }
+
+    fn wait_ready(&mut self) {
+        let Self { processes, admin, folder, .. } = self;
+        wait_until("the API server and its controllers are ready", START_LIMIT, || {
+            for process in processes.iter_mut() {
+                if let Some(status) = process.ended() {
+                    panic!("{} ended with {status}, see {}", process.name(), folder.join("logs").display());
+                }
+            }
+            // The account is made by a controller, so it proves the controller manager as well.
+            admin.kubectl(&["get", "serviceaccount", "default", "-n", "default", "-o", "name"]).ok().then_some(())
+        });
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // Clients before servers, so that none of them spends its last seconds complaining.
+        while let Some(process) = self.processes.pop() {
+            drop(process);
+        }
+        // A plane that could not start says why in its logs only.
+        if std::thread::panicking() || std::env::var_os("WRITGATE_KEEP").is_some() {
+            eprintln!("kept {}", self.folder.display());
+        } else {
+            fs::remove_dir_all(&self.folder).ok();
+        }
+    }
+}
+
+/// The lines of a file of JSON lines that `wanted` accepts. What is not (yet) a whole JSON line is not one of them.
+pub(crate) fn json_lines(path: &Path, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(wanted).collect()
+}
+
+struct Files {
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    token_key: PathBuf,
+    token_public_key: PathBuf,
+    policy: PathBuf,
+}
+
+fn new_folder() -> PathBuf {
+    let parent = scratch();
+    let folder =
+        tempfile::Builder::new().prefix("plane-").tempdir_in(parent).expect("target/tmp can be written").keep();
+    for name in ["logs", "kubeconfig"] {
+        fs::create_dir(folder.join(name)).expect("the plane's folder can be written");
+    }
+    folder
+}
+
+fn etcd_command(tools: &Tools, url: &str, data: &Path) -> Command {
+    let peer = format!("http://127.0.0.1:{}", free_port());
+    let mut command = Command::new(tools.path("etcd"));
+    command
+        .arg("--data-dir")
+        .arg(data)
+        .args(["--listen-client-urls", url, "--advertise-client-urls", url])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        .args(["--unsafe-no-fsync", "--log-level=warn"]); // nothing here needs to survive a power cut
+    command
+}
+
+fn apiserver_command(tools: &Tools, files: &Files, etcd: &str, port: u16, logs: &Path) -> Command {
+    let mut command = Command::new(tools.path("kube-apiserver"));
+    command
+        .args(["--etcd-servers", etcd])
+        .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port", &port.to_string()])
+        // The default reconciler refuses to publish a loopback address.
+        .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16"])
+        .arg("--tls-cert-file")
+        .arg(&files.certificate)
+        .arg("--tls-private-key-file")
+        .arg(&files.key)
+        .arg("--client-ca-file")
+        .arg(&files.authority)
+        .args(["--authorization-mode=RBAC", "--anonymous-auth=false", "--allow-privileged=true"])
+        .arg("--service-account-issuer=https://kubernetes.default.svc")
+        .arg("--service-account-key-file")
+        .arg(&files.token_public_key)
+        .arg("--service-account-signing-key-file")
+        .arg(&files.token_key)
+        .arg("--audit-policy-file")
+        .arg(&files.policy)
+        .arg("--audit-log-path")
+        .arg(logs.join("audit.log"))
+        .arg("--cert-dir")
+        .arg(logs);
+    command
+}
+
+fn controllers_command(tools: &Tools, files: &Files, user: &User) -> Command {
+    let mut command = Command::new(tools.path("kube-controller-manager"));
+    command
+        .arg("--kubeconfig")
+        .arg(&user.kubeconfig)
+        .args(["--use-service-account-credentials", "--leader-elect=false", "--secure-port=0"])
+        .args(["--controllers", CONTROLLERS, "--kube-api-qps=200", "--kube-api-burst=400"])
+        .arg("--service-account-private-key-file")
+        .arg(&files.token_key)
+        .arg("--root-ca-file")
+        .arg(&files.authority);
+    command
+}

@@ -1,0 +1,68 @@
+//! Reviewers' keys, and approvals signed with them: what a careful reviewer signs, and what a forger would. The statement
+//! is plain JSON here, so that a test can make it wrong in ways that no honest program offers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::{Signer as _, SigningKey};
+use jiff::{SignedDuration, Timestamp, Unit};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// A reviewer's key.
+pub struct Key(SigningKey);
+
+impl Key {
+    /// A fresh one.
+    pub fn new() -> Self {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).expect("the system has randomness");
+        Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// SPKI PEM, for the posture.
+    pub fn public_pem(&self) -> String {
+        self.0.verifying_key().to_public_key_pem(LineEnding::LF).expect("a key has an encoding")
+    }
+
+    /// PKCS#8 PEM without a passphrase, for the command line.
+    pub fn private_pem(&self) -> String {
+        self.0.to_pkcs8_pem(LineEnding::LF).expect("a key has an encoding").to_string()
+    }
+
+    /// Hex SHA-256 of the SPKI DER.
+    pub fn id(&self) -> String {
+        let der = self.0.verifying_key().to_public_key_der().expect("a key has an encoding");
+        hex(&Sha256::digest(der.as_bytes()))
+    }
+
+    fn sign(&self, payload: &str) -> Value {
+        let message = format!("DSSEv1 {} {PAYLOAD_TYPE} {} {payload}", PAYLOAD_TYPE.len(), payload.len());
+        json!({"keyid": self.id(), "sig": STANDARD.encode(self.0.sign(message.as_bytes()).to_bytes())})
+    }
+}
+
+/// The DSSE envelope over `statement`, as the annotation holds it.
+pub fn envelope(statement: &Value, keys: &[&Key]) -> String {
+    let payload = statement.to_string();
+    let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
+    json!({"payloadType": PAYLOAD_TYPE, "payload": STANDARD.encode(&payload), "signatures": signatures}).to_string()
+}
+
+/// The time `seconds` from now, as approvals write it: whole seconds, with a `Z`.
+pub fn seconds_from_now(seconds: i64) -> String {
+    let time = Timestamp::now() + SignedDuration::from_secs(seconds);
+    let whole = time.round(Unit::Second).expect("whole seconds divide a day");
+    whole.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("a String takes it all");
+        hex
+    })
+}

@@ -1,0 +1,180 @@
+//! The real webhook, as the chart installs it: the rendered manifests are applied, and the binary runs beside the
+//! API server with the token of the chart's own service account, so that it can do what the chart lets it do.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Deserializer, Value};
+
+use crate::plane::{Plane, json_lines};
+use crate::process::{Process, free_port, wait_until};
+use crate::programs::{program, repository};
+use crate::user::User;
+
+/// The namespace that the chart installs into.
+pub const SYSTEM_NAMESPACE: &str = "writgate-system";
+
+/// A custom resource that the webhook judges as a workload, in the form of the chart's `governedKinds`; a test that uses it
+/// makes it known to the API server.
+pub const FURTHER_KIND: &str = "example.com/v1/Rollout=rollouts:spec.template";
+
+/// A running webhook that the API server of one plane asks.
+pub struct Webhook {
+    process: Mutex<Process>,
+    /// The chart's service account, with the chart's rights.
+    pub identity: User,
+    port: u16,
+    admin_port: u16,
+    stdout: PathBuf,
+}
+
+impl Webhook {
+    /// Applies `manifests/`, starts the binary, waits until it is ready, and only then has the API server ask it.
+    pub fn install(plane: &Plane) -> Self {
+        let (configurations, others): (Vec<Value>, Vec<Value>) = manifest(plane, "writgate.yaml")
+            .into_iter()
+            .partition(|object| object["kind"] == "ValidatingWebhookConfiguration");
+        assert!(!configurations.is_empty(), "manifests/ has a webhook configuration");
+        plane.install(&others);
+        plane.install(&manifest(plane, "example/posture.yaml"));
+        let port = free_port();
+        // Nothing here takes a minute, as a request in a cluster may.
+        let webhook = Self::start(plane, "webhook", port, &["--release-after", "5s"]);
+        webhook.wait_ready(Duration::from_secs(30));
+        let local = configurations.into_iter().map(|configuration| on_loopback(plane, configuration, port));
+        plane.install(&local.collect::<Vec<_>>());
+        webhook
+    }
+
+    /// A further replica, which no API server asks, as it comes.
+    pub fn replica(plane: &Plane, name: &str) -> Self {
+        Self::replica_with(plane, name, &[])
+    }
+
+    /// The same with flags of its own.
+    pub fn replica_with(plane: &Plane, name: &str, args: &[&str]) -> Self {
+        let replica = Self::start(plane, name, free_port(), args);
+        replica.wait_ready(Duration::from_secs(30));
+        replica
+    }
+
+    fn start(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
+        let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
+        let pair = plane.authority.server(&["127.0.0.1"]);
+        let certificate = plane.folder.join(format!("{name}.pem"));
+        let key = plane.folder.join(format!("{name}.key"));
+        std::fs::write(&certificate, pair.certificate).expect("the plane's folder can be written");
+        std::fs::write(&key, pair.key).expect("the plane's folder can be written");
+        let admin_port = free_port();
+        let mut command = Command::new(program("writgate-webhook"));
+        command
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
+            .arg("--tls-cert-file")
+            .arg(certificate)
+            .arg("--tls-private-key-file")
+            .arg(key)
+            .arg("--kubeconfig")
+            .arg(&identity.kubeconfig)
+            .args(["--workload-kind", FURTHER_KIND])
+            .args(args);
+        let logs = plane.folder.join("logs");
+        let name = format!("writgate-{name}");
+        let process = Process::start(&name, command, &logs, None);
+        let stdout = logs.join(format!("{name}.out"));
+        Self { process: Mutex::new(process), identity, port, admin_port, stdout }
+    }
+
+    /// A client that talks to this replica alone, past every API server.
+    pub async fn client(&self, plane: &Plane) -> kube::Client {
+        let server = format!("https://127.0.0.1:{}", self.port);
+        plane.user_of(&server, &format!("caller-{}", self.port)).client().await
+    }
+
+    /// Ends it as a node that fails does: without a last word.
+    pub fn kill(self) {
+        self.process.lock().expect("nobody panics while holding it").signal("KILL");
+    }
+
+    /// What it writes to standard output.
+    pub fn log(&self) -> &Path {
+        &self.stdout
+    }
+
+    /// All that it wrote so far, in whole lines.
+    pub fn lines(&self) -> String {
+        let text = std::fs::read_to_string(&self.stdout).unwrap_or_default();
+        text.rsplit_once('\n').map(|(lines, _)| lines.to_owned()).unwrap_or_default()
+    }
+
+    /// Ends it as a rollout does, and returns all that it wrote.
+    pub fn stop(self) -> String {
+        self.process.lock().expect("nobody panics while holding it").stop(Duration::from_secs(30));
+        self.lines()
+    }
+
+    /// The decision records that `wanted` accepts, in the order in which they were written.
+    pub fn records(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        json_lines(&self.stdout, |line| line["version"] == "writgate.dev/decision/v1" && wanted(line))
+    }
+
+    /// The sum of a counter over all series that have these labels.
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let (_, text) = self.http_get("/metrics").expect("the admin port answers");
+        let has_labels =
+            |line: &&str| labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")));
+        let series =
+            text.lines().filter(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));
+        series.filter(has_labels).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Status and body of a page of the admin port.
+    pub fn http_get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // HTTP/1.0: the body ends where the connection does, so there is nothing to decode.
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Ok((status, body.to_owned()))
+    }
+
+    fn wait_ready(&self, limit: Duration) {
+        wait_until("the webhook is ready", limit, || {
+            let mut process = self.process.lock().expect("nobody panics while holding it");
+            if let Some(status) = process.ended() {
+                panic!(
+                    "the webhook ended with {status}: {}",
+                    std::fs::read_to_string(&self.stdout).unwrap_or_default()
+                );
+            }
+            matches!(self.http_get("/readyz"), Ok((200, _))).then_some(())
+        });
+    }
+}
+
+/// The objects of a file in `manifests/`, read by kubectl: nothing of ours parses what we would then test.
+fn manifest(plane: &Plane, file: &str) -> Vec<Value> {
+    let path = repository().join("manifests").join(file);
+    let path = path.to_str().expect("a UTF-8 path");
+    let ran = plane.admin.kubectl(&["create", "--dry-run=client", "-o", "json", "-f", path]);
+    assert!(ran.ok(), "{path}: {ran}");
+    Deserializer::from_str(&ran.stdout).into_iter().map(|object| object.expect("kubectl prints JSON")).collect()
+}
+
+/// The webhook configuration with the endpoint on loopback, and all else as the chart has it.
+fn on_loopback(plane: &Plane, mut configuration: Value, port: u16) -> Value {
+    use base64::Engine as _;
+    let bundle = base64::engine::general_purpose::STANDARD.encode(&plane.authority.certificate);
+    for webhook in configuration["webhooks"].as_array_mut().expect("a webhook configuration has webhooks") {
+        let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or("/").to_owned();
+        webhook["clientConfig"] =
+            serde_json::json!({"url": format!("https://127.0.0.1:{port}{path}"), "caBundle": bundle});
+    }
+    configuration
+}

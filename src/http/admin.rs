@@ -1,0 +1,92 @@
+//! The second port: `/livez`, `/readyz`, `/metrics`. Plain HTTP, for kubelet and Prometheus.
+//!
+//! Ready means that a review would be judged on its merits: the posture is known and the certificate is valid. Alive
+//! means only that the event loop turns, since a restart cures nothing else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use jiff::Timestamp;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use writgate_cluster::clock;
+
+use crate::metrics::Metrics;
+use crate::state::store::Store;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the admin port reports on.
+pub struct Status {
+    store: Arc<Store>,
+    metrics: Metrics,
+    registry: Registry,
+    draining: AtomicBool,
+}
+
+impl Status {
+    /// Of a server that judges by `store` and counts in `metrics`.
+    #[must_use]
+    pub fn new(store: Arc<Store>, metrics: Metrics) -> Self {
+        Self { store, registry: metrics.registry(), metrics, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on this replica is on its way out: not ready, and it asks its clients to reconnect elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Status::drain`] was called.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What stands between this replica and readiness; empty when nothing does.
+    fn missing(&self, now: Timestamp) -> Vec<String> {
+        let mut missing = self.store.missing();
+        let expiry = self.metrics.certificate_expiry.get();
+        if expiry <= now.as_second() {
+            let expired = Timestamp::from_second(expiry).unwrap_or_default();
+            missing.push(format!("the serving certificate expired at {expired}"));
+        }
+        if self.is_draining() {
+            missing.push("shutting down".to_owned());
+        }
+        missing
+    }
+}
+
+/// Routes of the admin port.
+pub fn router(status: Arc<Status>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(status)
+}
+
+async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, String) {
+    let missing = status.missing(clock::now());
+    if missing.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
+}
+
+async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    status.store.observe(&status.metrics);
+    let mut text = String::new();
+    match encode(&mut text, &status.registry) {
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, OPENMETRICS)], text),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], "see the log\n".to_owned())
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A decision as an `AdmissionReview` response (admission.k8s.io/v1): pure rendering.
+//!
+//! Types of our own: kube's `deny()` sets the message alone, which the API server turns into a 400 without a reason.
+
+use serde::Serialize;
+use writgate_cluster::text::{bounded, visible};
+use writgate_core::{Basis, Decision, Denial};
+
+/// Length at which a warning goes on in the next one.
+const MAX_WARNING: usize = 120;
+/// Length at which one without a space to break at is cut, as the API server would.
+const MAX_WORDLESS: usize = 256;
+/// Longest audit annotation: each goes into one line of the API server's log.
+const MAX_ANNOTATION: usize = 1024;
+/// Longest message: what a person reads is far shorter.
+const MAX_MESSAGE: usize = 4096;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    audit_annotations: AuditAnnotations,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+    details: Details,
+}
+
+#[derive(Serialize)]
+struct Details {
+    causes: Vec<Cause>,
+}
+
+#[derive(Serialize)]
+struct Cause {
+    reason: &'static str,
+    message: String,
+}
+
+/// What the API server's audit log keeps of the decision; it puts the webhook's name before each key.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct AuditAnnotations {
+    decision: &'static str,
+    decision_id: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    action: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasons: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    environment: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    project: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    approvals: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reviewers: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    required_capabilities: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    approval_required: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    requested_by: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    basis: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    spec_hash: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    posture_version: String,
+}
+
+/// The answer to the review `uid`, as JSON.
+pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
+    let allowed = decision.allowed();
+    let response = Response {
+        uid,
+        allowed,
+        status: (!allowed).then(|| status(decision)),
+        audit_annotations: audit_annotations(decision),
+        warnings: decision.warning().map(|text| warnings(&text)).unwrap_or_default(),
+    };
+    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    serde_json::to_vec(&review).expect("strings and numbers always serialise")
+}
+
+fn status(decision: &Decision) -> Status {
+    let cause =
+        |denial: &Denial| Cause { reason: denial.code(), message: bounded(&visible(&denial.to_string()), MAX_MESSAGE) };
+    Status {
+        code: 403,
+        reason: "Forbidden",
+        message: bounded(&visible(&decision.message()), MAX_MESSAGE),
+        details: Details { causes: decision.denials.iter().map(cause).collect() },
+    }
+}
+
+/// `text` as warnings, which a client prints one below the other: broken at spaces where a line is too long.
+fn warnings(text: &str) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for line in visible(text).lines() {
+        let mut warning = String::new();
+        for word in line.split_inclusive(' ') {
+            if !warning.is_empty() && warning.len() + word.trim_end().len() > MAX_WARNING {
+                warnings.push(std::mem::take(&mut warning));
+            }
+            warning.push_str(word);
+        }
+        warnings.push(warning);
+    }
+    warnings.iter().map(|warning| bounded(warning.trim_end(), MAX_WORDLESS)).collect()
+}
+
+fn audit_annotations(decision: &Decision) -> AuditAnnotations {
+    let record = &decision.record;
+    let bound = |text: &str| bounded(&visible(text), MAX_ANNOTATION);
+    let reviewers = record.approvals.iter().flat_map(|approval| &approval.reviewers);
+    let mut reviewers: Vec<_> = reviewers.map(String::as_str).collect();
+    reviewers.sort_unstable();
+    reviewers.dedup();
+    let approvals: Vec<_> = record.approvals.iter().map(|approval| approval.id.as_str()).collect();
+    AuditAnnotations {
+        decision: record.decision.as_str(),
+        decision_id: record.id.to_string(),
+        action: record.action.map(|action| action.to_string()).unwrap_or_default(),
+        reasons: bound(&record.reasons.join(",")),
+        environment: bound(record.environment.as_deref().unwrap_or_default()),
+        project: bound(record.project.as_deref().unwrap_or_default()),
+        approvals: bound(&approvals.join(",")),
+        reviewers: bound(&reviewers.join(",")),
+        required_capabilities: bound(&record.required_capabilities.join(",")),
+        approval_required: record.approval_required.map_or("", |required| if required { "true" } else { "false" }),
+        requested_by: bound(record.requested_by.as_deref().unwrap_or_default()),
+        basis: record.basis.map(Basis::as_str).unwrap_or_default(),
+        spec_hash: record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
+        posture_version: record.posture_version.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,344 @@
+//! A review's way through the server: bytes in, decision, record, answer out.
+//!
+//! What bounds a request is [`limits`], what an answer looks like is [`respond`], what is decided is core's. Served
+//! by `server`; tests call the router in process. A workload waits for the API server only where its
+//! posture asks for what costs a lookup, or where the cache does not know its namespace.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use jiff::Timestamp;
+use tower_http::catch_panic::CatchPanicLayer;
+use uuid::Uuid;
+use writgate_cluster::clock;
+use writgate_core::{
+    Basis, Decision, ExemptControllers, Facts, Governance, Ground, Known, MAX_ROUNDS, Outcome, PostureError,
+    PostureSet, Review, WorkloadKind, WorkloadKinds, decide, decide_malformed, guard,
+};
+
+use crate::http::admin::Status;
+use crate::http::limits::{Limits, caught, refuse};
+use crate::http::respond;
+use crate::metrics::{Metrics, Refusal, RequestLabels};
+use crate::review::lookups::Lookups;
+use crate::state::store::{NamespaceLabels, Store};
+use crate::trail::chain::Sealer;
+use crate::trail::events::Events;
+use crate::trail::events::event::Decided;
+use crate::trail::output::Output;
+
+/// Where postures are unless told otherwise.
+const SYSTEM_NAMESPACE: &str = "writgate-system";
+
+/// Everything that a review needs to be judged and recorded.
+pub struct Admission {
+    store: Arc<Store>,
+    lookups: Lookups,
+    exempt: ExemptControllers,
+    kinds: WorkloadKinds,
+    sealer: Sealer,
+    output: Output,
+    events: Option<Events>,
+    metrics: Metrics,
+    limits: Limits,
+    status: Arc<Status>,
+    system_namespace: String,
+}
+
+/// Which question a review puts.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// What a workload may run.
+    Workload,
+    /// What may change of that by which workloads are judged.
+    Guard,
+}
+
+/// What was decided, and what only its rendering needs.
+struct Judged {
+    decision: Decision,
+    /// For metrics: only an environment that has a posture is a label of its own.
+    environment: Arc<str>,
+    resource: String,
+    workload: Option<WorkloadKind>,
+    posture: Option<String>,
+}
+
+impl Judged {
+    fn of(
+        decision: Decision,
+        request: &writgate_core::Request<'_>,
+        postures: &PostureSet,
+        environment: Arc<str>,
+    ) -> Self {
+        let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
+        Self {
+            decision,
+            posture: source_of(postures, &environment),
+            environment: if is_known { environment } else { "other".into() },
+            resource: request.resource.to_string(),
+            workload: request.workload,
+        }
+    }
+}
+
+impl Admission {
+    /// Judges by `store`. Without a cluster there are no `events`, and `lookups` reads nothing live.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        lookups: Lookups,
+        sealer: Sealer,
+        output: Output,
+        events: Option<Events>,
+        status: Arc<Status>,
+        metrics: Metrics,
+    ) -> Self {
+        let system_namespace = SYSTEM_NAMESPACE.to_owned();
+        let (exempt, kinds, limits) = Default::default();
+        Self { store, lookups, exempt, kinds, sealer, output, events, metrics, limits, status, system_namespace }
+    }
+
+    /// With other exempt controllers than Kubernetes' own.
+    #[must_use]
+    pub fn with_exempt(self, exempt: ExemptControllers) -> Self {
+        Self { exempt, ..self }
+    }
+
+    /// Judges further kinds as well.
+    #[must_use]
+    pub fn with_kinds(self, kinds: WorkloadKinds) -> Self {
+        Self { kinds, ..self }
+    }
+
+    /// With the postures in another namespace than the usual one.
+    #[must_use]
+    pub fn with_system_namespace(self, system_namespace: &str) -> Self {
+        Self { system_namespace: system_namespace.to_owned(), ..self }
+    }
+
+    async fn answer(&self, question: Question, body: &[u8]) -> Response {
+        let begun = Instant::now();
+        let now = clock::now();
+        let id = clock::decision_id(now);
+        let (uid, mut judged) = match Review::parse_with(body, &self.kinds) {
+            Ok(request) => {
+                let judged = match question {
+                    Question::Workload => self.judge(&request, id, now).await,
+                    Question::Guard => self.guard(&request, id, now).await,
+                };
+                (Some(request.uid.to_string()), judged)
+            }
+            Err(malformed) => {
+                let decision = decide_malformed(&malformed, id, now);
+                let judged =
+                    Judged { decision, environment: "".into(), resource: String::new(), workload: None, posture: None };
+                (malformed.uid, judged)
+            }
+        };
+        if let Some(refusal) = self.keep(&mut judged.decision).await {
+            return refusal;
+        }
+        let decision = &judged.decision;
+        self.metrics.requests.get_or_create(&labels(&judged)).inc();
+        if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
+            self.metrics.break_glass.inc();
+        }
+        let Some(uid) = uid else {
+            return refuse(&self.metrics, Refusal::Unreadable, format!("writgate: {}", decision.message()));
+        };
+        let json = respond::response(&uid, decision);
+        if let Some(events) = self.events.as_ref().filter(|_| Decided::is_told(decision)) {
+            let Judged { decision, resource, workload, posture, .. } = judged;
+            events.submit(Decided { decision, resource, workload, posture });
+        }
+        self.metrics.duration.observe(begun.elapsed().as_secs_f64());
+        ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+    }
+
+    /// Puts the decision on the record, before the answer; in the ledger as well where its posture asks for that. What
+    /// the ledger did not take is decided anew, since the record of its admission is written already.
+    async fn keep(&self, decision: &mut Decision) -> Option<Response> {
+        if decision.record.decision == Outcome::NotAnAction {
+            tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
+            return None;
+        }
+        let refusal = self.record(decision).await;
+        if refusal.is_some() || !decision.must_be_kept() {
+            return refusal;
+        }
+        let why = Box::pin(self.lookups.keep(&decision.record)).await.err()?;
+        tracing::error!(decision = %decision.record.id, why, "record not kept in the ledger");
+        let now = clock::now();
+        *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
+        self.record(decision).await
+    }
+
+    /// Seals the decision's record and writes its line. An admission that could not be recorded is not answered.
+    async fn record(&self, decision: &mut Decision) -> Option<Response> {
+        let error = match self.sealer.seal(decision.record.clone()) {
+            Ok(sealed) => {
+                let lines = sealed.lines();
+                decision.record = sealed.record;
+                self.output.record(lines).await.err()?.to_string()
+            }
+            Err(why) => format!("its record cannot be sealed: {why}"),
+        };
+        tracing::error!(decision = %decision.record.id, error, "decision not recorded");
+        decision
+            .allowed()
+            .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
+    }
+
+    async fn judge(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+        let labels = self.labels(&request.namespace).await;
+        let postures = self.store.postures();
+        let unusable;
+        let (governance, environment) = match &labels {
+            Ok(NamespaceLabels { environment: Some(environment), project }) => {
+                let posture = match self.store.staleness(tokio::time::Instant::now()) {
+                    None => postures.environment(environment),
+                    Some(why) => {
+                        unusable = PostureError::Unknown { why };
+                        Err(&unusable)
+                    }
+                };
+                let governance = Governance::Governed { environment, project: project.as_deref(), posture };
+                (governance, environment.clone())
+            }
+            Ok(NamespaceLabels { environment: None, .. }) => (Governance::Ungoverned, "".into()),
+            Err(why) => {
+                unusable = PostureError::Unknown { why: why.clone() };
+                (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
+            }
+        };
+        let decide =
+            |known: &Known| decide(request, &governance, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
+        let decision = self.decide(request, now, &postures, decide).await;
+        Judged::of(decision, request, &postures, environment)
+    }
+
+    async fn guard(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+        let postures = self.store.postures();
+        // The system's own objects and the namespaces themselves are in no governed namespace.
+        let is_placed = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
+        let labels = if is_placed { self.labels(&request.namespace).await } else { Ok(NamespaceLabels::default()) };
+        let unusable;
+        let governance = match &labels {
+            Ok(NamespaceLabels { environment: Some(environment), project }) => {
+                let posture = postures.environment(environment);
+                Governance::Governed { environment, project: project.as_deref(), posture }
+            }
+            Ok(NamespaceLabels { environment: None, .. }) => Governance::Ungoverned,
+            Err(why) => {
+                unusable = PostureError::Unknown { why: why.clone() };
+                Governance::Governed { environment: "", project: None, posture: Err(&unusable) }
+            }
+        };
+        let (documents, governed) = (self.store.documents(), self.store.governed());
+        let stale = self.store.staleness(tokio::time::Instant::now());
+        let ground = Ground {
+            system_namespace: &self.system_namespace,
+            documents: stale.as_deref().map_or(Ok(&documents), Err),
+            governed: &governed,
+            governance,
+        };
+        let guard =
+            |known: &Known| guard(request, &ground, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
+        let decision = self.decide(request, now, &postures, guard).await;
+        let environment = decision.record.environment.as_deref().unwrap_or_default().into();
+        Judged::of(decision, request, &postures, environment)
+    }
+
+    /// Decides by `decide`, again for as long as it wants to know more.
+    async fn decide(
+        &self,
+        request: &writgate_core::Request<'_>,
+        now: Timestamp,
+        postures: &PostureSet,
+        decide: impl Fn(&Known) -> Decision,
+    ) -> Decision {
+        let mut known = Known::default();
+        let mut decision = decide(&known);
+        for _ in 0..MAX_ROUNDS {
+            if decision.wants.is_empty() {
+                break;
+            }
+            // Boxed: what waits for the API server is large, and most requests never do.
+            Box::pin(self.lookups.answer(decision.wants, request, now, postures, &mut known)).await;
+            decision = decide(&known);
+        }
+        decision
+    }
+
+    /// The labels of `namespace`; `Err` says why they are not known.
+    async fn labels(&self, namespace: &str) -> Result<NamespaceLabels, String> {
+        let cached = self.store.namespace(namespace);
+        match (&cached, &self.lookups.namespaces) {
+            (Some(labels), _) if labels.environment.is_some() => Ok(labels.clone()),
+            // Cluster-scoped.
+            _ if namespace.is_empty() => Ok(NamespaceLabels::default()),
+            (_, Some(reader)) => reader.read(namespace).await.map_err(|error| error.to_string()),
+            // A folder has all the namespaces that it governs; one that it lacks was sent by mistake, not to be let by.
+            (None, None) => Err(format!("namespace {namespace} is not among the Namespaces of the posture folder")),
+            (Some(labels), None) => Ok(labels.clone()),
+        }
+    }
+}
+
+/// Routes of the webhook: `POST /validate` for workloads, `POST /guard` for what they are judged by.
+pub fn router(admission: Admission) -> Router {
+    let metrics = admission.metrics.clone();
+    let panics = CatchPanicLayer::custom(move |panic| caught(&metrics, panic));
+    let validate = |State(admission), request| review(admission, Question::Workload, request);
+    let guard = |State(admission), request| review(admission, Question::Guard, request);
+    let routes = Router::new().route("/validate", post(validate)).route("/guard", post(guard));
+    routes.with_state(Arc::new(admission)).layer(panics)
+}
+
+async fn review(admission: Arc<Admission>, question: Question, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Admission { limits, metrics, .. } = &*admission;
+    let answer = async {
+        match limits.body(&head.headers, body, metrics).await {
+            Ok(body) => admission.answer(question, &body.bytes).await,
+            Err(refusal) => refusal,
+        }
+    };
+    let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
+    if admission.status.is_draining() {
+        // Clients keep connections alive and would go on using one to a server that no Service names any more.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The ConfigMap of an environment's posture.
+fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
+    postures.environment(environment).ok()?.config_map.clone()
+}
+
+fn labels(judged: &Judged) -> RequestLabels {
+    const OTHERS: [&str; 5] = ["Pod", "ControllerRevision", "Scale", "ConfigMap", "Namespace"];
+    const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
+    let known = |value: Option<&str>, among: &[&'static str]| {
+        among.iter().find(|known| Some(**known) == value).copied().unwrap_or("other")
+    };
+    let record = &judged.decision.record;
+    let other = || known(record.object.as_ref().map(|object| object.kind.as_str()), &OTHERS);
+    RequestLabels {
+        environment: judged.environment.clone(),
+        kind: judged.workload.map_or_else(other, WorkloadKind::kind),
+        operation: known(record.operation.as_deref(), &OPERATIONS),
+        action: record.action.map_or("", |action| action.as_str()),
+        decision: record.decision.as_str(),
+        reason: judged.decision.headline().map_or("", |denial| denial.code()),
+        enforcement: record.enforcement.map_or("", |enforcement| enforcement.as_str()),
+        dry_run: if record.dry_run { "true" } else { "false" },
+    }
+}

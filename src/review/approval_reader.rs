@@ -1,0 +1,213 @@
+//! Approvals beside a workload, read from the cluster at the moment of a review.
+//!
+//! Git applies an approval and what it is for in the same second, so a watch may not have told of it yet. Asked only
+//! before a denial that nothing but an approval could turn, since it costs a list. Called by `lookups`; what is found is
+//! judged by core.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use writgate_cluster::names::APPROVAL_SELECTOR;
+use writgate_cluster::{client, names};
+use writgate_core::{
+    APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, KIND_LABEL, MAX_ENVELOPE, SpecHash,
+    claims_to_cover,
+};
+
+use crate::metrics::Metrics;
+
+/// How long all reads of one request may take, waiting included: most of the patience of an API server that waits 5 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Requests that read at once. Each holds one page.
+const MAX_READS: usize = 2;
+/// ConfigMaps in a page: each may have a MiB of text, which is six in JSON at worst.
+const PAGE: u32 = 4;
+/// Pages of one list; an object that needs more names its approval.
+const MAX_PAGES: usize = 128;
+
+/// Reads approvals, a bounded number at once.
+pub struct ApprovalReader {
+    client: Client,
+    reads: Semaphore,
+    metrics: Metrics,
+}
+
+impl ApprovalReader {
+    /// Through `client`.
+    #[must_use]
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, reads: Semaphore::new(MAX_READS), metrics }
+    }
+
+    /// The approvals of `namespace` that may answer `query`, as they are now; or why nobody can tell.
+    pub async fn read(&self, namespace: &str, query: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
+        if !names::is_label(namespace) {
+            return Ok(Vec::new());
+        }
+        self.metrics.approval_lists.inc();
+        let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let read = async {
+            let _turn = self.reads.acquire().await;
+            match query {
+                DetachedQuery::Name(name) => named(&config_maps, name).await,
+                DetachedQuery::Hash(hash) => covering(&config_maps, *hash).await,
+            }
+        };
+        let slow = || format!("the API server did not answer within {PATIENCE:?}");
+        timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(slow()))
+    }
+}
+
+async fn named(config_maps: &Api<ConfigMap>, name: &str) -> Result<Vec<DetachedApproval>, String> {
+    if !names::is_subdomain(name) {
+        return Ok(Vec::new());
+    }
+    let found = config_maps.get_opt(name).await.map_err(|error| client::why(&error))?;
+    let labelled = |found: &ConfigMap| found.labels().get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
+    // Whoever names it is told what is wrong with it, so one without an envelope is one with an empty one.
+    Ok(found.filter(labelled).map(detached).into_iter().collect())
+}
+
+async fn covering(config_maps: &Api<ConfigMap>, hash: SpecHash) -> Result<Vec<DetachedApproval>, String> {
+    let mut found = Vec::new();
+    let mut params = ListParams::default().labels(APPROVAL_SELECTOR).limit(PAGE);
+    for _ in 0..MAX_PAGES {
+        let page = config_maps.list(&params).await.map_err(|error| client::why(&error))?;
+        let page_found = page.items.into_iter().map(detached);
+        found.extend(page_found.filter(|found| may_cover(found, hash)));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+    Err(format!(
+        "more approvals lie in the namespace than the {} that are looked through; delete old ones, or name the one that \
+         counts in the annotation {APPROVAL_REF}",
+        MAX_PAGES * usize::try_from(PAGE).unwrap_or(usize::MAX)
+    ))
+}
+
+fn may_cover(found: &DetachedApproval, hash: SpecHash) -> bool {
+    found.text.len() <= MAX_ENVELOPE && claims_to_cover(&found.text).is_some_and(|(hashes, _)| hashes.contains(&hash))
+}
+
+fn detached(mut found: ConfigMap) -> DetachedApproval {
+    let text = found.data.as_mut().and_then(|data| data.remove(APPROVAL_KEY)).unwrap_or_default();
+    DetachedApproval { name: found.name_any(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// A reader of an API server that gives these answers, the last one again and again; and the paths that were asked.
+    fn reader(answers: Vec<(u16, Value)>) -> (ApprovalReader, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+        let paths = asked.clone();
+        let service = service_fn(move |request: Request<kube::client::Body>| {
+            let mut paths = paths.lock().expect("no panic");
+            let (status, body) = &answers[paths.len().min(answers.len() - 1)];
+            paths.push(request.uri().to_string());
+            let response = Response::builder().status(*status).body(Body::from(body.to_string())).expect("a response");
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        (ApprovalReader::new(Client::new(service, "default"), Metrics::default()), asked)
+    }
+
+    fn config_map(kind: &str, data: &Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "a", "labels": {"writgate.dev/kind": kind}}, "data": data})
+    }
+
+    fn list(items: &[Value], token: &str) -> (u16, Value) {
+        (200, json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"continue": token}, "items": items}))
+    }
+
+    fn refusal(code: u16) -> (u16, Value) {
+        let reason = if code == 404 { "NotFound" } else { "Whatever" };
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+            "reason": reason, "message": "no"});
+        (code, status)
+    }
+
+    fn by_name() -> DetachedQuery {
+        DetachedQuery::Name("a".to_owned())
+    }
+
+    fn by_hash() -> DetachedQuery {
+        DetachedQuery::Hash(format!("sha256:{}", "0".repeat(64)).parse().expect("a hash"))
+    }
+
+    #[tokio::test]
+    async fn the_one_that_is_named_is_read_as_it_is_if_it_is_labelled() {
+        let one = |text: &str| Ok(vec![DetachedApproval { name: "a".to_owned(), text: text.to_owned() }]);
+        let (named, asked) = reader(vec![(200, config_map("approval", &json!({"approval.json": "junk"})))]);
+        assert_eq!(named.read("payments", &by_name()).await, one("junk"));
+        assert_eq!(*asked.lock().expect("no panic"), ["/api/v1/namespaces/payments/configmaps/a"]);
+        let (empty, _) = reader(vec![(200, config_map("approval", &json!({"other": "x"})))]);
+        assert_eq!(empty.read("payments", &by_name()).await, one(""));
+        let (other, _) = reader(vec![(200, config_map("config-bundle", &json!({"approval.json": "junk"})))]);
+        assert_eq!(other.read("payments", &by_name()).await, Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn all_pages_are_looked_through_and_what_cannot_be_for_the_spec_is_left() {
+        let junk = config_map("approval", &json!({"approval.json": "junk"}));
+        let (reader, asked) = reader(vec![list(std::slice::from_ref(&junk), "more"), list(&[junk], "")]);
+        assert_eq!(reader.read("payments", &by_hash()).await, Ok(vec![]));
+        let asked = asked.lock().expect("no panic");
+        assert_eq!(asked.len(), 2);
+        assert!(asked[0].contains("labelSelector=writgate.dev%2Fkind%3Dapproval") && asked[0].contains("limit=4"));
+        assert!(asked[1].contains("continue=more"), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn more_than_are_looked_through_is_told_with_what_to_do() {
+        let (reader, asked) = reader(vec![list(&[], "more")]);
+        let why = reader.read("payments", &by_hash()).await.expect_err("too many");
+        assert!(why.contains("512") && why.contains(APPROVAL_REF), "{why}");
+        assert_eq!(asked.lock().expect("no panic").len(), MAX_PAGES);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_taken_for_absent() {
+        assert_eq!(reader(vec![refusal(404)]).0.read("payments", &by_name()).await, Ok(vec![]));
+        for code in [403, 429, 500] {
+            for query in [by_name(), by_hash()] {
+                let why = reader(vec![refusal(code)]).0.read("payments", &query).await;
+                assert_eq!(why, Err(format!("no ({code})")));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_name_never_becomes_part_of_a_request() {
+        let (reader, asked) = reader(vec![refusal(500)]);
+        assert_eq!(reader.read("payments", &DetachedQuery::Name("../secrets/a".to_owned())).await, Ok(vec![]));
+        assert_eq!(reader.read("../default", &by_hash()).await, Ok(vec![]));
+        assert!(asked.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_others_waits_no_longer_than_they_may() {
+        let service =
+            service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let reader = ApprovalReader::new(Client::new(service, "default"), Metrics::default());
+        let (query, begun) = (by_hash(), tokio::time::Instant::now());
+        let reads = futures::future::join_all((0..8).map(|_| reader.read("payments", &query))).await;
+        assert!(reads.iter().all(|read| read.as_ref().is_err_and(|why| why.contains("within 2s"))));
+        assert!(begun.elapsed() < 2 * PATIENCE);
+    }
+}

@@ -1,0 +1,166 @@
+//! What the guards ask the API server at the moment of a review: whether a user has a right, and what the documents
+//! of the postures say now.
+//!
+//! Called by `lookups`, for changes of what governs alone, which are rare; no workload ever waits for these.
+
+use std::time::Duration;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, PostParams};
+use kube::{Client, Error};
+use tokio::sync::Semaphore;
+use writgate_cluster::names::POSTURE_SELECTOR;
+use writgate_cluster::{client, config_map};
+use writgate_core::{Document, User};
+
+/// How long an answer may take, waiting included: most of the patience of an API server that waits 5 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Questions at once. Anyone who reaches the webhook can cause them; this is what it can cost the API server.
+const MAX_QUESTIONS: usize = 16;
+/// The verb, and the resource that exists for this question alone.
+const VERB: &str = "govern";
+const GROUP: &str = "writgate.dev";
+const RESOURCE: &str = "namespaces";
+
+/// Asks the API server, a bounded number of questions at once.
+pub struct GuardReader {
+    reviews: Api<SubjectAccessReview>,
+    config_maps: Api<ConfigMap>,
+    turns: Semaphore,
+}
+
+impl GuardReader {
+    /// Through `client`, with the documents in `system_namespace`.
+    #[must_use]
+    pub fn new(client: Client, system_namespace: &str) -> Self {
+        let reviews = Api::all(client.clone());
+        let config_maps = Api::namespaced(client, system_namespace);
+        Self { reviews, config_maps, turns: Semaphore::new(MAX_QUESTIONS) }
+    }
+
+    /// Whether `user` has the verb `govern` on `namespaces.writgate.dev` of this name; `Err` says why it is not known.
+    pub async fn may_govern(&self, user: &User<'_>, name: &str) -> Result<bool, String> {
+        let extra = match user.extra.map(|extra| serde_json::from_str(extra.get())).transpose() {
+            Ok(extra) => extra,
+            Err(error) => return Err(format!("request.userInfo.extra: {error}")),
+        };
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(user.username.to_string()),
+                uid: Some(user.uid.to_string()).filter(|uid| !uid.is_empty()),
+                groups: Some(user.groups.iter().map(|group| group.0.to_string()).collect()),
+                extra,
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some(VERB.to_owned()),
+                    group: Some(GROUP.to_owned()),
+                    version: Some("v1".to_owned()),
+                    resource: Some(RESOURCE.to_owned()),
+                    name: Some(name.to_owned()),
+                    ..ResourceAttributes::default()
+                }),
+                non_resource_attributes: None,
+            },
+            ..SubjectAccessReview::default()
+        };
+        let review = self.ask(async { self.reviews.create(&PostParams::default(), &review).await }).await?;
+        let status = review.status.ok_or("the API server left the question open")?;
+        // An authorizer that failed may still have said no; only a yes without doubt is one.
+        match status.evaluation_error.filter(|error| !status.allowed && !error.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(status.allowed && !status.denied.unwrap_or(false)),
+        }
+    }
+
+    /// The documents of all postures as they are now.
+    pub async fn documents(&self) -> Result<Vec<Document>, String> {
+        let params = ListParams::default().labels(POSTURE_SELECTOR);
+        let list = self.ask(async { self.config_maps.list(&params).await }).await?;
+        Ok(list.items.iter().map(config_map::document).collect())
+    }
+
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+        let answer = async {
+            let _turn = self.turns.acquire().await;
+            question.await
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.map_err(|error| client::why(&error)),
+            Err(_) => Err(format!("the API server did not answer within {PATIENCE:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Over answers that the real API server cannot be made to give.
+
+    use std::convert::Infallible;
+
+    use axum::body::Body;
+    use axum::http::{Request, Response};
+    use serde_json::{Value, json};
+    use tower::service_fn;
+    use writgate_core::Review;
+
+    use super::*;
+
+    /// A reader to which every question is answered with `status` and `body`.
+    fn reader(status: u16, body: &Value) -> GuardReader {
+        let body = body.to_string();
+        let service = service_fn(move |_: Request<kube::client::Body>| {
+            let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        GuardReader::new(Client::new(service, "default"), "writgate-system")
+    }
+
+    async fn may_govern(reader: &GuardReader, extra: &str) -> Result<bool, String> {
+        let body = format!(
+            r#"{{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {{"uid": "u",
+                "operation": "CREATE", "name": "payments", "kind": {{"group": "", "version": "v1", "kind": "Namespace"}},
+                "resource": {{"group": "", "version": "v1", "resource": "namespaces"}},
+                "userInfo": {{"username": "alice", "extra": {extra}}},
+                "object": {{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "payments"}}}}}}}}"#
+        );
+        let request = Review::parse(body.as_bytes()).expect("a review");
+        reader.may_govern(&request.user, "payments").await
+    }
+
+    fn answer(status: &Value) -> GuardReader {
+        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {},
+            "status": status});
+        reader(201, &review)
+    }
+
+    #[tokio::test]
+    async fn only_a_plain_yes_is_one() {
+        assert_eq!(may_govern(&answer(&json!({"allowed": true})), "{}").await, Ok(true));
+        assert_eq!(may_govern(&answer(&json!({"allowed": false})), "{}").await, Ok(false));
+        assert_eq!(may_govern(&answer(&json!({"allowed": true, "denied": true})), "{}").await, Ok(false));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_answered_is_neither_yes_nor_no() {
+        assert!(may_govern(&answer(&Value::Null), "{}").await.is_err(), "left open");
+        let doubtful = json!({"allowed": false, "evaluationError": "a webhook authorizer is down"});
+        assert!(may_govern(&answer(&doubtful), "{}").await.is_err_and(|why| why.contains("is down")));
+        for (code, reason) in [(403, "Forbidden"), (429, "TooManyRequests"), (500, "InternalError")] {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": reason, "message": "no"});
+            assert_eq!(may_govern(&reader(code, &status), "{}").await, Err(format!("no ({code})")));
+            assert!(reader(code, &status).documents().await.is_err());
+        }
+        assert!(may_govern(&reader(200, &json!("no review")), "{}").await.is_err());
+        assert!(may_govern(&answer(&json!({"allowed": true})), "[1]").await.is_err(), "extra that is none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_silent_is_not_waited_for() {
+        let service =
+            service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let reader = GuardReader::new(Client::new(service, "default"), "writgate-system");
+        assert!(may_govern(&reader, "{}").await.is_err_and(|why| why.contains("did not answer")));
+        assert!(reader.documents().await.is_err());
+    }
+}

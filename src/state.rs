@@ -1,0 +1,6 @@
+//! What the webhook knows before it is asked: postures, namespaces and approvals, and what keeps them current.
+
+pub mod approvals;
+pub mod folder;
+pub mod store;
+pub mod watch;

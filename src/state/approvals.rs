@@ -1,0 +1,351 @@
+//! Approvals beside workloads, as a watch over ConfigMaps of all namespaces sees them.
+//!
+//! It saves the API server a list for each admission, and no more: what it does not hold is looked for live before
+//! anything is denied (`approval_reader`), so it may be behind, full or empty, and no decision rests on its freshness.
+//! Whoever may write ConfigMaps in a namespace chooses what is in it, so it is bounded, for each namespace and in all.
+//! Fed by `watch`, asked by `lookups`; whether an envelope is any good is core's.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use tokio::time::Instant;
+use writgate_cluster::clock;
+use writgate_core::{APPROVAL_KEY, DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover};
+
+use crate::metrics::{Metrics, PassedOver};
+use crate::state::watch::Follower;
+
+/// What one namespace may take: some five hundred approvals as `approve` writes them.
+const MAX_IN_NAMESPACE: usize = 1 << 20;
+/// What all may take together.
+const MAX_IN_ALL: usize = 32 << 20;
+/// What an entry costs beside its text, and for each spec that it covers.
+const ENTRY: usize = 512;
+const HASH: usize = 128;
+
+/// What is kept of an approval.
+#[derive(Debug)]
+struct Kept {
+    text: Arc<str>,
+    hashes: Vec<SpecHash>,
+    expires_at: Timestamp,
+}
+
+impl Kept {
+    /// Of a ConfigMap what can be an approval that is still worth something.
+    fn of(object: &ConfigMap, now: Timestamp) -> Result<Self, PassedOver> {
+        let text = object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
+        let text = text.filter(|text| text.len() <= MAX_ENVELOPE).ok_or(PassedOver::Unreadable)?;
+        let (mut hashes, expires_at) = claims_to_cover(text).ok_or(PassedOver::Unreadable)?;
+        hashes.sort_unstable();
+        hashes.dedup();
+        if expires_at <= now {
+            Err(PassedOver::Expired)
+        } else {
+            Ok(Self { text: (**text).into(), hashes, expires_at })
+        }
+    }
+
+    fn cost(&self) -> usize {
+        ENTRY + self.text.len() + HASH * self.hashes.len()
+    }
+}
+
+/// The approvals of one namespace.
+#[derive(Debug, Default)]
+struct Shelf {
+    by_name: BTreeMap<Arc<str>, Kept>,
+    by_hash: HashMap<SpecHash, BTreeSet<Arc<str>>>,
+    cost: usize,
+}
+
+impl Shelf {
+    fn put(&mut self, name: Arc<str>, kept: Kept) {
+        self.cost += kept.cost();
+        for hash in &kept.hashes {
+            self.by_hash.entry(*hash).or_default().insert(name.clone());
+        }
+        self.by_name.insert(name, kept);
+    }
+
+    fn take(&mut self, name: &str) {
+        let Some((name, kept)) = self.by_name.remove_entry(name) else { return };
+        self.cost -= kept.cost();
+        for hash in &kept.hashes {
+            if let Some(names) = self.by_hash.get_mut(hash) {
+                names.remove(&name);
+                if names.is_empty() {
+                    self.by_hash.remove(hash);
+                }
+            }
+        }
+    }
+
+    fn take_expired(&mut self, now: Timestamp) {
+        let expired = self.by_name.iter().filter(|(_, kept)| kept.expires_at <= now);
+        for name in expired.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.take(&name);
+        }
+    }
+
+    fn find(&self, query: &DetachedQuery) -> Vec<DetachedApproval> {
+        let found = |name: &str| {
+            let kept = self.by_name.get(name)?;
+            Some(DetachedApproval { name: name.to_owned(), text: (*kept.text).to_owned() })
+        };
+        match query {
+            DetachedQuery::Name(name) => found(name).into_iter().collect(),
+            DetachedQuery::Hash(hash) => {
+                self.by_hash.get(hash).into_iter().flatten().filter_map(|name| found(name)).collect()
+            }
+        }
+    }
+}
+
+/// All that are kept, or a list of them that is still being read.
+#[derive(Debug, Default)]
+pub struct Shelves {
+    by_namespace: HashMap<String, Shelf>,
+    cost: usize,
+}
+
+impl Shelves {
+    fn put(&mut self, object: &ConfigMap, now: Timestamp) -> Result<(), PassedOver> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.take(&namespace, &name);
+        let kept = Kept::of(object, now)?;
+        self.change(&namespace, |shelf, others| {
+            if shelf.cost + kept.cost() > MAX_IN_NAMESPACE {
+                shelf.take_expired(now);
+            }
+            let room = MAX_IN_NAMESPACE.min(MAX_IN_ALL.saturating_sub(others));
+            if shelf.cost + kept.cost() > room {
+                return Err(PassedOver::Full);
+            }
+            shelf.put(name.into(), kept);
+            Ok(())
+        })
+    }
+
+    fn take(&mut self, namespace: &str, name: &str) {
+        if self.by_namespace.contains_key(namespace) {
+            self.change(namespace, |shelf, _| shelf.take(name));
+        }
+    }
+
+    /// Changes one namespace's; the function is told what all others cost.
+    fn change<T>(&mut self, namespace: &str, how: impl FnOnce(&mut Shelf, usize) -> T) -> T {
+        let one = self.by_namespace.entry(namespace.to_owned()).or_default();
+        let others = self.cost - one.cost;
+        let changed = how(one, others);
+        self.cost = others + one.cost;
+        if one.by_name.is_empty() {
+            self.by_namespace.remove(namespace);
+        }
+        changed
+    }
+
+    fn number(&self) -> usize {
+        self.by_namespace.values().map(|shelf| shelf.by_name.len()).sum()
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct ApprovalStore {
+    shelves: Arc<RwLock<Shelves>>,
+    metrics: Metrics,
+}
+
+impl ApprovalStore {
+    /// An empty one.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self { shelves: Arc::default(), metrics }
+    }
+
+    /// The approvals of a namespace that may answer `query`.
+    #[must_use]
+    pub fn find(&self, namespace: &str, query: &DetachedQuery) -> Vec<DetachedApproval> {
+        let shelves = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
+        shelves.by_namespace.get(namespace).map(|shelf| shelf.find(query)).unwrap_or_default()
+    }
+
+    fn put(&self, shelves: &mut Shelves, object: &ConfigMap) {
+        if let Err(why) = shelves.put(object, clock::now()) {
+            self.metrics.approval_passed_over(why);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shelves)) {
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut shelves);
+        self.metrics.approvals_kept.set(i64::try_from(shelves.number()).unwrap_or(i64::MAX));
+    }
+}
+
+impl Follower<ConfigMap> for ApprovalStore {
+    /// Each may have a MiB of text, which is six in JSON at worst.
+    const PAGE: u32 = 4;
+    type Listed = Shelves;
+
+    fn list(&self, listed: &mut Shelves, page: Vec<ConfigMap>) {
+        for object in &page {
+            self.put(listed, object);
+        }
+    }
+
+    fn reset(&self, listed: Shelves) {
+        self.change(|shelves| *shelves = listed);
+    }
+
+    fn apply(&self, object: ConfigMap) {
+        self.change(|shelves| self.put(shelves, &object));
+    }
+
+    fn delete(&self, object: ConfigMap) {
+        self.change(|shelves| shelves.take(&object.namespace().unwrap_or_default(), &object.name_any()));
+    }
+
+    fn fresh(&self, _: Instant) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use writgate_core::{Action, Approval, Envelope, Subject};
+
+    use super::*;
+
+    fn hash(digit: u32) -> SpecHash {
+        format!("sha256:{digit:064}").parse().expect("a hash")
+    }
+
+    /// An approval that nobody signed, of the specs of these numbers.
+    fn envelope(specs: std::ops::Range<u32>, expires_at: &str, padding: usize) -> String {
+        let subject = |spec| Subject { name: format!("apps/v1/Deployment/payments/a{spec}"), hash: hash(spec) };
+        let approval = Approval {
+            subjects: specs.map(subject).collect(),
+            id: "01935a00-0000-7000-8000-000000000001".to_owned(),
+            action: Action::Deploy,
+            cluster: None,
+            environment: "production".to_owned(),
+            project: "payments".to_owned(),
+            capabilities: vec!["deploy".to_owned()],
+            pipeline_version: None,
+            config_bundle: None,
+            replay: None,
+            break_glass: false,
+            requested_by: "alice@acme.example".to_owned(),
+            reason: None,
+            not_before: "2026-11-22T10:00:00Z".parse().expect("a time"),
+            expires_at: expires_at.parse().expect("a time"),
+        };
+        // The writer of an envelope adds no signature that is not one; its reader asks for one.
+        let mut envelope: serde_json::Value =
+            serde_json::from_str(&Envelope::new(approval.to_payload()).to_json()).expect("JSON");
+        envelope["signatures"] = json!([{"keyid": "", "sig": format!("{}==", "A".repeat(86))}]);
+        envelope["padding"] = "x".repeat(padding).into();
+        envelope.to_string()
+    }
+
+    const LATER: &str = "2999-01-01T00:00:00Z";
+
+    fn config_map(namespace: &str, name: &str, text: &str) -> ConfigMap {
+        let object = json!({"metadata": {"namespace": namespace, "name": name}, "data": {APPROVAL_KEY: text}});
+        serde_json::from_value(object).expect("a ConfigMap")
+    }
+
+    fn store() -> ApprovalStore {
+        ApprovalStore::new(Metrics::default())
+    }
+
+    fn names(store: &ApprovalStore, namespace: &str, spec: u32) -> Vec<String> {
+        let found = store.find(namespace, &DetachedQuery::Hash(hash(spec)));
+        found.into_iter().map(|found| found.name).collect()
+    }
+
+    fn passed_over(store: &ApprovalStore) -> [u64; 3] {
+        PassedOver::ALL.map(|why| store.metrics.approvals_passed_over.get_or_create(&why.labels()).get())
+    }
+
+    #[test]
+    fn approvals_are_found_by_namespace_and_spec_or_name_for_as_long_as_they_are_there() {
+        let store = store();
+        store.apply(config_map("payments", "a", &envelope(0..2, LATER, 0)));
+        store.apply(config_map("payments", "b", &envelope(1..3, LATER, 0)));
+        store.apply(config_map("ledger", "c", &envelope(1..2, LATER, 0)));
+        assert_eq!(names(&store, "payments", 1), ["a", "b"]);
+        assert_eq!(names(&store, "payments", 0), ["a"]);
+        assert_eq!(names(&store, "payments", 3), Vec::<String>::new());
+        assert_eq!(store.find("payments", &DetachedQuery::Name("c".to_owned())), []);
+        let found = store.find("ledger", &DetachedQuery::Name("c".to_owned()));
+        assert_eq!(found[0].text, envelope(1..2, LATER, 0));
+        // Changed, it covers something else.
+        store.apply(config_map("payments", "a", &envelope(4..5, LATER, 0)));
+        assert_eq!((names(&store, "payments", 1), names(&store, "payments", 4)), (vec!["b".into()], vec!["a".into()]));
+        store.delete(config_map("payments", "b", ""));
+        assert_eq!(names(&store, "payments", 1), Vec::<String>::new());
+        assert_eq!(store.metrics.approvals_kept.get(), 2);
+    }
+
+    #[test]
+    fn what_can_be_no_approval_is_not_kept_and_replaces_what_was() {
+        let store = store();
+        let good = config_map("payments", "a", &envelope(0..1, LATER, 0));
+        for text in ["", "junk", &envelope(0..1, LATER, MAX_ENVELOPE)] {
+            store.apply(good.clone());
+            store.apply(config_map("payments", "a", text));
+            assert_eq!(names(&store, "payments", 0), Vec::<String>::new());
+        }
+        store.apply(config_map("payments", "a", &envelope(0..1, "2026-11-22T12:00:00Z", 0)));
+        assert_eq!(passed_over(&store), [3, 1, 0]);
+        let shelves = store.shelves.read().expect("no panic");
+        assert!(shelves.by_namespace.is_empty() && shelves.cost == 0, "{shelves:?}");
+    }
+
+    #[test]
+    fn a_new_list_replaces_all() {
+        let store = store();
+        store.apply(config_map("payments", "a", &envelope(0..1, LATER, 0)));
+        let mut listed = Shelves::default();
+        store.list(&mut listed, vec![config_map("payments", "b", &envelope(0..1, LATER, 0))]);
+        store.list(&mut listed, vec![config_map("ledger", "c", &envelope(0..1, LATER, 0))]);
+        assert_eq!(names(&store, "payments", 0), ["a"], "until the list is complete");
+        store.reset(listed);
+        assert_eq!((names(&store, "payments", 0), names(&store, "ledger", 0)), (vec!["b".into()], vec!["c".into()]));
+    }
+
+    #[test]
+    fn whoever_fills_a_namespace_takes_room_from_no_other() {
+        let store = store();
+        let large = envelope(0..1, LATER, MAX_ENVELOPE - 2000);
+        for number in 0..100 {
+            store.apply(config_map("greedy", &format!("a{number}"), &large));
+        }
+        let kept = names(&store, "greedy", 0).len();
+        assert!((20..40).contains(&kept), "{kept}");
+        assert_eq!(passed_over(&store), [0, 0, 100 - u64::try_from(kept).expect("few")]);
+        store.apply(config_map("payments", "a", &large));
+        assert_eq!(names(&store, "payments", 0), ["a"]);
+        // One that goes makes room for one that comes.
+        store.delete(config_map("greedy", "a0", ""));
+        store.apply(config_map("greedy", "new", &large));
+        assert_eq!(store.find("greedy", &DetachedQuery::Name("new".to_owned())).len(), 1);
+    }
+
+    #[test]
+    fn many_namespaces_take_no_more_than_there_is() {
+        let store = store();
+        let large = envelope(0..1, LATER, MAX_ENVELOPE - 2000);
+        for number in 0..1500 {
+            store.apply(config_map(&format!("n{}", number % 60), &format!("a{number}"), &large));
+        }
+        let shelves = store.shelves.read().expect("no panic");
+        assert!(shelves.cost <= MAX_IN_ALL && shelves.cost > MAX_IN_ALL - 2 * MAX_ENVELOPE, "{}", shelves.cost);
+        assert_eq!(shelves.cost, shelves.by_namespace.values().map(|shelf| shelf.cost).sum::<usize>());
+    }
+}

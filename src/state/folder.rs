@@ -1,0 +1,56 @@
+//! A folder of posture documents in place of a cluster: what `--posture-dir` feeds the store with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use writgate_cluster::posture_dir::{FolderError, read};
+use writgate_core::Document;
+
+use crate::state::store::Store;
+
+/// How often the folder is read again.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Feeds `store` from `folder` once; returns what it was fed.
+pub fn load(folder: &Path, store: &Store) -> Result<Vec<Document>, FolderError> {
+    let begun = Instant::now();
+    let documents = read(folder)?;
+    store.replace(documents.clone(), begun);
+    Ok(documents)
+}
+
+/// Feeds `store` from `folder` as its contents come to differ from `known`, for ever. A folder that cannot be read
+/// leaves the last state in place until it is stale, since an edit in progress looks the same.
+pub async fn follow(folder: PathBuf, store: Arc<Store>, mut known: Vec<Document>) {
+    let mut last_error = None;
+    loop {
+        let begun = Instant::now();
+        let path = folder.clone();
+        let Ok(documents) = tokio::task::spawn_blocking(move || read(&path)).await else {
+            // Only as the runtime goes down.
+            return;
+        };
+        match documents {
+            Ok(documents) => {
+                last_error = None;
+                if known == documents {
+                    store.prove_all_fresh(begun);
+                } else {
+                    store.replace(documents.clone(), begun);
+                    tracing::info!(folder = %folder.display(), "postures read");
+                    known = documents;
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if last_error.as_ref() != Some(&error) {
+                    tracing::error!(error, "the postures stay as they were");
+                }
+                last_error = Some(error);
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}

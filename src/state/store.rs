@@ -1,0 +1,388 @@
+//! What the cluster, or a folder, says about postures and namespaces: the state that reviews are judged by.
+//!
+//! Synchronous, and fed by [`watch`](crate::state::watch) or [`posture_dir`](writgate_cluster::posture_dir), so it is tested without
+//! either. A review takes a snapshot with [`Store::postures`] and one lookup with [`Store::namespace`]; neither
+//! waits for a writer's work. What a posture means is core's; what is asked live is `namespace_reader`'s.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::ResourceExt;
+use kube::core::PartialObjectMeta;
+use tokio::time::Instant;
+use writgate_cluster::config_map::document;
+use writgate_cluster::names::{ENVIRONMENT_LABEL, PROJECT_LABEL};
+use writgate_core::{Document, PostureSet};
+
+use crate::metrics::Metrics;
+use crate::state::watch::Follower;
+
+/// Age at which what is known no longer counts as known: a revocation may have been missed.
+pub const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// What a namespace's labels say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceLabels {
+    /// Its environment; absent where it is not governed.
+    pub environment: Option<Arc<str>>,
+    /// Its project.
+    pub project: Option<Arc<str>>,
+}
+
+impl NamespaceLabels {
+    /// Picks ours out of all labels.
+    #[must_use]
+    pub fn of(labels: &BTreeMap<String, String>) -> Self {
+        let label = |key| labels.get(key).map(|value| Arc::from(value.as_str()));
+        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
+    }
+}
+
+/// One of the two things that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The documents of the postures.
+    Postures,
+    /// The namespaces and their labels.
+    Namespaces,
+}
+
+impl Source {
+    const ALL: [Self; 2] = [Self::Postures, Self::Namespaces];
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Postures => "postures",
+            Self::Namespaces => "namespaces",
+        }
+    }
+}
+
+/// See the module.
+pub struct Store {
+    /// Documents by the ConfigMap that holds them.
+    documents: Mutex<BTreeMap<String, Document>>,
+    postures: ArcSwap<PostureSet>,
+    namespaces: RwLock<HashMap<String, NamespaceLabels>>,
+    /// When each source was last proved complete and current; in the order of [`Source::ALL`].
+    fresh: RwLock<[Option<Instant>; 2]>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            documents: Mutex::default(),
+            postures: ArcSwap::from_pointee(PostureSet::assemble(Vec::new())),
+            namespaces: RwLock::default(),
+            fresh: RwLock::default(),
+        }
+    }
+}
+
+impl Store {
+    /// The postures as they are now. Later changes do not show in it.
+    #[must_use]
+    pub fn postures(&self) -> Arc<PostureSet> {
+        self.postures.load_full()
+    }
+
+    /// The labels of the namespace `name`, if it is known.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<NamespaceLabels> {
+        self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The documents that the postures are made of, each with its ConfigMap's name.
+    #[must_use]
+    pub fn documents(&self) -> Vec<Document> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The governed namespaces of each environment, by name.
+    #[must_use]
+    pub fn governed(&self) -> BTreeMap<String, Vec<String>> {
+        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
+        let mut governed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, labels) in namespaces.iter() {
+            if let Some(environment) = &labels.environment {
+                governed.entry(environment.to_string()).or_default().push(name.clone());
+            }
+        }
+        for names in governed.values_mut() {
+            names.sort_unstable();
+        }
+        governed
+    }
+
+    /// Replaces everything with what a folder holds; its v1 Namespaces give the labels.
+    pub fn replace(&self, documents: Vec<Document>, at: Instant) {
+        let postures = PostureSet::assemble(documents);
+        let namespaces = postures.namespaces().iter().map(|(name, labels)| (name.clone(), NamespaceLabels::of(labels)));
+        *self.namespaces.write().unwrap_or_else(PoisonError::into_inner) = namespaces.collect();
+        self.publish(postures);
+        self.prove_all_fresh(at);
+    }
+
+    /// Everything that happened until `at` is known here.
+    pub fn prove_all_fresh(&self, at: Instant) {
+        for source in Source::ALL {
+            self.prove_fresh(source, at);
+        }
+    }
+
+    /// Everything that happened to `source` until `at` is known here.
+    pub fn prove_fresh(&self, source: Source, at: Instant) {
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        let proved = &mut fresh[source as usize];
+        *proved = Some(proved.map_or(at, |earlier| earlier.max(at)));
+    }
+
+    /// Time since the older of the two sources was proved fresh; `None` before both were seen.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = fresh.into_iter().collect::<Option<Vec<_>>>()?.into_iter().min()?;
+        Some(now.saturating_duration_since(oldest))
+    }
+
+    /// Why nothing can be judged by this state, if so; for the answer, the record and readiness.
+    #[must_use]
+    pub fn staleness(&self, now: Instant) -> Option<String> {
+        match self.age(now) {
+            Some(age) if age < STALE_AFTER => None,
+            Some(age) => Some(format!(
+                "the postures were last proved current {} s ago, more than the {} s that a decision may rely on: the \
+                 webhook cannot reach the API server",
+                age.as_secs(),
+                STALE_AFTER.as_secs()
+            )),
+            None => Some(
+                "the postures have not been read yet: the webhook is starting, or cannot reach the API server"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    /// What stands between this state and readiness; empty when nothing does.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
+        let unread = Source::ALL.into_iter().filter(|source| fresh[*source as usize].is_none());
+        let unread: Vec<_> = unread.map(|source| format!("{} not listed yet", source.what())).collect();
+        if unread.is_empty() { self.staleness(Instant::now()).into_iter().collect() } else { unread }
+    }
+
+    /// Brings the gauges that describe this state up to date.
+    pub fn observe(&self, metrics: &Metrics) {
+        // Before the first list there is no age; infinity makes any alert on it fire.
+        metrics.posture_age.set(self.age(Instant::now()).map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        metrics.posture_problems.set(i64::try_from(self.postures().problems().len()).unwrap_or(i64::MAX));
+    }
+
+    /// Changes the documents, and with them the postures that later reviews see.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Document>)) {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut documents);
+        let postures = PostureSet::assemble(documents.values().cloned().collect());
+        self.publish(postures);
+    }
+
+    fn publish(&self, postures: PostureSet) {
+        let known = self.postures();
+        for problem in postures.problems().iter().filter(|problem| !known.problems().contains(problem)) {
+            tracing::error!(source = problem.source, path = problem.path, "invalid posture: {}", problem.message);
+        }
+        self.postures.store(Arc::new(postures));
+    }
+}
+
+/// The store as follower of the ConfigMaps that make up postures.
+pub struct Postures(pub Arc<Store>);
+
+impl Follower<ConfigMap> for Postures {
+    type Listed = Vec<ConfigMap>;
+
+    fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
+        listed.extend(page);
+    }
+
+    fn reset(&self, objects: Vec<ConfigMap>) {
+        let objects = objects.iter().map(|object| (object.name_any(), document(object))).collect();
+        self.0.change(|documents| *documents = objects);
+    }
+
+    fn apply(&self, object: ConfigMap) {
+        self.0.change(|documents| {
+            documents.insert(object.name_any(), document(&object));
+        });
+    }
+
+    fn delete(&self, object: ConfigMap) {
+        self.0.change(|documents| {
+            documents.remove(&object.name_any());
+        });
+    }
+
+    fn fresh(&self, at: Instant) {
+        self.0.prove_fresh(Source::Postures, at);
+    }
+}
+
+/// The store as follower of the namespaces.
+pub struct Namespaces(pub Arc<Store>);
+
+impl Namespaces {
+    fn change(&self, change: impl FnOnce(&mut HashMap<String, NamespaceLabels>)) {
+        change(&mut self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
+    type Listed = Vec<PartialObjectMeta<Namespace>>;
+
+    fn list(&self, listed: &mut Self::Listed, page: Self::Listed) {
+        listed.extend(page);
+    }
+
+    fn reset(&self, objects: Vec<PartialObjectMeta<Namespace>>) {
+        let objects =
+            objects.into_iter().map(|object| (object.name_any(), NamespaceLabels::of(object.labels()))).collect();
+        self.change(|namespaces| *namespaces = objects);
+    }
+
+    fn apply(&self, object: PartialObjectMeta<Namespace>) {
+        self.change(|namespaces| {
+            namespaces.insert(object.name_any(), NamespaceLabels::of(object.labels()));
+        });
+    }
+
+    fn delete(&self, object: PartialObjectMeta<Namespace>) {
+        self.change(|namespaces| {
+            namespaces.remove(&object.name_any());
+        });
+    }
+
+    fn fresh(&self, at: Instant) {
+        self.0.prove_fresh(Source::Namespaces, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map(name: &str, kind: &str, text: &str) -> ConfigMap {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
+            "data": {format!("{kind}.yaml"): text},
+        }))
+        .expect("a ConfigMap")
+    }
+
+    fn posture(environment: &str) -> ConfigMap {
+        let text = format!("apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\n");
+        config_map(&format!("posture-{environment}"), "posture", &text)
+    }
+
+    fn namespace(name: &str, environment: Option<&str>) -> PartialObjectMeta<Namespace> {
+        let labels = environment.map(|environment| json!({ENVIRONMENT_LABEL: environment, "app": "x"}));
+        let object = json!({"metadata": {"name": name, "labels": labels}});
+        serde_json::from_value(object).expect("a Namespace")
+    }
+
+    fn code(store: &Store, environment: &str) -> &'static str {
+        match store.postures().environment(environment) {
+            Ok(_) => "valid",
+            Err(writgate_core::PostureError::Missing { .. }) => "missing",
+            Err(_) => "invalid",
+        }
+    }
+
+    #[test]
+    fn a_posture_is_in_force_from_its_apply_to_its_delete() {
+        let postures = Postures(Arc::default());
+        postures.apply(posture("production"));
+        assert_eq!(code(&postures.0, "production"), "valid");
+        assert_eq!(code(&postures.0, "staging"), "missing");
+        postures.delete(posture("production"));
+        assert_eq!(code(&postures.0, "production"), "missing");
+    }
+
+    #[test]
+    fn a_new_list_replaces_what_was_known() {
+        let postures = Postures(Arc::default());
+        postures.reset(vec![posture("production"), posture("staging")]);
+        postures.reset(vec![posture("staging")]);
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "valid"));
+    }
+
+    #[test]
+    fn an_invalid_change_leaves_no_older_trust_in_force() {
+        let postures = Postures(Arc::default());
+        postures.reset(vec![posture("production"), posture("staging")]);
+        postures.apply(config_map(
+            "posture-production",
+            "posture",
+            "environment: production\nkind: Posture\nquorum: [",
+        ));
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("invalid", "valid"));
+    }
+
+    #[test]
+    fn a_snapshot_does_not_change_under_a_review() {
+        let postures = Postures(Arc::default());
+        postures.apply(posture("production"));
+        let snapshot = postures.0.postures();
+        postures.delete(posture("production"));
+        assert!(snapshot.environment("production").is_ok());
+    }
+
+    #[test]
+    fn the_same_documents_have_one_version_in_a_cluster_and_in_a_folder() {
+        let postures = Postures(Arc::default());
+        let object = posture("production");
+        postures.apply(object.clone());
+        let bare = Store::default();
+        let text = object.data.expect("data")["posture.yaml"].clone();
+        bare.replace(vec![Document { source: "a.yaml".into(), name: None, text }], Instant::now());
+        let version = |store: &Store| store.postures().environment("production").expect("valid").version.clone();
+        assert_eq!(version(&postures.0), version(&bare));
+        let named = postures.0.postures();
+        assert_eq!(named.environment("production").expect("valid").config_map.as_deref(), Some("posture-production"));
+    }
+
+    #[test]
+    fn namespaces_follow_their_labels() {
+        let namespaces = Namespaces(Arc::default());
+        namespaces.reset(vec![namespace("payments", Some("production")), namespace("default", None)]);
+        let environment =
+            |name| namespaces.0.namespace(name).map(|labels| labels.environment.as_deref().map(str::to_owned));
+        assert_eq!(environment("payments"), Some(Some("production".to_owned())));
+        assert_eq!(environment("default"), Some(None));
+        assert_eq!(environment("unknown"), None);
+        namespaces.apply(namespace("payments", Some("staging")));
+        assert_eq!(environment("payments"), Some(Some("staging".to_owned())));
+        namespaces.delete(namespace("payments", None));
+        assert_eq!(environment("payments"), None);
+    }
+
+    #[test]
+    fn state_is_stale_when_either_source_was_not_proved_fresh_for_a_minute() {
+        let store = Store::default();
+        let begun = Instant::now();
+        assert!(store.staleness(begun).is_some_and(|why| why.contains("not been read yet")));
+        store.prove_fresh(Source::Postures, begun);
+        assert!(store.staleness(begun).is_some(), "the namespaces are still unknown");
+        store.prove_fresh(Source::Namespaces, begun + Duration::from_secs(30));
+        assert_eq!(store.staleness(begun + Duration::from_secs(59)), None);
+        assert!(store.staleness(begun + STALE_AFTER).is_some_and(|why| why.contains("60 s")));
+        store.prove_fresh(Source::Postures, begun + Duration::from_secs(50));
+        store.prove_fresh(Source::Postures, begun);
+        assert_eq!(store.age(begun + Duration::from_secs(50)), Some(Duration::from_secs(20)));
+    }
+}

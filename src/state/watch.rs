@@ -1,0 +1,365 @@
+//! Lists and watches one kind in the cluster, and feeds what it sees to a [`Follower`]. The only file that does.
+//!
+//! A loop of our own rather than kube's `watcher`, for one reason: that one swallows bookmarks and quiet ends of a
+//! watch, and these are the only proof that a cache in which nothing happens is still fresh. What is done with
+//! the objects belongs to `store`.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout};
+use writgate_cluster::client;
+
+/// How long one watch lasts. The API server sends a bookmark shortly before its end, so a cache in which nothing
+/// happens is proved fresh about this often, well within the age at which the store refuses to judge.
+const WATCH_SECONDS: u32 = 20;
+/// Grace beyond [`WATCH_SECONDS`] for the end to arrive. Past it the connection is taken for dead: a peer that
+/// vanished without a reset sends nothing at all.
+const GRACE: Duration = Duration::from_secs(5);
+/// Longest wait for the API server to answer a list or to open a watch.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Pauses after failures: short, so that a restart of the API server costs little; doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Whoever keeps what a watch sees.
+pub trait Follower<K> {
+    /// Objects a list asks for at once.
+    const PAGE: u32 = 500;
+    /// What is kept of a list until all its pages are there.
+    type Listed: Default + Send;
+
+    /// A page of a list, to be added to those before it.
+    fn list(&self, listed: &mut Self::Listed, page: Vec<K>);
+    /// The objects that were listed, and no others, exist.
+    fn reset(&self, listed: Self::Listed);
+    /// This object was added or changed.
+    fn apply(&self, object: K);
+    /// This object is gone.
+    fn delete(&self, object: K);
+    /// All that happened until `at` has been told.
+    fn fresh(&self, at: Instant);
+}
+
+/// Why a watch has to begin anew.
+#[derive(Debug, thiserror::Error)]
+enum WatchError {
+    #[error("the API server did not answer within {ANSWER:?}")]
+    NoAnswer,
+    #[error("the watch went silent")]
+    Silent,
+    #[error("{}", client::why(.0))]
+    Refused(#[source] kube::Error),
+    #[error("the API server ended the watch: {}", .0.message)]
+    Ended(Box<kube::core::Status>),
+}
+
+/// Follows the objects behind `api` that match `labels`, for ever.
+pub async fn follow<K, F>(what: &'static str, api: Api<K>, labels: &str, follower: &F)
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Follower<K>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let begun = Instant::now();
+        let Err(error) = list_and_watch(&api, labels, follower).await;
+        if begun.elapsed() > 2 * LONGEST_PAUSE {
+            pause = FIRST_PAUSE;
+        }
+        match &error {
+            // Usual after a compaction, and cured by the new list.
+            WatchError::Ended(status) if status.code == 410 => tracing::info!(what, "watch too old; listing again"),
+            _ => tracing::warn!(what, %error, retry_in = ?pause, "cannot follow the cluster"),
+        }
+        sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+/// One list and the watches that continue it, until something fails.
+async fn list_and_watch<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<std::convert::Infallible, WatchError>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    F: Follower<K>,
+{
+    let asked = Instant::now();
+    let (listed, mut version) = list(api, labels, follower).await?;
+    follower.reset(listed);
+    follower.fresh(asked);
+    loop {
+        version = watch(api, labels, version, follower).await?;
+    }
+}
+
+/// Everything there is, and the version at which it was so. Not from the API server's cache, which may be old.
+async fn list<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<(F::Listed, String), WatchError>
+where
+    K: Clone + Debug + DeserializeOwned,
+    F: Follower<K>,
+{
+    let mut listed = F::Listed::default();
+    let mut params = ListParams::default().labels(labels).limit(F::PAGE);
+    loop {
+        let page = timeout(ANSWER, api.list(&params)).await.map_err(|_| WatchError::NoAnswer)?;
+        let page = page.map_err(WatchError::Refused)?;
+        follower.list(&mut listed, page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok((listed, page.metadata.resource_version.unwrap_or_default())),
+        }
+    }
+}
+
+/// One watch from `version` to its end; returns the version to go on from.
+async fn watch<K>(
+    api: &Api<K>,
+    labels: &str,
+    mut version: String,
+    follower: &impl Follower<K>,
+) -> Result<String, WatchError>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let params = WatchParams::default().labels(labels).timeout(WATCH_SECONDS);
+    let lasts = Duration::from_secs(WATCH_SECONDS.into());
+    let begun = Instant::now();
+    let stream = timeout(ANSWER, api.watch(&params, &version)).await.map_err(|_| WatchError::NoAnswer)?;
+    let mut stream = stream.map_err(WatchError::Refused)?.boxed();
+    loop {
+        let left = (lasts + GRACE).saturating_sub(begun.elapsed());
+        let event = timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?;
+        let Some(event) = event else {
+            // An end before its time is a broken connection and proves nothing.
+            if begun.elapsed() + Duration::from_secs(1) >= lasts {
+                follower.fresh(Instant::now());
+            } else {
+                sleep(FIRST_PAUSE).await;
+            }
+            return Ok(version);
+        };
+        match event.map_err(WatchError::Refused)? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                version = object.resource_version().unwrap_or(version);
+                follower.apply(object);
+            }
+            WatchEvent::Deleted(object) => {
+                version = object.resource_version().unwrap_or(version);
+                follower.delete(object);
+            }
+            WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
+            WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
+        }
+        follower.fresh(Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Against an API server in memory, under a clock that moves as soon as everybody waits.
+
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::{Body, Bytes};
+    use axum::http::{Request, Response, StatusCode, Uri};
+    use futures::stream;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
+    use super::*;
+
+    /// One answer of the API server: lines, each so many seconds after the one before, then the end or silence.
+    #[derive(Clone)]
+    enum Answer {
+        List(Value),
+        Watch(Vec<(u64, Value)>, End),
+        Refusal(u16),
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum End {
+        After(u64),
+        Never,
+    }
+
+    impl Answer {
+        fn response(self) -> Response<Body> {
+            match self {
+                Self::List(list) => Response::new(Body::from(list.to_string())),
+                Self::Refusal(code) => {
+                    let mut response = Response::new(Body::from("no"));
+                    *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+                    response
+                }
+                Self::Watch(lines, end) => {
+                    let mut steps: VecDeque<_> =
+                        lines.into_iter().map(|(after, line)| (after, Some(format!("{line}\n")))).collect();
+                    steps.push_back(match end {
+                        End::After(seconds) => (seconds, None),
+                        End::Never => (u64::from(u32::MAX), None),
+                    });
+                    Response::new(Body::from_stream(stream::unfold(steps, |mut steps| async move {
+                        let (after, line) = steps.pop_front()?;
+                        sleep(Duration::from_secs(after)).await;
+                        Some((Ok::<_, Infallible>(Bytes::from(line?)), steps))
+                    })))
+                }
+            }
+        }
+    }
+
+    /// What the follower was told, and what the API server was asked.
+    #[derive(Default)]
+    struct Seen {
+        told: Mutex<Vec<String>>,
+        asked: Mutex<Vec<String>>,
+        fresh: Mutex<Vec<u64>>,
+    }
+
+    struct Recorder(Arc<Seen>, Instant);
+
+    fn names(objects: &[ConfigMap]) -> String {
+        objects.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(",")
+    }
+
+    impl Recorder {
+        fn told(&self, what: String) {
+            self.0.told.lock().expect("no panic").push(what);
+        }
+    }
+
+    impl Follower<ConfigMap> for Recorder {
+        type Listed = Vec<ConfigMap>;
+
+        fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
+            listed.extend(page);
+        }
+
+        fn reset(&self, objects: Vec<ConfigMap>) {
+            self.told(format!("reset {}", names(&objects)));
+        }
+
+        fn apply(&self, object: ConfigMap) {
+            self.told(format!("apply {}", names(&[object])));
+        }
+
+        fn delete(&self, object: ConfigMap) {
+            self.told(format!("delete {}", names(&[object])));
+        }
+
+        fn fresh(&self, at: Instant) {
+            self.0.fresh.lock().expect("no panic").push(at.duration_since(self.1).as_secs());
+        }
+    }
+
+    /// Follows an API server that gives these answers, for so many seconds; the last one again and again.
+    async fn follow_for(seconds: u64, answers: Vec<Answer>) -> Arc<Seen> {
+        let seen = Arc::new(Seen::default());
+        let (asked, answers) = (seen.clone(), Arc::new(Mutex::new(VecDeque::from(answers))));
+        let service = service_fn(move |request: Request<kube::client::Body>| {
+            asked.asked.lock().expect("no panic").push(question(request.uri()));
+            let mut answers = answers.lock().expect("no panic");
+            let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+            std::future::ready(Ok::<_, Infallible>(answer.expect("an answer").response()))
+        });
+        let api: Api<ConfigMap> = Api::namespaced(kube::Client::new(service, "default"), "writgate-system");
+        let recorder = Recorder(seen.clone(), Instant::now());
+        let _ = timeout(Duration::from_secs(seconds), follow("test", api, "a=b", &recorder)).await;
+        seen
+    }
+
+    /// `list`, `list <token>` or `watch <version>`.
+    fn question(uri: &Uri) -> String {
+        let parameter = |name: &str| {
+            let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+            pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+        };
+        assert_eq!(parameter("labelSelector").as_deref(), Some("a%3Db"));
+        match parameter("watch") {
+            Some(_) => format!("watch {}", parameter("resourceVersion").expect("a version")),
+            None => format!("list {}", parameter("continue").unwrap_or_default()).trim_end().to_owned(),
+        }
+    }
+
+    fn object(name: &str, version: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "resourceVersion": version}})
+    }
+
+    fn list(names: &[&str], version: &str, token: &str) -> Answer {
+        let items: Vec<_> = names.iter().map(|name| object(name, "1")).collect();
+        Answer::List(json!({"apiVersion": "v1", "kind": "ConfigMapList",
+            "metadata": {"resourceVersion": version, "continue": token}, "items": items}))
+    }
+
+    fn event(kind: &str, object: &Value) -> Value {
+        json!({"type": kind, "object": object})
+    }
+
+    fn silence() -> Answer {
+        Answer::Watch(vec![], End::Never)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_several_pages_is_told_whole_and_the_watch_goes_on_from_it() {
+        let changes = vec![
+            (1, event("ADDED", &object("c", "8"))),
+            (1, event("MODIFIED", &object("a", "9"))),
+            (1, event("DELETED", &object("b", "10"))),
+            (1, event("BOOKMARK", &object("", "12"))),
+        ];
+        let answers =
+            vec![list(&["a"], "", "more"), list(&["b"], "7", ""), Answer::Watch(changes, End::After(16)), silence()];
+        let seen = follow_for(24, answers).await;
+        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a,b", "apply c", "apply a", "delete b"]);
+        assert_eq!(*seen.asked.lock().expect("no panic"), ["list", "list more", "watch 7", "watch 12"]);
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 1, 2, 3, 4, 20]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cache_in_which_nothing_happens_is_proved_fresh_by_the_end_of_each_watch() {
+        let seen = follow_for(65, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(20))]).await;
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20, 40, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_proves_nothing_and_is_ended() {
+        let seen = follow_for(70, vec![list(&["a"], "7", ""), silence()]).await;
+        let asked = seen.asked.lock().expect("no panic").clone();
+        // After the silence, the list that the script has no answer for is a watch: refused, and asked again.
+        assert_eq!(asked[..3], ["list", "watch 7", "list"]);
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0]);
+        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a"], "what was known stays until it is stale");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_breaks_early_proves_nothing() {
+        let seen = follow_for(15, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(2))]).await;
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0]);
+        assert!(seen.asked.lock().expect("no panic").iter().skip(1).all(|asked| asked == "watch 7"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_is_too_old_means_a_new_list_and_no_empty_moment() {
+        let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired",
+            "message": "too old resource version"});
+        let gone = Answer::Watch(vec![(0, event("ERROR", &gone))], End::Never);
+        let seen = follow_for(10, vec![list(&["a"], "7", ""), gone, list(&["b"], "20", ""), silence()]).await;
+        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a", "reset b"]);
+        assert_eq!(*seen.asked.lock().expect("no panic"), ["list", "watch 7", "list", "watch 20"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_refuses_is_asked_again_and_nothing_is_told() {
+        let seen =
+            follow_for(20, vec![Answer::Refusal(503), Answer::Refusal(403), list(&["a"], "7", ""), silence()]).await;
+        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a"]);
+        assert_eq!(seen.asked.lock().expect("no panic")[..4], ["list", "list", "list", "watch 7"]);
+    }
+}

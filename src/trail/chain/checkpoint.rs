@@ -1,0 +1,150 @@
+//! Checkpoints: the key of each chain and how far it has come, in ConfigMaps of the system namespace.
+//!
+//! No tenant writes there, so a log whose end was cut off and a record that a stranger signed are told by them. Written
+//! behind the answers, once there is a first record, then each second while the chain grows, and at the end. What is lost
+//! is what came after the last one. Used by `server` and swept by `ledger`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, PostParams};
+use kube::{Client, Error, ResourceExt as _};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use writgate_cluster::checkpoint::{SELECTOR, config_map, in_config_map, name};
+use writgate_cluster::{client, clock};
+use writgate_core::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
+
+use crate::metrics::WriteOutcome;
+use crate::trail::chain::Sealer;
+
+/// The shortest time between two writes, and between two attempts.
+const PACE: Duration = Duration::from_secs(1);
+/// Longest wait for one answer of the API server.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Chains that the start of a chain names: those that moved last.
+const MAX_OTHERS: usize = 64;
+/// Checkpoints that are read for it.
+const MAX_READ: u32 = 1000;
+
+/// The heads of the chains whose checkpoints are in `namespace`, those that moved last first.
+pub async fn heads(client: Client, namespace: &str) -> Result<Vec<Head>, String> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let params = ListParams::default().labels(SELECTOR).limit(MAX_READ);
+    let found = bounded(config_maps.list(&params)).await?;
+    let mut checkpoints: Vec<_> = found.items.iter().filter_map(|found| in_config_map(found).ok()).collect();
+    checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.head.time));
+    Ok(checkpoints.iter().take(MAX_OTHERS).map(Checkpoint::head).collect())
+}
+
+/// What notes how far the chain has come.
+pub struct Checkpoints {
+    closing: watch::Sender<bool>,
+    keeper: JoinHandle<()>,
+}
+
+impl Checkpoints {
+    /// Starts noting how far the chain of `sealer` has come, in `namespace`.
+    #[must_use]
+    pub fn start(sealer: Sealer, client: Client, namespace: &str) -> Self {
+        let (closing, closed) = watch::channel(false);
+        let keeper = Keeper { sealer, config_maps: Api::namespaced(client, namespace), version: None };
+        Self { closing, keeper: tokio::spawn(keeper.keep(closed)) }
+    }
+
+    /// Notes where the chain ends, for at most `patience`.
+    pub async fn finish(self, patience: Duration) {
+        self.closing.send_replace(true);
+        let abort = self.keeper.abort_handle();
+        if timeout(patience, self.keeper).await.is_err() {
+            abort.abort();
+            tracing::warn!("the end of the chain of records is not noted: the API server did not answer in time");
+        }
+    }
+}
+
+struct Keeper {
+    sealer: Sealer,
+    config_maps: Api<ConfigMap>,
+    /// The resource version of what was written last; none where that is not known.
+    version: Option<String>,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut closed: watch::Receiver<bool>) {
+        let mut moved = self.sealer.0.head.subscribe();
+        let mut noted: Option<Head> = None;
+        let mut failing = false;
+        loop {
+            let closing = *closed.borrow();
+            let head = *moved.borrow_and_update();
+            if let Some(head) = head.filter(|head| noted.is_none_or(|noted| noted != *head)) {
+                let written = self.write(head, clock::now()).await;
+                match &written {
+                    Ok(()) => noted = Some(head),
+                    Err(why) if failing => tracing::debug!(why, "checkpoint not written"),
+                    Err(why) => tracing::warn!(why, "checkpoint not written; it is tried again each second"),
+                }
+                failing = written.is_err();
+                if failing || !closing {
+                    sleep(PACE).await;
+                    continue;
+                }
+            }
+            if closing {
+                return;
+            }
+            tokio::select! {
+                _ = moved.changed() => {}
+                _ = closed.wait_for(|closed| *closed) => {}
+            }
+        }
+    }
+
+    async fn write(&mut self, head: Head, now: Timestamp) -> Result<(), String> {
+        let written = self.put(&self.sealer.checkpoint(head, now)).await;
+        let outcome = if written.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed };
+        self.sealer.0.metrics.checkpoint_counted(outcome);
+        // After a failure nobody knows what is there: it is read first.
+        self.version = written.as_ref().ok().cloned().flatten();
+        written.map(drop)
+    }
+
+    /// Writes it over what is there; the resource version that it got.
+    async fn put(&self, checkpoint: &Checkpoint) -> Result<Option<String>, String> {
+        let name = name(checkpoint);
+        let version = match &self.version {
+            Some(version) => Some(version.clone()),
+            None => bounded(self.config_maps.get_opt(&name)).await?.and_then(|found| found.resource_version()),
+        };
+        let is_new = version.is_none();
+        let (params, new) = (PostParams::default(), config_map(checkpoint, version));
+        let written = if is_new {
+            bounded(self.config_maps.create(&params, &new)).await?
+        } else {
+            bounded(self.config_maps.replace(&name, &params, &new)).await?
+        };
+        Ok(written.resource_version())
+    }
+}
+
+impl Sealer {
+    /// That the chain had come to `head` at `time`.
+    fn checkpoint(&self, head: Head, time: Timestamp) -> Checkpoint {
+        Checkpoint {
+            version: CHAIN_VERSION.to_owned(),
+            writer: self.0.writer,
+            public_key: self.0.key.public_pem(),
+            keyid: self.keyid(),
+            started: self.0.started,
+            head: CheckpointHead { sequence: head.sequence, digest: head.digest, time },
+        }
+    }
+}
+
+async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    let answer = timeout(ANSWER, request).await.map_err(|_| format!("no answer within {ANSWER:?}"))?;
+    answer.map_err(|error| client::why(&error))
+}

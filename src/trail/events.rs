@@ -1,0 +1,401 @@
+//! Events: the trail that people see beside the object. One per decision, written behind the answer.
+//!
+//! Never kube's `Recorder`: it merges a second decision into the first and keeps the first note. How an Event looks
+//! is [`event`]'s, whether an admitted object was really persisted is [`persisted`]'s, and how often a denial was
+//! repeated [`series`]'. Here: two bounded queues, so that a flood of denials never displaces an admission, retries, and
+//! the count of what was given up. Fed by `admission`, which never waits for any of this. The log line of a decision is
+//! on standard output before its answer, so an Event that is lost here is a record that is found there.
+
+pub mod event;
+pub mod persisted;
+mod series;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, PostParams};
+use kube::{Client, Error};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use writgate_cluster::{client, retry};
+
+use crate::metrics::{Lane, Metrics, WriteOutcome};
+use crate::trail::ledger::Ledger;
+use event::{Decided, Reporter, Told};
+use persisted::Sight;
+
+/// Events that may wait, in each lane. An admission is a few KiB.
+const CAPACITY: usize = 1024;
+/// Admissions in progress: most of that time is spent waiting to see the object.
+const ADMISSIONS: usize = 64;
+/// Denials in progress.
+const DENIALS: usize = 4;
+/// Pause between two denials, at most 50 a second: whoever can reach the webhook can cause them, and each is a
+/// write to the API server. What comes faster for long fills the queue and is counted there.
+const DENIAL_PAUSE: Duration = Duration::from_millis(20);
+/// Longest wait for one answer of the API server.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where decisions go to become Events. Cheap to clone.
+#[derive(Clone)]
+pub struct Events {
+    admissions: mpsc::Sender<Decided>,
+    denials: mpsc::Sender<Decided>,
+    closing: watch::Sender<bool>,
+    workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    metrics: Metrics,
+}
+
+impl Events {
+    /// Starts the writers; what is to be noted of an admission that was seen goes into `ledger`.
+    #[must_use]
+    pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
+        let (metrics_of_writer, in_progress) = (metrics.clone(), Mutex::default());
+        let writer = Arc::new(Writer { client, reporter, ledger, metrics: metrics_of_writer, in_progress });
+        let (closing, closed) = watch::channel(false);
+        let mut workers = Vec::new();
+        let mut lane = |lane, at_once, pause| {
+            let (sender, queue) = mpsc::channel(CAPACITY);
+            workers.push(tokio::spawn(work(writer.clone(), lane, queue, closed.clone(), at_once, pause)));
+            sender
+        };
+        let admissions = lane(Lane::Admission, ADMISSIONS, None);
+        let denials = lane(Lane::Denial, DENIALS, Some(DENIAL_PAUSE));
+        Self { admissions, denials, closing, workers: Arc::new(Mutex::new(workers)), metrics }
+    }
+
+    /// Queues the Event of a decision; never waits. A full queue drops it, counted and logged.
+    pub fn submit(&self, decided: Decided) {
+        let lane = decided.lane();
+        let queue = match lane {
+            Lane::Admission => &self.admissions,
+            Lane::Denial => &self.denials,
+        };
+        self.metrics.event_queued(lane, 1);
+        if let Err(error) = queue.try_send(decided) {
+            self.metrics.event_queued(lane, -1);
+            self.metrics.events_dropped(lane, 1);
+            let decided = error.into_inner();
+            if decided.decision.note.is_some() {
+                self.metrics.note_counted(WriteOutcome::Failed);
+            }
+            tracing::warn!(decision = %decided.decision.record.id, "no Event for this decision: the queue is full");
+        }
+    }
+
+    /// Writes what is queued, for at most `patience`; what is left then is counted as dropped.
+    pub async fn finish(self, patience: Duration) {
+        self.closing.send_replace(true);
+        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
+        let aborts: Vec<_> = workers.iter().map(JoinHandle::abort_handle).collect();
+        if tokio::time::timeout(patience, futures::future::join_all(workers)).await.is_ok() {
+            return;
+        }
+        aborts.iter().for_each(AbortHandle::abort);
+        for lane in [Lane::Admission, Lane::Denial] {
+            let left = self.metrics.events_waiting(lane);
+            if left > 0 {
+                self.metrics.events_dropped(lane, left);
+                tracing::warn!(?lane, left, "Events not written before the end; their records are in this log");
+            }
+        }
+    }
+}
+
+/// Works one lane off until it is closed and empty.
+async fn work(
+    writer: Arc<Writer>,
+    lane: Lane,
+    mut queue: mpsc::Receiver<Decided>,
+    mut closed: watch::Receiver<bool>,
+    at_once: usize,
+    pause: Option<Duration>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut pace = pause.map(|pause| {
+        let mut pace = interval(pause);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        pace
+    });
+    loop {
+        while tasks.len() >= at_once {
+            tasks.join_next().await;
+        }
+        let next = tokio::select! {
+            next = queue.recv() => next,
+            _ = closed.wait_for(|closed| *closed), if !queue.is_closed() => {
+                queue.close();
+                continue;
+            }
+        };
+        let Some(decided) = next else { break };
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        let writer = writer.clone();
+        tasks.spawn(async move {
+            writer.tell(decided).await;
+            writer.metrics.event_queued(lane, -1);
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Turns decisions into Events in the cluster.
+struct Writer {
+    client: Client,
+    reporter: Reporter,
+    ledger: Ledger,
+    metrics: Metrics,
+    /// Names of the admissions being confirmed: one request can reach the webhook as several reviews.
+    in_progress: Mutex<HashSet<String>>,
+}
+
+impl Writer {
+    async fn tell(&self, decided: Decided) {
+        let lane = decided.lane();
+        if lane == Lane::Denial {
+            return self.write(lane, self.reporter.event(&decided, &Told::Decided)).await;
+        }
+        let name = decided.event_name(&Told::Decided);
+        if !self.in_progress().insert(name.clone()) {
+            return;
+        }
+        let told = match persisted::wait_for(&self.client, &decided).await {
+            Sight::Seen => Told::Decided,
+            Sight::Unseen(instead) => Told::NotPersisted(instead),
+        };
+        let note = decided.decision.note.as_ref().filter(|_| told == Told::Decided);
+        let noted = async {
+            if let Some(note) = note {
+                self.ledger.note(note).await;
+            }
+        };
+        tokio::join!(self.write(lane, self.reporter.event(&decided, &told)), noted);
+        self.in_progress().remove(&name);
+    }
+
+    fn in_progress(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Creates `event`, again after failures that may pass.
+    async fn write(&self, lane: Lane, event: Event) {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let mut pauses = retry::pauses();
+        loop {
+            let created = tokio::time::timeout(ANSWER, events.create(&PostParams::default(), &event)).await;
+            let why = match created {
+                Ok(Ok(_)) => return self.metrics.event_written(lane),
+                // Told before, by this replica or another. Who is refused again and again is told how often.
+                Ok(Err(Error::Api(status))) if status.is_already_exists() => {
+                    if lane == Lane::Denial {
+                        series::add(&events, &event).await;
+                    }
+                    return self.metrics.event_written(lane);
+                }
+                Ok(Err(Error::Api(status))) if !retry::may_pass(status.code) => {
+                    return self.give_up(lane, &event, &client::why(&Error::Api(status)));
+                }
+                Ok(Err(error)) => client::why(&error),
+                Err(_) => format!("no answer within {ANSWER:?}"),
+            };
+            let Some(pause) = pauses.next() else { return self.give_up(lane, &event, &why) };
+            tracing::debug!(event = event.metadata.name, why, "Event not written yet");
+            sleep(pause).await;
+        }
+    }
+
+    fn give_up(&self, lane: Lane, event: &Event, why: &str) {
+        self.metrics.event_failed(lane);
+        let (namespace, name) = (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
+        tracing::error!(namespace, name, why, "Event given up; its record is in this log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Against an API server that can be made to fail, which the real one cannot; the client is the real one.
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::{Method, StatusCode, Uri};
+    use axum::response::{IntoResponse, Response};
+    use serde_json::{Value, json};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::trail::events::event::tests::{PRODUCTION, STAGING, decided};
+
+    /// Answers a request for the object or the creation of an Event, the `n`th of its kind from 0.
+    type Script = fn(n: usize) -> Response;
+
+    struct Server {
+        object: Script,
+        create: Script,
+        objects: AtomicUsize,
+        creates: AtomicUsize,
+        created: Mutex<Vec<Value>>,
+    }
+
+    async fn handle(State(server): State<Arc<Server>>, method: Method, uri: Uri, body: String) -> Response {
+        if method == Method::GET {
+            assert_eq!(uri.path(), "/apis/apps/v1/namespaces/payments/deployments/orders");
+            return (server.object)(server.objects.fetch_add(1, Ordering::Relaxed));
+        }
+        assert_eq!((method, uri.path()), (Method::POST, "/apis/events.k8s.io/v1/namespaces/payments/events"));
+        let response = (server.create)(server.creates.fetch_add(1, Ordering::Relaxed));
+        if response.status() == StatusCode::CREATED {
+            let event = serde_json::from_str(&body).expect("an Event");
+            server.created.lock().expect("no panic").push(event);
+            return (StatusCode::CREATED, body).into_response();
+        }
+        response
+    }
+
+    fn status(code: u16, reason: &str) -> Response {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
+            "message": reason});
+        (StatusCode::from_u16(code).expect("a status"), status.to_string()).into_response()
+    }
+
+    fn created(_: usize) -> Response {
+        StatusCode::CREATED.into_response()
+    }
+
+    /// The object of `decided(…)` as it was admitted.
+    fn there(_: usize) -> Response {
+        let spec = json!({"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}});
+        json!({"metadata": {"uid": "u-1", "generation": 1}, "spec": spec}).to_string().into_response()
+    }
+
+    fn absent(_: usize) -> Response {
+        status(404, "NotFound")
+    }
+
+    struct Case {
+        server: Arc<Server>,
+        events: Events,
+        metrics: Metrics,
+    }
+
+    async fn case(object: Script, create: Script) -> Case {
+        let server = Server { object, create, objects: 0.into(), creates: 0.into(), created: Mutex::default() };
+        let server = Arc::new(server);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = Router::new().fallback(handle).with_state(server.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        config.default_retry = false;
+        let client = Client::try_from(config).expect("a client");
+        let metrics = Metrics::default();
+        let kinds = writgate_core::WorkloadKinds::default();
+        let ledger = Ledger::new(client.clone(), kinds, "writgate-system", Duration::from_secs(90), metrics.clone());
+        let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, metrics.clone());
+        Case { server, events, metrics }
+    }
+
+    impl Case {
+        /// Reasons of the Events that were created, once all are written or given up.
+        async fn finish(self) -> Vec<String> {
+            self.events.finish(Duration::from_secs(20)).await;
+            let created = self.server.created.lock().expect("no panic");
+            created.iter().map(|event| event["reason"].as_str().expect("a reason").to_owned()).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_denial_is_written_without_looking_for_the_object() {
+        let case = case(absent, created).await;
+        let server = case.server.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert_eq!(case.finish().await, ["ApprovalRequired"]);
+        assert_eq!(server.objects.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn an_admission_is_written_once_the_object_was_seen() {
+        let late: Script = |n| if n < 3 { absent(n) } else { there(n) };
+        let case = case(late, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        assert_eq!(case.finish().await, ["Admitted"]);
+    }
+
+    #[tokio::test]
+    async fn an_admission_whose_object_never_appears_is_told_as_such() {
+        let case = case(absent, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        assert_eq!(case.finish().await, ["NotPersisted"]);
+    }
+
+    #[tokio::test]
+    async fn one_request_that_came_as_two_reviews_is_told_once() {
+        let case = case(there, created).await;
+        case.events.submit(decided(STAGING, |_| ()));
+        case.events.submit(decided(STAGING, |request| request["uid"] = "r-2".into()));
+        assert_eq!(case.finish().await, ["Admitted"]);
+    }
+
+    #[tokio::test]
+    async fn overload_and_outages_are_outlasted() {
+        let rough: Script = |n| match n {
+            0 => status(429, "TooManyRequests"),
+            1 => status(500, "InternalError"),
+            2 => (StatusCode::SERVICE_UNAVAILABLE, "not even JSON").into_response(),
+            _ => created(n),
+        };
+        let case = case(there, rough).await;
+        let metrics = case.metrics.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert_eq!(case.finish().await, ["ApprovalRequired"]);
+        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_good_is_given_up_at_once() {
+        let case = case(there, |_| status(403, "Forbidden")).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        assert!(case.finish().await.is_empty());
+        assert_eq!(server.creates.load(Ordering::Relaxed), 1);
+        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_there_already_is_written() {
+        let case = case(there, |_| status(409, "AlreadyExists")).await;
+        let metrics = case.metrics.clone();
+        case.events.submit(decided(PRODUCTION, |_| ()));
+        case.finish().await;
+        assert_eq!(metrics.events_written.get_or_create(&lane_labels()).get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_denials_is_counted_never_waited_for_and_displaces_no_admission() {
+        let case = case(there, created).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        let begun = Instant::now();
+        for n in 0..3 * CAPACITY {
+            case.events.submit(decided(PRODUCTION, |request| request["userInfo"]["username"] = n.to_string().into()));
+        }
+        case.events.submit(decided(STAGING, |_| ()));
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(metrics.events_dropped.get_or_create(&lane_labels()).get() >= u64::try_from(CAPACITY).expect("fits"));
+        case.events.finish(Duration::from_secs(2)).await;
+        let created = server.created.lock().expect("no panic");
+        assert!(created.iter().any(|event| event["reason"] == "Admitted"), "{} Events", created.len());
+        assert!(created.len() < 300, "{} Events in two seconds", created.len());
+    }
+
+    fn lane_labels() -> crate::metrics::LaneLabels {
+        Lane::Denial.labels()
+    }
+}

@@ -1,0 +1,420 @@
+//! A decision as an `events.k8s.io/v1` Event: pure rendering.
+//!
+//! The name is a digest of what was decided of what, so that telling it twice creates one Event. When an Event is
+//! written, and whether at all, is [`events`](super)'s.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::core::ObjectMeta;
+use sha2::{Digest, Sha256};
+use writgate_cluster::event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION};
+use writgate_cluster::names;
+use writgate_cluster::text::{bounded, hex, visible};
+use writgate_core::{Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind};
+
+use crate::metrics::Lane;
+
+/// The API's bound on `note`.
+const MAX_NOTE: usize = 1024;
+/// The API's bound on `reportingInstance`, `reason` and `action`.
+const MAX_WORD: usize = 128;
+/// Bound on the record in an Event, so that its 256 KiB for all annotations are never reached.
+const MAX_RECORD: usize = 32 << 10;
+/// Hex digits of the digest in an Event's name: 128 bits.
+const DIGEST_DIGITS: usize = 32;
+/// What of the object's name is left for the Event's.
+const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
+
+/// A decision on its way to an Event.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What was decided.
+    pub decision: Decision,
+    /// Plural resource of the object, as in the path of its URL.
+    pub resource: String,
+    /// The workload that it is, if it is one.
+    pub workload: Option<WorkloadKind>,
+    /// The ConfigMap that holds the posture, where there is one.
+    pub posture: Option<String>,
+}
+
+/// What there is to tell of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The decision itself.
+    Decided,
+    /// The object was admitted, and did not appear; and what was seen instead.
+    NotPersisted(String),
+}
+
+impl Decided {
+    /// Whether an Event is due: for admissions and denials in governed namespaces, and of what governs; except of dry
+    /// runs.
+    #[must_use]
+    pub fn is_told(decision: &Decision) -> bool {
+        let record = &decision.record;
+        let place = record.object.as_ref().is_some_and(|object| names::is_label(place(object)));
+        let governed = record.environment.as_ref().is_some_and(|environment| !environment.is_empty());
+        // What was admitted is told once it was seen, and a change of what governs is not looked for.
+        let ours = if record.change.is_some() { !decision.allowed() } else { governed };
+        record.decision != Outcome::NotAnAction && !record.dry_run && ours && place
+    }
+
+    /// The queue it waits in. A connection leaves nothing that could be seen, so a bare call to the webhook can tell of
+    /// one, as of a denial: neither may displace an admission.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        let connects = self.decision.record.connection.is_some();
+        if self.decision.allowed() && !connects { Lane::Admission } else { Lane::Denial }
+    }
+
+    /// The Event's name: begins with the object's, so that a list sorted by name groups an object's Events.
+    #[must_use]
+    pub fn event_name(&self, told: &Told) -> String {
+        let record = &self.decision.record;
+        let object = record.object.as_ref();
+        let name = object.map_or("", |object| object.name.as_str());
+        let prefix = match name.get(..MAX_PREFIX).unwrap_or(name) {
+            prefix if names::is_subdomain(name) => prefix.trim_end_matches(['-', '.']),
+            _ => "writgate",
+        };
+        format!("{prefix}.{}", &self.digest(told)[..DIGEST_DIGITS])
+    }
+
+    /// Of all that makes it another decision. The review's uid is not in it: one request can cause several.
+    fn digest(&self, told: &Told) -> String {
+        let record = &self.decision.record;
+        let uid = self.identity();
+        let approvals = record.approvals.iter().map(|approval| approval.id.as_str());
+        let parts = [
+            uid,
+            self.decision.generation.to_string(),
+            record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
+            record.initiator.as_ref().map(|initiator| initiator.username.clone()).unwrap_or_default(),
+            approvals.collect::<Vec<_>>().join("\n"),
+            record.decision.as_str().to_owned(),
+            record.reasons.join("\n"),
+            record.change.clone().unwrap_or_default(),
+            matches!(told, Told::NotPersisted(_)).to_string(),
+        ];
+        let mut digest = Sha256::new();
+        for part in parts {
+            // The length first, so that no two lists of parts are the same text.
+            digest.update((part.len() as u64).to_be_bytes());
+            digest.update(part);
+        }
+        hex(&digest.finalize())
+    }
+
+    /// What tells the object from another. One that was refused at its creation has a uid that nobody sees again, and
+    /// whoever tries once more gets another one: it is known by its name.
+    fn identity(&self) -> String {
+        let record = &self.decision.record;
+        match &record.object {
+            Some(object) if !self.decision.allowed() && record.operation.as_deref() == Some("CREATE") => {
+                format!("{}/{}/{}", object.api_version, object.kind, object.name)
+            }
+            object => object.as_ref().and_then(|object| object.uid.clone()).unwrap_or_else(|| record.id.to_string()),
+        }
+    }
+
+    fn reason(&self, told: &Told) -> &str {
+        match told {
+            Told::NotPersisted(_) => NOT_PERSISTED,
+            Told::Decided if self.decision.allowed() && self.decision.record.connection.is_some() => "ConnectAdmitted",
+            Told::Decided if self.decision.allowed() => match self.decision.record.basis {
+                Some(Basis::Rollback) => "RollbackAdmitted",
+                Some(Basis::BreakGlass) => "BreakGlassAdmitted",
+                _ => "Admitted",
+            },
+            Told::Decided => self.decision.headline().map_or("Denied", |denial| denial.code()),
+        }
+    }
+
+    fn note(&self, told: &Told) -> String {
+        let note = match told {
+            Told::NotPersisted(seen) => format!(
+                "{}, but the object was not seen so within 10 s ({seen}): another webhook, a quota or a conflict stopped \
+                 it, or it was changed or deleted at once",
+                self.decision.summary()
+            ),
+            Told::Decided if self.decision.denials.is_empty() => self.admission(),
+            Told::Decided => self.decision.message(),
+        };
+        bounded(&visible(&note), MAX_NOTE)
+    }
+
+    /// What there is to say of an admission: by whose approval.
+    fn admission(&self) -> String {
+        let record = &self.decision.record;
+        let mut lines = vec![self.decision.summary()];
+        if let (Some(connection), Some(initiator)) = (&record.connection, &record.initiator) {
+            let container = connection.container.as_deref();
+            let into = container.map(|name| format!(", into container {name}")).unwrap_or_default();
+            lines.push(format!("by {}{into}", initiator.username));
+        }
+        for approval in &record.approvals {
+            let reviewers = approval.reviewers.join(", ");
+            let capabilities = approval.capabilities.join(", ");
+            lines.push(format!(
+                "approval {} by {reviewers} for {capabilities}, until {}",
+                approval.id, approval.expires_at
+            ));
+        }
+        if let Some(hash) = record.spec_hash {
+            lines.push(format!("spec hash: {hash}"));
+        }
+        lines.join("\n")
+    }
+
+    /// The record as JSON. One that is out of all bounds loses the initiator's groups, which nothing else bounds, and with
+    /// them its seal, which covered them; the log has it whole.
+    fn record(&self) -> Option<String> {
+        let json = serde_json::to_string(&self.decision.record).ok()?;
+        if json.len() <= MAX_RECORD {
+            return Some(json);
+        }
+        let mut record = DecisionRecord { chain: None, signature: None, ..self.decision.record.clone() };
+        if let Some(initiator) = &mut record.initiator {
+            initiator.groups = vec!["…".to_owned()];
+        }
+        serde_json::to_string(&record).ok().filter(|json| json.len() <= MAX_RECORD)
+    }
+}
+
+/// The namespace of an object's Events: the API server takes those of cluster-scoped objects in this one.
+fn place(object: &ObjectRecord) -> &str {
+    if object.namespace.is_empty() { "default" } else { &object.namespace }
+}
+
+/// Who writes the Events, and where the postures are.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    instance: String,
+    system_namespace: String,
+}
+
+impl Reporter {
+    /// This replica.
+    #[must_use]
+    pub fn new(instance: &str, system_namespace: &str) -> Self {
+        let instance = if instance.is_empty() { "writgate-webhook" } else { instance };
+        Self { instance: bounded(&visible(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
+    }
+
+    /// The Event that tells of `decided`.
+    #[must_use]
+    pub fn event(&self, decided: &Decided, told: &Told) -> Event {
+        let record = &decided.decision.record;
+        let object = record.object.as_ref();
+        let annotations = decided.record().map(|record| BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record)]));
+        let normal = *told == Told::Decided && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
+        Event {
+            metadata: ObjectMeta {
+                name: Some(decided.event_name(told)),
+                namespace: object.map(|object| place(object).to_owned()),
+                annotations,
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(record.time)),
+            type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
+            reason: Some(bounded(decided.reason(told), MAX_WORD)),
+            action: Some(bounded(done(record), MAX_WORD)),
+            note: Some(decided.note(told)),
+            regarding: object.map(|object| ObjectReference {
+                api_version: Some(object.api_version.clone()),
+                kind: Some(object.kind.clone()),
+                namespace: Some(object.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+                name: Some(object.name.clone()),
+                uid: object.uid.clone(),
+                ..ObjectReference::default()
+            }),
+            related: decided.posture.as_ref().map(|name| ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("ConfigMap".to_owned()),
+                namespace: Some(self.system_namespace.clone()),
+                name: Some(name.clone()),
+                ..ObjectReference::default()
+            }),
+            reporting_controller: Some(CONTROLLER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
+        }
+    }
+}
+
+/// What was asked for; the API wants a word.
+fn done(record: &DecisionRecord) -> &str {
+    if record.deed().is_empty() { "unknown" } else { record.deed() }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+    use writgate_core::{Document, ExemptControllers, Facts, Governance, PostureSet, Review, decide};
+
+    use super::*;
+
+    pub(in crate::trail::events) const STAGING: &str =
+        "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, actions: {deploy: {approval: none}}}";
+    pub(in crate::trail::events) const PRODUCTION: &str =
+        "{apiVersion: writgate.dev/v1, kind: Posture, environment: e}";
+
+    /// What is decided under `posture` of the creation of a Deployment, after `change`.
+    pub(in crate::trail::events) fn decided(posture: &str, change: impl FnOnce(&mut Value)) -> Decided {
+        let mut review = json!({
+            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": {
+                "uid": "r-1", "operation": "CREATE", "namespace": "payments",
+                "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+                "userInfo": {"username": "alice", "groups": ["dev"]},
+                "object": {
+                    "apiVersion": "apps/v1", "kind": "Deployment",
+                    "metadata": {"name": "orders", "uid": "u-1", "generation": 1},
+                    "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}
+                }
+            }
+        });
+        change(&mut review["request"]);
+        let document = Document { source: "test".into(), name: None, text: posture.into() };
+        let postures = PostureSet::assemble(vec![document]);
+        let governance =
+            Governance::Governed { environment: "e", project: Some("p"), posture: postures.environment("e") };
+        let facts = Facts {
+            decision_id: uuid::Uuid::nil(),
+            exempt: &ExemptControllers::default(),
+            known: &writgate_core::Known::default(),
+        };
+        let body = review.to_string();
+        let request = Review::parse(body.as_bytes()).expect("a review");
+        let now = "2026-11-22T11:00:00Z".parse().expect("a time");
+        let decision = decide(&request, &governance, &facts, now);
+        Decided {
+            decision,
+            resource: "deployments".into(),
+            workload: request.workload,
+            posture: Some("posture-e".into()),
+        }
+    }
+
+    fn event(decided: &Decided) -> Event {
+        Reporter::new("webhook-0", "writgate-system").event(decided, &Told::Decided)
+    }
+
+    fn name(object: &str) -> String {
+        decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into()).event_name(&Told::Decided)
+    }
+
+    #[test]
+    fn an_admission_is_normal_and_names_object_posture_and_record() {
+        let decided = decided(STAGING, |_| ());
+        let event = event(&decided);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("Admitted")));
+        assert_eq!(event.action.as_deref(), Some("deploy"));
+        assert_eq!(event.metadata.namespace.as_deref(), Some("payments"));
+        let regarding = event.regarding.expect("an object");
+        assert_eq!((regarding.kind.as_deref(), regarding.uid.as_deref()), (Some("Deployment"), Some("u-1")));
+        let related = event.related.expect("a posture");
+        assert_eq!((related.kind.as_deref(), related.name.as_deref()), (Some("ConfigMap"), Some("posture-e")));
+        let record = &event.metadata.annotations.expect("annotations")[RECORD_ANNOTATION];
+        assert_eq!(
+            serde_json::from_str::<writgate_core::DecisionRecord>(record).expect("a record"),
+            decided.decision.record
+        );
+    }
+
+    #[test]
+    fn a_denial_is_a_warning_with_its_code_as_reason() {
+        let event = event(&decided(PRODUCTION, |_| ()));
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("ApprovalRequired")));
+        assert!(event.note.expect("a note").contains("spec hash: sha256:"));
+    }
+
+    #[test]
+    fn a_connection_tells_who_and_never_what_goes_through_it() {
+        let posture = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, connect: audit}";
+        let decided = decided(posture, |request| {
+            *request = json!({
+                "uid": "r-1", "operation": "CONNECT", "namespace": "payments", "name": "orders-1",
+                "kind": {"group": "", "version": "v1", "kind": "PodExecOptions"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"}, "subResource": "exec",
+                "userInfo": {"username": "alice"},
+                "object": {"apiVersion": "v1", "kind": "PodExecOptions", "container": "c", "command": ["echo", "s3cret"]}
+            });
+        });
+        assert!(Decided::is_told(&decided.decision));
+        assert_eq!(decided.lane(), Lane::Denial);
+        let event = event(&decided);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("ConnectAdmitted")));
+        assert_eq!(event.action.as_deref(), Some("exec"));
+        let regarding = event.regarding.as_ref().expect("an object");
+        assert_eq!((regarding.kind.as_deref(), regarding.name.as_deref()), (Some("Pod"), Some("orders-1")));
+        assert!(event.note.as_deref().expect("a note").contains("by alice, into container c"), "{event:?}");
+        assert!(!serde_json::to_string(&event).expect("JSON").contains("s3cret"), "{event:?}");
+    }
+
+    #[test]
+    fn an_admitted_object_that_did_not_appear_is_a_warning_of_another_name() {
+        let decided = decided(STAGING, |_| ());
+        let told = Told::NotPersisted("it does not exist".into());
+        let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &told);
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NotPersisted")));
+        assert_ne!(event.metadata.name, Some(decided.event_name(&Told::Decided)));
+    }
+
+    #[test]
+    fn names_of_events_are_names_whatever_the_object_is_called() {
+        for object in
+            ["orders", &"a".repeat(253), &format!("{}.{}", "a".repeat(219), "b"), "x/../y", "", "\u{1b}", "UPPER"]
+        {
+            let name = name(object);
+            assert!(names::is_subdomain(&name), "{object:?}: {name:?}");
+        }
+        assert!(name("orders").starts_with("orders."));
+        assert!(name(&"a".repeat(240)).starts_with(&"a".repeat(200)));
+    }
+
+    #[test]
+    fn one_decision_has_one_name_and_another_decision_another() {
+        let same = decided(STAGING, |_| ()).event_name(&Told::Decided);
+        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).event_name(&Told::Decided), same);
+        let others: [fn(&mut Value); 4] = [
+            |request| request["userInfo"]["username"] = "mallory".into(),
+            |request| request["object"]["metadata"]["uid"] = "u-2".into(),
+            |request| request["object"]["metadata"]["generation"] = 2.into(),
+            |request| request["object"]["spec"]["template"]["spec"]["containers"][0]["image"] = "j".into(),
+        ];
+        for (index, change) in others.into_iter().enumerate() {
+            assert_ne!(decided(STAGING, change).event_name(&Told::Decided), same, "{index}");
+        }
+        assert_ne!(decided(PRODUCTION, |_| ()).event_name(&Told::Decided), same);
+    }
+
+    #[test]
+    fn an_event_stays_within_the_bounds_of_the_api() {
+        let decided = decided(PRODUCTION, |request| {
+            request["userInfo"]["groups"] = vec!["g".repeat(1000); 200].into();
+            request["object"]["metadata"]["annotations"] =
+                json!({"writgate.dev/approval": format!("\u{1b}[31m\u{202e}{}", "ä".repeat(5000))});
+        });
+        let event = event(&decided);
+        let note = event.note.expect("a note");
+        assert!(note.len() <= MAX_NOTE && !note.contains(['\u{1b}', '\u{202e}']), "{note}");
+        let record = &event.metadata.annotations.expect("annotations")[RECORD_ANNOTATION];
+        assert!(record.len() <= MAX_RECORD, "{}", record.len());
+        assert_eq!(serde_json::from_str::<Value>(record).expect("JSON")["initiator"]["groups"], json!(["…"]));
+    }
+
+    #[test]
+    fn dry_runs_and_what_is_no_action_or_ungoverned_leave_no_event() {
+        assert!(Decided::is_told(&decided(PRODUCTION, |_| ()).decision));
+        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["dryRun"] = true.into()).decision));
+        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["operation"] = "DELETE".into()).decision));
+        let nowhere = decided(PRODUCTION, |request| request["namespace"] = "a/b".into());
+        assert!(!Decided::is_told(&nowhere.decision));
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether an admitted object was really persisted: read back through the API until it is seen, or time is up.
+//!
+//! What the webhook admits another webhook, a quota or a conflict may still stop, and anybody who reaches the webhook
+//! can have a captured review admitted again. So only an object that is there tells of an admission. Called by
+//! `events`, behind the answer.
+
+use std::time::Duration;
+
+use axum::http::Request;
+use kube::{Client, Error};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep, timeout_at};
+use writgate_cluster::{client, names};
+use writgate_core::{SpecHash, WorkloadKind, spec_hash};
+
+use crate::trail::events::event::Decided;
+
+/// How long an object may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pauses between looks: the object is there some milliseconds after the answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What became of an admitted object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// It is there, as admitted.
+    Seen,
+    /// It was not seen in time, and what was seen instead.
+    Unseen(String),
+}
+
+/// The object as admitted, as far as it can be told from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    /// Path of the object below the API server's root.
+    path: String,
+    kind: Option<WorkloadKind>,
+    uid: String,
+    generation: i64,
+    spec_hash: Option<SpecHash>,
+}
+
+/// What of an object is read back.
+#[derive(Deserialize)]
+struct Found<'a> {
+    metadata: FoundMetadata,
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct FoundMetadata {
+    uid: String,
+    #[serde(default)]
+    generation: i64,
+}
+
+/// Looks for the object of `decided` until it is seen as admitted, for ten seconds at most.
+pub async fn wait_for(client: &Client, decided: &Decided) -> Sight {
+    let Some(sought) = Sought::of(decided) else {
+        return Sight::Unseen("the object has no name or no uid to look for".to_owned());
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    let mut last = "nothing yet".to_owned();
+    loop {
+        sleep(pause).await;
+        match timeout_at(deadline, sought.look(client)).await {
+            Ok(Ok(())) => return Sight::Seen,
+            Ok(Err(why)) => last = why,
+            Err(_) => return Sight::Unseen(last),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        if Instant::now() + pause >= deadline {
+            return Sight::Unseen(last);
+        }
+    }
+}
+
+impl Sought {
+    fn of(decided: &Decided) -> Option<Self> {
+        let object = decided.decision.record.object.as_ref()?;
+        let (namespace, name) = (&object.namespace, &object.name);
+        let sane = names::is_label(namespace) && names::is_subdomain(name) && names::is_label(&decided.resource);
+        if !sane {
+            return None;
+        }
+        let api_version = &object.api_version;
+        let root = if api_version.contains('/') { "apis" } else { "api" };
+        if !api_version.split('/').all(names::is_subdomain) {
+            return None;
+        }
+        Some(Self {
+            path: format!("/{root}/{api_version}/namespaces/{namespace}/{}/{name}", decided.resource),
+            kind: decided.workload,
+            uid: object.uid.clone()?,
+            generation: decided.decision.generation,
+            spec_hash: decided.decision.record.spec_hash,
+        })
+    }
+
+    async fn look(&self, client: &Client) -> Result<(), String> {
+        let request = Request::get(&self.path).body(Vec::new()).map_err(|error| error.to_string())?;
+        match client.request_text(request).await {
+            Ok(text) => self.is(&text),
+            Err(Error::Api(status)) if status.is_not_found() => Err("it does not exist".to_owned()),
+            Err(error) => Err(format!("it could not be read: {}", client::why(&error))),
+        }
+    }
+
+    /// Whether `object` is the one admitted. A later change of it that leaves the spec alone does not matter.
+    fn is(&self, object: &str) -> Result<(), String> {
+        let found: Found<'_> =
+            serde_json::from_str(object).map_err(|error| format!("it could not be read: {error}"))?;
+        if found.metadata.uid != self.uid {
+            return Err("another object of that name is there".to_owned());
+        }
+        if found.metadata.generation < self.generation {
+            return Err("the change is not there".to_owned());
+        }
+        let (Some(kind), Some(expected)) = (self.kind, self.spec_hash) else { return Ok(()) };
+        let spec = found.spec.map_or("{}", RawValue::get);
+        match spec_hash(kind, spec) {
+            Ok(hash) if hash == expected => Ok(()),
+            Ok(hash) => Err(format!("its spec has another hash, {hash}")),
+            Err(error) => Err(format!("its spec cannot be hashed: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPEC: &str = r#"{"replicas":1,"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}"#;
+
+    fn sought() -> Sought {
+        Sought {
+            path: "/apis/apps/v1/namespaces/payments/deployments/orders".into(),
+            kind: Some(WorkloadKind::Deployment),
+            uid: "u-1".into(),
+            generation: 2,
+            spec_hash: Some(spec_hash(WorkloadKind::Deployment, SPEC).expect("a spec")),
+        }
+    }
+
+    fn object(uid: &str, generation: i64, spec: &str) -> String {
+        format!(r#"{{"kind":"Deployment","metadata":{{"uid":"{uid}","generation":{generation}}},"spec":{spec}}}"#)
+    }
+
+    #[test]
+    fn the_admitted_object_is_seen_also_after_it_was_scaled() {
+        assert_eq!(sought().is(&object("u-1", 2, SPEC)), Ok(()));
+        assert_eq!(sought().is(&object("u-1", 3, &SPEC.replace(":1", ":5"))), Ok(()));
+    }
+
+    #[test]
+    fn another_object_an_older_or_another_spec_is_not_the_admitted_one() {
+        assert!(sought().is(&object("u-2", 2, SPEC)).is_err());
+        assert!(sought().is(&object("u-1", 1, SPEC)).is_err());
+        assert!(sought().is(&object("u-1", 2, &SPEC.replace("\"i\"", "\"j\""))).is_err());
+        assert!(sought().is("{}").is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! A denial that is repeated: the Event that is there says how often, and when last.
+//!
+//! Whoever is refused tries again, a GitOps controller for hours. One Event for all of it is what the API's series are
+//! for; each single record is in the log. Called by `events` where it meets an Event of its own.
+
+use k8s_openapi::api::events::v1::{Event, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Error;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::time::timeout;
+use writgate_cluster::client;
+use writgate_cluster::event::CONTROLLER;
+
+use crate::trail::events::ANSWER;
+
+/// Attempts: another replica may count at the same time.
+const ATTEMPTS: usize = 3;
+
+/// Counts `again`, a decision whose Event is there already. What fails is left: the count is for people.
+pub(super) async fn add(events: &Api<Event>, again: &Event) {
+    for _ in 0..ATTEMPTS {
+        match timeout(ANSWER, raise(events, again)).await {
+            Ok(Err(Error::Api(status))) if status.is_conflict() => {}
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                return tracing::debug!(event = again.metadata.name, why = client::why(&error), "series not counted");
+            }
+            Err(_) => return tracing::debug!(event = again.metadata.name, "series not counted: no answer"),
+        }
+    }
+}
+
+async fn raise(events: &Api<Event>, again: &Event) -> Result<(), Error> {
+    let name = again.metadata.name.as_deref().unwrap_or_default();
+    let Some(found) = events.get_opt(name).await? else { return Ok(()) };
+    // Somebody else's, which only the name has in common.
+    if found.reporting_controller.as_deref() != Some(CONTROLLER) {
+        return Ok(());
+    }
+    let Some(series) = next(found.series.as_ref(), again) else { return Ok(()) };
+    // With the version, so that of two who count at once one counts again.
+    let version = found.metadata.resource_version;
+    let patch = json!({"metadata": {"resourceVersion": version}, "series": series});
+    events.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+}
+
+/// The series with one more, of which the first was the Event itself. None without a time.
+fn next(series: Option<&EventSeries>, again: &Event) -> Option<EventSeries> {
+    let MicroTime(time) = again.event_time.as_ref()?;
+    let last = series.map_or(*time, |series| series.last_observed_time.0.max(*time));
+    let count = series.map_or(1, |series| series.count).max(1).saturating_add(1);
+    Some(EventSeries { count, last_observed_time: MicroTime(last) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: &str) -> MicroTime {
+        MicroTime(time.parse().expect("a time"))
+    }
+
+    #[test]
+    fn a_series_counts_its_first_event_and_never_goes_back() {
+        let again = |time| Event { event_time: Some(at(time)), ..Event::default() };
+        let second = next(None, &again("2026-11-22T11:00:00Z")).expect("a series");
+        assert_eq!((second.count, &second.last_observed_time), (2, &at("2026-11-22T11:00:00Z")));
+        let third = next(Some(&second), &again("2026-11-22T10:59:00Z")).expect("a series");
+        assert_eq!((third.count, third.last_observed_time), (3, at("2026-11-22T11:00:00Z")));
+    }
+}

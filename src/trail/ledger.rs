@@ -1,0 +1,217 @@
+//! The webhook's ledger: who used an approval that may be used once, what was admitted before, and the records of
+//! admissions where a posture asks that they be kept.
+//!
+//! Entries are ConfigMaps of the system namespace, so that every replica reads and writes the same ones, and no tenant
+//! any. How an entry looks is [`entry`]'s. Here are the lookups on the way of an answer, each within bounds of time and
+//! number; what follows behind it (confirming a use or giving it back, noting an admission, sweeping) is in the other
+//! files. Called by `lookups` and `events`, in a cluster only.
+
+mod entry;
+mod history;
+mod settle;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, PostParams};
+use kube::{Client, Error};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use writgate_cluster::{client, clock, retry};
+use writgate_core::{DecisionRecord, History, ObjectRecord, Use, UseRecord, WorkloadKinds};
+
+use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
+use settle::Reserved;
+
+/// How long a lookup may take, waiting included: most of the patience of an API server that waits 5 s.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Lookups at once: what callers can cost the API server.
+const MAX_LOOKUPS: usize = 32;
+/// Attempts to reserve: what is there may be gone, or changed, when it is looked at.
+const ATTEMPTS: u32 = 3;
+/// Uses whose objects are waited for; each is a watch, mostly for milliseconds.
+const MAX_WATCHES: usize = 256;
+/// What giving a use back takes at most, beyond the wait itself, as users are told.
+const SLACK: Duration = Duration::from_secs(10);
+/// Longest wait for one answer of the API server behind an answer of ours.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// The ledger in the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger(Arc<Shared>);
+
+struct Shared {
+    client: Client,
+    kinds: WorkloadKinds,
+    entries: Api<ConfigMap>,
+    lookups: Semaphore,
+    watches: Arc<Semaphore>,
+    release_after: Duration,
+    metrics: Metrics,
+}
+
+impl Ledger {
+    /// The ledger in `namespace`, through `client`. A use is given back once its object was not there for `release_after`,
+    /// which must be longer than the API server lets any request take. Objects are of one of `kinds`.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        kinds: WorkloadKinds,
+        namespace: &str,
+        release_after: Duration,
+        metrics: Metrics,
+    ) -> Self {
+        let entries = Api::namespaced(client.clone(), namespace);
+        let (lookups, watches) = (Semaphore::new(MAX_LOOKUPS), Arc::new(Semaphore::new(MAX_WATCHES)));
+        Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
+    }
+
+    /// Reserves `wanted` for its object, or tells who has it. In a dry run only looks: `None` is nobody.
+    pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
+        if dry_run {
+            let found = self.look(self.0.entries.get_opt(&wanted.entry)).await?;
+            return found.map(|found| entry::use_in(&found)).transpose();
+        }
+        if wanted.object.uid.is_none() {
+            return Err("the object has no uid by which it could be told from another".to_owned());
+        }
+        // In a task of its own: a create whose answer comes too late for this request is still followed up.
+        let (ledger, record) = (self.clone(), UseRecord::new(wanted.clone(), now));
+        let reserved = tokio::spawn(async move { ledger.reserve(record).await });
+        let held = match timeout(PATIENCE, reserved).await {
+            Ok(Ok(held)) => held,
+            Ok(Err(defect)) => Err(format!("the ledger failed: {defect}")),
+            Err(_) => Err(slow()),
+        };
+        if held.is_err() {
+            self.0.metrics.use_counted(UseOutcome::Failed);
+        }
+        held.map(Some)
+    }
+
+    /// The earlier admissions of `object`.
+    pub async fn history(&self, object: &ObjectRecord) -> Result<History, String> {
+        let found = self.look(self.0.entries.get_opt(&entry::history_name(object))).await?;
+        found.map_or_else(|| Ok(History::default()), |found| entry::history_in(&found))
+    }
+
+    /// Keeps the sealed record of an admission. The error says why it is not there; where no answer came in time it may be
+    /// there all the same, and then tells of an admission that was not answered.
+    pub async fn keep(&self, record: &DecisionRecord) -> Result<(), String> {
+        let (new, params) = (entry::of_record(record), PostParams::default());
+        let kept = self.look(self.0.entries.create(&params, &new)).await.map(drop);
+        self.0.metrics.record_kept(if kept.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed });
+        kept
+    }
+
+    /// One request on the way of an answer.
+    async fn look<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+        let request = async {
+            let _turn = self.0.lookups.acquire().await;
+            request.await
+        };
+        timeout(PATIENCE, request).await.map_err(|_| slow())?.map_err(|error| client::why(&error))
+    }
+
+    /// Creates the entry of `record`, or returns the one that is there.
+    async fn reserve(&self, mut record: UseRecord) -> Result<UseRecord, String> {
+        let Shared { entries, lookups, metrics, .. } = &*self.0;
+        let _turn = lookups.acquire().await;
+        record.free_at = Some(self.free_at());
+        let new = entry::of_use(&record);
+        for _ in 0..ATTEMPTS {
+            match bounded(entries.create(&PostParams::default(), &new)).await {
+                Ok(entry) => {
+                    metrics.use_counted(UseOutcome::Reserved);
+                    self.settle_later(entry, record.clone());
+                    return Ok(record);
+                }
+                Err(failure) if failure.code() == Some(409) => {}
+                Err(failure) => return Err(failure.to_string()),
+            }
+            let found = bounded(entries.get_opt(&record.used.entry)).await.map_err(|failure| failure.to_string())?;
+            let Some(found) = found else { continue };
+            let held = entry::use_in(&found)?;
+            if held.free_at.is_none() || !held.is_by_the_same(&record.used) {
+                return Ok(held);
+            }
+            if let Some(renewed) = self.renew(found, held).await? {
+                return Ok(renewed);
+            }
+        }
+        Err(format!("ledger entry {} comes and goes; try again", record.used.entry))
+    }
+
+    /// Has a use that may be given back last for a further request by the same object: what would have given it back
+    /// finds another version. `None` where it was changed in between.
+    async fn renew(&self, mut entry: ConfigMap, mut held: UseRecord) -> Result<Option<UseRecord>, String> {
+        let now = clock::now();
+        // One whose time is over should be gone. Nobody knows why it is not: it is spent for good.
+        held.free_at = held.free_at.filter(|free_at| *free_at > now).map(|_| self.free_at());
+        entry::keep_since(&mut entry);
+        entry::put_use(&mut entry, &held);
+        match bounded(self.0.entries.replace(&held.used.entry, &PostParams::default(), &entry)).await {
+            Ok(entry) => {
+                if held.free_at.is_some() {
+                    self.settle_later(entry, held.clone());
+                }
+                Ok(Some(held))
+            }
+            Err(failure) if matches!(failure.code(), Some(404 | 409)) => Ok(None),
+            Err(failure) => Err(failure.to_string()),
+        }
+    }
+
+    fn settle_later(&self, entry: ConfigMap, record: UseRecord) {
+        match settle::version(entry::since(&entry)) {
+            Ok(since) => self.follow_up(Reserved { entry, record, since }),
+            Err(why) => tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up"),
+        }
+    }
+
+    /// When a use that is reserved now is given back at the latest.
+    fn free_at(&self) -> Timestamp {
+        let wait = SignedDuration::try_from(self.0.release_after + SLACK).unwrap_or(SignedDuration::MAX);
+        clock::now().checked_add(wait).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Why a request to the API server came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no answer within {ANSWER:?}")]
+    Slow,
+    #[error("{}", client::why(.0))]
+    Api(#[from] Error),
+}
+
+impl Failure {
+    /// Whether a later attempt may fare better.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Api(Error::Api(status)) => retry::may_pass(status.code),
+            _ => true,
+        }
+    }
+
+    /// The HTTP status, where there is one.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Api(Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+}
+
+async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+    Ok(timeout(ANSWER, request).await.map_err(|_| Failure::Slow)??)
+}
+
+fn slow() -> String {
+    format!("the ledger did not answer within {PATIENCE:?}")
+}

@@ -1,0 +1,161 @@
+//! How the ledger's entries look as ConfigMaps: names, labels, what is in them. Pure rendering and reading.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use writgate_cluster::text::hex;
+use writgate_core::{DecisionRecord, History, ObjectRecord, USE_VERSION, UseRecord};
+
+/// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
+pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
+/// Annotation that says, for a person, which object an entry is about.
+const ABOUT: &str = "writgate.dev/about";
+const USE: &str = "use.json";
+/// The resource version at which a renewed use was reserved first.
+const SINCE: &str = "since";
+const HISTORY: &str = "history.json";
+const RECORD: &str = "record.json";
+
+/// The entry of a use that is not there yet.
+pub(super) fn of_use(record: &UseRecord) -> ConfigMap {
+    let mut entry = empty(&record.used.entry, &record.used.object);
+    put_use(&mut entry, record);
+    entry
+}
+
+/// Changes what `entry` says of its use.
+pub(super) fn put_use(entry: &mut ConfigMap, record: &UseRecord) {
+    let json = serde_json::to_string(record).expect("strings and numbers always serialise");
+    entry.data.get_or_insert_default().insert(USE.to_owned(), json);
+}
+
+/// The use that `entry` holds.
+pub(super) fn use_in(entry: &ConfigMap) -> Result<UseRecord, String> {
+    let record: UseRecord = read(entry, USE, |text| serde_json::from_str(text).map_err(|error| error.to_string()))?;
+    let name = entry.name_any();
+    if record.version != USE_VERSION {
+        return Err(format!("ledger entry {name} has version {:?}, expected {USE_VERSION:?}", record.version));
+    }
+    if record.used.entry != name {
+        return Err(format!("ledger entry {name} is a copy of {}", record.used.entry));
+    }
+    Ok(record)
+}
+
+/// The resource version at which the use that `entry` holds was reserved first.
+pub(super) fn since(entry: &ConfigMap) -> Option<&str> {
+    let kept = entry.data.as_ref().and_then(|data| data.get(SINCE)).map(String::as_str);
+    kept.or(entry.metadata.resource_version.as_deref())
+}
+
+/// Keeps the resource version at which the use was reserved first, before `entry` gets another.
+pub(super) fn keep_since(entry: &mut ConfigMap) {
+    if let Some(version) = since(entry).map(str::to_owned) {
+        entry.data.get_or_insert_default().insert(SINCE.to_owned(), version);
+    }
+}
+
+/// The entry of an admission's sealed record.
+pub(super) fn of_record(record: &DecisionRecord) -> ConfigMap {
+    let name = format!("record-{}", record.id);
+    let mut entry = match &record.object {
+        Some(object) => empty(&name, object),
+        None => ConfigMap { metadata: metadata(&name), ..ConfigMap::default() },
+    };
+    let json = serde_json::to_string(record).expect("strings and numbers always serialise");
+    entry.data.get_or_insert_default().insert(RECORD.to_owned(), json);
+    entry
+}
+
+/// When the record that `entry` holds was decided.
+pub(super) fn record_time_in(entry: &ConfigMap) -> Result<Timestamp, String> {
+    #[derive(Deserialize)]
+    struct Record {
+        time: Timestamp,
+    }
+    read(entry, RECORD, |text| serde_json::from_str::<Record>(text).map_err(|error| error.to_string()))
+        .map(|record| record.time)
+}
+
+/// The name of the history of an object: known by kind, namespace and name, whatever its uid.
+pub(super) fn history_name(object: &ObjectRecord) -> String {
+    // As JSON, so that no two different objects make the same text.
+    let what = serde_json::json!([object.api_version, object.kind, object.namespace, object.name]).to_string();
+    format!("history-{}", hex(&Sha256::digest(what)))
+}
+
+/// The entry of a history that is not there yet.
+pub(super) fn of_history(object: &ObjectRecord) -> ConfigMap {
+    empty(&history_name(object), object)
+}
+
+/// Changes what `entry` says of the history; `json` is [`History::to_json`].
+pub(super) fn put_history(entry: &mut ConfigMap, json: String) {
+    entry.data.get_or_insert_default().insert(HISTORY.to_owned(), json);
+}
+
+/// The history that `entry` holds.
+pub(super) fn history_in(entry: &ConfigMap) -> Result<History, String> {
+    read(entry, HISTORY, History::parse)
+}
+
+fn read<T>(entry: &ConfigMap, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    let text = entry.data.as_ref().and_then(|data| data.get(key));
+    let text = text.ok_or_else(|| format!("ledger entry {} has no {key}", entry.name_any()))?;
+    parse(text).map_err(|why| format!("ledger entry {}: {key}: {why}", entry.name_any()))
+}
+
+fn empty(name: &str, object: &ObjectRecord) -> ConfigMap {
+    let about = format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name);
+    let annotations = Some(BTreeMap::from([(ABOUT.to_owned(), about)]));
+    ConfigMap { metadata: ObjectMeta { annotations, ..metadata(name) }, ..ConfigMap::default() }
+}
+
+fn metadata(name: &str) -> ObjectMeta {
+    let labels = Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "ledger".to_owned())]));
+    ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(namespace: &str, name: &str) -> ObjectRecord {
+        ObjectRecord {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: None,
+        }
+    }
+
+    #[test]
+    fn each_object_has_a_history_of_its_own_whatever_its_uid() {
+        let one = history_name(&object("payments", "orders"));
+        assert!(writgate_cluster::names::is_subdomain(&one), "{one}");
+        let again = ObjectRecord { uid: Some("u-2".into()), ..object("payments", "orders") };
+        assert_eq!(history_name(&again), one);
+        for other in [object("payments", "orders2"), object("paymentso", "rders"), object("payments\",\"orders", "")] {
+            assert_ne!(history_name(&other), one);
+        }
+        let other = ObjectRecord { kind: "StatefulSet".into(), ..object("payments", "orders") };
+        assert_ne!(history_name(&other), one);
+    }
+
+    #[test]
+    fn what_is_not_an_entry_is_not_read_as_an_empty_one() {
+        let mut entry = of_history(&object("payments", "orders"));
+        assert!(history_in(&entry).is_err(), "nothing in it");
+        put_history(&mut entry, "{}".to_owned());
+        assert!(history_in(&entry).is_err(), "something else in it");
+        put_history(&mut entry, History::default().to_json());
+        assert_eq!(history_in(&entry), Ok(History::default()));
+        assert!(use_in(&entry).is_err(), "another entry");
+    }
+}

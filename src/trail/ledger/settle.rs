@@ -1,0 +1,259 @@
+//! What becomes of a reserved use: confirmed when its object is seen, given back when the object surely never was there.
+//!
+//! Sure is only a watch that misses nothing. It begins at the version at which the use was reserved, and goes on for
+//! longer than any request may still be on its way to storage; what was made and deleted in between is told by it as
+//! well (docs/adr/0008-ledger.md). Whatever breaks that chain leaves the use spent. Started by the ledger with each
+//! reservation, behind the answer.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Client, ResourceExt};
+use tokio::time::{Instant, sleep, timeout};
+use writgate_cluster::{clock, names, retry};
+use writgate_core::{Use, UseRecord, WorkloadKind, WorkloadKinds, spec_hash};
+
+use crate::metrics::UseOutcome;
+use crate::trail::ledger::sweep::if_unchanged;
+use crate::trail::ledger::{ANSWER, Ledger, bounded, entry};
+
+/// How long after its end a watch may still take to be proved complete.
+const GRACE: Duration = Duration::from_secs(30);
+/// A watch that is only to be proved complete: the API server sends a bookmark two seconds before its end.
+const PROOF_SECONDS: u32 = 3;
+/// Pause after a watch that broke or told nothing.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An entry as it was written, whose object is to be looked for.
+pub(super) struct Reserved {
+    pub(super) entry: ConfigMap,
+    pub(super) record: UseRecord,
+    /// The resource version after which the object may have been written.
+    pub(super) since: u64,
+}
+
+/// What is known of the object of a use.
+enum Sight {
+    /// It is, or was, there as it was admitted.
+    Seen,
+    /// It never was.
+    Never,
+}
+
+/// How one watch ended.
+enum Watched {
+    Seen,
+    /// By itself; all until this version was told.
+    Until(u64),
+    /// In the middle.
+    Broken(String),
+}
+
+impl Ledger {
+    /// Confirms the use or gives it back, in a task of its own.
+    pub(super) fn follow_up(&self, reserved: Reserved) {
+        let Ok(turn) = self.0.watches.clone().try_acquire_owned() else {
+            return self.kept(&reserved.record, "too many uses wait for their objects");
+        };
+        let ledger = self.clone();
+        tokio::spawn(async move {
+            let _turn = turn;
+            ledger.settle(reserved).await;
+        });
+    }
+
+    async fn settle(&self, reserved: Reserved) {
+        match self.sight(&reserved).await {
+            Ok(Sight::Seen) => {
+                let confirmed = self.amend(reserved, |record| record.confirmed = Some(clock::now())).await;
+                if confirmed {
+                    self.0.metrics.use_counted(UseOutcome::Confirmed);
+                }
+            }
+            Ok(Sight::Never) => self.release(&reserved).await,
+            Err(why) => {
+                self.kept(&reserved.record, &why);
+                self.amend(reserved, |_| ()).await;
+            }
+        }
+    }
+
+    fn kept(&self, record: &UseRecord, why: &str) {
+        self.0.metrics.use_counted(UseOutcome::Kept);
+        let (approval, entry) = (&record.used.approval, &record.used.entry);
+        tracing::warn!(approval, entry, why, "approval stays used, whether its object was made or not");
+    }
+
+    /// Whether the object of a use was ever there; the error says why that cannot be told.
+    async fn sight(&self, reserved: &Reserved) -> Result<Sight, String> {
+        let object = SoughtObject::of(&self.0.client, &self.0.kinds, &reserved.record.used)?;
+        let mut version = reserved.since;
+        // What is read after a write has its version at least, unless the two are kept in different places.
+        let latest = object.latest_version().await?;
+        if latest < version {
+            return Err(format!("{} are not kept in the etcd of the ledger ({latest} < {version})", object.resource));
+        }
+        let ready = Instant::now() + self.0.release_after;
+        let mut all = None;
+        loop {
+            if all.is_none() && Instant::now() >= ready {
+                all = object.latest_version().await.ok();
+            }
+            match all {
+                Some(all) if version >= all => return Ok(Sight::Never),
+                _ if Instant::now() > ready + GRACE => return Err("the API server did not tell all in time".to_owned()),
+                _ => {}
+            }
+            let seconds = match all {
+                Some(_) => PROOF_SECONDS,
+                None => whole_seconds(ready.saturating_duration_since(Instant::now())).max(PROOF_SECONDS),
+            };
+            match object.watch(version, seconds).await? {
+                Watched::Seen => return Ok(Sight::Seen),
+                Watched::Until(until) if until > version => version = until,
+                // It goes on where it was, so nothing is missed.
+                Watched::Until(_) => sleep(PAUSE).await,
+                Watched::Broken(why) => {
+                    tracing::debug!(entry = reserved.record.used.entry, why, "watch broke");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes the entry, unless it was renewed or confirmed since it was written.
+    async fn release(&self, reserved: &Reserved) {
+        let params = if_unchanged(&reserved.entry);
+        let used = &reserved.record.used;
+        for pause in retry::pauses() {
+            match bounded(self.0.entries.delete(&used.entry, &params)).await {
+                Ok(_) => {
+                    self.0.metrics.use_counted(UseOutcome::Released);
+                    let (approval, object) = (&used.approval, &used.object.name);
+                    return tracing::info!(approval, object, "use given back: its object never was there");
+                }
+                // Somebody else is in charge of it now.
+                Err(failure) if matches!(failure.code(), Some(404 | 409)) => return,
+                Err(failure) if !failure.may_pass() => return self.kept(&reserved.record, &failure.to_string()),
+                Err(_) => sleep(pause).await,
+            }
+        }
+        self.kept(&reserved.record, "the API server did not let it go");
+    }
+
+    /// Changes what the entry says of its use, which is not given back after that. Whether it is written.
+    async fn amend(&self, reserved: Reserved, change: impl Fn(&mut UseRecord)) -> bool {
+        let Reserved { mut entry, mut record, .. } = reserved;
+        let name = record.used.entry.clone();
+        for pause in retry::pauses() {
+            record.free_at = None;
+            change(&mut record);
+            entry::put_use(&mut entry, &record);
+            let replaced = bounded(self.0.entries.replace(&name, &PostParams::default(), &entry)).await;
+            let Err(failure) = replaced else { return true };
+            if failure.code() == Some(409) {
+                // Renewed in between: the same use, of a later version.
+                let Ok(Some(found)) = bounded(self.0.entries.get_opt(&name)).await else { continue };
+                match entry::use_in(&found) {
+                    Ok(held) if held.is_by_the_same(&record.used) => (entry, record) = (found, held),
+                    _ => return false,
+                }
+            } else if failure.may_pass() {
+                sleep(pause).await;
+            } else {
+                break;
+            }
+        }
+        self.0.metrics.use_counted(UseOutcome::Failed);
+        tracing::warn!(entry = name, "ledger entry not updated; the use stays spent");
+        false
+    }
+}
+
+/// The object of a use, in the cluster.
+struct SoughtObject<'a> {
+    api: Api<DynamicObject>,
+    resource: &'static str,
+    kind: WorkloadKind,
+    used: &'a Use,
+    selector: String,
+}
+
+impl<'a> SoughtObject<'a> {
+    fn of(client: &Client, kinds: &WorkloadKinds, used: &'a Use) -> Result<Self, String> {
+        let object = &used.object;
+        // Nothing but a workload has an approval, and the resource follows from its kind, whatever a caller says.
+        let kind = kinds
+            .find(&object.api_version, &object.kind)
+            .filter(|_| names::is_label(&object.namespace) && names::is_subdomain(&object.name))
+            .ok_or_else(|| format!("{} {}/{} cannot be looked for", object.kind, object.namespace, object.name))?;
+        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.kind()), kind.resource());
+        let api = Api::namespaced_with(client.clone(), &object.namespace, &resource);
+        Ok(Self { api, resource: kind.resource(), kind, used, selector: format!("metadata.name={}", object.name) })
+    }
+
+    /// The resource version as of which all that was written until now is known. Never from an old cache.
+    async fn latest_version(&self) -> Result<u64, String> {
+        let list = bounded(self.api.list_metadata(&ListParams::default().fields(&self.selector))).await;
+        let list = list.map_err(|failure| format!("{} cannot be listed: {failure}", self.resource))?;
+        version(list.metadata.resource_version.as_deref())
+    }
+
+    /// One watch from `since`. An error means that something may have been missed.
+    async fn watch(&self, since: u64, seconds: u32) -> Result<Watched, String> {
+        let end = Instant::now() + Duration::from_secs(seconds.into()) + ANSWER;
+        let params = WatchParams::default().fields(&self.selector).timeout(seconds);
+        let mut until = since;
+        let events = match bounded(self.api.watch(&params, &since.to_string())).await {
+            Ok(events) => events,
+            Err(failure) if failure.code() == Some(410) => return Err(failure.to_string()),
+            Err(failure) => return Ok(Watched::Broken(failure.to_string())),
+        };
+        let mut events = events.boxed();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(Some(event)) = timeout(left, events.next()).await else { return Ok(Watched::Until(until)) };
+            match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) => {
+                    if self.is_in(&object)? {
+                        return Ok(Watched::Seen);
+                    }
+                    until = version(object.metadata.resource_version.as_deref())?;
+                }
+                Ok(WatchEvent::Bookmark(bookmark)) => until = version(Some(&bookmark.metadata.resource_version))?,
+                Ok(WatchEvent::Error(status)) if status.code == 410 => return Err(status.message),
+                Ok(WatchEvent::Error(status)) => return Ok(Watched::Broken(status.message)),
+                Err(error) => return Ok(Watched::Broken(error.to_string())),
+            }
+        }
+    }
+
+    /// Whether `object` has the use; the error tells that this object has changed since, but not as was admitted.
+    fn is_in(&self, object: &DynamicObject) -> Result<bool, String> {
+        let generation = object.metadata.generation.unwrap_or_default();
+        if object.uid() != self.used.object.uid || generation < self.used.generation {
+            return Ok(false);
+        }
+        let spec = object.data.get("spec").map_or_else(|| "{}".to_owned(), ToString::to_string);
+        match spec_hash(self.kind, &spec) {
+            Ok(hash) if hash == self.used.spec_hash => Ok(true),
+            // Another change took its place, and whether it came after or instead cannot be told.
+            _ => Err("its object was changed in another way".to_owned()),
+        }
+    }
+}
+
+/// Resource versions of one resource are numbers that grow (KEP-5504).
+pub(super) fn version(text: Option<&str>) -> Result<u64, String> {
+    let text = text.unwrap_or_default();
+    text.parse().map_err(|_| format!("resource version {text:?} is no number"))
+}
+
+fn whole_seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}

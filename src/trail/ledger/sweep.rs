@@ -1,0 +1,129 @@
+//! Removing what nobody can need any more: uses of approvals that expired, histories and records of long ago, and the
+//! checkpoints of chains that ended.
+//!
+//! Every replica sweeps, each at times of its own; an entry that another changed or removed first is left alone.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use tokio::time::sleep;
+use writgate_cluster::{checkpoint, clock};
+
+use crate::trail::ledger::{Ledger, bounded, entry};
+
+/// How long a use outlives its approval: clocks differ, and people look at what happened yesterday.
+const AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(24);
+/// How long a history outlives its last admission: more than a year, longer than anybody should roll back.
+const AFTER_ADMISSION: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// How long a record that had to be kept is: by then it is in the log store, or nobody keeps logs.
+const AFTER_DECISION: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long a checkpoint outlives its chain.
+const AFTER_HEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Checkpoints that are kept at most: a replica that starts again and again begins as many chains.
+const MAX_CHECKPOINTS: usize = 1000;
+/// Time between two sweeps: from one to two of it, so that replicas do not meet.
+const PERIOD: Duration = Duration::from_secs(40 * 60);
+/// Entries that are read at once.
+const PAGE: u32 = 250;
+/// Pause between two deletions.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Ledger {
+    /// Sweeps now and then, for ever.
+    pub async fn keep_swept(self) {
+        loop {
+            sleep(PERIOD + PERIOD.mul_f64(share())).await;
+            match self.sweep(clock::now()).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "ledger swept"),
+                Err(why) => tracing::warn!(why, "ledger not swept; again later"),
+            }
+        }
+    }
+
+    /// Removes what is of no use at `now`; how many entries that were.
+    pub async fn sweep(&self, now: Timestamp) -> Result<usize, String> {
+        let mut over = Vec::new();
+        self.each(entry::SELECTOR, |found| over.extend(is_over(&found, now).then(|| Identity::of(&found)))).await?;
+        let mut checkpoints = Vec::new();
+        let read = |found: ConfigMap| {
+            let checkpoint = checkpoint::in_config_map(&found).ok();
+            checkpoints.extend(checkpoint.map(|checkpoint| (checkpoint.head.time, Identity::of(&found))));
+        };
+        self.each(checkpoint::SELECTOR, read).await?;
+        checkpoints.sort_by_key(|(head, _)| std::cmp::Reverse(*head));
+        let ended = |(index, (head, found)): (usize, (Timestamp, Identity))| {
+            (index >= MAX_CHECKPOINTS || now.duration_since(head) > AFTER_HEAD).then_some(found)
+        };
+        over.extend(checkpoints.into_iter().enumerate().filter_map(ended));
+        let mut removed = 0;
+        for found in over {
+            removed += usize::from(self.remove(&found).await);
+            sleep(PAUSE).await;
+        }
+        Ok(removed)
+    }
+
+    /// Reads all entries of one kind, page by page.
+    async fn each(&self, selector: &str, mut see: impl FnMut(ConfigMap)) -> Result<(), String> {
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        loop {
+            let page = bounded(self.0.entries.list(&params)).await.map_err(|failure| failure.to_string())?;
+            page.items.into_iter().for_each(&mut see);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn remove(&self, found: &Identity) -> bool {
+        match bounded(self.0.entries.delete(&found.name, &found.if_unchanged)).await {
+            Ok(_) => true,
+            Err(failure) => {
+                tracing::debug!(entry = found.name, why = %failure, "ledger entry not removed");
+                false
+            }
+        }
+    }
+}
+
+/// What it takes to remove an entry.
+struct Identity {
+    name: String,
+    if_unchanged: DeleteParams,
+}
+
+impl Identity {
+    fn of(found: &ConfigMap) -> Self {
+        Self { name: found.name_any(), if_unchanged: if_unchanged(found) }
+    }
+}
+
+/// A deletion that fails where the entry is not any more as it was `found`.
+pub(super) fn if_unchanged(found: &ConfigMap) -> DeleteParams {
+    let unchanged = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+    DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() }
+}
+
+/// Whether nobody can need an entry at `now`. What cannot be read stays, for a person to look at.
+fn is_over(found: &ConfigMap, now: Timestamp) -> bool {
+    if let Ok(record) = entry::use_in(found) {
+        return now.duration_since(record.used.expires_at) > AFTER_EXPIRY;
+    }
+    if let Ok(decided) = entry::record_time_in(found) {
+        return now.duration_since(decided) > AFTER_DECISION;
+    }
+    let history = entry::history_in(found).unwrap_or_default();
+    history.admissions().first().is_some_and(|last| now.duration_since(last.time) > AFTER_ADMISSION)
+}
+
+/// Anything from 0 to 1; without randomness, 0.
+fn share() -> f64 {
+    let mut byte = [0];
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
+}
