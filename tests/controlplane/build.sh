@@ -6,7 +6,7 @@
 # server, and another one's answers prove nothing. Everything else is built from this folder's Go module into bin/
 # (ignored by git), once: bin/.stamp names the inputs, so the next call finds it again.
 #
-# Callers: `make tools`, and tests/support/tools.rs for whoever runs `cargo test` at once.
+# Callers: `make tools`, and crates/testing/src/tools.rs for whoever runs `cargo test` at once.
 set -eu
 
 KUBERNETES=v1.37.2

@@ -19,7 +19,7 @@ const APPROVE: &str = "approve --yes -f request.json --posture-dir postures -o a
 const BOB: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 const VERSION: &str = "writgate.dev/signer/v1";
 
-/// The files of `tests/cli/approve.md`, for a reviewer to work on.
+/// The files of `cli/approve.md`, for a reviewer to work on.
 struct Desk {
     folder: TempDir,
     agent: Option<PathBuf>,
