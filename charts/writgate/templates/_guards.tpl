@@ -1,12 +1,12 @@
-{{/* Entries of the webhook configuration for what the gate itself rests on. Each is sent only what it is about. */}}
+{{/* Entries of the webhook configuration for the objects that governance depends on. Each entry matches only its own objects. */}}
 {{- define "writgate.guards" -}}
-# Postures, reviewers, revocations and pipelines. Nothing else in this namespace waits for the webhook.
+# Postures, reviewers, revocations and pipelines. Other objects in this namespace are not sent to the webhook.
 - name: documents.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}
   namespaceSelector:
     matchLabels:
       kubernetes.io/metadata.name: {{ .Release.Namespace }}
-  # Matches the object as it would be or as it is, so that taking the label away is seen as well.
+  # An objectSelector matches the old or the new object, so the removal of the label is sent too.
   objectSelector:
     matchExpressions:
       - key: writgate.dev/kind
@@ -19,8 +19,8 @@
       operations: [CREATE, UPDATE, DELETE]
       scope: Namespaced
   matchConditions:
-    # This namespace comes to its end also while nobody answers. The guard lets no document have an owner whose end the garbage
-    # collector would wait for.
+    # The namespace can be deleted while the webhook is down. The guard denies owner references on documents, so nobody can make
+    # the garbage collector delete one.
     - name: not-a-cleaners-deletion
       expression: >-
         request.operation != "DELETE" || !(request.userInfo.?username.orValue("") in [
@@ -55,8 +55,8 @@
         || object.?data != oldObject.?data
         || object.?binaryData != oldObject.?binaryData
         || object.?metadata.?labels != oldObject.?metadata.?labels
-# The labels that govern a namespace. No namespaceSelector: it would look at the new labels alone, and miss the namespace that
-# is to be governed no more. Never DELETE.
+# The labels that govern a namespace. There is no namespaceSelector, because it would match only the new labels and miss the
+# removal of a label. DELETE is never sent, so a namespace can be deleted while the webhook is down.
 - name: namespaces.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}
   rules:
@@ -73,7 +73,7 @@
           ? object.?metadata.?labels[?label].hasValue()
           : object.?metadata.?labels[?label] != oldObject.?metadata.?labels[?label]
         )
-# Metadata that the API server takes through a status. A controller's usual status is never sent.
+# Metadata that the API server accepts through a status subresource. A controller's usual status update is not sent.
 - name: metadata.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}
   {{- include "writgate.governedNamespaces" . | nindent 2 }}

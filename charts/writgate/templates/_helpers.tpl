@@ -13,7 +13,7 @@ app.kubernetes.io/name: writgate-webhook
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* USER=RESOURCE of each exempt controller, as --exempt-controller reads it. */}}
+{{/* USER=RESOURCE of each exempt controller, in the syntax of --exempt-controller. */}}
 {{- define "writgate.exemptControllers" -}}
 {{- $pairs := list }}
 {{- range $controller := .Values.exemptControllers }}
@@ -22,7 +22,7 @@ app.kubernetes.io/name: writgate-webhook
 {{- toJson $pairs }}
 {{- end }}
 
-{{/* Those of them that the API server does not send at all: a Job must be looked at, it may be a replay. */}}
+{{/* The exempt controllers whose writes the API server does not send. Jobs are always sent, because a Job may be a replay. */}}
 {{- define "writgate.unsentControllers" -}}
 {{- $pairs := list }}
 {{- range include "writgate.exemptControllers" . | fromJsonArray }}
@@ -31,7 +31,7 @@ app.kubernetes.io/name: writgate-webhook
 {{- toJson $pairs }}
 {{- end }}
 
-{{/* Who answers for an entry of the webhook configuration, and what it means if nobody does. */}}
+{{/* The part of an entry that says where the webhook is, and what happens if it does not answer. */}}
 {{- define "writgate.answers" -}}
 admissionReviewVersions: [v1]
 clientConfig:
@@ -45,13 +45,13 @@ clientConfig:
   {{- end }}
 failurePolicy: Fail
 matchPolicy: Equivalent
-# Decisions leave Events; a server-side dry run leaves none.
+# A decision creates an Event, except in a server-side dry run.
 sideEffects: NoneOnDryRun
 timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
 {{- end }}
 
 {{- define "writgate.governedNamespaces" -}}
-# No objectSelector: whoever writes an object chooses its labels.
+# There is no objectSelector, because the author of an object chooses its labels.
 namespaceSelector:
   matchExpressions:
     - key: writgate.dev/environment
