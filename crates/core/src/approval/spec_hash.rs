@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn how_many_and_how_fast_is_not_in_the_hash() {
-        let other = DEPLOYMENT.replace("\"replicas\":2", "\"replicas\":9,\"paused\":true,\"strategy\":{\"type\":\"Recreate\"},\"selector\":{},\"minReadySeconds\":3,\"progressDeadlineSeconds\":1,\"revisionHistoryLimit\":0");
+        let other = DEPLOYMENT.replace("\"replicas\":2", "\"replicas\":9,\"paused\":true,\"strategy\":{\"type\":\"Recreate\"},\"minReadySeconds\":3,\"progressDeadlineSeconds\":1,\"revisionHistoryLimit\":0");
         assert_eq!(hash(WorkloadKind::Deployment, DEPLOYMENT), hash(WorkloadKind::Deployment, &other));
     }
 
@@ -181,11 +181,101 @@ mod tests {
             )
         };
         let plain = hash(WorkloadKind::Deployment, DEPLOYMENT);
-        assert_eq!(plain, hash(WorkloadKind::Deployment, &with("2026-11-22T10:00:00Z")));
-        assert_eq!(plain, hash(WorkloadKind::Deployment, &with("2026-11-22T10:00:00+01:00")));
-        for smuggled in ["2026-11-22T10:00:00.5Z", "run evil", "", "2026-13-22T10:00:00Z", "2026-11-22 10:00:00Z"] {
+        for time in [
+            "2026-11-22T10:00:00Z",
+            "2026-11-22T10:00:00+01:00",
+            "2026-11-22T10:00:00-23:59",
+            "2026-11-22T10:00:00.5Z",
+            "2026-11-22T10:00:00.123Z",
+            "2026-11-22T10:00:00.123+01:00",
+            "2028-02-29T23:59:59Z",
+        ] {
+            assert_eq!(plain, hash(WorkloadKind::Deployment, &with(time)), "{time:?}");
+        }
+        for smuggled in [
+            "2026-11-22T10:00:00.1234Z",
+            "2026-11-22T10:00:00.Z",
+            "2026-11-22T10:00:00,5Z",
+            "2026-11-22T10:00:00",
+            "2026-11-22T10:00:00.123",
+            "2026-11-22T10:00:00z",
+            "2026-11-22t10:00:00Z",
+            "2026-11-22 10:00:00Z",
+            "2026-11-22T10:00:00+0100",
+            "2026-11-22T10:00:00+24:00",
+            "2026-11-22T10:00:00ZZ",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T10:60:00Z",
+            "2026-11-22T10:00:60Z",
+            "2026-13-22T10:00:00Z",
+            "2026-02-29T10:00:00Z",
+            "2026-11-00T10:00:00Z",
+            "+026-11-22T10:00:00Z",
+            "run evil",
+            "",
+        ] {
             assert_ne!(plain, hash(WorkloadKind::Deployment, &with(smuggled)), "{smuggled:?}");
         }
+    }
+
+    #[test]
+    fn a_selector_is_in_the_hash() {
+        let with = |selector: &str| DEPLOYMENT.replace("\"replicas\":2", &format!("\"selector\":{selector}"));
+        for kind in [
+            WorkloadKind::Deployment,
+            WorkloadKind::ReplicaSet,
+            WorkloadKind::DaemonSet,
+            WorkloadKind::StatefulSet,
+            WorkloadKind::ReplicationController,
+        ] {
+            let own = hash(kind, &with(r#"{"matchLabels":{"app":"a"}}"#));
+            assert_ne!(own, hash(kind, &with(r#"{"matchLabels":{"app":"b"}}"#)), "{kind:?}");
+            assert_ne!(own, hash(kind, &with(r#"{"matchLabels":{"app":"a"},"matchExpressions":[]}"#)), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_replica_sets_selector_loses_the_template_hash_and_nothing_else() {
+        let with = |selector: &str| DEPLOYMENT.replace("\"replicas\":2", &format!("\"selector\":{selector}"));
+        let same = |kind, a: &str, b: &str| hash(kind, &with(a)) == hash(kind, &with(b));
+        let generated = r#"{"matchLabels":{"pod-template-hash":"7979dcbbdc"}}"#;
+        assert!(same(
+            WorkloadKind::ReplicaSet,
+            r#"{"matchLabels":{"app":"a"}}"#,
+            r#"{"matchLabels":{"app":"a","pod-template-hash":"7979dcbbdc"}}"#
+        ));
+        assert!(same(WorkloadKind::ReplicaSet, "{}", generated));
+        assert!(!same(WorkloadKind::ReplicaSet, "{}", r#"{"matchLabels":{}}"#));
+        assert!(!same(WorkloadKind::ReplicaSet, "{}", r#"{"matchLabels":{"pod-template-hash":"7979dcbbdcc"}}"#));
+        let expression = r#"{"matchExpressions":[{"key":"pod-template-hash","operator":"Exists"}]}"#;
+        assert!(!same(WorkloadKind::ReplicaSet, "{}", expression));
+        assert!(!same(WorkloadKind::Deployment, "{}", generated));
+    }
+
+    #[test]
+    fn a_stateful_sets_max_unavailable_is_left_out_only_while_it_is_the_default() {
+        let with = |rolling: &str| {
+            let strategy = format!("\"updateStrategy\":{{\"rollingUpdate\":{rolling}}}");
+            hash(WorkloadKind::StatefulSet, &DEPLOYMENT.replace("\"replicas\":2", &strategy))
+        };
+        assert_eq!(with(r#"{"partition":0,"maxUnavailable":1}"#), with(r#"{"partition":0}"#));
+        assert_eq!(with(r#"{"maxUnavailable":1}"#), with("{}"));
+        for other in ["2", "\"1\"", "\"100%\"", "null", "10"] {
+            let rolling = format!("{{\"partition\":0,\"maxUnavailable\":{other}}}");
+            assert_ne!(with(&rolling), with(r#"{"partition":0}"#), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_creation_timestamp_is_left_out_wherever_it_is_null() {
+        let with = |claim: &str| {
+            let claims = format!("\"volumeClaimTemplates\":[{claim}]");
+            hash(WorkloadKind::StatefulSet, &DEPLOYMENT.replace("\"replicas\":2", &claims))
+        };
+        let plain = with(r#"{"metadata":{"name":"data"}}"#);
+        assert_eq!(plain, with(r#"{"metadata":{"name":"data","creationTimestamp":null}}"#));
+        assert_ne!(plain, with(r#"{"metadata":{"name":"data","creationTimestamp":"2026-11-22T10:00:00Z"}}"#));
+        assert_ne!(plain, with(r#"{"metadata":{"name":"data","deletionTimestamp":null}}"#));
     }
 
     #[test]

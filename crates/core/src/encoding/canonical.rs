@@ -64,14 +64,20 @@ pub(crate) enum Scope {
     },
     /// A CronJob's `jobTemplate`.
     JobTemplate,
-    /// A pod template, its metadata, its labels and its annotations; the labels that a controller writes there.
+    /// A `StatefulSet`'s `updateStrategy`, and its `rollingUpdate`.
+    UpdateStrategy,
+    RollingUpdate,
+    /// A `ReplicaSet`'s `selector`.
+    Selector,
+    /// A pod template, its metadata and its annotations; the labels that a controller writes there.
     Template(ControllerLabels),
     TemplateMetadata(ControllerLabels),
-    TemplateLabels(ControllerLabels),
     TemplateAnnotations,
+    /// A pod template's labels, or a `ReplicaSet`'s `selector.matchLabels`.
+    Labels(ControllerLabels),
 }
 
-/// Labels in a pod template that are a controller's, not the user's.
+/// Labels that a controller writes, not the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControllerLabels {
     None,
@@ -93,13 +99,17 @@ impl Scope {
         match (self, key) {
             (Self::Spec(WorkloadKind::CronJob), "jobTemplate") => Self::JobTemplate,
             (Self::JobTemplate, "spec") => Self::Spec(WorkloadKind::Job),
+            (Self::Spec(WorkloadKind::StatefulSet), "updateStrategy") => Self::UpdateStrategy,
+            (Self::UpdateStrategy, "rollingUpdate") => Self::RollingUpdate,
+            (Self::Spec(WorkloadKind::ReplicaSet), "selector") => Self::Selector,
+            (Self::Selector, "matchLabels") => Self::Labels(ControllerLabels::ReplicaSet),
             (Self::Spec(WorkloadKind::ReplicaSet), "template") => Self::Template(ControllerLabels::ReplicaSet),
             (Self::Spec(_) | Self::JobSpec { manual_selector: true }, "template") => {
                 Self::Template(ControllerLabels::None)
             }
             (Self::JobSpec { manual_selector: false }, "template") => Self::Template(ControllerLabels::Job),
             (Self::Template(labels), "metadata") => Self::TemplateMetadata(labels),
-            (Self::TemplateMetadata(labels), "labels") => Self::TemplateLabels(labels),
+            (Self::TemplateMetadata(labels), "labels") => Self::Labels(labels),
             (Self::TemplateMetadata(_), "annotations") => Self::TemplateAnnotations,
             _ => self.of_item(),
         }
@@ -132,7 +142,6 @@ impl Scope {
             Self::Spec(_) => matches!(
                 key,
                 "replicas"
-                    | "selector"
                     | "paused"
                     | "strategy"
                     | "updateStrategy"
@@ -146,19 +155,32 @@ impl Scope {
                 "selector" => !manual_selector,
                 _ => false,
             },
-            Self::TemplateLabels(ControllerLabels::ReplicaSet) => key == "pod-template-hash" && is_template_hash(value),
-            Self::TemplateLabels(ControllerLabels::Job) => matches!(
+            Self::Labels(ControllerLabels::ReplicaSet) => key == "pod-template-hash" && is_template_hash(value),
+            Self::Labels(ControllerLabels::Job) => matches!(
                 key,
                 "controller-uid" | "job-name" | "batch.kubernetes.io/controller-uid" | "batch.kubernetes.io/job-name"
             ),
-            Self::TemplateAnnotations => key == "kubectl.kubernetes.io/restartedAt" && is_whole_second(value),
+            Self::TemplateAnnotations => key == "kubectl.kubernetes.io/restartedAt" && is_restart_time(value),
+            // Servers default it since Kubernetes 1.35, and older ones leave it absent.
+            Self::RollingUpdate => key == "maxUnavailable" && value == b"1",
             Self::Whole
             | Self::Everything
             | Self::Sealed
             | Self::JobTemplate
+            | Self::UpdateStrategy
+            | Self::Selector
             | Self::Template(_)
             | Self::TemplateMetadata(_)
-            | Self::TemplateLabels(ControllerLabels::None) => false,
+            | Self::Labels(ControllerLabels::None) => false,
+        }
+    }
+
+    /// Whether the member goes as well once the projection has taken everything that was in it.
+    fn leaves_out_emptied(self, key: &str) -> bool {
+        match self {
+            Self::TemplateMetadata(_) => matches!(key, "labels" | "annotations"),
+            Self::Selector => key == "matchLabels",
+            _ => false,
         }
     }
 }
@@ -170,22 +192,47 @@ fn is_template_hash(value: &[u8]) -> bool {
     })
 }
 
-/// An RFC 3339 time with at most second precision, as `kubectl rollout restart` writes it; anything else could
-/// carry a message into the container through the downward API.
-fn is_whole_second(value: &[u8]) -> bool {
-    unquoted(value).and_then(|bytes| std::str::from_utf8(bytes).ok()).is_some_and(|text| {
-        let shape = match text.len() {
-            20 => "0000-00-00T00:00:00Z",
-            25 => "0000-00-00T00:00:00+00:00",
-            _ => return false,
-        };
-        let fits = |(found, model): (u8, u8)| match model {
-            b'0' => found.is_ascii_digit(),
-            b'+' => found == b'+' || found == b'-',
-            _ => found == model,
-        };
-        text.bytes().zip(shape.bytes()).all(fits) && text.parse::<jiff::Timestamp>().is_ok()
-    })
+/// An RFC 3339 time with at most millisecond precision: `kubectl rollout restart` writes seconds, and consoles write
+/// milliseconds. Anything else could carry a message into the container through the downward API.
+fn is_restart_time(value: &[u8]) -> bool {
+    unquoted(value).and_then(restart_time).is_some()
+}
+
+/// The rules are spelled out rather than left to a library, since every implementation has to draw the same line.
+fn restart_time(text: &[u8]) -> Option<()> {
+    let (date_time, rest) = text.split_at_checked("0000-00-00T00:00:00".len())?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = *date_time else {
+        return None;
+    };
+    let (year, month) = (two_digits(y1, y2)? * 100 + two_digits(y3, y4)?, two_digits(m1, m2)?);
+    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if is_leap_year => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    let is_date = (1..=days).contains(&two_digits(d1, d2)?);
+    let is_time = two_digits(h1, h2)? < 24 && two_digits(n1, n2)? < 60 && two_digits(s1, s2)? < 60;
+    let zone = match rest {
+        [b'.', zone @ ..] => {
+            let digits = zone.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            zone.get(digits..).filter(|_| (1..=3).contains(&digits))?
+        }
+        zone => zone,
+    };
+    let is_zone = match *zone {
+        [b'Z'] => true,
+        [b'+' | b'-', h1, h2, b':', n1, n2] => two_digits(h1, h2)? < 24 && two_digits(n1, n2)? < 60,
+        _ => false,
+    };
+    (is_date && is_time && is_zone).then_some(())
+}
+
+fn two_digits(tens: u8, units: u8) -> Option<u16> {
+    let digit = |byte: u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
+    Some(digit(tens)? * 10 + digit(units)?)
 }
 
 fn unquoted(value: &[u8]) -> Option<&[u8]> {
@@ -323,8 +370,8 @@ impl<'t> Writer<'t, '_> {
         self.out.push(b':');
         let value = self.out.len();
         let written = self.value(scope.of_member(&key))?;
-        let emptied_map = written == Written::Emptied && matches!(scope, Scope::TemplateMetadata(_));
-        if emptied_map || scope.leaves_out(&key, self.out.get(value..).unwrap_or_default()) {
+        let is_emptied = written == Written::Emptied && scope.leaves_out_emptied(&key);
+        if is_emptied || scope.leaves_out(&key, self.out.get(value..).unwrap_or_default()) {
             self.out.truncate(start);
             return Ok(true);
         }

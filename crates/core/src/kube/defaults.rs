@@ -82,8 +82,7 @@ impl std::error::Error for DefaultError {}
 
 /// Brings the `.spec` of a whole manifest to what the API server would make of it, as far as the hash covers it.
 ///
-/// `object` is the manifest as kubectl would send it. What the hash leaves out (replicas, selectors of controllers,
-/// rollout settings) stays as it is found, and so does every field that this build does not know.
+/// `object` is the manifest as kubectl would send it. What the hash leaves out (replicas, rollout settings) stays as it is found, and so does every field that this build does not know.
 pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), DefaultError> {
     let Some(Value::Object(spec)) = object.get_mut("spec") else {
         return Err(DefaultError::from(Problem::Missing).under("spec"));
@@ -207,7 +206,7 @@ mod tests {
             default_forward(WorkloadKind::StatefulSet, &mut object).expect("a spec");
             object["spec"]["updateStrategy"].take()
         };
-        let filled = json!({"partition": 0, "maxUnavailable": 1});
+        let filled = json!({"partition": 0});
         assert_eq!(strategy(json!({})), json!({"type": "RollingUpdate", "rollingUpdate": filled}));
         assert_eq!(strategy(json!({"type": "RollingUpdate"})), json!({"type": "RollingUpdate"}));
         assert_eq!(
@@ -215,6 +214,21 @@ mod tests {
             json!({"type": "RollingUpdate", "rollingUpdate": filled})
         );
         assert_eq!(strategy(json!({"type": "OnDelete"})), json!({"type": "OnDelete"}));
+    }
+
+    #[test]
+    fn a_replication_controller_without_a_selector_selects_its_templates_labels() {
+        let selector = |spec: Value| {
+            let mut object = json!({ "spec": spec });
+            default_forward(WorkloadKind::ReplicationController, &mut object).expect("a spec");
+            object["spec"].get("selector").cloned()
+        };
+        let template = json!({"metadata": {"labels": {"app": "a"}}});
+        assert_eq!(selector(json!({"template": template})), Some(json!({"app": "a"})));
+        assert_eq!(selector(json!({"template": template, "selector": {}})), Some(json!({"app": "a"})));
+        assert_eq!(selector(json!({"template": template, "selector": {"app": "b"}})), Some(json!({"app": "b"})));
+        assert_eq!(selector(json!({"template": {"metadata": {"labels": {}}}})), None);
+        assert_eq!(selector(json!({})), None);
     }
 
     #[test]

@@ -10,11 +10,8 @@ use crate::kube::workload::WorkloadKind;
 /// Fills in a conformed spec.
 pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
     match kind {
-        WorkloadKind::Deployment
-        | WorkloadKind::ReplicaSet
-        | WorkloadKind::DaemonSet
-        | WorkloadKind::ReplicationController
-        | WorkloadKind::Further(_) => {}
+        WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet | WorkloadKind::Further(_) => {}
+        WorkloadKind::ReplicationController => fill_replication_controller(spec),
         WorkloadKind::StatefulSet => fill_stateful_set(spec),
         WorkloadKind::Job => {
             fill_job(spec);
@@ -33,6 +30,13 @@ pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
     pod::fill_template(spec);
 }
 
+fn fill_replication_controller(spec: &mut JsonObject) {
+    let labels = child(spec, "template").and_then(|template| child(template, "metadata")?.get("labels").cloned());
+    if let Some(labels) = labels {
+        fill(spec, "selector", labels);
+    }
+}
+
 fn fill_stateful_set(spec: &mut JsonObject) {
     fill(spec, "podManagementPolicy", "OrderedReady");
     if let Some(strategy) = child(spec, "updateStrategy") {
@@ -43,8 +47,8 @@ fn fill_stateful_set(spec: &mut JsonObject) {
         if text(strategy, "type") == Some("RollingUpdate")
             && let Some(rolling) = child(strategy, "rollingUpdate")
         {
+            // `maxUnavailable: 1`, which newer servers fill in as well, is not hashed.
             fill(rolling, "partition", 0);
-            fill(rolling, "maxUnavailable", 1);
         }
     }
     fill(spec, "persistentVolumeClaimRetentionPolicy", json!({}));

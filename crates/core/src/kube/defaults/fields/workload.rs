@@ -5,21 +5,25 @@ use super::metadata::{LABEL_SELECTOR, OBJECT_META};
 use super::pod::POD_TEMPLATE_SPEC;
 use crate::kube::defaults::shape::{
     Field,
-    Kind::{Bool, Int32, Int64, IntOrString, List, Object, Text},
-    always, gated, non_zero, pointer,
+    Kind::{Bool, Int32, Int64, IntOrString, List, Map, Object, Text},
+    always, gated, non_zero, nullable, pointer,
 };
 
 /// `apps/v1.DeploymentSpec`
-pub(super) const DEPLOYMENT_SPEC: &[Field] = &[always("template", Object(POD_TEMPLATE_SPEC))];
+pub(super) const DEPLOYMENT_SPEC: &[Field] =
+    &[nullable("selector", Object(LABEL_SELECTOR)), always("template", Object(POD_TEMPLATE_SPEC))];
 
 /// `apps/v1.ReplicaSetSpec`
-pub(super) const REPLICA_SET_SPEC: &[Field] = &[always("template", Object(POD_TEMPLATE_SPEC))];
+pub(super) const REPLICA_SET_SPEC: &[Field] =
+    &[nullable("selector", Object(LABEL_SELECTOR)), always("template", Object(POD_TEMPLATE_SPEC))];
 
 /// `apps/v1.DaemonSetSpec`
-pub(super) const DAEMON_SET_SPEC: &[Field] = &[always("template", Object(POD_TEMPLATE_SPEC))];
+pub(super) const DAEMON_SET_SPEC: &[Field] =
+    &[nullable("selector", Object(LABEL_SELECTOR)), always("template", Object(POD_TEMPLATE_SPEC))];
 
 /// `apps/v1.StatefulSetSpec`
 pub(super) const STATEFUL_SET_SPEC: &[Field] = &[
+    nullable("selector", Object(LABEL_SELECTOR)),
     always("template", Object(POD_TEMPLATE_SPEC)),
     non_zero("volumeClaimTemplates", List(&Object(PERSISTENT_VOLUME_CLAIM))),
     always("serviceName", Text),
@@ -45,7 +49,8 @@ const STATEFUL_SET_PERSISTENT_VOLUME_CLAIM_RETENTION_POLICY: &[Field] =
 const STATEFUL_SET_ORDINALS: &[Field] = &[always("start", Int32)];
 
 /// `core/v1.ReplicationControllerSpec`
-pub(super) const REPLICATION_CONTROLLER_SPEC: &[Field] = &[pointer("template", Object(POD_TEMPLATE_SPEC))];
+pub(super) const REPLICATION_CONTROLLER_SPEC: &[Field] =
+    &[non_zero("selector", Map(&Text)), pointer("template", Object(POD_TEMPLATE_SPEC))];
 
 /// `batch/v1.JobSpec`
 pub(super) const JOB_SPEC: &[Field] = &[
