@@ -129,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::approval::spec_hash;
+    use crate::approval::spec_hash::spec_hash;
 
     fn pod(pod: Value) -> Result<Value, String> {
         let mut object = json!({"spec": {"template": {"metadata": {"labels": {"app": "a"}}}}});
