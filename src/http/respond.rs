@@ -3,8 +3,10 @@
 //! Types of our own: kube's `deny()` sets the message alone, which the API server turns into a 400 without a reason.
 
 use serde::Serialize;
-use writgate_cluster::text::{bounded, visible};
-use writgate_core::{Basis, Decision, Denial};
+use writgate_core::{
+    Basis, Decision, Denial,
+    text::{bounded, escape},
+};
 
 /// Length at which a warning goes on in the next one.
 const MAX_WARNING: usize = 120;
@@ -102,11 +104,11 @@ pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
 
 fn status(decision: &Decision) -> Status {
     let cause =
-        |denial: &Denial| Cause { reason: denial.code(), message: bounded(&visible(&denial.to_string()), MAX_MESSAGE) };
+        |denial: &Denial| Cause { reason: denial.code(), message: bounded(&escape(&denial.to_string()), MAX_MESSAGE) };
     Status {
         code: 403,
         reason: "Forbidden",
-        message: bounded(&visible(&decision.message()), MAX_MESSAGE),
+        message: bounded(&escape(&decision.message()), MAX_MESSAGE),
         details: Details { causes: decision.denials.iter().map(cause).collect() },
     }
 }
@@ -114,7 +116,7 @@ fn status(decision: &Decision) -> Status {
 /// `text` as warnings, which a client prints one below the other: broken at spaces where a line is too long.
 fn warnings(text: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    for line in visible(text).lines() {
+    for line in escape(text).lines() {
         let mut warning = String::new();
         for word in line.split_inclusive(' ') {
             if !warning.is_empty() && warning.len() + word.trim_end().len() > MAX_WARNING {
@@ -129,7 +131,7 @@ fn warnings(text: &str) -> Vec<String> {
 
 fn audit_annotations(decision: &Decision) -> AuditAnnotations {
     let record = &decision.record;
-    let bound = |text: &str| bounded(&visible(text), MAX_ANNOTATION);
+    let bound = |text: &str| bounded(&escape(text), MAX_ANNOTATION);
     let reviewers = record.approvals.iter().flat_map(|approval| &approval.reviewers);
     let mut reviewers: Vec<_> = reviewers.map(String::as_str).collect();
     reviewers.sort_unstable();

@@ -14,7 +14,7 @@ use std::fmt;
 use serde_json::{Value, json};
 use writgate_core::{
     APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, ConfigMapContent, DefaultError, DetachedApproval, ManifestHashError,
-    SpecHash, WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml,
+    SpecHash, WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml, text::escape_line,
 };
 
 /// The annotation that holds an approval; a further one has a suffix.
@@ -151,9 +151,9 @@ fn type_of(value: &Value) -> &'static str {
 /// The file and the object, as messages name it: `app.yaml: Deployment orders`.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.source, self.kind.escape_debug())?;
+        write!(f, "{}: {}", self.source, escape_line(&self.kind))?;
         match self.subject_name() {
-            Some(name) => write!(f, " {}", name.escape_debug()),
+            Some(name) => write!(f, " {}", escape_line(&name)),
             None => Ok(()),
         }
     }

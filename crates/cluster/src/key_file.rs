@@ -12,7 +12,7 @@ use pkcs8::{
     der::{Decode as _, asn1::OctetStringRef, pem::PemLabel as _},
     pkcs5::{pbes2, scrypt},
 };
-use writgate_core::{KeyError, KeyId, PublicKey};
+use writgate_core::{KeyError, KeyId, PublicKey, text::quoted};
 use zeroize::Zeroizing;
 
 /// PKCS#8 version 1 around an Ed25519 seed (RFC 8410, section 7); the seed follows. OpenSSL writes the same 48 bytes.
@@ -98,7 +98,7 @@ impl KeyFile {
                 .map_err(|error| KeyFileError::OtherEncryption(error.to_string()))?;
             Ok(Self::Encrypted(EncryptedKey(document.as_bytes().to_vec())))
         } else {
-            Err(KeyFileError::WrongLabel(label.escape_debug().to_string()))
+            Err(KeyFileError::WrongLabel(quoted(label)))
         }
     }
 }

@@ -13,4 +13,3 @@ pub mod names;
 pub mod posture_dir;
 pub mod public_key_file;
 pub mod retry;
-pub mod text;

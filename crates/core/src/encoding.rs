@@ -3,7 +3,7 @@
 pub(crate) mod borrowed;
 pub(crate) mod canonical;
 pub(crate) mod dsse;
-pub(crate) mod hex;
+pub mod hex;
 pub(crate) mod position;
 pub(crate) mod strict;
 pub(crate) mod time;

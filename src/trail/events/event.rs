@@ -12,8 +12,11 @@ use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
 use writgate_cluster::event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION};
 use writgate_cluster::names;
-use writgate_cluster::text::{bounded, hex, visible};
-use writgate_core::{Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind};
+use writgate_core::{
+    Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind,
+    encoding::hex,
+    text::{bounded, escape},
+};
 
 use crate::metrics::Lane;
 
@@ -106,7 +109,7 @@ impl Decided {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
-        hex(&digest.finalize())
+        hex::encode(&digest.finalize().into())
     }
 
     /// What tells the object from another. One that was refused at its creation has a uid that nobody sees again, and
@@ -144,7 +147,7 @@ impl Decided {
             Told::Decided if self.decision.denials.is_empty() => self.admission(),
             Told::Decided => self.decision.message(),
         };
-        bounded(&visible(&note), MAX_NOTE)
+        bounded(&escape(&note), MAX_NOTE)
     }
 
     /// What there is to say of an admission: by whose approval.
@@ -202,7 +205,7 @@ impl Reporter {
     #[must_use]
     pub fn new(instance: &str, system_namespace: &str) -> Self {
         let instance = if instance.is_empty() { "writgate-webhook" } else { instance };
-        Self { instance: bounded(&visible(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
+        Self { instance: bounded(&escape(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
     }
 
     /// The Event that tells of `decided`.

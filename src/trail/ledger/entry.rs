@@ -8,8 +8,7 @@ use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use writgate_cluster::text::hex;
-use writgate_core::{DecisionRecord, History, ObjectRecord, USE_VERSION, UseRecord};
+use writgate_core::{DecisionRecord, History, ObjectRecord, USE_VERSION, UseRecord, encoding::hex};
 
 /// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
 pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
@@ -86,7 +85,7 @@ pub(super) fn record_time_in(entry: &ConfigMap) -> Result<Timestamp, String> {
 pub(super) fn history_name(object: &ObjectRecord) -> String {
     // As JSON, so that no two different objects make the same text.
     let what = serde_json::json!([object.api_version, object.kind, object.namespace, object.name]).to_string();
-    format!("history-{}", hex(&Sha256::digest(what)))
+    format!("history-{}", hex::encode(&Sha256::digest(what).into()))
 }
 
 /// The entry of a history that is not there yet.

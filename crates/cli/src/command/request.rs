@@ -15,8 +15,8 @@ use clap::builder::NonEmptyStringValueParser;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
-use writgate_cluster::{clock, text::visible};
-use writgate_core::{Action, Basis, Decision, DecisionRecord, MAX_SUBJECTS, Outcome, Posture};
+use writgate_cluster::clock;
+use writgate_core::{Action, Basis, Decision, DecisionRecord, MAX_SUBJECTS, Outcome, Posture, text::escape};
 
 use crate::{
     approval::{
@@ -239,7 +239,7 @@ fn why_not_needed(decision: &Decision) -> String {
 
 fn tell_not_needed(not_needed: &[String]) {
     for one in not_needed {
-        output::tell(&style::faint(&format!("needs none: {}", visible(one))));
+        output::tell(&style::faint(&format!("needs none: {}", escape(one))));
     }
 }
 

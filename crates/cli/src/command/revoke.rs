@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
-use writgate_cluster::{clock, config_map, posture_dir, public_key_file, text::visible};
-use writgate_core::{Approval, Document, KeyId, Posture, PostureSet, SpecHash};
+use writgate_cluster::{clock, config_map, posture_dir, public_key_file};
+use writgate_core::{Approval, Document, KeyId, Posture, PostureSet, SpecHash, text::escape};
 
 use crate::{
     cluster::Cluster,
@@ -224,7 +224,7 @@ fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(kube::Error::Api(status)) if status.message.contains("denied the request: ") => {
-                return Err(Failure::No(visible(&status.message)));
+                return Err(Failure::No(escape(&status.message)));
             }
             Err(error) => return cluster.ask(&what, async { Err(error) }),
         }
@@ -239,7 +239,7 @@ fn change(place: &Place, edited: &str) -> String {
     let room = before.len().min(after.len()) - head;
     let tail = before.iter().rev().zip(after.iter().rev()).take(room).take_while(|(old, new)| old == new).count();
     let lines = |mark: char, lines: &[&str]| -> Vec<String> {
-        lines.iter().take(lines.len() - tail).skip(head).map(|line| format!("{mark} {}", visible(line))).collect()
+        lines.iter().take(lines.len() - tail).skip(head).map(|line| format!("{mark} {}", escape(line))).collect()
     };
     let mut text = vec![style::heading(&format!("would change {}", shown(&place.told)))];
     text.extend(lines('-', &before).iter().map(|line| style::bad(line)));

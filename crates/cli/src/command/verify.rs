@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
-use writgate_cluster::{clock, text::visible};
-use writgate_core::{Decision, Outcome};
+use writgate_cluster::clock;
+use writgate_core::{Decision, Outcome, text::escape};
 
 use crate::{
     approval::judge::{Judge, JudgeFlags},
@@ -134,7 +134,7 @@ fn judged<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<Judg
 fn text(decision: &Decision) -> String {
     let record = &decision.record;
     let message = decision.message();
-    let mut text = visible(if message.is_empty() { decision.summary() } else { message }.trim_end()) + "\n";
+    let mut text = escape(if message.is_empty() { decision.summary() } else { message }.trim_end()) + "\n";
     if record.decision == Outcome::NotAnAction {
         return text;
     }

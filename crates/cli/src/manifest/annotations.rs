@@ -2,13 +2,12 @@
 //!
 //! Each reason against an object is one result, at the line where the object begins. Called by `verify`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use writgate_cluster::text::visible;
-use writgate_core::{Decision, Denial};
+use writgate_core::{Decision, Denial, text::escape};
 
 use crate::{
     command::explain,
@@ -73,7 +72,7 @@ fn results<'a>(judged: &'a [Judged<'a>]) -> impl Iterator<Item = (&'a Judged<'a>
 fn message(decision: &Decision, denial: &Denial) -> String {
     let next = decision.message().lines().last().filter(|line| line.starts_with("next: ")).map(str::to_owned);
     let text = format!("{}: {denial}", decision.summary());
-    visible(&next.map_or(text.clone(), |next| format!("{text}\n{next}")))
+    escape(&next.map_or(text.clone(), |next| format!("{text}\n{next}")))
 }
 
 /// A log of one run, for code scanning.
@@ -90,7 +89,7 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
         let decision = judged.decision;
         let object = decision.record.object.as_ref();
         let name = object.map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name));
-        let mut location = json!({"logicalLocations": [{"fullyQualifiedName": visible(&name.unwrap_or_default())}]});
+        let mut location = json!({"logicalLocations": [{"fullyQualifiedName": escape(&name.unwrap_or_default())}]});
         if let Some(place) = &judged.place {
             location["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&place.file)}});
             if let Some(line) = place.line {
@@ -149,8 +148,7 @@ fn uri(path: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             uri.push(char::from(byte));
         } else {
-            uri.push('%');
-            uri.push_str(&writgate_cluster::text::hex(&[byte]).to_uppercase());
+            let _ = write!(uri, "%{byte:02X}");
         }
     }
     uri

@@ -9,7 +9,8 @@ use std::{
 
 use serde::Serialize;
 use tempfile::NamedTempFile;
-use writgate_cluster::text::visible;
+use writgate_core::text::escape;
+pub(crate) use writgate_core::text::escape_line as shown;
 
 use crate::failure::Failure;
 
@@ -40,17 +41,12 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 /// Tells something beside the answer, with nothing in it that a terminal obeys; where nobody reads standard error
 /// nothing is lost.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", visible(text));
+    let _ = writeln!(io::stderr().lock(), "{}", escape(text));
 }
 
 /// Tells something beside the answer that is styled, and has been made visible where somebody else wrote it.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end());
-}
-
-/// A text that somebody else wrote, on one line and with nothing in it that a terminal obeys.
-pub(crate) fn shown(text: &str) -> String {
-    visible(text).replace('\n', "\\n")
 }
 
 /// A file that is complete beside the place where it will be.

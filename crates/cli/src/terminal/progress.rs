@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use writgate_cluster::text::visible;
+use writgate_core::text::escape;
 
 /// What takes less is not worth a word.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ impl Progress {
     /// Work that is called `what`, as in "judging", of `total` pieces where that is known.
     pub(crate) fn of(what: &str, total: Option<usize>) -> Self {
         let on_terminal = io::stderr().is_terminal();
-        Self { what: visible(what), total, done: 0, next: Instant::now() + SILENCE, is_shown: false, on_terminal }
+        Self { what: escape(what), total, done: 0, next: Instant::now() + SILENCE, is_shown: false, on_terminal }
     }
 
     /// One more piece is done.

@@ -1,7 +1,8 @@
-//! Lower-case hex of 32-byte digests: of specs, keys, images and bundles. Nothing else is written in hex here.
+//! Lower-case hex of 32-byte digests: of specs, keys, images, bundles and names. Nothing else is written in hex here.
 
 /// The 64 lower-case hex digits of a digest.
-pub(crate) fn encode(digest: &[u8; 32]) -> String {
+#[must_use]
+pub fn encode(digest: &[u8; 32]) -> String {
     let mut text = String::with_capacity(64);
     for byte in digest {
         for nibble in [byte >> 4, byte & 0x0f] {

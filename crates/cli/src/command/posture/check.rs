@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use writgate_cluster::{clock, text::visible};
+use writgate_cluster::clock;
 use writgate_core::{
     Action, ActionRule, ApprovalRule, Posture, PostureProblem, PostureSet, QuorumEntry, Reviewer, ReviewerKey,
+    text::escape,
 };
 
 use crate::{
@@ -145,7 +146,7 @@ fn as_text(set: &PostureSet) -> String {
             Err(_) => lines.push(format!("environment {}: INVALID, every action in it is denied", shown(environment))),
         }
     }
-    lines.extend(problems(set).map(|problem| format!("problem: {}", visible(&problem.to_string()))));
+    lines.extend(problems(set).map(|problem| format!("problem: {}", escape(&problem.to_string()))));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
