@@ -6,6 +6,7 @@ pub(crate) mod detached;
 pub(crate) mod difference;
 pub(crate) mod envelope;
 pub(crate) mod key;
+pub(crate) mod projection;
 pub(crate) mod spec_hash;
 pub(crate) mod statement;
 
@@ -14,7 +15,8 @@ pub use capability::{Capability, CapabilityError, Grant};
 pub use detached::{DetachedApproval, DetachedQuery, claims_to_cover};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
+pub use projection::PROJECTION;
 pub use spec_hash::{
-    ManifestHashError, PROJECTION, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, projected, spec_hash,
+    ManifestHashError, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, projected, spec_hash,
 };
 pub use statement::{Approval, MAX_CAPABILITIES, MAX_SUBJECTS, PREDICATE_TYPE, Replay, STATEMENT_TYPE, Subject};

@@ -1,8 +1,7 @@
-//! The spec hash: what an approval binds, and projection v1, which says what of a spec it covers.
+//! The spec hash: the digest of what would run, which an approval names.
 //!
-//! The hash is taken of raw JSON. Decoding into a typed struct would forget the fields that this build does not
-//! know, and a forgotten field is an unapproved change; so whatever the projection does not name is kept.
-//! The canonical form itself is `canonical`'s.
+//! The hash is taken of raw JSON. Decoding into a typed struct would drop the fields that this build does not know, and a
+//! dropped field would be an unapproved change. `projection` says which fields are covered.
 
 use std::{fmt, str::FromStr};
 
@@ -11,14 +10,12 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    encoding::canonical::{self, CanonicalError, Scope},
+    approval::projection::Projection,
+    encoding::canonical::{self, CanonicalError},
     encoding::hex,
     kube::defaults::{DefaultError, default_forward},
     kube::workload::WorkloadKind,
 };
-
-/// The projection that this build computes; an approval names the one it was signed for.
-pub const PROJECTION: &str = "v1";
 
 /// SHA-256 over the canonical `{"apiVersion", "kind", "spec"}` of what would run. Written `sha256:<64 lower hex>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,7 +89,7 @@ pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalEr
     bytes.extend_from_slice(b"\",\"kind\":\"");
     bytes.extend_from_slice(kind.kind().as_bytes());
     bytes.extend_from_slice(b"\",\"spec\":");
-    canonical::append(&mut bytes, spec, Scope::of(kind))?;
+    canonical::append(&mut bytes, spec, Projection::of(kind))?;
     bytes.push(b'}');
     Ok(SpecHash(Sha256::digest(&bytes).into()))
 }
@@ -139,7 +136,7 @@ pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash
 /// The canonical text of what the hash covers of a spec, for showing where two differ and what is not bound.
 pub fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::with_capacity(spec.len());
-    canonical::append(&mut bytes, spec, Scope::of(kind))?;
+    canonical::append(&mut bytes, spec, Projection::of(kind))?;
     Ok(bytes)
 }
 

@@ -10,7 +10,8 @@ use uuid::{Uuid, Variant};
 
 use crate::{
     approval::action::Action,
-    approval::spec_hash::{PROJECTION, SpecHash},
+    approval::projection::PROJECTION,
+    approval::spec_hash::SpecHash,
     encoding::strict::{self, Fields},
     encoding::time::parse_time,
 };

@@ -1,15 +1,10 @@
-//! RFC 8785 (JCS) canonical JSON in one pass over text, and the projection that is applied on the way.
+//! RFC 8785 (JCS) canonical JSON, in one pass over the text.
 //!
-//! Objects are written as they come and put in order when they close; no tree is built. What two different
-//! documents would be made equal by is refused rather than hashed: duplicate keys, lone surrogates, numbers that a
-//! double does not hold exactly. Called by `spec_hash` for the hash, by `change` to compare two specs and by `chain` for
-//! what of a record is signed.
+//! Members are written in the order of the text and sorted when their object ends; no tree is built. Input that would
+//! give two different documents the same bytes is refused: duplicate keys, lone surrogates, and numbers that a double
+//! does not hold exactly. A [`Scope`] says what to leave out.
 
 use std::{borrow::Cow, cmp::Ordering};
-
-use serde::Deserialize;
-
-use crate::kube::workload::WorkloadKind;
 
 /// As deep as `serde_json` reads; deeper text could exhaust the stack.
 const MAX_DEPTH: usize = 128;
@@ -45,202 +40,48 @@ pub enum CanonicalError {
     },
 }
 
-/// Where in an object the writer is, and so what projection v1 leaves out there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Nothing is left out but `creationTimestamp: null`.
-    Whole,
-    /// Nothing is left out: plain RFC 8785.
-    Everything,
-    /// A sealed record: everything but its own `signature`.
-    Sealed,
-    /// A spec compared whole but for its `replicas`.
-    WithoutReplicas,
-    /// The spec of a workload.
-    Spec(WorkloadKind),
-    /// The spec of a Job, in itself or in a CronJob; whether its selector is the user's own.
-    JobSpec {
-        manual_selector: bool,
-    },
-    /// A CronJob's `jobTemplate`.
-    JobTemplate,
-    /// A `StatefulSet`'s `updateStrategy`, and its `rollingUpdate`.
-    UpdateStrategy,
-    RollingUpdate,
-    /// A `ReplicaSet`'s `selector`.
-    Selector,
-    /// A pod template, its metadata and its annotations; the labels that a controller writes there.
-    Template(ControllerLabels),
-    TemplateMetadata(ControllerLabels),
-    TemplateAnnotations,
-    /// A pod template's labels, or a `ReplicaSet`'s `selector.matchLabels`.
-    Labels(ControllerLabels),
-}
-
-/// Labels that a controller writes, not the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ControllerLabels {
-    None,
-    ReplicaSet,
-    Job,
-}
-
-impl Scope {
-    /// Of a kind's spec: nothing is known of a custom resource, so nothing of it is left out.
-    pub(crate) fn of(kind: WorkloadKind) -> Self {
-        match kind {
-            WorkloadKind::Further(_) => Self::Whole,
-            kind => Self::Spec(kind),
-        }
+/// What is left out while a document is written, by where the writer is in it.
+///
+/// A scope belongs to one value of the document. Left to itself, a scope keeps every member of an object.
+pub(crate) trait Scope: Copy {
+    /// The scope of an object whose text begins `rest`. Projections that depend on a member of the object look ahead.
+    fn of_object(self, _rest: &str) -> Self {
+        self
     }
 
     /// The scope of the value under `key`.
-    fn of_member(self, key: &str) -> Self {
-        match (self, key) {
-            (Self::Spec(WorkloadKind::CronJob), "jobTemplate") => Self::JobTemplate,
-            (Self::JobTemplate, "spec") => Self::Spec(WorkloadKind::Job),
-            (Self::Spec(WorkloadKind::StatefulSet), "updateStrategy") => Self::UpdateStrategy,
-            (Self::UpdateStrategy, "rollingUpdate") => Self::RollingUpdate,
-            (Self::Spec(WorkloadKind::ReplicaSet), "selector") => Self::Selector,
-            (Self::Selector, "matchLabels") => Self::Labels(ControllerLabels::ReplicaSet),
-            (Self::Spec(WorkloadKind::ReplicaSet), "template") => Self::Template(ControllerLabels::ReplicaSet),
-            (Self::Spec(_) | Self::JobSpec { manual_selector: true }, "template") => {
-                Self::Template(ControllerLabels::None)
-            }
-            (Self::JobSpec { manual_selector: false }, "template") => Self::Template(ControllerLabels::Job),
-            (Self::Template(labels), "metadata") => Self::TemplateMetadata(labels),
-            (Self::TemplateMetadata(labels), "labels") => Self::Labels(labels),
-            (Self::TemplateMetadata(_), "annotations") => Self::TemplateAnnotations,
-            _ => self.of_item(),
-        }
+    fn of_member(self, key: &str) -> Self;
+
+    /// The scope of an array's items.
+    fn of_item(self) -> Self;
+
+    /// Whether the member is left out; `value` is its canonical form.
+    fn leaves_out(self, _key: &str, _value: &[u8]) -> bool {
+        false
     }
 
-    /// The scope of an array's items, and of what nothing special is known about.
+    /// Whether the member is left out once everything in it was.
+    fn leaves_out_emptied(self, _key: &str) -> bool {
+        false
+    }
+}
+
+/// Plain RFC 8785: nothing is left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Everything;
+
+impl Scope for Everything {
+    fn of_member(self, _key: &str) -> Self {
+        self
+    }
+
     fn of_item(self) -> Self {
-        match self {
-            Self::Everything | Self::Sealed => Self::Everything,
-            _ => Self::Whole,
-        }
+        self
     }
-
-    /// Whether the member is not part of what is hashed; `value` is canonical.
-    fn leaves_out(self, key: &str, value: &[u8]) -> bool {
-        match self {
-            Self::Everything => return false,
-            Self::Sealed => return key == "signature",
-            _ => {}
-        }
-        if key == "creationTimestamp" && value == b"null" {
-            return true;
-        }
-        match self {
-            Self::WithoutReplicas => key == "replicas",
-            Self::Spec(WorkloadKind::CronJob) => {
-                matches!(key, "suspend" | "successfulJobsHistoryLimit" | "failedJobsHistoryLimit")
-            }
-            Self::Spec(WorkloadKind::StatefulSet) if key == "updateStrategy" => false,
-            Self::Spec(_) => matches!(
-                key,
-                "replicas"
-                    | "paused"
-                    | "strategy"
-                    | "updateStrategy"
-                    | "minReadySeconds"
-                    | "progressDeadlineSeconds"
-                    | "revisionHistoryLimit"
-            ),
-            Self::JobSpec { manual_selector } => match key {
-                "suspend" => true,
-                "manualSelector" => value == b"false",
-                "selector" => !manual_selector,
-                _ => false,
-            },
-            Self::Labels(ControllerLabels::ReplicaSet) => key == "pod-template-hash" && is_template_hash(value),
-            Self::Labels(ControllerLabels::Job) => matches!(
-                key,
-                "controller-uid" | "job-name" | "batch.kubernetes.io/controller-uid" | "batch.kubernetes.io/job-name"
-            ),
-            Self::TemplateAnnotations => key == "kubectl.kubernetes.io/restartedAt" && is_restart_time(value),
-            // Servers default it since Kubernetes 1.35, and older ones leave it absent.
-            Self::RollingUpdate => key == "maxUnavailable" && value == b"1",
-            Self::Whole
-            | Self::Everything
-            | Self::Sealed
-            | Self::JobTemplate
-            | Self::UpdateStrategy
-            | Self::Selector
-            | Self::Template(_)
-            | Self::TemplateMetadata(_)
-            | Self::Labels(ControllerLabels::None) => false,
-        }
-    }
-
-    /// Whether the member goes as well once the projection has taken everything that was in it.
-    fn leaves_out_emptied(self, key: &str) -> bool {
-        match self {
-            Self::TemplateMetadata(_) => matches!(key, "labels" | "annotations"),
-            Self::Selector => key == "matchLabels",
-            _ => false,
-        }
-    }
-}
-
-/// `"[a-z0-9]{1,10}"`, the form that the deployment controller writes.
-fn is_template_hash(value: &[u8]) -> bool {
-    unquoted(value).is_some_and(|hash| {
-        (1..=10).contains(&hash.len()) && hash.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    })
-}
-
-/// An RFC 3339 time with at most millisecond precision: `kubectl rollout restart` writes seconds, and consoles write
-/// milliseconds. Anything else could carry a message into the container through the downward API.
-fn is_restart_time(value: &[u8]) -> bool {
-    unquoted(value).and_then(restart_time).is_some()
-}
-
-/// The rules are spelled out rather than left to a library, since every implementation has to draw the same line.
-fn restart_time(text: &[u8]) -> Option<()> {
-    let (date_time, rest) = text.split_at_checked("0000-00-00T00:00:00".len())?;
-    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = *date_time else {
-        return None;
-    };
-    let (year, month) = (two_digits(y1, y2)? * 100 + two_digits(y3, y4)?, two_digits(m1, m2)?);
-    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        2 if is_leap_year => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        _ => return None,
-    };
-    let is_date = (1..=days).contains(&two_digits(d1, d2)?);
-    let is_time = two_digits(h1, h2)? < 24 && two_digits(n1, n2)? < 60 && two_digits(s1, s2)? < 60;
-    let zone = match rest {
-        [b'.', zone @ ..] => {
-            let digits = zone.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            zone.get(digits..).filter(|_| (1..=3).contains(&digits))?
-        }
-        zone => zone,
-    };
-    let is_zone = match *zone {
-        [b'Z'] => true,
-        [b'+' | b'-', h1, h2, b':', n1, n2] => two_digits(h1, h2)? < 24 && two_digits(n1, n2)? < 60,
-        _ => false,
-    };
-    (is_date && is_time && is_zone).then_some(())
-}
-
-fn two_digits(tens: u8, units: u8) -> Option<u16> {
-    let digit = |byte: u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
-    Some(digit(tens)? * 10 + digit(units)?)
-}
-
-fn unquoted(value: &[u8]) -> Option<&[u8]> {
-    value.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 
 /// Appends the canonical form of `text`, a JSON document, to `out`.
-pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: Scope) -> Result<(), CanonicalError> {
+pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: impl Scope) -> Result<(), CanonicalError> {
     let mut writer = Writer { text, at: 0, depth: 0, out, members: Vec::with_capacity(32), sorted: Vec::new() };
     writer.value(scope)?;
     writer.white_space();
@@ -248,14 +89,14 @@ pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: Scope) -> Result<(), 
 }
 
 /// The canonical form of `text`.
-pub(crate) fn canonical(text: &str, scope: Scope) -> Result<Vec<u8>, CanonicalError> {
+pub(crate) fn canonical(text: &str, scope: impl Scope) -> Result<Vec<u8>, CanonicalError> {
     let mut out = Vec::with_capacity(text.len());
     append(&mut out, text, scope)?;
     Ok(out)
 }
 
 /// A member of an object that is still open: its key, and where it and its comma stand in the output.
-struct Member<'t> {
+struct ObjectMember<'t> {
     key: Cow<'t, str>,
     start: usize,
     end: usize,
@@ -267,15 +108,15 @@ struct Writer<'t, 'o> {
     depth: usize,
     out: &'o mut Vec<u8>,
     /// Members of all open objects, innermost last.
-    members: Vec<Member<'t>>,
+    members: Vec<ObjectMember<'t>>,
     /// Reused while an object is put in order.
     sorted: Vec<u8>,
 }
 
 /// Whether the projection took every member of an object that had some.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Written {
-    AsItStood,
+enum Emitted {
+    Unchanged,
     Emptied,
 }
 
@@ -298,7 +139,7 @@ impl<'t> Writer<'t, '_> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn value(&mut self, scope: Scope) -> Result<Written, CanonicalError> {
+    fn value(&mut self, scope: impl Scope) -> Result<Emitted, CanonicalError> {
         self.white_space();
         match self.peek() {
             Some(b'{') => return self.nested(|writer| writer.object(scope)),
@@ -309,13 +150,13 @@ impl<'t> Writer<'t, '_> {
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => self.word()?,
         }
-        Ok(Written::AsItStood)
+        Ok(Emitted::Unchanged)
     }
 
     fn nested(
         &mut self,
-        write: impl FnOnce(&mut Self) -> Result<Written, CanonicalError>,
-    ) -> Result<Written, CanonicalError> {
+        write: impl FnOnce(&mut Self) -> Result<Emitted, CanonicalError>,
+    ) -> Result<Emitted, CanonicalError> {
         if self.depth == MAX_DEPTH {
             return Err(CanonicalError::TooDeep);
         }
@@ -325,8 +166,8 @@ impl<'t> Writer<'t, '_> {
         Ok(written)
     }
 
-    fn object(&mut self, scope: Scope) -> Result<Written, CanonicalError> {
-        let scope = self.resolved(scope);
+    fn object(&mut self, scope: impl Scope) -> Result<Emitted, CanonicalError> {
+        let scope = scope.of_object(self.rest());
         self.at += 1;
         self.out.push(b'{');
         let (body, first) = (self.out.len(), self.members.len());
@@ -351,11 +192,11 @@ impl<'t> Writer<'t, '_> {
         self.order(body, first)?;
         let emptied = left_out && self.out.len() == body;
         self.close(body, b'}');
-        Ok(if emptied { Written::Emptied } else { Written::AsItStood })
+        Ok(if emptied { Emitted::Emptied } else { Emitted::Unchanged })
     }
 
     /// Writes one member, or takes it back when the projection leaves it out; tells which.
-    fn member(&mut self, scope: Scope) -> Result<bool, CanonicalError> {
+    fn member(&mut self, scope: impl Scope) -> Result<bool, CanonicalError> {
         self.white_space();
         if self.peek() != Some(b'"') {
             return Err(self.expected("a key"));
@@ -370,31 +211,15 @@ impl<'t> Writer<'t, '_> {
         self.out.push(b':');
         let value = self.out.len();
         let written = self.value(scope.of_member(&key))?;
-        let is_emptied = written == Written::Emptied && scope.leaves_out_emptied(&key);
+        let is_emptied = written == Emitted::Emptied && scope.leaves_out_emptied(&key);
         if is_emptied || scope.leaves_out(&key, self.out.get(value..).unwrap_or_default()) {
             self.out.truncate(start);
             return Ok(true);
         }
         self.out.push(b',');
         let end = self.out.len();
-        self.members.push(Member { key, start, end });
+        self.members.push(ObjectMember { key, start, end });
         Ok(false)
-    }
-
-    /// A Job's spec is projected by its own `manualSelector`, which may stand after what depends on it.
-    fn resolved(&self, scope: Scope) -> Scope {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Selection {
-            manual_selector: Option<bool>,
-        }
-        if scope != Scope::Spec(WorkloadKind::Job) {
-            return scope;
-        }
-        let mut ahead = serde_json::Deserializer::from_str(self.rest());
-        // What cannot be read as a Job's spec keeps everything: the hash then covers more, never less.
-        let selection = Selection::deserialize(&mut ahead).unwrap_or(Selection { manual_selector: Some(true) });
-        Scope::JobSpec { manual_selector: selection.manual_selector == Some(true) }
     }
 
     /// Puts the members since `first` in the order of their keys' UTF-16 code units (RFC 8785 section 3.2.3).
@@ -418,7 +243,7 @@ impl<'t> Writer<'t, '_> {
         Ok(())
     }
 
-    fn array(&mut self, items: Scope) -> Result<Written, CanonicalError> {
+    fn array(&mut self, items: impl Scope) -> Result<Emitted, CanonicalError> {
         self.at += 1;
         self.out.push(b'[');
         let body = self.out.len();
@@ -441,7 +266,7 @@ impl<'t> Writer<'t, '_> {
             }
         }
         self.close(body, b']');
-        Ok(Written::AsItStood)
+        Ok(Emitted::Unchanged)
     }
 
     /// The last comma gives way to the bracket.
@@ -566,7 +391,7 @@ mod tests {
     use super::*;
 
     fn text(json: &str) -> Result<String, CanonicalError> {
-        canonical(json, Scope::Whole).map(|bytes| String::from_utf8(bytes).expect("UTF-8 in, UTF-8 out"))
+        canonical(json, Everything).map(|bytes| String::from_utf8(bytes).expect("UTF-8 in, UTF-8 out"))
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     decide::facts::ConfigMapContent,
-    encoding::canonical::{Scope, canonical},
+    encoding::canonical::{Everything, canonical},
     encoding::hex,
     text::quoted,
     vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
@@ -62,7 +62,7 @@ pub fn content_digest(content: &ConfigMapContent) -> String {
     });
     let text = Value::Object(maps.collect::<Map<_, _>>()).to_string();
     // Texts alone always have a canonical form; were there none, the text's own digest would be nobody's.
-    let bytes = canonical(&text, Scope::Whole).unwrap_or_else(|_| text.into_bytes());
+    let bytes = canonical(&text, Everything).unwrap_or_else(|_| text.into_bytes());
     format!("sha256:{}", hex::encode(&Sha256::digest(bytes).into()))
 }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     approval::action::Action,
     approval::capability::Capability,
-    encoding::canonical::{Scope, canonical},
+    encoding::canonical::{Everything, canonical},
     encoding::hex,
     encoding::time::parse_duration,
     kube::image::ImagePatterns,
@@ -300,7 +300,7 @@ fn version(
     if !pipelines.is_empty() {
         documents["pipelines"] = contents(pipelines).into();
     }
-    let text = faults.keep("", canonical(&documents.to_string(), Scope::Whole))?;
+    let text = faults.keep("", canonical(&documents.to_string(), Everything))?;
     Some(format!("sha256:{}", hex::encode(&Sha256::digest(text).into())))
 }
 

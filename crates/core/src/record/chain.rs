@@ -183,10 +183,33 @@ impl Chain {
         let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
         line.place(Link { writer: self.writer, sequence, previous: self.head.map(|head| head.digest) });
         let text = serde_json::to_string(&line).unwrap_or_default();
-        let canonical = canonical(&text, Scope::Sealed)?;
+        let canonical = canonical(&text, SIGNED_PART)?;
         let head = Head { writer: self.writer, sequence, digest: RecordDigest::of(&canonical) };
         self.head = Some(head);
         Ok(Linked { line, canonical, head })
+    }
+}
+
+/// The part of a line that its signature covers: the whole line, without the line's own `signature`.
+#[derive(Clone, Copy)]
+pub(crate) struct SignedPart {
+    is_top: bool,
+}
+
+/// The scope of a whole line.
+pub(crate) const SIGNED_PART: SignedPart = SignedPart { is_top: true };
+
+impl Scope for SignedPart {
+    fn of_member(self, _key: &str) -> Self {
+        Self { is_top: false }
+    }
+
+    fn of_item(self) -> Self {
+        Self { is_top: false }
+    }
+
+    fn leaves_out(self, key: &str, _value: &[u8]) -> bool {
+        self.is_top && key == "signature"
     }
 }
 

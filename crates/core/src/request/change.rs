@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    approval::projection::Projection,
     approval::spec_hash::{SpecHash, spec_hash},
-    encoding::canonical::{CanonicalError, Scope, canonical},
+    encoding::canonical::{CanonicalError, canonical},
     kube::workload::WorkloadKind,
     record::connection::Connection,
     record::denial::Denial,
@@ -147,7 +148,7 @@ impl<'r> Change<'r> {
         match old {
             _ if exempt => Self::Nothing,
             None => Self::Pod { object, what: "a Pod that no controller made" },
-            Some(old) if same_text(object.spec, old.spec, Scope::Whole) => Self::Nothing,
+            Some(old) if same_text(object.spec, old.spec, Projection::Whole) => Self::Nothing,
             Some(_) => Self::Pod { object, what: "a change of a running Pod's spec" },
         }
     }
@@ -161,8 +162,8 @@ impl<'r> Change<'r> {
     /// number. Finalizers and annotations mean nothing there.
     fn of_revision(object: &Object<'_>, old: Option<&Object<'_>>, exempt: bool) -> Self {
         let unchanged = old.is_some_and(|old| {
-            same_text(object.data, old.data, Scope::Whole)
-                && same_text(object.revision, old.revision, Scope::Whole)
+            same_text(object.data, old.data, Projection::Whole)
+                && same_text(object.revision, old.revision, Projection::Whole)
                 && same_owners(object, old)
                 && object.metadata.labels.is_same(&old.metadata.labels)
         });
@@ -240,7 +241,9 @@ fn is_same_run(
     match kind {
         WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController => {
             let not_raised = replicas(spec).and_then(|wanted| Ok(wanted <= replicas(previous.spec)?)).unwrap_or(false);
-            not_raised && same_text(object.spec, old.spec, Scope::WithoutReplicas) && same_ownership(kind, object, old)
+            not_raised
+                && same_text(object.spec, old.spec, Projection::WithoutReplicas)
+                && same_ownership(kind, object, old)
         }
         _ => previous.hash == Some(hash) && !is_released(spec, previous.spec),
     }
@@ -259,7 +262,7 @@ fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> 
 
 /// Whether both have the same owners.
 pub(crate) fn same_owners(object: &Object<'_>, old: &Object<'_>) -> bool {
-    same_text(object.metadata.owner_references, old.metadata.owner_references, Scope::Whole)
+    same_text(object.metadata.owner_references, old.metadata.owner_references, Projection::Whole)
 }
 
 /// The labels that a selector looks at; nothing where the selector cannot be read.
@@ -291,7 +294,7 @@ fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>>
 }
 
 /// Whether two texts mean the same JSON.
-fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Scope) -> bool {
+fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Projection) -> bool {
     let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
     if new.get() == old.get() {
         return true;

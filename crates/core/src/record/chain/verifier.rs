@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{CHAIN_VERSION, Checkpoint, Head, Link, RECORD_PAYLOAD_TYPE, RecordDigest};
+use super::{CHAIN_VERSION, Checkpoint, Head, Link, RECORD_PAYLOAD_TYPE, RecordDigest, SIGNED_PART};
 use crate::{
     approval::key::{KeyId, PublicKey},
-    encoding::canonical::{Scope, canonical},
+    encoding::canonical::canonical,
     encoding::dsse::pre_authentication,
     encoding::strict::{self, Fields},
     record::decision::RECORD_VERSION,
@@ -397,7 +397,7 @@ fn missing(writer: Uuid, hole: Hole) -> ChainFinding {
 /// The line and its digest, if `key` signed exactly this.
 fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(Line, RecordDigest)> {
     let signature = signature(value.get_mut("signature")?.take()).ok()?;
-    let canonical = canonical(text, Scope::Sealed).ok()?;
+    let canonical = canonical(text, SIGNED_PART).ok()?;
     if !key.verify_strict(&pre_authentication(RECORD_PAYLOAD_TYPE, &canonical), &signature) {
         return None;
     }
