@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jiff::SignedDuration;
-use writgate_core::{WorkloadKind, spec_hash};
+use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
 use crate::{
     approval::{Claims, key},

@@ -13,8 +13,12 @@ use uuid::Uuid;
 use writgate::{metrics::Metrics, trail::chain::Sealer};
 use writgate_cluster::key_file::PrivateKey;
 use writgate_core::{
-    Approval, Chain, Decision, Document, Envelope, ExemptControllers, Facts, Governance, Known, Outcome, PostureSet,
-    Review, WorkloadKind, decide, spec_hash,
+    approval::{Approval, Envelope, spec_hash},
+    decide::{Facts, Governance, Known, decide},
+    kube::WorkloadKind,
+    posture::{Document, PostureSet},
+    record::{Chain, Decision, Outcome},
+    request::{ExemptControllers, Review},
 };
 
 use crate::{

@@ -22,7 +22,11 @@ use writgate_cluster::client;
 use writgate_cluster::client::NoCluster;
 use writgate_cluster::names::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
 use writgate_cluster::posture_dir::FolderError;
-use writgate_core::{ExemptController, ExemptControllers, Head, WorkloadKind, WorkloadKinds};
+use writgate_core::{
+    kube::{WorkloadKind, WorkloadKinds},
+    record::Head,
+    request::{ExemptController, ExemptControllers},
+};
 
 use crate::http::admin::{self, Status};
 use crate::http::tls::{CertificateFiles, ServingCertificate, TlsError};

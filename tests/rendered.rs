@@ -5,7 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use writgate_cluster::event::{CONTROLLER, RECORD_ANNOTATION};
-use writgate_core::{Document, ExemptControllers, PostureSet, read_yaml};
+use writgate_core::{
+    encoding::read_yaml,
+    posture::{Document, PostureSet},
+    request::ExemptControllers,
+};
 
 fn manifest(name: &str) -> (String, Vec<Value>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);

@@ -20,7 +20,7 @@ use writgate::state::store::Store;
 use writgate::trail::chain::Sealer;
 use writgate::trail::output::{Output, Stream};
 use writgate_cluster::key_file::PrivateKey;
-use writgate_core::{ChainVerifier, Document, PublicKey};
+use writgate_core::{approval::PublicKey, posture::Document, record::ChainVerifier};
 
 const POSTURE: &str = "
 apiVersion: writgate.dev/v1

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use writgate_core::Outcome;
+use writgate_core::record::Outcome;
 
 use super::{batch, check, decision, postures};
 

@@ -1,7 +1,7 @@
 //! What an envelope says, signed by a reviewer's key whatever it is: a reviewer's tool may be wrong, or evil.
 
 use jiff::SignedDuration;
-use writgate_core::{Action, Approval};
+use writgate_core::approval::{Action, Approval};
 
 use crate::world::{NOW, World, outcome};
 
@@ -20,7 +20,7 @@ pub(crate) fn run(payload: &[u8]) -> String {
 }
 
 /// What an approval must say of the Deployment, told a second time without the product's code.
-fn check_admitted(approval: &Approval, hash: writgate_core::SpecHash) {
+fn check_admitted(approval: &Approval, hash: writgate_core::approval::SpecHash) {
     let now = NOW.parse().expect("a time");
     let name = "apps/v1/Deployment/payments/orders";
     assert!(approval.subjects.iter().any(|subject| subject.name == name && subject.hash == hash));

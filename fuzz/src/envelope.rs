@@ -1,6 +1,6 @@
 //! An envelope, as a tenant can attach one.
 
-use writgate_core::Envelope;
+use writgate_core::approval::Envelope;
 
 use crate::world::{World, outcome};
 

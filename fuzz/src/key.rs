@@ -1,6 +1,6 @@
 //! A public key in PEM, as a document of reviewers holds one.
 
-use writgate_core::PublicKey;
+use writgate_core::approval::PublicKey;
 
 /// `a key`, or why it is none.
 pub(crate) fn run(text: &[u8]) -> String {

@@ -1,7 +1,11 @@
 //! A manifest, as `approve`, `hash` and `verify` read one from a file.
 
 use serde_json::Value;
-use writgate_core::{WorkloadKind, default_forward, manifest_hash, read_yaml};
+use writgate_core::{
+    approval::manifest_hash,
+    encoding::read_yaml,
+    kube::{WorkloadKind, default_forward},
+};
 
 /// The hash of each document, or why it has none.
 pub(crate) fn run(text: &[u8]) -> String {

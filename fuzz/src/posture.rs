@@ -1,7 +1,10 @@
 //! Documents of postures, as an administrator writes them.
 
 use serde_json::Value;
-use writgate_core::{Document, PostureError, PostureSet, read_yaml};
+use writgate_core::{
+    encoding::read_yaml,
+    posture::{Document, PostureError, PostureSet},
+};
 
 /// `valid`, or everything that is wrong, as `path: message`.
 pub(crate) fn run(text: &[u8]) -> String {

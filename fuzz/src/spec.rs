@@ -1,7 +1,7 @@
 //! The text of a spec, which is hashed as it came.
 
 use serde_json::Value;
-use writgate_core::{WorkloadKind, spec_hash};
+use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
 use crate::review::is_written_back;
 

@@ -6,8 +6,12 @@ use std::sync::LazyLock;
 use ed25519_dalek::{Signer as _, SigningKey, pkcs8::EncodePublicKey as _, pkcs8::spki::der::pem::LineEnding};
 use serde_json::{Value, json};
 use writgate_core::{
-    Decision, DecisionRecord, Document, Envelope, ExemptControllers, Facts, Governance, KeyId, Known, Outcome,
-    PostureSet, PublicKey, Review, WorkloadKind, decide, decide_malformed, spec_hash,
+    approval::{Envelope, KeyId, PublicKey, spec_hash},
+    decide::{Facts, Governance, Known, decide, decide_malformed},
+    kube::WorkloadKind,
+    posture::{Document, PostureSet},
+    record::{Decision, DecisionRecord, Outcome},
+    request::{ExemptControllers, Review},
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.

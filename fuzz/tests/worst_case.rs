@@ -6,7 +6,11 @@
 use std::{hint::black_box, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
-use writgate_core::{Document, PostureSet, PublicKey, manifest_hash, read_yaml};
+use writgate_core::{
+    approval::{PublicKey, manifest_hash},
+    encoding::read_yaml,
+    posture::{Document, PostureSet},
+};
 use writgate_fuzz::World;
 
 /// What a request may cost is what others wait for; documents are read when they change, beside the requests. A body

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use writgate_core::{
-    Basis, Decision, Denial,
+    record::{Basis, Decision, Denial},
     text::{bounded, escape},
 };
 

@@ -17,8 +17,12 @@ use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_core::{
-    Basis, Decision, ExemptControllers, Facts, Governance, Ground, Known, MAX_ROUNDS, Outcome, PostureError,
-    PostureSet, Review, WorkloadKind, WorkloadKinds, decide, decide_malformed, guard,
+    decide::{Facts, Governance, Known, MAX_ROUNDS, decide, decide_malformed},
+    guard::{Ground, guard},
+    kube::{WorkloadKind, WorkloadKinds},
+    posture::{PostureError, PostureSet},
+    record::{Basis, Decision, Outcome},
+    request::{ExemptControllers, Review},
 };
 
 use crate::http::admin::Status;
@@ -72,7 +76,7 @@ struct Judged {
 impl Judged {
     fn of(
         decision: Decision,
-        request: &writgate_core::Request<'_>,
+        request: &writgate_core::request::Request<'_>,
         postures: &PostureSet,
         environment: Arc<str>,
     ) -> Self {
@@ -195,7 +199,7 @@ impl Admission {
             .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
     }
 
-    async fn judge(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn judge(&self, request: &writgate_core::request::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
         let labels = self.labels(&request.namespace).await;
         let postures = self.store.postures();
         let unusable;
@@ -223,7 +227,7 @@ impl Admission {
         Judged::of(decision, request, &postures, environment)
     }
 
-    async fn guard(&self, request: &writgate_core::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn guard(&self, request: &writgate_core::request::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
         let postures = self.store.postures();
         // The system's own objects and the namespaces themselves are in no governed namespace.
         let is_placed = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
@@ -258,7 +262,7 @@ impl Admission {
     /// Decides by `decide`, again for as long as it wants to know more.
     async fn decide(
         &self,
-        request: &writgate_core::Request<'_>,
+        request: &writgate_core::request::Request<'_>,
         now: Timestamp,
         postures: &PostureSet,
         decide: impl Fn(&Known) -> Decision,

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use writgate_cluster::names::APPROVAL_SELECTOR;
 use writgate_cluster::{client, names};
 use writgate_core::{
-    APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, DetachedApproval, DetachedQuery, KIND_LABEL, MAX_ENVELOPE, SpecHash,
-    claims_to_cover,
+    approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
+    vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, KIND_LABEL},
 };
 
 use crate::metrics::Metrics;

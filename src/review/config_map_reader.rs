@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use writgate_cluster::{client, names};
-use writgate_core::ConfigMapContent;
+use writgate_core::decide::ConfigMapContent;
 
 /// How long all reads of one request may take, waiting included: most of the patience of an API server that waits 5 s.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -12,7 +12,7 @@ use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use writgate_cluster::names::POSTURE_SELECTOR;
 use writgate_cluster::{client, config_map};
-use writgate_core::{Document, User};
+use writgate_core::{posture::Document, request::User};
 
 /// How long an answer may take, waiting included: most of the patience of an API server that waits 5 s.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -101,7 +101,7 @@ mod tests {
     use axum::http::{Request, Response};
     use serde_json::{Value, json};
     use tower::service_fn;
-    use writgate_core::Review;
+    use writgate_core::request::Review;
 
     use super::*;
 

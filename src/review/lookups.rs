@@ -14,8 +14,11 @@ use crate::state::approvals::ApprovalStore;
 use crate::trail::ledger::Ledger;
 use jiff::Timestamp;
 use writgate_core::{
-    DecisionRecord, DetachedApproval, DetachedQuery, History, Known, ObjectRecord, PostureSet, Request, Use, UseRecord,
-    Want,
+    approval::{DetachedApproval, DetachedQuery},
+    decide::{Known, Use, UseRecord, Want},
+    posture::PostureSet,
+    record::{DecisionRecord, History, ObjectRecord},
+    request::Request,
 };
 
 const NO_CLUSTER: &str = "this webhook has no cluster to ask";

@@ -13,7 +13,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tokio::time::Instant;
 use writgate_cluster::clock;
-use writgate_core::{APPROVAL_KEY, DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover};
+use writgate_core::{
+    approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
+    vocabulary::APPROVAL_KEY,
+};
 
 use crate::metrics::{Metrics, PassedOver};
 use crate::state::watch::Follower;
@@ -216,7 +219,7 @@ impl Follower<ConfigMap> for ApprovalStore {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use writgate_core::{Action, Approval, Envelope, Subject};
+    use writgate_core::approval::{Action, Approval, Envelope, Subject};
 
     use super::*;
 

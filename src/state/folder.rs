@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use writgate_cluster::posture_dir::{FolderError, read};
-use writgate_core::Document;
+use writgate_core::posture::Document;
 
 use crate::state::store::Store;
 

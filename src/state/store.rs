@@ -15,7 +15,7 @@ use kube::core::PartialObjectMeta;
 use tokio::time::Instant;
 use writgate_cluster::config_map::document;
 use writgate_cluster::names::{ENVIRONMENT_LABEL, PROJECT_LABEL};
-use writgate_core::{Document, PostureSet};
+use writgate_core::posture::{Document, PostureSet};
 
 use crate::metrics::Metrics;
 use crate::state::watch::Follower;
@@ -298,7 +298,7 @@ mod tests {
     fn code(store: &Store, environment: &str) -> &'static str {
         match store.postures().environment(environment) {
             Ok(_) => "valid",
-            Err(writgate_core::PostureError::Missing { .. }) => "missing",
+            Err(writgate_core::posture::PostureError::Missing { .. }) => "missing",
             Err(_) => "invalid",
         }
     }

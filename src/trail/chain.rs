@@ -16,7 +16,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::key_file::{KeyFile, KeyFileError, PrivateKey};
-use writgate_core::{CanonicalError, Chain, DecisionRecord, Head, KeyId, Linked, Sealable, StartLink};
+use writgate_core::{
+    approval::KeyId,
+    encoding::CanonicalError,
+    record::{Chain, DecisionRecord, Head, Linked, Sealable, StartLink},
+};
 
 use crate::metrics::Metrics;
 
@@ -162,7 +166,7 @@ fn write(lines: &mut Vec<u8>, line: &impl Serialize) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use writgate_core::{ChainVerifier, PublicKey};
+    use writgate_core::{approval::PublicKey, record::ChainVerifier};
 
     use super::*;
 

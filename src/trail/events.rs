@@ -297,7 +297,7 @@ mod tests {
         config.default_retry = false;
         let client = Client::try_from(config).expect("a client");
         let metrics = Metrics::default();
-        let kinds = writgate_core::WorkloadKinds::default();
+        let kinds = writgate_core::kube::WorkloadKinds::default();
         let ledger = Ledger::new(client.clone(), kinds, "writgate-system", Duration::from_secs(90), metrics.clone());
         let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, metrics.clone());
         Case { server, events, metrics }

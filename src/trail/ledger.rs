@@ -23,7 +23,11 @@ use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use writgate_cluster::{client, clock, retry};
-use writgate_core::{DecisionRecord, History, ObjectRecord, Use, UseRecord, WorkloadKinds};
+use writgate_core::{
+    decide::{Use, UseRecord},
+    kube::WorkloadKinds,
+    record::{DecisionRecord, History, ObjectRecord},
+};
 
 use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
 use settle::Reserved;

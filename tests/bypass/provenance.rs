@@ -85,19 +85,19 @@ fn builds_that_nobody_made(gate: &Gate) {
 /// A ConfigMap that is named by its content.
 fn bundle(ground: &Ground<'_>, settings: &str) -> Value {
     let data = json!({"settings.yaml": settings});
-    let content = writgate_core::ConfigMapContent {
+    let content = writgate_core::decide::ConfigMapContent {
         data: [("settings.yaml".to_owned(), settings.to_owned())].into(),
         ..Default::default()
     };
     let labels = json!({"writgate.dev/kind": "config-bundle", "writgate.dev/environment": ground.environment});
     json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": data,
-        "metadata": {"name": writgate_core::bundle_name("orders", &content), "labels": labels}})
+        "metadata": {"name": writgate_core::kube::bundle_name("orders", &content), "labels": labels}})
 }
 
 /// A Deployment that reads `bundle`, approved together with it.
 fn reading(ground: &Ground<'_>, name: &str, bundle: &Value) -> Value {
-    let content = writgate_core::ConfigMapContent::of(bundle).expect("a ConfigMap");
-    let digest = writgate_core::content_digest(&content);
+    let content = writgate_core::decide::ConfigMapContent::of(bundle).expect("a ConfigMap");
+    let digest = writgate_core::kube::content_digest(&content);
     let mut object = ground.deployment(name);
     object["metadata"]["annotations"] = json!({"writgate.dev/config-bundle": digest});
     object["spec"]["template"]["spec"]["containers"][0]["envFrom"] =

@@ -6,7 +6,7 @@ use std::fmt;
 
 use axum::http::Request;
 use serde_json::{Value, json};
-use writgate_core::{WorkloadKind, spec_hash};
+use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
 /// Everything that runs something, or decides what would.
 const RESOURCES: [&str; 10] = [

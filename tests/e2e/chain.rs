@@ -12,7 +12,11 @@ use writgate::metrics::Metrics;
 use writgate::trail::chain::checkpoint::{self, Checkpoints};
 use writgate::trail::chain::{Sealer, audit_key};
 use writgate::trail::ledger::Ledger;
-use writgate_core::{ChainFinding, ChainReport, ChainVerifier, Checkpoint, DecisionRecord, PublicKey, WorkloadKinds};
+use writgate_core::{
+    approval::PublicKey,
+    kube::WorkloadKinds,
+    record::{ChainFinding, ChainReport, ChainVerifier, Checkpoint, DecisionRecord},
+};
 
 use crate::trail::{self, LIMIT};
 use writgate_testing::harness::{Test, tests};

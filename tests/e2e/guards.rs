@@ -316,12 +316,12 @@ fn a_replica_set_is_not_adopted_through_its_status(gate: &Gate) {
 
 fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
     let governed = gate.governed("bundle");
-    let content = writgate_core::ConfigMapContent {
+    let content = writgate_core::decide::ConfigMapContent {
         data: [("app.yaml".to_owned(), "workers: 4\n".to_owned())].into(),
         ..Default::default()
     };
     let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": {"app.yaml": "workers: 4\n"},
-        "metadata": {"name": writgate_core::bundle_name("orders", &content), "namespace": governed.namespace,
+        "metadata": {"name": writgate_core::kube::bundle_name("orders", &content), "namespace": governed.namespace,
             "labels": {"writgate.dev/kind": "config-bundle", "writgate.dev/environment": governed.environment}}});
     let with = |change: fn(&mut Value)| {
         let mut bundle = bundle.clone();

@@ -107,14 +107,14 @@ fn bundle(governed: &Governed<'_>, settings: &str) -> Value {
     command.args(["--environment", &governed.environment, "--namespace", &governed.namespace]);
     let ran = Ran::of(&mut command, settings);
     assert!(ran.ok(), "{ran}");
-    writgate_core::read_yaml(&ran.stdout).expect("YAML").remove(0)
+    writgate_core::encoding::read_yaml(&ran.stdout).expect("YAML").remove(0)
 }
 
 /// A Deployment that reads `bundle` and names it.
 fn reading(governed: &Governed<'_>, name: &str, bundle: &Value) -> Value {
     let mut object = governed.deployment(name);
-    let content = writgate_core::ConfigMapContent::of(bundle).expect("a ConfigMap");
-    annotate(&mut object, "config-bundle", &writgate_core::content_digest(&content));
+    let content = writgate_core::decide::ConfigMapContent::of(bundle).expect("a ConfigMap");
+    annotate(&mut object, "config-bundle", &writgate_core::kube::content_digest(&content));
     pod(&mut object)["volumes"] = json!([{"name": "config", "configMap": {"name": bundle["metadata"]["name"]}}]);
     object
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use writgate::metrics::Metrics;
 use writgate::trail::ledger::Ledger;
-use writgate_core::{HistoryNote, Use, WorkloadKinds};
+use writgate_core::{decide::Use, kube::WorkloadKinds, record::HistoryNote};
 
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};

@@ -7,7 +7,11 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use writgate_core::{WorkloadKind, default_forward, manifest_hash, read_yaml};
+use writgate_core::{
+    approval::manifest_hash,
+    encoding::read_yaml,
+    kube::{WorkloadKind, default_forward},
+};
 
 use writgate_testing::{Gate, random::Random, wait_until};
 

@@ -1,7 +1,10 @@
 //! Every field, changed alone, gives another hash, but for what projection v1 leaves out.
 
 use serde_json::{Value, json};
-use writgate_core::{SpecHash, WorkloadKind, spec_hash};
+use writgate_core::{
+    approval::{SpecHash, spec_hash},
+    kube::WorkloadKind,
+};
 
 use writgate_testing::{Gate, random::Random};
 

@@ -13,7 +13,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use writgate_core::WorkloadKind::{
+use writgate_core::kube::WorkloadKind::{
     CronJob, DaemonSet, Deployment, Job, ReplicaSet, ReplicationController, StatefulSet,
 };
 use writgate_testing::{Gate, harness};

@@ -1,7 +1,7 @@
 //! Random manifests of the seven kinds.
 
 use serde_json::{Value, json};
-use writgate_core::WorkloadKind;
+use writgate_core::kube::WorkloadKind;
 
 use writgate_testing::random::{Draft, Random};
 

@@ -255,7 +255,7 @@ impl Player<'_> {
     fn revocations(&self) -> Value {
         let hash = |spec: &u8| {
             let manifest = self.manifest(Name::Orders, *spec, None, false);
-            json!({"hash": writgate_core::manifest_hash(&manifest).expect("a workload").1.to_string()})
+            json!({"hash": writgate_core::approval::manifest_hash(&manifest).expect("a workload").1.to_string()})
         };
         let specs: Vec<Value> = self.world.revoked_specs.iter().map(hash).collect();
         let approvals: Vec<Value> = self.revoked().iter().map(|id| json!({"id": id})).collect();
@@ -325,7 +325,7 @@ impl Player<'_> {
             return;
         }
         let manifest = self.manifest(name, self.world.objects[&name].spec, None, false);
-        let hash = writgate_core::manifest_hash(&manifest).expect("a workload").1.to_string();
+        let hash = writgate_core::approval::manifest_hash(&manifest).expect("a workload").1.to_string();
         let noted = |entry: &Value| {
             let history: Value = serde_json::from_str(entry["data"]["history.json"].as_str()?).ok()?;
             let latest = &history["admissions"][0];

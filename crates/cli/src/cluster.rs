@@ -51,7 +51,7 @@ fn contexts() -> Vec<CompletionCandidate> {
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
-    let duration = writgate_core::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = writgate_core::encoding::parse_duration(text).map_err(|error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
 }
 

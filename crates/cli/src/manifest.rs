@@ -13,8 +13,12 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, ConfigMapContent, DefaultError, DetachedApproval, ManifestHashError,
-    SpecHash, WorkloadKind, WorkloadKinds, YamlError, default_forward, manifest_hash_as, read_yaml, text::escape_line,
+    approval::{DetachedApproval, ManifestHashError, SpecHash, manifest_hash_as},
+    decide::ConfigMapContent,
+    encoding::{YamlError, read_yaml},
+    kube::{DefaultError, WorkloadKind, WorkloadKinds, default_forward},
+    text::escape_line,
+    vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF},
 };
 
 /// The annotation that holds an approval; a further one has a suffix.

@@ -13,7 +13,7 @@ use writgate_cluster::{
     names::{self, ENVIRONMENT_LABEL, POSTURE_SELECTOR, PROJECT_LABEL},
     posture_dir,
 };
-use writgate_core::{Document, PostureSet};
+use writgate_core::posture::{Document, PostureSet};
 
 use crate::{
     cluster::{Cluster, ClusterFlags},

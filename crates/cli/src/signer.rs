@@ -9,7 +9,7 @@ mod file;
 
 use std::{path::PathBuf, time::Duration};
 
-use writgate_core::{KeyId, PublicKey};
+use writgate_core::approval::{KeyId, PublicKey};
 
 use crate::{
     failure::Failure,
@@ -36,7 +36,7 @@ pub(crate) struct SignerFlags {
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
-    let duration = writgate_core::parse_duration(text).map_err(|error| error.to_string())?;
+    let duration = writgate_core::encoding::parse_duration(text).map_err(|error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
 }
 

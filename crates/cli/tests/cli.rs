@@ -247,7 +247,7 @@ fn the_krew_manifest_of_a_release_is_whole() {
     };
     let (done, manifest) = fill("v1.2.3");
     assert!(done && !manifest.contains('@'), "{manifest}");
-    let manifest = writgate_core::read_yaml(&manifest).expect("YAML").remove(0);
+    let manifest = writgate_core::encoding::read_yaml(&manifest).expect("YAML").remove(0);
     assert_eq!(manifest["apiVersion"], "krew.googlecontainertools.github.com/v1alpha2");
     assert_eq!((&manifest["kind"], &manifest["metadata"]["name"]), (&"Plugin".into(), &"writgate".into()));
     let spec = &manifest["spec"];

@@ -112,7 +112,7 @@ fn helm() -> PathBuf {
 /// The approval that a rendered Deployment carries.
 fn approval(ran: &Ran) -> Value {
     assert!(ran.ok(), "{ran}");
-    let objects = writgate_core::read_yaml(&ran.stdout).expect("YAML");
+    let objects = writgate_core::encoding::read_yaml(&ran.stdout).expect("YAML");
     assert_eq!(objects.len(), 1, "{ran}");
     let annotations = &objects[0]["metadata"]["annotations"];
     assert_eq!(annotations.as_object().map(serde_json::Map::len), Some(1), "{ran}");

@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 use writgate_core::{
-    Document, ExemptControllers, Facts, Governance, Known, PostureSet, Review, UseRecord, Want, WorkloadKind,
+    decide::{Facts, Governance, Known, UseRecord, Want},
+    kube::WorkloadKind,
+    posture::{Document, PostureSet},
+    request::{ExemptControllers, Review},
 };
 
 fn tests() -> PathBuf {
@@ -123,7 +126,7 @@ fn decisions_by_core() {
         let mut known = Known::default();
         let decide = |known: &Known| {
             let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default(), known };
-            writgate_core::decide(&request, &governance, &facts, now)
+            writgate_core::decide::decide(&request, &governance, &facts, now)
         };
         // An approval that may be used once is used here for the first time, and none is beside the object.
         let mut decision = decide(&known);
@@ -199,7 +202,7 @@ fn spec_hashes() {
             let review = json_in(&tests().join("fixtures").join(text(&vector["request"])));
             let object = &review["request"]["object"];
             let kind = WorkloadKind::from_gvk(text(&object["apiVersion"]), text(&object["kind"])).expect("a workload");
-            let hash = writgate_core::spec_hash(kind, &object["spec"].to_string()).expect("a hash");
+            let hash = writgate_core::approval::spec_hash(kind, &object["spec"].to_string()).expect("a hash");
             assert_eq!(hash.to_string(), expected, "{vector}");
             // What admission sees has been defaulted; defaults again change nothing.
             assert_eq!(hashes(&object.to_string()), [expected], "{vector}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
-use writgate_core::Checkpoint;
+use writgate_core::record::Checkpoint;
 
 /// Checkpoints as a label selector.
 pub const SELECTOR: &str = "writgate.dev/kind=audit";

@@ -12,7 +12,10 @@ use pkcs8::{
     der::{Decode as _, asn1::OctetStringRef, pem::PemLabel as _},
     pkcs5::{pbes2, scrypt},
 };
-use writgate_core::{KeyError, KeyId, PublicKey, text::quoted};
+use writgate_core::{
+    approval::{KeyError, KeyId, PublicKey},
+    text::quoted,
+};
 use zeroize::Zeroizing;
 
 /// PKCS#8 version 1 around an Ed25519 seed (RFC 8410, section 7); the seed follows. OpenSSL writes the same 48 bytes.

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use writgate_core::Document;
+use writgate_core::posture::Document;
 
 /// Why a folder gives no documents.
 #[derive(Debug, thiserror::Error)]

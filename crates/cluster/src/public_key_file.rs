@@ -3,7 +3,7 @@
 //! and `posture init`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use writgate_core::{PublicKey, text::quoted};
+use writgate_core::{approval::PublicKey, text::quoted};
 
 /// An Ed25519 `SubjectPublicKeyInfo` but for the key's 32 bytes (RFC 8410, section 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];

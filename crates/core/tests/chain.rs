@@ -7,8 +7,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use writgate_core::{
-    CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
-    Envelope, Fed, Head, PublicKey, RECORD_PAYLOAD_TYPE,
+    approval::{Envelope, PublicKey},
+    record::{
+        CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
+        Fed, Head, RECORD_PAYLOAD_TYPE,
+    },
 };
 
 /// 2026-11-22

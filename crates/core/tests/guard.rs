@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
 use serde_json::{Value, json};
 use writgate_core::{
-    Decision, Document, ExemptControllers, Facts, Governance, Ground, Known, PostureSet, Review, Want, guard,
+    decide::{Facts, Governance, Known, Want},
+    guard::{Ground, guard},
+    posture::{Document, PostureSet},
+    record::Decision,
+    request::{ExemptControllers, Review},
 };
 
 #[path = "pages/mod.rs"]
@@ -514,12 +518,12 @@ fn a_status_carries_no_metadata_of_ours() {
 fn a_config_bundle_is_what_its_name_says() {
     // printf '{"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
     const DIGEST: &str = "sha256:";
-    let content = writgate_core::ConfigMapContent {
+    let content = writgate_core::decide::ConfigMapContent {
         data: BTreeMap::from([("app.yaml".to_owned(), "workers: 4\n".to_owned())]),
         ..Default::default()
     };
-    assert!(writgate_core::content_digest(&content).starts_with(DIGEST));
-    let name = writgate_core::bundle_name("orders", &content);
+    assert!(writgate_core::kube::content_digest(&content).starts_with(DIGEST));
+    let name = writgate_core::kube::bundle_name("orders", &content);
     let bundle = || {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": {"app.yaml": "workers: 4\n"},
             "metadata": {"name": name, "namespace": "payments",

@@ -10,7 +10,7 @@ use serde_json::Value;
 #[test]
 fn the_published_schemas_are_those_of_the_types() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema");
-    for (kind, schema) in writgate_core::document_schemas() {
+    for (kind, schema) in writgate_core::posture::document_schemas() {
         let file = folder.join(format!("{kind}.json"));
         let generated = format!("{schema:#}\n");
         if env::var_os("WRITGATE_WRITE_SCHEMAS").is_some() {
@@ -24,7 +24,7 @@ fn the_published_schemas_are_those_of_the_types() {
 
 #[test]
 fn no_field_of_any_document_may_be_null() {
-    for (kind, schema) in writgate_core::document_schemas() {
+    for (kind, schema) in writgate_core::posture::document_schemas() {
         assert!(!says_null(&schema), "{kind}: {schema:#}");
     }
 }

@@ -11,7 +11,7 @@ use curve25519_dalek::{
     edwards::CompressedEdwardsY,
 };
 use sha2::{Digest as _, Sha512};
-use writgate_core::PublicKey;
+use writgate_core::approval::PublicKey;
 
 /// The group's order, L, in little-endian bytes.
 const ORDER: [u8; 32] = [

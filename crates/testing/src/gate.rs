@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use writgate_core::{WorkloadKind, spec_hash};
+use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
 use crate::plane::Plane;
 use crate::process::wait_until;

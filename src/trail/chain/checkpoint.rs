@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use writgate_cluster::checkpoint::{SELECTOR, config_map, in_config_map, name};
 use writgate_cluster::{client, clock};
-use writgate_core::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
+use writgate_core::record::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
 
 use crate::metrics::WriteOutcome;
 use crate::trail::chain::Sealer;

@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use writgate_cluster::event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION};
 use writgate_cluster::names;
 use writgate_core::{
-    Basis, Decision, DecisionRecord, ObjectRecord, Outcome, WorkloadKind,
     encoding::hex,
+    kube::WorkloadKind,
+    record::{Basis, Decision, DecisionRecord, ObjectRecord, Outcome},
     text::{bounded, escape},
 };
 
@@ -257,7 +258,11 @@ fn done(record: &DecisionRecord) -> &str {
 #[cfg(test)]
 pub(super) mod tests {
     use serde_json::{Value, json};
-    use writgate_core::{Document, ExemptControllers, Facts, Governance, PostureSet, Review, decide};
+    use writgate_core::{
+        decide::{Facts, Governance, decide},
+        posture::{Document, PostureSet},
+        request::{ExemptControllers, Review},
+    };
 
     use super::*;
 
@@ -290,7 +295,7 @@ pub(super) mod tests {
         let facts = Facts {
             decision_id: uuid::Uuid::nil(),
             exempt: &ExemptControllers::default(),
-            known: &writgate_core::Known::default(),
+            known: &writgate_core::decide::Known::default(),
         };
         let body = review.to_string();
         let request = Review::parse(body.as_bytes()).expect("a review");
@@ -325,7 +330,7 @@ pub(super) mod tests {
         assert_eq!((related.kind.as_deref(), related.name.as_deref()), (Some("ConfigMap"), Some("posture-e")));
         let record = &event.metadata.annotations.expect("annotations")[RECORD_ANNOTATION];
         assert_eq!(
-            serde_json::from_str::<writgate_core::DecisionRecord>(record).expect("a record"),
+            serde_json::from_str::<writgate_core::record::DecisionRecord>(record).expect("a record"),
             decided.decision.record
         );
     }

@@ -12,7 +12,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout_at};
 use writgate_cluster::{client, names};
-use writgate_core::{SpecHash, WorkloadKind, spec_hash};
+use writgate_core::{
+    approval::{SpecHash, spec_hash},
+    kube::WorkloadKind,
+};
 
 use crate::trail::events::event::Decided;
 

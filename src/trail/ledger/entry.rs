@@ -8,7 +8,11 @@ use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use writgate_core::{DecisionRecord, History, ObjectRecord, USE_VERSION, UseRecord, encoding::hex};
+use writgate_core::{
+    decide::{USE_VERSION, UseRecord},
+    encoding::hex,
+    record::{DecisionRecord, History, ObjectRecord},
+};
 
 /// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
 pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use tokio::time::sleep;
 use writgate_cluster::retry;
-use writgate_core::{History, HistoryNote};
+use writgate_core::record::{History, HistoryNote};
 
 use crate::metrics::WriteOutcome;
 use crate::trail::ledger::{Ledger, bounded, entry};

@@ -14,7 +14,11 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep, timeout};
 use writgate_cluster::{clock, names, retry};
-use writgate_core::{Use, UseRecord, WorkloadKind, WorkloadKinds, spec_hash};
+use writgate_core::{
+    approval::spec_hash,
+    decide::{Use, UseRecord},
+    kube::{WorkloadKind, WorkloadKinds},
+};
 
 use crate::metrics::UseOutcome;
 use crate::trail::ledger::sweep::if_unchanged;

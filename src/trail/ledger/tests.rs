@@ -10,7 +10,10 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tower::service_fn;
-use writgate_core::{SpecHash, WorkloadKind, spec_hash};
+use writgate_core::{
+    approval::{SpecHash, spec_hash},
+    kube::WorkloadKind,
+};
 
 use super::*;
 
@@ -179,7 +182,7 @@ async fn run(script: Script) -> Ran {
         async move { Ok::<_, Infallible>(server.answer(request).await) }
     });
     let metrics = Metrics::default();
-    let kinds = writgate_core::WorkloadKinds::default();
+    let kinds = writgate_core::kube::WorkloadKinds::default();
     let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
     let held = ledger.use_of(&wanted, false, now()).await;
     // Under this clock, until nobody has anything left to do.

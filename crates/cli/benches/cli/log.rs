@@ -14,7 +14,10 @@ use ed25519_dalek::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
-use writgate_core::{Chain, DecisionRecord, PublicKey};
+use writgate_core::{
+    approval::PublicKey,
+    record::{Chain, DecisionRecord},
+};
 
 /// The writer's key. It signs nothing but what is made here.
 fn key() -> SigningKey {

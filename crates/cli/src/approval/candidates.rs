@@ -7,7 +7,11 @@ use std::{
     process::{Command, Stdio},
 };
 
-use writgate_core::{Approval, DetachedApproval, Envelope, WorkloadKinds, read_yaml};
+use writgate_core::{
+    approval::{Approval, DetachedApproval, Envelope},
+    encoding::read_yaml,
+    kube::WorkloadKinds,
+};
 
 use crate::{
     approval::judge::detached_approvals,

@@ -5,7 +5,12 @@
 use std::path::Path;
 
 use jiff::SignedDuration;
-use writgate_core::{Action, Approval, Capability, Denial, Eligibility, Envelope, Posture, QuorumEntry, Reviewer};
+use writgate_core::{
+    approval::{Action, Approval, Capability, Envelope},
+    decide::Eligibility,
+    posture::{Posture, QuorumEntry, Reviewer},
+    record::Denial,
+};
 
 use crate::{
     approval::{

@@ -9,9 +9,12 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 use writgate_cluster::{clock, names};
 use writgate_core::{
-    APPROVAL_KEY, APPROVAL_KIND, ConfigMapContent, Decision, DetachedApproval, ExemptController, ExemptControllers,
-    Facts, Governance, History, Known, MAX_ROUNDS, Request, Review, UseRecord, Want, WorkloadKinds, decide,
-    decide_malformed,
+    approval::DetachedApproval,
+    decide::{ConfigMapContent, Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide, decide_malformed},
+    kube::WorkloadKinds,
+    record::{Decision, History},
+    request::{ExemptController, ExemptControllers, Request, Review},
+    vocabulary::{APPROVAL_KEY, APPROVAL_KIND},
 };
 
 use crate::{

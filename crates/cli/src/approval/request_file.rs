@@ -7,7 +7,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use writgate_core::{Action, DecisionRecord, Posture, SpecHash};
+use writgate_core::{
+    approval::{Action, SpecHash},
+    posture::Posture,
+    record::DecisionRecord,
+};
 
 /// `apiVersion` of the file.
 pub(crate) const API_VERSION: &str = "writgate.dev/v1";

@@ -6,7 +6,11 @@
 
 use serde_json::Value;
 use writgate_cluster::clock;
-use writgate_core::{Action, Decision, Denial, DetachedApproval, Envelope, Outcome, Posture};
+use writgate_core::{
+    approval::{Action, DetachedApproval, Envelope},
+    posture::Posture,
+    record::{Decision, Denial, Outcome},
+};
 
 use crate::{
     approval::{

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use jiff::{SignedDuration, Timestamp, Unit};
 use writgate_cluster::clock;
-use writgate_core::{Action, Approval, Capability, Envelope, Replay, parse_duration, parse_time};
+use writgate_core::{
+    approval::{Action, Approval, Capability, Envelope, Replay},
+    encoding::{parse_duration, parse_time},
+};
 
 use crate::{
     approval::{case::Ground, matter::Matter, request_file::RequestFile},

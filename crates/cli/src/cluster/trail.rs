@@ -16,7 +16,7 @@ use writgate_cluster::{
     event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION},
     names,
 };
-use writgate_core::{DecisionRecord, RECORD_VERSION};
+use writgate_core::record::{DecisionRecord, RECORD_VERSION};
 
 use crate::{cluster::Cluster, failure::Failure, terminal::output::shown};
 

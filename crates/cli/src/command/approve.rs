@@ -7,7 +7,7 @@ mod verdict;
 
 use std::path::PathBuf;
 
-use writgate_core::{Envelope, PAYLOAD_TYPE};
+use writgate_core::approval::{Envelope, PAYLOAD_TYPE};
 
 use crate::{
     approval::{

@@ -10,7 +10,7 @@ mod live;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
-use writgate_core::{Approval, Envelope, SpecHash};
+use writgate_core::approval::{Approval, Envelope, SpecHash};
 
 use crate::{
     cluster::ClusterFlags,

@@ -11,7 +11,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use serde_json::Value;
 use writgate_cluster::names::{self, ENVIRONMENT_LABEL};
-use writgate_core::{BUNDLE_KIND, ConfigMapContent, KIND_LABEL, bundle_name, check_bundle, content_digest};
+use writgate_core::{
+    decide::ConfigMapContent,
+    kube::{bundle_name, check_bundle, content_digest},
+    vocabulary::{BUNDLE_KIND, KIND_LABEL},
+};
 
 use crate::{
     failure::{Answer, Failure},
@@ -245,7 +249,7 @@ mod tests {
             content.data.insert("a.b".to_owned(), text + &end);
             content.data.insert("on".to_owned(), "no".to_owned());
             content.binary_data.insert("c".to_owned(), "AAEC".to_owned());
-            let read = crate::manifest::read("f", &manifest("n", None, &content), &writgate_core::WorkloadKinds::default()).unwrap();
+            let read = crate::manifest::read("f", &manifest("n", None, &content), &writgate_core::kube::WorkloadKinds::default()).unwrap();
             prop_assert_eq!(read[0].config_map(), Ok(content));
         }
     }

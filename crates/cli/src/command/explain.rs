@@ -5,7 +5,7 @@
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::{Value, json};
-use writgate_core::REASONS;
+use writgate_core::record::REASONS;
 
 use crate::{
     command::Format,

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use writgate_cluster::key_file::PrivateKey;
-use writgate_core::Grant;
+use writgate_core::approval::Grant;
 
 use crate::{
     failure::{Answer, Failure},

@@ -7,7 +7,7 @@ use writgate_cluster::{
     key_file::{KeyFile, KeyFileError},
     public_key_file,
 };
-use writgate_core::KeyId;
+use writgate_core::approval::KeyId;
 
 use crate::{
     command::Format,

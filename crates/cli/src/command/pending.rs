@@ -8,7 +8,10 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use writgate_core::{DecisionRecord, ObjectRecord, Outcome, SpecHash, is_about_approval, spec_hash};
+use writgate_core::{
+    approval::{SpecHash, spec_hash},
+    record::{DecisionRecord, ObjectRecord, Outcome, is_about_approval},
+};
 
 use crate::{
     cluster::{

@@ -16,7 +16,12 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
 use writgate_cluster::clock;
-use writgate_core::{Action, Basis, Decision, DecisionRecord, MAX_SUBJECTS, Outcome, Posture, text::escape};
+use writgate_core::{
+    approval::{Action, MAX_SUBJECTS},
+    posture::Posture,
+    record::{Basis, Decision, DecisionRecord, Outcome},
+    text::escape,
+};
 
 use crate::{
     approval::{

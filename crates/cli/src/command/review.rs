@@ -10,7 +10,11 @@ mod unusual;
 
 use serde::Serialize;
 use serde_json::Value;
-use writgate_core::{KeyId, Posture, WorkloadKind, default_forward, quorum_in_words};
+use writgate_core::{
+    approval::KeyId,
+    kube::{WorkloadKind, default_forward},
+    posture::{Posture, quorum_in_words},
+};
 
 use crate::{
     approval::{

@@ -13,7 +13,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
 use serde_json::Value;
 use writgate_cluster::{clock, config_map, posture_dir, public_key_file};
-use writgate_core::{Approval, Document, KeyId, Posture, PostureSet, SpecHash, text::escape};
+use writgate_core::{
+    approval::{Approval, KeyId, SpecHash},
+    posture::{Document, Posture, PostureSet},
+    text::escape,
+};
 
 use crate::{
     cluster::Cluster,
@@ -143,7 +147,7 @@ impl Place {
 fn in_config_map(name: &str, text: &str) -> String {
     let mut config_map = ConfigMap::default();
     config_map.metadata.name = Some(name.to_owned());
-    config_map.metadata.labels = Some([(writgate_core::KIND_LABEL.to_owned(), KIND.to_owned())].into());
+    config_map.metadata.labels = Some([(writgate_core::vocabulary::KIND_LABEL.to_owned(), KIND.to_owned())].into());
     config_map.data = Some([(KEY.to_owned(), text.to_owned())].into());
     config_map::document(&config_map).text
 }

@@ -9,7 +9,10 @@ use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use serde::Serialize;
 use writgate_cluster::clock;
-use writgate_core::{ApprovalRecord, Decision, SpecHash};
+use writgate_core::{
+    approval::SpecHash,
+    record::{ApprovalRecord, Decision},
+};
 
 use crate::{
     approval::{
@@ -238,12 +241,12 @@ fn eligible(decision: &Decision, candidates: &[&Candidate]) -> Vec<Eligible> {
 }
 
 fn other(decision: &Decision, candidate: &Candidate, selection: &Selection) -> Other {
-    let is_near = |subject: &writgate_core::Subject| {
+    let is_near = |subject: &writgate_core::approval::Subject| {
         subject.name == selection.object || Some(subject.hash) == selection.spec_hash
     };
     Other {
         id: decision.record.approvals.first().map(|approval| approval.id.clone()),
-        reasons: decision.denials.iter().map(writgate_core::Denial::code).collect(),
+        reasons: decision.denials.iter().map(writgate_core::record::Denial::code).collect(),
         messages: decision.denials.iter().map(ToString::to_string).collect(),
         from: candidate.places.clone(),
         is_near: candidate.claims.subjects.iter().any(is_near),

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{ArgGroup, ValueEnum, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use writgate_cluster::clock;
-use writgate_core::{Decision, Outcome, text::escape};
+use writgate_core::{
+    record::{Decision, Outcome},
+    text::escape,
+};
 
 use crate::{
     approval::judge::{Judge, JudgeFlags},

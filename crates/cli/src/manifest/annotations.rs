@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use writgate_core::{Decision, Denial, text::escape};
+use writgate_core::{
+    record::{Decision, Denial},
+    text::escape,
+};
 
 use crate::{
     command::explain,

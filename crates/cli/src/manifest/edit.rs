@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use writgate_core::read_yaml;
+use writgate_core::encoding::read_yaml;
 
 /// Where an object is: the number of its document, then of the item in each list around it.
 pub(crate) type Path = [usize];

@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use writgate_core::{Envelope, MAX_ENVELOPE, WorkloadKind, WorkloadKinds};
+use writgate_core::{
+    approval::{Envelope, MAX_ENVELOPE},
+    kube::{WorkloadKind, WorkloadKinds},
+};
 
 use crate::{
     failure::Failure,

@@ -1,6 +1,6 @@
 //! The workloads of some manifests, each under the name and hash by which an approval names it.
 
-use writgate_core::Subject;
+use writgate_core::approval::Subject;
 
 use crate::{command::hash, failure::Failure, manifest::Manifest, terminal::output::shown};
 

@@ -9,7 +9,7 @@ use std::{fs, path::Path, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use sha2::{Digest as _, Sha256};
 use writgate_cluster::key_file::public_key;
-use writgate_core::PublicKey;
+use writgate_core::approval::PublicKey;
 
 use crate::{
     failure::Failure,

@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use writgate_core::PublicKey;
+use writgate_core::approval::PublicKey;
 
 use crate::{
     failure::Failure,

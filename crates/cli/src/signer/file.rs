@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use writgate_cluster::key_file::KeyFile;
-use writgate_core::KeyId;
+use writgate_core::approval::KeyId;
 use zeroize::Zeroizing;
 
 use crate::{failure::Failure, manifest::input, signer::Signature, terminal::passphrase::PassphraseSource};

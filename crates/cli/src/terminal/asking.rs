@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _};
 
 use inquire::{Confirm, InquireError};
-use writgate_core::Approval;
+use writgate_core::approval::Approval;
 
 use crate::{failure::Failure, terminal::output::shown};
 

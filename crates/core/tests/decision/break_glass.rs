@@ -1,7 +1,7 @@
 //! An approval for an emergency: terms of its own, everything else as ever.
 
 use serde_json::json;
-use writgate_core::{Basis, Outcome};
+use writgate_core::record::{Basis, Outcome};
 
 use crate::case::{Case, Person};
 

@@ -6,9 +6,12 @@ use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
-    Action, Approval, ConfigMapContent, Decision, DetachedApproval, DetachedQuery, Document, Envelope,
-    ExemptControllers, Facts, Governance, History, Known, MAX_ROUNDS, PostureSet, PublicKey, Review, Subject,
-    UseRecord, Want, WorkloadKind, WorkloadKinds, decide, spec_hash,
+    approval::{Action, Approval, DetachedApproval, DetachedQuery, Envelope, PublicKey, Subject, spec_hash},
+    decide::{ConfigMapContent, Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide},
+    kube::{WorkloadKind, WorkloadKinds},
+    posture::{Document, PostureSet},
+    record::{Decision, History},
+    request::{ExemptControllers, Review},
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -59,7 +62,7 @@ pub(crate) struct Case {
 fn assert_codes_match_rows(decision: &Decision) {
     for denial in &decision.denials {
         let about_approval = (2..=13).contains(&denial.row()) || denial.code() == "AlreadyUsed";
-        assert_eq!(writgate_core::is_about_approval(denial.code()), about_approval, "{denial:?}");
+        assert_eq!(writgate_core::record::is_about_approval(denial.code()), about_approval, "{denial:?}");
     }
 }
 
@@ -82,7 +85,7 @@ impl Case {
         case.approval.subjects[0].name = "batch/v1/Job/payments/replay-orders-*".into();
         case.approval.action = Action::ReplayExecute;
         case.approval.capabilities = vec!["replay.execute".to_owned()];
-        case.approval.replay = Some(writgate_core::Replay {
+        case.approval.replay = Some(writgate_core::approval::Replay {
             incident: Some("INC-7".to_owned()),
             source_environment: Some("production".to_owned()),
             ..Default::default()
@@ -252,7 +255,7 @@ impl Case {
         });
         let set = PostureSet::assemble(documents.collect());
         match Review::parse_with(body.as_bytes(), &self.kinds) {
-            Err(malformed) => writgate_core::decide_malformed(&malformed, uuid::Uuid::nil(), now),
+            Err(malformed) => writgate_core::decide::decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
                 let posture = set.environment("production");
                 let governance = Governance::Governed { environment: "production", project: self.project, posture };

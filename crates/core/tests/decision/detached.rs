@@ -1,7 +1,10 @@
 //! Approvals beside the object: which are found, in which order, and that the place changes nothing of what they say.
 
 use serde_json::json;
-use writgate_core::{Approval, Decision, DetachedApproval, DetachedQuery};
+use writgate_core::{
+    approval::{Approval, DetachedApproval, DetachedQuery},
+    record::Decision,
+};
 
 use crate::case::{Case, Ledger, Person};
 
@@ -110,7 +113,7 @@ fn one_that_is_named_is_judged_like_any_other() {
     expect(&named, &namespace([beside("a", mallory)]), &["UnknownKey"]);
 }
 
-fn other_hash() -> writgate_core::SpecHash {
+fn other_hash() -> writgate_core::approval::SpecHash {
     format!("sha256:{}", "0".repeat(64)).parse().expect("a hash")
 }
 

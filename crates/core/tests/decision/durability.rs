@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use uuid::Uuid;
-use writgate_core::{Decision, Outcome};
+use writgate_core::record::{Decision, Outcome};
 
 use crate::case::Case;
 

@@ -1,7 +1,7 @@
 //! Custom resources that the configuration names as workloads.
 
 use serde_json::{Value, json};
-use writgate_core::{WorkloadKind, WorkloadKinds};
+use writgate_core::kube::{WorkloadKind, WorkloadKinds};
 
 use crate::case::Case;
 

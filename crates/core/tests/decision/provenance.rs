@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use writgate_core::{BUNDLE_KIND, Basis, ConfigMapContent, KIND_LABEL, WorkloadKind, bundle_name, content_digest};
+use writgate_core::{
+    decide::ConfigMapContent,
+    kube::{WorkloadKind, bundle_name, content_digest},
+    record::Basis,
+    vocabulary::{BUNDLE_KIND, KIND_LABEL},
+};
 
 use crate::case::{Case, Ledger, Person};
 

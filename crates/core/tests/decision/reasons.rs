@@ -2,7 +2,7 @@
 //! Those of guards are `guard.rs`'s.
 
 use serde_json::json;
-use writgate_core::{Decision, REASONS};
+use writgate_core::record::{Decision, REASONS};
 
 use crate::{
     case::{Case, Ledger, Person},
@@ -83,7 +83,7 @@ fn request() -> Vec<Case> {
 fn approval() -> Vec<Case> {
     let deployment = Case::deployment;
     let forged = || {
-        let mut envelope = writgate_core::Envelope::new(b"{}".to_vec());
+        let mut envelope = writgate_core::approval::Envelope::new(b"{}".to_vec());
         Person::Bob.sign(&mut envelope);
         envelope.to_json().replace("e30=", "W10=")
     };
@@ -102,7 +102,7 @@ fn approval() -> Vec<Case> {
         deployment().with(|c| c.approval.environment = "staging".into()),
         deployment().with(|c| c.approval.cluster = None),
         deployment().with(|c| c.approval.project = "ledger".into()),
-        Case::replay().with(|c| c.approval.action = writgate_core::Action::Deploy),
+        Case::replay().with(|c| c.approval.action = writgate_core::approval::Action::Deploy),
         deployment().with(|c| c.now = "2026-11-22T09:00:00Z".into()),
         deployment().with(|c| c.now = "2026-11-22T12:00:00Z".into()),
         deployment().with(|c| c.approval.expires_at = time("2026-11-24T10:00:00Z")),

@@ -1,7 +1,7 @@
 //! What was admitted before, and may run again though its approval has expired.
 
 use serde_json::json;
-use writgate_core::{Basis, Decision};
+use writgate_core::record::{Basis, Decision};
 
 use crate::case::{Case, Ledger};
 

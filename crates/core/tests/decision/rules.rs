@@ -1,7 +1,7 @@
 //! Capability rules: what a matching one asks for, of whom, and how people learn of it.
 
 use serde_json::json;
-use writgate_core::Outcome;
+use writgate_core::record::Outcome;
 
 use crate::case::{Case, Person};
 
@@ -84,7 +84,7 @@ fn an_emergency_needs_it_too() {
 fn a_dry_run_for_which_a_rule_matches_executes() {
     let rule = json!([{"name": "all", "when": "true", "require": ["replay.execute"]}]);
     let matching = Case::dry_run().with(|c| c.posture["capabilityRules"] = rule);
-    assert_eq!(matching.decide().record.action.map(writgate_core::Action::as_str), Some("replay-execute"));
+    assert_eq!(matching.decide().record.action.map(writgate_core::approval::Action::as_str), Some("replay-execute"));
     matching.expect("ApprovalRequired");
 }
 

@@ -3,7 +3,7 @@
 //! The published vectors hold one case per reason; what is here is beside and between them.
 
 use serde_json::{Value, json};
-use writgate_core::{Outcome, WorkloadKind};
+use writgate_core::{kube::WorkloadKind, record::Outcome};
 
 use crate::case::{Case, Person};
 
@@ -17,7 +17,10 @@ fn the_cases_to_start_from_are_admitted() {
     Case::deployment().expect("admitted");
     Case::replay().expect("admitted");
     Case::dry_run().expect("admitted");
-    assert_eq!(Case::dry_run().decide().record.action.map(writgate_core::Action::as_str), Some("replay-dry-run"));
+    assert_eq!(
+        Case::dry_run().decide().record.action.map(writgate_core::approval::Action::as_str),
+        Some("replay-dry-run")
+    );
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn the_closest_of_several_approvals_is_told() {
 
 #[test]
 fn what_is_signed_and_malformed_came_closer_than_a_bad_signature() {
-    let mut signed = writgate_core::Envelope::new(b"{}".to_vec());
+    let mut signed = writgate_core::approval::Envelope::new(b"{}".to_vec());
     Person::Bob.sign(&mut signed);
     let forged = signed.to_json().replace("e30=", "e31=").replace("e31=", "W10=");
     Case::deployment()
@@ -137,7 +140,7 @@ fn a_ninth_envelope_fails_all() {
 #[test]
 fn signature_checks_are_bounded() {
     let flood = |signatures: usize| {
-        let mut envelope = writgate_core::Envelope::new(b"{}".to_vec());
+        let mut envelope = writgate_core::approval::Envelope::new(b"{}".to_vec());
         (0..signatures).for_each(|_| Person::Mallory.sign(&mut envelope));
         envelope.to_json()
     };
@@ -516,7 +519,7 @@ fn the_dry_run_contract_is_closed() {
     ];
     for (what, change) in changes {
         let decision = Case::dry_run().with(change).decide();
-        let action = decision.record.action.map(writgate_core::Action::as_str);
+        let action = decision.record.action.map(writgate_core::approval::Action::as_str);
         assert_eq!((action, decision.allowed()), (Some("replay-execute"), false), "{what}");
     }
     let permitted: [fn(&mut Case); 5] = [
@@ -556,8 +559,9 @@ fn a_claim_that_is_there_always_binds() {
         .with(|c| c.approval.pipeline_version = Some("orders@1".into()))
         .with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1"))
         .expect("admitted");
-    let replay =
-        |c: &mut Case, change: fn(&mut writgate_core::Replay)| change(c.approval.replay.as_mut().expect("there"));
+    let replay = |c: &mut Case, change: fn(&mut writgate_core::approval::Replay)| {
+        change(c.approval.replay.as_mut().expect("there"))
+    };
     Case::replay().with(|c| c.approval.replay = None).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident = None)).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident_spec_hash = Some("sha256:00".into()))).expect("IncidentMismatch");

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use writgate_core::Decision;
+use writgate_core::record::Decision;
 
 /// Asserts that the page of the decision's first reason tells it as the decision does; returns the reason's code.
 pub(crate) fn tells(decision: &Decision) -> &'static str {

@@ -2,7 +2,10 @@
 //!
 //! Called by `approve` twice: with what is known before somebody is asked, and with the envelope as it would be written.
 
-use writgate_core::{Denial, Envelope, KeyId};
+use writgate_core::{
+    approval::{Envelope, KeyId},
+    record::Denial,
+};
 
 use crate::{approval::case::Case, failure::Failure, terminal::output::shown};
 

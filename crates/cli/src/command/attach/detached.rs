@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use writgate_cluster::names::is_label;
-use writgate_core::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL};
+use writgate_core::vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL};
 
 use crate::{
     command::attach::{Arguments, Attachment, names_of, short_id},

@@ -6,7 +6,10 @@
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use writgate_cluster::names::{is_label, is_subdomain};
-use writgate_core::{Subject, WorkloadKind, spec_hash};
+use writgate_core::{
+    approval::{Subject, spec_hash},
+    kube::WorkloadKind,
+};
 
 use crate::{
     cluster::Cluster,

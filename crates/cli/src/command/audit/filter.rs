@@ -126,7 +126,7 @@ fn singular(kind: &str) -> String {
 }
 
 fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    let ago = writgate_core::parse_duration(text).ok().and_then(|duration| now.checked_sub(duration).ok());
+    let ago = writgate_core::encoding::parse_duration(text).ok().and_then(|duration| now.checked_sub(duration).ok());
     ago.or_else(|| text.parse().ok()).ok_or_else(|| {
         Failure::Misuse(format!(
             "{flag} {text:?} is neither a duration, as in 90m or 30d, nor a time, as in 2026-11-22T10:00:00Z"

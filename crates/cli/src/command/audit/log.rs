@@ -5,7 +5,7 @@
 
 use std::{num::NonZero, path::Path, thread};
 
-use writgate_core::Checked;
+use writgate_core::record::Checked;
 
 use crate::{
     command::audit::{

@@ -278,7 +278,7 @@ fn cannot_print(error: &io::Error) -> Failure {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
-    use writgate_core::read_yaml;
+    use writgate_core::encoding::read_yaml;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use writgate_core::{DecisionRecord, RECORD_VERSION};
+use writgate_core::record::{DecisionRecord, RECORD_VERSION};
 
 /// What every version of a record begins its `version` with. A line without it is none, and is not read any further.
 const MARK: &str = "writgate.dev/decision/";

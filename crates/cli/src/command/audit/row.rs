@@ -3,7 +3,10 @@
 //! Made from a decision record, or from the API server's audit log, which holds less. Nothing is concluded here.
 
 use jiff::Timestamp;
-use writgate_core::{ApprovalRecord, Basis, DecisionRecord, Enforcement, Initiator};
+use writgate_core::{
+    posture::Enforcement,
+    record::{ApprovalRecord, Basis, DecisionRecord, Initiator},
+};
 
 /// A decision. A text is empty where there is nothing to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

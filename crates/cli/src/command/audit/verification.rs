@@ -10,7 +10,8 @@ use kube::{
 };
 use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
 use writgate_core::{
-    ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Claims, Fed, PublicKey,
+    approval::PublicKey,
+    record::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Claims, Fed},
 };
 
 use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};

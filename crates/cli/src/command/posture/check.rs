@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use writgate_cluster::clock;
 use writgate_core::{
-    Action, ActionRule, ApprovalRule, Posture, PostureProblem, PostureSet, QuorumEntry, Reviewer, ReviewerKey,
+    approval::Action,
+    posture::{ActionRule, ApprovalRule, Posture, PostureProblem, PostureSet, QuorumEntry, Reviewer, ReviewerKey},
     text::escape,
 };
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use writgate_core::{Posture, PostureSet};
+use writgate_core::posture::{Posture, PostureSet};
 
 use crate::{
     command::{

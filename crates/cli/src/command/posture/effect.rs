@@ -9,8 +9,11 @@ use std::{
 
 use serde::Serialize;
 use writgate_core::{
-    Action, ActionRule, ApprovalRule, ConnectRule, Enforcement, ImageRule, PodRule, Posture, QuorumEntry, Reviewer,
-    Revocation, SeparationOfDuties, WorkloadRule,
+    approval::Action,
+    posture::{
+        ActionRule, ApprovalRule, ConnectRule, Enforcement, ImageRule, PodRule, Posture, QuorumEntry, Reviewer,
+        Revocation, SeparationOfDuties, WorkloadRule,
+    },
 };
 
 use crate::command::posture::check::quorum_as_text;
@@ -191,7 +194,7 @@ impl Found {
         };
         self.ordered("separationOfDuties", duties, order, |duties| word(duties).to_owned());
         let rules = |posture: &Posture| -> BTreeMap<String, String> {
-            let rule = |rule: &writgate_core::CapabilityRule| {
+            let rule = |rule: &writgate_core::posture::CapabilityRule| {
                 let require: Vec<String> = rule.require.iter().map(ToString::to_string).collect();
                 (rule.name.clone(), format!("{} when {}", require.join(", "), rule.when))
             };
@@ -232,8 +235,8 @@ impl Found {
         self.presence("pipelineVersion", required, Effect::Stricter);
         self.presence("pipelineSets", [before, after].map(|posture| posture.builds.is_some()), Effect::Stricter);
         if let (Some(before), Some(after)) = (&before.builds, &after.builds) {
-            let builds = |builds: &BTreeMap<String, writgate_core::Build>| -> BTreeMap<String, String> {
-                let one = |build: &writgate_core::Build| {
+            let builds = |builds: &BTreeMap<String, writgate_core::posture::Build>| -> BTreeMap<String, String> {
+                let one = |build: &writgate_core::posture::Build| {
                     let hash = build.spec_hash.map(|hash| hash.to_string());
                     let images: Vec<String> = build.images.iter().cloned().collect();
                     format!("spec {}, images {}", hash.as_deref().unwrap_or("any"), images.join(", "))
@@ -244,7 +247,7 @@ impl Found {
         }
         self.presence("configBundle", [before, after].map(|posture| posture.config_bundle.is_some()), Effect::Stricter);
         if let (Some(before), Some(after)) = (&before.config_bundle, &after.config_bundle) {
-            let secrets = |rule: &writgate_core::ConfigRule| rule.secrets.iter().cloned().collect::<Vec<_>>();
+            let secrets = |rule: &writgate_core::posture::ConfigRule| rule.secrets.iter().cloned().collect::<Vec<_>>();
             self.words("secret", &secrets(before), &secrets(after), Effect::Looser);
         }
         let word = |rule| if rule == ImageRule::Any { "any" } else { "digest" }.to_owned();
@@ -330,10 +333,15 @@ impl Found {
         self.keys(&after.name, &before.keys, &after.keys);
     }
 
-    fn keys(&mut self, name: &str, before: &[writgate_core::ReviewerKey], after: &[writgate_core::ReviewerKey]) {
+    fn keys(
+        &mut self,
+        name: &str,
+        before: &[writgate_core::posture::ReviewerKey],
+        after: &[writgate_core::posture::ReviewerKey],
+    ) {
         let time = |time: Option<jiff::Timestamp>| time.map_or("ever".to_owned(), |time| time.to_string());
-        let keys = |keys: &[writgate_core::ReviewerKey]| -> BTreeMap<String, String> {
-            let validity = |key: &writgate_core::ReviewerKey| {
+        let keys = |keys: &[writgate_core::posture::ReviewerKey]| -> BTreeMap<String, String> {
+            let validity = |key: &writgate_core::posture::ReviewerKey| {
                 format!("valid from {} until {}", time(key.not_before), time(key.not_after))
             };
             keys.iter().map(|key| (key.id.to_string(), validity(key))).collect()

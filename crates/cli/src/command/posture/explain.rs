@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use writgate_core::{Action, ConnectRule, ImageRule, PodRule, Posture, PostureSet, SeparationOfDuties, WorkloadRule};
+use writgate_core::{
+    approval::Action,
+    posture::{ConnectRule, ImageRule, PodRule, Posture, PostureSet, SeparationOfDuties, WorkloadRule},
+};
 
 use crate::{
     command::posture::{check, field},
@@ -128,7 +131,7 @@ fn actions(posture: &Posture) -> String {
 }
 
 fn rules(posture: &Posture) -> String {
-    let rule = |rule: &writgate_core::CapabilityRule| {
+    let rule = |rule: &writgate_core::posture::CapabilityRule| {
         let require: Vec<String> = rule.require.iter().map(ToString::to_string).collect();
         let why = rule.message.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
         format!("  {} needs {}{why}\n    when {}\n", shown(&rule.name), require.join(", "), shown(&rule.when))

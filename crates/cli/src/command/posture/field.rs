@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use writgate_core::document_schemas;
+use writgate_core::posture::document_schemas;
 
 use crate::{
     failure::Failure,

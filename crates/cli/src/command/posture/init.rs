@@ -9,7 +9,7 @@ use writgate_cluster::{
     names::{self, ENVIRONMENT_LABEL, PROJECT_LABEL},
     public_key_file,
 };
-use writgate_core::{Document, PostureSet};
+use writgate_core::posture::{Document, PostureSet};
 
 use crate::{
     command::posture::check,

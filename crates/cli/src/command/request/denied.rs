@@ -6,7 +6,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::{clock, names};
-use writgate_core::{Action, DecisionRecord, Outcome};
+use writgate_core::{
+    approval::Action,
+    record::{DecisionRecord, Outcome},
+};
 
 use crate::{
     approval::{

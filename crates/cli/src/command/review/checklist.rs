@@ -5,7 +5,10 @@
 
 use jiff::SignedDuration;
 use serde::Serialize;
-use writgate_core::{Action, Denial, SpecHash};
+use writgate_core::{
+    approval::{Action, SpecHash},
+    record::Denial,
+};
 
 use crate::{approval::case::Case, command::review::dry_runs::DryRuns, terminal::output::shown};
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use writgate_core::{WorkloadKind, projected};
+use writgate_core::{approval::projected, kube::WorkloadKind};
 
 /// Lists whose items have names, by the list's field, and the fields that make the name: the merge keys of
 /// `k8s.io/api/core/v1`. A list that is not here, or whose items lack a key or share one, goes by position.

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
-use writgate_core::Action;
+use writgate_core::approval::Action;
 
 use crate::approval::case::Case;
 

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::Value;
-use writgate_core::{Approval, Posture, SeparationOfDuties};
+use writgate_core::{
+    approval::Approval,
+    posture::{Posture, SeparationOfDuties},
+};
 
 use crate::{manifest::Manifest, terminal::output::shown};
 
@@ -250,7 +253,7 @@ fn shown_value(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use writgate_core::WorkloadKinds;
+    use writgate_core::kube::WorkloadKinds;
 
     use super::*;
     use crate::manifest;

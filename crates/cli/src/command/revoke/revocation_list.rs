@@ -6,7 +6,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
-use writgate_core::{KIND_LABEL, read_yaml};
+use writgate_core::{encoding::read_yaml, vocabulary::KIND_LABEL};
 
 use crate::manifest::edit::range;
 

@@ -10,7 +10,10 @@ use kube::{
     api::{Api, ApiResource, DynamicObject, ListParams},
 };
 use writgate_cluster::names::ENVIRONMENT_LABEL;
-use writgate_core::{Approval, Envelope, WorkloadKind, spec_hash};
+use writgate_core::{
+    approval::{Approval, Envelope, spec_hash},
+    kube::WorkloadKind,
+};
 
 use crate::{cluster::Cluster, failure::Failure};
 
