@@ -1,6 +1,6 @@
-//! Lower-case hex of 32-byte digests: of specs, keys, images, bundles and names. Nothing else is written in hex here.
+//! Lower-case hexadecimal text of 32-byte digests: of specs, keys, images, bundles, records and names.
 
-/// The 64 lower-case hex digits of a digest.
+/// Writes a digest as 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn encode(digest: &[u8; 32]) -> String {
     let mut text = String::with_capacity(64);
@@ -12,8 +12,8 @@ pub fn encode(digest: &[u8; 32]) -> String {
     text
 }
 
-/// Reads exactly 64 lower-case hex digits. Upper case is refused: a digest has one spelling, so that
-/// two texts are equal exactly when the digests are.
+/// Reads exactly 64 lower-case hexadecimal digits. Upper case is refused, so that a digest has one spelling and two
+/// texts are equal exactly if their digests are.
 pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
@@ -22,7 +22,7 @@ pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
     bytes?.try_into().ok()
 }
 
-/// Whether a text is `sha256:` and 64 lower-case hex digits.
+/// Whether a text is `sha256:` followed by 64 lower-case hexadecimal digits.
 pub(crate) fn is_sha256(text: &str) -> bool {
     text.strip_prefix("sha256:").and_then(decode).is_some()
 }

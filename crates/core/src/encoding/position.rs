@@ -1,7 +1,6 @@
-//! Where in a YAML text a field is, for messages about it: a path such as `actions.deploy.quorum[0].count` to line
-//! and column.
+//! The line and column of a field in a YAML text, found by a path such as `actions.deploy.quorum[0].count`.
 //!
-//! The text is read again, with positions, and only where something is wrong in it. Called by `posture_set`.
+//! Reading with positions costs more than reading values, so a text is read this way only to report a problem in it.
 
 use std::{fmt, marker::PhantomData};
 
@@ -11,36 +10,39 @@ use serde::{
 };
 use serde_saphyr::{Location, Spanned};
 
-/// The documents of a text, as far as positions go.
-pub(crate) struct Positions(Vec<Spanned<Node>>);
+/// The documents of a YAML text, as trees of positions.
+pub(crate) struct SourcePositions(Vec<Spanned<PositionNode>>);
 
-impl Positions {
-    /// Reads `text`; what cannot be read has no positions.
-    pub(crate) fn of(text: &str) -> Self {
+impl SourcePositions {
+    /// Reads `text`. A text that cannot be parsed has no positions.
+    pub(crate) fn parse(text: &str) -> Self {
         Self(serde_saphyr::from_multiple(text).unwrap_or_default())
     }
 
-    /// Line and column, counted from 1, of `path` in the document of this index: a field at its name, an item where
-    /// it begins. What is not there is where it would belong; `None` where not even that can be told.
+    /// The line and column, counted from 1, of `path` in the document with this index.
+    ///
+    /// A field is at its name, and an item of a list is at its first character. For a path that does not exist, the
+    /// result is the position of its closest ancestor. `None`: the document does not exist or has no positions.
     pub(crate) fn find(&self, document: usize, path: &str) -> Option<(u64, u64)> {
         let Spanned { value, referenced, .. } = self.0.get(document)?;
         let (mut node, mut at, mut rest) = (value, *referenced, path);
         while let Some((inner, begins, left)) = node.step(rest) {
             (node, at, rest) = (inner, begins, left);
         }
-        Some((at.line(), at.column())).filter(|&(line, _)| line > 0)
+        // The reader marks an unknown position with line 0.
+        if at.line() > 0 { Some((at.line(), at.column())) } else { None }
     }
 }
 
-/// A value, as far as paths lead into it.
-enum Node {
-    Mapping(Vec<(Spanned<Key>, Node)>),
-    Sequence(Vec<Spanned<Node>>),
+/// A value with the positions of its members. A scalar has none, since no path leads into it.
+enum PositionNode {
+    Mapping(Vec<(Spanned<Key>, PositionNode)>),
+    Sequence(Vec<Spanned<PositionNode>>),
     Scalar,
 }
 
-impl Node {
-    /// The first member that `path` names, where it begins, and what is left of the path.
+impl PositionNode {
+    /// The member that the beginning of `path` names, its position, and the rest of the path.
     fn step<'p>(&self, path: &'p str) -> Option<(&Self, Location, &'p str)> {
         match self {
             Self::Mapping(members) => {
@@ -50,7 +52,7 @@ impl Node {
                     let ends = left.is_empty() || left.starts_with(['.', '[']);
                     (ends && !path.is_empty()).then_some((value, key.referenced, left))
                 });
-                // A name may hold a dot, so that of `a` and `a.b` the longer one is meant.
+                // A name may contain a dot. If both `a` and `a.b` are members, the longer name wins.
                 named.min_by_key(|(_, _, left)| left.len())
             }
             Self::Sequence(items) => {
@@ -63,7 +65,7 @@ impl Node {
     }
 }
 
-/// A mapping's key as paths write it.
+/// A mapping's key, as paths write it.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -72,67 +74,67 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for PositionNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor(PhantomData))
+        deserializer.deserialize_any(PositionNodeVisitor(PhantomData))
     }
 }
 
-struct NodeVisitor(PhantomData<Node>);
+struct PositionNodeVisitor(PhantomData<PositionNode>);
 
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+impl<'de> Visitor<'de> for PositionNodeVisitor {
+    type Value = PositionNode;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PositionNode, A::Error> {
         let mut members = Vec::new();
         while let Some(member) = map.next_entry()? {
             members.push(member);
         }
-        Ok(Node::Mapping(members))
+        Ok(PositionNode::Mapping(members))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<PositionNode, A::Error> {
         let mut sequence = Vec::new();
         while let Some(item) = items.next_element()? {
             sequence.push(item);
         }
-        Ok(Node::Sequence(sequence))
+        Ok(PositionNode::Sequence(sequence))
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_unit<E: de::Error>(self) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_none<E: de::Error>(self) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Node::Scalar)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<PositionNode, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| PositionNode::Scalar)
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 
-    fn visit_str<E: de::Error>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<PositionNode, E> {
+        Ok(PositionNode::Scalar)
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     fn position(text: &str, document: usize, path: &str) -> Option<(u64, u64)> {
-        Positions::of(text).find(document, path)
+        SourcePositions::parse(text).find(document, path)
     }
 
     const TEXT: &str = "\
@@ -160,7 +162,7 @@ kind: Other
 ";
 
     #[test]
-    fn fields_are_found_at_their_names_and_items_where_they_begin() {
+    fn finds_a_field_at_its_name_and_an_item_at_its_beginning() {
         for (path, expected) in [
             ("kind", (2, 1)),
             ("actions.deploy", (4, 3)),
@@ -177,17 +179,17 @@ kind: Other
     }
 
     #[test]
-    fn what_is_not_there_is_where_it_would_belong() {
+    fn a_missing_field_has_the_position_of_its_closest_ancestor() {
         assert_eq!(position(TEXT, 0, "actions.deploy.maxLifetime"), Some((4, 3)));
         assert_eq!(position(TEXT, 0, "actions.deploy.quorum[7].count"), Some((5, 5)));
-        assert_eq!(position(TEXT, 0, "kin"), Some((2, 1)), "the document");
+        assert_eq!(position(TEXT, 0, "kin"), Some((2, 1)), "falls back to the document");
         assert_eq!(position(TEXT, 2, "kind"), None);
         assert_eq!(position("a: [", 0, "a"), None);
     }
 
     proptest! {
         #[test]
-        fn no_text_and_no_path_panics(text in "[a:\\[\\]{}\n -]{0,30}", path in "[a.\\[\\]0-9]{0,12}") {
+        fn never_panics_for_any_text_and_path(text in "[a:\\[\\]{}\n -]{0,30}", path in "[a.\\[\\]0-9]{0,12}") {
             let _ = position(&text, 0, &path);
         }
     }

@@ -21,7 +21,7 @@ use self::{gather::Gathered, reach::unreachable};
 use crate::{
     approval::detached::DetachedApproval,
     decide::facts::ConfigMapContent,
-    encoding::position::Positions,
+    encoding::position::SourcePositions,
     posture::Posture,
     posture::Revocations,
     posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
@@ -281,10 +281,11 @@ const MAX_LOCATED: usize = 100;
 
 /// Finds the place of each problem in the text that its source was read from.
 fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, texts: &BTreeMap<String, (String, usize)>) {
-    let mut read: BTreeMap<String, (Positions, usize)> = BTreeMap::new();
+    let mut read: BTreeMap<String, (SourcePositions, usize)> = BTreeMap::new();
     for problem in problems.filter(|problem| !problem.path.is_empty()) {
         let Some((text, document)) = texts.get(&problem.source) else { continue };
-        let (positions, located) = read.entry(problem.source.clone()).or_insert_with(|| (Positions::of(text), 0));
+        let (positions, located) =
+            read.entry(problem.source.clone()).or_insert_with(|| (SourcePositions::parse(text), 0));
         if *located < MAX_LOCATED {
             *located += 1;
             problem.at = positions.find(*document, &problem.path);
