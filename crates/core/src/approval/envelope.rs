@@ -52,7 +52,7 @@ impl Envelope {
         if text.len() > MAX_ENVELOPE {
             return Err(format!("the envelope has {} bytes, expected at most {MAX_ENVELOPE}", text.len()));
         }
-        let mut fields = Fields::of(strict::parse(text.as_bytes())?, "")?;
+        let mut fields = Fields::new(strict::parse(text.as_bytes())?, "")?;
         fields.constant("payloadType", PAYLOAD_TYPE)?;
         let payload = decoded(fields.required("payload")?, "payload")?;
         let signatures = fields
@@ -111,7 +111,7 @@ impl Envelope {
 
 impl EnvelopeSignature {
     fn parse(value: Value, path: &str) -> Result<Self, String> {
-        let mut fields = Fields::of(value, path)?;
+        let mut fields = Fields::new(value, path)?;
         let keyid = fields.optional_text("keyid")?.unwrap_or_default();
         let sig = fields.path("sig");
         let bytes = decoded(fields.required("sig")?, &sig)?;

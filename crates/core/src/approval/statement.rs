@@ -85,7 +85,7 @@ pub struct Replay {
 impl Approval {
     /// Reads a payload strictly. The error says which field, what was found and what was expected.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        let mut statement = Fields::of(strict::parse(payload)?, "")?;
+        let mut statement = Fields::new(strict::parse(payload)?, "")?;
         statement.constant("_type", STATEMENT_TYPE)?;
         statement.constant("predicateType", PREDICATE_TYPE)?;
         let subjects = statement
@@ -96,7 +96,7 @@ impl Approval {
             .collect::<Result<_, _>>()?;
         let predicate = statement.required("predicate")?;
         statement.finish()?;
-        Self::parse_predicate(subjects, Fields::of(predicate, "predicate")?)
+        Self::parse_predicate(subjects, Fields::new(predicate, "predicate")?)
     }
 
     fn parse_predicate(subjects: Vec<Subject>, mut fields: Fields) -> Result<Self, String> {
@@ -198,9 +198,9 @@ impl Approval {
 
 impl Subject {
     fn parse(value: Value, path: &str) -> Result<Self, String> {
-        let mut fields = Fields::of(value, path)?;
+        let mut fields = Fields::new(value, path)?;
         let name = fields.name("name")?;
-        let mut digest = Fields::of(fields.required("digest")?, &fields.path("digest"))?;
+        let mut digest = Fields::new(fields.required("digest")?, &fields.path("digest"))?;
         fields.finish()?;
         let hex = digest.name("sha256")?;
         let hash = SpecHash::from_hex(&hex).ok_or_else(|| {
@@ -213,7 +213,7 @@ impl Subject {
 
 impl Replay {
     fn parse(value: Value) -> Result<Self, String> {
-        let mut fields = Fields::of(value, "predicate.replay")?;
+        let mut fields = Fields::new(value, "predicate.replay")?;
         let replay = Self {
             incident: fields.optional_name("incident")?,
             incident_spec_hash: fields.optional_name("incidentSpecHash")?,

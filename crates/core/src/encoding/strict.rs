@@ -1,8 +1,8 @@
-//! Values read strictly: no key twice, no number that was not written; and, for what is signed, no field unknown and
-//! no null for an absent claim.
+//! Strict reading of values: a duplicate key is refused, and so is a number that a double does not hold exactly. For
+//! signed JSON, [`Fields`] also refuses an unknown field, and `null` for an absent one.
 //!
-//! Signed JSON is read by hand over a tree, because serde's derived readers take an array for a struct and `Value`
-//! takes the last of two equal keys. Called by the readers of envelopes, approvals and YAML.
+//! Signed JSON is read from a tree by hand. serde's derived readers accept an array for a struct, and `Value` keeps the
+//! last of two equal keys, so both would accept two texts for one meaning.
 
 use std::fmt;
 
@@ -14,20 +14,20 @@ use serde_json::{Map, Number, Value};
 
 use crate::text::{on_one_line, quoted};
 
-/// From here on several integers share one double, and the canonical form would make them one.
+/// 2^53. Beyond it, several integers share one double, and the canonical form would make them equal.
 const MAX_EXACT: i64 = 1 << 53;
 
 /// The longest string in an approval, in bytes.
 pub(crate) const MAX_STRING: usize = 512;
 
-/// Reads a JSON document, refusing a key that is there twice at any depth.
+/// Reads a JSON document. A duplicate key at any depth is an error.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
     serde_json::from_slice::<Strict>(text)
         .map(|value| value.0)
         .map_err(|error| on_one_line(&format!("not strict JSON: {error}")))
 }
 
-/// A value in which no key is there twice and every number is what was written.
+/// A value without duplicate keys, in which every number has exactly the value that was written.
 pub(crate) struct Strict(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for Strict {
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A mapping's key. JSON knows strings alone, so that kubectl writes `y: …` as `"true": …` and `1: …` as `"1": …`.
+/// A mapping's key. JSON's keys are strings, so kubectl converts `y: …` to `"true": …` and `1: …` to `"1": …`.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
@@ -119,7 +119,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Fractions and null are refused by not being here: kubectl has surprising texts for them.
+/// Has no method for fractions and null, so they are refused: kubectl converts them to surprising texts.
 struct KeyVisitor;
 
 impl Visitor<'_> for KeyVisitor {
@@ -150,7 +150,8 @@ impl Visitor<'_> for KeyVisitor {
     }
 }
 
-/// An integer where the value is one, as Go writes `1.0` and `1e3`; none where a double stands for several numbers.
+/// `value` as a JSON number, and as an integer if it is one, as Go writes `1.0` and `1e3`. `None`: beyond 2^53, where a
+/// double stands for several numbers.
 fn number(value: f64) -> Option<Number> {
     #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
     let limit = MAX_EXACT as f64;
@@ -168,27 +169,28 @@ fn inexact<E: de::Error>(number: impl fmt::Display) -> E {
     E::custom(format_args!("the number {number} is too large: a double does not hold it exactly beyond 2^53"))
 }
 
-/// The members of one object, taken one by one; what is left at the end is unknown.
+/// The members of one object. A reader takes the members that it knows; [`Fields::finish`] refuses the rest.
 pub(crate) struct Fields {
     path: String,
     members: Map<String, Value>,
 }
 
 impl Fields {
-    /// The members of `value`, which stands at `path` of the document (empty: the document itself).
-    pub(crate) fn of(value: Value, path: &str) -> Result<Self, String> {
+    /// The members of `value`. `path` is the position of `value` in the document, for messages; it is empty for the
+    /// document itself. Fails if `value` is not an object.
+    pub(crate) fn new(value: Value, path: &str) -> Result<Self, String> {
         match value {
             Value::Object(members) => Ok(Self { path: path.to_owned(), members }),
             other => Err(format!("{} is {}, expected an object", named(path), kind_of(&other))),
         }
     }
 
-    /// The path of a member, for messages and for members' own fields.
+    /// The path of a member, for messages and for the [`Fields`] of the member.
     pub(crate) fn path(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
-    /// A member that may be absent, but is not null.
+    /// Takes a member that may be absent. Fails if it is `null`.
     pub(crate) fn optional(&mut self, name: &str) -> Result<Option<Value>, String> {
         match self.members.remove(name) {
             Some(Value::Null) => Err(format!("{} is null; leave it out instead", self.path(name))),
@@ -196,12 +198,12 @@ impl Fields {
         }
     }
 
-    /// A member that must be there.
+    /// Takes a member. Fails if it is absent or `null`.
     pub(crate) fn required(&mut self, name: &str) -> Result<Value, String> {
         self.optional(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
     }
 
-    /// A truth that is false when it is absent.
+    /// Takes a boolean that is false if it is absent.
     pub(crate) fn optional_flag(&mut self, name: &str) -> Result<bool, String> {
         let path = self.path(name);
         match self.optional(name)? {
@@ -211,24 +213,24 @@ impl Fields {
         }
     }
 
-    /// A string of at most 512 bytes, if there.
+    /// Takes a string of at most 512 bytes that may be absent.
     pub(crate) fn optional_text(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.optional(name)?;
         value.map(short_text).transpose().map_err(|why| format!("{} {why}", self.path(name)))
     }
 
-    /// A name: not empty, at most 512 bytes, no space at either end.
+    /// Takes a name that may be absent. A name is not empty, has at most 512 bytes, and has no space at either end.
     pub(crate) fn optional_name(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.optional(name)?;
         value.map(self::name).transpose().map_err(|why| format!("{} {why}", self.path(name)))
     }
 
-    /// A name that must be there.
+    /// Takes a name, as [`Fields::optional_name`] does. Fails if it is absent.
     pub(crate) fn name(&mut self, name: &str) -> Result<String, String> {
         self.optional_name(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
     }
 
-    /// A string that must be exactly `expected`.
+    /// Takes a string. Fails if it is not exactly `expected`.
     pub(crate) fn constant(&mut self, name: &str, expected: &str) -> Result<(), String> {
         let found = self.required(name)?;
         if found == expected {
@@ -238,7 +240,7 @@ impl Fields {
         Err(format!("{} is {found}, expected {expected:?}", self.path(name)))
     }
 
-    /// An array of at least one and at most `most` items.
+    /// Takes an array of at least one and at most `most` items.
     pub(crate) fn items(&mut self, name: &str, most: usize) -> Result<Vec<Value>, String> {
         match self.required(name)? {
             Value::Array(items) if (1..=most).contains(&items.len()) => Ok(items),
@@ -247,7 +249,7 @@ impl Fields {
         }
     }
 
-    /// Refuses what was not taken.
+    /// Fails if a member was not taken: this version does not know it.
     pub(crate) fn finish(self) -> Result<(), String> {
         match self.members.keys().next() {
             None => Ok(()),
@@ -256,7 +258,7 @@ impl Fields {
     }
 }
 
-/// A string of at most 512 bytes. The error goes on where the value's path ends.
+/// A string of at most 512 bytes. The error continues a sentence that begins with the value's path.
 fn short_text(value: Value) -> Result<String, String> {
     match value {
         Value::String(text) if text.len() <= MAX_STRING => Ok(text),
@@ -265,8 +267,8 @@ fn short_text(value: Value) -> Result<String, String> {
     }
 }
 
-/// A string that is not empty, has at most 512 bytes and neither begins nor ends with space. The error goes on where
-/// the value's path ends.
+/// A string that is not empty, has at most 512 bytes, and neither begins nor ends with space. The error continues a
+/// sentence that begins with the value's path.
 pub(crate) fn name(value: Value) -> Result<String, String> {
     let text = short_text(value)?;
     if text.is_empty() {

@@ -1,20 +1,19 @@
-//! Times and durations as writgate's documents write them.
+//! Times and durations as Writgate's documents write them.
 //!
-//! Stricter than RFC 3339 on purpose: a moment has one spelling, so that nothing can be read in two ways. Called
-//! by the reader of postures and by the reader of approvals.
+//! Deliberately stricter than RFC 3339: each time has one spelling, so that two readers cannot disagree about it.
 
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 
-/// Why a text is no time.
+/// The text is not a time in the form that [`parse_time`] accepts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a time: expected RFC 3339 with Z and whole seconds, as in 2026-11-22T10:00:00Z")]
 pub struct TimeError {
     found: String,
 }
 
-/// Reads exactly `YYYY-MM-DDTHH:MM:SSZ`: no offset, no fraction, no leap second, no year 0.
+/// Parses `YYYY-MM-DDTHH:MM:SSZ`. Fails for anything else: an offset, a fraction, a leap second or the year 0.
 ///
-/// The last day of the year 9999 is beyond what a [`Timestamp`] holds and is refused too.
+/// Fails for the last day of the year 9999 as well, because a [`Timestamp`] does not reach it.
 pub fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     read_time(text).ok_or_else(|| TimeError { found: text.chars().take(40).collect() })
 }
@@ -34,7 +33,7 @@ fn read_time(text: &str) -> Option<Timestamp> {
         .map(|zoned| zoned.timestamp())
 }
 
-/// Three numbers of exactly these widths, ASCII digits only (`str::parse` would take a sign).
+/// Three numbers of exactly these widths. Accepts only ASCII digits, because `str::parse` would accept a sign.
 fn fields(text: &str, separator: char, widths: [usize; 3]) -> Option<[i16; 3]> {
     let mut parts = text.split(separator);
     let mut numbers = [0; 3];
@@ -48,16 +47,16 @@ fn fields(text: &str, separator: char, widths: [usize; 3]) -> Option<[i16; 3]> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Why a text is no duration.
+/// The text is not a duration in the form that [`parse_duration`] accepts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a duration: expected a positive one such as 24h, 1h30m, 90s or 30d")]
 pub struct DurationError {
     found: String,
 }
 
-/// Reads a positive duration: Go's notation (`24h`, `1h30m`, `1.5h`) or whole days (`30d`).
+/// Parses a positive duration: Go's notation (`24h`, `1h30m`, `1.5h`) or whole days (`30d`).
 ///
-/// Bounded as in Go: 2^63-1 nanoseconds, some 292 years.
+/// The maximum is Go's: 2^63-1 nanoseconds, about 292 years.
 pub fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
     let nanoseconds = match text.strip_suffix('d') {
         Some(days) => whole_days(days),
@@ -77,7 +76,7 @@ fn whole_days(days: &str) -> Option<i64> {
     days.parse::<i64>().ok()?.checked_mul(NANOSECONDS)
 }
 
-/// The nanoseconds of a sequence of decimal numbers, each with its unit, as Go's `time.ParseDuration` reads them.
+/// The nanoseconds of a sequence of decimal numbers with units, as Go's `time.ParseDuration` reads it.
 fn go_duration(text: &str) -> Option<i64> {
     let mut rest = text;
     let mut total: i64 = 0;
@@ -105,7 +104,7 @@ fn in_nanoseconds(number: &str, unit: &str) -> Option<i64> {
         return None;
     }
     let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    // A place of the fraction is worth a tenth of the one before it; what is below a nanosecond is dropped.
+    // Each digit of the fraction counts a tenth of the one before it. As in Go, less than a nanosecond is dropped.
     let mut place = unit;
     let mut total = whole.checked_mul(unit)?;
     for digit in fraction.chars() {
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_has_one_spelling() {
+    fn a_time_has_one_spelling() {
         for text in [
             "",
             "Z",
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_gos_and_whole_days() {
+    fn a_duration_is_in_gos_notation_or_in_whole_days() {
         for (text, seconds) in
             [("24h", 86_400), ("1h30m", 5_400), ("90s", 90), ("30d", 2_592_000), ("1.5h", 5_400), ("1h1h", 7_200)]
         {
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn other_durations_are_refused() {
+    fn refuses_any_other_duration() {
         for text in [
             "",
             "0",
@@ -217,14 +216,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_text_reading_it_does_not_panic(text in "\\PC*", numbers in "[0-9.]{0,30}[a-zµ]{0,2}[0-9.dhms]{0,9}") {
+        fn never_panics_for_any_text(text in "\\PC*", numbers in "[0-9.]{0,30}[a-zµ]{0,2}[0-9.dhms]{0,9}") {
             let _ = parse_time(&text);
             let _ = parse_duration(&text);
             let _ = parse_duration(&numbers);
         }
 
         #[test]
-        fn a_time_reads_back_as_it_was_written(second in -62_135_596_800_i64..253_402_200_000) {
+        fn a_written_time_parses_to_the_same_time(second in -62_135_596_800_i64..253_402_200_000) {
             let time = Timestamp::from_second(second).unwrap();
             prop_assert_eq!(parse_time(&time.to_string()), Ok(time));
         }

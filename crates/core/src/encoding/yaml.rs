@@ -1,8 +1,8 @@
-//! The one door from YAML or JSON text to values, read as kubectl reads it.
+//! The only reader of YAML text, for postures and manifests. It reads YAML and JSON as kubectl does.
 //!
-//! YAML 1.1 scalars (`0644` is 420, `yes` is true), merge keys, several documents. What kubectl would silently make
-//! something else of is refused: duplicate keys, numbers that a double does not hold exactly. Anchors are expanded
-//! within a budget. Called by the reader of postures, and by the command line for manifests.
+//! It reads YAML 1.1 scalars (`0644` is 420, `yes` is true), merge keys and several documents. It refuses what kubectl
+//! would silently change: duplicate keys, and numbers that a double does not hold exactly. It expands anchors within a
+//! budget.
 
 use std::fmt;
 
@@ -11,12 +11,12 @@ use serde_saphyr::{MessageFormatter as _, NonFiniteFloatPolicy, UserMessageForma
 
 use crate::encoding::strict::Strict;
 
-/// Why a text cannot be read.
+/// The text is neither YAML nor JSON that can be read exactly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct YamlError {
-    /// Line and column, counted from 1, where they are known.
+    /// Line and column, counted from 1, if they are known.
     pub at: Option<(u64, u64)>,
-    /// What was found there.
+    /// What is wrong.
     pub message: String,
 }
 
@@ -29,20 +29,24 @@ impl fmt::Display for YamlError {
     }
 }
 
-/// Reads every document of a YAML or JSON text; empty ones are skipped.
+/// Reads every document of a YAML or JSON text. Empty documents are skipped.
 ///
-/// Beside the lone letters below there are two differences to kubectl v1.37, which can only make a hash differ or a
-/// text be refused: numbers with odd underscores (`1__0`) are texts, and a key may not be a fraction.
+/// There are three differences from kubectl v1.37. Each can only make a hash differ or a text be refused: a lone `y` or
+/// `n` is a text, a number with unusual underscores (`1__0`) is a text, and a key may not be a fraction.
+///
+/// # Errors
+///
+/// The text is not YAML, has a duplicate key or an inexact number, or exceeds the budget of nodes.
 pub fn read_yaml(text: &str) -> Result<Vec<Value>, YamlError> {
-    // As kubectl does: JSON's escapes mean other things in YAML (a surrogate pair is one character in JSON alone).
-    // What is no JSON after all, as `{a: b}`, is read as YAML, whose complaint is then the one to show.
+    // As kubectl does: JSON's escapes differ from YAML's (only in JSON is a surrogate pair one character). A text that
+    // is not JSON, such as `{a: b}`, is read as YAML below, and the YAML reader's error is the one to show.
     if text.trim_start().starts_with('{')
         && let Ok(documents) = read_json(text)
     {
         return Ok(documents);
     }
     let mut documents = read_documents(text, false)?;
-    // Only a word that is read as a boolean and should not be is worth a second reading.
+    // The second reading, in which only true and false are booleans, is required only if such a word occurs.
     if text.split(|char: char| !char.is_ascii_alphanumeric()).any(stays_text)
         && let Ok(literal) = read_documents(text, true)
     {
@@ -51,10 +55,10 @@ pub fn read_yaml(text: &str) -> Result<Vec<Value>, YamlError> {
     Ok(documents)
 }
 
-/// Whether the YAML reader takes a word for a boolean that is none.
+/// Whether the YAML reader reads `word` as a boolean although it must stay a text.
 ///
-/// YAML 1.1 calls `y` and `n` booleans too, and readers disagree: kubectl does, `PyYAML` and Ruby never did. Of the
-/// longer words none does so in mixed case (`yEs`).
+/// In YAML 1.1, `y` and `n` are booleans too. Readers disagree: kubectl follows YAML 1.1, `PyYAML` and Ruby never did.
+/// No reader accepts a longer word in mixed case (`yEs`).
 fn stays_text(word: &str) -> bool {
     if matches!(word, "y" | "Y" | "n" | "N") {
         return true;
@@ -65,8 +69,9 @@ fn stays_text(word: &str) -> bool {
     !usual && ["yes", "no", "on", "off", "true", "false"].iter().any(|boolean| boolean.eq_ignore_ascii_case(word))
 }
 
-/// Keeps such a word as it is written. A field that holds text needs the letter (kubectl's boolean is refused there
-/// by the API server, while others' letter is admitted); where a boolean belongs, the manifest's reader makes it one.
+/// Restores each such word to the text that was written. A field of type string requires the text: the API server refuses
+/// kubectl's boolean there, and accepts other clients' text. For a field of type boolean, the reader of manifests
+/// converts the text.
 fn keep_words(value: &mut Value, literal: &Value) {
     match (value, literal) {
         (value @ Value::Bool(_), Value::String(word)) if stays_text(word) => *value = literal.clone(),
@@ -84,7 +89,7 @@ fn keep_words(value: &mut Value, literal: &Value) {
     }
 }
 
-/// Nodes of all documents together, and events that aliases may add. A full posture has some thousands.
+/// The maximum number of nodes in all documents, and of events that aliases may add. A large posture has a few thousand.
 const MAX_NODES: usize = 250_000;
 
 fn read_documents(text: &str, strict_booleans: bool) -> Result<Vec<Value>, YamlError> {
@@ -131,9 +136,9 @@ mod tests {
         }
     }
 
-    /// What `sigs.k8s.io/yaml` v1.6.0, which kubectl uses, makes of each text.
+    /// The expected values are those of `sigs.k8s.io/yaml` v1.6.0, which kubectl uses.
     #[test]
-    fn scalars_are_what_kubectl_makes_of_them() {
+    fn reads_scalars_as_kubectl_does() {
         for (text, expected) in [
             ("0644", json!(420)),
             ("-0644", json!(-420)),
@@ -179,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_letter_stays_one_and_words_are_booleans() {
+    fn a_lone_letter_is_a_text_and_a_word_is_a_boolean() {
         let read = read_yaml("a: [y, N, yes, off, 'n']\nb: {c: Y, d: true}\n").expect("YAML");
         assert_eq!(read, [json!({"a": ["y", "N", true, false, "n"], "b": {"c": "Y", "d": true}})]);
     }
 
     #[test]
-    fn keys_are_texts_as_kubectl_writes_them() {
+    fn converts_keys_to_texts_as_kubectl_does() {
         assert_eq!(one("y: 1"), json!({"true": 1}));
         assert_eq!(one("0644: 1"), json!({"420": 1}));
         assert_eq!(one("'y': 1"), json!({"y": 1}));
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_there_once() {
+    fn refuses_a_duplicate_key() {
         for text in ["a: 1\na: 2", "{a: 1, 'a': 2}", "x: {y: 1, true: 2}", r#"{"a":1,"a":2}"#, "- a: 1\n  a: 1"] {
             refused(text);
         }
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_a_double_does_not_hold_are_refused() {
+    fn refuses_a_number_that_a_double_does_not_hold() {
         for number in [
             "9007199254740993",
             "-9007199254740993",
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn merge_keys_are_merged_and_anchors_followed() {
+    fn merges_merge_keys_and_follows_anchors() {
         assert_eq!(one("x: &x {c: 1}\na: {<<: *x, d: 2}\n")["a"], json!({"c": 1, "d": 2}));
         assert_eq!(one("x: &x {c: 1}\na: {c: 2, <<: *x}\n")["a"], json!({"c": 2}));
         refused("a: *x");
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn several_documents_are_read_and_empty_ones_skipped() {
+    fn reads_several_documents_and_skips_empty_ones() {
         let documents = read_yaml("# nothing\n---\na: 1\n---\n# comment\n---\n\n---\nb: 2\n...\n").unwrap();
         assert_eq!(documents, [json!({"a": 1}), json!({"b": 2})]);
         assert!(read_yaml("").unwrap().is_empty());
@@ -239,21 +244,21 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read_as_json() {
+    fn reads_json_with_the_escapes_of_json() {
         assert_eq!(one(r#"{"a": "\ud83d\ude00\/", "yes": "no"}"#), json!({"a": "😀/", "yes": "no"}));
         assert_eq!(read_yaml("{\"a\":1}\n{\"b\":2}").unwrap(), [json!({"a": 1}), json!({"b": 2})]);
         assert_eq!(one("{a: b}"), json!({"a": "b"}));
     }
 
     #[test]
-    fn faults_say_where() {
+    fn an_error_says_where_it_is() {
         assert_eq!(refused("a: 1\nb: [1,\n").at.map(|(line, _)| line > 1), Some(true));
         assert_eq!(refused("a: b: c").to_string(), "line 1, column 5: mapping values are not allowed in this context");
         assert!(refused("a: !custom x").message.contains("!custom"));
     }
 
     #[test]
-    fn bombs_do_not_go_off() {
+    fn refuses_documents_that_expand_or_nest_without_bound() {
         let mut laughs = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
         for level in 1..12 {
             let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -268,13 +273,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_text_reading_it_does_not_panic(text in "\\PC{0,200}", structured in "[a-z:{}\\[\\],&*<\\-'\"# \n\t|>!?%0-9.]{0,120}") {
+        fn never_panics_for_any_text(text in "\\PC{0,200}", structured in "[a-z:{}\\[\\],&*<\\-'\"# \n\t|>!?%0-9.]{0,120}") {
             let _ = read_yaml(&text);
             let _ = read_yaml(&structured);
         }
 
         #[test]
-        fn what_json_says_is_what_is_read(number in -(1_i64 << 53)..=(1_i64 << 53), text in ".{0,40}", key in ".{0,20}") {
+        fn reads_the_values_that_json_writes(number in -(1_i64 << 53)..=(1_i64 << 53), text in ".{0,40}", key in ".{0,20}") {
             let value = json!({key: [number, text, {"deep": [null, true]}]});
             prop_assert_eq!(read_yaml(&value.to_string()).unwrap(), [value]);
         }

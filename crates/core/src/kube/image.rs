@@ -1,24 +1,26 @@
-//! Which images a posture's patterns name, whatever the spelling of the image.
+//! Image references: whether an image matches a posture's patterns, and whether it is pinned to a digest.
 //!
-//! A registry has several names (`docker.io`, `index.docker.io`, none at all), a host no case and a default port.
-//! Pattern and image are brought to one spelling before they are compared, so that another spelling of a replay's
-//! image is still a replay. Where an image is in a Pod spec is `classify`'s business, not this file's.
+//! One image has many spellings: a registry has several names (`docker.io`, `index.docker.io`, or none), a host ignores
+//! case and has a default port. Patterns and images are converted to one spelling before they are compared. Otherwise
+//! another spelling of a replay image would not be a replay.
+//!
+//! The fields of a Pod's spec that contain images are in [`pod_spec`](super::pod_spec).
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::encoding::hex;
 
-/// The patterns of one posture, compiled.
+/// The image patterns of one posture, compiled.
 ///
-/// A `*` stays within one path segment. A pattern without tag and digest names every tag and digest of the
-/// repository; one with a tag does not name what is given by digest alone.
+/// A `*` matches within one path segment. A pattern without a tag and a digest matches every tag and digest of the
+/// repository. A pattern with a tag does not match an image that has only a digest.
 #[derive(Clone, Debug, Default)]
 pub struct ImagePatterns {
     set: GlobSet,
     written: Vec<String>,
 }
 
-/// A pattern that cannot be compiled.
+/// The pattern cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an image pattern: {0}")]
 pub(crate) struct ImagePatternError(String);
@@ -30,7 +32,7 @@ impl From<globset::Error> for ImagePatternError {
 }
 
 impl ImagePatterns {
-    /// Whether `image`, as a Pod spec writes it, is named by one of the patterns.
+    /// Whether one of the patterns matches `image`, written as in a Pod's spec.
     #[must_use]
     pub fn matches(&self, image: &str) -> bool {
         if self.is_empty() {
@@ -42,7 +44,7 @@ impl ImagePatterns {
             (Some(tag), None) => format!("{name}:{tag}"),
             (None, Some(digest)) => format!("{name}@{digest}"),
             (Some(tag), Some(digest)) => {
-                // With a digest the tag is decoration, so each of the two stands for the image.
+                // The runtime ignores the tag of an image with a digest, so a pattern may match by either.
                 if self.set.is_match(format!("{name}:{tag}")) || self.set.is_match(format!("{name}@{digest}")) {
                     return true;
                 }
@@ -52,24 +54,24 @@ impl ImagePatterns {
         self.set.is_match(whole) || self.set.is_match(name)
     }
 
-    /// Whether there are no patterns, so that nothing matches.
+    /// Whether there are no patterns. Then nothing matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
 
-    /// The patterns as they are written.
+    /// The patterns as the posture writes them.
     #[must_use]
     pub fn written(&self) -> &[String] {
         &self.written
     }
 
-    /// Whether `pattern` could be one of the patterns.
+    /// Fails if `pattern` cannot be compiled.
     pub(crate) fn check(pattern: &str) -> Result<(), ImagePatternError> {
         Self::compile([pattern]).map(|_| ())
     }
 
-    /// Compiles patterns.
+    /// Compiles patterns. Fails if one of them is not a glob.
     pub(crate) fn compile<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, ImagePatternError> {
         let mut builder = GlobSetBuilder::new();
         let mut written = Vec::new();
@@ -83,15 +85,16 @@ impl ImagePatterns {
     }
 }
 
-/// An image named by digest, in the one spelling that is compared: registry, repository and digest. Nothing where there
-/// is no digest, so that whoever holds the tag says what runs. A tag beside a digest is decoration.
+/// An image with a digest, in the spelling that is compared: registry, repository and digest. A tag is dropped, because
+/// runtimes ignore the tag of an image with a digest. `None`: the image has no digest, so the owner of the tag can change
+/// what runs.
 pub(crate) fn pinned(image: &str) -> Option<String> {
     let Reference { name, digest, .. } = Reference::parse(image);
     let digest = digest?;
     (hex::is_sha256(digest) && !image.starts_with(['@', ':'])).then(|| format!("{name}@{digest}"))
 }
 
-/// An image reference with its name in full: registry, repository.
+/// An image reference whose name has a registry and a repository.
 struct Reference<'a> {
     name: String,
     tag: Option<&'a str>,
@@ -99,10 +102,10 @@ struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// Never fails: what is no reference is no image that a kubelet would run.
+    /// Never fails: a kubelet does not run a text that is not a reference.
     fn parse(image: &'a str) -> Self {
         let (rest, digest) = image.split_once('@').map_or((image, None), |(rest, digest)| (rest, Some(digest)));
-        // A colon before the last slash belongs to the registry's port.
+        // A colon before the last slash begins the registry's port.
         let (name, tag) = match rest.rsplit_once(':') {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (rest, None),
@@ -111,10 +114,10 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Every canonical spelling that a pattern may stand for.
+/// The canonical spellings that a pattern stands for.
 fn spellings(pattern: &str) -> Vec<String> {
     match pattern.split_once('/') {
-        // `*/replay` can mean any registry, or any namespace of the default one.
+        // `*/replay` can mean any registry, or any namespace of the default registry.
         Some((first, rest)) if first.contains(['*', '?', '[', '{', '\\']) => {
             vec![format!("{}/{rest}", first.to_ascii_lowercase()), format!("docker.io/{pattern}")]
         }
@@ -122,10 +125,10 @@ fn spellings(pattern: &str) -> Vec<String> {
     }
 }
 
-/// Registry and repository in the one spelling that is compared; a tag or digest at the end stays as it is.
+/// Registry and repository in the spelling that is compared. A tag or a digest at the end stays unchanged.
 fn full_name(name: &str) -> String {
     let (registry, repository) = match name.split_once('/') {
-        Some((first, rest)) if is_registry(first) => (one_registry(first), rest),
+        Some((first, rest)) if is_registry(first) => (canonical_registry(first), rest),
         _ => ("docker.io".to_owned(), name),
     };
     if registry == "docker.io" && !repository.contains('/') {
@@ -134,12 +137,12 @@ fn full_name(name: &str) -> String {
     format!("{registry}/{repository}")
 }
 
-/// How container runtimes tell a registry from the first part of a repository (distribution/reference).
+/// Whether the first part of a name is a registry and not a part of the repository, as distribution/reference decides.
 fn is_registry(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':']) || first.contains(|c: char| c.is_ascii_uppercase())
 }
 
-fn one_registry(host: &str) -> String {
+fn canonical_registry(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     let host = host.strip_suffix(":443").unwrap_or(&host);
     match host {
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stays_within_one_path_segment() {
+    fn a_star_matches_within_one_path_segment() {
         assert!(matches("ghcr.io/acme/replay*", "ghcr.io/acme/replay"));
         assert!(matches("ghcr.io/acme/replay*", "ghcr.io/acme/replay:2.0.1"));
         assert!(matches("ghcr.io/acme/replay*", "ghcr.io/acme/replay@DIGEST"));
@@ -175,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_without_a_tag_names_every_tag() {
+    fn a_pattern_without_a_tag_matches_every_tag() {
         assert!(matches("ghcr.io/acme/replay", "ghcr.io/acme/replay:2"));
         assert!(matches("ghcr.io/acme/replay", "ghcr.io/acme/replay@DIGEST"));
         assert!(!matches("ghcr.io/acme/replay", "ghcr.io/acme/replayer:2"));
     }
 
     #[test]
-    fn a_tag_in_a_pattern_counts_beside_a_digest_and_stands_for_none_without_one() {
+    fn a_pattern_with_a_tag_matches_that_tag_with_or_without_a_digest_but_no_digest_alone() {
         assert!(matches("ghcr.io/acme/replay:2.*", "ghcr.io/acme/replay:2.1"));
         assert!(matches("ghcr.io/acme/replay:2.1", "ghcr.io/acme/replay:2.1@DIGEST"));
         assert!(!matches("ghcr.io/acme/replay:2.*", "ghcr.io/acme/replay:3.0"));
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spelling_does_not_evade() {
+    fn matches_every_spelling_of_an_image() {
         for image in [
             "acme/replay:1",
             "docker.io/acme/replay:1",
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_in_the_first_part_means_registries_and_namespaces() {
+    fn a_star_in_the_first_part_matches_registries_and_namespaces() {
         for image in ["ghcr.io/replay:1", "acme/replay:1", "docker.io/acme/replay:1"] {
             assert!(matches("*/replay", image), "{image}");
         }
@@ -229,28 +232,28 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_is_told() {
+    fn refuses_a_pattern_that_is_not_a_glob() {
         for pattern in ["ghcr.io/acme/[", "ghcr.io/acme/{a", "ghcr.io/[z-a]", "a\\"] {
             assert!(ImagePatterns::compile([pattern]).is_err(), "{pattern}");
         }
     }
 
     #[test]
-    fn no_patterns_match_nothing() {
+    fn an_empty_set_of_patterns_matches_nothing() {
         assert!(ImagePatterns::default().is_empty());
         assert!(!ImagePatterns::default().matches("ghcr.io/acme/replay"));
     }
 
     proptest! {
         #[test]
-        fn whatever_the_texts_matching_does_not_panic(pattern in "[a-z*?{}\\[\\]\\\\/:@.,!A-Z]{0,40}", image in "\\PC{0,60}") {
+        fn never_panics_for_any_pattern_and_image(pattern in "[a-z*?{}\\[\\]\\\\/:@.,!A-Z]{0,40}", image in "\\PC{0,60}") {
             if let Ok(patterns) = ImagePatterns::compile([pattern.as_str()]) {
                 let _ = patterns.matches(&image);
             }
         }
 
         #[test]
-        fn an_image_is_named_by_itself(image in "([a-z]{1,8}(\\.[a-z]{2,3})?/)?[a-z]{1,9}(/[a-z]{1,9})?(:[a-z0-9]{1,5})?") {
+        fn an_image_matches_itself_as_a_pattern(image in "([a-z]{1,8}(\\.[a-z]{2,3})?/)?[a-z]{1,9}(/[a-z]{1,9})?(:[a-z0-9]{1,5})?") {
             prop_assert!(matches(&image, &image));
         }
     }

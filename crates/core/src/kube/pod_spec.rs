@@ -1,6 +1,6 @@
-//! What a Pod's spec names: images, ConfigMaps and Secrets. Wherever a container can get one from is listed here.
+//! The images, ConfigMaps and Secrets that a Pod's spec refers to, from every field that can refer to one.
 //!
-//! What may be named is not this file's business: replay images are `decide`'s, the rest is `provenance`'s.
+//! Which of them are permitted is decided in `decide` and `decide::provenance`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +9,16 @@ use serde_json::value::RawValue;
 
 use crate::{encoding::borrowed::BorrowedText, kube::workload::WorkloadKind};
 
-/// Where in a spec the Pod's spec is.
+/// The position of the Pod's spec in an object's spec.
 #[derive(Clone, Copy)]
 pub(crate) enum PodPath {
-    /// It is the spec.
+    /// The object's spec is the Pod's spec.
     Itself,
-    /// In its template.
+    /// `template.spec`
     Template,
-    /// In the template of the Jobs that it makes.
+    /// `jobTemplate.spec.template.spec`, in a CronJob.
     JobTemplate,
-    /// Where the configuration says, below the spec.
+    /// These members of the object's spec, which the configuration names for a further kind.
     At(&'static [&'static str]),
 }
 
@@ -32,16 +32,17 @@ impl From<WorkloadKind> for PodPath {
     }
 }
 
-/// An image, and what of the Pod it is for.
+/// An image of a Pod.
 pub(crate) struct Image<'a> {
-    /// `container`, `init container`, `ephemeral container` or `volume`.
+    /// What has the image: `container`, `init container`, `ephemeral container` or `volume`.
     pub(crate) of: &'static str,
+    /// The name of the container or the volume.
     pub(crate) name: &'a str,
-    /// As it is written; empty where there is none.
+    /// The reference as the spec writes it; empty if there is none.
     pub(crate) reference: &'a str,
 }
 
-/// The parts of a Pod's spec that name something.
+/// The fields of a Pod's spec that can refer to an image, a ConfigMap or a Secret. Other fields are skipped.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodSpec<'a> {
@@ -77,7 +78,7 @@ struct Variable<'a> {
     value_from: Option<Source<'a>>,
 }
 
-/// Where the value of a variable, or many of them, comes from.
+/// The source of one variable (`valueFrom`) or of many (`envFrom`). Both have the same meaning here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Source<'a> {
@@ -87,7 +88,7 @@ struct Source<'a> {
     secret_key_ref: Option<Named<'a>>,
 }
 
-/// A reference by name: a Secret's volume calls it `secretName`.
+/// A reference by name. Volumes of Secrets call the field `secretName`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Named<'a> {
@@ -151,7 +152,7 @@ struct ProjectedSource<'a> {
     secret: Option<Named<'a>>,
 }
 
-/// A volume that is mounted with a Secret.
+/// A volume whose driver uses a Secret to mount it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Driver<'a> {
@@ -160,7 +161,8 @@ struct Driver<'a> {
 }
 
 impl<'a> PodSpec<'a> {
-    /// Reads the Pod's spec out of a spec.
+    /// Reads the Pod's spec at `path` of the spec of an object. Fails if there is none, or a field has another type than
+    /// the API server accepts.
     pub(crate) fn read(spec: &'a str, path: PodPath) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -193,7 +195,7 @@ impl<'a> PodSpec<'a> {
         }
     }
 
-    /// Every image that it runs or mounts.
+    /// Every image that the Pod runs or mounts.
     pub(crate) fn images(&self) -> impl Iterator<Item = Image<'_>> {
         let kinds = [
             ("container", &self.containers),
@@ -214,9 +216,9 @@ impl<'a> PodSpec<'a> {
         containers.chain(volumes)
     }
 
-    /// The names of every ConfigMap that it reads, also of those that may be missing.
+    /// The names of all ConfigMaps that the Pod reads, including optional ones.
     ///
-    /// The places are those of `VisitPodConfigmapNames` (k8s.io/kubernetes, pkg/api/v1/pod/util.go).
+    /// The fields are those of `VisitPodConfigmapNames` (k8s.io/kubernetes, pkg/api/v1/pod/util.go).
     pub(crate) fn config_maps(&self) -> BTreeSet<&str> {
         let volumes = self.volumes.iter().flatten();
         let mounted = volumes.filter_map(|volume| volume.config_map.as_ref());
@@ -225,9 +227,9 @@ impl<'a> PodSpec<'a> {
         mounted.chain(projected).chain(read).map(Named::get).collect()
     }
 
-    /// The names of every Secret that it reads, mounts a volume with or pulls its images with.
+    /// The names of all Secrets that the Pod reads, mounts volumes with, or pulls its images with.
     ///
-    /// The places are those of `VisitPodSecretNames`, as above.
+    /// The fields are those of `VisitPodSecretNames` in the same file.
     pub(crate) fn secrets(&self) -> BTreeSet<&str> {
         let volumes = self.volumes.iter().flatten();
         let mounted = volumes.flat_map(|volume| {
@@ -264,7 +266,7 @@ impl<'a> PodSpec<'a> {
     }
 }
 
-/// The text of what `members` lead to.
+/// The text of the value that `members` lead to. Fails if a member is missing.
 fn below<'a>(text: &'a str, members: &[&str]) -> serde_json::Result<&'a str> {
     members.iter().try_fold(text, |text, member| {
         let object: BTreeMap<BorrowedText<'a>, &'a RawValue> = serde_json::from_str(text)?;
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn every_container_and_image_volume_names_an_image() {
+    fn finds_the_image_of_every_container_and_image_volume() {
         let [images, ..] = named(&json!({
             "containers": [{"name": "a", "image": "one"}, {"name": "b"}],
             "initContainers": [{"name": "c", "image": "two"}],
@@ -317,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn a_config_map_is_found_wherever_it_is_referred_to() {
-        let places = [
+    fn finds_a_config_map_in_every_field_that_can_refer_to_one() {
+        let pods = [
             json!({"containers": [{"env": [{"valueFrom": {"configMapKeyRef": {"name": "x", "key": "k"}}}]}]}),
             json!({"containers": [{"envFrom": [{"configMapRef": {"name": "x", "optional": true}}]}]}),
             json!({"initContainers": [{"envFrom": [{"configMapRef": {"name": "x"}}]}]}),
@@ -326,16 +328,16 @@ mod tests {
             json!({"volumes": [{"configMap": {"name": "x", "defaultMode": 420}}]}),
             json!({"volumes": [{"projected": {"sources": [{"serviceAccountToken": {}}, {"configMap": {"name": "x"}}]}}]}),
         ];
-        for place in places {
-            let [_, config_maps, secrets] = named(&place);
-            assert_eq!((config_maps, secrets), (vec!["x".to_owned()], vec![]), "{place}");
+        for pod in pods {
+            let [_, config_maps, secrets] = named(&pod);
+            assert_eq!((config_maps, secrets), (vec!["x".to_owned()], vec![]), "{pod}");
         }
     }
 
     #[test]
-    fn a_secret_is_found_wherever_it_is_referred_to() {
+    fn finds_a_secret_in_every_field_that_can_refer_to_one() {
         let volume = |volume: Value| json!({"volumes": [volume]});
-        let mut places = vec![
+        let mut pods = vec![
             json!({"imagePullSecrets": [{"name": "x"}]}),
             json!({"containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]}]}),
             json!({"containers": [{"envFrom": [{"secretRef": {"name": "x"}}]}]}),
@@ -345,16 +347,16 @@ mod tests {
             volume(json!({"projected": {"sources": [{"secret": {"name": "x"}}]}})),
         ];
         for driver in ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"] {
-            places.push(volume(json!({driver: {"secretRef": {"name": "x"}}})));
+            pods.push(volume(json!({driver: {"secretRef": {"name": "x"}}})));
         }
-        for place in places {
-            let [_, config_maps, secrets] = named(&place);
-            assert_eq!((config_maps, secrets), (vec![], vec!["x".to_owned()]), "{place}");
+        for pod in pods {
+            let [_, config_maps, secrets] = named(&pod);
+            assert_eq!((config_maps, secrets), (vec![], vec!["x".to_owned()]), "{pod}");
         }
     }
 
     #[test]
-    fn a_reference_without_a_name_is_a_reference() {
+    fn a_reference_without_a_name_counts_as_a_reference() {
         let [_, config_maps, _] = named(&json!({"containers": [{"envFrom": [{"configMapRef": {}}]}]}));
         assert_eq!(config_maps, [""]);
     }

@@ -1,12 +1,11 @@
-//! Kubernetes quantities (`250m`, `1.5Gi`, `1e3`) in the spelling that the API server gives them.
+//! Kubernetes quantities (`250m`, `1.5Gi`, `1e3`): parsing, comparing, and writing in the API server's spelling.
 //!
-//! A port of `k8s.io/apimachinery/pkg/api/resource`, quirks included: what the server keeps as it was written is kept
-//! here, and what it rewrites is rewritten. Reading, writing and comparing; nothing here adds quantities. Called by
-//! `defaults`, and by capability rules.
+//! A port of `k8s.io/apimachinery/pkg/api/resource`, including its quirks: it keeps a text that the API server keeps, and
+//! rewrites a text that the API server rewrites. It has no arithmetic.
 
 use std::{cmp::Ordering, fmt};
 
-/// The family of suffixes that a quantity was written with, and so is written with again.
+/// The family of a quantity's suffix. A quantity is written with the family that it was parsed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     /// `1e3`
@@ -17,7 +16,7 @@ enum Format {
     DecimalSi,
 }
 
-/// A suffix with its family and its exponent, of two for `BinarySi` and of ten for the others.
+/// Suffixes with their family and exponent. The base is two for `BinarySi` and ten for the others.
 const SUFFIXES: [(&str, Format, i32); 16] = [
     ("", Format::DecimalSi, 0),
     ("n", Format::DecimalSi, -9),
@@ -37,45 +36,45 @@ const SUFFIXES: [(&str, Format, i32); 16] = [
     ("Ei", Format::BinarySi, 60),
 ];
 
-/// What the server keeps at most of a fraction.
+/// The exponent of the smallest fraction that the API server keeps.
 const NANO: i32 = -9;
-/// What resource lists are rounded up to.
+/// The exponent to which the API server rounds up resource lists.
 const MILLI: i32 = -3;
-/// Beyond this an exponent is a slip of the pen, and the server's own reading of it wraps around.
+/// The largest exponent that is accepted. The API server's parser overflows for larger ones, and none is useful.
 const MAX_EXPONENT: i64 = 1000;
 
-/// A text that is not a quantity, as the API server would tell as well.
+/// The text is not a quantity. The API server refuses it as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// Not `<sign><digits>.<digits><suffix>`.
+    /// It does not have the form `<sign><digits>.<digits><suffix>`.
     #[error("a quantity is a number with a suffix such as m, k, Mi or e3")]
     Form,
-    /// A suffix with no digits before it.
+    /// It has a suffix and no digits.
     #[error("a quantity needs a digit before its suffix")]
     NoDigits,
-    /// A suffix that is none of Kubernetes'.
+    /// Kubernetes does not have its suffix.
     #[error("the suffix of a quantity is one of n u m k M G T P E, Ki Mi Gi Ti Pi Ei, or an exponent such as e3")]
     Suffix,
-    /// An exponent that no cluster has a use for.
+    /// Its exponent is not between -1000 and 1000.
     #[error("an exponent of a quantity lies between -1000 and 1000")]
     Exponent,
 }
 
-/// A number and the way it is written.
+/// A number and its spelling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Quantity {
     negative: bool,
-    /// Decimal digits, the most significant first, never beginning with a zero; none for zero.
+    /// Decimal digits, the most significant first, without leading zeros. Zero has no digits.
     digits: Vec<u8>,
     /// The power of ten of the last digit.
     scale: i32,
     format: Format,
-    /// The text as it was found, where the server keeps that.
+    /// The original text, if the API server keeps it.
     as_written: Option<String>,
 }
 
 impl Quantity {
-    /// Reads a quantity as the API server does, white space around it ignored.
+    /// Parses a quantity as the API server does. Ignores white space around it.
     pub(crate) fn parse(text: &str) -> Result<Self, QuantityError> {
         let text = text.trim();
         let parts = Parts::split(text)?;
@@ -85,7 +84,7 @@ impl Quantity {
 
         let mut digits: Vec<u8> = [parts.whole, parts.fraction].concat().bytes().map(|digit| digit - b'0').collect();
         let mut scale = -fraction;
-        // What fits the server's fast path may keep its spelling; the rest never does.
+        // Only a number that fits the API server's fast path can keep its spelling.
         let fast = match format {
             Format::BinarySi => fraction == 0 && whole + exponent * 3 / 10 < 15,
             Format::DecimalSi | Format::DecimalExponent => {
@@ -122,7 +121,7 @@ impl Quantity {
         Ok(quantity)
     }
 
-    /// Which of two is more, however they are written.
+    /// Compares the numbers, whatever their spelling.
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
         let negative = |quantity: &Self| quantity.negative && !quantity.digits.is_empty();
         match (negative(self), negative(other)) {
@@ -134,7 +133,7 @@ impl Quantity {
     }
 
     fn compare_magnitude(&self, other: &Self) -> Ordering {
-        // The power of ten before the first digit; zero has no digit, and is less than all others.
+        // The power of ten of the first digit, plus one. Zero has no digit and is less than all others.
         let size = |quantity: &Self| match i64::try_from(quantity.digits.len()) {
             Ok(0) | Err(_) => i64::MIN,
             Ok(digits) => digits + i64::from(quantity.scale),
@@ -149,7 +148,7 @@ impl Quantity {
         })
     }
 
-    /// Rounds away from zero to thousandths, as the server does with every resource list.
+    /// Rounds away from zero to thousandths, as the API server does with every resource list.
     pub(crate) fn round_up_to_milli(&mut self) {
         if self.scale < MILLI {
             self.as_written = None;
@@ -167,15 +166,15 @@ impl Quantity {
         self.scale = scale.max(self.scale);
     }
 
-    /// The server knows no binary quantity beyond what 63 bits hold.
+    /// Caps a binary quantity at 2^63-1, as the API server does.
     fn cap(&mut self) {
         const MOST: [u8; 19] = [9, 2, 2, 3, 3, 7, 2, 0, 3, 6, 8, 5, 4, 7, 7, 5, 8, 0, 7];
         let whole = self.whole_digits();
         let fraction = self.digits.get(whole.len()..).unwrap_or_default();
         let beyond = match whole.len().cmp(&MOST.len()).then_with(|| whole.cmp(&MOST[..])) {
-            std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => fraction.iter().any(|digit| *digit != 0),
-            std::cmp::Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal => fraction.iter().any(|digit| *digit != 0),
+            Ordering::Greater => true,
         };
         if beyond {
             self.digits = MOST.to_vec();
@@ -183,20 +182,20 @@ impl Quantity {
         }
     }
 
-    /// The digits before the decimal point, for a quantity whose scale is not positive, as binary ones have it.
+    /// The digits before the decimal point. The scale must not be positive, which is true of every binary quantity.
     fn whole_digits(&self) -> &[u8] {
         let fraction = usize::try_from(-self.scale).unwrap_or_default();
         self.digits.get(..self.digits.len().saturating_sub(fraction)).unwrap_or_default()
     }
 
-    /// The value in units, if that is whole, of at least 1024 and written with binary suffixes.
+    /// The value in units, if it is an integer of at least 1024 and has a binary suffix.
     fn binary_value(&self) -> Option<u64> {
         let whole = self.whole_digits();
         let exact = self.digits.iter().skip(whole.len()).all(|digit| *digit == 0);
         if self.format != Format::BinarySi || !exact {
             return None;
         }
-        // `cap` ran, so this fits.
+        // `cap` has run, so the value fits.
         let value =
             whole.iter().try_fold(0_u64, |value, digit| value.checked_mul(10)?.checked_add(u64::from(*digit)))?;
         (value >= 1024).then_some(value)
@@ -240,7 +239,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// The suffix for an exponent; the server writes none where there is none, and so says 1 for `1000E`.
+/// The suffix for an exponent. Empty if there is none, as in the API server, which therefore writes `1` for `1000E`.
 fn suffix(format: Format, exponent: i32) -> &'static str {
     SUFFIXES
         .iter()
@@ -248,15 +247,15 @@ fn suffix(format: Format, exponent: i32) -> &'static str {
         .map_or("", |(suffix, ..)| suffix)
 }
 
-/// A quantity's text, taken apart.
+/// The parts of a quantity's text.
 struct Parts<'a> {
     negative: bool,
-    /// Digits before the point, leading zeros stripped.
+    /// Digits before the point, without leading zeros.
     whole: &'a str,
     /// Digits after the point.
     fraction: &'a str,
     suffix: &'a str,
-    /// Whether there was a digit at all, be it a zero.
+    /// Whether the text has a digit, even if it is a zero.
     has_digits: bool,
 }
 
@@ -302,7 +301,7 @@ fn split_digits(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// The last three digits as a number, which is enough to tell divisibility by eight.
+/// The last three digits as a number, which are enough to check divisibility by eight.
 fn last_three(digits: &[u8]) -> u32 {
     let skip = digits.len().saturating_sub(3);
     digits.iter().skip(skip).fold(0, |value, digit| value * 10 + u32::from(*digit))
@@ -357,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_suffix_is_the_largest_that_keeps_the_number_whole() {
+    fn writes_the_largest_suffix_that_keeps_the_number_an_integer() {
         for (written, expected) in [
             ("1.5", "1500m"),
             (".25", "250m"),
@@ -382,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_or_a_broken_binary_quantity_becomes_decimal() {
+    fn writes_a_small_or_fractional_binary_quantity_as_decimal() {
         for (written, expected) in
             [("0.5Ki", "512"), ("1023Ki", "1023Ki"), ("0.0001Ki", "102400u"), ("1.3Ki", "1331200m"), ("0Mi", "0")]
         {
@@ -391,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_stays_an_exponent() {
+    fn writes_an_exponent_as_an_exponent() {
         for (written, expected) in
             [("1e3", "1e3"), ("1E3", "1E3"), ("10e2", "1e3"), ("1.5e3", "1500"), ("5e-1", "500e-3"), ("1e+21", "1e+21")]
         {
@@ -399,9 +398,9 @@ mod tests {
         }
     }
 
-    // The server caches the text of a number that it takes for canonical already, whatever that text looks like.
+    // The API server keeps the text of a number that it considers canonical, whatever the text looks like.
     #[test]
-    fn some_odd_spellings_are_kept_as_the_server_keeps_them() {
+    fn keeps_the_unusual_spellings_that_the_api_server_keeps() {
         for kept in ["+5", "007", "1.", "1.500", "1025.Mi", "5e3"] {
             assert_eq!(canonical(kept).as_deref(), Ok(kept), "{kept}");
         }
@@ -410,18 +409,18 @@ mod tests {
     }
 
     #[test]
-    fn too_fine_is_rounded_up_and_too_large_is_capped_or_not() {
+    fn rounds_up_small_fractions_and_caps_large_binary_quantities() {
         assert_eq!(canonical("1e-12").as_deref(), Ok("1e-9"));
         assert_eq!(canonical("0.0000000001").as_deref(), Ok("1n"));
         assert_eq!(canonical("-0.0000000001").as_deref(), Ok("-1n"));
         assert_eq!(canonical("16Ei").as_deref(), Ok("9223372036854775807"));
         assert_eq!(canonical("99999999999999999999").as_deref(), Ok("99999999999999999999"));
-        // No suffix for 10^21, so the server writes none.
+        // There is no suffix for 10^21, so the API server writes none.
         assert_eq!(canonical("1000E").as_deref(), Ok("1"));
     }
 
     #[test]
-    fn a_resource_list_rounds_up_to_thousandths() {
+    fn rounds_up_to_thousandths_in_a_resource_list() {
         for (written, expected) in
             [("0.0001", "1m"), ("1.0005", "1001m"), ("-0.0001", "-1m"), ("1500u", "2m"), ("1.5", "1500m"), ("0", "0")]
         {
@@ -430,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_are_compared_by_what_they_say_however_it_is_written() {
+    fn compares_quantities_whatever_their_spelling() {
         let ascending = [
             "-1Ei", "-2", "-1500m", "-1n", "0", "1n", "0.1", "1", "1.5", "1999m", "2", "1e1", "999", "1k", "1Ki", "1M",
             "1Mi", "1G", "1Gi", "1.1Gi", "1e12", "1Ti", "1Pi", "1E", "1Ei", "1e30",
@@ -459,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_quantity_says_why() {
+    fn an_error_says_why_a_text_is_not_a_quantity() {
         for (written, expected) in [
             ("", QuantityError::Form),
             ("1 Gi", QuantityError::Form),
@@ -473,7 +472,7 @@ mod tests {
         ] {
             assert_eq!(canonical(written), Err(expected), "{written:?}");
         }
-        // The server takes these for zero.
+        // The API server reads these as zero.
         for written in ["+", "-", ".", "Ki", "m"] {
             assert_eq!(canonical(written).as_deref(), Ok("0"), "{written:?}");
         }
@@ -481,16 +480,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text in "\\PC*") {
+        fn never_panics_for_any_text(text in "\\PC*") {
             let _ = canonical(&text);
         }
 
         #[test]
-        fn quantities_are_ordered_as_the_numbers_that_they_are(
+        fn orders_quantities_as_numbers(
             (one, other) in (-5000_i64..5000, -5000_i64..5000),
             (places, other_places) in (0_u32..4, 0_u32..4),
         ) {
-            // In thousandths, of which some are written as units and some with a suffix.
+            // The number is in thousandths; the quantity has a suffix.
             let quantity = |number: i64, places: u32| {
                 let suffix = ["m", "", "k", "M"][places as usize];
                 (Quantity::parse(&format!("{number}{suffix}")).unwrap(), number * 1000_i64.pow(places))
@@ -500,7 +499,7 @@ mod tests {
         }
 
         #[test]
-        fn the_canonical_form_is_a_quantity_again(text in "[-+]?[0-9]{0,25}(\\.[0-9]{0,12})?([numkMGTPE]|[KMGTPE]i|e-?[0-9]{1,2})?") {
+        fn parses_every_quantity_that_it_writes(text in "[-+]?[0-9]{0,25}(\\.[0-9]{0,12})?([numkMGTPE]|[KMGTPE]i|e-?[0-9]{1,2})?") {
             if let Ok(mut quantity) = Quantity::parse(&text) {
                 prop_assert!(Quantity::parse(&quantity.to_string()).is_ok(), "{quantity}");
                 quantity.round_up_to_milli();

@@ -1,10 +1,11 @@
-//! The kinds whose spec runs something and therefore has a hash.
+//! The kinds of workloads: Kubernetes' own, and further kinds that the configuration names.
 //!
-//! Only names and shapes live here; what of a spec is hashed is `spec_hash`'s, what a request does is `action`'s.
+//! Only their names and the position of their Pod's spec live here. The projection says which fields of a spec are
+//! hashed.
 
 use std::str::FromStr;
 
-/// A kind that carries a pod template and that an approval can name.
+/// A kind that has a pod template and that an approval can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WorkloadKind {
     /// `apps/v1`
@@ -21,35 +22,36 @@ pub enum WorkloadKind {
     Job,
     /// `batch/v1`
     CronJob,
-    /// A custom resource whose operator makes Pods, as the configuration names it.
+    /// A custom resource whose operator creates Pods, as the configuration names it.
     Further(&'static FurtherKind),
 }
 
-/// What the configuration says of a custom resource. Nothing of its spec is left out of the hash.
+/// A custom resource that the configuration declares a workload. Every field of its spec is hashed, because nothing is
+/// known about their meaning.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FurtherKind {
     api_version: &'static str,
     kind: &'static str,
     resource: &'static str,
-    /// The members that lead from the object to the Pod's spec.
+    /// The names of the members that lead from the object to the Pod's spec.
     pod: Vec<&'static str>,
 }
 
 impl FurtherKind {
-    /// The members that lead from the object to the Pod's spec: `spec`, `template`, `spec`.
+    /// The names of the members that lead from the object to the Pod's spec: `spec`, `template`, `spec`.
     #[must_use]
     pub fn pod(&self) -> &[&'static str] {
         &self.pod
     }
 
-    /// The same from the object's spec: `template`, `spec`.
+    /// The names of the members that lead from the object's spec to the Pod's spec: `template`, `spec`.
     pub(crate) fn pod_below_spec(&self) -> &[&'static str] {
         self.pod.get(1..).unwrap_or_default()
     }
 }
 
 impl WorkloadKind {
-    /// Every kind of Kubernetes' own, in the order of this enum.
+    /// Kubernetes' own kinds, in the order of this enum.
     pub const ALL: [Self; 7] = [
         Self::Deployment,
         Self::ReplicaSet,
@@ -60,7 +62,7 @@ impl WorkloadKind {
         Self::CronJob,
     ];
 
-    /// Kubernetes' own kind with exactly this API version and name; other versions are other kinds.
+    /// Kubernetes' own kind with this API version and name. Another version of a kind is not found.
     #[must_use]
     pub fn from_gvk(api_version: &str, kind: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.api_version() == api_version && known.kind() == kind)
@@ -77,7 +79,7 @@ impl WorkloadKind {
         }
     }
 
-    /// The name in `kind`: `Deployment`.
+    /// The value of `kind`: `Deployment`.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -92,7 +94,7 @@ impl WorkloadKind {
         }
     }
 
-    /// The plural in the API's paths and in RBAC: `deployments`.
+    /// The plural name in the API's paths and in RBAC: `deployments`.
     #[must_use]
     pub fn resource(self) -> &'static str {
         match self {
@@ -108,15 +110,16 @@ impl WorkloadKind {
     }
 }
 
-/// A text that names no further kind.
+/// The text does not name a further kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not GROUP/VERSION/KIND=RESOURCE:PATH, as in example.com/v1/Rollout=rollouts:spec.template")]
 pub struct FurtherKindError(String);
 
-/// Reads `example.com/v1/Rollout=rollouts:spec.template`: what it is, its plural resource, and where its pod template is.
+/// Parses `example.com/v1/Rollout=rollouts:spec.template`: group, version and kind, then the plural resource, then the
+/// path of the pod template.
 ///
-/// The group has a dot, as that of every custom resource; so none of Kubernetes' own kinds is named by mistake. What is
-/// read lives as long as the program: it is configuration, read once.
+/// The group must contain a dot, as the group of every custom resource does. So a further kind cannot replace one of
+/// Kubernetes' own by mistake. The parsed kind is never freed, because it is configuration that is read once.
 impl FromStr for WorkloadKind {
     type Err = FurtherKindError;
 
@@ -145,7 +148,7 @@ fn parts(text: &str) -> Option<(&str, &str, &str, &str)> {
     is_one.then_some((api_version, kind, resource, template))
 }
 
-/// The kinds that are judged: Kubernetes' own, and those that the configuration adds.
+/// The kinds that require an approval: Kubernetes' own, and those that the configuration adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkloadKinds(Vec<WorkloadKind>);
 
@@ -156,7 +159,7 @@ impl FromIterator<WorkloadKind> for WorkloadKinds {
 }
 
 impl WorkloadKinds {
-    /// The kind with exactly this API version and name; other versions are other kinds.
+    /// The kind with this API version and name. Another version of a kind is not found.
     #[must_use]
     pub fn find(&self, api_version: &str, kind: &str) -> Option<WorkloadKind> {
         let further =
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_further_kind_is_read_as_it_is_written() {
+    fn parses_a_further_kind() {
         let kind: WorkloadKind = "example.com/v1/Rollout=rollouts:spec.template".parse().expect("a kind");
         assert_eq!((kind.api_version(), kind.kind(), kind.resource()), ("example.com/v1", "Rollout", "rollouts"));
         let kinds = WorkloadKinds::from_iter([kind]);
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_names_no_custom_resource_is_refused() {
+    fn refuses_a_text_that_names_no_custom_resource() {
         for wrong in [
             "",
             "example.com/v1/Rollout",

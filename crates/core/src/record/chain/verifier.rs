@@ -408,7 +408,7 @@ fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(Line, Reco
 
 /// The bytes of a signature. It is not signed itself, so nothing else may stand in it.
 fn signature(value: Value) -> Result<[u8; 64], String> {
-    let mut fields = Fields::of(value, "signature")?;
+    let mut fields = Fields::new(value, "signature")?;
     fields.name("keyid")?;
     let sig = fields.name("sig")?;
     fields.finish()?;
