@@ -35,12 +35,12 @@ fn carried_from_another_object(gate: &Gate) {
     };
     let copied = ground.signed_but(&other, |_| {});
     ground
-        .row(5, "JSON patch of image and approval at once, the approval another object's for that very spec")
+        .row(5, "JSON patch of image and approval together; the approval is another object's, for the same spec")
         .patch("deployment/orders", "json", &patch(&copied))
         .denied("WrongResource");
     let copied = ground.signed_but(&ground.deployment("other"), |_| {});
     ground
-        .row(5, "the same with an approval for another spec")
+        .row(5, "JSON patch of image and approval together; the approval is for another spec")
         .patch("deployment/orders", "json", &patch(&copied))
         .denied("SpecHashMismatch");
 }
@@ -88,9 +88,14 @@ fn for_another_time(gate: &Gate) {
     try_it("that has expired", "Expired", at(-3600), at(-1));
     try_it("that is not valid yet", "NotYetValid", at(60), at(3600));
     try_it("that is valid for longer than the posture permits", "LifetimeTooLong", at(-60), at(86_401));
-    try_it("until the year 9998", "LifetimeTooLong", at(-60), json!("9998-12-31T23:59:59Z"));
-    try_it("until the last second of the year 9999", "MalformedApproval", at(-60), json!("9999-12-31T23:59:59Z"));
-    try_it("without a beginning", "MalformedApproval", Value::Null, at(3600));
+    try_it("that is valid until the year 9998", "LifetimeTooLong", at(-60), json!("9998-12-31T23:59:59Z"));
+    try_it(
+        "that is valid until the last second of the year 9999",
+        "MalformedApproval",
+        at(-60),
+        json!("9999-12-31T23:59:59Z"),
+    );
+    try_it("without `notBefore`", "MalformedApproval", Value::Null, at(3600));
     try_it("that ends before it begins", "MalformedApproval", at(3600), at(-60));
     try_it("with an offset instead of `Z`", "MalformedApproval", at(-60), json!("2099-01-01T00:00:00+00:00"));
 }
@@ -108,16 +113,20 @@ fn for_more_than_one_may_grant(gate: &Gate) {
         attach(&orders, &ground.signed_but(&orders, wrong))
     };
     let denied = |attempt, object: &Value, code| ground.row(57, attempt).apply(object).denied(code);
-    denied("capabilities that the reviewer may not grant", &by_lenny(json!(["deploy"])), "InsufficientCapabilities");
     denied(
-        "more of them than the reviewer may grant",
+        "an approval with capabilities that the reviewer may not grant",
+        &by_lenny(json!(["deploy"])),
+        "InsufficientCapabilities",
+    );
+    denied(
+        "an approval with more capabilities than the reviewer may grant",
         &by_lenny(json!(["view", "deploy"])),
         "InsufficientCapabilities",
     );
-    denied("a capability that nobody knows", &by_bob(json!(["everything"])), "InsufficientCapabilities");
-    denied("a wildcard, `deploy.*`", &by_bob(json!(["deploy.*"])), "InsufficientCapabilities");
-    denied("a wildcard, `*`", &by_bob(json!(["*"])), "InsufficientCapabilities");
-    denied("none", &by_bob(json!([])), "InsufficientCapabilities");
+    denied("an approval with an unknown capability", &by_bob(json!(["everything"])), "InsufficientCapabilities");
+    denied("an approval with the wildcard `deploy.*`", &by_bob(json!(["deploy.*"])), "InsufficientCapabilities");
+    denied("an approval with the wildcard `*`", &by_bob(json!(["*"])), "InsufficientCapabilities");
+    denied("an approval without capabilities", &by_bob(json!([])), "InsufficientCapabilities");
 }
 
 fn one_person_as_two(gate: &Gate) {
@@ -141,16 +150,16 @@ fn one_person_as_two(gate: &Gate) {
         gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &both).ok().then_some(())
     });
     let denied = |attempt, object: &Value| ground.row(58, attempt).apply(object).denied("QuorumNotMet");
-    denied("one signature where two people are asked for", &signed(&[&ground.bob]));
+    denied("one signature if the quorum is two people", &signed(&[&ground.bob]));
     denied("two signatures by one key", &signed(&[&ground.bob, &ground.bob]));
-    denied("two keys of one person", &signed(&[&ground.carol, &second]));
+    denied("two signatures by two keys of one person", &signed(&[&ground.carol, &second]));
     let mut renamed: Value = serde_json::from_str(&envelope(&statement, &[&ground.bob, &ground.bob])).expect("JSON");
     renamed["signatures"][1]["keyid"] = json!("another-name");
-    denied("one key under two ids", &attach(&orders, &renamed.to_string()));
+    denied("two signatures by one key under two key ids", &attach(&orders, &renamed.to_string()));
     let mut twice = signed(&[&ground.bob]);
     twice["metadata"]["annotations"][format!("{APPROVAL}.again")] = twice["metadata"]["annotations"][APPROVAL].clone();
     denied("one person's approval attached twice", &twice);
-    ground.row(58, "two people's signatures").apply(&signed(&[&ground.bob, &ground.carol])).admitted();
+    ground.row(58, "signatures by two people").apply(&signed(&[&ground.bob, &ground.carol])).admitted();
 }
 
 fn many_signatures(gate: &Gate) {
@@ -162,10 +171,10 @@ fn many_signatures(gate: &Gate) {
         let keys: Vec<&Key> = strangers[..count].iter().chain([&ground.bob]).collect();
         attach(&orders, &envelope(&statement, &keys))
     };
-    ground.row(59, "a good signature behind sixteen by strangers").apply(&with(16)).denied("MalformedApproval");
+    ground.row(59, "a valid signature after sixteen by unknown keys").apply(&with(16)).denied("MalformedApproval");
     // Each is tried against every key of the environment, as long as the request's budget of checks lasts.
-    ground.row(59, "a good signature behind fifteen by strangers").apply(&with(15)).denied("MalformedApproval");
-    ground.row(59, "a good signature behind eight by strangers").apply(&with(8)).admitted();
+    ground.row(59, "a valid signature after fifteen by unknown keys").apply(&with(15)).denied("MalformedApproval");
+    ground.row(59, "a valid signature after eight by unknown keys").apply(&with(8)).admitted();
 }
 
 fn misshapen_envelopes(gate: &Gate) {
@@ -181,22 +190,26 @@ fn misshapen_envelopes(gate: &Gate) {
     let denied = |attempt, envelope: &str, code| ground.row(60, attempt).apply(&attach(&orders, envelope)).denied(code);
     let twice = |key: &str| good.replacen('{', &format!("{{\"{key}\": {}, ", parsed[key]), 1);
     denied("an envelope with two `payload` keys", &twice("payload"), "MalformedApproval");
-    denied("with two `signatures` keys", &twice("signatures"), "MalformedApproval");
+    denied("an envelope with two `signatures` keys", &twice("signatures"), "MalformedApproval");
     let url_safe = edited(&|envelope| {
         let bytes = STANDARD.decode(envelope["payload"].as_str().expect("text")).expect("base64");
         // Something in it must be written otherwise in the other alphabet.
         let bytes = [&bytes[..], b"  \xef\xbf\xbf"].concat();
         envelope["payload"] = json!(URL_SAFE.encode(bytes));
     });
-    denied("with URL-safe base64", &url_safe, "MalformedApproval");
+    denied("an envelope with URL-safe base64", &url_safe, "MalformedApproval");
     denied(
-        "with another payload type",
+        "an envelope with another payload type",
         &edited(&|envelope| envelope["payloadType"] = json!("text/plain")),
         "MalformedApproval",
     );
-    denied("two documents, one behind the other", &format!("{good}{good}"), "MalformedApproval");
-    denied("no signatures", &edited(&|envelope| envelope["signatures"] = json!([])), "MalformedApproval");
-    denied("no JSON", "approved", "MalformedApproval");
+    denied("two envelopes in one annotation", &format!("{good}{good}"), "MalformedApproval");
+    denied(
+        "an envelope without signatures",
+        &edited(&|envelope| envelope["signatures"] = json!([])),
+        "MalformedApproval",
+    );
+    denied("an annotation that is not JSON", "approved", "MalformedApproval");
     let again = ground.signed_but(&orders, |statement| statement["predicate"]["critical"] = json!(true));
     denied("an unknown field in the signed payload", &again, "MalformedApproval");
     let unknown = edited(&|envelope| envelope["comment"] = json!("unsigned"));
@@ -215,13 +228,13 @@ fn forged_signatures(gate: &Gate) {
     };
     denied("a malleated signature (S + L)", &malleated(&bytes), "InvalidSignature");
     denied("a signature of zeros", &[0; 64], "InvalidSignature");
-    denied("one that is a byte short", &bytes[..63], "InvalidSignature");
+    denied("a signature that is one byte short", &bytes[..63], "InvalidSignature");
     let stranger = envelope(&ground.statement(&orders), &[&Key::new()]);
-    ground.row(61, "by a key that nobody knows").apply(&attach(&orders, &stranger)).denied("UnknownKey");
+    ground.row(61, "a signature by an unknown key").apply(&attach(&orders, &stranger)).denied("UnknownKey");
     let mut named: Value = serde_json::from_str(&stranger).expect("JSON");
     named["signatures"][0]["keyid"] = json!(ground.bob.id());
     ground
-        .row(61, "by a key that nobody knows under a reviewer's key id")
+        .row(61, "a signature by an unknown key under a reviewer's key id")
         .apply(&attach(&orders, &named.to_string()))
         .denied("InvalidSignature");
 }
@@ -245,10 +258,9 @@ fn malleated(signature: &[u8]) -> Vec<u8> {
 fn several_approvals(gate: &Gate) {
     let ground = Ground::new(gate, "several");
     let bad = envelope(&ground.statement(&ground.deployment("other")), &[&Key::new()]);
-    for (name, attempt, first, second) in [
-        ("one", "a good approval beside a bad one", true, false),
-        ("two", "a bad approval beside a good one", false, true),
-    ] {
+    for (name, attempt, first, second) in
+        [("one", "a valid approval and a bad one", true, false), ("two", "a bad approval and a valid one", false, true)]
+    {
         let object = ground.deployment(name);
         let good = ground.signed_but(&object, |_| {});
         let text = |is_good: bool| if is_good { good.clone() } else { bad.clone() };
@@ -261,7 +273,7 @@ fn several_approvals(gate: &Gate) {
     for suffix in 2..=9 {
         object["metadata"]["annotations"][format!("{APPROVAL}.{suffix}")] = json!(bad);
     }
-    ground.row(63, "a good approval with eight bad ones").apply(&object).denied("MalformedApproval");
+    ground.row(63, "a valid approval and eight bad ones").apply(&object).denied("MalformedApproval");
 }
 
 fn too_large(gate: &Gate) {
@@ -271,8 +283,8 @@ fn too_large(gate: &Gate) {
         let good = ground.signed_but(&orders, |_| {});
         attach(&orders, &good.replacen('{', &format!("{{\"padding\": \"{}\", ", "x".repeat(bytes)), 1))
     };
-    ground.row(64, "an approval above 32 KiB").create(&padded(33_000)).denied("MalformedApproval");
-    ground.row(64, "annotations above 256 KiB").create(&padded(270_000)).refused("Invalid");
+    ground.row(64, "an approval of more than 32 KiB").create(&padded(33_000)).denied("MalformedApproval");
+    ground.row(64, "annotations of more than 256 KiB").create(&padded(270_000)).refused("Invalid");
 }
 
 fn generated_names(gate: &Gate) {
@@ -284,11 +296,14 @@ fn generated_names(gate: &Gate) {
     let approval = ground.signed_but(&generated, |_| {});
     let named = |name: &str| attach(&ground.deployment(name), &approval);
     let denied = |attempt, object: &Value| ground.row(90, attempt).create(object).denied("WrongResource");
-    denied("an approval for a generated name, on a chosen name that looks generated", &named("orders-bcdfg"));
-    denied("on a longer prefix", &named("orders-evil-bcdfg"));
+    denied("an approval for a generated name, used for a chosen name that looks generated", &named("orders-bcdfg"));
+    denied("an approval for a generated name, used for a longer prefix", &named("orders-evil-bcdfg"));
     let mut longer = attach(&generated, &approval);
     longer["metadata"]["generateName"] = json!("orders-evil-");
-    denied("on a longer `generateName`", &longer);
+    denied("an approval for a generated name, used for a longer `generateName`", &longer);
     ground.runs(&with_image(&ground.deployment("orders-bcdfg"), EVIL));
-    ground.row(90, "on an update of what is there").apply(&named("orders-bcdfg")).denied("WrongResource");
+    ground
+        .row(90, "an approval for a generated name, used for an update")
+        .apply(&named("orders-bcdfg"))
+        .denied("WrongResource");
 }

@@ -68,7 +68,7 @@ fn an_approved_deployment_changed(gate: &Gate) {
         ground.row(4, attempt).patch("deployment/orders", "strategic", &patch).denied("SpecHashMismatch");
     }
     ground
-        .row(16, "patch of `spec.replicas` together with the template")
+        .row(16, "patch of `spec.replicas` and the template together")
         .patch(
             "deployment/orders",
             "strategic",
@@ -140,10 +140,10 @@ fn the_annotation_by_itself(gate: &Gate) {
     let patch = |attempt, value| {
         ground.row(6, attempt).patch("deployment/orders", "merge", &annotation(value)).unchanged();
     };
-    patch("merge patch that replaces the approval of a running Deployment by junk", json!("junk"));
-    patch("merge patch that removes it", Value::Null);
+    patch("merge patch that replaces a running Deployment's approval with junk", json!("junk"));
+    patch("merge patch that removes a running Deployment's approval", Value::Null);
     ground
-        .row(7, "the approval removed, then the image changed")
+        .row(7, "the image changed after the approval was removed")
         .kubectl(&["set", "image", "deployment/orders", &format!("orders={EVIL}")])
         .denied("ApprovalRequired");
 }
@@ -171,12 +171,12 @@ fn other_ways_to_write(gate: &Gate) {
     ground.row(8, "`kubectl replace` (PUT)").kubectl_in(&["replace", "-f", "-"], &changed).denied("SpecHashMismatch");
     let other = ground.deployment("other").to_string();
     ground
-        .row(9, "server-side apply of what is not there yet")
+        .row(9, "server-side apply that creates the object")
         .kubectl_in(&server_side, &other)
         .denied("ApprovalRequired");
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/other", ground.namespace);
     ground
-        .row(9, "PUT of what is not there yet")
+        .row(9, "PUT that creates the object")
         .kubectl_in(&["replace", "--raw", &path, "-f", "-"], &other)
         .refused("NotFound");
     status_subresource(&ground, &approved);
@@ -188,7 +188,7 @@ fn status_subresource(ground: &Ground<'_>, approved: &Value) {
     let args = ["patch", "deployment/orders", "--subresource=status", "-p", &patch.to_string()];
     ground.row(17, "PATCH of `deployments/status` with another spec").kubectl(&args).refused("Forbidden");
     ground
-        .row(17, "the same by somebody who may write it: the API server drops the spec")
+        .row(17, "PATCH of `deployments/status` with another spec, by a user with access to it: the API server drops the spec")
         .by(&ground.gate.operator)
         .kubectl(&args)
         .unchanged();
@@ -202,11 +202,11 @@ fn replaced_by_force(gate: &Gate) {
     ground.applied(&approved);
     let replace = ["replace", "--force", "--grace-period=0", "-f", "-"];
     ground
-        .row(10, "`kubectl replace --force` (deletes, then creates), the approval still valid")
+        .row(10, "`kubectl replace --force` (deletes, then creates) with a valid approval")
         .kubectl_in(&replace, &approved.to_string())
         .admitted();
     ground
-        .row(10, "the same with another image: deleted, and not created")
+        .row(10, "`kubectl replace --force` with another image: deleted, but not created again")
         .kubectl_in(&replace, &with_image(&approved, EVIL).to_string())
         .denied_but("SpecHashMismatch");
     assert!(ground.live("deployment/orders").is_none());
@@ -218,15 +218,15 @@ fn while_it_is_going_away(gate: &Gate) {
     orders["metadata"]["finalizers"] = json!(["example.com/wait"]);
     ground.applied(&orders);
     ground
-        .row(40, "`kubectl delete` of what has a finalizer")
+        .row(40, "`kubectl delete` of a Deployment with a finalizer")
         .kubectl(&["delete", "deployment/orders", "--wait=false"])
         .unchanged();
     ground
-        .row(40, "its image changed while it is going away")
+        .row(40, "the image of a terminating Deployment changed")
         .kubectl(&["set", "image", "deployment/orders", &format!("orders={EVIL}")])
         .denied("SpecHashMismatch");
     ground
-        .row(40, "the finalizer removed")
+        .row(40, "the finalizer of a terminating Deployment removed")
         .patch("deployment/orders", "merge", &json!({"metadata": {"finalizers": null}}))
         .unchanged();
 }
@@ -259,7 +259,7 @@ fn probing_by_dry_run(gate: &Gate) {
     let refused = ground.row(54, "`--dry-run=server` without an approval").kubectl_in(&dry_run, &orders.to_string());
     refused.denied("ApprovalRequired");
     let record = ground
-        .row(54, "`--dry-run=server` with one: the same verdict, and nothing is made")
+        .row(54, "`--dry-run=server` with an approval: the same decision, and nothing is created")
         .kubectl_in(&dry_run, &ground.approved(&orders).to_string())
         .admitted();
     assert_eq!(record["dryRun"], true, "{record}");
@@ -312,7 +312,7 @@ fn changed_on_the_way(gate: &Gate) {
     ground
         .row(
             53,
-            "a mutating policy adds an environment variable to an approved Deployment: what would be stored is judged",
+            "a mutating policy adds an environment variable to an approved Deployment: the object that would be stored is checked",
         )
         .apply(&ground.approved(&ground.deployment("orders")))
         .denied("SpecHashMismatch");

@@ -54,39 +54,51 @@ fn laid_in_the_wrong_place(gate: &Gate) {
     let denied = |attempt, object: &Value, code| ground.row(92, attempt).create(object).denied(code);
 
     lay(&ground, &detached(&ground.namespace, "own", &envelope(&ground.statement(&orders), &[&Key::new()])));
-    denied("an approval beside the workload, signed by nobody whom the environment knows", &orders, "UnknownKey");
+    denied("a detached approval signed by an unknown key", &orders, "UnknownKey");
     let other = ground.signed_but(&ground.deployment("other"), |_| {});
     lay(&ground, &detached(&ground.namespace, "own", &other));
-    denied("another workload's approval for that very spec", &orders, "WrongResource");
-    denied("the same, named by the workload", &naming(&orders, "own"), "WrongResource");
+    denied("another workload's detached approval for the same spec", &orders, "WrongResource");
+    denied("another workload's detached approval, named by the workload", &naming(&orders, "own"), "WrongResource");
     let mut payload: Value = serde_json::from_str(&good).expect("JSON");
     payload["payload"] = serde_json::from_str::<Value>(&other).expect("JSON")["payload"].clone();
     lay(&ground, &detached(&ground.namespace, "own", &payload.to_string()));
-    denied("one signature under another payload, named by the workload", &naming(&orders, "own"), "InvalidSignature");
+    denied(
+        "a detached approval with the signature of another payload, named by the workload",
+        &naming(&orders, "own"),
+        "InvalidSignature",
+    );
 
     let mut unlabelled = detached(&ground.namespace, "own", &good);
     unlabelled["metadata"]["labels"] = json!({"writgate.dev/kind": "notes"});
     lay(&ground, &unlabelled);
-    denied("a right approval in a ConfigMap without the label", &orders, "ApprovalRequired");
-    denied("the same, named by the workload", &naming(&orders, "own"), "ApprovalRequired");
+    denied("a correct approval in a ConfigMap without the label", &orders, "ApprovalRequired");
+    denied(
+        "a correct approval in a ConfigMap without the label, named by the workload",
+        &naming(&orders, "own"),
+        "ApprovalRequired",
+    );
     let elsewhere = gate.plane.namespace("elsewhere");
     let ran = gate.plane.admin.apply(&detached(&elsewhere, "orders", &good));
     assert!(ran.ok(), "{ran}");
-    denied("a right approval in another namespace", &orders, "ApprovalRequired");
-    denied("the same, named with its namespace", &naming(&orders, &format!("{elsewhere}/orders")), "ApprovalRequired");
+    denied("a correct approval in another namespace", &orders, "ApprovalRequired");
+    denied(
+        "a correct approval in another namespace, named with its namespace",
+        &naming(&orders, &format!("{elsewhere}/orders")),
+        "ApprovalRequired",
+    );
     lay(&ground, &detached(&ground.namespace, "own", &good));
-    ground.row(92, "a right approval where it should be").create(&orders).admitted();
+    ground.row(92, "a correct detached approval").create(&orders).admitted();
 }
 
 fn crowded_out(gate: &Gate) {
     let ground = Ground::new(gate, "crowd");
     let orders = ground.deployment("orders");
     lay_junk(&ground, 600);
-    let row = ground.row(93, "600 ConfigMaps that are labelled as approvals and hold none, and no approval");
+    let row = ground.row(93, "600 ConfigMaps with the label of approvals but without one, and no approval");
     row.create(&orders).denied("ApprovalRequired");
     let good = detached(&ground.namespace, "orders", &ground.signed_but(&orders, |_| {}));
     lay(&ground, &good);
-    let row = ground.row(93, "a right approval beside them, named by the workload");
+    let row = ground.row(93, "600 such ConfigMaps and a correct approval, named by the workload");
     row.create(&naming(&orders, "orders")).admitted();
     ground.arrange(&["delete", "deployment", "orders"]);
     clear(&ground);
@@ -97,9 +109,9 @@ fn crowded_out(gate: &Gate) {
         lay(&ground, &detached(&ground.namespace, &format!("forged-{number}"), &envelope(&statement, &[&Key::new()])));
     }
     lay(&ground, &good);
-    let row = ground.row(93, "eight forged approvals that say they last longer, beside a right one");
+    let row = ground.row(93, "eight forged approvals that claim a later expiry, and a correct one");
     row.create(&orders).denied("UnknownKey");
-    let row = ground.row(93, "the right one named by the workload");
+    let row = ground.row(93, "eight such forged approvals, and a correct one named by the workload");
     row.create(&naming(&orders, "orders")).admitted();
 }
 
@@ -109,16 +121,17 @@ fn swapped_after_an_admission(gate: &Gate) {
     lay(&ground, &detached(&ground.namespace, "orders", &ground.signed_but(&orders, |_| {})));
     ground.applied(&orders);
     let evil = with_image(&orders, EVIL);
-    let row = ground.row(94, "the image changed, beside it the approval for the image before");
+    let row = ground.row(94, "the image changed, with the detached approval for the previous image");
     row.apply(&evil).denied("ApprovalRequired");
-    let row = ground.row(94, "the same, the approval named by the workload");
+    let row =
+        ground.row(94, "the image changed, with the detached approval for the previous image named by the workload");
     row.apply(&naming(&evil, "orders")).denied("SpecHashMismatch");
     let own = detached(&ground.namespace, "orders", &envelope(&ground.statement(&evil), &[&Key::new()]));
-    let row = ground.row(94, "the approval of a running workload replaced by one of one's own");
+    let row = ground.row(94, "a running workload's detached approval replaced with the tenant's own");
     row.apply(&own).unchanged();
-    let row = ground.row(94, "the image changed to what it claims to approve");
+    let row = ground.row(94, "the image changed to one that the tenant's own approval names");
     row.apply(&evil).denied("UnknownKey");
-    let row = ground.row(94, "the name of an approval on a running workload changed");
+    let row = ground.row(94, "the approval that a running workload names changed");
     let patch = json!({"metadata": {"annotations": {REF: "elsewhere"}}});
     row.patch("deployment/orders", "merge", &patch).unchanged();
 }

@@ -44,28 +44,33 @@ fn labels_of_namespaces(gate: &Gate) {
         (42, "the governing labels removed", label(&["writgate.dev/environment-", "writgate.dev/project-"]), ""),
         (
             42,
-            "the same through `namespaces/status`",
+            "the governing labels removed through `namespaces/status`",
             vec!["patch", "namespace", name, "--subresource=status", "--type=merge", "-p", &none],
             "",
         ),
-        (42, "the same through `namespaces/finalize`", vec!["replace", "--raw", &path, "-f", "-"], &bare),
-        (43, "another environment", label(&["writgate.dev/environment=dev"]), ""),
-        (43, "another project", label(&["writgate.dev/project=billing"]), ""),
+        (
+            42,
+            "the governing labels removed through `namespaces/finalize`",
+            vec!["replace", "--raw", &path, "-f", "-"],
+            &bare,
+        ),
+        (43, "a namespace's environment changed", label(&["writgate.dev/environment=dev"]), ""),
+        (43, "a namespace's project changed", label(&["writgate.dev/project=billing"]), ""),
     ];
     for (number, attempt, args, input) in ways {
-        let attempt = format!("{attempt}, by somebody who may write Namespaces");
+        let attempt = format!("{attempt}, by a user who may write Namespaces");
         ground.row(number, attempt).by(&nora).tries(|user| user.kubectl_in(&args, input)).guarded("GovernRequired");
     }
     let new = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("{name}-more"), "labels":
         {"writgate.dev/environment": ground.environment, "writgate.dev/project": ground.project}}});
     for (number, attempt) in [
-        (41, "a new namespace with the labels of another's environment, by somebody who may write Namespaces"),
-        (45, "a namespace of that environment made anew, by the same"),
+        (41, "a new namespace with another namespace's governing labels, by a user who may write Namespaces"),
+        (45, "a governed namespace created again, by a user who may write Namespaces"),
     ] {
         ground.row(number, attempt).by(&nora).tries(|user| user.create(&new)).guarded("GovernRequired");
     }
     ground
-        .row(42, "the environment alone removed, by somebody who may govern")
+        .row(42, "only the environment label removed, by a user who may govern")
         .by(&gate.plane.admin)
         .tries(|user| user.kubectl(&label(&["writgate.dev/environment-"])))
         .guarded("GovernanceInvalid");
@@ -76,7 +81,7 @@ fn documents(gate: &Gate) {
     let nora = powerful(gate, &ground);
     let posture = format!("posture-{}", ground.environment);
     let reviewers = format!("reviewers-{}", ground.environment);
-    let by = |number, attempt: &str| ground.row(number, format!("{attempt}, by somebody who may write it")).by(&nora);
+    let by = |number, attempt: &str| ground.row(number, format!("{attempt}, by a user who may write it")).by(&nora);
     let kubectl = |user: &User, verb: &[&str], name: &str, rest: &[&str]| {
         user.kubectl(&[verb, &["configmap", name, "-n", SYSTEM_NAMESPACE], rest].concat())
     };
@@ -84,7 +89,7 @@ fn documents(gate: &Gate) {
         by(68, &format!("a {what} in use deleted"))
             .tries(|user| kubectl(user, &["delete"], name, &[]))
             .guarded("InUse");
-        by(68, &format!("its label removed, a {what} no more"))
+        by(68, &format!("the kind label of a {what} in use removed"))
             .tries(|user| kubectl(user, &["label"], name, &["writgate.dev/kind-"]))
             .guarded("InUse");
     }
@@ -96,7 +101,7 @@ fn documents(gate: &Gate) {
     apply(68, "a posture with a misspelt field", &ground.posture_objects(&unknown)[0], "PostureInvalid");
     let mut nobody = ground.usual_posture();
     nobody["actions"] = json!({"deploy": {"quorum": [{"count": 0}]}});
-    apply(68, "a posture that asks for nobody", &ground.posture_objects(&nobody)[0], "PostureInvalid");
+    apply(68, "a posture with an empty quorum", &ground.posture_objects(&nobody)[0], "PostureInvalid");
     let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
     let with_keys = |keys: Value| {
         document(
@@ -145,7 +150,7 @@ fn revocations(gate: &Gate) {
         (!ran.ok()).then_some(())
     });
     ground
-        .row(69, "a revocation lifted, by somebody who may write it")
+        .row(69, "a revocation lifted, by a user who may write it")
         .by(&nora)
         .tries(|user| server_side(user, &lifted))
         .guarded("RevocationLifted");
@@ -160,12 +165,12 @@ fn metadata_through_status(gate: &Gate) {
     let patch = |attempt: &str, target: &str, metadata: Value| {
         let patch = json!({"metadata": metadata}).to_string();
         ground
-            .row(17, format!("{attempt} through a status, by somebody who may write it"))
+            .row(17, format!("{attempt} changed through its status, by a user who may write it"))
             .by(&gate.operator)
             .kubectl(&["patch", target, "--subresource=status", "--type=merge", "-p", &patch])
             .guarded("StatusMetadata");
     };
-    patch("a Job's label of a replay", "job/replay", json!({"labels": {"writgate.dev/replay": "dry-run"}}));
+    patch("a Job's replay label", "job/replay", json!({"labels": {"writgate.dev/replay": "dry-run"}}));
     patch("a Job's incident", "job/replay", json!({"annotations": {"writgate.dev/incident": "INC-8"}}));
     patch(
         "a Deployment's pipeline version",
@@ -173,7 +178,7 @@ fn metadata_through_status(gate: &Gate) {
         json!({"annotations": {"writgate.dev/pipeline-version": "orders@9"}}),
     );
     patch("a ReplicaSet's owner", &set, json!({"ownerReferences": null}));
-    patch("a ReplicaSet's label that its selector looks at", &set, json!({"labels": {"app": "other"}}));
+    patch("a ReplicaSet's label that its selector uses", &set, json!({"labels": {"app": "other"}}));
 }
 
 fn metadata_of_revisions(gate: &Gate) {
@@ -182,7 +187,7 @@ fn metadata_of_revisions(gate: &Gate) {
     let revision = ground.list("controllerrevisions").remove(0);
     let target = format!("controllerrevision/{}", text(&revision["metadata"]["name"]));
     let patch = |attempt: &str, patch: Value| {
-        let row = ground.row(81, format!("a ControllerRevision's {attempt}, by somebody who may write it"));
+        let row = ground.row(81, format!("a ControllerRevision's {attempt}, by a user who may write it"));
         row.by(&gate.operator).patch(&target, "merge", &patch)
     };
     patch("number", json!({"revision": 9})).denied("WorkloadNotAllowed");

@@ -25,7 +25,7 @@ fn a_namespace_that_claims_what_is_not_its_own(gate: &Gate) {
     gate.plane.install(&ground.posture_objects(&posture));
     until("NamespaceNotListed");
     ground
-        .row(41, "a namespace that claims an environment whose posture does not list it, with a right approval")
+        .row(41, "a namespace that claims an environment whose posture does not list it, with a correct approval")
         .apply(&ground.approved(&ground.deployment("orders")))
         .denied("NamespaceNotListed");
     let name = &ground.namespace;
@@ -33,7 +33,7 @@ fn a_namespace_that_claims_what_is_not_its_own(gate: &Gate) {
     assert!(ran.ok(), "{ran}");
     until("PostureMissing");
     ground
-        .row(41, "a namespace that claims an environment that nobody has rules for")
+        .row(41, "a namespace that claims an environment without a posture")
         .apply(&ground.deployment("orders"))
         .denied("PostureMissing");
 }
@@ -44,16 +44,20 @@ fn namespaces_are_not_the_tenants(gate: &Gate) {
     for (number, attempt, args) in [
         (41, "a new namespace", vec!["create", "namespace", "mine"]),
         (42, "the governing label removed", vec!["label", "namespace", name, "writgate.dev/environment-"]),
-        (43, "another environment", vec!["label", "--overwrite", "namespace", name, "writgate.dev/environment=dev"]),
-        (45, "the namespace deleted, to be made anew", vec!["delete", "namespace", name]),
+        (
+            43,
+            "a namespace's environment changed",
+            vec!["label", "--overwrite", "namespace", name, "writgate.dev/environment=dev"],
+        ),
+        (45, "the namespace deleted, to be created again", vec!["delete", "namespace", name]),
     ] {
         ground.row(number, attempt).tries(|user| user.kubectl(&args)).refused("Forbidden");
     }
 }
 
 fn beside_the_gate(_: &Gate) {
-    row(44, "run it in a namespace that is not governed, and reach the same data by the network")
+    row(44, "run it in a namespace that is not governed, and reach the same data over the network")
         .limit("What runs in namespaces that are not governed");
-    row(42, "a write in the milliseconds after a namespace is labelled")
+    row(42, "a change in the milliseconds after a namespace is labelled")
         .limit("For some milliseconds after a namespace is labelled, a change in it may still be admitted without asking the webhook");
 }

@@ -34,12 +34,21 @@ fn its_configuration(gate: &Gate) {
     };
     let configuration = "validatingwebhookconfiguration/writgate";
     refused(65, "the webhook configuration deleted", &["delete", configuration]);
-    refused(65, "its `failurePolicy` set to `Ignore`", &["patch", configuration, "--type=json", "-p", &ignore]);
-    row(65, "the same by an administrator of the cluster").limit("or remove the webhook configuration");
+    refused(
+        65,
+        "the webhook configuration's `failurePolicy` set to `Ignore`",
+        &["patch", configuration, "--type=json", "-p", &ignore],
+    );
+    row(65, "the webhook configuration changed by a cluster administrator")
+        .limit("or remove the webhook configuration");
     let in_system = |args: &[&'static str]| [&system, args].concat();
-    refused(66, "the webhook scaled to nothing", &in_system(&["scale", "deployment/writgate-webhook", "--replicas=0"]));
-    refused(66, "its certificate deleted", &in_system(&["delete", "secret/writgate-webhook-tls"]));
-    refused(66, "its Service turned elsewhere", &in_system(&["patch", "service/writgate-webhook", "-p", "{}"]));
+    refused(66, "the webhook scaled to zero", &in_system(&["scale", "deployment/writgate-webhook", "--replicas=0"]));
+    refused(66, "the webhook's certificate deleted", &in_system(&["delete", "secret/writgate-webhook-tls"]));
+    refused(
+        66,
+        "the webhook's Service changed to another target",
+        &in_system(&["patch", "service/writgate-webhook", "-p", "{}"]),
+    );
     let posture = format!("configmap/posture-{}", ground.environment);
     let delete = [&system[..], &["delete", &posture]].concat();
     refused(68, "the posture deleted", &delete);
@@ -79,7 +88,7 @@ fn somebody_else_at_its_address(gate: &Gate) {
     client["caBundle"] = json!(base64_of(&writgate_testing::Authority::new("another").certificate));
     redirect(&ground, &client);
     ground
-        .row(67, "a server at the webhook's address with a certificate of another authority")
+        .row(67, "a server at the webhook's address with a certificate of another CA")
         .create(&approved)
         .unanswered("x509");
 }
@@ -89,7 +98,7 @@ fn nobody_at_its_address(gate: &Gate) {
     let approved = ground.approved(&ground.deployment("orders"));
     redirect(&ground, &json!({"url": format!("https://127.0.0.1:{}/validate", free_port())}));
     ground
-        .row(66, "a webhook that is not there, with a right approval")
+        .row(66, "a change with a correct approval while the webhook is down")
         .create(&approved)
         .unanswered("connection refused");
 
@@ -100,15 +109,15 @@ fn nobody_at_its_address(gate: &Gate) {
     let address = silent.local_addr().expect("an address");
     redirect(&ground, &json!({"url": format!("https://{address}/validate")}));
     ground
-        .row(70, "a webhook that is too slow to answer, with a right approval")
+        .row(70, "a change with a correct approval while the webhook is too slow")
         .create(&approved)
         .unanswered("failed calling webhook");
-    row(66, "while it is not there, controllers and deletions go on").shown_by(
+    row(66, "controllers and deletions while the webhook is down").shown_by(
         "unchanged",
         "tests/manifests/main.rs",
         "a_governed_namespace_comes_to_its_end",
     );
-    row(71, "bodies that never end take up the webhook").shown_by(
+    row(71, "endless bodies that occupy the webhook, and an ordinary request").shown_by(
         "admitted and recorded",
         "tests/server_http.rs",
         "large_bodies_that_never_end_hold_up_no_usual_review",
@@ -130,16 +139,18 @@ fn its_rules(gate: &Gate) {
         let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &approved.to_string());
         ran.stderr.contains("PostureInvalid").then_some(())
     });
-    ground.row(68, "the reviewers that a posture names are not there").create(&approved).denied("PostureInvalid");
-    row(69, "what is revoked applied before a replica has learned of it")
+    ground
+        .row(68, "a change while the reviewers that the posture names do not exist")
+        .create(&approved)
+        .denied("PostureInvalid");
+    row(69, "a revoked spec applied before a replica has learned of the revocation")
         .limit("A revocation is in force once a replica has learned of it");
 }
 
 fn a_flood_of_denials(gate: &Gate) {
     let ground = Ground::new(gate, "flood");
     let orders = ground.deployment("orders");
-    let flood =
-        ground.row(74, "a hundred denials at once, an admission behind them: its Event does not wait for theirs");
+    let flood = ground.row(74, "an admission after a hundred simultaneous denials: its Event does not wait for theirs");
     let list = json!({"apiVersion": "v1", "kind": "List", "items": (0..100).map(|n| ground.deployment(&format!("x{n}"))).collect::<Vec<_>>()});
     let approved = ground.approved(&orders);
     let admitted = flood.tries(|user| {
@@ -171,7 +182,7 @@ fn names_and_texts(gate: &Gate) {
 fn gone_within_a_second(gate: &Gate) {
     let ground = Ground::new(gate, "gone");
     let approved = ground.approved(&ground.deployment("orders"));
-    let attempt = ground.row(76, "made, and deleted at once: the records stay").tries(|user| {
+    let attempt = ground.row(76, "an object created and deleted at once: the records remain").tries(|user| {
         let ran = user.create(&approved);
         user.kubectl(&["delete", "deployment/orders", "-n", &ground.namespace]);
         ran
@@ -205,8 +216,8 @@ fn a_forged_call(gate: &Gate) {
         "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}}});
     let (url, _) = call(gate);
     let authority = gate.plane.authority.certificate.clone();
-    let attempt = ground
-        .row(77, "an AdmissionReview sent to the webhook past the API server, as Alice: no Event tells it as admitted");
+    let attempt =
+        ground.row(77, "an AdmissionReview sent directly to the webhook, as Alice: no Event says that it was admitted");
     let attempt = attempt.by(&gate.operator).tries(|_| {
         let answer: Value = gate.plane.block_on(async {
             let uri: axum::http::Uri = url.parse().expect("a URL");
@@ -231,14 +242,14 @@ fn in_anothers_name(gate: &Gate) {
     let as_user = |user: &str| format!("--as={user}");
     let own = format!("system:serviceaccount:{}:default", ground.namespace);
     ground
-        .row(78, "without an approval as a service account of the namespace, which `edit` may impersonate")
+        .row(78, "impersonating a service account of the namespace, which `edit` permits, without an approval")
         .kubectl_in(&["create", "--validate=false", "-f", "-", &as_user(&own)], &orders.to_string())
         .refused("Forbidden");
     for (attempt, user) in [
-        ("as the GitOps controller's service account", "system:serviceaccount:gitops:applier"),
-        ("as the Deployment controller", "system:serviceaccount:kube-system:deployment-controller"),
-        ("as the webhook", "system:serviceaccount:writgate-system:writgate-webhook"),
-        ("as the requester, Alice", "alice"),
+        ("impersonating the GitOps controller's service account", "system:serviceaccount:gitops:applier"),
+        ("impersonating the Deployment controller", "system:serviceaccount:kube-system:deployment-controller"),
+        ("impersonating the webhook", "system:serviceaccount:writgate-system:writgate-webhook"),
+        ("impersonating the requester, Alice", "alice"),
     ] {
         ground
             .row(78, attempt)
@@ -253,11 +264,11 @@ fn in_anothers_name(gate: &Gate) {
         account.kubectl(&["auth", "can-i", "create", "deployments", "-n", &ground.namespace]).ok().then_some(())
     });
     ground
-        .row(78, "as a service account with `edit`: recorded under the account's name")
+        .row(78, "impersonating a service account with `edit`, with an approval: recorded under the account's name")
         .by(&account)
         .tries(|_| gate.tenant.kubectl_in(&["apply", "-f", "-", &as_user(&own)], &ground.approved(&orders).to_string()))
         .admitted();
-    row(78, "who stood behind the impersonated account").limit("An API user name is not a person");
+    row(78, "which person impersonated the service account").limit("An API user name is not a person");
 }
 
 fn content_that_changes_later(gate: &Gate) {
@@ -268,15 +279,15 @@ fn content_that_changes_later(gate: &Gate) {
     ground.runs(&orders);
     let content = "Content that a Pod reads at run time (ConfigMaps, Secrets, volumes, the network) is not in the hash";
     ground
-        .row(48, "a ConfigMap that an approved Deployment reads")
+        .row(48, "content changed in a ConfigMap that an approved Deployment reads")
         .patch("configmap/settings", "merge", &json!({"data": {"mode": "evil"}}))
         .limit(content);
-    row(49, "what is in a volume or behind a Service").limit(content);
-    row(50, "the rights of the service account, or another one under its name").limit(content);
+    row(49, "content of a volume, or behind a Service").limit(content);
+    row(50, "the permissions of the service account, or another account created under its name").limit(content);
 }
 
 fn outside(_: &Gate) {
-    for attempt in ["a static Pod of the kubelet", "a write to etcd", "root on a node", "cluster-admin"] {
+    for attempt in ["a static Pod on a node", "a write to etcd", "root on a node", "a cluster administrator"] {
         row(79, attempt).limit("Node root, etcd and cluster administrators are outside the model");
     }
 }

@@ -25,7 +25,7 @@ fn images_that_can_be_moved(gate: &Gate) {
         row.create(&ground.approved(object)).denied("ImageNotPinned");
     };
     denied("an image by tag", &with_image(&ground, "orders", GOOD));
-    denied("a digest that is cut short", &with_image(&ground, "orders", "ghcr.io/acme/orders@sha256:e3b0c442"));
+    denied("a truncated digest", &with_image(&ground, "orders", "ghcr.io/acme/orders@sha256:e3b0c442"));
     let mut init = with_image(&ground, "orders", PINNED);
     init["spec"]["template"]["spec"]["initContainers"] = json!([{"name": "i", "image": GOOD}]);
     denied("an init container by tag", &init);
@@ -63,21 +63,29 @@ fn builds_that_nobody_made(gate: &Gate) {
         let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &none.to_string());
         ran.stderr.contains("PipelineVersionMismatch").then_some(())
     });
-    ground.row(91, "an approved object that names no pipeline version").create(&none).denied("PipelineVersionMismatch");
+    ground.row(91, "an approved object without a pipeline version").create(&none).denied("PipelineVersionMismatch");
     let denied = |attempt, object: &Value, code| ground.row(91, attempt).create(object).denied(code);
-    denied("a version that no pipeline made", &claiming("other", PINNED, "orders@9.9.9"), "NotCanonicalBuild");
+    denied(
+        "a pipeline version that is not a canonical build",
+        &claiming("other", PINNED, "orders@9.9.9"),
+        "NotCanonicalBuild",
+    );
     let other = PINNED.replace("e3b0", "e3b1");
-    denied("an image that is none of the version's", &claiming("other", &other, "orders@1.4.2"), "NotCanonicalBuild");
+    denied(
+        "an image that does not belong to the pipeline version",
+        &claiming("other", &other, "orders@1.4.2"),
+        "NotCanonicalBuild",
+    );
     let mut renamed = claiming("other", PINNED, "orders@1.4.2");
     renamed["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
     ground
-        .row(91, "another version in the annotation than in the approval")
+        .row(91, "a pipeline version in the annotation that differs from the approval's")
         .create(&renamed)
         .denied("PipelineVersionMismatch");
     ground.applied(&right);
     let claim = json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "orders@9.9.9"}}});
     ground
-        .row(91, "a running Deployment's version, by its annotation alone")
+        .row(91, "only the pipeline version annotation of a running Deployment changed")
         .patch("deployment/orders", "merge", &claim)
         .denied("PipelineVersionMismatch");
 }
@@ -115,23 +123,26 @@ fn settings_that_change(gate: &Gate) {
     let evil = json!({"settings.yaml": "workers: 400"});
     let change = json!({"data": evil});
     ground
-        .row(48, "under `configBundle: required`, a bundle's content changed")
+        .row(48, "under `configBundle: required`, the content of a config bundle changed")
         .patch(&target, "merge", &change)
         .refused("Invalid");
-    ground.row(48, "a bundle deleted").kubectl(&["delete", &target]).unchanged();
+    ground.row(48, "a config bundle deleted").kubectl(&["delete", &target]).unchanged();
     let mut other = good.clone();
     other["data"] = evil;
     ground
-        .row(48, "and made anew with other content under its name")
+        .row(48, "a deleted config bundle created again with other content")
         .tries(|user| user.kubectl_in(&["create", "-n", &ground.namespace, "-f", "-"], &other.to_string()))
         .guarded("BundleInvalid");
     other["metadata"].as_object_mut().expect("metadata").remove("labels");
     ground
-        .row(48, "the same without the label of a bundle, for Pods that start later")
+        .row(
+            48,
+            "a ConfigMap without the bundle label created under a deleted bundle's name, for Pods that start later",
+        )
         .create(&other)
         .limit("A user who can delete ConfigMaps can still create another one under that name");
     ground
-        .row(48, "a Deployment, approved, that would read it")
+        .row(48, "an approved Deployment that would read such a ConfigMap")
         .create(&reading(&ground, "other", &good))
         .denied("ConfigBundleMismatch");
 }

@@ -37,21 +37,21 @@ fn what_is_a_replay(gate: &Gate) {
         let last = ground.records().pop().expect("a record");
         assert_eq!(last["action"], "replay-execute", "{last}");
     };
-    execute(30, "a Job with a replay image and no label", &labelled(json!({})));
+    execute(30, "a Job with a replay image and without the replay label", &labelled(json!({})));
     execute(
         30,
-        "the label with another case: `writgate.dev/Replay: dry-run`",
+        "the replay label in another case: `writgate.dev/Replay: dry-run`",
         &labelled(json!({"writgate.dev/Replay": "dry-run"})),
     );
     for value in ["Dry-Run", "DRY-RUN", "dryrun", "", "none"] {
-        execute(30, &format!("the label with the value {value:?}"), &labelled(json!({REPLAY: value})));
+        execute(30, &format!("the replay label with the value {value:?}"), &labelled(json!({REPLAY: value})));
     }
     let mut templated = labelled(json!({}));
     templated["spec"]["template"]["metadata"] = json!({"labels": {REPLAY: "dry-run"}});
-    execute(31, "the label on the Pod template alone", &templated);
+    execute(31, "the replay label only on the Pod template", &templated);
     let mut renamed = job("replay");
     renamed["metadata"]["labels"] = json!({REPLAY: "dry-run"});
-    execute(31, "the label on a Job that runs another image", &renamed);
+    execute(31, "the replay label on a Job that runs another image", &renamed);
     let mut init = job("replay");
     init["spec"]["template"]["spec"]["initContainers"] = json!([{"name": "i", "image": "ghcr.io/acme/replay:2.0.1"}]);
     execute(30, "the replay image in an init container", &init);
@@ -62,17 +62,17 @@ fn what_is_a_replay(gate: &Gate) {
     let mut deployment = ground.deployment("replay");
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/replay:2.0.1");
     ground
-        .row(30, "a Deployment, approved, with the replay image")
+        .row(30, "an approved Deployment with the replay image")
         .create(&ground.approved(&deployment))
         .denied("WorkloadNotAllowed");
     let wrong = attach(&job("replay"), &ground.signed_but(&job("replay"), |_| {}));
-    ground.row(30, "a Job of another image under a replay's approval").create(&wrong).denied("WrongAction");
+    ground.row(30, "a Job with another image and a replay's approval").create(&wrong).denied("WrongAction");
 }
 
 fn what_a_dry_run_may_do(gate: &Gate) {
     let ground = Ground::new(gate, "dry-run");
     ground
-        .row(32, "a Job that meets the dry-run contract, which needs no approval")
+        .row(32, "a Job that meets the dry-run contract, without an approval")
         .create(&ground.dry_run_job("free"))
         .admitted();
     let container = [
@@ -134,11 +134,11 @@ fn labels_of_jobs_that_run(gate: &Gate) {
     let label = |attempt, target: &str, value: Value| {
         ground.row(34, attempt).patch(target, "merge", &json!({"metadata": {"labels": {REPLAY: value}}}))
     };
-    label("a dry run that runs, labelled `execute`", "job/look", json!("execute")).denied("ApprovalRequired");
-    label("its label removed", "job/look", Value::Null).denied("ApprovalRequired");
+    label("a running dry run relabelled `execute`", "job/look", json!("execute")).denied("ApprovalRequired");
+    label("a running dry run's label removed", "job/look", Value::Null).denied("ApprovalRequired");
     let incident = json!({"metadata": {"annotations": {"writgate.dev/incident": "INC-8"}}});
     ground
-        .row(34, "a replay that runs, annotated with another incident")
+        .row(34, "a running replay annotated with another incident")
         .patch("job/replay", "merge", &incident)
         .denied("IncidentMismatch");
 }
@@ -153,22 +153,22 @@ fn jobs_that_wait(gate: &Gate) {
         ground.row(number, attempt).patch("job/replay", "merge", &patch).denied("SpecHashMismatch");
     };
     patch(35, "a suspended Job's `nodeSelector`", template(json!({"spec": {"nodeSelector": {"pool": "other"}}})));
-    patch(35, "its tolerations", template(json!({"spec": {"tolerations": [{"operator": "Exists"}]}})));
-    patch(35, "its template's annotations", template(json!({"metadata": {"annotations": {"mode": "x"}}})));
+    patch(35, "a suspended Job's tolerations", template(json!({"spec": {"tolerations": [{"operator": "Exists"}]}})));
+    patch(35, "a suspended Job's template annotations", template(json!({"metadata": {"annotations": {"mode": "x"}}})));
     patch(
         35,
-        "its `nodeSelector`, and released at once",
+        "a suspended Job's `nodeSelector`, resumed in the same request",
         json!({"spec": {"suspend": false,
         "template": {"spec": {"nodeSelector": {"pool": "other"}}}}}),
     );
-    patch(36, "its `backoffLimit`", json!({"spec": {"backoffLimit": 9}}));
-    patch(36, "its `parallelism`", json!({"spec": {"parallelism": 9}}));
-    patch(88, "its `activeDeadlineSeconds`", json!({"spec": {"activeDeadlineSeconds": 9}}));
-    patch(88, "its `ttlSecondsAfterFinished`", json!({"spec": {"ttlSecondsAfterFinished": 9}}));
+    patch(36, "a suspended Job's `backoffLimit`", json!({"spec": {"backoffLimit": 9}}));
+    patch(36, "a suspended Job's `parallelism`", json!({"spec": {"parallelism": 9}}));
+    patch(88, "a suspended Job's `activeDeadlineSeconds`", json!({"spec": {"activeDeadlineSeconds": 9}}));
+    patch(88, "a suspended Job's `ttlSecondsAfterFinished`", json!({"spec": {"ttlSecondsAfterFinished": 9}}));
     let finalizer = json!({"metadata": {"finalizers": ["example.com/wait"]}});
-    ground.row(88, "a finalizer on it").patch("job/replay", "merge", &finalizer).unchanged();
+    ground.row(88, "a finalizer added to a suspended Job").patch("job/replay", "merge", &finalizer).unchanged();
     let remove = json!({"metadata": {"finalizers": null}});
-    ground.row(88, "its finalizers removed").patch("job/replay", "merge", &remove).unchanged();
+    ground.row(88, "the finalizers of a suspended Job removed").patch("job/replay", "merge", &remove).unchanged();
 }
 
 fn banked_for_later(gate: &Gate) {
@@ -185,10 +185,7 @@ fn banked_for_later(gate: &Gate) {
     wait_until("the approval has expired", PATIENCE, || (jiff::Timestamp::now() > ends).then_some(()));
     let release =
         |attempt, patch: Value| ground.row(35, attempt).patch("job/replay", "merge", &patch).denied("Expired");
-    release(
-        "a Job that was suspended under a valid approval, released when it has expired",
-        json!({"spec": {"suspend": false}}),
-    );
+    release("a suspended Job resumed after its approval expired", json!({"spec": {"suspend": false}}));
 }
 
 /// What an execute replay says it reads is what was approved.
@@ -207,7 +204,7 @@ fn what_a_replay_reads(gate: &Gate) {
         "IncidentMismatch",
     );
     denied(
-        "with another source environment",
+        "an approved replay with another source environment in its annotation",
         &annotated("source-environment", json!("staging")),
         "SourceEnvironmentMismatch",
     );
@@ -217,7 +214,7 @@ fn what_a_replay_reads(gate: &Gate) {
             statement["predicate"].as_object_mut().expect("an object").remove("replay");
         }),
     );
-    denied("an approval that names no incident at all", &bare, "IncidentMismatch");
+    denied("a replay whose approval names no incident", &bare, "IncidentMismatch");
 }
 
 /// An execute replay's approval is for one Job.
@@ -226,16 +223,22 @@ fn used_again(gate: &Gate) {
     let replay = ground.replay_job("replay");
     let statement = ground.statement(&replay);
     let approved = attach(&replay, &envelope(&statement, &[&ground.bob]));
-    let dry_run = ground.row(54, "`--dry-run=server` of a replay whose approval may be used once");
+    let dry_run = ground.row(54, "`--dry-run=server` of a replay with a single-use approval");
     dry_run.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &approved.to_string()).admitted();
-    ground.row(37, "the same replay after that dry run, which spent nothing").create(&approved).admitted();
+    ground
+        .row(37, "a single-use approval after a server-side dry run, which did not use it")
+        .create(&approved)
+        .admitted();
     ground.settle("job/replay");
     let args = ["delete", "job/replay", "--cascade=foreground"];
-    ground.row(37, "the Job deleted").kubectl(&args).unchanged();
-    ground.row(37, "and made anew under the same name with the same approval").create(&approved).denied("AlreadyUsed");
+    ground.row(37, "a replay Job deleted").kubectl(&args).unchanged();
+    ground
+        .row(37, "a deleted replay Job created again under the same name with the same approval")
+        .create(&approved)
+        .denied("AlreadyUsed");
     let again = attach(&replay, &envelope(&statement, &[&ground.carol]));
     ground
-        .row(62, "the same approval with another signature: what was signed is its identity, not the signature")
+        .row(62, "a used approval with another signature: its identity is the payload, not the signature")
         .create(&again)
         .denied("AlreadyUsed");
 
@@ -244,9 +247,9 @@ fn used_again(gate: &Gate) {
     metadata.remove("name");
     metadata.insert("generateName".to_owned(), json!("replay-"));
     let approved = ground.approved(&generated);
-    ground.row(38, "a Job with a generated name, approved by its prefix").create(&approved).admitted();
+    ground.row(38, "a Job with a generated name, whose prefix is approved").create(&approved).admitted();
     ground.settle(&format!("job/{}", text(&ground.list("jobs")[0]["metadata"]["name"])));
-    ground.row(38, "a second one under the same approval").create(&approved).denied("AlreadyUsed");
+    ground.row(38, "a second Job with a generated name and the same approval").create(&approved).denied("AlreadyUsed");
 }
 
 fn used_at_once(gate: &Gate) {
@@ -256,7 +259,7 @@ fn used_at_once(gate: &Gate) {
     metadata.remove("name");
     metadata.insert("generateName".to_owned(), json!("replay-"));
     let approved = ground.approved(&generated);
-    let attempt = ground.row(39, "one approval used by eight requests at once: one is admitted");
+    let attempt = ground.row(39, "eight simultaneous requests with one approval: one is admitted");
     let attempt = attempt.tries(|user| {
         let create = || user.create(&approved);
         let all = std::thread::scope(|scope| {
@@ -279,18 +282,18 @@ fn started_again(gate: &Gate) {
     let suspend = |attempt, value: bool| {
         ground.row(36, attempt).patch("job/replay", "merge", &json!({"spec": {"suspend": value}}))
     };
-    suspend("a replay that runs, suspended", true).unchanged();
+    suspend("a running replay suspended", true).unchanged();
     ground.settle("job/replay");
-    suspend("and let go again", false).denied("AlreadyUsed");
+    suspend("a running replay suspended and resumed", false).denied("AlreadyUsed");
 
     let mut waiting = ground.replay_job("waiting");
     waiting["spec"]["suspend"] = json!(true);
     ground.runs(&waiting);
     let release = json!({"spec": {"suspend": false}});
-    ground.row(36, "a replay that was made suspended, let go").patch("job/waiting", "merge", &release).admitted();
+    ground.row(36, "a replay that was created suspended, resumed").patch("job/waiting", "merge", &release).admitted();
     ground.settle("job/waiting");
     ground.arrange(&["patch", "job/waiting", "--type=merge", "-p", "{\"spec\": {\"suspend\": true}}"]);
     ground.settle("job/waiting");
-    let again = ground.row(36, "suspended, and let go once more");
+    let again = ground.row(36, "the same replay suspended and resumed a second time");
     again.patch("job/waiting", "merge", &release).denied("AlreadyUsed");
 }

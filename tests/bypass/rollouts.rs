@@ -66,7 +66,7 @@ fn back_to_what_is_still_approved(gate: &Gate) {
     let annotate = |value: &str| json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": value}}}}});
     for value in ["--evil", "2026-11-22T10:00:00Z --evil", "2026-11-22T10:00:00.123456789Z"] {
         ground
-            .row(12, format!("the annotation of a restart with `{value}` in it, which the Pod can read"))
+            .row(12, format!("a restart annotation with the value `{value}`, which the Pod can read"))
             .patch("deployment/orders", "merge", &annotate(value))
             .denied("SpecHashMismatch");
     }
@@ -82,7 +82,7 @@ fn back_to_what_has_expired(gate: &Gate) {
         .row(11, "`kubectl rollout undo` to a revision whose approval has expired")
         .kubectl(&["rollout", "undo", "deployment/orders"])
         .denied("Expired");
-    row(11, "the same within the posture's `rollback` window").shown_by(
+    row(11, "`kubectl rollout undo` after the approval expired, within the posture's `rollback` window").shown_by(
         "admitted and recorded",
         "tests/e2e/rollback.rs",
         "what_was_admitted_runs_again_after_its_approval_expired",
@@ -99,7 +99,7 @@ fn back_to_what_was_revoked(gate: &Gate) {
         .kubectl(&["rollout", "undo", "deployment/orders"])
         .denied("Revoked");
     ground
-        .row(69, "what was revoked applied again, its approval still valid")
+        .row(69, "a revoked spec applied again with a valid approval")
         .apply(&ground.approved(&first))
         .denied("Revoked");
 }
@@ -130,7 +130,7 @@ fn back_by_the_controller(gate: &Gate) {
     ground.runs(&second);
     let rollback = json!({"metadata": {"annotations": {"deprecated.deployment.rollback.to": "1"}}});
     ground
-        .row(85, "the annotation `deprecated.deployment.rollback.to`, which makes the controller go back to a revision whose approval has expired")
+        .row(85, "the annotation `deprecated.deployment.rollback.to`, which makes the controller roll back to a revision whose approval has expired")
         .patch("deployment/orders", "merge", &rollback)
         .denied_to("system:serviceaccount:kube-system:deployment-controller", "Expired");
 }
@@ -143,7 +143,7 @@ fn paused_and_resumed(gate: &Gate) {
     };
     rollout(13, "`kubectl rollout pause`", "pause").unchanged();
     ground
-        .row(14, "another image while it is paused")
+        .row(14, "another image in a paused Deployment")
         .kubectl(&["set", "image", "deployment/orders", &format!("orders={EVIL}")])
         .denied("SpecHashMismatch");
     rollout(13, "`kubectl rollout resume` while the approval is valid", "resume").admitted();
@@ -155,11 +155,11 @@ fn paused_and_resumed_when_expired(gate: &Gate) {
     orders["spec"]["paused"] = json!(true);
     expired(&ground, &orders);
     ground
-        .row(13, "applied paused under a valid approval, `kubectl rollout resume` when it has expired")
+        .row(13, "`kubectl rollout resume` after the approval expired, of a Deployment that was applied paused")
         .kubectl(&["rollout", "resume", "deployment/orders"])
         .denied("Expired");
     ground
-        .row(83, "the same, released by the removal of `paused`")
+        .row(83, "`paused` removed from a Deployment after its approval expired")
         .patch("deployment/orders", "json", &json!([{"op": "remove", "path": "/spec/paused"}]))
         .denied("Expired");
 }
@@ -168,14 +168,14 @@ fn how_many_and_how_fast(gate: &Gate) {
     let ground = Ground::new(gate, "scale");
     expired(&ground, &ground.deployment("orders"));
     let patch = |attempt: &str, spec: Value| {
-        let row = ground.row(13, format!("{attempt}, the approval long expired"));
+        let row = ground.row(13, format!("{attempt}, after the approval expired"));
         row.patch("deployment/orders", "merge", &json!({"spec": spec})).unchanged();
     };
     patch("`minReadySeconds`", json!({"minReadySeconds": 5}));
     patch("`strategy`", json!({"strategy": {"rollingUpdate": {"maxSurge": "100%"}}}));
     patch("`revisionHistoryLimit`", json!({"revisionHistoryLimit": 1}));
     let scale = |attempt: &str, args: &[&str]| {
-        ground.row(15, format!("{attempt}, the approval long expired")).kubectl(args).unchanged();
+        ground.row(15, format!("{attempt}, after the approval expired")).kubectl(args).unchanged();
         ground.settle("deployment/orders");
     };
     scale("`kubectl scale`", &["scale", "deployment/orders", "--replicas=2"]);
@@ -195,9 +195,12 @@ fn suspended_and_released(gate: &Gate) {
     expired(&ground, &cron);
     let patch =
         |attempt, spec: Value| ground.row(83, attempt).patch("cronjob/nightly", "merge", &json!({"spec": spec}));
-    patch("a CronJob suspended under a valid approval, released when it has expired", json!({"suspend": false}))
-        .denied("Expired");
-    patch("the Jobs of its template released", json!({"jobTemplate": {"spec": {"suspend": false}}})).denied("Expired");
+    patch("a suspended CronJob resumed after its approval expired", json!({"suspend": false})).denied("Expired");
+    patch(
+        "the suspended job template of a CronJob resumed after its approval expired",
+        json!({"jobTemplate": {"spec": {"suspend": false}}}),
+    )
+    .denied("Expired");
 }
 
 /// In the middle of a rollout both revisions run, and a raise of the Deployment is spread over both.
@@ -211,8 +214,7 @@ fn an_old_revision_that_still_runs(gate: &Gate) {
     wait_until("both revisions run", PATIENCE, || (ground.list("replicasets").len() == 2).then_some(()));
     ground.arrange(&["rollout", "pause", "deployment/orders"]);
     revoke_spec(&ground, &orders);
-    let raise =
-        ground.row(86, "a revoked revision that still runs, raised through its Deployment in the middle of a rollout");
+    let raise = ground.row(86, "a revoked revision that still runs, scaled up through its Deployment during a rollout");
     let raise = raise.kubectl(&["scale", "deployment/orders", "--replicas=5"]);
     wait_until("the old revision has more replicas", PATIENCE, || {
         (ground.live(&old)?["spec"]["replicas"].as_i64()? > 1).then_some(())
@@ -233,7 +235,7 @@ fn an_old_revision_that_no_longer_runs(gate: &Gate) {
     ground.row(87, "`kubectl rollout pause`").kubectl(&["rollout", "pause", "deployment/orders"]).unchanged();
     let delete = ground.row(
         87,
-        "the newest ReplicaSet of a paused Deployment deleted: its controller raises the one before, although revoked",
+        "the newest ReplicaSet of a paused Deployment deleted: the controller scales up the previous one, although it is revoked",
     );
     let delete = delete.kubectl(&["delete", "replicaset", &ground.replica_set(NEXT)]);
     wait_until("the controller raised the old revision", PATIENCE, || {

@@ -14,23 +14,23 @@ const CATALOGUE: RangeInclusive<u32> = 1..=80;
 /// Set it to write `docs/bypasses.md` instead of comparing it.
 const WRITE: &str = "WRITGATE_WRITE_BYPASSES";
 
-const HEAD: &str = "# Ways around the gate, tried
+const HEAD: &str = "# Ways around Writgate, tried
 
-Written by `tests/bypass`, which tries each of them with the real kubectl on a real API server, as somebody with the `edit` role
-in a governed namespace unless the row says otherwise (`make bypass`; `WRITGATE_WRITE_BYPASSES=1 make bypass` writes this file
-again, and the test fails where it differs). Rows 1 to 80 are a catalogue of ways around such a webhook; those above 80 were found
-while it was built.
+`tests/bypass` writes this page. It tries each way with the real kubectl on a real API server. Unless the row names another user,
+a user with the `edit` role in a governed namespace tries it. Run the tests with `make bypass`. They fail if this page differs from
+the outcomes, and `WRITGATE_WRITE_BYPASSES=1 make bypass` updates the page. Rows 1 to 80 are a catalogue of ways around an
+admission webhook. Rows above 80 were found during development.
 
-| outcome | means |
+| Outcome | Meaning |
 |---|---|
-| denied | by the gate, for this reason first; a record tells so, and afterwards nothing in the namespace is other than before |
-| unchanged | the API server does it without an approval: it is no action, and what runs is what ran before |
-| admitted and recorded | a valid approval covers it, and one record tells who, what and by which |
-| guarded | refused by one of the gate's other entries: it protects the gate itself, or its records |
-| refused by the API server | the API has no such way, or RBAC does not let a tenant go it |
-| documented limit | it works, and the [threat model](threat-model.md#where-it-ends) says so |
+| denied | The webhook denies the request, and the first reason is the one given. A record says so, and nothing in the namespace has changed. |
+| unchanged | The API server performs the request without an approval. It is not an action, and what runs is unchanged. |
+| admitted and recorded | A valid approval covers the request, or none is required, and one record says who, what and with which approval. |
+| guarded | A guard or a policy denies the request, because it would change the objects that governance depends on, or the records. |
+| refused by the API server | The API does not offer the request, or RBAC does not permit it for a tenant. |
+| documented limit | The request succeeds, and the [threat model](threat-model.md#where-it-ends) says so. |
 
-| row | attempt | outcome | reason | shown by |
+| Row | Attempt | Outcome | Reason | Shown by |
 |---:|---|---|---|---|
 ";
 

@@ -30,14 +30,14 @@ fn forged_events(gate: &Gate) {
         event
     };
     let forged = |attempt, event: &Value| ground.row(72, attempt).create(event).guarded_by_policy(POLICY);
-    forged("an Event that says it is the webhook's", &newer);
-    forged("the same in the core API", &older(json!({"reportingComponent": OURS})));
-    forged("the same by its `source`", &older(json!({"source": {"component": OURS}})));
+    forged("an Event that claims to be the webhook's", &newer);
+    forged("an Event that claims to be the webhook's, in the core API", &older(json!({"reportingComponent": OURS})));
+    forged("an Event that claims to be the webhook's by its `source`", &older(json!({"source": {"component": OURS}})));
     let decision = json!({"metadata": {"name": "forged", "annotations": {"writgate.dev/decision": "{}"}}});
     forged("an Event with a decision in its annotation", &older(decision));
-    ground.row(72, "an Event of the tenant's own").create(&older(json!({"source": {"component": "tina"}}))).unchanged();
+    ground.row(72, "the tenant's own Event").create(&older(json!({"source": {"component": "tina"}}))).unchanged();
     ground
-        .row(72, "that one, made the webhook's")
+        .row(72, "the tenant's own Event changed to claim that it is the webhook's")
         .patch("events.v1./forged", "merge", &json!({"reportingComponent": OURS}))
         .guarded_by_policy(POLICY);
 }
@@ -53,14 +53,14 @@ fn events_that_are_there(gate: &Gate) {
     let target = format!("events.v1./{}", text(&event["metadata"]["name"]));
     let collection = format!("/api/v1/namespaces/{}/events", ground.namespace);
     let row = |attempt| ground.row(73, attempt);
-    row("an Event of the webhook's deleted").kubectl(&["delete", &target]).guarded_by_policy(POLICY);
+    row("the webhook's Event deleted").kubectl(&["delete", &target]).guarded_by_policy(POLICY);
     row("`kubectl delete events --all`").kubectl(&["delete", "events", "--all"]).guarded_by_policy(POLICY);
-    row("the whole collection deleted").kubectl(&["delete", "--raw", &collection]).guarded_by_policy(POLICY);
+    row("the whole collection of Events deleted").kubectl(&["delete", "--raw", &collection]).guarded_by_policy(POLICY);
     let reason = json!({"reason": "Denied"});
-    row("its reason changed").patch(&target, "merge", &reason).guarded_by_policy(POLICY);
+    row("the reason of the webhook's Event changed").patch(&target, "merge", &reason).guarded_by_policy(POLICY);
     let handed_over =
         json!({"reportingComponent": "tina", "metadata": {"annotations": {"writgate.dev/decision": null}}});
-    row("its reporter changed").patch(&target, "merge", &handed_over).guarded_by_policy(POLICY);
+    row("the reporter of the webhook's Event changed").patch(&target, "merge", &handed_over).guarded_by_policy(POLICY);
     let now = ground.live(&target.replace("v1.", "events.k8s.io")).expect("it is there");
     assert_eq!(now["metadata"]["resourceVersion"], event["metadata"]["resourceVersion"], "as it was");
 }

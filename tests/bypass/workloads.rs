@@ -36,22 +36,25 @@ fn replica_sets(gate: &Gate) {
     ground.row(20, "a ReplicaSet").create(&copy).denied("ApprovalRequired");
     copy["metadata"]["ownerReferences"] = live["metadata"]["ownerReferences"].clone();
     ground
-        .row(20, "a ReplicaSet with the labels and the owner of an approved Deployment's")
+        .row(20, "a ReplicaSet with the labels and owner of an approved Deployment's ReplicaSet")
         .create(&copy)
         .denied("ApprovalRequired");
     copy["metadata"]["annotations"] = json!({APPROVAL: live["metadata"]["annotations"][APPROVAL]});
-    ground.row(20, "the same with that Deployment's approval").create(&copy).denied("SpecHashMismatch");
+    ground
+        .row(20, "a ReplicaSet with the labels, owner and approval of an approved Deployment")
+        .create(&copy)
+        .denied("SpecHashMismatch");
     ground
         .row(21, "another image in a Deployment's ReplicaSet")
         .kubectl(&["set", "image", &target, &format!("orders={EVIL}")])
         .denied("SpecHashMismatch");
     let scale = |attempt: &str, replicas: &str| ground.row(21, attempt).kubectl(&["scale", &target, replicas]);
-    scale("a raise of it through `/scale`", "--replicas=3").denied("WorkloadNotAllowed");
+    scale("a Deployment's ReplicaSet scaled up through `/scale`", "--replicas=3").denied("WorkloadNotAllowed");
     ground
-        .row(21, "a raise of it in its spec")
+        .row(21, "a Deployment's ReplicaSet scaled up in its spec")
         .patch(&target, "merge", &json!({"spec": {"replicas": 3}}))
         .denied("SpecHashMismatch");
-    scale("a lowering of it, which its Deployment undoes", "--replicas=0").unchanged();
+    scale("a Deployment's ReplicaSet scaled down, which the Deployment reverts", "--replicas=0").unchanged();
 }
 
 /// Whatever has the right labels and no controller is taken in by a controller, and then scaled by it.
@@ -61,14 +64,13 @@ fn adoption(gate: &Gate) {
     let set = ground.replica_set(GOOD);
     let target = format!("replicaset/{set}");
     let patch = |attempt, patch: Value| ground.row(20, attempt).patch(&target, "merge", &patch);
-    patch("the owner removed from a ReplicaSet", json!({"metadata": {"ownerReferences": null}}))
+    patch("a ReplicaSet's owner removed", json!({"metadata": {"ownerReferences": null}})).denied("SpecHashMismatch");
+    patch("a ReplicaSet's label removed that its selector uses", json!({"metadata": {"labels": {"app": "other"}}}))
         .denied("SpecHashMismatch");
-    patch("a label removed that its selector looks at", json!({"metadata": {"labels": {"app": "other"}}}))
-        .denied("SpecHashMismatch");
-    patch("another label added", json!({"metadata": {"labels": {"team": "orders"}}})).unchanged();
+    patch("a ReplicaSet's other label added", json!({"metadata": {"labels": {"team": "orders"}}})).unchanged();
     let pod = text(&ground.list("pods")[0]["metadata"]["name"]);
     ground
-        .row(22, "a Pod taken out of its ReplicaSet by its label: it goes on, and another takes its place")
+        .row(22, "a Pod removed from its ReplicaSet by its label: it continues to run, and another replaces it")
         .patch(&format!("pod/{pod}"), "merge", &json!({"metadata": {"labels": {"app": "released"}}}))
         .unchanged();
 }
@@ -90,15 +92,15 @@ fn orphans(gate: &Gate) {
         ground.live(&old)?["metadata"]["ownerReferences"].is_null().then_some(())
     });
     ground
-        .row(84, "the old revision raised from zero through `/scale`")
+        .row(84, "an orphaned ReplicaSet scaled up from zero through `/scale`")
         .kubectl(&["scale", &old, "--replicas=1"])
         .denied("WorkloadNotAllowed");
     ground
-        .row(84, "the old revision raised from zero in its spec")
+        .row(84, "an orphaned ReplicaSet scaled up from zero in its spec")
         .patch(&old, "merge", &json!({"spec": {"replicas": 1}}))
         .denied("SpecHashMismatch");
     ground
-        .row(84, "the old revision given to another Deployment by owner reference")
+        .row(84, "an orphaned ReplicaSet given to another Deployment by owner reference")
         .patch(
             &old,
             "merge",
@@ -120,11 +122,11 @@ fn pods(gate: &Gate) {
     pod["metadata"]["labels"] = set["spec"]["template"]["metadata"]["labels"].clone();
     pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": true,
         "name": set["metadata"]["name"], "uid": set["metadata"]["uid"]}]);
-    ground.row(22, "a Pod with the labels and the owner of a ReplicaSet's").create(&pod).denied("WorkloadNotAllowed");
+    ground.row(22, "a Pod with the labels and owner of a ReplicaSet's Pod").create(&pod).denied("WorkloadNotAllowed");
     let mut exact = ground.list("pods")[0].clone();
     exact["metadata"]["name"] = json!("exact");
     exact["spec"]["containers"][0]["image"] = json!(EVIL);
-    ground.row(22, "a running Pod's copy under another name").create(&exact).denied("WorkloadNotAllowed");
+    ground.row(22, "a copy of a running Pod under another name").create(&exact).denied("WorkloadNotAllowed");
 }
 
 fn running_pods(gate: &Gate) {
@@ -137,14 +139,14 @@ fn running_pods(gate: &Gate) {
         .kubectl(&["set", "image", &pod, &format!("orders={EVIL}")])
         .denied("WorkloadNotAllowed");
     ground
-        .row(23, "its tolerations extended")
+        .row(23, "tolerations of a running Pod extended")
         .patch(&pod, "json", &json!([{"op": "add", "path": "/spec/tolerations/-", "value": {"operator": "Exists"}}]))
         .denied("WorkloadNotAllowed");
     let image = format!("--image={EVIL}");
     let debug = ["debug", &name, &image, "--attach=false", "--profile=general"];
     ground.row(24, "`kubectl debug`: an ephemeral container").kubectl(&debug).refused("Forbidden");
     ground
-        .row(24, "an ephemeral container by somebody who may add one")
+        .row(24, "an ephemeral container, by a user who may add one")
         .by(&gate.plane.admin)
         .kubectl(&debug)
         .denied("WorkloadNotAllowed");
@@ -180,7 +182,7 @@ fn other_kinds(gate: &Gate) {
         "template": evil["spec"]["template"]});
     ground.row(29, "a PodTemplate").create(&template).refused("Forbidden");
     ground
-        .row(29, "a PodTemplate by somebody who may write one: nothing runs it")
+        .row(29, "a PodTemplate, by a user who may write one: nothing runs it")
         .by(&gate.plane.admin)
         .create(&template)
         .unchanged();
@@ -220,10 +222,10 @@ fn other_kinds_changed(gate: &Gate) {
         json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}}),
     )
     .unchanged();
-    let raise = ground.row(26, "an approved ReplicationController raised through `/scale`");
+    let raise = ground.row(26, "an approved ReplicationController scaled up through `/scale`");
     raise.kubectl(&["scale", "replicationcontroller/orders", "--replicas=3"]).denied("WorkloadNotAllowed");
     ground
-        .row(26, "its selector turned to other Pods")
+        .row(26, "an approved ReplicationController's selector changed to other Pods")
         .patch(
             "replicationcontroller/orders",
             "merge",
@@ -237,7 +239,7 @@ fn cron_jobs(gate: &Gate) {
     let ground = Ground::new(gate, "cron");
     let mut replay = cron_job("replay");
     replay["spec"]["jobTemplate"]["metadata"]["labels"] = json!({"writgate.dev/replay": "execute"});
-    ground.row(27, "a CronJob whose Jobs carry the label of a replay").create(&replay).denied("WorkloadNotAllowed");
+    ground.row(27, "a CronJob whose Jobs have the replay label").create(&replay).denied("WorkloadNotAllowed");
     let mut replay = cron_job("replay");
     replay["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] =
         json!("ghcr.io/acme/replay:2");
@@ -251,19 +253,20 @@ fn cron_jobs(gate: &Gate) {
     let patch =
         |attempt, spec: Value| ground.row(27, attempt).patch("cronjob/nightly", "merge", &json!({"spec": spec}));
     patch("an approved CronJob's schedule", json!({"schedule": "* * * * *"})).denied("SpecHashMismatch");
-    patch("its concurrency policy", json!({"concurrencyPolicy": "Replace"})).denied("SpecHashMismatch");
+    patch("an approved CronJob's concurrency policy", json!({"concurrencyPolicy": "Replace"}))
+        .denied("SpecHashMismatch");
     patch(
-        "its Jobs' command",
+        "the command of an approved CronJob's Jobs",
         json!({"jobTemplate": {"spec": {"template": {"spec": {"containers": [
         {"name": "c", "image": "ghcr.io/acme/nightly:1", "command": ["evil"]}]}}}}}),
     )
     .denied("SpecHashMismatch");
-    patch("suspended", json!({"suspend": true})).unchanged();
+    patch("an approved CronJob suspended", json!({"suspend": true})).unchanged();
     let made_by = json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "controller": true,
         "uid": ground.live("cronjob/nightly").expect("it is there")["metadata"]["uid"]}]);
     let mut child = job("nightly-29000000");
     child["metadata"]["ownerReferences"] = made_by;
-    ground.row(27, "a Job that claims to be a CronJob's").create(&child).denied("ApprovalRequired");
+    ground.row(27, "a Job that claims to belong to a CronJob").create(&child).denied("ApprovalRequired");
 }
 
 fn revisions(gate: &Gate) {
@@ -279,8 +282,7 @@ fn revisions(gate: &Gate) {
     let data = json!({"data": {"spec": {"template": {"spec": {"hostNetwork": true}}}}});
     ground.row(81, "a forged ControllerRevision").create(&forged).refused("Forbidden");
     ground.row(81, "a ControllerRevision's data changed").patch(&target, "merge", &data).refused("Forbidden");
-    let writes =
-        |attempt: &str| ground.row(81, format!("{attempt}, by somebody who may write them")).by(&gate.operator);
+    let writes = |attempt: &str| ground.row(81, format!("{attempt}, by a user who may write them")).by(&gate.operator);
     writes("a forged ControllerRevision").create(&forged).denied("WorkloadNotAllowed");
     writes("a ControllerRevision's data changed").patch(&target, "merge", &data).refused("Invalid");
 }
@@ -298,12 +300,12 @@ fn pods_of_operators(gate: &Gate) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "custom"},
         "spec": {"containers": [{"name": "c", "image": EVIL}]}});
     for (number, attempt) in [
-        (29, "a Pod by an operator of custom resources that is not listed as a controller"),
-        (80, "a Pod by the syncer of a virtual cluster"),
+        (29, "a Pod, by an operator that is not an exempt controller"),
+        (80, "a Pod, by the syncer of a virtual cluster"),
     ] {
         ground.row(number, attempt).by(&syncer).create(&pod).denied("WorkloadNotAllowed");
     }
-    note(29, "a Pod by an operator that is listed")
+    note(29, "a Pod, by an operator that is an exempt controller")
         .limit("An operator that is listed as an exempt controller can create any Pod");
 }
 
@@ -320,7 +322,7 @@ fn ways_into_pods(gate: &Gate) {
     row("`kubectl attach`").kubectl(&["attach", &pod]).denied("WorkloadNotAllowed");
     row("`kubectl port-forward`").kubectl(&["port-forward", &pod, "8080"]).denied("WorkloadNotAllowed");
     row("a request through `pods/proxy`").kubectl(&["get", "--raw", &path]).denied("WorkloadNotAllowed");
-    note(25, "the same under `connect: allow` or `audit`")
+    note(25, "`kubectl exec` and the like, under `connect: allow` or `audit`")
         .limit("`kubectl exec`, `attach`, `port-forward` and the Pod's proxy follow the posture's `connect`");
 }
 
