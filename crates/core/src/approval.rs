@@ -3,10 +3,10 @@
 pub(crate) mod action;
 pub(crate) mod capability;
 pub(crate) mod detached;
-pub(crate) mod difference;
 pub(crate) mod envelope;
 pub(crate) mod key;
 pub(crate) mod projection;
+pub(crate) mod spec_difference;
 pub(crate) mod spec_hash;
 pub(crate) mod statement;
 

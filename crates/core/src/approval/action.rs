@@ -1,18 +1,18 @@
-//! What a request would do.
+//! The actions that require an approval.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a request would do, as an approval, a posture and a record name it.
+/// What a request would do. Approvals, postures and records use the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Something new would run in the environment.
+    /// The environment would run something that it does not run yet.
     Deploy,
-    /// A Job would run a pipeline over incident data, with effects.
+    /// A Job would run a pipeline again with the data of an incident, with effects.
     ReplayExecute,
-    /// A Job would run a pipeline over incident data under the closed dry-run contract.
+    /// A Job would run a pipeline again with the data of an incident, within the posture's dry-run contract.
     ReplayDryRun,
 }
 

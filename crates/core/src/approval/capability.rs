@@ -1,22 +1,22 @@
-//! Capabilities, which actions need, and grants, by which reviewers give them.
+//! Capabilities, which actions require, and grants, which say what a reviewer may grant.
 
 use std::{fmt, str::FromStr};
 
 use crate::approval::action::Action;
 
-/// A dotted name that an action needs and a reviewer may grant: `deploy`, `deploy.privileged`.
+/// A dotted name that an action requires and a reviewer may grant: `deploy`, `deploy.privileged`.
 ///
-/// Segments are ASCII letters, digits, `-` and `_`. It knows no wildcard; a [`Grant`] does.
+/// A segment consists of ASCII letters, digits, `-` and `_`. Only a [`Grant`] has wildcards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capability(String);
 
 impl Capability {
-    /// Reads a dotted name.
+    /// Parses a dotted name. Fails for anything else, wildcards included.
     pub fn parse(text: &str) -> Result<Self, CapabilityError> {
         if is_dotted_name(text) { Ok(Self(text.to_owned())) } else { Err(CapabilityError(text.to_owned())) }
     }
 
-    /// What an action needs where a posture does not say.
+    /// The capability that an action requires by default.
     pub(crate) fn of(action: Action) -> Self {
         let name = match action {
             Action::Deploy => "deploy",
@@ -47,17 +47,17 @@ impl FromStr for Capability {
     }
 }
 
-/// What a reviewer may grant: one capability, or all below a name.
+/// What a reviewer may grant: one capability, or all capabilities below a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grant {
     /// Exactly this capability.
     Exact(Capability),
-    /// Every capability below this one, at any depth, but not it itself: `deploy.*`.
+    /// Every capability below this one, at any depth, and not this one itself: `deploy.*`.
     Below(Capability),
 }
 
 impl Grant {
-    /// Reads a dotted name, or one that ends in `.*`.
+    /// Parses a dotted name, which may end in `.*`. Fails for anything else.
     pub fn parse(text: &str) -> Result<Self, CapabilityError> {
         match text.strip_suffix(".*") {
             Some(above) => Capability::parse(above).map(Self::Below),
@@ -66,7 +66,7 @@ impl Grant {
         .map_err(|_| CapabilityError(text.to_owned()))
     }
 
-    /// Whether this grant gives `capability`.
+    /// Whether a reviewer with this grant may grant `capability`.
     #[must_use]
     pub fn covers(&self, capability: &Capability) -> bool {
         match self {
@@ -93,7 +93,7 @@ impl FromStr for Grant {
     }
 }
 
-/// The text is no capability, nor a grant where one is expected.
+/// The text is not a capability, or not a grant if a grant is expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a capability: expected a dotted name such as deploy.privileged (only a reviewer's grant may end in .*)"
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_covers_what_is_below_at_any_depth_and_not_the_name_itself() {
+    fn a_wildcard_covers_every_capability_below_a_name_and_not_the_name_itself() {
         assert!(covers("deploy.*", "deploy.a"));
         assert!(covers("deploy.*", "deploy.a.b"));
         assert!(!covers("deploy.*", "deploy"));
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_grant_covers_its_own_name_alone() {
+    fn an_exact_grant_covers_only_its_own_name() {
         assert!(covers("deploy", "deploy"));
         assert!(!covers("deploy", "deploy.a"));
         assert!(!covers("deploy", "Deploy"));
     }
 
     #[test]
-    fn only_grants_know_wildcards() {
+    fn only_a_grant_has_a_wildcard_and_only_at_its_end() {
         assert!(Capability::parse("deploy.*").is_err());
         for text in ["*", ".*", "deploy*", "*.deploy", "deploy.*.a", "deploy..*", "deploy.*.*"] {
             assert!(Grant::parse(text).is_err(), "{text}");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_dotted_segments() {
+    fn a_capability_consists_of_dotted_segments() {
         for text in ["deploy", "replay.execute", "break-glass", "a.b_c.D9"] {
             assert_eq!(Capability::parse(text).unwrap().to_string(), text);
         }

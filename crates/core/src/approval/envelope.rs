@@ -1,7 +1,7 @@
-//! The DSSE envelope of an approval: a payload and signatures that anyone could have written.
+//! The DSSE envelope of an approval: a payload and its signatures, none of which is verified.
 //!
 //! The format is DSSE v1 (github.com/secure-systems-lab/dsse, envelope.md and protocol.md). Signatures are verified
-//! against a posture's keys in `posture::signers`; the payload is read in `statement`.
+//! against a posture's keys in `posture::signers`. The payload is parsed in `statement`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -18,22 +18,22 @@ use crate::{
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// The largest envelope, in bytes of JSON text.
 pub const MAX_ENVELOPE: usize = 32 * 1024;
-/// The most signatures in one envelope.
+/// The maximum number of signatures in one envelope.
 pub const MAX_SIGNATURES: usize = 16;
 
-/// A payload with signatures that nobody has checked yet.
+/// A payload with signatures, none of which is verified. Anyone could have written it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     payload: Vec<u8>,
     signatures: Vec<EnvelopeSignature>,
 }
 
-/// A signature that nobody has checked yet.
+/// A signature that is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnvelopeSignature {
     /// A hint for choosing the key. It is not evidence of who signed.
     pub(crate) keyid: String,
-    /// Of any length: other algorithms have others.
+    /// The signature, of any length, because other algorithms have other lengths.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -44,10 +44,13 @@ impl Envelope {
         Self { payload, signatures: Vec::new() }
     }
 
-    /// Reads the JSON text of an envelope. Sizes are checked before anything is decoded; fields that DSSE does not
-    /// know are skipped, as its specification asks.
+    /// Parses the JSON text of an envelope. Checks sizes before it decodes anything. Ignores fields that DSSE does not
+    /// define, as its specification requires.
     ///
-    /// The error says what was found and what was expected.
+    /// # Errors
+    ///
+    /// A limit is exceeded, a key is duplicated, the payload type is another one, or base64 is not canonical. The text
+    /// says what was found and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > MAX_ENVELOPE {
             return Err(format!("the envelope has {} bytes, expected at most {MAX_ENVELOPE}", text.len()));
@@ -64,34 +67,34 @@ impl Envelope {
         Ok(Self { payload, signatures })
     }
 
-    /// The bytes of the statement. Do not trust them before a signature was verified.
+    /// The bytes of the statement. Do not trust them before a signature is verified.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    /// The bytes of the statement, without the envelope.
+    /// Takes the bytes of the statement out of the envelope.
     pub(crate) fn into_payload(self) -> Vec<u8> {
         self.payload
     }
 
-    /// The bytes that a signer signs: the pre-authentication encoding of type and payload.
+    /// The bytes that a signer signs: DSSE's pre-authentication encoding of the payload type and the payload.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         pre_authentication(PAYLOAD_TYPE, &self.payload)
     }
 
-    /// The key ids that the signatures claim.
+    /// The key ids that the signatures claim, in the order of the envelope.
     pub fn keyids(&self) -> impl Iterator<Item = &str> {
         self.signatures.iter().map(|signature| &*signature.keyid)
     }
 
-    /// Adds a signature over [`Envelope::signed_bytes`].
+    /// Adds a signature of [`Envelope::signed_bytes`]. The caller vouches for it.
     pub fn add_signature(&mut self, keyid: KeyId, signature: [u8; 64]) {
         self.signatures.push(EnvelopeSignature { keyid: keyid.to_string(), bytes: signature.to_vec() });
     }
 
-    /// The JSON text, compact, as it goes into an annotation.
+    /// The compact JSON text that an annotation contains.
     #[must_use]
     pub fn to_json(&self) -> String {
         let signatures: Vec<Value> = self
@@ -119,7 +122,8 @@ impl EnvelopeSignature {
     }
 }
 
-/// Standard base64, padded, with the one canonical spelling (RFC 4648 sections 3.5 and 4).
+/// Decodes standard, padded base64 in its canonical spelling (RFC 4648 sections 3.5 and 4). Anything else is an error, so
+/// that an envelope has one spelling.
 fn decoded(value: Value, path: &str) -> Result<Vec<u8>, String> {
     let Value::String(text) = value else { return Err(format!("{path} is not a string")) };
     BASE64.decode(text).map_err(|error| format!("{path} is not standard padded base64: {error}"))
@@ -129,7 +133,7 @@ fn decoded(value: Value, path: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
-    /// What is changed, in words and in deed.
+    /// A change and its description.
     type Change = (&'static str, fn(&mut Value));
 
     fn envelope() -> Value {
@@ -137,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn signed_bytes_are_those_of_the_specification() {
-        // DSSE protocol.md: PAE("http://example.com/HelloWorld", "hello world") has this form; ours fixes the type.
+    fn signed_bytes_have_the_form_that_dsse_specifies() {
+        // DSSE protocol.md, PAE("http://example.com/HelloWorld", "hello world"), with Writgate's payload type.
         assert_eq!(
             Envelope::new(b"hello world".to_vec()).signed_bytes(),
             b"DSSEv1 28 application/vnd.in-toto+json 11 hello world"
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_dsse_does_not_know_are_skipped() {
+    fn ignores_fields_that_dsse_does_not_define() {
         let mut value = envelope();
         value["bundle"] = json!({"x": null});
         value["signatures"][0]["cert"] = "x".into();
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_wrong_refuses_the_envelope() {
+    fn refuses_an_envelope_with_one_thing_wrong() {
         let changes: [Change; 13] = [
             ("type", |v| v["payloadType"] = "application/vnd.in-toto+JSON".into()),
             ("no type", |v| v["payloadType"] = Value::Null),
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn parses_what_it_writes() {
         let mut envelope = Envelope::new(b"{}".to_vec());
         envelope.add_signature("0".repeat(64).parse().expect("a key id"), [7; 64]);
         assert_eq!(Envelope::parse(&envelope.to_json()), Ok(envelope));

@@ -1,8 +1,7 @@
-//! Public keys of reviewers and the ids by which signatures hint at them.
+//! Ed25519 public keys, and the key ids by which signatures refer to them.
 //!
-//! Reading a key is where bad ones stop: other algorithms, weak points and encodings that would give
-//! one key two ids never become a [`PublicKey`]. Private keys are not read here (the command line owns
-//! them). Called by the posture's reader and by the envelope's verifier.
+//! A [`PublicKey`] is always usable: parsing refuses other algorithms, weak points, and encodings that would give one key
+//! two ids. Core does not read private keys.
 
 use std::{fmt, str::FromStr};
 
@@ -18,17 +17,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::encoding::hex;
 
-/// What precedes the 32 key bytes in the `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410, section 4).
+/// The bytes before the 32 bytes of the key in the `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410, section 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// SHA-256 of a key's SPKI DER, written as 64 lower-case hex digits.
+/// The SHA-256 digest of a key's SPKI DER. Its text is 64 lower-case hexadecimal digits.
 ///
-/// In a signature it is a hint to choose a key, never evidence.
+/// In a signature, a key id is only a hint for choosing a key. It is not evidence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
-    /// The digest itself.
+    /// The digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -72,7 +71,7 @@ impl<'de> Deserialize<'de> for KeyId {
     }
 }
 
-/// An Ed25519 public key that is fit to be trusted.
+/// An Ed25519 public key that is not weak and has one key id.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey {
     key: VerifyingKey,
@@ -80,7 +79,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads one `PUBLIC KEY` PEM block, as OpenSSL writes it.
+    /// Parses one `PUBLIC KEY` PEM block, as OpenSSL writes it.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
         if text.matches("-----BEGIN ").count() > 1 {
             return Err(KeyError::SeveralKeys);
@@ -92,7 +91,7 @@ impl PublicKey {
         Self::from_spki_der(&der)
     }
 
-    /// Reads the DER form of a `SubjectPublicKeyInfo`.
+    /// Parses the DER form of a `SubjectPublicKeyInfo`.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         match der.strip_prefix(&SPKI_PREFIX).map(<[u8; 32]>::try_from) {
             Some(Ok(point)) => Self::from_point(&point),
@@ -105,8 +104,8 @@ impl PublicKey {
         if key.is_weak() {
             return Err(KeyError::Weak);
         }
-        // A point has encodings beyond its canonical one; a second spelling would be a second key id,
-        // and one revocation would miss it.
+        // A point has encodings besides its canonical one. A second encoding would have a second key id, which a
+        // revocation of the first would miss.
         if key.to_edwards().compress().to_bytes() != *point {
             return Err(KeyError::NotAPoint);
         }
@@ -114,20 +113,20 @@ impl PublicKey {
         Ok(Self { key, id: KeyId(id.into()) })
     }
 
-    /// The id under which signatures and revocations name this key.
+    /// The id by which signatures and revocations refer to this key.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// The DER form of the key's `SubjectPublicKeyInfo`, whose SHA-256 is the id.
+    /// The DER form of the key's `SubjectPublicKeyInfo`. Its SHA-256 digest is the id.
     #[must_use]
     pub fn to_spki_der(&self) -> Vec<u8> {
         [SPKI_PREFIX.as_slice(), self.key.as_bytes()].concat()
     }
 
-    /// Whether `signature` over `message` is this key's, by the strict rules: malleable signatures and
-    /// small-order components are refused, so one statement has one valid signature.
+    /// Whether `signature` is this key's signature of `message`. The check is strict: it refuses malleable signatures and
+    /// components of small order, so that nobody but the signer can make a second valid signature.
     #[must_use]
     pub fn verify_strict(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
@@ -140,34 +139,34 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Why a text or bytes are no public key that can be trusted.
+/// The text or the bytes are not a usable public key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The text is not one PEM block.
     #[error("not a PEM block: {0}; expected -----BEGIN PUBLIC KEY-----")]
     NotPem(String),
-    /// More than one PEM block where one key is expected.
+    /// The text has more than one PEM block.
     #[error("more than one PEM block; a key entry holds exactly one public key")]
     SeveralKeys,
-    /// A PEM block of something else; a private key is the case that matters.
+    /// The PEM block has another label, such as that of a private key.
     #[error("found a PEM block labelled {0}, expected PUBLIC KEY (a private key never belongs here)")]
     WrongLabel(String),
-    /// A public key of another algorithm.
+    /// The key is of another algorithm.
     #[error("found a public key of algorithm {0}, expected Ed25519")]
     OtherAlgorithm(String),
-    /// Bytes that are no `SubjectPublicKeyInfo` of an Ed25519 key.
+    /// The bytes are not the `SubjectPublicKeyInfo` of an Ed25519 key.
     #[error("not the SubjectPublicKeyInfo of an Ed25519 key")]
     NotSpki,
     /// The 32 bytes are not the canonical encoding of a point on the curve.
     #[error("the key is not a canonical point of the curve")]
     NotAPoint,
-    /// A low-order point, under which anybody can make signatures that verify.
+    /// The point has low order, so anyone can make signatures that verify.
     #[error("the key is weak: a low-order point, for which signatures can be forged")]
     Weak,
 }
 
-/// Says which algorithm a key has instead of Ed25519, where that can be told.
+/// The error for a key that is not Ed25519. It names the key's algorithm if that is known.
 fn not_ed25519(der: &[u8]) -> KeyError {
     const ED25519: &str = "1.3.101.112";
     let Ok(spki) = SubjectPublicKeyInfoRef::from_der(der) else {
@@ -175,7 +174,7 @@ fn not_ed25519(der: &[u8]) -> KeyError {
     };
     let oid = spki.algorithm.oid.to_string();
     let name = match oid.as_str() {
-        ED25519 => return KeyError::NotSpki, // right algorithm, but parameters or another length
+        ED25519 => return KeyError::NotSpki, // Ed25519, with parameters or of another length
         "1.2.840.113549.1.1.1" => "RSA",
         "1.2.840.10045.2.1" => "ECDSA",
         "1.2.840.10040.4.1" => "DSA",
@@ -197,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// Made by OpenSSL; its id is what `openssl pkey -pubin -outform DER | sha256sum` says.
+    /// Made by OpenSSL. Its id is the output of `openssl pkey -pubin -outform DER | sha256sum`.
     const PEM: &str = "-----BEGIN PUBLIC KEY-----
 MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
 -----END PUBLIC KEY-----
@@ -205,7 +204,7 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
     const ID: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 
     #[test]
-    fn the_id_is_the_digest_of_the_der() {
+    fn a_key_id_is_the_digest_of_the_der() {
         let key = PublicKey::from_pem(PEM).unwrap();
         assert_eq!(key.id().to_string(), ID);
         assert_eq!(ID.parse(), Ok(key.id()));
@@ -213,14 +212,14 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
     }
 
     #[test]
-    fn an_id_has_one_spelling() {
+    fn a_key_id_has_one_spelling() {
         for text in [&ID.to_uppercase(), &ID[1..], &format!("{ID}0"), &format!("sha256:{ID}"), &format!(" {ID}")] {
             assert_eq!(text.parse::<KeyId>(), Err(KeyIdError), "{text}");
         }
     }
 
     #[test]
-    fn a_pem_block_may_have_windows_line_ends_and_nothing_around() {
+    fn accepts_one_public_key_block_with_any_line_ends() {
         assert!(PublicKey::from_pem(&PEM.replace('\n', "\r\n")).is_ok());
         assert!(PublicKey::from_pem(PEM.trim_end()).is_ok());
         assert_eq!(PublicKey::from_pem(&format!("{PEM}{PEM}")), Err(KeyError::SeveralKeys));
@@ -232,14 +231,14 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
     }
 
     #[test]
-    fn a_statement_has_one_signature() {
+    fn refuses_a_malleable_signature() {
         let signing = SigningKey::from_bytes(&[7; 32]);
         let der = [SPKI_PREFIX.as_slice(), signing.verifying_key().as_bytes()].concat();
         let key = PublicKey::from_spki_der(&der).unwrap();
         let mut signature = signing.sign(b"message").to_bytes();
         assert!(key.verify_strict(b"message", &signature));
         assert!(!key.verify_strict(b"massage", &signature));
-        // The order of the group, added to S: another text of the same equation.
+        // Adding the order of the group to S gives other bytes that satisfy the same equation.
         let order = hex::decode("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010").unwrap();
         let mut carry = 0;
         for (byte, add) in signature[32..].iter_mut().zip(order) {
@@ -252,7 +251,7 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
 
     proptest! {
         #[test]
-        fn whatever_the_text_or_bytes_reading_a_key_does_not_panic(text in "\\PC{0,200}", bytes in any::<Vec<u8>>(), at in 0..44_usize, new in any::<u8>()) {
+        fn never_panics_and_keeps_the_bytes_of_a_key_that_it_accepts(text in "\\PC{0,200}", bytes in any::<Vec<u8>>(), at in 0..44_usize, new in any::<u8>()) {
             let _ = PublicKey::from_pem(&text);
             let _ = PublicKey::from_spki_der(&bytes);
             let mut der = PublicKey::from_pem(PEM).unwrap().to_spki_der();

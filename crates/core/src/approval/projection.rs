@@ -183,7 +183,10 @@ fn restart_time(text: &[u8]) -> Option<()> {
     let zone = match rest {
         [b'.', zone @ ..] => {
             let digits = zone.iter().take_while(|byte| byte.is_ascii_digit()).count();
-            zone.get(digits..).filter(|_| (1..=3).contains(&digits))?
+            if !(1..=3).contains(&digits) {
+                return None;
+            }
+            zone.get(digits..)?
         }
         zone => zone,
     };

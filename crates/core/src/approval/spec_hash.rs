@@ -17,19 +17,20 @@ use crate::{
     kube::workload::WorkloadKind,
 };
 
-/// SHA-256 over the canonical `{"apiVersion", "kind", "spec"}` of what would run. Written `sha256:<64 lower hex>`.
+/// The SHA-256 digest of the canonical `{"apiVersion", "kind", "spec"}` of what would run. Its text is `sha256:` and 64
+/// lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpecHash([u8; 32]);
 
 impl SpecHash {
-    /// 64 lower-case hexadecimal digits, as an in-toto subject's digest has them.
+    /// The 64 lower-case hexadecimal digits, as an in-toto subject's digest has them.
     #[must_use]
     pub fn hex(&self) -> String {
         hex::encode(&self.0)
     }
 
-    /// Reads 64 lower-case hexadecimal digits; anything else is `None`, upper case included, so that one hash has
-    /// one spelling.
+    /// Parses 64 lower-case hexadecimal digits. `None` for anything else. Upper case is refused, so that a hash has one
+    /// spelling.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::decode(text).map(Self)
@@ -48,7 +49,7 @@ impl fmt::Debug for SpecHash {
     }
 }
 
-/// A text that is not `sha256:` and 64 lower-case hexadecimal digits.
+/// The text is not `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is not a spec hash: expected sha256: and 64 lower-case hexadecimal digits")]
 pub struct SpecHashError {
@@ -77,13 +78,17 @@ impl<'de> Deserialize<'de> for SpecHash {
     }
 }
 
-/// The hash of a spec as the API server sent it: `spec` is the raw JSON text of the object's `.spec`.
+/// The hash of a spec that the API server sent. `spec` is the raw JSON text of the object's `.spec`.
 ///
-/// Nothing is defaulted here: what reaches admission has been defaulted already. A manifest from a file goes
-/// through [`crate::kube::defaults::default_forward`] first.
+/// This function fills in no defaults, because the API server has filled them in before admission. For a manifest from a
+/// file, use [`manifest_hash`].
+///
+/// # Errors
+///
+/// The spec has no canonical form.
 pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalError> {
     let mut bytes = Vec::with_capacity(spec.len() + 64);
-    // The three members are in canonical order as they stand.
+    // The three members are written in canonical order.
     bytes.extend_from_slice(b"{\"apiVersion\":\"");
     bytes.extend_from_slice(kind.api_version().as_bytes());
     bytes.extend_from_slice(b"\",\"kind\":\"");
@@ -94,25 +99,29 @@ pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalEr
     Ok(SpecHash(Sha256::digest(&bytes).into()))
 }
 
-/// Why a manifest has no hash.
+/// The manifest has no hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestHashError {
-    /// It is no workload, and nothing to approve.
+    /// It is not a workload.
     #[error("{found} has no spec that runs something")]
     NotAWorkload {
-        /// API version and kind, as the manifest has them.
+        /// The manifest's API version and kind.
         found: String,
     },
     /// The API server would refuse it.
     #[error(transparent)]
     Default(#[from] DefaultError),
-    /// What the API server would make of it has no hash.
+    /// The spec that the API server would store has no canonical form.
     #[error("spec: {0}")]
     Canonical(#[from] CanonicalError),
 }
 
-/// The hash that a manifest's spec will have at admission: what the API server would make of it, hashed.
+/// The hash that the spec of `manifest` will have at admission, after the API server has filled in its defaults.
+///
+/// # Errors
+///
+/// It is not a workload of Kubernetes' own, the API server would refuse it, or its spec has no canonical form.
 pub fn manifest_hash(manifest: &Value) -> Result<(WorkloadKind, SpecHash), ManifestHashError> {
     let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -122,10 +131,14 @@ pub fn manifest_hash(manifest: &Value) -> Result<(WorkloadKind, SpecHash), Manif
     Ok((workload, manifest_hash_as(workload, manifest)?))
 }
 
-/// The same of a manifest that is known to be of this kind.
+/// The hash that the spec of `manifest`, an object of `kind`, will have at admission.
 ///
-/// What the API server fills in of a further kind is not known here: its manifest has to say itself what the
-/// `CustomResourceDefinition` defaults.
+/// The defaults of a further kind are not known here. Its manifest must contain what its `CustomResourceDefinition`
+/// would fill in.
+///
+/// # Errors
+///
+/// The API server would refuse the manifest, or its spec has no canonical form.
 pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash, ManifestHashError> {
     let mut object = manifest.clone();
     default_forward(kind, &mut object)?;
@@ -133,7 +146,7 @@ pub fn manifest_hash_as(kind: WorkloadKind, manifest: &Value) -> Result<SpecHash
     Ok(spec_hash(kind, &spec)?)
 }
 
-/// The canonical text of what the hash covers of a spec, for showing where two differ and what is not bound.
+/// The canonical text of the part of a spec that the hash covers. Compare two to see where specs differ.
 pub fn projected(kind: WorkloadKind, spec: &str) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::with_capacity(spec.len());
     canonical::append(&mut bytes, spec, Projection::of(kind))?;
@@ -152,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_and_how_fast_is_not_in_the_hash() {
+    fn leaves_out_how_many_replicas_run_and_how_fast_they_roll_out() {
         let other = DEPLOYMENT.replace("\"replicas\":2", "\"replicas\":9,\"paused\":true,\"strategy\":{\"type\":\"Recreate\"},\"minReadySeconds\":3,\"progressDeadlineSeconds\":1,\"revisionHistoryLimit\":0");
         assert_eq!(hash(WorkloadKind::Deployment, DEPLOYMENT), hash(WorkloadKind::Deployment, &other));
     }
@@ -163,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stateful_sets_update_strategy_stays() {
+    fn covers_the_update_strategy_of_a_stateful_set() {
         let other = DEPLOYMENT.replace("\"replicas\":2", "\"updateStrategy\":{\"rollingUpdate\":{\"partition\":1}}");
         assert_ne!(hash(WorkloadKind::StatefulSet, DEPLOYMENT), hash(WorkloadKind::StatefulSet, &other));
         assert_eq!(hash(WorkloadKind::DaemonSet, DEPLOYMENT), hash(WorkloadKind::DaemonSet, &other));
     }
 
     #[test]
-    fn a_restart_is_left_out_only_while_it_is_a_time() {
+    fn leaves_out_a_restart_only_if_it_is_a_time() {
         let with = |value: &str| {
             DEPLOYMENT.replace(
                 "{\"labels\":",
@@ -216,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_is_in_the_hash() {
+    fn covers_the_selector() {
         let with = |selector: &str| DEPLOYMENT.replace("\"replicas\":2", &format!("\"selector\":{selector}"));
         for kind in [
             WorkloadKind::Deployment,
@@ -232,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_sets_selector_loses_the_template_hash_and_nothing_else() {
+    fn leaves_out_only_the_template_hash_of_a_replica_sets_selector() {
         let with = |selector: &str| DEPLOYMENT.replace("\"replicas\":2", &format!("\"selector\":{selector}"));
         let same = |kind, a: &str, b: &str| hash(kind, &with(a)) == hash(kind, &with(b));
         let generated = r#"{"matchLabels":{"pod-template-hash":"7979dcbbdc"}}"#;
@@ -250,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stateful_sets_max_unavailable_is_left_out_only_while_it_is_the_default() {
+    fn leaves_out_the_max_unavailable_of_a_stateful_set_only_if_it_is_the_default() {
         let with = |rolling: &str| {
             let strategy = format!("\"updateStrategy\":{{\"rollingUpdate\":{rolling}}}");
             hash(WorkloadKind::StatefulSet, &DEPLOYMENT.replace("\"replicas\":2", &strategy))
@@ -264,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_timestamp_is_left_out_wherever_it_is_null() {
+    fn leaves_out_a_creation_timestamp_wherever_it_is_null() {
         let with = |claim: &str| {
             let claims = format!("\"volumeClaimTemplates\":[{claim}]");
             hash(WorkloadKind::StatefulSet, &DEPLOYMENT.replace("\"replicas\":2", &claims))
@@ -276,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_sets_template_hash_is_left_out_only_as_the_controller_writes_it() {
+    fn leaves_out_a_replica_sets_template_hash_only_in_the_controllers_form() {
         let with = |value: &str| {
             DEPLOYMENT.replace("\"app\":\"a\"", &format!("\"app\":\"a\",\"pod-template-hash\":\"{value}\""))
         };
@@ -288,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_generates_for_a_job_is_left_out_unless_the_selector_is_manual() {
+    fn leaves_out_what_the_api_server_generates_for_a_job_unless_the_selector_is_manual() {
         let plain = r#"{"template":{"metadata":{},"spec":{}}}"#;
         let generated = r#"{"manualSelector":false,"suspend":true,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"controller-uid":"x","job-name":"y","batch.kubernetes.io/controller-uid":"x","batch.kubernetes.io/job-name":"y"}},"spec":{}}}"#;
         let manual = generated.replace("\"manualSelector\":false", "\"manualSelector\":true");
@@ -299,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_were_empty_before_are_kept_as_they_are() {
+    fn covers_labels_that_are_empty_in_the_text() {
         let empty = r#"{"template":{"metadata":{"labels":{}},"spec":{}}}"#;
         let absent = r#"{"template":{"metadata":{},"spec":{}}}"#;
         assert_ne!(hash(WorkloadKind::Job, empty), hash(WorkloadKind::Job, absent));

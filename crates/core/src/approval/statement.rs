@@ -1,8 +1,7 @@
-//! The approval: what the payload of a signed envelope says.
+//! The approval's statement: the payload of an envelope.
 //!
-//! An in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) whose predicate is ours. Reading one says
-//! nothing about who signed it; `candidate` reads it only from a payload whose signature was verified, the command
-//! line before it signs one.
+//! It is an in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) with Writgate's predicate. Parsing a statement
+//! says nothing about who signed it. Only a payload whose signature was verified can be trusted.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -20,56 +19,56 @@ use crate::{
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// `predicateType` of an approval.
 pub const PREDICATE_TYPE: &str = "https://writgate.dev/approval/v1";
-/// The most subjects in one approval.
+/// The maximum number of subjects in one approval.
 pub const MAX_SUBJECTS: usize = 64;
-/// The most capabilities in one approval.
+/// The maximum number of capabilities in one approval.
 pub const MAX_CAPABILITIES: usize = 64;
 
-/// What reviewers approve.
+/// What a reviewer approves: the content of the statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// The objects and the spec of each.
+    /// The approved objects with their spec hashes.
     pub subjects: Vec<Subject>,
-    /// `UUIDv7`, lower case with hyphens.
+    /// A `UUIDv7` in lower case with hyphens.
     pub id: String,
-    /// What may be done.
+    /// The approved action.
     pub action: Action,
-    /// The one cluster it is for; must be there where the posture names one.
+    /// The cluster of the approval. Required if the posture names a cluster.
     pub cluster: Option<String>,
-    /// The one environment it is for.
+    /// The environment of the approval.
     pub environment: String,
-    /// The one project it is for.
+    /// The project of the approval.
     pub project: String,
-    /// What the action may need; no wildcard means anything here.
+    /// The capabilities that the approval gives. Compared literally: a wildcard has no meaning.
     pub capabilities: Vec<String>,
-    /// Binds the object's annotation `writgate.dev/pipeline-version`.
+    /// Must equal the object's annotation `writgate.dev/pipeline-version`.
     pub pipeline_version: Option<String>,
-    /// Binds the object's annotation `writgate.dev/config-bundle`.
+    /// Must equal the object's annotation `writgate.dev/config-bundle`.
     pub config_bundle: Option<String>,
-    /// Binds what a replay reads.
+    /// What a replay may read.
     pub replay: Option<Replay>,
-    /// For an emergency: judged by the posture's `breakGlass`, and recorded as such.
+    /// Whether it is an approval under the posture's `breakGlass` terms. Recorded as such.
     pub break_glass: bool,
-    /// The person on whose behalf it was asked for.
+    /// The requester: the person who requested the approval.
     pub requested_by: String,
-    /// For people: a ticket, a sentence.
+    /// A ticket or a sentence, for people.
     pub reason: Option<String>,
-    /// First instant of validity.
+    /// The first instant at which it is valid.
     pub not_before: Timestamp,
-    /// First instant after validity.
+    /// The first instant at which it is no longer valid.
     pub expires_at: Timestamp,
 }
 
-/// One object with the spec that was approved for it.
+/// One object with its approved spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
-    /// `<group/version>/<kind>/<namespace>/<name>`, the name perhaps `<generateName>*`.
+    /// `<group/version>/<kind>/<namespace>/<name>`. For a generated name, `<name>` is `<generateName>*`.
     pub name: String,
-    /// The hash of its spec.
+    /// The hash of the approved spec.
     pub hash: SpecHash,
 }
 
-/// What a replay reads, each equal to the object's annotation.
+/// What a replay may read. Each claim must equal the object's annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     /// `writgate.dev/incident`
@@ -83,7 +82,12 @@ pub struct Replay {
 }
 
 impl Approval {
-    /// Reads a payload strictly. The error says which field, what was found and what was expected.
+    /// Parses a payload.
+    ///
+    /// # Errors
+    ///
+    /// A field is missing, unknown, duplicated, `null` or malformed, a limit is exceeded, or `notBefore` is not before
+    /// `expiresAt`. The text names the field, what was found and what was expected.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
         let mut statement = Fields::new(strict::parse(payload)?, "")?;
         statement.constant("_type", STATEMENT_TYPE)?;
@@ -125,13 +129,13 @@ impl Approval {
         Ok(approval)
     }
 
-    /// How long it is valid.
+    /// How long the approval is valid.
     #[must_use]
     pub fn lifetime(&self) -> SignedDuration {
         self.expires_at.duration_since(self.not_before)
     }
 
-    /// The payload that says this, to be signed.
+    /// The payload to sign.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
         let subjects: Vec<Value> = self
@@ -175,8 +179,8 @@ impl Approval {
         .into_bytes()
     }
 
-    /// Whether two approvals say the same of everything but their id, their times and their reason: then the people
-    /// who signed one and the other agreed on one thing.
+    /// Whether two approvals are equal except for their ids, times and reasons. If so, the people who signed them agreed
+    /// on the same thing, and count together towards a quorum.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         let capabilities = |approval: &Self| {
             let mut names = approval.capabilities.clone();
@@ -248,7 +252,7 @@ fn insert(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// One spelling of a time-ordered id (RFC 9562 section 5.7), since revocations name it by text.
+/// Accepts a `UUIDv7` (RFC 9562 section 5.7) in one spelling, because revocations compare ids as text.
 fn uuid_v7(text: String, path: &str) -> Result<String, String> {
     let is_v7 = |id: Uuid| {
         id.get_version_num() == 7 && id.get_variant() == Variant::RFC4122 && id.hyphenated().to_string() == text
@@ -267,7 +271,7 @@ fn action(text: &str, path: &str) -> Result<Action, String> {
         .ok_or_else(|| format!("{path} is {text:?}, expected one of {}", Action::ALL.map(Action::as_str).join(", ")))
 }
 
-/// Compared letter by letter with what an action needs, so anything may be claimed and a wildcard claims nothing.
+/// Accepts any names, because they are compared literally with the required capabilities. A wildcard gives nothing.
 fn capabilities(fields: &mut Fields) -> Result<Vec<String>, String> {
     let path = fields.path("capabilities");
     match fields.required("capabilities")? {
@@ -288,7 +292,7 @@ fn time(fields: &mut Fields, name: &str) -> Result<Timestamp, String> {
 mod tests {
     use super::*;
 
-    /// What is changed, in words and in deed.
+    /// A change and its description.
     type Change = (&'static str, fn(&mut Value));
 
     fn payload() -> Value {
@@ -313,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn parses_what_it_writes() {
         let approval = parse(&payload()).expect("an approval");
         assert_eq!(serde_json::from_slice::<Value>(&approval.to_payload()).expect("JSON"), payload());
         assert_eq!(approval.lifetime(), SignedDuration::from_hours(2));
     }
 
     #[test]
-    fn every_field_is_known_and_only_what_the_format_calls_optional_may_be_absent() {
+    fn refuses_unknown_and_null_fields_and_requires_all_but_the_optional_ones() {
         let optional = ["cluster", "pipelineVersion", "configBundle", "replay", "reason"];
         let predicate = payload()["predicate"].as_object().expect("an object").clone();
         for name in predicate.keys() {
@@ -329,7 +333,7 @@ mod tests {
             assert_eq!(parse(&without).is_ok(), optional.contains(&&**name), "{name}");
             let mut null = payload();
             null["predicate"][name] = Value::Null;
-            assert!(parse(&null).is_err(), "{name}: null is not an absent claim");
+            assert!(parse(&null).is_err(), "{name}: null is not the same as absent");
         }
         for path in ["", "/subject/0", "/subject/0/digest", "/predicate", "/predicate/replay"] {
             let mut unknown = payload();
@@ -339,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_wrong_refuses_the_approval() {
+    fn refuses_a_statement_with_one_thing_wrong() {
         let changes: [Change; 22] = [
             ("type", |v| v["_type"] = "https://in-toto.io/Statement/v0.1".into()),
             ("predicate type", |v| v["predicateType"] = "https://writgate.dev/approval/v2".into()),

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     approval::action::Action,
     approval::capability::Capability,
-    approval::difference,
     approval::envelope::{Envelope, MAX_ENVELOPE},
+    approval::spec_difference,
     approval::statement::{Approval, Subject},
     decide::eligibility::Eligibility,
     posture::rule::CapabilityRule,
@@ -193,7 +193,7 @@ impl<'r> Context<'r> {
                 .workload
                 .previous
                 .filter(|previous| previous.hash.is_some_and(|old| approved.contains(&old)))
-                .and_then(|previous| difference::first(self.workload.kind, previous.spec, self.workload.spec));
+                .and_then(|previous| spec_difference::first(self.workload.kind, previous.spec, self.workload.spec));
             return Some(Denial::SpecHashMismatch { approved, found: hash, differs_at });
         }
         if self.covering(approval).is_some() {

@@ -6,12 +6,12 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
-/// As deep as `serde_json` reads; deeper text could exhaust the stack.
+/// The limit of `serde_json` as well. Deeper text could exhaust the stack.
 const MAX_DEPTH: usize = 128;
-/// From here on several integers share one double (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
+/// 2^53. Beyond it, several integers share one double (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
 const MAX_EXACT: u64 = 1 << 53;
 
-/// Why a text has no canonical form.
+/// The text has no canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CanonicalError {
@@ -20,22 +20,22 @@ pub enum CanonicalError {
     Syntax {
         /// Offset in bytes.
         at: usize,
-        /// What would have been right.
+        /// What was expected.
         expected: &'static str,
     },
-    /// More than 128 levels.
+    /// It has more than 128 levels.
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// One object names a key twice.
+    /// An object has a key twice.
     #[error("the key {key:?} is there twice in one object")]
     DuplicateKey {
         /// The key.
         key: String,
     },
-    /// Hashing it would make two different numbers one.
+    /// A double does not hold a number exactly, so two numbers would have one hash.
     #[error("the number {number} cannot be hashed: a double does not hold it exactly (integers go to 2^53)")]
     InexactNumber {
-        /// As it is written, cut to 40 characters.
+        /// The first 40 characters of the number.
         number: String,
     },
 }
@@ -95,7 +95,7 @@ pub(crate) fn canonical(text: &str, scope: impl Scope) -> Result<Vec<u8>, Canoni
     Ok(out)
 }
 
-/// A member of an object that is still open: its key, and where it and its comma stand in the output.
+/// A member of an object that is still open: its key, and its range in the output, including its comma.
 struct ObjectMember<'t> {
     key: Cow<'t, str>,
     start: usize,
@@ -107,13 +107,13 @@ struct Writer<'t, 'o> {
     at: usize,
     depth: usize,
     out: &'o mut Vec<u8>,
-    /// Members of all open objects, innermost last.
+    /// The members of all open objects, the innermost object's last.
     members: Vec<ObjectMember<'t>>,
-    /// Reused while an object is put in order.
+    /// A buffer for sorting the members of an object, reused.
     sorted: Vec<u8>,
 }
 
-/// Whether the projection took every member of an object that had some.
+/// Whether the scope left out every member of an object that had members.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Emitted {
     Unchanged,
@@ -195,7 +195,7 @@ impl<'t> Writer<'t, '_> {
         Ok(if emptied { Emitted::Emptied } else { Emitted::Unchanged })
     }
 
-    /// Writes one member, or takes it back when the projection leaves it out; tells which.
+    /// Writes one member, or removes it from the output if the scope leaves it out. Returns whether it was left out.
     fn member(&mut self, scope: impl Scope) -> Result<bool, CanonicalError> {
         self.white_space();
         if self.peek() != Some(b'"') {
@@ -222,7 +222,7 @@ impl<'t> Writer<'t, '_> {
         Ok(false)
     }
 
-    /// Puts the members since `first` in the order of their keys' UTF-16 code units (RFC 8785 section 3.2.3).
+    /// Sorts the members from `first` on by the UTF-16 code units of their keys (RFC 8785 section 3.2.3).
     fn order(&mut self, body: usize, first: usize) -> Result<(), CanonicalError> {
         let Some(open) = self.members.get_mut(first..) else { return Ok(()) };
         if !open.is_sorted_by(|a, b| by_utf16(&a.key, &b.key) == Ordering::Less) {
@@ -269,7 +269,7 @@ impl<'t> Writer<'t, '_> {
         Ok(Emitted::Unchanged)
     }
 
-    /// The last comma gives way to the bracket.
+    /// Replaces the last comma, if any, with the bracket.
     fn close(&mut self, body: usize, bracket: u8) {
         if self.out.len() > body {
             self.out.pop();
@@ -277,7 +277,7 @@ impl<'t> Writer<'t, '_> {
         self.out.push(bracket);
     }
 
-    /// Writes a string and returns what it means.
+    /// Writes a string and returns its value.
     fn string(&mut self) -> Result<Cow<'t, str>, CanonicalError> {
         let opening = self.at;
         let bytes = self.text.as_bytes();
@@ -297,8 +297,8 @@ impl<'t> Writer<'t, '_> {
         }
         let quoted = self.text.get(opening..=at).ok_or_else(|| self.expected("a string"))?;
         if escaped {
-            // Escapes have many spellings; serde_json reads them all, refuses lone surrogates, and writes the one
-            // spelling that RFC 8785 section 3.2.2.2 asks for.
+            // Escapes have many spellings. serde_json reads them all, refuses lone surrogates, and writes the spelling
+            // that RFC 8785 section 3.2.2.2 requires.
             let meant: String = serde_json::from_str(quoted).map_err(|_| self.expected("a string of valid escapes"))?;
             serde_json::to_writer(&mut *self.out, &meant).map_err(|_| self.expected("a string"))?;
             self.at = at + 1;
@@ -336,7 +336,7 @@ impl<'t> Writer<'t, '_> {
             if !is_exact(number, value) {
                 return Err(CanonicalError::InexactNumber { number: number.chars().take(40).collect() });
             }
-            // ECMAScript's Number::toString, as RFC 8785 section 3.2.2.3 asks.
+            // ECMAScript's Number::toString, as RFC 8785 section 3.2.2.3 requires.
             self.out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
         }
         self.at += length;
@@ -348,15 +348,15 @@ fn by_utf16(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
-/// Whether `value` is the only number that its canonical text could have come from.
+/// Whether `value` is exactly the number that `number` writes, and no other integer shares its double.
 pub(crate) fn is_exact(number: &str, value: f64) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
     let in_range = value.abs() <= MAX_EXACT as f64;
     in_range && Decimal::of(number) == Decimal::of(&format!("{value:e}"))
 }
 
-/// A decimal number without regard to how it is written: its sign, its digits without zeros at either end, and the
-/// power of ten of its first digit.
+/// A decimal number independent of its spelling: its sign, its digits without zeros at either end, and the power of ten
+/// of its first digit.
 #[derive(PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_in_utf16_order() {
+    fn sorts_keys_by_utf16_code_units() {
         // RFC 8785 section 3.2.3
         let input = r#"{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew Letter Dalet With Dagesh","1":"One","\ud83d\ude00":"Emoji: Grinning Face","\u0080":"Control","\u00f6":"Latin Small Letter O With Diaeresis"}"#;
         let output = text(input).expect("canonical");
@@ -405,14 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_ecmascript_does() {
+    fn writes_numbers_as_ecmascript_does() {
         let input = "[1.0, 1e3, 0.5, -0, 0.0, 4.50, 2e-3, 1E-27, 9007199254740992, -9007199254740992, 0.1, 1e-7]";
         let expected = "[1,1000,0.5,0,0,4.5,0.002,1e-27,9007199254740992,-9007199254740992,0.1,1e-7]";
         assert_eq!(text(input).as_deref(), Ok(expected));
     }
 
     #[test]
-    fn numbers_that_a_double_does_not_hold_are_refused() {
+    fn refuses_a_number_that_a_double_does_not_hold() {
         for number in
             ["9007199254740993", "-9007199254740993", "18446744073709551616", "1e16", "1e400", "0.1000000000000000055"]
         {
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused() {
+    fn refuses_a_text_that_is_not_json() {
         for broken in [
             "",
             "{",
@@ -448,14 +448,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_is_refused_however_it_is_spelled() {
+    fn refuses_a_duplicate_key_however_it_is_escaped() {
         for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"b":2,"\u0061":3}"#] {
             assert_eq!(text(twice), Err(CanonicalError::DuplicateKey { key: "a".into() }));
         }
     }
 
     #[test]
-    fn depth_is_bounded() {
+    fn refuses_more_than_the_maximum_depth() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(text(&nested(MAX_DEPTH)).is_ok());
         assert_eq!(text(&nested(MAX_DEPTH + 1)), Err(CanonicalError::TooDeep));
@@ -480,23 +480,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn white_space_and_order_never_matter(value in json()) {
+        fn ignores_white_space_and_the_order_of_keys(value in json()) {
             let pretty = serde_json::to_string_pretty(&value).expect("serializes");
             let compact = serde_json::to_string(&value).expect("serializes");
             prop_assert_eq!(text(&pretty), text(&compact));
         }
 
         #[test]
-        fn canonical_text_is_its_own_canonical_form_and_means_the_same(value in json()) {
+        fn the_canonical_form_is_its_own_canonical_form_and_has_the_same_value(value in json()) {
             let once = text(&value.to_string()).expect("canonical");
             prop_assert_eq!(&text(&once).expect("canonical"), &once);
-            // `creationTimestamp: null` cannot come out of the generator but by chance of a 17-letter key.
             let back: serde_json::Value = serde_json::from_str(&once).expect("JSON");
             prop_assert_eq!(back, value);
         }
 
         #[test]
-        fn arbitrary_text_never_panics(input in any::<String>(), cut in any::<prop::sample::Index>()) {
+        fn never_panics_for_any_text(input in any::<String>(), cut in any::<prop::sample::Index>()) {
             let _ = text(&input);
             let spec = r#"{"a":[1,-2.5e3,"x\u00e9"],"template":{"metadata":{"labels":{}}}}"#;
             let _ = text(spec.get(..cut.index(spec.len())).unwrap_or_default());

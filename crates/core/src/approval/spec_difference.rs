@@ -1,10 +1,13 @@
-//! Where two specs differ first, for the person who wonders why a hash does.
+//! The first field in which two specs differ, to explain why their hashes differ.
+//!
+//! `posture::difference` compares postures.
 
 use serde_json::Value;
 
 use crate::{approval::spec_hash::projected, kube::workload::WorkloadKind};
 
-/// The path of the first field, in canonical order, in which the hashed parts of two specs differ.
+/// The path of the first field, in canonical order, in which the hashed parts of two specs differ. `None`: they do not
+/// differ, or one of them has no hash.
 pub(crate) fn first(kind: WorkloadKind, old: &str, new: &str) -> Option<String> {
     let tree = |spec| serde_json::from_slice::<Value>(&projected(kind, spec).ok()?).ok();
     walk(&tree(old)?, &tree(new)?, "spec".to_owned())
@@ -38,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_first_field_that_is_hashed_and_differs() {
+    fn names_the_first_hashed_field_that_differs() {
         let old = r#"{"replicas":1,"template":{"spec":{"containers":[{"image":"a"}]}}}"#;
         let cases = [
             (old.replace("\"image\":\"a\"", "\"image\":\"b\""), Some("spec.template.spec.containers[0].image")),
