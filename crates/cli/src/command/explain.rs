@@ -156,7 +156,7 @@ mod tests {
         let told: Vec<_> = PAGES.iter().filter_map(|page| Some((page.row()?, page.code))).collect();
         assert_eq!(told, REASONS);
         let known: BTreeSet<String> = PAGES.iter().map(|page| format!("{}.md", page.code)).collect();
-        let mut files: BTreeSet<String> = fs::read_dir("docs/reasons")
+        let mut files: BTreeSet<String> = fs::read_dir(writgate_testing::repository().join("docs/reasons"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_index_lists_every_page() {
-        let index = fs::read_to_string("docs/reasons/README.md").unwrap();
+        let index = fs::read_to_string(writgate_testing::repository().join("docs/reasons/README.md")).unwrap();
         for page in PAGES {
             let row = page.row().map(|row| format!("| {row} ")).unwrap_or_default();
             let line = format!("\n{row}| [{code}]({code}.md) | {} |\n", page.summary(), code = page.code);
