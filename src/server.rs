@@ -29,9 +29,10 @@ use writgate_core::{
 };
 
 use crate::http::admin::{self, Status};
+use crate::http::router;
 use crate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
 use crate::metrics::Metrics;
-use crate::review::admission::{self, Admission};
+use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
 use crate::review::guard_reader::GuardReader;
@@ -201,7 +202,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         .with_guards(guards)
         .with_approvals(approvals);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
-    let admission = Admission::new(store, lookups, sealer, output, events.clone(), status.clone(), metrics)
+    let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics)
         .with_exempt(exempt)
         .with_system_namespace(&args.system_namespace)
         .with_kinds(kinds);
@@ -211,7 +212,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let tls = certificate.config();
     tokio::spawn(certificate.follow(args.certificate_interval));
     let admin_served = tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), admin.clone()));
-    let routes = admission::router(admission);
+    let routes = router::router(admission, status.clone());
     let served = tokio::spawn(serve_https(listener, routes, tls, webhook.clone()));
     let (listen, admin_listen, version) = (args.listen, args.admin_listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(%listen, admin = %admin_listen, version, %keyid, %writer, "serving");

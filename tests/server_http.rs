@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{ServiceExt as _, service_fn};
 use writgate::http::admin::{self, Status};
+use writgate::http::router;
 use writgate::metrics::Metrics;
-use writgate::review::admission::{self, Admission};
+use writgate::review::admission::Admission;
 use writgate::review::lookups::Lookups;
 use writgate::review::namespace_reader::NamespaceReader;
 use writgate::state::store::Store;
@@ -114,10 +115,9 @@ impl Webhook {
             Sealer::new(key, Vec::new(), metrics.clone()),
             output,
             None,
-            status.clone(),
             metrics,
         );
-        let routes = admission::router(admission);
+        let routes = router::router(admission, status.clone());
         Self { routes, admin: admin::router(status.clone()), status, lines, key: public }
     }
 

@@ -1,19 +1,12 @@
-//! A review's way through the server: bytes in, decision, record, answer out.
+//! One review from its bytes to its answer: parsed, decided by core, put on the record, and rendered.
 //!
-//! What bounds a request is [`limits`], what an answer looks like is [`respond`], what is decided is core's. Served
-//! by `server`; tests call the router in process. A workload waits for the API server only where its
-//! posture asks for what costs a lookup, or where the cache does not know its namespace.
+//! Nothing here is HTTP: the [router](crate::http::router) hands the bytes over and sends the answer. A workload waits for the
+//! API server only if its posture asks for what costs a lookup, or if the cache does not know its namespace.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use jiff::Timestamp;
-use tower_http::catch_panic::CatchPanicLayer;
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_core::{
@@ -25,8 +18,6 @@ use writgate_core::{
     request::{ExemptControllers, Review},
 };
 
-use crate::http::admin::Status;
-use crate::http::limits::{Limits, caught, refuse};
 use crate::http::respond;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
 use crate::review::lookups::Lookups;
@@ -49,18 +40,23 @@ pub struct Admission {
     output: Output,
     events: Option<Events>,
     metrics: Metrics,
-    limits: Limits,
-    status: Arc<Status>,
     system_namespace: String,
 }
 
 /// Which question a review puts.
 #[derive(Clone, Copy, Debug)]
-enum Question {
+pub(crate) enum Question {
     /// What a workload may run.
     Workload,
     /// What may change of that by which workloads are judged.
     Guard,
+}
+
+/// An answer without a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) reason: Refusal,
+    pub(crate) why: String,
 }
 
 /// What was decided, and what only its rendering needs.
@@ -100,12 +96,11 @@ impl Admission {
         sealer: Sealer,
         output: Output,
         events: Option<Events>,
-        status: Arc<Status>,
         metrics: Metrics,
     ) -> Self {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
-        let (exempt, kinds, limits) = Default::default();
-        Self { store, lookups, exempt, kinds, sealer, output, events, metrics, limits, status, system_namespace }
+        let (exempt, kinds) = Default::default();
+        Self { store, lookups, exempt, kinds, sealer, output, events, metrics, system_namespace }
     }
 
     /// With other exempt controllers than Kubernetes' own.
@@ -126,7 +121,13 @@ impl Admission {
         Self { system_namespace: system_namespace.to_owned(), ..self }
     }
 
-    async fn answer(&self, question: Question, body: &[u8]) -> Response {
+    /// What it counts in.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The answer to a review, as JSON.
+    pub(crate) async fn answer(&self, question: Question, body: &[u8]) -> Result<Vec<u8>, Refused> {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
@@ -145,16 +146,14 @@ impl Admission {
                 (malformed.uid, judged)
             }
         };
-        if let Some(refusal) = self.keep(&mut judged.decision).await {
-            return refusal;
-        }
+        self.keep(&mut judged.decision).await?;
         let decision = &judged.decision;
         self.metrics.requests.get_or_create(&labels(&judged)).inc();
         if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
             self.metrics.break_glass.inc();
         }
         let Some(uid) = uid else {
-            return refuse(&self.metrics, Refusal::Unreadable, format!("writgate: {}", decision.message()));
+            return Err(Refused { reason: Refusal::Unreadable, why: format!("writgate: {}", decision.message()) });
         };
         let json = respond::response(&uid, decision);
         if let Some(events) = self.events.as_ref().filter(|_| Decided::is_told(decision)) {
@@ -162,21 +161,21 @@ impl Admission {
             events.submit(Decided { decision, resource, workload, posture });
         }
         self.metrics.duration.observe(begun.elapsed().as_secs_f64());
-        ([(header::CONTENT_TYPE, "application/json")], json).into_response()
+        Ok(json)
     }
 
     /// Puts the decision on the record, before the answer; in the ledger as well where its posture asks for that. What
     /// the ledger did not take is decided anew, since the record of its admission is written already.
-    async fn keep(&self, decision: &mut Decision) -> Option<Response> {
+    async fn keep(&self, decision: &mut Decision) -> Result<(), Refused> {
         if decision.record.decision == Outcome::NotAnAction {
             tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
-            return None;
+            return Ok(());
         }
-        let refusal = self.record(decision).await;
-        if refusal.is_some() || !decision.must_be_kept() {
-            return refusal;
+        self.record(decision).await?;
+        if !decision.must_be_kept() {
+            return Ok(());
         }
-        let why = Box::pin(self.lookups.keep(&decision.record)).await.err()?;
+        let Err(why) = Box::pin(self.lookups.keep(&decision.record)).await else { return Ok(()) };
         tracing::error!(decision = %decision.record.id, why, "record not kept in the ledger");
         let now = clock::now();
         *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
@@ -184,19 +183,21 @@ impl Admission {
     }
 
     /// Seals the decision's record and writes its line. An admission that could not be recorded is not answered.
-    async fn record(&self, decision: &mut Decision) -> Option<Response> {
+    async fn record(&self, decision: &mut Decision) -> Result<(), Refused> {
         let error = match self.sealer.seal(decision.record.clone()) {
             Ok(sealed) => {
                 let lines = sealed.lines();
                 decision.record = sealed.record;
-                self.output.record(lines).await.err()?.to_string()
+                let Err(error) = self.output.record(lines).await else { return Ok(()) };
+                error.to_string()
             }
             Err(why) => format!("its record cannot be sealed: {why}"),
         };
         tracing::error!(decision = %decision.record.id, error, "decision not recorded");
-        decision
-            .allowed()
-            .then(|| refuse(&self.metrics, Refusal::Unrecorded, format!("writgate: not admitted, since {error}")))
+        if decision.allowed() {
+            return Err(Refused { reason: Refusal::Unrecorded, why: format!("writgate: not admitted, since {error}") });
+        }
+        Ok(())
     }
 
     async fn judge(&self, request: &writgate_core::request::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
@@ -293,33 +294,6 @@ impl Admission {
             (Some(labels), None) => Ok(labels.clone()),
         }
     }
-}
-
-/// Routes of the webhook: `POST /validate` for workloads, `POST /guard` for what they are judged by.
-pub fn router(admission: Admission) -> Router {
-    let metrics = admission.metrics.clone();
-    let panics = CatchPanicLayer::custom(move |panic| caught(&metrics, panic));
-    let validate = |State(admission), request| review(admission, Question::Workload, request);
-    let guard = |State(admission), request| review(admission, Question::Guard, request);
-    let routes = Router::new().route("/validate", post(validate)).route("/guard", post(guard));
-    routes.with_state(Arc::new(admission)).layer(panics)
-}
-
-async fn review(admission: Arc<Admission>, question: Question, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let Admission { limits, metrics, .. } = &*admission;
-    let answer = async {
-        match limits.body(&head.headers, body, metrics).await {
-            Ok(body) => admission.answer(question, &body.bytes).await,
-            Err(refusal) => refusal,
-        }
-    };
-    let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
-    if admission.status.is_draining() {
-        // Clients keep connections alive and would go on using one to a server that no Service names any more.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// The ConfigMap of an environment's posture.

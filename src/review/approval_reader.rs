@@ -4,14 +4,11 @@
 //! before a denial that nothing but an approval could turn, since it costs a list. Called by `lookups`; what is found is
 //! judged by core.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 use writgate_cluster::names::APPROVAL_SELECTOR;
+use writgate_cluster::question::Questions;
 use writgate_cluster::{client, names};
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
@@ -19,9 +16,8 @@ use writgate_core::{
 };
 
 use crate::metrics::Metrics;
+use crate::review::PATIENCE;
 
-/// How long all reads of one request may take, waiting included: most of the patience of an API server that waits 5 s.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Requests that read at once. Each holds one page.
 const MAX_READS: usize = 2;
 /// ConfigMaps in a page: each may have a MiB of text, which is six in JSON at worst.
@@ -32,7 +28,7 @@ const MAX_PAGES: usize = 128;
 /// Reads approvals, a bounded number at once.
 pub struct ApprovalReader {
     client: Client,
-    reads: Semaphore,
+    questions: Questions,
     metrics: Metrics,
 }
 
@@ -40,7 +36,7 @@ impl ApprovalReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, reads: Semaphore::new(MAX_READS), metrics }
+        Self { client, questions: Questions::new(MAX_READS, PATIENCE), metrics }
     }
 
     /// The approvals of `namespace` that may answer `query`, as they are now; or why nobody can tell.
@@ -51,14 +47,12 @@ impl ApprovalReader {
         self.metrics.approval_lists.inc();
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let read = async {
-            let _turn = self.reads.acquire().await;
             match query {
                 DetachedQuery::Name(name) => named(&config_maps, name).await,
                 DetachedQuery::Hash(hash) => covering(&config_maps, *hash).await,
             }
         };
-        let slow = || format!("the API server did not answer within {PATIENCE:?}");
-        timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(slow()))
+        self.questions.in_turn(read).await.unwrap_or_else(|slow| Err(slow.to_string()))
     }
 }
 

@@ -3,18 +3,16 @@
 //! Only where a posture asks for config bundles, and only for a request that nothing else speaks against. What is read
 //! is judged by core. Called by `lookups`.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use writgate_cluster::{client, names};
+use writgate_cluster::config_map::content;
+use writgate_cluster::names;
+use writgate_cluster::question::Questions;
 use writgate_core::decide::ConfigMapContent;
 
-/// How long all reads of one request may take, waiting included: most of the patience of an API server that waits 5 s.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::review::PATIENCE;
+
 /// Reads at once, of all requests: what callers can cost the API server, and 16 MiB of answers at most.
 const MAX_READS: usize = 16;
 
@@ -24,14 +22,14 @@ pub type Read = Result<Option<ConfigMapContent>, String>;
 /// Reads ConfigMaps, a bounded number at once.
 pub struct ConfigMapReader {
     client: Client,
-    reads: Semaphore,
+    questions: Questions,
 }
 
 impl ConfigMapReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, reads: Semaphore::new(MAX_READS) }
+        Self { client, questions: Questions::new(MAX_READS, PATIENCE) }
     }
 
     /// The ConfigMaps of these names as they are now, in the same order.
@@ -44,19 +42,8 @@ impl ConfigMapReader {
         if !names::is_label(namespace) || !names::is_subdomain(name) {
             return Ok(None);
         }
-        let read = async {
-            let _turn = self.reads.acquire().await;
-            config_maps.get_opt(name).await
-        };
-        match timeout(PATIENCE, read).await {
-            Err(_) => Err(format!("the API server did not answer within {PATIENCE:?}")),
-            Ok(Err(error)) => Err(client::why(&error)),
-            Ok(Ok(None)) => Ok(None),
-            Ok(Ok(Some(found))) => {
-                let value = serde_json::to_value(&found).map_err(|error| error.to_string())?;
-                ConfigMapContent::of(&value).map(Some)
-            }
-        }
+        let found = self.questions.ask(config_maps.get_opt(name)).await.map_err(|unanswered| unanswered.to_string())?;
+        found.as_ref().map(content).transpose()
     }
 }
 

@@ -3,19 +3,17 @@
 //!
 //! Called by `lookups`, for changes of what governs alone, which are rare; no workload ever waits for these.
 
-use std::time::Duration;
-
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
-use kube::{Client, Error};
-use tokio::sync::Semaphore;
+use writgate_cluster::config_map;
 use writgate_cluster::names::POSTURE_SELECTOR;
-use writgate_cluster::{client, config_map};
+use writgate_cluster::question::Questions;
 use writgate_core::{posture::Document, request::User};
 
-/// How long an answer may take, waiting included: most of the patience of an API server that waits 5 s.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::review::PATIENCE;
+
 /// Questions at once. Anyone who reaches the webhook can cause them; this is what it can cost the API server.
 const MAX_QUESTIONS: usize = 16;
 /// The verb, and the resource that exists for this question alone.
@@ -27,7 +25,7 @@ const RESOURCE: &str = "namespaces";
 pub struct GuardReader {
     reviews: Api<SubjectAccessReview>,
     config_maps: Api<ConfigMap>,
-    turns: Semaphore,
+    questions: Questions,
 }
 
 impl GuardReader {
@@ -36,7 +34,7 @@ impl GuardReader {
     pub fn new(client: Client, system_namespace: &str) -> Self {
         let reviews = Api::all(client.clone());
         let config_maps = Api::namespaced(client, system_namespace);
-        Self { reviews, config_maps, turns: Semaphore::new(MAX_QUESTIONS) }
+        Self { reviews, config_maps, questions: Questions::new(MAX_QUESTIONS, PATIENCE) }
     }
 
     /// Whether `user` has the verb `govern` on `namespaces.writgate.dev` of this name; `Err` says why it is not known.
@@ -63,7 +61,7 @@ impl GuardReader {
             },
             ..SubjectAccessReview::default()
         };
-        let review = self.ask(async { self.reviews.create(&PostParams::default(), &review).await }).await?;
+        let review = self.ask(self.reviews.create(&PostParams::default(), &review)).await?;
         let status = review.status.ok_or("the API server left the question open")?;
         // An authorizer that failed may still have said no; only a yes without doubt is one.
         match status.evaluation_error.filter(|error| !status.allowed && !error.is_empty()) {
@@ -75,19 +73,12 @@ impl GuardReader {
     /// The documents of all postures as they are now.
     pub async fn documents(&self) -> Result<Vec<Document>, String> {
         let params = ListParams::default().labels(POSTURE_SELECTOR);
-        let list = self.ask(async { self.config_maps.list(&params).await }).await?;
+        let list = self.ask(self.config_maps.list(&params)).await?;
         Ok(list.items.iter().map(config_map::document).collect())
     }
 
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-        let answer = async {
-            let _turn = self.turns.acquire().await;
-            question.await
-        };
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answer) => answer.map_err(|error| client::why(&error)),
-            Err(_) => Err(format!("the API server did not answer within {PATIENCE:?}")),
-        }
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+        self.questions.ask(question).await.map_err(|unanswered| unanswered.to_string())
     }
 }
 

@@ -4,19 +4,16 @@
 //! calls it ungoverned, the cache is behind, and a namespace that was labelled a moment ago must not slip through.
 //! Called by `admission`, for these reviews alone; the others never wait for the API server.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::Semaphore;
-use writgate_cluster::{client, names};
+use writgate_cluster::names;
+use writgate_cluster::question::{Questions, Unanswered};
 
 use crate::metrics::Metrics;
+use crate::review::PATIENCE;
 use crate::state::store::NamespaceLabels;
 
-/// How long a read may take, waiting included: most of the patience of an API server that waits 5 s.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Reads at once. Anyone who reaches the webhook can name a namespace; this is what it can cost the API server.
 const MAX_READS: usize = 16;
 
@@ -29,23 +26,20 @@ pub enum ReadError {
     /// It does not exist.
     #[error("namespace {0:?} does not exist")]
     NotFound(String),
-    /// The API server was too slow.
-    #[error("namespace {0:?} could not be read within {PATIENCE:?}")]
-    Slow(String),
-    /// The API server refused, or could not be reached.
-    #[error("namespace {name:?} could not be read: {}", client::why(.source))]
-    Failed {
+    /// The API server refused, was too slow, or could not be reached.
+    #[error("namespace {name:?} could not be read: {source}")]
+    Unanswered {
         /// The namespace.
         name: String,
         /// Why not.
-        source: kube::Error,
+        source: Unanswered,
     },
 }
 
 /// Reads namespaces, a bounded number at once.
 pub struct NamespaceReader {
     namespaces: Api<PartialObjectMeta<Namespace>>,
-    reads: Semaphore,
+    questions: Questions,
     metrics: Metrics,
 }
 
@@ -53,7 +47,7 @@ impl NamespaceReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { namespaces: Api::all(client), reads: Semaphore::new(MAX_READS), metrics }
+        Self { namespaces: Api::all(client), questions: Questions::new(MAX_READS, PATIENCE), metrics }
     }
 
     /// The labels of the namespace `name` as they are now.
@@ -62,15 +56,10 @@ impl NamespaceReader {
             return Err(ReadError::NotAName(name.to_owned()));
         }
         self.metrics.namespace_reads.inc();
-        let read = async {
-            let _turn = self.reads.acquire().await;
-            self.namespaces.get_opt(name).await
-        };
-        let read = tokio::time::timeout(PATIENCE, read).await.map_err(|_| ReadError::Slow(name.to_owned()))?;
-        match read {
+        match self.questions.ask(self.namespaces.get_opt(name)).await {
             Ok(Some(namespace)) => Ok(NamespaceLabels::of(namespace.labels())),
             Ok(None) => Err(ReadError::NotFound(name.to_owned())),
-            Err(source) => Err(ReadError::Failed { name: name.to_owned(), source }),
+            Err(source) => Err(ReadError::Unanswered { name: name.to_owned(), source }),
         }
     }
 }

@@ -12,7 +12,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
-use writgate_cluster::client;
+use writgate_cluster::question::{self, Unanswered};
 
 /// How long one watch lasts. The API server sends a bookmark shortly before its end, so a cache in which nothing
 /// happens is proved fresh about this often, well within the age at which the store refuses to judge.
@@ -48,12 +48,10 @@ pub trait Follower<K> {
 /// Why a watch has to begin anew.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
-    #[error("the API server did not answer within {ANSWER:?}")]
-    NoAnswer,
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
     #[error("the watch went silent")]
     Silent,
-    #[error("{}", client::why(.0))]
-    Refused(#[source] kube::Error),
     #[error("the API server ended the watch: {}", .0.message)]
     Ended(Box<kube::core::Status>),
 }
@@ -105,8 +103,7 @@ where
     let mut listed = F::Listed::default();
     let mut params = ListParams::default().labels(labels).limit(F::PAGE);
     loop {
-        let page = timeout(ANSWER, api.list(&params)).await.map_err(|_| WatchError::NoAnswer)?;
-        let page = page.map_err(WatchError::Refused)?;
+        let page = question::ask(ANSWER, api.list(&params)).await?;
         follower.list(&mut listed, page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -128,8 +125,7 @@ where
     let params = WatchParams::default().labels(labels).timeout(WATCH_SECONDS);
     let lasts = Duration::from_secs(WATCH_SECONDS.into());
     let begun = Instant::now();
-    let stream = timeout(ANSWER, api.watch(&params, &version)).await.map_err(|_| WatchError::NoAnswer)?;
-    let mut stream = stream.map_err(WatchError::Refused)?.boxed();
+    let mut stream = question::ask(ANSWER, api.watch(&params, &version)).await?.boxed();
     loop {
         let left = (lasts + GRACE).saturating_sub(begun.elapsed());
         let event = timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?;
@@ -142,7 +138,7 @@ where
             }
             return Ok(version);
         };
-        match event.map_err(WatchError::Refused)? {
+        match event.map_err(Unanswered::from)? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 version = object.resource_version().unwrap_or(version);
                 follower.apply(object);

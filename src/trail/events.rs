@@ -20,7 +20,8 @@ use kube::{Client, Error};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use writgate_cluster::{client, retry};
+use writgate_cluster::question::{self, Unanswered};
+use writgate_cluster::retry;
 
 use crate::metrics::{Lane, Metrics, WriteOutcome};
 use crate::trail::ledger::Ledger;
@@ -188,21 +189,19 @@ impl Writer {
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let mut pauses = retry::pauses();
         loop {
-            let created = tokio::time::timeout(ANSWER, events.create(&PostParams::default(), &event)).await;
-            let why = match created {
-                Ok(Ok(_)) => return self.metrics.event_written(lane),
+            let why = match question::ask(ANSWER, events.create(&PostParams::default(), &event)).await {
+                Ok(_) => return self.metrics.event_written(lane),
                 // Told before, by this replica or another. Who is refused again and again is told how often.
-                Ok(Err(Error::Api(status))) if status.is_already_exists() => {
+                Err(Unanswered::Failed(Error::Api(status))) if status.is_already_exists() => {
                     if lane == Lane::Denial {
                         series::add(&events, &event).await;
                     }
                     return self.metrics.event_written(lane);
                 }
-                Ok(Err(Error::Api(status))) if !retry::may_pass(status.code) => {
-                    return self.give_up(lane, &event, &client::why(&Error::Api(status)));
+                Err(unanswered) if !unanswered.may_pass() => {
+                    return self.give_up(lane, &event, &unanswered.to_string());
                 }
-                Ok(Err(error)) => client::why(&error),
-                Err(_) => format!("no answer within {ANSWER:?}"),
+                Err(unanswered) => unanswered.to_string(),
             };
             let Some(pause) = pauses.next() else { return self.give_up(lane, &event, &why) };
             tracing::debug!(event = event.metadata.name, why, "Event not written yet");

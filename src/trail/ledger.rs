@@ -22,7 +22,8 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use writgate_cluster::{client, clock, retry};
+use writgate_cluster::clock;
+use writgate_cluster::question::{self, Questions, Unanswered};
 use writgate_core::{
     decide::{Use, UseRecord},
     kube::WorkloadKinds,
@@ -53,7 +54,7 @@ struct Shared {
     client: Client,
     kinds: WorkloadKinds,
     entries: Api<ConfigMap>,
-    lookups: Semaphore,
+    lookups: Questions,
     watches: Arc<Semaphore>,
     release_after: Duration,
     metrics: Metrics,
@@ -71,7 +72,7 @@ impl Ledger {
         metrics: Metrics,
     ) -> Self {
         let entries = Api::namespaced(client.clone(), namespace);
-        let (lookups, watches) = (Semaphore::new(MAX_LOOKUPS), Arc::new(Semaphore::new(MAX_WATCHES)));
+        let (lookups, watches) = (Questions::new(MAX_LOOKUPS, PATIENCE), Arc::new(Semaphore::new(MAX_WATCHES)));
         Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
     }
 
@@ -115,17 +116,16 @@ impl Ledger {
 
     /// One request on the way of an answer.
     async fn look<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-        let request = async {
-            let _turn = self.0.lookups.acquire().await;
-            request.await
-        };
-        timeout(PATIENCE, request).await.map_err(|_| slow())?.map_err(|error| client::why(&error))
+        self.0.lookups.ask(request).await.map_err(|unanswered| match unanswered {
+            Unanswered::Slow(_) => slow(),
+            failed @ Unanswered::Failed(_) => failed.to_string(),
+        })
     }
 
     /// Creates the entry of `record`, or returns the one that is there.
     async fn reserve(&self, mut record: UseRecord) -> Result<UseRecord, String> {
         let Shared { entries, lookups, metrics, .. } = &*self.0;
-        let _turn = lookups.acquire().await;
+        let _turn = lookups.turn().await;
         record.free_at = Some(self.free_at());
         let new = entry::of_use(&record);
         for _ in 0..ATTEMPTS {
@@ -185,35 +185,8 @@ impl Ledger {
     }
 }
 
-/// Why a request to the API server came to nothing.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("no answer within {ANSWER:?}")]
-    Slow,
-    #[error("{}", client::why(.0))]
-    Api(#[from] Error),
-}
-
-impl Failure {
-    /// Whether a later attempt may fare better.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Api(Error::Api(status)) => retry::may_pass(status.code),
-            _ => true,
-        }
-    }
-
-    /// The HTTP status, where there is one.
-    fn code(&self) -> Option<u16> {
-        match self {
-            Self::Api(Error::Api(status)) => Some(status.code),
-            _ => None,
-        }
-    }
-}
-
-async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
-    Ok(timeout(ANSWER, request).await.map_err(|_| Failure::Slow)??)
+async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
+    question::ask(ANSWER, request).await
 }
 
 fn slow() -> String {

@@ -14,7 +14,10 @@ use kube::{
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use writgate_cluster::client::why;
+use writgate_cluster::{
+    client::why,
+    question::{self, Unanswered},
+};
 
 use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
 
@@ -116,18 +119,18 @@ impl Cluster {
         what: &str,
         question: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failure> {
-        let answer = self.runtime.block_on(async { tokio::time::timeout(self.patience, question).await });
-        match answer {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(Failure::CouldNotTell(format!(
-                "cannot {what}: {}; ask whoever administers the cluster for that right",
-                shown(&status.message)
-            ))),
-            Ok(Err(error)) => Err(Failure::CouldNotTell(format!("cannot {what}: {}", shown(&why(&error))))),
-            Err(_) => Err(Failure::CouldNotTell(format!(
-                "cannot {what}: the API server did not answer within {:?}; --request-timeout changes that",
-                self.patience
-            ))),
+        match self.runtime.block_on(question::ask(self.patience, question)) {
+            Ok(answer) => Ok(answer),
+            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => {
+                Err(Failure::CouldNotTell(format!(
+                    "cannot {what}: {}; ask whoever administers the cluster for that right",
+                    shown(&status.message)
+                )))
+            }
+            Err(slow @ Unanswered::Slow(_)) => {
+                Err(Failure::CouldNotTell(format!("cannot {what}: {slow}; --request-timeout changes that")))
+            }
+            Err(failed) => Err(Failure::CouldNotTell(format!("cannot {what}: {}", shown(&failed.to_string())))),
         }
     }
 

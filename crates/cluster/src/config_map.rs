@@ -1,8 +1,9 @@
-//! A ConfigMap of the system namespace as the document that core reads.
+//! ConfigMaps as core takes them: as documents of a posture, as config bundles, as approvals.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use serde_json::json;
+use writgate_core::decide::ConfigMapContent;
 use writgate_core::posture::Document;
 
 /// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.
@@ -19,4 +20,10 @@ pub fn document(object: &ConfigMap) -> Document {
         "binaryData": object.binary_data,
     });
     Document { source: format!("configmap {namespace}/{name}"), name: Some(name), text: wrapped.to_string() }
+}
+
+/// The content of a ConfigMap that a workload refers to.
+pub fn content(object: &ConfigMap) -> Result<ConfigMapContent, String> {
+    let value = serde_json::to_value(object).map_err(|error| error.to_string())?;
+    ConfigMapContent::of(&value)
 }

@@ -12,4 +12,5 @@ pub mod key_file;
 pub mod names;
 pub mod posture_dir;
 pub mod public_key_file;
+pub mod question;
 pub mod retry;

@@ -1,4 +1,4 @@
-//! How often and how patiently the API server is asked again, behind an answer. Used by `events` and the `ledger`.
+//! How often and how patiently the API server is asked again.
 
 use std::time::Duration;
 
@@ -11,11 +11,4 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub fn pauses() -> impl Iterator<Item = Duration> + Send {
     let doubled = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)));
     doubled.take(ATTEMPTS - 1)
-}
-
-/// Whether a later attempt may fare better than one that was answered by this HTTP status: overload and outages pass, a
-/// refusal does not.
-#[must_use]
-pub fn may_pass(code: u16) -> bool {
-    matches!(code, 408 | 429 | 500..)
 }

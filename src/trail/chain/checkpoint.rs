@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use writgate_cluster::checkpoint::{SELECTOR, config_map, in_config_map, name};
-use writgate_cluster::{client, clock};
+use writgate_cluster::{clock, question};
 use writgate_core::record::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
 
 use crate::metrics::WriteOutcome;
@@ -145,6 +145,5 @@ impl Sealer {
 }
 
 async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    let answer = timeout(ANSWER, request).await.map_err(|_| format!("no answer within {ANSWER:?}"))?;
-    answer.map_err(|error| client::why(&error))
+    question::ask(ANSWER, request).await.map_err(|unanswered| unanswered.to_string())
 }

@@ -8,9 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Error;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
-use tokio::time::timeout;
-use writgate_cluster::client;
 use writgate_cluster::event::CONTROLLER;
+use writgate_cluster::question::{self, Unanswered};
 
 use crate::trail::events::ANSWER;
 
@@ -20,13 +19,10 @@ const ATTEMPTS: usize = 3;
 /// Counts `again`, a decision whose Event is there already. What fails is left: the count is for people.
 pub(super) async fn add(events: &Api<Event>, again: &Event) {
     for _ in 0..ATTEMPTS {
-        match timeout(ANSWER, raise(events, again)).await {
-            Ok(Err(Error::Api(status))) if status.is_conflict() => {}
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => {
-                return tracing::debug!(event = again.metadata.name, why = client::why(&error), "series not counted");
-            }
-            Err(_) => return tracing::debug!(event = again.metadata.name, "series not counted: no answer"),
+        match question::ask(ANSWER, raise(events, again)).await {
+            Err(Unanswered::Failed(Error::Api(status))) if status.is_conflict() => {}
+            Ok(()) => return,
+            Err(why) => return tracing::debug!(event = again.metadata.name, %why, "series not counted"),
         }
     }
 }

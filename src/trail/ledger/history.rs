@@ -5,6 +5,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use tokio::time::sleep;
+use writgate_cluster::question::Unanswered;
 use writgate_cluster::retry;
 use writgate_core::record::{History, HistoryNote};
 
@@ -40,7 +41,7 @@ impl Ledger {
     }
 
     async fn try_note(&self, note: &HistoryNote) -> Result<(), Miss> {
-        let failed = |failure: super::Failure| Miss {
+        let failed = |failure: Unanswered| Miss {
             // Changed, made or removed by somebody else in between.
             may_pass: matches!(failure.code(), Some(404 | 409)) || failure.may_pass(),
             why: failure.to_string(),

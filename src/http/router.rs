@@ -1,0 +1,55 @@
+//! The routes of the webhook: a review's bytes in, within bounds, and its answer out.
+//!
+//! What bounds a request is [`limits`](super::limits)'; what is answered is [`review`](crate::review)'s.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::http::admin::Status;
+use crate::http::limits::{Limits, caught, refuse};
+use crate::review::admission::{Admission, Question, Refused};
+
+/// What all requests share.
+struct Webhook {
+    admission: Admission,
+    limits: Limits,
+    status: Arc<Status>,
+}
+
+/// `POST /validate` for workloads, `POST /guard` for what they are judged by.
+pub fn router(admission: Admission, status: Arc<Status>) -> Router {
+    let metrics = admission.metrics().clone();
+    let panics = CatchPanicLayer::custom(move |panic| caught(&metrics, panic));
+    let validate = |State(webhook), request| review(webhook, Question::Workload, request);
+    let guard = |State(webhook), request| review(webhook, Question::Guard, request);
+    let routes = Router::new().route("/validate", post(validate)).route("/guard", post(guard));
+    routes.with_state(Arc::new(Webhook { admission, limits: Limits::default(), status })).layer(panics)
+}
+
+async fn review(webhook: Arc<Webhook>, question: Question, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Webhook { admission, limits, status } = &*webhook;
+    let metrics = admission.metrics();
+    let answer = async {
+        let body = match limits.body(&head.headers, body, metrics).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        match admission.answer(question, &body.bytes).await {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(Refused { reason, why }) => refuse(metrics, reason, why),
+        }
+    };
+    let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
+    if status.is_draining() {
+        // Clients keep connections alive and would go on using one to a server that no Service names any more.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
