@@ -28,7 +28,7 @@ struct Desk {
 impl Desk {
     fn new() -> Self {
         let desk = Self { folder: tempfile::tempdir().expect("a folder"), agent: None };
-        let given = repository().join("tests/cli/approve.in");
+        let given = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/approve.in");
         fs::create_dir(desk.path("postures")).expect("a folder");
         for name in
             ["bob.pem", "request.json", "postures/posture.yaml", "postures/namespaces.yaml", "postures/reviewers.yaml"]
@@ -92,13 +92,9 @@ impl Desk {
     }
 }
 
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// The signer that the documentation shows.
 fn documented() -> String {
-    let page = fs::read_to_string(repository().join("docs/signers.md")).expect("a page");
+    let page = fs::read_to_string(writgate_testing::repository().join("docs/signers.md")).expect("a page");
     let (_, rest) = page.split_once("```python\n").expect("an example");
     rest.split_once("```").expect("its end").0.to_owned()
 }

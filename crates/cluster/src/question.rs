@@ -94,13 +94,17 @@ mod tests {
                 std::future::pending::<Result<(), Error>>().await
             })
         };
+        let halfway = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            asked.load(Ordering::Relaxed)
+        };
         let begun = Instant::now();
-        let (first, second, third) = tokio::join!(never(), never(), never());
+        let (first, second, third, asked) = tokio::join!(never(), never(), never(), halfway);
         for answer in [first, second, third] {
             assert_eq!(answer.expect_err("no answer").to_string(), "the API server did not answer within 2s");
         }
         assert_eq!(begun.elapsed(), PATIENCE);
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        assert_eq!(asked, 2);
     }
 
     #[tokio::test(start_paused = true)]
