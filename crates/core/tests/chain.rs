@@ -137,8 +137,8 @@ fn what_is_sealed_verifies_and_reads_as_the_same_record() {
     assert!(report.is_clean(), "{report:#?}");
     let [chain] = report.chains.as_slice() else { panic!("{report:#?}") };
     assert_eq!((chain.links, chain.copies), (4, 0));
-    assert_eq!(chain.from.map(|place| place.sequence), Some(0));
-    assert_eq!(chain.to.map(|place| (place.sequence, place.id)), Some((3, id(102))));
+    assert_eq!(chain.from.map(|position| position.sequence), Some(0));
+    assert_eq!(chain.to.map(|position| (position.sequence, position.id)), Some((3, id(102))));
     assert_eq!(chain.head, Some(writer.head()));
     let read: DecisionRecord = serde_json::from_str(&lines[1]).expect("a record");
     let (link, signature) = (read.chain.expect("a link"), read.signature.clone().expect("a signature"));

@@ -8,7 +8,9 @@
 
 mod verifier;
 
-pub use verifier::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Claims, Fed, Place};
+pub use verifier::{
+    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, Checked, Fed, UnverifiedClaims,
+};
 
 use std::{fmt, str::FromStr};
 

@@ -11,7 +11,7 @@ use kube::{
 use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
 use writgate_core::{
     approval::PublicKey,
-    record::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Claims, Fed},
+    record::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Fed, UnverifiedClaims},
 };
 
 use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};
@@ -149,7 +149,7 @@ fn summary(chain: &ChainSummary) -> String {
 
 /// A finding in words. What a line says of itself is told as what it says.
 fn text(finding: &ChainFinding) -> String {
-    let what = |claims: &Claims| {
+    let what = |claims: &UnverifiedClaims| {
         let mut what = claims.id.as_ref().map_or("a line without an id".to_owned(), |id| format!("record {id}"));
         if let (Some(writer), Some(sequence)) = (&claims.writer, claims.sequence) {
             let _ = write!(what, ", link {sequence} of {writer} as it says");
@@ -171,8 +171,11 @@ fn text(finding: &ChainFinding) -> String {
                 |word: &str, id: &Option<uuid::Uuid>| id.map(|id| format!(", {word} record {id}")).unwrap_or_default();
             format!("missing: {links} of {writer}{}{}", id("after", after), id("before", before))
         }
-        ChainFinding::Forked { place } => {
-            format!("forked: link {} of {}, record {}: another stood there", place.sequence, place.writer, place.id)
+        ChainFinding::Forked { position } => {
+            format!(
+                "forked: link {} of {}, record {}: another stood there",
+                position.sequence, position.writer, position.id
+            )
         }
         other => other.as_str().to_owned(),
     }

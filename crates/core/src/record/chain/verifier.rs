@@ -30,7 +30,7 @@ const MAX_FINDINGS: usize = 10_000;
 
 /// What a line says of itself, which is nobody's word.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Claims {
+pub struct UnverifiedClaims {
     /// `id`, cut to 80 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -47,7 +47,7 @@ pub struct Claims {
 
 /// A link whose signature was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct ChainPosition {
     /// Whose chain.
     pub writer: Uuid,
     /// Where in it.
@@ -64,17 +64,17 @@ pub enum ChainFinding {
     /// Signed, by no key that is known to write this chain.
     Forged {
         /// What it says of itself.
-        claims: Claims,
+        claims: UnverifiedClaims,
     },
     /// Signed with the name of a known key, whose signature does not fit what is there.
     Altered {
         /// What it says of itself, which may be what was altered.
-        claims: Claims,
+        claims: UnverifiedClaims,
     },
     /// A record without a place in a chain or without a signature.
     Unsigned {
         /// What it says of itself.
-        claims: Claims,
+        claims: UnverifiedClaims,
     },
     /// A text that names a record's format and cannot be read as JSON: cut off, or altered.
     Unreadable,
@@ -96,7 +96,8 @@ pub enum ChainFinding {
     /// Two histories under one key: this link is not the one that another link, a checkpoint or a copy of it says.
     Forked {
         /// The link at which they part.
-        place: Place,
+        #[serde(rename = "place")]
+        position: ChainPosition,
     },
 }
 
@@ -121,9 +122,9 @@ pub enum Fed {
     /// None of ours: a log line, or anything else.
     NotARecord,
     /// A link, verified and new.
-    Verified(Place),
+    Verified(ChainPosition),
     /// The same link again.
-    Again(Place),
+    Again(ChainPosition),
     /// Something that speaks against the log; it will be in the report too.
     Found(ChainFinding),
 }
@@ -141,7 +142,7 @@ enum Check {
         line: Box<Line>,
         digest: RecordDigest,
         keyid: KeyId,
-        claims: Claims,
+        claims: UnverifiedClaims,
     },
 }
 
@@ -162,9 +163,9 @@ pub struct ChainSummary {
     /// Of these, how many came too late to be compared with the first; their signatures are good.
     pub uncompared: u64,
     /// The first link that was seen.
-    pub from: Option<Place>,
+    pub from: Option<ChainPosition>,
     /// The last one.
-    pub to: Option<Place>,
+    pub to: Option<ChainPosition>,
     /// The last link that a checkpoint or another chain's start names.
     pub head: Option<Head>,
 }
@@ -297,7 +298,7 @@ impl ChainVerifier {
         if !is_ours && !is_sealed {
             return Check::NotARecord;
         }
-        let claims = Claims::of(&value);
+        let claims = UnverifiedClaims::of(&value);
         if !is_sealed {
             return Check::Found(ChainFinding::Unsigned { claims });
         }
@@ -313,14 +314,14 @@ impl ChainVerifier {
     }
 
     /// Adds a line whose signature is `keyid`'s to its chain.
-    fn add(&mut self, line: Line, digest: RecordDigest, keyid: KeyId, claims: Claims) -> Fed {
+    fn add(&mut self, line: Line, digest: RecordDigest, keyid: KeyId, claims: UnverifiedClaims) -> Fed {
         let Link { writer, sequence, previous } = line.chain;
         let own = self.chains.get(&writer).and_then(|known| known.keyid);
         if own.map_or_else(|| !self.for_all.contains(&keyid), |own| own != keyid) {
             return Fed::Found(ChainFinding::Forged { claims });
         }
         let known = self.chains.entry(writer).or_default();
-        let place = Place { writer, sequence, id: line.id };
+        let position = ChainPosition { writer, sequence, id: line.id };
         let is_named = known.named.remove(&sequence).is_none_or(|named| named == digest);
         let added = known.stretches.add(sequence, line.id, previous, digest);
         if let Some(hole) = known.stretches.condemn() {
@@ -333,10 +334,10 @@ impl ChainVerifier {
             self.name(head);
         }
         match added {
-            Added::Forked => Fed::Found(ChainFinding::Forked { place }),
-            _ if !is_named => Fed::Found(ChainFinding::Forked { place }),
-            Added::New => Fed::Verified(place),
-            Added::Again => Fed::Again(place),
+            Added::Forked => Fed::Found(ChainFinding::Forked { position }),
+            _ if !is_named => Fed::Found(ChainFinding::Forked { position }),
+            Added::New => Fed::Verified(position),
+            Added::Again => Fed::Again(position),
         }
     }
 
@@ -348,8 +349,8 @@ impl ChainVerifier {
         }
         match known.stretches.digest(head.sequence) {
             Some((id, digest)) if digest != head.digest => {
-                let place = Place { writer: head.writer, sequence: head.sequence, id };
-                self.report.find(ChainFinding::Forked { place });
+                let position = ChainPosition { writer: head.writer, sequence: head.sequence, id };
+                self.report.find(ChainFinding::Forked { position });
             }
             None if !known.stretches.holds(head.sequence) => {
                 known.named.insert(head.sequence, head.digest);
@@ -361,7 +362,7 @@ impl ChainVerifier {
 
 impl Known {
     fn summary(&self, writer: Uuid) -> ChainSummary {
-        let place = |(sequence, id)| Place { writer, sequence, id };
+        let position = |(sequence, id)| ChainPosition { writer, sequence, id };
         ChainSummary {
             writer,
             keyid: self.keyid,
@@ -369,14 +370,14 @@ impl Known {
             links: self.stretches.links,
             copies: self.stretches.copies,
             uncompared: self.stretches.uncompared,
-            from: self.stretches.first().map(place),
-            to: self.stretches.last().map(place),
+            from: self.stretches.first().map(position),
+            to: self.stretches.last().map(position),
             head: self.head,
         }
     }
 }
 
-impl Claims {
+impl UnverifiedClaims {
     fn of(value: &Value) -> Self {
         let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
         let text = |pointer| text(pointer).map(|text| text.chars().take(80).collect());
