@@ -322,7 +322,7 @@ async fn without_a_cluster_records_are_sealed_all_the_same() {
         webhook.review(&review(namespace)).await;
     }
     let mut verifier = ChainVerifier::new([webhook.key.clone()]);
-    webhook.text().lines().for_each(|line| drop(verifier.feed(line)));
+    webhook.text().lines().for_each(|line| drop(verifier.add(line)));
     let report = verifier.finish();
     assert!(report.is_clean() && report.chains[0].links == 4, "{report:#?}");
 }

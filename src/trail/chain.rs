@@ -193,7 +193,7 @@ mod tests {
         let text = lines.iter().map(|lines| String::from_utf8_lossy(lines)).collect::<Vec<_>>().join("\n");
         assert_eq!(text.lines().count(), 4);
         let mut verifier = ChainVerifier::new([public]);
-        text.lines().for_each(|line| drop(verifier.feed(line)));
+        text.lines().for_each(|line| drop(verifier.add(line)));
         let report = verifier.finish();
         assert!(report.is_clean() && report.chains[0].links == 4, "{report:#?}");
         assert_eq!(sealer.0.head.borrow().expect("a head").sequence, 3);
@@ -210,7 +210,7 @@ mod tests {
             .collect();
         let mut verifier = ChainVerifier::new([public]);
         for sealed in threads.into_iter().flat_map(|thread| thread.join().expect("no panic")) {
-            String::from_utf8_lossy(&sealed.lines()).lines().for_each(|line| drop(verifier.feed(line)));
+            String::from_utf8_lossy(&sealed.lines()).lines().for_each(|line| drop(verifier.add(line)));
         }
         let report = verifier.finish();
         assert!(report.is_clean() && report.chains[0].links == 201, "{report:#?}");

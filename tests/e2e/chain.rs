@@ -54,7 +54,7 @@ fn checkpoint_of(gate: &Gate, log: impl Fn() -> String) -> (Checkpoint, PublicKe
 
 fn verify<'l>(checkpoint: &(Checkpoint, PublicKey), lines: impl IntoIterator<Item = &'l str>) -> ChainReport {
     let mut verifier = ChainVerifier::default().with_checkpoint(&checkpoint.0, checkpoint.1.clone());
-    lines.into_iter().for_each(|line| drop(verifier.feed(line)));
+    lines.into_iter().for_each(|line| drop(verifier.add(line)));
     verifier.finish()
 }
 
@@ -171,7 +171,7 @@ fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
     let both = |lines: &[&str]| {
         let verifier = ChainVerifier::default().with_checkpoint(&ended, key.clone());
         let mut verifier = verifier.with_checkpoint(&first.0, first.1.clone());
-        lines.iter().flat_map(|log| log.lines()).for_each(|line| drop(verifier.feed(line)));
+        lines.iter().flat_map(|log| log.lines()).for_each(|line| drop(verifier.add(line)));
         // Replicas of other tests are named as well, whose logs are not here.
         let of = |finding: &ChainFinding| match finding {
             ChainFinding::Missing { writer, .. } => *writer == first.0.writer || *writer == ended.writer,
@@ -206,7 +206,7 @@ fn a_chain_is_signed_by_the_key_that_was_given(gate: &Gate) {
     );
     // The key alone, from wherever it was kept, is enough.
     let mut verifier = ChainVerifier::new([PublicKey::from_pem(&key.public_pem()).expect("a key")]);
-    log.lines().for_each(|line| drop(verifier.feed(line)));
+    log.lines().for_each(|line| drop(verifier.add(line)));
     let report = verifier.finish();
     let own = report.chains.iter().find(|chain| chain.writer == checkpoint.writer).expect("its chain");
     assert_eq!((own.links, own.keyid), (2, None), "{report:#?}");

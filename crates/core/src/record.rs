@@ -8,9 +8,9 @@ pub(crate) mod enforcement;
 pub(crate) mod history;
 
 pub use chain::{
-    CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint,
-    CheckpointHead, Fed, Head, Link, Linked, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable, StartLink,
-    UnverifiedClaims,
+    CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine,
+    Checkpoint, CheckpointHead, Head, LineOutcome, Link, Linked, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature,
+    Sealable, StartLink, UnverifiedClaims,
 };
 pub use connection::Connection;
 pub use decision::{

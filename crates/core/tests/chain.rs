@@ -10,7 +10,7 @@ use writgate_core::{
     approval::{Envelope, PublicKey},
     record::{
         CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
-        Fed, Head, RECORD_PAYLOAD_TYPE,
+        Head, LineOutcome, RECORD_PAYLOAD_TYPE,
     },
 };
 
@@ -90,12 +90,12 @@ impl Writer {
 
     /// Believes this writer's key.
     fn verify<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
-        feed(ChainVerifier::new([self.public()]), lines)
+        verify_with(ChainVerifier::new([self.public()]), lines)
     }
 
     /// Believes this writer's checkpoint.
     fn verify_to_head<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
-        feed(ChainVerifier::default().with_checkpoint(&self.checkpoint(), self.public()), lines)
+        verify_with(ChainVerifier::default().with_checkpoint(&self.checkpoint(), self.public()), lines)
     }
 }
 
@@ -112,9 +112,9 @@ fn pem(key: &PublicKey) -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(key.to_spki_der()))
 }
 
-fn feed<'l>(mut verifier: ChainVerifier, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
+fn verify_with<'l>(mut verifier: ChainVerifier, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
     for line in lines {
-        verifier.feed(line);
+        verifier.add(line);
     }
     verifier.finish()
 }
@@ -173,7 +173,7 @@ fn neither_order_nor_copies_nor_lines_of_others_matter() {
     lines.reverse();
     lines.push(r#"{"timestamp":"2026-11-22T11:00:00Z","level":"INFO","message":"serving","ratio":0.1}"#.to_owned());
     lines.push("plain text".to_owned());
-    let report = feed(ChainVerifier::new([one.public(), two.public()]), &lines);
+    let report = verify_with(ChainVerifier::new([one.public(), two.public()]), &lines);
     assert!(report.is_clean(), "{report:#?}");
     assert_eq!(report.chains.iter().map(|chain| (chain.links, chain.copies)).collect::<Vec<_>>(), [(6, 6), (4, 4)]);
 }
@@ -182,7 +182,7 @@ fn neither_order_nor_copies_nor_lines_of_others_matter() {
 fn a_key_that_is_not_known_is_a_forger_whatever_it_signs() {
     let (writer, mut mallory) = (Writer::new(1), Writer::new(2));
     let mut verifier = ChainVerifier::new([writer.public()]);
-    let Fed::Found(ChainFinding::Forged { claims }) = verifier.feed(&mallory.start(Vec::new())) else {
+    let LineOutcome::Found(ChainFinding::Forged { claims }) = verifier.add(&mallory.start(Vec::new())) else {
         panic!("forged");
     };
     assert_eq!(claims.keyid, Some(mallory.public().id().to_string()));
@@ -198,14 +198,14 @@ fn the_key_of_one_writer_is_none_of_another() {
         let verifier = ChainVerifier::default().with_checkpoint(&one.checkpoint(), one.public());
         verifier.with_checkpoint(&two.checkpoint(), two.public())
     };
-    assert!(feed(both(), ones.iter().chain(&twos)).is_clean());
+    assert!(verify_with(both(), ones.iter().chain(&twos)).is_clean());
     // The second's key in the first's chain.
     let mut thief = Writer { key: two.key.clone(), chain: one.chain.clone(), id: one.id };
     let stolen = thief.seal(7);
-    assert_eq!(kinds(&feed(both(), ones.iter().chain(&twos).chain([&stolen]))), ["forged"]);
+    assert_eq!(kinds(&verify_with(both(), ones.iter().chain(&twos).chain([&stolen]))), ["forged"]);
     // And in a chain that nobody has heard of.
     let mut unheard = Writer { key: two.key.clone(), ..Writer::new(3) };
-    assert_eq!(kinds(&feed(both(), ones.iter().chain(&twos).chain(&unheard.lines(0)))), ["forged"]);
+    assert_eq!(kinds(&verify_with(both(), ones.iter().chain(&twos).chain(&unheard.lines(0)))), ["forged"]);
 }
 
 #[test]
@@ -254,7 +254,8 @@ fn a_field_that_is_changed_added_or_taken_away_is_an_alteration() {
 fn what_has_no_place_or_no_signature_is_unsigned() {
     let writer = Writer::new(1);
     let made_up = json(&record(7));
-    let Fed::Found(ChainFinding::Unsigned { claims }) = ChainVerifier::new([writer.public()]).feed(&made_up) else {
+    let LineOutcome::Found(ChainFinding::Unsigned { claims }) = ChainVerifier::new([writer.public()]).add(&made_up)
+    else {
         panic!("unsigned");
     };
     assert_eq!(claims.id, Some(id(7).to_string()));
@@ -289,7 +290,7 @@ fn a_tail_that_is_cut_off_is_found_by_the_checkpoint_alone() {
     let checkpoint = writer.checkpoint();
     let more = writer.seal(200);
     let verifier = ChainVerifier::default().with_checkpoint(&checkpoint, writer.public());
-    assert!(feed(verifier, lines.iter().chain([&more])).is_clean());
+    assert!(verify_with(verifier, lines.iter().chain([&more])).is_clean());
 }
 
 #[test]
@@ -298,10 +299,10 @@ fn a_chain_that_is_gone_is_missed_by_the_start_of_the_next() {
     let lines = one.lines(3);
     let start = two.start(vec![one.head()]);
     let both = || ChainVerifier::new([one.public(), two.public()]);
-    assert!(feed(both(), lines.iter().chain([&start])).is_clean());
-    assert!(feed(both(), [&start].into_iter().chain(&lines)).is_clean());
+    assert!(verify_with(both(), lines.iter().chain([&start])).is_clean());
+    assert!(verify_with(both(), [&start].into_iter().chain(&lines)).is_clean());
     let gone = ChainFinding::Missing { writer: one.id, from: 0, to: 3, after: None, before: None };
-    assert_eq!(feed(both(), [&start]).findings, [gone]);
+    assert_eq!(verify_with(both(), [&start]).findings, [gone]);
 }
 
 #[test]
@@ -321,8 +322,8 @@ fn two_histories_under_one_key_are_a_fork() {
     let mut later = Writer::new(2);
     let start = later.start(vec![fork.head()]);
     let both = || ChainVerifier::new([writer.public(), later.public()]);
-    assert_eq!(kinds(&feed(both(), lines.iter().chain([&mine, &start]))), ["forked"]);
-    assert_eq!(kinds(&feed(both(), [&start].into_iter().chain(&lines).chain([&mine]))), ["forked"]);
+    assert_eq!(kinds(&verify_with(both(), lines.iter().chain([&mine, &start]))), ["forked"]);
+    assert_eq!(kinds(&verify_with(both(), [&start].into_iter().chain(&lines).chain([&mine]))), ["forked"]);
 }
 
 #[test]
@@ -387,10 +388,10 @@ proptest! {
     #[test]
     fn whatever_the_text_reading_a_line_does_not_panic(text in "\\PC{0,200}", version in any::<bool>(), chain in ".{0,20}", sig in ".{0,100}") {
         let mut verifier = ChainVerifier::new([Writer::new(1).public()]);
-        verifier.feed(&text);
+        verifier.add(&text);
         let version = if version { "writgate.dev/decision/v1" } else { CHAIN_VERSION };
         let keyid = Writer::new(1).public().id();
-        verifier.feed(&json!({"version": version, "chain": chain, "signature": {"keyid": keyid, "sig": sig}}).to_string());
-        verifier.feed(&format!("{{\"version\":\"{version}\"{text}"));
+        verifier.add(&json!({"version": version, "chain": chain, "signature": {"keyid": keyid, "sig": sig}}).to_string());
+        verifier.add(&format!("{{\"version\":\"{version}\"{text}"));
     }
 }

@@ -9,7 +9,7 @@
 mod verifier;
 
 pub use verifier::{
-    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, Checked, Fed, UnverifiedClaims,
+    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, LineOutcome, UnverifiedClaims,
 };
 
 use std::{fmt, str::FromStr};

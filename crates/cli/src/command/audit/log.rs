@@ -5,7 +5,7 @@
 
 use std::{num::NonZero, path::Path, thread};
 
-use writgate_core::record::Checked;
+use writgate_core::record::CheckedLine;
 
 use crate::{
     command::audit::{
@@ -49,7 +49,7 @@ struct Numbered {
 /// What one thread found out of a line.
 struct Judged {
     line: RecordLine,
-    checked: Option<Checked>,
+    checked: Option<CheckedLine>,
 }
 
 impl Log {

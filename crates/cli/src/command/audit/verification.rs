@@ -11,7 +11,9 @@ use kube::{
 use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
 use writgate_core::{
     approval::PublicKey,
-    record::{ChainFinding, ChainReport, ChainSummary, ChainVerifier, Checked, Checkpoint, Fed, UnverifiedClaims},
+    record::{
+        ChainFinding, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Checkpoint, LineOutcome, UnverifiedClaims,
+    },
 };
 
 use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};
@@ -68,13 +70,13 @@ impl Verification {
     }
 
     /// What a line is by itself; any thread may ask.
-    pub(super) fn check(&self, line: &str) -> Checked {
+    pub(super) fn check(&self, line: &str) -> CheckedLine {
         self.verifier.check(line)
     }
 
     /// Takes a line from `place`; gives back what speaks against it, in a word.
-    pub(super) fn take(&mut self, checked: Checked, place: impl FnOnce() -> String) -> Option<&'static str> {
-        let Fed::Found(finding) = self.verifier.take(checked) else { return None };
+    pub(super) fn take(&mut self, checked: CheckedLine, place: impl FnOnce() -> String) -> Option<&'static str> {
+        let LineOutcome::Found(finding) = self.verifier.take(checked) else { return None };
         let word = finding.as_str();
         if self.places.len() < MOST_PLACES {
             self.places.push_back((place(), finding));

@@ -118,7 +118,7 @@ impl ChainFinding {
 
 /// What a line turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fed {
+pub enum LineOutcome {
     /// None of ours: a log line, or anything else.
     NotARecord,
     /// A link, verified and new.
@@ -131,15 +131,15 @@ pub enum Fed {
 
 /// What a line is, apart from every other.
 #[derive(Debug)]
-pub struct Checked(Check);
+pub struct CheckedLine(LineCheck);
 
 #[derive(Debug)]
-enum Check {
+enum LineCheck {
     NotARecord,
     Found(ChainFinding),
     /// A known key's signature fits; whether it is that writer's, and the place free, is still to be seen.
     Signed {
-        line: Box<Line>,
+        line: Box<VerifiedLine>,
         digest: RecordDigest,
         keyid: KeyId,
         claims: UnverifiedClaims,
@@ -204,13 +204,13 @@ pub struct ChainVerifier {
     keys: BTreeMap<KeyId, PublicKey>,
     /// Those of the keys that may sign any chain.
     for_all: BTreeSet<KeyId>,
-    chains: BTreeMap<Uuid, Known>,
+    chains: BTreeMap<Uuid, ChainState>,
     report: ChainReport,
 }
 
 /// What is known of one writer.
 #[derive(Debug, Default)]
-struct Known {
+struct ChainState {
     /// The one key that may sign, where a checkpoint says.
     keyid: Option<KeyId>,
     started: Option<Timestamp>,
@@ -222,7 +222,7 @@ struct Known {
 
 /// A line whose signature was verified.
 #[derive(Debug, Deserialize)]
-struct Line {
+struct VerifiedLine {
     id: Uuid,
     chain: Link,
     #[serde(default)]
@@ -249,22 +249,22 @@ impl ChainVerifier {
     }
 
     /// Takes one line: the text of one JSON value.
-    pub fn feed(&mut self, line: &str) -> Fed {
+    pub fn add(&mut self, line: &str) -> LineOutcome {
         let checked = self.check(line);
         self.take(checked)
     }
 
     /// Takes a line that was checked.
-    pub fn take(&mut self, checked: Checked) -> Fed {
-        let fed = match checked.0 {
-            Check::NotARecord => Fed::NotARecord,
-            Check::Found(finding) => Fed::Found(finding),
-            Check::Signed { line, digest, keyid, claims } => self.add(*line, digest, keyid, claims),
+    pub fn take(&mut self, checked: CheckedLine) -> LineOutcome {
+        let outcome = match checked.0 {
+            LineCheck::NotARecord => LineOutcome::NotARecord,
+            LineCheck::Found(finding) => LineOutcome::Found(finding),
+            LineCheck::Signed { line, digest, keyid, claims } => self.insert(*line, digest, keyid, claims),
         };
-        if let Fed::Found(finding) = &fed {
+        if let LineOutcome::Found(finding) = &outcome {
             self.report.find(finding.clone());
         }
-        fed
+        outcome
     }
 
     /// What all the lines came to.
@@ -281,44 +281,50 @@ impl ChainVerifier {
 
     /// What a line is by itself, which takes most of the time and changes nothing: several threads may check.
     #[must_use]
-    pub fn check(&self, line: &str) -> Checked {
-        Checked(self.judge(line))
+    pub fn check(&self, line: &str) -> CheckedLine {
+        CheckedLine(self.check_line(line))
     }
 
-    fn judge(&self, line: &str) -> Check {
+    fn check_line(&self, line: &str) -> LineCheck {
         let Ok(value) = strict::parse(line.as_bytes()) else {
             let names_ours = [RECORD_VERSION, CHAIN_VERSION].iter().any(|version| line.contains(version));
-            return if names_ours { Check::Found(ChainFinding::Unreadable) } else { Check::NotARecord };
+            return if names_ours { LineCheck::Found(ChainFinding::Unreadable) } else { LineCheck::NotARecord };
         };
-        let Value::Object(fields) = &value else { return Check::NotARecord };
+        let Value::Object(fields) = &value else { return LineCheck::NotARecord };
         let has = |name| fields.get(name).is_some_and(|value| !value.is_null());
         let is_ours =
             fields.get("version").is_some_and(|version| version == RECORD_VERSION || version == CHAIN_VERSION);
         let is_sealed = has("chain") && has("signature");
         if !is_ours && !is_sealed {
-            return Check::NotARecord;
+            return LineCheck::NotARecord;
         }
         let claims = UnverifiedClaims::of(&value);
         if !is_sealed {
-            return Check::Found(ChainFinding::Unsigned { claims });
+            return LineCheck::Found(ChainFinding::Unsigned { claims });
         }
         let named = claims.keyid.as_deref().and_then(|keyid| keyid.parse().ok());
         let Some(key) = named.and_then(|keyid: KeyId| self.keys.get(&keyid)) else {
-            return Check::Found(ChainFinding::Forged { claims });
+            return LineCheck::Found(ChainFinding::Forged { claims });
         };
         let keyid = key.id();
         let Some((line, digest)) = verified(line, value, key) else {
-            return Check::Found(ChainFinding::Altered { claims });
+            return LineCheck::Found(ChainFinding::Altered { claims });
         };
-        Check::Signed { line: Box::new(line), digest, keyid, claims }
+        LineCheck::Signed { line: Box::new(line), digest, keyid, claims }
     }
 
     /// Adds a line whose signature is `keyid`'s to its chain.
-    fn add(&mut self, line: Line, digest: RecordDigest, keyid: KeyId, claims: UnverifiedClaims) -> Fed {
+    fn insert(
+        &mut self,
+        line: VerifiedLine,
+        digest: RecordDigest,
+        keyid: KeyId,
+        claims: UnverifiedClaims,
+    ) -> LineOutcome {
         let Link { writer, sequence, previous } = line.chain;
         let own = self.chains.get(&writer).and_then(|known| known.keyid);
         if own.map_or_else(|| !self.for_all.contains(&keyid), |own| own != keyid) {
-            return Fed::Found(ChainFinding::Forged { claims });
+            return LineOutcome::Found(ChainFinding::Forged { claims });
         }
         let known = self.chains.entry(writer).or_default();
         let position = ChainPosition { writer, sequence, id: line.id };
@@ -334,10 +340,10 @@ impl ChainVerifier {
             self.name(head);
         }
         match added {
-            Added::Forked => Fed::Found(ChainFinding::Forked { position }),
-            _ if !is_named => Fed::Found(ChainFinding::Forked { position }),
-            Added::New => Fed::Verified(position),
-            Added::Again => Fed::Again(position),
+            Added::Forked => LineOutcome::Found(ChainFinding::Forked { position }),
+            _ if !is_named => LineOutcome::Found(ChainFinding::Forked { position }),
+            Added::New => LineOutcome::Verified(position),
+            Added::Again => LineOutcome::Again(position),
         }
     }
 
@@ -360,7 +366,7 @@ impl ChainVerifier {
     }
 }
 
-impl Known {
+impl ChainState {
     fn summary(&self, writer: Uuid) -> ChainSummary {
         let position = |(sequence, id)| ChainPosition { writer, sequence, id };
         ChainSummary {
@@ -396,13 +402,13 @@ fn missing(writer: Uuid, hole: Hole) -> ChainFinding {
 }
 
 /// The line and its digest, if `key` signed exactly this.
-fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(Line, RecordDigest)> {
+fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(VerifiedLine, RecordDigest)> {
     let signature = signature(value.get_mut("signature")?.take()).ok()?;
     let canonical = canonical(text, SIGNED_PART).ok()?;
     if !key.verify_strict(&pre_authentication(RECORD_PAYLOAD_TYPE, &canonical), &signature) {
         return None;
     }
-    let line: Line = serde_json::from_value(value).ok()?;
+    let line: VerifiedLine = serde_json::from_value(value).ok()?;
     // A writer signs nothing else; what has no link before is the first.
     (line.chain.previous.is_none() == (line.chain.sequence == 0)).then(|| (line, RecordDigest::of(&canonical)))
 }
