@@ -2,10 +2,10 @@
 //!
 //! Lines are given one at a time, in any order and as often as they turn up: a log's, several replicas', an Event's
 //! copy. Nothing of a line is believed, and nothing kept, before its signature was checked, so what strangers write
-//! costs no memory. What is kept of a chain are its stretches without a hole ([`stretch`]), not its lines. Called by the
+//! costs no memory. What is kept of a chain are its segments without a gap ([`segment`]), not its lines. Called by the
 //! command line and by tests.
 
-mod stretch;
+mod segments;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use crate::{
     encoding::strict::{self, Fields},
     record::decision::RECORD_VERSION,
 };
-use stretch::{Added, Hole, Stretches};
+use segments::{Gap, Insertion, Segments};
 
 /// Findings that a report names; all are counted.
 const MAX_FINDINGS: usize = 10_000;
@@ -217,7 +217,7 @@ struct ChainState {
     head: Option<Head>,
     /// Heads that a line was not compared with yet, by sequence.
     named: BTreeMap<u64, RecordDigest>,
-    stretches: Stretches,
+    segments: Segments,
 }
 
 /// A line whose signature was verified.
@@ -271,8 +271,8 @@ impl ChainVerifier {
     #[must_use]
     pub fn finish(mut self) -> ChainReport {
         for (writer, known) in &self.chains {
-            for hole in known.stretches.holes(known.head.map(|head| head.sequence)) {
-                self.report.find(missing(*writer, hole));
+            for gap in known.segments.gaps(known.head.map(|head| head.sequence)) {
+                self.report.find(missing(*writer, gap));
             }
         }
         self.report.chains = self.chains.iter().map(|(writer, known)| known.summary(*writer)).collect();
@@ -329,21 +329,21 @@ impl ChainVerifier {
         let known = self.chains.entry(writer).or_default();
         let position = ChainPosition { writer, sequence, id: line.id };
         let is_named = known.named.remove(&sequence).is_none_or(|named| named == digest);
-        let added = known.stretches.add(sequence, line.id, previous, digest);
-        if let Some(hole) = known.stretches.condemn() {
-            self.report.find(missing(writer, hole));
+        let added = known.segments.add(sequence, line.id, previous, digest);
+        if let Some(gap) = known.segments.close_lowest_gap() {
+            self.report.find(missing(writer, gap));
         }
-        if sequence == 0 && added == Added::New {
+        if sequence == 0 && added == Insertion::New {
             known.started = line.time;
         }
         for head in line.heads {
             self.name(head);
         }
         match added {
-            Added::Forked => LineOutcome::Found(ChainFinding::Forked { position }),
+            Insertion::Forked => LineOutcome::Found(ChainFinding::Forked { position }),
             _ if !is_named => LineOutcome::Found(ChainFinding::Forked { position }),
-            Added::New => LineOutcome::Verified(position),
-            Added::Again => LineOutcome::Again(position),
+            Insertion::New => LineOutcome::Verified(position),
+            Insertion::Again => LineOutcome::Again(position),
         }
     }
 
@@ -353,12 +353,12 @@ impl ChainVerifier {
         if known.head.is_none_or(|other| other.sequence < head.sequence) {
             known.head = Some(head);
         }
-        match known.stretches.digest(head.sequence) {
+        match known.segments.digest(head.sequence) {
             Some((id, digest)) if digest != head.digest => {
                 let position = ChainPosition { writer: head.writer, sequence: head.sequence, id };
                 self.report.find(ChainFinding::Forked { position });
             }
-            None if !known.stretches.holds(head.sequence) => {
+            None if !known.segments.holds(head.sequence) => {
                 known.named.insert(head.sequence, head.digest);
             }
             _ => {}
@@ -373,11 +373,11 @@ impl ChainState {
             writer,
             keyid: self.keyid,
             started: self.started,
-            links: self.stretches.links,
-            copies: self.stretches.copies,
-            uncompared: self.stretches.uncompared,
-            from: self.stretches.first().map(position),
-            to: self.stretches.last().map(position),
+            links: self.segments.links,
+            copies: self.segments.copies,
+            uncompared: self.segments.uncompared,
+            from: self.segments.first().map(position),
+            to: self.segments.last().map(position),
             head: self.head,
         }
     }
@@ -396,8 +396,8 @@ impl UnverifiedClaims {
     }
 }
 
-fn missing(writer: Uuid, hole: Hole) -> ChainFinding {
-    let Hole { from, to, after, before } = hole;
+fn missing(writer: Uuid, gap: Gap) -> ChainFinding {
+    let Gap { from, to, after, before } = gap;
     ChainFinding::Missing { writer, from, to, after, before }
 }
 
