@@ -19,7 +19,7 @@ use writgate_cluster::key_file::{KeyFile, KeyFileError, PrivateKey};
 use writgate_core::{
     approval::KeyId,
     encoding::CanonicalError,
-    record::{Chain, DecisionRecord, Head, Linked, Sealable, StartLink},
+    record::{Chain, DecisionRecord, Head, Sealable, StartLink, UnsealedLine},
 };
 
 use crate::metrics::Metrics;
@@ -132,7 +132,10 @@ impl Sealer {
         Ok(Sealed { start: start.map(|start| self.sign(start)), record: self.sign(record) })
     }
 
-    fn place(&self, record: DecisionRecord) -> Result<(Option<Linked<StartLink>>, Linked<DecisionRecord>), String> {
+    fn place(
+        &self,
+        record: DecisionRecord,
+    ) -> Result<(Option<UnsealedLine<StartLink>>, UnsealedLine<DecisionRecord>), String> {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
         let why = |error: CanonicalError| error.to_string();
         let mut start = None;
@@ -143,8 +146,8 @@ impl Sealer {
         Ok((start, chain.link(record).map_err(why)?))
     }
 
-    fn sign<T: Sealable>(&self, linked: Linked<T>) -> T {
-        linked.seal(self.keyid(), |bytes| self.0.key.sign(bytes))
+    fn sign<T: Sealable>(&self, unsealed: UnsealedLine<T>) -> T {
+        unsealed.seal(self.keyid(), |bytes| self.0.key.sign(bytes))
     }
 
     /// Two decisions may come here in another order than they got their places.

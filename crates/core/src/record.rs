@@ -9,8 +9,8 @@ pub(crate) mod history;
 
 pub use chain::{
     CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine,
-    Checkpoint, CheckpointHead, Head, LineOutcome, Link, Linked, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature,
-    Sealable, StartLink, UnverifiedClaims,
+    Checkpoint, CheckpointHead, Head, LineOutcome, Link, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable,
+    StartLink, UnsealedLine, UnverifiedClaims,
 };
 pub use connection::Connection;
 pub use decision::{

@@ -56,13 +56,13 @@ impl Writer {
     }
 
     fn start(&mut self, heads: Vec<Head>) -> String {
-        let linked = self.chain.start(id(1), now(), heads).expect("a link");
-        json(&linked.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
+        let unsealed = self.chain.start(id(1), now(), heads).expect("a link");
+        json(&unsealed.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
     }
 
     fn seal(&mut self, n: u128) -> String {
-        let linked = self.chain.link(record(n)).expect("a link");
-        json(&linked.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
+        let unsealed = self.chain.link(record(n)).expect("a link");
+        json(&unsealed.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
     }
 
     /// A start and `records` after it.

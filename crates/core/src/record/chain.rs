@@ -92,7 +92,7 @@ pub struct Link {
 pub struct RecordSignature {
     /// The [`KeyId`] of the writer's key, a hint for choosing it.
     pub keyid: String,
-    /// Ed25519 over [`Linked::signed_bytes`], in standard padded base64.
+    /// Ed25519 over [`UnsealedLine::signed_bytes`], in standard padded base64.
     pub sig: String,
 }
 
@@ -128,27 +128,27 @@ pub struct StartLink {
 /// What stands in the chain: decisions and its own first line.
 pub trait Sealable: Serialize {
     /// Puts the line in its place; what was signed before is signed no more.
-    fn place(&mut self, link: Link);
+    fn set_link(&mut self, link: Link);
     /// Adds the signature.
-    fn sign(&mut self, signature: RecordSignature);
+    fn set_signature(&mut self, signature: RecordSignature);
 }
 
 impl Sealable for DecisionRecord {
-    fn place(&mut self, link: Link) {
+    fn set_link(&mut self, link: Link) {
         (self.chain, self.signature) = (Some(link), None);
     }
 
-    fn sign(&mut self, signature: RecordSignature) {
+    fn set_signature(&mut self, signature: RecordSignature) {
         self.signature = Some(signature);
     }
 }
 
 impl Sealable for StartLink {
-    fn place(&mut self, link: Link) {
+    fn set_link(&mut self, link: Link) {
         (self.chain, self.signature) = (link, None);
     }
 
-    fn sign(&mut self, signature: RecordSignature) {
+    fn set_signature(&mut self, signature: RecordSignature) {
         self.signature = Some(signature);
     }
 }
@@ -174,21 +174,26 @@ impl Chain {
     }
 
     /// The first line, which names the `heads` of the other chains.
-    pub fn start(&mut self, id: Uuid, time: Timestamp, heads: Vec<Head>) -> Result<Linked<StartLink>, CanonicalError> {
+    pub fn start(
+        &mut self,
+        id: Uuid,
+        time: Timestamp,
+        heads: Vec<Head>,
+    ) -> Result<UnsealedLine<StartLink>, CanonicalError> {
         let chain = Link { writer: self.writer, sequence: 0, previous: None };
         self.head = None;
         self.link(StartLink { version: CHAIN_VERSION.to_owned(), id, time, heads, chain, signature: None })
     }
 
     /// Adds `line` to the chain, which goes on from it whether it is written or not: a line that is lost is missed.
-    pub fn link<T: Sealable>(&mut self, mut line: T) -> Result<Linked<T>, CanonicalError> {
+    pub fn link<T: Sealable>(&mut self, mut line: T) -> Result<UnsealedLine<T>, CanonicalError> {
         let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
-        line.place(Link { writer: self.writer, sequence, previous: self.head.map(|head| head.digest) });
+        line.set_link(Link { writer: self.writer, sequence, previous: self.head.map(|head| head.digest) });
         let text = serde_json::to_string(&line).unwrap_or_default();
         let canonical = canonical(&text, SIGNED_PART)?;
         let head = Head { writer: self.writer, sequence, digest: RecordDigest::of(&canonical) };
         self.head = Some(head);
-        Ok(Linked { line, canonical, head })
+        Ok(UnsealedLine { line, canonical, head })
     }
 }
 
@@ -217,13 +222,13 @@ impl Scope for SignedPart {
 
 /// A line that has its place in the chain and is not signed yet.
 #[derive(Clone, Debug)]
-pub struct Linked<T> {
+pub struct UnsealedLine<T> {
     line: T,
     canonical: Vec<u8>,
     head: Head,
 }
 
-impl<T: Sealable> Linked<T> {
+impl<T: Sealable> UnsealedLine<T> {
     /// The chain's head as this line left it.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -240,7 +245,7 @@ impl<T: Sealable> Linked<T> {
     #[must_use]
     pub fn seal(mut self, keyid: KeyId, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> T {
         let sig = BASE64.encode(sign(&self.signed_bytes()));
-        self.line.sign(RecordSignature { keyid: keyid.to_string(), sig });
+        self.line.set_signature(RecordSignature { keyid: keyid.to_string(), sig });
         self.line
     }
 }
