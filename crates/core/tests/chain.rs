@@ -1,4 +1,4 @@
-//! Sealed records: what is written is verified, and whatever is done to it afterwards is found and named.
+//! Sealed records: a chain that a writer sealed verifies, and every later change to it is found and named.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -23,7 +23,7 @@ fn id(of: u128) -> Uuid {
     Uuid::from_u128(0x0193_5a00_0000_7000_8000_0000_0000_0000 + of)
 }
 
-/// The record of decision `n`, with letters that escape, sort and count otherwise than ASCII.
+/// The record of decision `n`, with characters whose escapes, order and length differ from those of ASCII.
 fn record(n: u128) -> DecisionRecord {
     let record = json!({
         "version": "writgate.dev/decision/v1", "id": id(n), "time": "2026-11-22T11:00:00Z", "requestUid": "r-1",
@@ -38,7 +38,7 @@ fn record(n: u128) -> DecisionRecord {
     serde_json::from_value(record).expect("a record")
 }
 
-/// A webhook: its key and its chain.
+/// A webhook's key and chain.
 struct Writer {
     key: SigningKey,
     chain: Chain,
@@ -65,7 +65,7 @@ impl Writer {
         json(&unsealed.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
     }
 
-    /// A start and `records` after it.
+    /// A start link and `records` records after it.
     fn lines(&mut self, records: u128) -> Vec<String> {
         let mut lines = vec![self.start(Vec::new())];
         lines.extend((0..records).map(|n| self.seal(100 + n)));
@@ -88,12 +88,12 @@ impl Writer {
         }
     }
 
-    /// Believes this writer's key.
+    /// Verifies with this writer's key.
     fn verify<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
         verify_with(ChainVerifier::new([self.public()]), lines)
     }
 
-    /// Believes this writer's checkpoint.
+    /// Verifies with this writer's checkpoint.
     fn verify_to_head<'l>(&self, lines: impl IntoIterator<Item = &'l String>) -> ChainReport {
         verify_with(ChainVerifier::default().with_checkpoint(&self.checkpoint(), self.public()), lines)
     }
@@ -130,7 +130,7 @@ fn changed(line: &str, change: impl FnOnce(&mut Value)) -> String {
 }
 
 #[test]
-fn what_is_sealed_verifies_and_reads_as_the_same_record() {
+fn a_sealed_chain_verifies_and_contains_the_same_records() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(3);
     let report = writer.verify_to_head(&lines);
@@ -148,11 +148,11 @@ fn what_is_sealed_verifies_and_reads_as_the_same_record() {
 }
 
 #[test]
-fn what_is_signed_is_the_dsse_encoding_of_the_jcs_form_without_the_signature() {
+fn the_signature_covers_the_dsse_encoding_of_the_jcs_form_without_the_signature() {
     let mut writer = Writer::new(1);
     let line = writer.start(Vec::new());
     let value: Value = serde_json::from_str(&line).expect("JSON");
-    // Sorted by hand: the members of a start link without heads.
+    // The members of a start link without heads, sorted by hand.
     let canonical = format!(
         r#"{{"chain":{{"previous":null,"sequence":0,"writer":"{}"}},"heads":[],"id":"{}","time":"2026-11-22T11:00:00Z","version":"writgate.dev/chain/v1"}}"#,
         writer.id,
@@ -165,7 +165,7 @@ fn what_is_signed_is_the_dsse_encoding_of_the_jcs_form_without_the_signature() {
 }
 
 #[test]
-fn neither_order_nor_copies_nor_lines_of_others_matter() {
+fn order_copies_and_other_lines_do_not_matter() {
     let (mut one, mut two) = (Writer::new(1), Writer::new(2));
     let mut lines = one.lines(5);
     lines.extend(two.lines(3));
@@ -179,7 +179,7 @@ fn neither_order_nor_copies_nor_lines_of_others_matter() {
 }
 
 #[test]
-fn a_key_that_is_not_known_is_a_forger_whatever_it_signs() {
+fn a_line_signed_with_an_unknown_key_is_forged() {
     let (writer, mut mallory) = (Writer::new(1), Writer::new(2));
     let mut verifier = ChainVerifier::new([writer.public()]);
     let LineOutcome::Found(ChainFinding::Forged { claims }) = verifier.add(&mallory.start(Vec::new())) else {
@@ -187,11 +187,11 @@ fn a_key_that_is_not_known_is_a_forger_whatever_it_signs() {
     };
     assert_eq!(claims.keyid, Some(mallory.public().id().to_string()));
     let report = verifier.finish();
-    assert!(report.chains.is_empty(), "what strangers write is not kept: {report:#?}");
+    assert!(report.chains.is_empty(), "a stranger's line is not stored: {report:#?}");
 }
 
 #[test]
-fn the_key_of_one_writer_is_none_of_another() {
+fn a_line_signed_with_another_writers_key_is_forged() {
     let (mut one, mut two) = (Writer::new(1), Writer::new(2));
     let (ones, twos) = (one.lines(1), two.lines(1));
     let both = || {
@@ -199,23 +199,23 @@ fn the_key_of_one_writer_is_none_of_another() {
         verifier.with_checkpoint(&two.checkpoint(), two.public())
     };
     assert!(verify_with(both(), ones.iter().chain(&twos)).is_clean());
-    // The second's key in the first's chain.
+    // The second writer's key in the first writer's chain.
     let mut thief = Writer { key: two.key.clone(), chain: one.chain.clone(), id: one.id };
     let stolen = thief.seal(7);
     assert_eq!(kinds(&verify_with(both(), ones.iter().chain(&twos).chain([&stolen]))), ["forged"]);
-    // And in a chain that nobody has heard of.
+    // The second writer's key in a chain without a checkpoint.
     let mut unheard = Writer { key: two.key.clone(), ..Writer::new(3) };
     assert_eq!(kinds(&verify_with(both(), ones.iter().chain(&twos).chain(&unheard.lines(0)))), ["forged"]);
 }
 
 #[test]
-fn a_signature_over_an_approval_is_none_over_a_record_nor_the_other_way_round() {
+fn a_signature_of_an_approval_is_not_valid_for_a_record_nor_the_other_way_round() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(1);
     let value: Value = serde_json::from_str(&lines[1]).expect("JSON");
     let mut unsigned = value.clone();
     unsigned.as_object_mut().expect("an object").remove("signature");
-    // No numbers but integers and no keys beyond ASCII: `Value` sorts them as RFC 8785 does.
+    // The record has only integers and ASCII keys, so `Value` writes its RFC 8785 form.
     let canonical = unsigned.to_string();
     let mut envelope = Envelope::new(canonical.clone().into_bytes());
     let as_approval = writer.key.sign(&envelope.signed_bytes()).to_bytes();
@@ -228,7 +228,7 @@ fn a_signature_over_an_approval_is_none_over_a_record_nor_the_other_way_round() 
 }
 
 #[test]
-fn a_field_that_is_changed_added_or_taken_away_is_an_alteration() {
+fn a_line_with_a_changed_added_or_removed_field_is_altered() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(1);
     let changes: [fn(&mut Value); 9] = [
@@ -251,7 +251,7 @@ fn a_field_that_is_changed_added_or_taken_away_is_an_alteration() {
 }
 
 #[test]
-fn what_has_no_place_or_no_signature_is_unsigned() {
+fn a_record_without_a_link_or_a_signature_is_unsigned() {
     let writer = Writer::new(1);
     let made_up = json(&record(7));
     let LineOutcome::Found(ChainFinding::Unsigned { claims }) = ChainVerifier::new([writer.public()]).add(&made_up)
@@ -270,23 +270,23 @@ fn what_has_no_place_or_no_signature_is_unsigned() {
 }
 
 #[test]
-fn a_hole_is_named_with_the_decisions_around_it() {
+fn a_gap_is_reported_with_the_decisions_around_it() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(5);
     let report = writer.verify(lines[..2].iter().chain(&lines[4..]));
-    let hole = ChainFinding::Missing { writer: writer.id, from: 2, to: 3, after: Some(id(100)), before: Some(id(103)) };
-    assert_eq!(report.findings, [hole]);
+    let gap = ChainFinding::Missing { writer: writer.id, from: 2, to: 3, after: Some(id(100)), before: Some(id(103)) };
+    assert_eq!(report.findings, [gap]);
 }
 
 #[test]
-fn a_tail_that_is_cut_off_is_found_by_the_checkpoint_alone() {
+fn only_a_checkpoint_shows_that_the_end_was_cut_off() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(5);
     assert!(writer.verify(&lines[..4]).is_clean());
     let tail = |from, after| ChainFinding::Missing { writer: writer.id, from, to: 5, after, before: None };
     assert_eq!(writer.verify_to_head(&lines[..4]).findings, [tail(4, Some(id(102)))]);
     assert_eq!(writer.verify_to_head([]).findings, [tail(0, None)]);
-    // A checkpoint is written now and then: the log may be ahead of it.
+    // The log may be ahead of the checkpoint.
     let checkpoint = writer.checkpoint();
     let more = writer.seal(200);
     let verifier = ChainVerifier::default().with_checkpoint(&checkpoint, writer.public());
@@ -294,7 +294,7 @@ fn a_tail_that_is_cut_off_is_found_by_the_checkpoint_alone() {
 }
 
 #[test]
-fn a_chain_that_is_gone_is_missed_by_the_start_of_the_next() {
+fn the_start_link_of_another_chain_shows_that_a_chain_is_missing() {
     let (mut one, mut two) = (Writer::new(1), Writer::new(2));
     let lines = one.lines(3);
     let start = two.start(vec![one.head()]);
@@ -306,15 +306,15 @@ fn a_chain_that_is_gone_is_missed_by_the_start_of_the_next() {
 }
 
 #[test]
-fn two_histories_under_one_key_are_a_fork() {
+fn two_histories_signed_with_one_key_are_a_fork() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(2);
     let mut fork = Writer { key: writer.key.clone(), chain: writer.chain.clone(), id: writer.id };
     let (mine, other) = (writer.seal(7), fork.seal(8));
-    // Another link in the same place, whichever comes first.
+    // Two links with one position, in either order.
     assert_eq!(kinds(&writer.verify(lines.iter().chain([&mine, &other]))), ["forked"]);
     assert_eq!(kinds(&writer.verify(lines.iter().chain([&other, &mine]))), ["forked"]);
-    // Another link in place of the one that the next, the checkpoint or a start names.
+    // Another link than the one that its successor, the checkpoint or a start link names.
     let next = writer.seal(9);
     assert_eq!(kinds(&writer.verify(lines.iter().chain([&other, &next]))), ["forked"]);
     assert_eq!(kinds(&writer.verify(lines.iter().chain([&next, &other]))), ["forked"]);
@@ -327,13 +327,13 @@ fn two_histories_under_one_key_are_a_fork() {
 }
 
 #[test]
-fn a_log_of_any_length_costs_what_its_holes_cost() {
+fn counts_every_gap_and_copy_of_a_long_log() {
     let mut writer = Writer::new(1);
     let lines = writer.lines(3000);
-    // Every second line is missing: more holes than are kept open.
+    // Every second line is missing: more gaps than are kept open.
     let report = writer.verify(lines.iter().step_by(2));
     assert_eq!(report.counts, [("missing", 1500)].into());
-    // Copies of what is long ago are told from copies that were compared.
+    // Old copies are counted apart from copies that were compared.
     let lines = writer.lines(5000);
     let report = writer.verify(lines.iter().chain(&lines[..10]).chain(&lines[4990..]));
     assert!(report.is_clean(), "{report:#?}");
@@ -341,7 +341,7 @@ fn a_log_of_any_length_costs_what_its_holes_cost() {
 }
 
 #[test]
-fn a_checkpoint_is_read_only_with_the_key_that_it_names() {
+fn refuses_a_checkpoint_whose_key_is_not_the_one_that_it_names() {
     let mut writer = Writer::new(1);
     writer.lines(1);
     let checkpoint = writer.checkpoint();
@@ -356,7 +356,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_single_byte_changed_is_found(at in any::<prop::sample::Index>(), line in 0..4_usize, byte in any::<u8>()) {
+    fn finds_any_change_of_one_byte(at in any::<prop::sample::Index>(), line in 0..4_usize, byte in any::<u8>()) {
         let mut writer = Writer::new(1);
         let mut lines = writer.lines(3);
         let mut bytes = lines[line].clone().into_bytes();
@@ -364,7 +364,7 @@ proptest! {
         prop_assume!(bytes[at] != byte);
         bytes[at] = byte;
         let change = String::from_utf8_lossy(&bytes).into_owned();
-        // A hexadecimal digit of an escape has two spellings, and both mean the same.
+        // A hexadecimal digit in an escape has two spellings with the same meaning.
         let meaning = |text: &str| serde_json::from_str::<Value>(text).ok();
         prop_assume!(meaning(&change) != meaning(&lines[line]));
         lines[line] = change;
@@ -372,7 +372,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_removed_before_the_head_is_found_and_nothing_else(gone in prop::collection::btree_set(0..12_usize, 0..6), order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle()) {
+    fn reports_exactly_the_links_that_were_removed_before_the_head(gone in prop::collection::btree_set(0..12_usize, 0..6), order in Just((0..12_usize).collect::<Vec<_>>()).prop_shuffle()) {
         let mut writer = Writer::new(1);
         let lines = writer.lines(11);
         let kept: Vec<_> = order.into_iter().filter(|index| !gone.contains(index)).map(|index| &lines[index]).collect();
@@ -386,7 +386,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_the_text_reading_a_line_does_not_panic(text in "\\PC{0,200}", version in any::<bool>(), chain in ".{0,20}", sig in ".{0,100}") {
+    fn never_panics_for_any_line(text in "\\PC{0,200}", version in any::<bool>(), chain in ".{0,20}", sig in ".{0,100}") {
         let mut verifier = ChainVerifier::new([Writer::new(1).public()]);
         verifier.add(&text);
         let version = if version { "writgate.dev/decision/v1" } else { CHAIN_VERSION };

@@ -122,8 +122,8 @@ impl EnvelopeSignature {
     }
 }
 
-/// Decodes standard, padded base64 in its canonical spelling (RFC 4648 sections 3.5 and 4). Anything else is an error, so
-/// that an envelope has one spelling.
+/// Decodes standard, padded base64 in its canonical spelling (RFC 4648 sections 3.5 and 4). Anything else is an error,
+/// so that an envelope has one spelling.
 fn decoded(value: Value, path: &str) -> Result<Vec<u8>, String> {
     let Value::String(text) = value else { return Err(format!("{path} is not a string")) };
     BASE64.decode(text).map_err(|error| format!("{path} is not standard padded base64: {error}"))

@@ -1,7 +1,7 @@
 //! Ed25519 public keys, and the key ids by which signatures refer to them.
 //!
-//! A [`PublicKey`] is always usable: parsing refuses other algorithms, weak points, and encodings that would give one key
-//! two ids. Core does not read private keys.
+//! A [`PublicKey`] is always usable: parsing refuses other algorithms, weak points, and encodings that would give one
+//! key two ids. Core does not read private keys.
 
 use std::{fmt, str::FromStr};
 
@@ -125,8 +125,8 @@ impl PublicKey {
         [SPKI_PREFIX.as_slice(), self.key.as_bytes()].concat()
     }
 
-    /// Whether `signature` is this key's signature of `message`. The check is strict: it refuses malleable signatures and
-    /// components of small order, so that nobody but the signer can make a second valid signature.
+    /// Whether `signature` is this key's signature of `message`. The check is strict: it refuses malleable signatures
+    /// and components of small order, so that nobody but the signer can make a second valid signature.
     #[must_use]
     pub fn verify_strict(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()

@@ -1,7 +1,7 @@
 //! The projection: which fields of a workload the spec hash covers (docs/spec/spec-hash-v1.md).
 //!
-//! Fields that say how many Pods run, or how fast a rollout goes, are left out. Fields that the projection does not know
-//! are kept, so an unknown field can never change unapproved.
+//! Fields that say how many Pods run, or how fast a rollout goes, are left out. Fields that the projection does not
+//! know are kept, so an unknown field can never change unapproved.
 
 use serde::Deserialize;
 

@@ -1,7 +1,7 @@
 //! The spec hash: the digest of what would run, which an approval names.
 //!
-//! The hash is taken of raw JSON. Decoding into a typed struct would drop the fields that this build does not know, and a
-//! dropped field would be an unapproved change. `projection` says which fields are covered.
+//! The hash is taken of raw JSON. Decoding into a typed struct would drop the fields that this build does not know, and
+//! a dropped field would be an unapproved change. `projection` says which fields are covered.
 
 use std::{fmt, str::FromStr};
 
@@ -80,8 +80,8 @@ impl<'de> Deserialize<'de> for SpecHash {
 
 /// The hash of a spec that the API server sent. `spec` is the raw JSON text of the object's `.spec`.
 ///
-/// This function fills in no defaults, because the API server has filled them in before admission. For a manifest from a
-/// file, use [`manifest_hash`].
+/// This function fills in no defaults, because the API server has filled them in before admission. For a manifest from
+/// a file, use [`manifest_hash`].
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The approval's statement: the payload of an envelope.
 //!
-//! It is an in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) with Writgate's predicate. Parsing a statement
-//! says nothing about who signed it. Only a payload whose signature was verified can be trusted.
+//! It is an in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) with Writgate's predicate. Parsing a
+//! statement says nothing about who signed it. Only a payload whose signature was verified can be trusted.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -179,8 +179,8 @@ impl Approval {
         .into_bytes()
     }
 
-    /// Whether two approvals are equal except for their ids, times and reasons. If so, the people who signed them agreed
-    /// on the same thing, and count together towards a quorum.
+    /// Whether two approvals are equal except for their ids, times and reasons. If so, the people who signed them
+    /// agreed on the same thing, and count together towards a quorum.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         let capabilities = |approval: &Self| {
             let mut names = approval.capabilities.clone();

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-/// A string that stays in the text unless it has escapes. Unlike serde's `Cow`, it also borrows inside `Option` and `Vec`.
+/// A string that stays in the text unless it has escapes. Unlike serde's `Cow`, it also borrows inside `Option` and
+/// `Vec`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct BorrowedText<'a>(#[serde(borrow)] pub Cow<'a, str>);

@@ -69,9 +69,9 @@ fn stays_text(word: &str) -> bool {
     !usual && ["yes", "no", "on", "off", "true", "false"].iter().any(|boolean| boolean.eq_ignore_ascii_case(word))
 }
 
-/// Restores each such word to the text that was written. A field of type string requires the text: the API server refuses
-/// kubectl's boolean there, and accepts other clients' text. For a field of type boolean, the reader of manifests
-/// converts the text.
+/// Restores each such word to the text that was written. A field of type string requires the text: the API server
+/// refuses kubectl's boolean there, and accepts other clients' text. For a field of type boolean, the reader of
+/// manifests converts the text.
 fn keep_words(value: &mut Value, literal: &Value) {
     match (value, literal) {
         (value @ Value::Bool(_), Value::String(word)) if stays_text(word) => *value = literal.clone(),
@@ -89,7 +89,8 @@ fn keep_words(value: &mut Value, literal: &Value) {
     }
 }
 
-/// The maximum number of nodes in all documents, and of events that aliases may add. A large posture has a few thousand.
+/// The maximum number of nodes in all documents, and of events that aliases may add. A large posture has a few
+/// thousand.
 const MAX_NODES: usize = 250_000;
 
 fn read_documents(text: &str, strict_booleans: bool) -> Result<Vec<Value>, YamlError> {

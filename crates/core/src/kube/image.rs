@@ -86,8 +86,8 @@ impl ImagePatterns {
 }
 
 /// An image with a digest, in the spelling that is compared: registry, repository and digest. A tag is dropped, because
-/// runtimes ignore the tag of an image with a digest. `None`: the image has no digest, so the owner of the tag can change
-/// what runs.
+/// runtimes ignore the tag of an image with a digest. `None`: the image has no digest, so the owner of the tag can
+/// change what runs.
 pub(crate) fn pinned(image: &str) -> Option<String> {
     let Reference { name, digest, .. } = Reference::parse(image);
     let digest = digest?;

@@ -1,7 +1,7 @@
 //! Kubernetes quantities (`250m`, `1.5Gi`, `1e3`): parsing, comparing, and writing in the API server's spelling.
 //!
-//! A port of `k8s.io/apimachinery/pkg/api/resource`, including its quirks: it keeps a text that the API server keeps, and
-//! rewrites a text that the API server rewrites. It has no arithmetic.
+//! A port of `k8s.io/apimachinery/pkg/api/resource`, including its quirks: it keeps a text that the API server keeps,
+//! and rewrites a text that the API server rewrites. It has no arithmetic.
 
 use std::{cmp::Ordering, fmt};
 

@@ -1,10 +1,13 @@
-//! Sealed records: each decision is a link of its writer's chain, and signed.
+//! Sealed records: each record is a signed link in its writer's chain.
 //!
-//! A writer is one life of one webhook process. Its chain begins with a start link, which names the heads of the other
-//! chains, and each link names the digest of the one before; so what is removed leaves a hole and what is changed does
-//! not fit. What is signed is DSSE's encoding of the record's RFC 8785 form under a payload type of its own: no
-//! signature of a reviewer is one of a record, nor the other way round. Keys and places to keep things are the callers':
-//! the webhook seals, and whoever reads a log asks [`verifier`].
+//! A writer is one run of one webhook process. Its chain begins with a start link, which names the heads of the other
+//! chains. Each further link contains the digest of the link before it. So a removed link leaves a gap, and a changed
+//! link does not match its signature or its successor.
+//!
+//! The signature covers DSSE's encoding of the record's RFC 8785 form, under a payload type of its own. So a reviewer's
+//! signature is never valid for a record, and a writer's signature is never valid for an approval.
+//!
+//! Keys and storage are not here. [`verifier`] reads sealed records back.
 
 mod verifier;
 
@@ -30,10 +33,11 @@ use crate::{
 
 /// The `version` of a start link and of a checkpoint.
 pub const CHAIN_VERSION: &str = "writgate.dev/chain/v1";
-/// The DSSE payload type under which records and start links are signed.
+/// The DSSE payload type of records and start links.
 pub const RECORD_PAYLOAD_TYPE: &str = "application/vnd.writgate.decision.v1+json";
 
-/// SHA-256 over the RFC 8785 form of a link without its `signature`. Written `sha256:<64 lower hex>`.
+/// The SHA-256 digest of the RFC 8785 form of a line without its `signature`. Its text is `sha256:` and 64 lower-case
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordDigest([u8; 32]);
 
@@ -76,60 +80,60 @@ impl<'de> Deserialize<'de> for RecordDigest {
     }
 }
 
-/// Where in which chain a line stands.
+/// The fields of a line that place it in a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// The writer: a `UUIDv7` of its process' life.
+    /// The writer: a `UUIDv7` of one run of one webhook process.
     pub writer: Uuid,
-    /// From 0, the start link, without a gap.
+    /// Counts from 0, the start link, without a gap.
     pub sequence: u64,
-    /// Digest of the link before; `null` in the start link alone.
+    /// The digest of the link before. `null` only in the start link.
     pub previous: Option<RecordDigest>,
 }
 
-/// A signature as it is written; nobody's word until a [`ChainVerifier`] has checked it.
+/// A signature as a line contains it. It is not trusted until a [`ChainVerifier`] has verified it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordSignature {
-    /// The [`KeyId`] of the writer's key, a hint for choosing it.
+    /// The [`KeyId`] of the writer's key, as a hint for choosing the key.
     pub keyid: String,
-    /// Ed25519 over [`UnsealedLine::signed_bytes`], in standard padded base64.
+    /// The Ed25519 signature of [`UnsealedLine::signed_bytes`], in standard padded base64.
     pub sig: String,
 }
 
-/// The last link of a chain that somebody has seen.
+/// The last link of a chain at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Whose chain.
+    /// The writer of the chain.
     pub writer: Uuid,
-    /// Of its last link.
+    /// The sequence of the last link.
     pub sequence: u64,
-    /// Of its last link.
+    /// The digest of the last link.
     pub digest: RecordDigest,
 }
 
-/// The first link of a chain: a line of its own, no decision.
+/// The first link of a chain: a line of its own, which is not a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartLink {
     /// [`CHAIN_VERSION`]
     pub version: String,
-    /// `UUIDv7` of the line.
+    /// The id of the line, a `UUIDv7`.
     pub id: Uuid,
     /// When the chain began.
     pub time: Timestamp,
-    /// The heads of the other chains, as their checkpoints said when the process began.
+    /// The heads of the other chains, from their checkpoints at the start of the process.
     pub heads: Vec<Head>,
-    /// Sequence 0, without a link before.
+    /// Sequence 0, without a previous digest.
     pub chain: Link,
-    /// The writer's.
+    /// The writer's signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<RecordSignature>,
 }
 
-/// What stands in the chain: decisions and its own first line.
+/// A line of a chain: a decision record or a start link.
 pub trait Sealable: Serialize {
-    /// Puts the line in its place; what was signed before is signed no more.
+    /// Sets the line's link and removes its signature, which does not cover the new link.
     fn set_link(&mut self, link: Link);
-    /// Adds the signature.
+    /// Sets the line's signature.
     fn set_signature(&mut self, signature: RecordSignature);
 }
 
@@ -153,7 +157,7 @@ impl Sealable for StartLink {
     }
 }
 
-/// The end of a writer's own chain, to which it adds.
+/// A writer's own chain, to which it adds lines.
 #[derive(Clone, Debug)]
 pub struct Chain {
     writer: Uuid,
@@ -161,19 +165,23 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// The chain of `writer`, in which nothing stands yet.
+    /// The chain of `writer`, without links.
     #[must_use]
     pub fn new(writer: Uuid) -> Self {
         Self { writer, head: None }
     }
 
-    /// Its last link, once there is one.
+    /// The last link. `None`: the chain has no links.
     #[must_use]
     pub fn head(&self) -> Option<Head> {
         self.head
     }
 
-    /// The first line, which names the `heads` of the other chains.
+    /// Begins the chain with its start link, which names the `heads` of the other chains.
+    ///
+    /// # Errors
+    ///
+    /// The line has no canonical form.
     pub fn start(
         &mut self,
         id: Uuid,
@@ -185,7 +193,11 @@ impl Chain {
         self.link(StartLink { version: CHAIN_VERSION.to_owned(), id, time, heads, chain, signature: None })
     }
 
-    /// Adds `line` to the chain, which goes on from it whether it is written or not: a line that is lost is missed.
+    /// Adds `line` to the chain. The next line refers to it even if it is never written, so that a lost line is missed.
+    ///
+    /// # Errors
+    ///
+    /// The line has no canonical form.
     pub fn link<T: Sealable>(&mut self, mut line: T) -> Result<UnsealedLine<T>, CanonicalError> {
         let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
         line.set_link(Link { writer: self.writer, sequence, previous: self.head.map(|head| head.digest) });
@@ -220,7 +232,7 @@ impl Scope for SignedPart {
     }
 }
 
-/// A line that has its place in the chain and is not signed yet.
+/// A line that has its position in the chain and is not signed yet.
 #[derive(Clone, Debug)]
 pub struct UnsealedLine<T> {
     line: T,
@@ -229,19 +241,19 @@ pub struct UnsealedLine<T> {
 }
 
 impl<T: Sealable> UnsealedLine<T> {
-    /// The chain's head as this line left it.
+    /// The head of the chain after this line.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// What the writer signs.
+    /// The bytes that the writer signs.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         pre_authentication(RECORD_PAYLOAD_TYPE, &self.canonical)
     }
 
-    /// The sealed line; `sign` makes the signature over the bytes that it is given, with the key of that id.
+    /// The sealed line. `sign` must return the signature of its argument by the key `keyid`.
     #[must_use]
     pub fn seal(mut self, keyid: KeyId, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> T {
         let sig = BASE64.encode(sign(&self.signed_bytes()));
@@ -250,37 +262,41 @@ impl<T: Sealable> UnsealedLine<T> {
     }
 }
 
-/// What the system namespace keeps of a chain, where no tenant writes: its key, and how far it had come.
+/// The key and the latest head of a chain, from a ConfigMap in the system namespace, where tenants cannot write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checkpoint {
     /// [`CHAIN_VERSION`]
     pub version: String,
-    /// Whose chain.
+    /// The writer of the chain.
     pub writer: Uuid,
-    /// The key that signs it, `PUBLIC KEY` PEM.
+    /// The key that signs the chain, as `PUBLIC KEY` PEM.
     pub public_key: String,
-    /// That key's id.
+    /// The id of the key.
     pub keyid: KeyId,
-    /// When the writer's process began.
+    /// When the writer's process started.
     pub started: Timestamp,
-    /// The last link at that time.
+    /// The last link when the checkpoint was written.
     pub head: CheckpointHead,
 }
 
-/// How far a chain had come.
+/// The head of a chain in a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointHead {
-    /// Of the last link.
+    /// The sequence of the last link.
     pub sequence: u64,
-    /// Of the last link.
+    /// The digest of the last link.
     pub digest: RecordDigest,
-    /// When that was noted.
+    /// When the checkpoint was written.
     pub time: Timestamp,
 }
 
 impl Checkpoint {
-    /// Reads `chain.json` of a checkpoint and checks that its key is the one that it names. The error says what is wrong.
+    /// Parses the `chain.json` of a checkpoint, and its key.
+    ///
+    /// # Errors
+    ///
+    /// It is not a checkpoint of this version, or `keyid` is not the id of `publicKey`. The text says what is wrong.
     pub fn parse(text: &str) -> Result<(Self, PublicKey), String> {
         let checkpoint: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if checkpoint.version != CHAIN_VERSION {
@@ -293,7 +309,7 @@ impl Checkpoint {
         Ok((checkpoint, key))
     }
 
-    /// The chain's head.
+    /// The head of the chain when the checkpoint was written.
     #[must_use]
     pub fn head(&self) -> Head {
         Head { writer: self.writer, sequence: self.head.sequence, digest: self.head.digest }

@@ -1,12 +1,12 @@
-//! A way into a running Pod, as a record names it.
+//! A connection into a running Pod, as a record contains it.
 
 use serde::{Deserialize, Serialize};
 
-/// A way into a running Pod. What goes through it is not recorded: a command line or a path may hold a secret.
+/// A connection into a running Pod. Its content is not recorded, because a command line or a path may contain a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The Pod's subresource: `exec`, `attach`, `portforward` or `proxy`.
     pub subresource: String,
-    /// The container, where the request names one.
+    /// The container, if the request names one.
     pub container: Option<String>,
 }

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Enforcement {
-    /// It is denied.
+    /// The request is denied.
     #[default]
     Enforce,
-    /// It is admitted, and the user is warned.
+    /// The request is admitted, and the user gets a warning.
     Warn,
-    /// It is admitted, and only the record says that it would have been denied.
+    /// The request is admitted. Only the record says that it would have been denied.
     Audit,
 }
 
@@ -28,13 +28,13 @@ impl Enforcement {
     }
 }
 
-/// What an admission owes to its record, beside the log's line.
+/// When an admission's record must be stored, in addition to the line in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// Nothing: Events and checkpoints follow when they can.
+    /// After the response, as soon as possible.
     #[default]
     BestEffort,
-    /// The ledger keeps it before the answer: no record, no admission.
+    /// Before the response, in the ledger. If that fails, the request is denied.
     Required,
 }

@@ -1,4 +1,4 @@
-//! The earlier admissions of one object: the evidence on which a rollback rests.
+//! The earlier admissions of one object: the evidence for a rollback.
 //!
 //! The webhook keeps it in the system namespace, where tenants cannot write, and adds to it only after the admitted
 //! object was read back through the API. Which admission permits a rollback is decided in `decide`.
@@ -14,13 +14,14 @@ use crate::{
     record::decision::{ApprovalRecord, ObjectRecord},
 };
 
-/// The most admissions that are kept of one object; beyond any sensible `rollback.revisions`.
+/// The maximum number of admissions that the history of one object contains. More than any sensible
+/// `rollback.revisions`.
 pub const MAX_HISTORY: usize = 64;
 
 /// The `version` of a history.
 pub const HISTORY_VERSION: &str = "writgate.dev/history/v1";
 
-/// What was admitted of one object by valid approvals, latest first.
+/// The admissions of one object that rest on valid approvals, latest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct History {
@@ -28,27 +29,27 @@ pub struct History {
     admissions: Vec<PastAdmission>,
 }
 
-/// One spec under one set of claims, and when it was admitted last.
+/// One spec with one set of claims, and its latest admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PastAdmission {
-    /// When it was decided.
+    /// The time of the latest decision that admitted it.
     pub time: Timestamp,
     /// The id of that decision.
     pub decision: Uuid,
-    /// What ran.
+    /// The hash of the admitted spec.
     pub spec_hash: SpecHash,
-    /// The annotations that approvals bind, as they were.
+    /// The object's bound annotations at that time.
     pub claims: BTreeMap<String, String>,
-    /// The posture's cluster then.
+    /// The posture's cluster at that time.
     pub cluster: Option<String>,
-    /// The namespace's environment then.
+    /// The namespace's environment at that time.
     pub environment: String,
-    /// The namespace's project then.
+    /// The namespace's project at that time.
     pub project: String,
-    /// On whose behalf.
+    /// The requester of the approvals.
     pub requested_by: Option<String>,
-    /// The approvals that were given, verified then.
+    /// The approvals that were provided. They were verified at that time.
     pub approvals: Vec<ApprovalRecord>,
 }
 
@@ -59,7 +60,11 @@ impl Default for History {
 }
 
 impl History {
-    /// Reads what [`History::to_json`] wrote; the error says why it is none.
+    /// Parses the output of [`History::to_json`].
+    ///
+    /// # Errors
+    ///
+    /// It is not a history of this version. The text says why.
     pub fn parse(text: &str) -> Result<Self, String> {
         let history: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if history.version != HISTORY_VERSION {
@@ -68,7 +73,7 @@ impl History {
         Ok(history)
     }
 
-    /// As it is kept.
+    /// The JSON text that the ledger stores.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::json!({"version": self.version, "admissions": self.admissions}).to_string()
@@ -80,16 +85,16 @@ impl History {
         &self.admissions
     }
 
-    /// Adds an admission. The same spec under the same claims takes the place of its earlier one.
+    /// Adds an admission. It replaces an earlier admission of the same spec with the same claims.
     pub fn note(&mut self, admission: PastAdmission) {
         self.admissions.retain(|known| !known.is_again(&admission));
         self.admissions.push(admission);
-        // Two replicas may note in another order than they decided.
+        // Two replicas may note admissions in another order than they decided them.
         self.admissions.sort_by_key(|known| std::cmp::Reverse(known.time));
         self.admissions.truncate(MAX_HISTORY);
     }
 
-    /// Drops the oldest admission; `false` where only one is left.
+    /// Drops the oldest admission. Returns `false`, and drops nothing, if only one is left.
     pub fn forget_oldest(&mut self) -> bool {
         self.admissions.len() > 1 && self.admissions.pop().is_some()
     }
@@ -103,10 +108,10 @@ impl PastAdmission {
     }
 }
 
-/// What is to be noted of an admission, once its object was seen.
+/// An admission to add to an object's history once the object was seen in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryNote {
-    /// The object, known by kind, namespace and name.
+    /// The object, identified by kind, namespace and name.
     pub object: ObjectRecord,
     /// The admission.
     pub admission: PastAdmission,

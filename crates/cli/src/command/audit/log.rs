@@ -1,7 +1,7 @@
 //! A log on its way through `audit`: lines in batches, read and checked by all processors, told in their order.
 //!
-//! A batch ends where the next line is not there yet, so that a log that is being written is shown as it grows; and where
-//! it is large, so that memory does not grow with the log.
+//! A batch ends where the next line is not there yet, so that a log that is being written is shown as it grows; and
+//! where it is large, so that memory does not grow with the log.
 
 use std::{num::NonZero, path::Path, thread};
 
@@ -149,8 +149,8 @@ impl Reader {
     }
 }
 
-/// What each line is, in their order. Signatures are worth as many threads as there are processors; reading alone is not:
-/// the threads would wait for each other longer than they save.
+/// What each line is, in their order. Signatures are worth as many threads as there are processors; reading alone is
+/// not: the threads would wait for each other longer than they save.
 fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged> {
     let one = |line: &Numbered| match &line.json {
         Ok(json) => Judged {

@@ -1,5 +1,5 @@
-//! `--verify`: which records are sealed by a webhook, and what is forged, altered or missing. Core judges; here are the keys,
-//! where a finding was made, and the report.
+//! `--verify`: which records are sealed by a webhook, and what is forged, altered or missing. Core judges; here are the
+//! keys, where a finding was made, and the report.
 
 use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
 
@@ -84,7 +84,8 @@ impl Verification {
         Some(word)
     }
 
-    /// What all lines came to. Where they are known to be only `some` of the records, those that are not there say nothing.
+    /// What all lines came to. Where they are known to be only `some` of the records, those that are not there say
+    /// nothing.
     pub(super) fn finish(self, some: bool) -> Verified {
         let Self { verifier, mut places, remarks } = self;
         let mut report = verifier.finish();

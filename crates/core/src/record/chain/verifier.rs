@@ -1,9 +1,8 @@
-//! Reading sealed records back: what is forged, altered, missing, forked or not signed at all.
+//! Verification of sealed records: which are forged, altered, missing, forked or unsigned.
 //!
-//! Lines are given one at a time, in any order and as often as they turn up: a log's, several replicas', an Event's
-//! copy. Nothing of a line is believed, and nothing kept, before its signature was checked, so what strangers write
-//! costs no memory. What is kept of a chain are its segments without a gap ([`segment`]), not its lines. Called by the
-//! command line and by tests.
+//! Lines come one at a time, in any order, with any copies: from one log, from the logs of several replicas, or from
+//! Events. Nothing is stored of a line until its signature is verified, so lines that strangers write cost no memory.
+//! Of a chain, only [`segments`] without a gap are stored, not lines.
 
 mod segments;
 
@@ -25,77 +24,77 @@ use crate::{
 };
 use segments::{Gap, Insertion, Segments};
 
-/// Findings that a report names; all are counted.
+/// The maximum number of findings that a report contains. Further findings are only counted.
 const MAX_FINDINGS: usize = 10_000;
 
-/// What a line says of itself, which is nobody's word.
+/// What a line says about itself. None of it is verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct UnverifiedClaims {
-    /// `id`, cut to 80 characters.
+    /// `id`, at most 80 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// `chain.writer`, cut likewise.
+    /// `chain.writer`, at most 80 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writer: Option<String>,
     /// `chain.sequence`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
-    /// `signature.keyid`, cut likewise.
+    /// `signature.keyid`, at most 80 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keyid: Option<String>,
 }
 
-/// A link whose signature was verified.
+/// The position of a line in its chain. The line's signature is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ChainPosition {
-    /// Whose chain.
+    /// The writer of the chain.
     pub writer: Uuid,
-    /// Where in it.
+    /// The line's sequence in the chain.
     pub sequence: u64,
-    /// The decision's id, or the start link's.
+    /// The id of the decision or the start link.
     pub id: Uuid,
 }
 
-/// Something that speaks against a log.
+/// Something that is wrong with a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "finding", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum ChainFinding {
-    /// Signed, by no key that is known to write this chain.
+    /// The line is signed with a key that is not known to write this chain.
     Forged {
-        /// What it says of itself.
+        /// What the line says about itself.
         claims: UnverifiedClaims,
     },
-    /// Signed with the name of a known key, whose signature does not fit what is there.
+    /// The line names a known key, but the signature is not that key's signature of this line.
     Altered {
-        /// What it says of itself, which may be what was altered.
+        /// What the line says about itself. It may be what was altered.
         claims: UnverifiedClaims,
     },
-    /// A record without a place in a chain or without a signature.
+    /// The line is a record without a link or without a signature.
     Unsigned {
-        /// What it says of itself.
+        /// What the line says about itself.
         claims: UnverifiedClaims,
     },
-    /// A text that names a record's format and cannot be read as JSON: cut off, or altered.
+    /// The line contains the name of a record's format but is not JSON: it was cut off or altered.
     Unreadable,
-    /// Links that are not there, though others name or follow them.
+    /// Links were not seen, although other links or a head prove that they existed.
     Missing {
-        /// Whose.
+        /// The writer of the chain.
         writer: Uuid,
-        /// The first of them.
+        /// The first missing link.
         from: u64,
-        /// The last of them.
+        /// The last missing link.
         to: u64,
-        /// Id of the link before them, where it is there.
+        /// The id of the link before them, if it was seen.
         #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<Uuid>,
-        /// Id of the link behind them, where it is there.
+        /// The id of the link after them, if it was seen.
         #[serde(skip_serializing_if = "Option::is_none")]
         before: Option<Uuid>,
     },
-    /// Two histories under one key: this link is not the one that another link, a checkpoint or a copy of it says.
+    /// One key signed two histories: this link differs from the one that another link, a checkpoint or a copy has here.
     Forked {
-        /// The link at which they part.
+        /// The position of the link.
         #[serde(rename = "place")]
         position: ChainPosition,
     },
@@ -116,20 +115,20 @@ impl ChainFinding {
     }
 }
 
-/// What a line turned out to be.
+/// The outcome of adding a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineOutcome {
-    /// None of ours: a log line, or anything else.
+    /// The line is not a record: it is an ordinary log line or something else.
     NotARecord,
-    /// A link, verified and new.
+    /// The line is a verified link that was not seen before.
     Verified(ChainPosition),
-    /// The same link again.
+    /// The line is a verified link that was seen before.
     Again(ChainPosition),
-    /// Something that speaks against the log; it will be in the report too.
+    /// The line is a finding. The report has it as well.
     Found(ChainFinding),
 }
 
-/// What a line is, apart from every other.
+/// A line that was checked by itself, without regard to other lines.
 #[derive(Debug)]
 pub struct CheckedLine(LineCheck);
 
@@ -137,7 +136,8 @@ pub struct CheckedLine(LineCheck);
 enum LineCheck {
     NotARecord,
     Found(ChainFinding),
-    /// A known key's signature fits; whether it is that writer's, and the place free, is still to be seen.
+    /// The signature is a known key's. Whether the key may sign this chain, and whether the position is free, is not
+    /// checked yet.
     Signed {
         line: Box<VerifiedLine>,
         digest: RecordDigest,
@@ -146,44 +146,45 @@ enum LineCheck {
     },
 }
 
-/// What is known of one chain.
+/// The result of the verification of one chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainSummary {
-    /// Whose.
+    /// The writer of the chain.
     pub writer: Uuid,
-    /// The key that its checkpoint names; absent without one.
+    /// The key that the chain's checkpoint names. Absent without a checkpoint.
     pub keyid: Option<KeyId>,
-    /// Time of its start link; absent where that was not seen.
+    /// The time of the start link. Absent if the start link was not seen.
     pub started: Option<Timestamp>,
-    /// Different links that were seen, the start link among them.
+    /// The number of different links that were seen, including the start link.
     pub links: u64,
-    /// How often a link was seen again.
+    /// The number of copies: lines whose link had been seen before.
     pub copies: u64,
-    /// Of these, how many came too late to be compared with the first; their signatures are good.
+    /// The number of copies that could not be compared with the first line, because it was too long ago. Their
+    /// signatures are valid.
     pub uncompared: u64,
     /// The first link that was seen.
     pub from: Option<ChainPosition>,
-    /// The last one.
+    /// The last link that was seen.
     pub to: Option<ChainPosition>,
-    /// The last link that a checkpoint or another chain's start names.
+    /// The latest head that a checkpoint or the start link of another chain names.
     pub head: Option<Head>,
 }
 
-/// What all the lines came to.
+/// The result of the verification of all lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChainReport {
-    /// By writer, which is by the time at which it began.
+    /// The chains, sorted by writer. Since writers are `UUIDv7`s, this is the order in which they started.
     pub chains: Vec<ChainSummary>,
-    /// In the order in which they were found, those of missing links last.
+    /// The findings in the order of the lines, at most 10,000. Missing links that are known only at the end come last.
     pub findings: Vec<ChainFinding>,
-    /// How many findings there are of each kind ([`ChainFinding::as_str`]), also of those that are not named above.
+    /// The number of findings of each kind ([`ChainFinding::as_str`]), including those that `findings` has no room for.
     pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl ChainReport {
-    /// Whether nothing speaks against the log.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.counts.is_empty()
@@ -198,29 +199,29 @@ impl ChainReport {
     }
 }
 
-/// Reads lines, remembers what they come to.
+/// Verifies lines and collects the findings.
 #[derive(Debug, Default)]
 pub struct ChainVerifier {
     keys: BTreeMap<KeyId, PublicKey>,
-    /// Those of the keys that may sign any chain.
+    /// The keys that may sign any chain.
     for_all: BTreeSet<KeyId>,
     chains: BTreeMap<Uuid, ChainState>,
     report: ChainReport,
 }
 
-/// What is known of one writer.
+/// What is known about one chain so far.
 #[derive(Debug, Default)]
 struct ChainState {
-    /// The one key that may sign, where a checkpoint says.
+    /// The only key that may sign the chain, if a checkpoint names it.
     keyid: Option<KeyId>,
     started: Option<Timestamp>,
     head: Option<Head>,
-    /// Heads that a line was not compared with yet, by sequence.
+    /// Digests from heads, by sequence, whose links were not seen yet.
     named: BTreeMap<u64, RecordDigest>,
     segments: Segments,
 }
 
-/// A line whose signature was verified.
+/// The fields of a line whose signature is verified.
 #[derive(Debug, Deserialize)]
 struct VerifiedLine {
     id: Uuid,
@@ -232,14 +233,15 @@ struct VerifiedLine {
 }
 
 impl ChainVerifier {
-    /// Believes `keys`, whichever chain they sign: those of webhooks, never of reviewers.
+    /// Trusts `keys` to sign any chain. They must be keys of webhooks, never of reviewers.
     #[must_use]
     pub fn new(keys: impl IntoIterator<Item = PublicKey>) -> Self {
         let keys: BTreeMap<_, _> = keys.into_iter().map(|key| (key.id(), key)).collect();
         Self { for_all: keys.keys().copied().collect(), keys, ..Self::default() }
     }
 
-    /// Believes a checkpoint from where no stranger writes: its key, for this writer alone, and how far its chain came.
+    /// Trusts `checkpoint`: its `key` may sign the chain of its writer and no other, and the chain reached its head.
+    /// The caller must have read the checkpoint from a place where no stranger can write.
     #[must_use]
     pub fn with_checkpoint(mut self, checkpoint: &Checkpoint, key: PublicKey) -> Self {
         self.keys.insert(key.id(), key);
@@ -248,13 +250,13 @@ impl ChainVerifier {
         self
     }
 
-    /// Takes one line: the text of one JSON value.
+    /// Checks one line, the text of one JSON value, and adds it.
     pub fn add(&mut self, line: &str) -> LineOutcome {
         let checked = self.check(line);
         self.take(checked)
     }
 
-    /// Takes a line that was checked.
+    /// Adds a line that [`ChainVerifier::check`] has checked.
     pub fn take(&mut self, checked: CheckedLine) -> LineOutcome {
         let outcome = match checked.0 {
             LineCheck::NotARecord => LineOutcome::NotARecord,
@@ -267,19 +269,20 @@ impl ChainVerifier {
         outcome
     }
 
-    /// What all the lines came to.
+    /// The result for all lines that were added.
     #[must_use]
     pub fn finish(mut self) -> ChainReport {
-        for (writer, known) in &self.chains {
-            for gap in known.segments.gaps(known.head.map(|head| head.sequence)) {
+        for (writer, state) in &self.chains {
+            for gap in state.segments.gaps(state.head.map(|head| head.sequence)) {
                 self.report.find(missing(*writer, gap));
             }
         }
-        self.report.chains = self.chains.iter().map(|(writer, known)| known.summary(*writer)).collect();
+        self.report.chains = self.chains.iter().map(|(writer, state)| state.summary(*writer)).collect();
         self.report
     }
 
-    /// What a line is by itself, which takes most of the time and changes nothing: several threads may check.
+    /// Checks one line by itself. This takes most of the time and changes nothing, so several threads can check lines
+    /// at once.
     #[must_use]
     pub fn check(&self, line: &str) -> CheckedLine {
         CheckedLine(self.check_line(line))
@@ -287,15 +290,15 @@ impl ChainVerifier {
 
     fn check_line(&self, line: &str) -> LineCheck {
         let Ok(value) = strict::parse(line.as_bytes()) else {
-            let names_ours = [RECORD_VERSION, CHAIN_VERSION].iter().any(|version| line.contains(version));
-            return if names_ours { LineCheck::Found(ChainFinding::Unreadable) } else { LineCheck::NotARecord };
+            let names_a_format = [RECORD_VERSION, CHAIN_VERSION].iter().any(|version| line.contains(version));
+            return if names_a_format { LineCheck::Found(ChainFinding::Unreadable) } else { LineCheck::NotARecord };
         };
         let Value::Object(fields) = &value else { return LineCheck::NotARecord };
         let has = |name| fields.get(name).is_some_and(|value| !value.is_null());
-        let is_ours =
+        let has_version =
             fields.get("version").is_some_and(|version| version == RECORD_VERSION || version == CHAIN_VERSION);
         let is_sealed = has("chain") && has("signature");
-        if !is_ours && !is_sealed {
+        if !has_version && !is_sealed {
             return LineCheck::NotARecord;
         }
         let claims = UnverifiedClaims::of(&value);
@@ -313,7 +316,7 @@ impl ChainVerifier {
         LineCheck::Signed { line: Box::new(line), digest, keyid, claims }
     }
 
-    /// Adds a line whose signature is `keyid`'s to its chain.
+    /// Adds a line that `keyid` signed to its chain.
     fn insert(
         &mut self,
         line: VerifiedLine,
@@ -322,19 +325,19 @@ impl ChainVerifier {
         claims: UnverifiedClaims,
     ) -> LineOutcome {
         let Link { writer, sequence, previous } = line.chain;
-        let own = self.chains.get(&writer).and_then(|known| known.keyid);
+        let own = self.chains.get(&writer).and_then(|state| state.keyid);
         if own.map_or_else(|| !self.for_all.contains(&keyid), |own| own != keyid) {
             return LineOutcome::Found(ChainFinding::Forged { claims });
         }
-        let known = self.chains.entry(writer).or_default();
+        let state = self.chains.entry(writer).or_default();
         let position = ChainPosition { writer, sequence, id: line.id };
-        let is_named = known.named.remove(&sequence).is_none_or(|named| named == digest);
-        let added = known.segments.add(sequence, line.id, previous, digest);
-        if let Some(gap) = known.segments.close_lowest_gap() {
+        let is_named = state.named.remove(&sequence).is_none_or(|named| named == digest);
+        let added = state.segments.add(sequence, line.id, previous, digest);
+        if let Some(gap) = state.segments.close_lowest_gap() {
             self.report.find(missing(writer, gap));
         }
         if sequence == 0 && added == Insertion::New {
-            known.started = line.time;
+            state.started = line.time;
         }
         for head in line.heads {
             self.name(head);
@@ -347,19 +350,19 @@ impl ChainVerifier {
         }
     }
 
-    /// Notes that somebody who is believed has seen `head`.
+    /// Notes a head from a trusted source.
     fn name(&mut self, head: Head) {
-        let known = self.chains.entry(head.writer).or_default();
-        if known.head.is_none_or(|other| other.sequence < head.sequence) {
-            known.head = Some(head);
+        let state = self.chains.entry(head.writer).or_default();
+        if state.head.is_none_or(|other| other.sequence < head.sequence) {
+            state.head = Some(head);
         }
-        match known.segments.digest(head.sequence) {
+        match state.segments.digest(head.sequence) {
             Some((id, digest)) if digest != head.digest => {
                 let position = ChainPosition { writer: head.writer, sequence: head.sequence, id };
                 self.report.find(ChainFinding::Forked { position });
             }
-            None if !known.segments.holds(head.sequence) => {
-                known.named.insert(head.sequence, head.digest);
+            None if !state.segments.holds(head.sequence) => {
+                state.named.insert(head.sequence, head.digest);
             }
             _ => {}
         }
@@ -401,7 +404,7 @@ fn missing(writer: Uuid, gap: Gap) -> ChainFinding {
     ChainFinding::Missing { writer, from, to, after, before }
 }
 
-/// The line and its digest, if `key` signed exactly this.
+/// The line and its digest, if `key` signed exactly this text.
 fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(VerifiedLine, RecordDigest)> {
     let signature = signature(value.get_mut("signature")?.take()).ok()?;
     let canonical = canonical(text, SIGNED_PART).ok()?;
@@ -409,11 +412,11 @@ fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(VerifiedLi
         return None;
     }
     let line: VerifiedLine = serde_json::from_value(value).ok()?;
-    // A writer signs nothing else; what has no link before is the first.
+    // The start link, and no other, has no previous digest.
     (line.chain.previous.is_none() == (line.chain.sequence == 0)).then(|| (line, RecordDigest::of(&canonical)))
 }
 
-/// The bytes of a signature. It is not signed itself, so nothing else may stand in it.
+/// The bytes of a signature. No signature covers this object, so it must not contain anything else.
 fn signature(value: Value) -> Result<[u8; 64], String> {
     let mut fields = Fields::new(value, "signature")?;
     fields.name("keyid")?;

@@ -1,7 +1,7 @@
-//! What was seen of one chain: segments of links without a gap, and the digests of the latest.
+//! The links of one chain that were seen, as segments without a gap, and the digests of the latest links.
 //!
-//! A segment remembers its two ends, whatever it holds; so a chain of a million links that are all there costs what one
-//! link costs. Signatures were checked before; here digests must fit.
+//! A segment stores only its two ends, so a complete chain of a million links costs as much memory as one link. The
+//! signatures of links are verified before they come here. Here, the digests of neighbours must match.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use uuid::Uuid;
 
 use crate::record::chain::RecordDigest;
 
-/// Segments of one chain; with more, the lowest gap is taken for good.
-const MAX_STRETCHES: usize = 1024;
-/// Latest links with which a copy is compared.
+/// The maximum number of segments of one chain. If there are more, the lowest gap is reported and closed.
+const MAX_SEGMENTS: usize = 1024;
+/// The number of latest links whose digests are kept, for comparison with copies.
 const MAX_RECENT: usize = 4096;
 
-/// Links that are missing.
+/// Consecutive links that were not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Gap {
-    /// The first of them.
+    /// The first missing link.
     pub(super) from: u64,
-    /// The last of them.
+    /// The last missing link.
     pub(super) to: u64,
-    /// Id of the link before.
+    /// The id of the link before the gap, if it was seen.
     pub(super) after: Option<Uuid>,
-    /// Id of the link behind.
+    /// The id of the link after the gap, if it was seen.
     pub(super) before: Option<Uuid>,
 }
 
@@ -32,29 +32,29 @@ pub(super) struct Gap {
 struct SegmentEnd {
     sequence: u64,
     id: Uuid,
-    /// Of the lower end the digest of the link before it, of the upper end its own.
+    /// The lower end has the digest of the link before it. The upper end has its own digest.
     digest: Option<RecordDigest>,
 }
 
-/// Links without a gap between them.
+/// Consecutive links that were seen.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     first: SegmentEnd,
     last: SegmentEnd,
 }
 
-/// What became of a link.
+/// The outcome of adding a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Insertion {
-    /// It is new and fits.
+    /// The link is new and matches its neighbours.
     New,
-    /// It was there before.
+    /// The link was seen before.
     Again,
-    /// Another one is there, or its neighbour says another.
+    /// Another link has this sequence, or a neighbour expects another digest.
     Forked,
 }
 
-/// What was seen of one chain.
+/// The links of one chain that were seen.
 #[derive(Debug, Default)]
 pub(super) struct Segments {
     by_first: BTreeMap<u64, Segment>,
@@ -65,7 +65,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Adds a link whose signature is good.
+    /// Adds a link whose signature is verified.
     pub(super) fn add(
         &mut self,
         sequence: u64,
@@ -93,9 +93,9 @@ impl Segments {
         if fits { Insertion::New } else { Insertion::Forked }
     }
 
-    /// Closes the lowest gap where there are too many to wait for what belongs in them.
+    /// Closes the lowest gap if there are too many segments, and returns it. Its links then count as missing.
     pub(super) fn close_lowest_gap(&mut self) -> Option<Gap> {
-        if self.by_first.len() <= MAX_STRETCHES {
+        if self.by_first.len() <= MAX_SEGMENTS {
             return None;
         }
         let (_, low) = self.by_first.pop_first()?;
@@ -104,27 +104,27 @@ impl Segments {
         Some(gap_between(Some(low), high))
     }
 
-    /// Whether a link of that sequence was seen.
+    /// Whether the link with this sequence was seen.
     pub(super) fn holds(&self, sequence: u64) -> bool {
         self.below(sequence).is_some_and(|below| below.last.sequence >= sequence)
     }
 
-    /// Id and digest of a link, where they are still known.
+    /// The id and digest of a link. `None`: it was not seen, or is not among the latest links.
     pub(super) fn digest(&self, sequence: u64) -> Option<(Uuid, RecordDigest)> {
         self.recent.get(&sequence).copied()
     }
 
-    /// Sequence and id of the first link that was seen.
+    /// The sequence and id of the first link that was seen.
     pub(super) fn first(&self) -> Option<(u64, Uuid)> {
         self.by_first.first_key_value().map(|(_, segment)| (segment.first.sequence, segment.first.id))
     }
 
-    /// Sequence and id of the last link that was seen.
+    /// The sequence and id of the last link that was seen.
     pub(super) fn last(&self) -> Option<(u64, Uuid)> {
         self.by_first.last_key_value().map(|(_, segment)| (segment.last.sequence, segment.last.id))
     }
 
-    /// What is missing from the chain's first link to the last that was seen, or to `head` where that is further.
+    /// The gaps between the start of the chain and the last link that was seen, or `head` if that is later.
     pub(super) fn gaps(&self, head: Option<u64>) -> Vec<Gap> {
         let mut gaps = Vec::new();
         let mut below: Option<Segment> = None;
@@ -143,7 +143,7 @@ impl Segments {
         gaps
     }
 
-    /// The segment that begins at `sequence` or before.
+    /// The last segment that begins at or before `sequence`.
     fn below(&self, sequence: u64) -> Option<Segment> {
         self.by_first.range(..=sequence).next_back().map(|(_, segment)| *segment)
     }
@@ -159,7 +159,7 @@ impl Segments {
     }
 }
 
-/// What is missing between a segment, or the chain's beginning, and the next segment.
+/// The gap between a segment, or the start of the chain, and the next segment.
 fn gap_between(below: Option<Segment>, above: Segment) -> Gap {
     Gap {
         from: below.map_or(0, |below| below.last.sequence.saturating_add(1)),
