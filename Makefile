@@ -50,11 +50,11 @@ demo: check-tools controlplane ## see it work: kubectl, an API server, a denial,
 
 .PHONY: e2e
 e2e: controlplane ## only the end-to-end tests
-	cargo test --locked --test e2e
+	cargo test --locked --test cluster e2e::
 
 .PHONY: bypass
 bypass: controlplane ## only the ways around the gate: tries each, and prints what came of it
-	cargo test --locked --test bypass
+	cargo test --locked --test cluster bypass::
 
 .PHONY: test
 test: tools manifests-check ## everything: unit, property, vectors, chart, and end to end on a real control plane
@@ -73,15 +73,15 @@ bench-cli: ## the command line beside the least it could do; options in ARGS, fo
 
 .PHONY: model
 model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
-	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test model
+	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test cluster model::
 
 .PHONY: races
 races: controlplane ## 10,000 races for one use over three replicas, each to admit exactly one; WRITGATE_RACES for another number
-	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test e2e of_many_who_ask
+	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test cluster of_many_who_ask
 
 .PHONY: hash-proof
 hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at admission; WRITGATE_PROOF_CASES for another number
-	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test hash_proof
+	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test cluster hash_proof::
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/seeds/*.txt)))

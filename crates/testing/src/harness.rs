@@ -1,7 +1,6 @@
 //! Runs a binary's tests with one plane for all, and stops it before the process ends. The standard harness cannot:
 //! it leaves through `exit`, which drops nothing.
 
-use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -15,19 +14,47 @@ struct Shared<P> {
 /// A named test that is given the shared fixture.
 pub type Test<P> = (&'static str, fn(&P));
 
-/// Runs those of `tests` that the command line asks for, in parallel, each given what `start` made.
-pub fn run<P: Send + Sync + 'static>(start: fn() -> P, tests: Vec<Test<P>>) -> ExitCode {
+/// What came of the tests of one fixture.
+pub struct Outcome {
+    is_success: bool,
+    is_whole: bool,
+}
+
+impl Outcome {
+    /// Whether no test failed.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.is_success
+    }
+
+    /// Whether every test of `suite` ran: no argument selected or skipped some of them.
+    #[must_use]
+    pub fn is_whole(&self, suite: &str) -> bool {
+        let arguments = Arguments::from_args();
+        let selects_suite = arguments.filter.as_deref().is_none_or(|filter| filter.trim_end_matches(':') == suite);
+        self.is_whole && selects_suite
+    }
+}
+
+/// Runs the tests of `suites` that the command line selects, in parallel. Each gets what `start` made, and its name begins
+/// with the name of its suite.
+pub fn run<P: Send + Sync + 'static>(start: fn() -> P, suites: Vec<(&'static str, Vec<Test<P>>)>) -> Outcome {
+    let arguments = Arguments::from_args();
     let shared = Arc::new(Shared { start, value: OnceLock::new() });
-    let trials = tests.into_iter().map(|(name, test)| {
+    let trials = suites.into_iter().flat_map(|(suite, tests)| tests.into_iter().map(move |test| (suite, test)));
+    let trials = trials.map(|(suite, (name, test))| {
         let shared = Arc::clone(&shared);
-        Trial::test(name, move || {
+        Trial::test(format!("{suite}::{name}"), move || {
             test(shared.get().ok_or_else(|| Failed::from("the control plane did not start"))?);
             Ok(())
         })
     });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     drop(shared); // the last reference: stops everything, in order
-    conclusion.exit_code()
+    Outcome {
+        is_success: !conclusion.has_failed(),
+        is_whole: arguments.skip.is_empty() && !arguments.list && !arguments.exact,
+    }
 }
 
 impl<P> Shared<P> {

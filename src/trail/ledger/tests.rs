@@ -1,5 +1,5 @@
 //! Against an API server that can be made to fail as the real one cannot; the client is the real one. What the real one
-//! shows is in `tests/e2e/single_use.rs`.
+//! shows is in `tests/cluster/e2e/single_use.rs`.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard};

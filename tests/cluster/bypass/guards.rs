@@ -1,0 +1,197 @@
+//! What the gate rests on, changed by people whom RBAC lets: namespaces' labels, postures, metadata through a status,
+//! revisions. A tenant has none of these rights; who has them is not thereby above the gate.
+
+use serde_json::{Value, json};
+
+use crate::bypass::case::{Ground, PATIENCE, as_kind, text};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, SYSTEM_NAMESPACE, User, document, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![labels_of_namespaces, documents, revocations, metadata_through_status, metadata_of_revisions]
+}
+
+/// Somebody with rights to write all that is guarded, by RBAC, and without the right to govern.
+fn powerful(gate: &Gate, ground: &Ground<'_>) -> User {
+    let user = gate.plane.user(&format!("nora-{}", ground.namespace));
+    let group = "rbac.authorization.k8s.io";
+    gate.plane.install(&[
+        json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": user.name}, "rules": [
+            {"apiGroups": [""], "resources": ["namespaces", "namespaces/status", "namespaces/finalize", "configmaps"], "verbs": ["*"]},
+            {"apiGroups": ["apps", "batch"], "resources": ["*"], "verbs": ["*"]}]}),
+        json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": user.name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user.name},
+            "subjects": [{"kind": "User", "apiGroup": group, "name": user.name}]}),
+    ]);
+    wait_until("their rights are known", PATIENCE, || {
+        user.kubectl(&["auth", "can-i", "update", "namespaces"]).ok().then_some(())
+    });
+    user
+}
+
+fn labels_of_namespaces(gate: &Gate) {
+    let ground = Ground::new(gate, "labels");
+    let nora = powerful(gate, &ground);
+    let name = &ground.namespace;
+    let path = format!("/api/v1/namespaces/{name}/finalize");
+    let mut bare = gate.plane.admin.get(&["namespace", name]).expect("it is there");
+    bare["metadata"]["labels"] = json!({});
+    let bare = bare.to_string();
+    let none =
+        json!({"metadata": {"labels": {"writgate.dev/environment": null, "writgate.dev/project": null}}}).to_string();
+    let label = |labels: &[&'static str]| [&["label", "--overwrite", "namespace", name], labels].concat();
+    let ways: [(u32, &str, Vec<&str>, &str); 5] = [
+        (42, "the governing labels removed", label(&["writgate.dev/environment-", "writgate.dev/project-"]), ""),
+        (
+            42,
+            "the governing labels removed through `namespaces/status`",
+            vec!["patch", "namespace", name, "--subresource=status", "--type=merge", "-p", &none],
+            "",
+        ),
+        (
+            42,
+            "the governing labels removed through `namespaces/finalize`",
+            vec!["replace", "--raw", &path, "-f", "-"],
+            &bare,
+        ),
+        (43, "a namespace's environment changed", label(&["writgate.dev/environment=dev"]), ""),
+        (43, "a namespace's project changed", label(&["writgate.dev/project=billing"]), ""),
+    ];
+    for (number, attempt, args, input) in ways {
+        let attempt = format!("{attempt}, by a user who may write Namespaces");
+        ground.row(number, attempt).by(&nora).tries(|user| user.kubectl_in(&args, input)).guarded("GovernRequired");
+    }
+    let new = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("{name}-more"), "labels":
+        {"writgate.dev/environment": ground.environment, "writgate.dev/project": ground.project}}});
+    for (number, attempt) in [
+        (41, "a new namespace with another namespace's governing labels, by a user who may write Namespaces"),
+        (45, "a governed namespace created again, by a user who may write Namespaces"),
+    ] {
+        ground.row(number, attempt).by(&nora).tries(|user| user.create(&new)).guarded("GovernRequired");
+    }
+    ground
+        .row(42, "only the environment label removed, by a user who may govern")
+        .by(&gate.plane.admin)
+        .tries(|user| user.kubectl(&label(&["writgate.dev/environment-"])))
+        .guarded("GovernanceInvalid");
+}
+
+fn documents(gate: &Gate) {
+    let ground = Ground::new(gate, "documents");
+    let nora = powerful(gate, &ground);
+    let posture = format!("posture-{}", ground.environment);
+    let reviewers = format!("reviewers-{}", ground.environment);
+    let by = |number, attempt: &str| ground.row(number, format!("{attempt}, by a user who may write it")).by(&nora);
+    let kubectl = |user: &User, verb: &[&str], name: &str, rest: &[&str]| {
+        user.kubectl(&[verb, &["configmap", name, "-n", SYSTEM_NAMESPACE], rest].concat())
+    };
+    for (what, name) in [("posture", &posture), ("list of reviewers", &reviewers)] {
+        by(68, &format!("a {what} in use deleted"))
+            .tries(|user| kubectl(user, &["delete"], name, &[]))
+            .guarded("InUse");
+        by(68, &format!("the kind label of a {what} in use removed"))
+            .tries(|user| kubectl(user, &["label"], name, &["writgate.dev/kind-"]))
+            .guarded("InUse");
+    }
+    let apply = |number, attempt: &str, object: &Value, code| {
+        by(number, attempt).tries(|user| server_side(user, object)).guarded(code);
+    };
+    let mut unknown = ground.usual_posture();
+    unknown["enforcment"] = json!("audit");
+    apply(68, "a posture with a misspelt field", &ground.posture_objects(&unknown)[0], "PostureInvalid");
+    let mut nobody = ground.usual_posture();
+    nobody["actions"] = json!({"deploy": {"quorum": [{"count": 0}]}});
+    apply(68, "a posture with an empty quorum", &ground.posture_objects(&nobody)[0], "PostureInvalid");
+    let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
+    let with_keys = |keys: Value| {
+        document(
+            "reviewers",
+            &reviewers,
+            &json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "reviewers": keys}),
+        )
+    };
+    let reviewer =
+        |name: &str, key: &str| json!({"name": name, "capabilities": ["deploy"], "keys": [{"publicKey": key}]});
+    apply(
+        61,
+        "a key of small order among the reviewers'",
+        &with_keys(json!([reviewer("bob", weak)])),
+        "PostureInvalid",
+    );
+    let one = ground.bob.public_pem();
+    let twice = with_keys(json!([reviewer("bob", &one), reviewer("carol", &one)]));
+    apply(58, "one key under two reviewers' names", &twice, "PostureInvalid");
+}
+
+fn server_side(user: &User, object: &Value) -> writgate_testing::Ran {
+    user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
+}
+
+fn revocations(gate: &Gate) {
+    let ground = Ground::new(gate, "lifted");
+    let nora = powerful(gate, &ground);
+    let name = format!("revocations-{}", ground.environment);
+    let list = |keys: Value| {
+        document("revocations", &name, &json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "keys": keys}))
+    };
+    let admin = &gate.plane.admin;
+    gate.plane.install(&[list(json!([{"id": "0".repeat(64), "at": "2026-01-01T00:00:00Z"}]))]);
+    let mut posture = ground.usual_posture();
+    posture["revocationLists"] = json!([name]);
+    wait_until("the list is known", PATIENCE, || {
+        server_side(admin, &ground.posture_objects(&posture)[0]).ok().then_some(())
+    });
+    let lifted = list(json!([]));
+    wait_until("the posture is known", PATIENCE, || {
+        let ran = admin.kubectl_in(
+            &["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"],
+            &lifted.to_string(),
+        );
+        (!ran.ok()).then_some(())
+    });
+    ground
+        .row(69, "a revocation lifted, by a user who may write it")
+        .by(&nora)
+        .tries(|user| server_side(user, &lifted))
+        .guarded("RevocationLifted");
+}
+
+fn metadata_through_status(gate: &Gate) {
+    let ground = Ground::new(gate, "status");
+    ground.runs(&ground.deployment("orders"));
+    ground.runs(&ground.replay_job("replay"));
+    let set = ground.list("replicasets").remove(0);
+    let set = format!("replicaset/{}", text(&set["metadata"]["name"]));
+    let patch = |attempt: &str, target: &str, metadata: Value| {
+        let patch = json!({"metadata": metadata}).to_string();
+        ground
+            .row(17, format!("{attempt} changed through its status, by a user who may write it"))
+            .by(&gate.operator)
+            .kubectl(&["patch", target, "--subresource=status", "--type=merge", "-p", &patch])
+            .guarded("StatusMetadata");
+    };
+    patch("a Job's replay label", "job/replay", json!({"labels": {"writgate.dev/replay": "dry-run"}}));
+    patch("a Job's incident", "job/replay", json!({"annotations": {"writgate.dev/incident": "INC-8"}}));
+    patch(
+        "a Deployment's pipeline version",
+        "deployment/orders",
+        json!({"annotations": {"writgate.dev/pipeline-version": "orders@9"}}),
+    );
+    patch("a ReplicaSet's owner", &set, json!({"ownerReferences": null}));
+    patch("a ReplicaSet's label that its selector uses", &set, json!({"labels": {"app": "other"}}));
+}
+
+fn metadata_of_revisions(gate: &Gate) {
+    let ground = Ground::new(gate, "revision");
+    ground.runs(&as_kind(&ground.deployment("orders"), "apps/v1", "StatefulSet", json!({"serviceName": "x"})));
+    let revision = ground.list("controllerrevisions").remove(0);
+    let target = format!("controllerrevision/{}", text(&revision["metadata"]["name"]));
+    let patch = |attempt: &str, patch: Value| {
+        let row = ground.row(81, format!("a ControllerRevision's {attempt}, by a user who may write it"));
+        row.by(&gate.operator).patch(&target, "merge", &patch)
+    };
+    patch("number", json!({"revision": 9})).denied("WorkloadNotAllowed");
+    patch("labels", json!({"metadata": {"labels": {"app": "other"}}})).denied("WorkloadNotAllowed");
+    patch("owner", json!({"metadata": {"ownerReferences": null}})).denied("WorkloadNotAllowed");
+    patch("note", json!({"metadata": {"annotations": {"note": "x"}}})).unchanged();
+}

@@ -1,0 +1,118 @@
+//! The six release blockers, each against a Deployment and a replay Job, when it is created and when it changes.
+//!
+//! Every case is a near miss: one thing about the approval is wrong, and with that one thing right the same object is
+//! admitted a moment later.
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, attach, envelope, seconds_from_now};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        denies_when_no_signature_is_by_a_known_key,
+        denies_when_the_signature_is_over_something_else,
+        denies_when_the_spec_changed_after_signing,
+        denies_when_the_approval_names_another_environment,
+        denies_when_the_approval_has_expired,
+        denies_when_the_approval_lacks_the_capability,
+        denies_when_the_reviewer_may_not_grant_the_capability,
+    ]
+}
+
+/// An object with an approval that is wrong in one thing.
+type Wrong = fn(&Governed<'_>, &Value) -> Value;
+
+fn denies_when_no_signature_is_by_a_known_key(gate: &Gate) {
+    everywhere(gate, "UnknownKey", |governed, object| {
+        attach(object, &envelope(&governed.statement(object), &[&Key::new()]))
+    });
+}
+
+fn denies_when_the_signature_is_over_something_else(gate: &Gate) {
+    everywhere(gate, "InvalidSignature", |governed, object| {
+        let right = governed.statement(object);
+        let mut other = right.clone();
+        other["predicate"]["reason"] = json!("CHG-1235");
+        let mut signed: Value = serde_json::from_str(&envelope(&right, &[&governed.bob])).expect("JSON");
+        let unsigned: Value = serde_json::from_str(&envelope(&other, &[])).expect("JSON");
+        signed["payload"] = unsigned["payload"].clone();
+        attach(object, &signed.to_string())
+    });
+}
+
+fn denies_when_the_spec_changed_after_signing(gate: &Gate) {
+    everywhere(gate, "SpecHashMismatch", |governed, object| {
+        let mut approved = governed.approved(object);
+        // Mutable also in a Job, as long as it is suspended.
+        approved["spec"]["template"]["spec"]["nodeSelector"] = json!({"pool": "elsewhere"});
+        approved
+    });
+}
+
+fn denies_when_the_approval_names_another_environment(gate: &Gate) {
+    everywhere(gate, "WrongEnvironment", |governed, object| {
+        governed.approved_but(object, |statement| statement["predicate"]["environment"] = json!("staging"))
+    });
+}
+
+fn denies_when_the_approval_has_expired(gate: &Gate) {
+    everywhere(gate, "Expired", |governed, object| {
+        governed.approved_but(object, |statement| statement["predicate"]["expiresAt"] = json!(seconds_from_now(-1)))
+    });
+}
+
+fn denies_when_the_approval_lacks_the_capability(gate: &Gate) {
+    everywhere(gate, "InsufficientCapabilities", |governed, object| {
+        governed.approved_but(object, |statement| statement["predicate"]["capabilities"] = json!(["view"]))
+    });
+}
+
+fn denies_when_the_reviewer_may_not_grant_the_capability(gate: &Gate) {
+    everywhere(gate, "InsufficientCapabilities", |governed, object| {
+        attach(object, &envelope(&governed.statement(object), &[&governed.limited]))
+    });
+}
+
+fn everywhere(gate: &Gate, code: &str, wrong: Wrong) {
+    let governed = gate.governed("blocker");
+    let hint = code.to_lowercase();
+
+    let name = format!("{hint}-created");
+    near_miss(&governed, code, wrong, ("CREATE", "deploy"), &governed.deployment(&name));
+
+    let name = format!("{hint}-changed");
+    let mut changed = governed.deployment(&name);
+    assert!(gate.operator.apply(&governed.approved(&changed)).ok());
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.5.0");
+    near_miss(&governed, code, wrong, ("UPDATE", "deploy"), &changed);
+
+    let name = format!("{hint}-job");
+    near_miss(&governed, code, wrong, ("CREATE", "replay-execute"), &governed.replay_job(&name));
+
+    // A Job's template is fixed once it runs: what changes is that it may start.
+    let name = format!("{hint}-held");
+    let mut started = governed.replay_job(&name);
+    started["spec"]["suspend"] = json!(true);
+    let ran = gate.operator.apply(&governed.approved(&started));
+    assert!(ran.ok(), "{ran}");
+    started["spec"]["suspend"] = json!(false);
+    near_miss(&governed, code, wrong, ("UPDATE", "replay-execute"), &started);
+}
+
+fn near_miss(governed: &Governed<'_>, code: &str, wrong: Wrong, (operation, action): (&str, &str), object: &Value) {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+    let operator = &governed.gate.operator;
+
+    let denied = wrong(governed, object);
+    let hash = governed.gate.hash(&denied);
+    let expected = Expected { operation, action, kind: &kind, name: &name, hash: &hash };
+    assert_denied(governed, &operator.apply(&denied), code, &expected);
+
+    let right = governed.approved(object);
+    let hash = governed.gate.hash(&right);
+    let expected = Expected { hash: &hash, ..expected };
+    assert_admitted(governed, &operator.apply(&right), &expected);
+}

@@ -1,0 +1,360 @@
+//! Sealed records: what the webhook wrote verifies, what was done to it afterwards is told by name, and nothing is
+//! admitted without its record where the posture says so.
+
+use std::time::Duration;
+
+use axum::http::Request;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+use serde_json::{Value, json};
+use writgate::metrics::Metrics;
+use writgate::trail::chain::checkpoint::{self, Checkpoints};
+use writgate::trail::chain::{Sealer, audit_key};
+use writgate::trail::ledger::Ledger;
+use writgate_core::{
+    approval::PublicKey,
+    kube::WorkloadKinds,
+    record::{ChainFinding, ChainReport, ChainVerifier, Checkpoint, DecisionRecord},
+};
+
+use crate::e2e::trail::{self, LIMIT};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, SYSTEM_NAMESPACE, Webhook, denied_for, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        every_record_of_a_run_verifies_and_so_do_its_events,
+        what_was_done_to_a_record_is_told_by_name,
+        a_second_replica_is_a_second_chain_and_names_the_first,
+        a_chain_is_signed_by_the_key_that_was_given,
+        nobody_but_the_webhook_writes_checkpoints,
+        without_its_record_nothing_is_admitted_where_the_posture_says_so,
+        a_denial_that_is_repeated_is_counted_in_its_event,
+        checkpoints_and_kept_records_are_swept_after_thirty_days,
+    ]
+}
+
+/// The writer of a log: its start link says.
+fn writer(log: &str) -> Option<String> {
+    let start = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let start = start.into_iter().find(|line| line["version"] == "writgate.dev/chain/v1")?;
+    Some(start["chain"]["writer"].as_str().expect("a writer").to_owned())
+}
+
+/// The checkpoint of a log's chain, with its key, once it is there.
+fn checkpoint_of(gate: &Gate, log: impl Fn() -> String) -> (Checkpoint, PublicKey) {
+    let found = wait_until("there is a checkpoint", LIMIT, || {
+        let name = format!("audit-{}", writer(&log())?);
+        gate.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
+    });
+    assert_eq!(found["metadata"]["labels"]["writgate.dev/kind"], "audit", "{found}");
+    Checkpoint::parse(found["data"]["chain.json"].as_str().expect("a checkpoint")).expect("a checkpoint")
+}
+
+fn verify<'l>(checkpoint: &(Checkpoint, PublicKey), lines: impl IntoIterator<Item = &'l str>) -> ChainReport {
+    let mut verifier = ChainVerifier::default().with_checkpoint(&checkpoint.0, checkpoint.1.clone());
+    lines.into_iter().for_each(|line| drop(verifier.add(line)));
+    verifier.finish()
+}
+
+/// The log of the gate's webhook and its checkpoint, once the log reaches as far: others write to it all the time.
+fn whole_log(gate: &Gate) -> (String, (Checkpoint, PublicKey)) {
+    let checkpoint = checkpoint_of(gate, || gate.webhook.lines());
+    let log = wait_until("the log reaches its checkpoint", LIMIT, || {
+        let log = gate.webhook.lines();
+        verify(&checkpoint, log.lines()).is_clean().then_some(log)
+    });
+    (log, checkpoint)
+}
+
+/// One that is denied and one that is admitted, told by Events.
+fn some_decisions(governed: &Governed<'_>) -> Vec<Value> {
+    let operator = &governed.gate.operator;
+    assert!(!operator.create(&governed.deployment("denied")).ok());
+    let ran = operator.create(&governed.approved(&governed.deployment("admitted")));
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(governed, |record| record["dryRun"] == false);
+    assert_eq!(records.len(), 2, "{records:?}");
+    records
+}
+
+/// Anything that a replica puts on the record: no review, but somebody sent it.
+fn have_it_decide(gate: &Gate, replica: &Webhook) {
+    gate.plane.block_on(async {
+        let request = Request::post("/validate").header("content-type", "application/json");
+        let request = request.body(b"{}".to_vec()).expect("a request");
+        let answer = replica.client(&gate.plane).await.request_text(request).await;
+        assert!(answer.is_err(), "no review: {answer:?}");
+    });
+}
+
+fn every_record_of_a_run_verifies_and_so_do_its_events(gate: &Gate) {
+    let governed = gate.governed("sealed");
+    let records = some_decisions(&governed);
+    let annotations: Vec<String> = records
+        .iter()
+        .map(|record| {
+            let event = trail::event_of(&governed, record);
+            event["metadata"]["annotations"]["writgate.dev/decision"].as_str().expect("a record").to_owned()
+        })
+        .collect();
+    let (log, checkpoint) = whole_log(gate);
+    let report = verify(&checkpoint, log.lines().chain(annotations.iter().map(String::as_str)));
+    assert!(report.is_clean(), "{report:#?}");
+    let [chain] = report.chains.as_slice() else { panic!("one webhook, one chain: {report:#?}") };
+    assert_eq!((chain.from.map(|place| place.sequence), chain.copies), (Some(0), 2));
+    let logged = log.lines().filter(|line| line.contains("writgate.dev/decision/v1")).count();
+    assert_eq!(chain.links, u64::try_from(logged).expect("it fits") + 1, "each decision and the start");
+    assert!(gate.webhook.metric("writgate_records_sealed_total", &[]) >= 2.0);
+    assert!(gate.webhook.metric("writgate_checkpoints_total", &[("outcome", "written")]) >= 1.0);
+}
+
+fn what_was_done_to_a_record_is_told_by_name(gate: &Gate) {
+    let governed = gate.governed("touched");
+    let records = some_decisions(&governed);
+    let (log, checkpoint) = whole_log(gate);
+    let lines: Vec<&str> = log.lines().collect();
+    let id = |record: &Value| record["id"].as_str().expect("an id").to_owned();
+    let (denied, sequence) = (id(&records[0]), records[0]["chain"]["sequence"].as_u64());
+    let is_denied = |line: &str| line.contains(&format!("\"id\":\"{denied}\""));
+
+    let report = verify(&checkpoint, lines.iter().copied().filter(|line| !is_denied(line)));
+    let [ChainFinding::Missing { from, to, .. }] = report.findings.as_slice() else { panic!("{report:#?}") };
+    assert_eq!((Some(*from), Some(*to)), (sequence, sequence), "removed");
+
+    let changed =
+        |line: &str| if is_denied(line) { line.replace("\"denied\"", "\"admitted\"") } else { line.to_owned() };
+    let altered: Vec<String> = lines.iter().map(|line| changed(line)).collect();
+    let report = verify(&checkpoint, altered.iter().map(String::as_str));
+    let [ChainFinding::Altered { claims }, ChainFinding::Missing { .. }] = report.findings.as_slice() else {
+        panic!("{report:#?}")
+    };
+    assert_eq!((claims.id.as_ref(), claims.sequence), (Some(&denied), sequence), "changed");
+
+    // What a tenant makes up: without a seal, with one copied from a real record, and with a key of their own.
+    let mut made_up = records[1].clone();
+    made_up["object"]["name"] = json!("other");
+    let copied = made_up.to_string();
+    made_up["signature"]["keyid"] = json!(Key::new().id());
+    let own = made_up.to_string();
+    made_up.as_object_mut().expect("a record").remove("signature");
+    for (line, finding) in [(copied, "altered"), (own, "forged"), (made_up.to_string(), "unsigned")] {
+        let report = verify(&checkpoint, lines.iter().copied().chain([line.as_str()]));
+        let found: Vec<_> = report.findings.iter().map(ChainFinding::as_str).collect();
+        assert_eq!(found, [finding], "{line}");
+    }
+    let untouched = verify(&checkpoint, lines);
+    assert!(untouched.is_clean(), "{untouched:#?}");
+}
+
+fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
+    some_decisions(&gate.governed("first"));
+    let (log, first) = whole_log(gate);
+    let replica = Webhook::replica_with(&gate.plane, "second", &["--drain", "0"]);
+    have_it_decide(gate, &replica);
+    have_it_decide(gate, &replica);
+    let second = checkpoint_of(gate, || replica.lines());
+    let second_log = replica.stop();
+    let start: Value = second_log
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .find(|line: &Value| line["version"] == "writgate.dev/chain/v1")
+        .expect("a start");
+    let names_first = |head: &Value| head["writer"] == first.0.writer.to_string();
+    assert!(start["heads"].as_array().expect("heads").iter().any(names_first), "{start}");
+    assert_ne!(first.0.keyid, second.0.keyid, "each life has its own key");
+
+    // The end of a chain is noted when its writer is told to stop, not a second later.
+    let (ended, key) = checkpoint_of(gate, || second_log.clone());
+    assert_eq!(ended.head.sequence, 2, "a start and two decisions");
+    let both = |lines: &[&str]| {
+        let verifier = ChainVerifier::default().with_checkpoint(&ended, key.clone());
+        let mut verifier = verifier.with_checkpoint(&first.0, first.1.clone());
+        lines.iter().flat_map(|log| log.lines()).for_each(|line| drop(verifier.add(line)));
+        // Replicas of other tests are named as well, whose logs are not here.
+        let of = |finding: &ChainFinding| match finding {
+            ChainFinding::Missing { writer, .. } => *writer == first.0.writer || *writer == ended.writer,
+            _ => true,
+        };
+        verifier.finish().findings.into_iter().filter(of).collect::<Vec<_>>()
+    };
+    let later = gate.webhook.lines();
+    assert_eq!(both(&[&later, &second_log]), []);
+    assert_eq!(both(&[&second_log, &later]), []);
+    let found = both(&[&second_log]);
+    assert!(
+        matches!(found.as_slice(), [ChainFinding::Missing { from: 0, .. }]),
+        "the whole first log is gone: {found:?}"
+    );
+    drop(log);
+}
+
+fn a_chain_is_signed_by_the_key_that_was_given(gate: &Gate) {
+    let key = Key::new();
+    let file = gate.plane.folder.join("audit.pem");
+    std::fs::write(&file, key.private_pem()).expect("the plane's folder can be written");
+    let args = ["--drain", "0", "--audit-key-file", file.to_str().expect("a UTF-8 path")];
+    let replica = Webhook::replica_with(&gate.plane, "keyed", &args);
+    have_it_decide(gate, &replica);
+    let (checkpoint, _) = checkpoint_of(gate, || replica.lines());
+    let log = replica.stop();
+    assert_eq!(checkpoint.keyid.to_string(), key.id());
+    assert!(
+        log.lines().any(|line| line.contains("\"serving\"") && line.contains(&key.id())),
+        "it says so at the start"
+    );
+    // The key alone, from wherever it was kept, is enough.
+    let mut verifier = ChainVerifier::new([PublicKey::from_pem(&key.public_pem()).expect("a key")]);
+    log.lines().for_each(|line| drop(verifier.add(line)));
+    let report = verifier.finish();
+    let own = report.chains.iter().find(|chain| chain.writer == checkpoint.writer).expect("its chain");
+    assert_eq!((own.links, own.keyid), (2, None), "{report:#?}");
+    assert!(report.findings.iter().all(|finding| finding.as_str() == "missing"), "of others: {report:#?}");
+}
+
+fn nobody_but_the_webhook_writes_checkpoints(gate: &Gate) {
+    some_decisions(&gate.governed("noted"));
+    let (checkpoint, _) = checkpoint_of(gate, || gate.webhook.lines());
+    let name = format!("audit-{}", checkpoint.writer);
+    let subject = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "olga"});
+    gate.plane.install(&[json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "olga", "namespace": SYSTEM_NAMESPACE}, "subjects": [subject],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}})]);
+    let olga = gate.plane.user("olga");
+    let config_map = |name: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": labels}})
+    };
+    let in_system = |args: &[&str]| olga.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
+    let ran = olga.create(&config_map("olgas", json!({})));
+    assert!(ran.ok(), "she may write ConfigMaps there: {ran}");
+    let ways = [
+        olga.create(&config_map("audit-forged", json!({"writgate.dev/kind": "audit"}))),
+        in_system(&["label", "configmap", "olgas", "writgate.dev/kind=audit"]),
+        in_system(&["patch", "configmap", &name, "-p", r#"{"data":{"chain.json":"{}"}}"#]),
+        in_system(&["label", "configmap", &name, "writgate.dev/kind-"]),
+        in_system(&["delete", "configmap", &name]),
+        in_system(&["delete", "configmap", "-l", "writgate.dev/kind=audit"]),
+    ];
+    for (index, ran) in ways.iter().enumerate() {
+        let refused = ran.code == Some(1) && ran.stderr.contains("ValidatingAdmissionPolicy 'ledger.writgate.dev'");
+        assert!(refused, "{index}: {ran}");
+    }
+    assert!(in_system(&["delete", "configmap", "olgas"]).ok(), "what is hers is hers to delete");
+}
+
+fn without_its_record_nothing_is_admitted_where_the_posture_says_so(gate: &Gate) {
+    let durable = |posture: &mut Value| posture["audit"] = json!({"durability": "required"});
+    let governed = gate.governed_with("durable", durable);
+    let ran = gate.operator.create(&governed.approved(&governed.deployment("kept")));
+    assert!(ran.ok(), "{ran}");
+    let record = trail::records(&governed, |record| record["decision"] == "admitted").pop().expect("a record");
+    let entry = |record: &Value| {
+        let name = format!("record-{}", record["id"].as_str().expect("an id"));
+        gate.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
+    };
+    let kept = entry(&record).expect("it was there before the answer");
+    assert_eq!(kept["metadata"]["labels"]["writgate.dev/kind"], "ledger", "{kept}");
+    let kept: Value = serde_json::from_str(kept["data"]["record.json"].as_str().expect("a record")).expect("JSON");
+    assert_eq!(kept, record, "sealed, as it is in the log");
+    let probes = trail::records(&governed, |record| record["decision"] == "denied" && record["dryRun"] == true);
+    assert!(probes.iter().all(|probe| entry(probe).is_none()), "a dry run leaves none");
+
+    refuse_records_of(gate, &governed);
+    let lost = governed.approved(&governed.deployment("lost"));
+    let ran = gate.operator.create(&lost);
+    assert!(denied_for(&ran, "NotRecorded"), "{ran}");
+    assert!(ran.stderr.contains("no room"), "it says why: {ran}");
+    assert!(gate.plane.admin.get(&["deployment", "lost", "-n", &governed.namespace]).is_none(), "nothing was admitted");
+    let mut told = trail::records(&governed, |record| record["object"]["name"] == "lost" && record["dryRun"] == false);
+    let (denied, admitted) = (told.pop().expect("two records"), told.pop().expect("two records"));
+    assert_eq!((&admitted["decision"], &denied["decision"]), (&json!("admitted"), &json!("denied")));
+    assert_eq!(denied["reasons"], json!(["NotRecorded"]));
+    assert_eq!(admitted["requestUid"], denied["requestUid"], "of one request");
+    assert_eq!(trail::event_of(&governed, &denied)["reason"], "NotRecorded");
+    assert!(gate.webhook.metric("writgate_records_kept_total", &[("outcome", "failed")]) >= 1.0);
+    whole_log(gate);
+
+    let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &lost.to_string());
+    assert!(ran.ok(), "a dry run owes nothing: {ran}");
+}
+
+/// From now on the API server takes no record of an admission in this namespace, as a quota would, but for one namespace
+/// alone: other tests write to the same ledger.
+fn refuse_records_of(gate: &Gate, governed: &Governed<'_>) {
+    let name = format!("full.{}.example.com", governed.namespace);
+    let about =
+        format!("object.metadata.?annotations[?'writgate.dev/about'].orValue('').contains('/{}/')", governed.namespace);
+    gate.plane.install(&[
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": name},
+            "spec": {"failurePolicy": "Fail",
+                "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"],
+                    "resources": ["configmaps"], "operations": ["CREATE"]}]},
+                "validations": [{"expression": format!("!object.metadata.name.startsWith('record-') || !{about}"),
+                    "message": "no room"}]}}),
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}),
+    ]);
+    let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "record-probe",
+        "namespace": governed.namespace, "annotations": {"writgate.dev/about": format!("x/{}/y", governed.namespace)}}});
+    wait_until("records are refused", LIMIT, || {
+        let ran = gate.plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe.to_string());
+        (!ran.ok()).then_some(())
+    });
+}
+
+fn a_denial_that_is_repeated_is_counted_in_its_event(gate: &Gate) {
+    let governed = gate.governed("again");
+    let refused = || assert!(!gate.operator.create(&governed.deployment("orders")).ok());
+    refused();
+    let first = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
+    let event = trail::event_of(&governed, &first);
+    assert_eq!(event["series"], Value::Null, "once is no series");
+    for count in 2..4 {
+        refused();
+        let last = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
+        let counted = wait_until("the denial is counted", LIMIT, || {
+            let found = trail::event_of(&governed, &first);
+            (found["series"]["count"] == count).then_some(found)
+        });
+        let at = |time: &Value| time.as_str().expect("a time").parse::<Timestamp>().expect("RFC 3339");
+        assert_eq!(at(&counted["series"]["lastObservedTime"]), at(&last["time"]));
+        assert_eq!(counted["metadata"]["annotations"], event["metadata"]["annotations"], "the first one's record");
+    }
+    assert_eq!(trail::events(&governed, |_| true).len(), 1);
+    let name = event["metadata"]["name"].as_str().expect("a name");
+    let series = json!({"series": {"count": 7, "lastObservedTime": "2026-11-22T11:00:00.000000Z"}}).to_string();
+    let args = ["patch", "events.events.k8s.io", name, "--type=merge", "-p", &series, "-n", &governed.namespace];
+    let ran = gate.tenant.kubectl(&args);
+    assert!(ran.stderr.contains("ValidatingAdmissionPolicy 'events.writgate.dev'"), "{ran}");
+}
+
+fn checkpoints_and_kept_records_are_swept_after_thirty_days(gate: &Gate) {
+    // A ledger of its own, which no other test's entries are in.
+    let namespace = gate.plane.namespace("thirty-days");
+    let day = |days: i64| Timestamp::now() + SignedDuration::from_hours(24 * days);
+    let record: DecisionRecord = serde_json::from_value(json!({
+        "version": "writgate.dev/decision/v1", "id": uuid::Uuid::now_v7(), "time": Timestamp::now(), "dryRun": false,
+        "requiredCapabilities": [], "approvals": [], "decision": "admitted", "reasons": []}))
+    .expect("a record");
+    gate.plane.block_on(async {
+        let client = gate.plane.admin.client().await;
+        let metrics = Metrics::default();
+        let ledger =
+            Ledger::new(client.clone(), WorkloadKinds::default(), &namespace, Duration::from_secs(90), metrics.clone());
+        let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics);
+        let checkpoints = Checkpoints::start(sealer.clone(), client.clone(), &namespace);
+        let kept = sealer.seal(record).expect("sealed").record;
+        ledger.keep(&kept).await.expect("kept");
+        checkpoints.finish(LIMIT).await;
+        let heads = checkpoint::heads(client.clone(), &namespace).await.expect("a list");
+        assert_eq!(heads.iter().map(|head| (head.writer, head.sequence)).collect::<Vec<_>>(), [(sealer.writer(), 1)]);
+        let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
+        let name = format!("record-{}", kept.id);
+        assert!(config_maps.get_opt(&name).await.expect("an answer").is_some());
+        assert_eq!(ledger.sweep(day(29)).await, Ok(0));
+        assert_eq!(ledger.sweep(day(31)).await, Ok(2), "the record and the checkpoint");
+    });
+}

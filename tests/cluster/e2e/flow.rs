@@ -1,0 +1,168 @@
+//! The operator's flow with the product's own command line: what it hashes, signs and judges on a laptop is what the
+//! cluster admits.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::e2e::trail::{Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![an_approval_made_on_the_command_line_is_admitted, the_command_line_decides_as_the_gate_does,]
+}
+
+fn an_approval_made_on_the_command_line_is_admitted(gate: &Gate) {
+    for action in ["deploy", "replay-execute"] {
+        let governed = gate.governed("flow");
+        let manifest = if action == "deploy" { governed.deployment("orders") } else { governed.replay_job("orders") };
+        let desk = Desk::of(&governed);
+        desk.write("app.json", &manifest.to_string());
+        let hashes: Value = desk.prints(&["hash", "-f", "app.json", "-o", "json"]);
+        let hash = hashes[0]["specHash"].as_str().expect("a hash").trim_start_matches("sha256:").to_owned();
+        let kind = manifest["kind"].as_str().expect("a kind");
+        let expected = Expected { operation: "CREATE", action, kind, name: "orders", hash: &hash };
+        assert_denied(&governed, &gate.operator.create(&manifest), "ApprovalRequired", &expected);
+
+        desk.approve("app.json", "approval.json");
+        desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
+        let ran = gate.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
+        let record = assert_admitted(&governed, &ran, &expected);
+        assert_eq!(record["approvals"][0]["keyIds"][0], governed.bob.id().as_str());
+    }
+}
+
+fn the_command_line_decides_as_the_gate_does(gate: &Gate) {
+    let governed = gate.governed("same");
+    let desk = Desk::of(&governed);
+    desk.write("app.json", &governed.deployment("orders").to_string());
+    let denied = desk.judges("app.json");
+    desk.approve("app.json", "approval.json");
+    desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
+    let admitted = desk.judges("approved.json");
+
+    for (file, told) in [("app.json", denied), ("approved.json", admitted)] {
+        let file = desk.path(file);
+        gate.operator.kubectl(&["create", "-f", file.to_str().expect("UTF-8")]);
+        let outcome = &told["decision"];
+        let records = crate::e2e::trail::records(&governed, |record| {
+            &record["decision"] == outcome && record["object"]["name"] == "orders"
+        });
+        assert_eq!(records.len(), 1, "{outcome} by the gate as by the command line");
+        // All but what belongs to one request: who asked, when, and what the API server made of it.
+        for field in [
+            "action",
+            "approvals",
+            "approvalRequired",
+            "cluster",
+            "decision",
+            "enforcement",
+            "environment",
+            "operation",
+            "postureVersion",
+            "project",
+            "reasons",
+            "requestedBy",
+            "requiredCapabilities",
+            "specHash",
+            "version",
+        ] {
+            assert_eq!(records[0][field], told[field], "{field}");
+        }
+    }
+}
+
+/// A folder to work in, with Bob's key and the posture's documents.
+pub(crate) struct Desk<'a> {
+    governed: &'a Governed<'a>,
+    folder: PathBuf,
+    /// What every command line ends with.
+    pub(crate) flags: &'static [&'static str],
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn of(governed: &'a Governed<'a>) -> Self {
+        let folder = governed.gate.plane.folder.join(&governed.namespace);
+        std::fs::create_dir_all(folder.join("postures")).expect("the plane's folder can be written");
+        let desk = Self { governed, folder, flags: &[] };
+        desk.write("bob.pem", &governed.bob.private_pem());
+        std::fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("it is ours");
+        for object in governed.posture_objects(&governed.usual_posture()) {
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            desk.write(&format!("postures/{name}.yaml"), &object.to_string());
+        }
+        desk
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).expect("the plane's folder can be written");
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        let program = writgate_testing::plugin();
+        Ran::of(self.governed.gate.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder), "")
+    }
+
+    pub(crate) fn does(&self, args: &[&str]) -> Ran {
+        let ran = self.run(args);
+        assert!(ran.ok(), "kubectl writgate {args:?}: {ran}");
+        ran
+    }
+
+    pub(crate) fn prints(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.does(args).stdout).expect("it prints JSON")
+    }
+
+    pub(crate) fn approve(&self, manifest: &str, approval: &str) {
+        let Governed { environment, project, .. } = self.governed;
+        self.does(&[
+            "approve",
+            "--yes",
+            "--posture-dir",
+            "postures",
+            "-f",
+            manifest,
+            "--key",
+            "bob.pem",
+            "--environment",
+            environment,
+            "--project",
+            project,
+            "--requested-by",
+            "alice@acme.example",
+            "--reason",
+            "CHG-1234",
+            "--expires-in",
+            "2h",
+            "-o",
+            approval,
+        ]);
+    }
+
+    pub(crate) fn judges(&self, manifest: &str) -> Value {
+        let Governed { environment, project, gate, .. } = self.governed;
+        let ran = self.run(&[
+            "verify",
+            "-f",
+            manifest,
+            "--posture-dir",
+            "postures",
+            "--environment",
+            environment,
+            "--project",
+            project,
+            "--as",
+            &gate.operator.name,
+            "-o",
+            "json",
+        ]);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("no record: {e}: {ran}"))
+    }
+}

@@ -1,0 +1,360 @@
+//! The guards, with people who are powerful and not allowed everything: what the gate rests on changes only as it may.
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, denial, denied_for, document, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        governing_labels_need_the_right_on_every_way,
+        the_right_may_be_for_one_namespace,
+        a_namespace_is_governed_whole_or_not_at_all,
+        a_wrong_document_is_refused_where_it_is_wrong,
+        what_is_in_use_stays,
+        a_revocation_stays,
+        a_quorum_is_one_that_can_be_met,
+        files_may_come_in_any_order_and_be_tried_first,
+        a_status_carries_no_metadata_of_ours,
+        a_replica_set_is_not_adopted_through_its_status,
+        a_config_bundle_is_checked_when_it_is_written,
+        controller_revisions_are_the_controllers,
+    ]
+}
+
+/// Rights to write everything that is guarded, by RBAC.
+fn powerful(gate: &Gate, name: &str) -> User {
+    let user = gate.plane.user(name);
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "powerful"},
+        "rules": [
+            {"apiGroups": [""], "verbs": ["*"],
+             "resources": ["namespaces", "namespaces/status", "namespaces/finalize", "configmaps", "events"]},
+            {"apiGroups": ["apps", "batch"], "resources": ["*"], "verbs": ["*"]}]});
+    gate.plane.install(&[role, cluster_binding(name, "powerful", &user)]);
+    user
+}
+
+fn cluster_binding(name: &str, role: &str, user: &User) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": format!("{name}-{role}")},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name}]})
+}
+
+#[track_caller]
+fn refused(ran: &Ran, code: &str) -> String {
+    assert!(denied_for(ran, code), "{code} expected: {ran}");
+    denial(ran).expect("a denial").to_owned()
+}
+
+#[track_caller]
+fn done(ran: &Ran) {
+    assert!(ran.ok(), "{ran}");
+}
+
+fn labels(user: &User, namespace: &str, labels: &[&str]) -> Ran {
+    user.kubectl(&[&["label", "--overwrite", "namespace", namespace], labels].concat())
+}
+
+const PAIR: [&str; 2] = ["writgate.dev/environment=nowhere", "writgate.dev/project=payments"];
+
+fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
+    let governed = gate.governed("labels");
+    let admin = powerful(gate, "nora");
+    let namespace = governed.namespace.as_str();
+    let taken = ["writgate.dev/environment-", "writgate.dev/project-"];
+    let message = refused(&labels(&admin, namespace, &taken), "GovernRequired");
+    assert!(message.contains(&format!("environment: {} to none", governed.environment)), "{message}");
+    refused(&labels(&admin, namespace, &PAIR), "GovernRequired");
+    done(&labels(&admin, namespace, &["team=orders"]));
+
+    let patch =
+        json!({"metadata": {"labels": {"writgate.dev/environment": null, "writgate.dev/project": null}}}).to_string();
+    let through_status = ["patch", "namespace", namespace, "--subresource=status", "--type=merge", "-p", &patch];
+    refused(&admin.kubectl(&through_status), "GovernRequired");
+    let mut finalized = gate.plane.admin.get(&["namespace", namespace]).expect("it is there");
+    finalized["metadata"]["labels"] = json!({});
+    let finalize = format!("/api/v1/namespaces/{namespace}/finalize");
+    refused(&admin.kubectl_in(&["replace", "--raw", &finalize, "-f", "-"], &finalized.to_string()), "GovernRequired");
+    let created = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+            "labels": {"writgate.dev/environment": governed.environment, "writgate.dev/project": "payments"}}})
+    };
+    let name = format!("{namespace}-more");
+    refused(&admin.create(&created(&name)), "GovernRequired");
+
+    let records = gate.webhook.records(|record| {
+        record["object"]["kind"] == "Namespace"
+            && record["object"]["name"] == namespace
+            && record["decision"] == "denied"
+    });
+    assert_eq!(records.len(), 4, "{records:?}");
+    assert!(records.iter().all(|record| record["initiator"]["username"] == "nora"), "{records:?}");
+
+    let platform = powerful(gate, "petra");
+    gate.plane.install(&[cluster_binding("petra", "writgate-govern", &platform)]);
+    wait_until("the right is known", trail::LIMIT, || platform.create(&created(&name)).ok().then_some(()));
+    done(&labels(&platform, namespace, &taken));
+    let admitted = gate.webhook.records(|record| {
+        record["object"]["name"] == namespace
+            && record["object"]["kind"] == "Namespace"
+            && record["decision"] == "admitted"
+            && record["initiator"]["username"] == "petra"
+    });
+    assert_eq!(admitted.len(), 1, "{admitted:?}");
+    assert_eq!(
+        admitted[0]["change"],
+        format!("environment: {} to none, project: payments to none", governed.environment)
+    );
+    done(&admin.kubectl(&["delete", "namespace", namespace, &name, "--wait=false"]));
+}
+
+fn the_right_may_be_for_one_namespace(gate: &Gate) {
+    let (own, other) = (gate.plane.namespace("own"), gate.plane.namespace("other"));
+    let tenant = powerful(gate, "tilda");
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": format!("govern-{own}")},
+        "rules": [{"apiGroups": ["writgate.dev"], "resources": ["namespaces"], "resourceNames": [own], "verbs": ["govern"]}]});
+    gate.plane.install(&[role, cluster_binding("tilda", &format!("govern-{own}"), &tenant)]);
+    wait_until("the right is known", trail::LIMIT, || labels(&tenant, &own, &PAIR).ok().then_some(()));
+    refused(&labels(&tenant, &other, &PAIR), "GovernRequired");
+
+    // An environment without a posture denies all, so that a wrong name opens nothing.
+    let ran = tenant.kubectl(&["create", "deployment", "web", "--image=i", "-n", &own]);
+    refused(&ran, "PostureMissing");
+}
+
+fn a_namespace_is_governed_whole_or_not_at_all(gate: &Gate) {
+    let admin = &gate.plane.admin;
+    let namespace = gate.plane.namespace("whole");
+    for label in PAIR {
+        let message = refused(&labels(admin, &namespace, &[label]), "GovernanceInvalid");
+        assert!(message.contains("set both at once"), "{message}");
+    }
+    for never in ["kube-system", SYSTEM_NAMESPACE] {
+        let message = refused(&labels(admin, never, &PAIR), "GovernanceInvalid");
+        assert!(message.contains("never governed"), "{message}");
+    }
+    done(&labels(admin, &namespace, &PAIR));
+}
+
+/// The ConfigMap of an environment's posture with `text`.
+fn posture(governed: &Governed<'_>, text: &str) -> Value {
+    let mut object = document("posture", &format!("posture-{}", governed.environment), &json!({}));
+    object["data"]["posture.yaml"] = text.into();
+    object
+}
+
+fn server_side(user: &User, object: &Value) -> Ran {
+    user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
+}
+
+fn a_wrong_document_is_refused_where_it_is_wrong(gate: &Gate) {
+    let governed = gate.governed("wrong");
+    let text = format!(
+        "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {}\nactions:\n  deploy:\n    quorum: [{{count: 0}}]\nenforcment: audit\n",
+        governed.environment
+    );
+    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &text)), "PostureInvalid");
+    assert!(message.contains("key posture.yaml: line 7, column 1: enforcment: unknown field"), "{message}");
+    let text = text.replace("enforcment", "enforcement");
+    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &text)), "PostureInvalid");
+    assert!(message.contains("line 6, column 15: actions.deploy.quorum[0].count: is 0"), "{message}");
+    let rule = text.replace("quorum: [{count: 0}]", "capabilities: [deploy]")
+        + "capabilityRules:\n  - {name: broken, when: \"object.spec ==\", require: [deploy.x]}\n";
+    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &rule)), "PostureInvalid");
+    assert!(message.contains("line 9, column 20: capabilityRules[0].when: "), "{message}");
+
+    // What was in force still is.
+    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+    done(&ran);
+    let records = gate.webhook.records(|record| {
+        record["object"]["name"] == format!("posture-{}", governed.environment) && record["decision"] == "denied"
+    });
+    assert_eq!(records.len(), 3, "{records:?}");
+    let event = wait_until("there is an Event of the denial", trail::LIMIT, || {
+        let events = gate.plane.admin.get(&["events.events.k8s.io", "-n", SYSTEM_NAMESPACE])?;
+        let events = events["items"].as_array()?.clone();
+        events.into_iter().find(|event| event["regarding"]["name"] == records[0]["object"]["name"])
+    });
+    assert_eq!((&event["reason"], &event["type"]), (&json!("PostureInvalid"), &json!("Warning")), "{event}");
+}
+
+fn what_is_in_use_stays(gate: &Gate) {
+    let governed = gate.governed("use");
+    let admin = powerful(gate, "ulla");
+    let (posture, reviewers) =
+        (format!("posture-{}", governed.environment), format!("reviewers-{}", governed.environment));
+    let of = |verb: &[&str], name: &str, rest: &[&str]| {
+        admin.kubectl(&[verb, &["configmap", name, "-n", SYSTEM_NAMESPACE], rest].concat())
+    };
+    for name in [&posture, &reviewers] {
+        refused(&of(&["delete"], name, &[]), "InUse");
+        refused(&of(&["label"], name, &["writgate.dev/kind-"]), "InUse");
+        refused(&of(&["label", "--overwrite"], name, &["writgate.dev/kind=other"]), "InUse");
+        done(&of(&["annotate"], name, &["note=kept"]));
+    }
+    let selector = ["delete", "configmap", "-n", SYSTEM_NAMESPACE, "--field-selector"];
+    refused(&admin.kubectl(&[&selector[..], &[&format!("metadata.name={posture}")]].concat()), "InUse");
+    let owner =
+        json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]}});
+    refused(&of(&["patch"], &reviewers, &["-p", &owner.to_string()]), "PostureInvalid");
+
+    // Nobody needs it any more, and all of it may go in one command.
+    let taken = ["writgate.dev/environment-", "writgate.dev/project-"];
+    done(&labels(&gate.plane.admin, &governed.namespace, &taken));
+    wait_until("the namespace is known not to be governed", trail::LIMIT, || {
+        admin.kubectl(&["delete", "configmap", &posture, &reviewers, "-n", SYSTEM_NAMESPACE]).ok().then_some(())
+    });
+}
+
+fn a_revocation_stays(gate: &Gate) {
+    let list = |governed: &Governed<'_>| format!("revocations-{}", governed.environment);
+    let governed = gate.governed("revoked");
+    let entry = json!({"id": "0".repeat(64), "at": "2026-01-01T00:00:00Z", "why": "lost laptop"});
+    let with = |keys: Value| {
+        let document_of = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "keys": keys});
+        document("revocations", &list(&governed), &document_of)
+    };
+    let admin = &gate.plane.admin;
+    done(&server_side(admin, &with(json!([entry]))));
+    let mut usual = governed.usual_posture();
+    usual["revocationLists"] = json!([list(&governed)]);
+    let objects = governed.posture_objects(&usual);
+    wait_until("the list is known", trail::LIMIT, || server_side(admin, &objects[0]).ok().then_some(()));
+
+    let later = json!([{"id": "0".repeat(64), "at": "2027-01-01T00:00:00Z"}]);
+    wait_until("the posture is known", trail::LIMIT, || {
+        denied_for(&server_side(admin, &with(later.clone())), "RevocationLifted").then_some(())
+    });
+    let message = refused(&server_side(admin, &with(json!([]))), "RevocationLifted");
+    assert!(message.contains("lost laptop"), "{message}");
+    refused(&admin.kubectl(&["delete", "configmap", &list(&governed), "-n", SYSTEM_NAMESPACE]), "RevocationLifted");
+    refused(&server_side(admin, &governed.posture_objects(&governed.usual_posture())[0]), "RevocationLifted");
+    done(&server_side(admin, &with(json!([entry, {"id": "1".repeat(64)}]))));
+}
+
+fn a_quorum_is_one_that_can_be_met(gate: &Gate) {
+    let governed = gate.governed("quorum");
+    let with = |quorum: Value| {
+        let mut posture = governed.usual_posture();
+        posture["actions"] = json!({"deploy": {"quorum": quorum}});
+        server_side(&gate.plane.admin, &governed.posture_objects(&posture)[0])
+    };
+    let message = refused(&with(json!([{"count": 3}])), "QuorumUnreachable");
+    assert!(message.contains("bob@acme.example, carol@acme.example"), "{message}");
+    refused(&with(json!([{"group": "sre", "count": 1}])), "QuorumUnreachable");
+    done(&with(json!([{"count": 2}])));
+}
+
+fn files_may_come_in_any_order_and_be_tried_first(gate: &Gate) {
+    let environment = gate.plane.namespace("order");
+    let reviewers = gate.governed("source").posture_objects(&json!({}))[1].clone();
+    let (mut set, name) = (reviewers, format!("reviewers-{environment}"));
+    set["metadata"]["name"] = name.clone().into();
+    let posture = json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": environment,
+        "reviewerSets": [name], "revocationLists": [format!("revocations-{environment}")]});
+    let list = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = [
+        ("1.json", document("posture", &format!("posture-{environment}"), &posture)),
+        ("2.json", set),
+        ("3.json", document("revocations", &format!("revocations-{environment}"), &list)),
+    ];
+    for (file, object) in &files {
+        std::fs::write(folder.path().join(file), object.to_string()).expect("it can be written");
+    }
+    let folder = folder.path().to_str().expect("a UTF-8 path");
+    let admin = powerful(gate, "olga");
+    // As GitOps tools do: each file tried by itself, and nothing there yet that it names.
+    let ran = admin.kubectl(&["apply", "--server-side", "--dry-run=server", "-f", folder]);
+    done(&ran);
+    assert!(ran.stderr.contains("nothing is admitted in"), "the user is told what is missing: {ran}");
+    done(&admin.kubectl(&["apply", "-f", folder]));
+    done(&admin.kubectl(&["apply", "-f", folder]));
+    done(&admin.kubectl(&["delete", "-f", folder]));
+}
+
+fn patch_status(user: &User, governed: &Governed<'_>, what: &str, patch: &Value) -> Ran {
+    let patch = patch.to_string();
+    user.kubectl(&["patch", what, "--subresource=status", "--type=merge", "-p", &patch, "-n", &governed.namespace])
+}
+
+fn a_status_carries_no_metadata_of_ours(gate: &Gate) {
+    let governed = gate.governed("status");
+    done(&gate.operator.apply(&governed.approved(&governed.deployment("orders"))));
+    done(&gate.operator.create(&governed.approved(&governed.replay_job("replay"))));
+    let claim = json!({"metadata": {"annotations": {"writgate.dev/incident": "INC-8"}}});
+    let label = json!({"metadata": {"labels": {"writgate.dev/replay": "dry-run"}}});
+    for what in ["deployment/orders", "job/replay"] {
+        let message = refused(&patch_status(&gate.operator, &governed, what, &claim), "StatusMetadata");
+        assert!(message.contains("annotation writgate.dev/incident"), "{message}");
+        done(&patch_status(&gate.operator, &governed, what, &json!({"metadata": {"annotations": {"note": "a"}}})));
+    }
+    refused(&patch_status(&gate.operator, &governed, "job/replay", &label), "StatusMetadata");
+    // A Deployment's labels the API server keeps by itself.
+    done(&patch_status(&gate.operator, &governed, "deployment/orders", &label));
+}
+
+fn a_replica_set_is_not_adopted_through_its_status(gate: &Gate) {
+    let governed = gate.governed("adopt");
+    done(&gate.operator.apply(&governed.approved(&governed.deployment("orders"))));
+    let set = wait_until("the controller made the ReplicaSet", trail::LIMIT, || {
+        let sets = gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+        sets["items"].as_array()?.first().cloned()
+    });
+    let set = format!("replicaset/{}", set["metadata"]["name"].as_str().expect("a name"));
+    for patch in [
+        json!({"metadata": {"ownerReferences": null}}),
+        json!({"metadata": {"labels": {"app": "other"}}}),
+        json!({"metadata": {"annotations": {"writgate.dev/approval": "x"}}}),
+    ] {
+        refused(&patch_status(&gate.operator, &governed, &set, &patch), "StatusMetadata");
+    }
+}
+
+fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
+    let governed = gate.governed("bundle");
+    let content = writgate_core::decide::ConfigMapContent {
+        data: [("app.yaml".to_owned(), "workers: 4\n".to_owned())].into(),
+        ..Default::default()
+    };
+    let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "data": {"app.yaml": "workers: 4\n"},
+        "metadata": {"name": writgate_core::kube::bundle_name("orders", &content), "namespace": governed.namespace,
+            "labels": {"writgate.dev/kind": "config-bundle", "writgate.dev/environment": governed.environment}}});
+    let with = |change: fn(&mut Value)| {
+        let mut bundle = bundle.clone();
+        change(&mut bundle);
+        gate.tenant.create(&bundle)
+    };
+    refused(&with(|bundle| bundle["immutable"] = json!(false)), "BundleInvalid");
+    refused(&with(|bundle| bundle["data"]["app.yaml"] = json!("workers: 5\n")), "BundleInvalid");
+    refused(&with(|bundle| bundle["metadata"]["labels"]["writgate.dev/environment"] = json!("other")), "BundleInvalid");
+    done(&with(|_| ()));
+}
+
+fn controller_revisions_are_the_controllers(gate: &Gate) {
+    let governed = gate.governed("revision");
+    let deployment = governed.deployment("orders");
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": deployment["metadata"],
+        "spec": {"serviceName": "x", "selector": deployment["spec"]["selector"], "template": deployment["spec"]["template"]}});
+    done(&gate.operator.create(&governed.approved(&set)));
+    let revision = wait_until("the controller noted the revision", trail::LIMIT, || {
+        let revisions = gate.plane.admin.get(&["controllerrevisions", "-n", &governed.namespace])?;
+        revisions["items"].as_array()?.first().cloned()
+    });
+    let name = revision["metadata"]["name"].as_str().expect("a name");
+    let patch = |patch: Value| {
+        let args = ["patch", "controllerrevision", name, "--type=merge", "-n", &governed.namespace, "-p"];
+        gate.operator.kubectl(&[&args[..], &[&patch.to_string()]].concat())
+    };
+    refused(&patch(json!({"revision": 7})), "WorkloadNotAllowed");
+    refused(&patch(json!({"metadata": {"labels": {"app": "other"}}})), "WorkloadNotAllowed");
+    refused(&patch(json!({"metadata": {"ownerReferences": null}})), "WorkloadNotAllowed");
+    done(&patch(json!({"metadata": {"annotations": {"note": "a"}}})));
+    let mut forged =
+        json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 8, "data": revision["data"]});
+    forged["metadata"] = json!({"name": "forged", "namespace": governed.namespace});
+    refused(&gate.operator.create(&forged), "WorkloadNotAllowed");
+}

@@ -1,0 +1,321 @@
+//! What happens to a workload after it was admitted: it must keep working, whatever has become of its approval, and
+//! nothing may slip in with it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail::{self, Expected, assert_admitted, assert_denied};
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, denied_for, free_port, seconds_from_now, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        the_example_posture_governs_as_it_is_shipped,
+        denies_a_deployment_without_an_approval,
+        an_admitted_deployment_keeps_working_after_its_approval_expired,
+        rollout_undo_needs_an_approval_that_is_still_valid,
+        server_side_apply_is_judged_alike,
+        a_server_side_dry_run_gets_the_verdict_and_leaves_nothing,
+        an_admission_is_told_only_once_the_object_is_there,
+        a_dry_run_replay_needs_no_approval,
+        a_bare_pod_is_admitted_where_the_posture_allows_it,
+        a_changed_posture_is_in_force_without_a_restart,
+        warn_admits_and_tells_the_user,
+        audit_admits_and_tells_the_record_alone,
+        a_gate_that_does_not_answer_refuses_what_it_would_judge,
+    ]
+}
+
+fn the_example_posture_governs_as_it_is_shipped(gate: &Gate) {
+    let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
+    let namespace = gate.plane.labelled_namespace("example", &labels);
+    let args = ["create", "deployment", "check", "--image=check", "--dry-run=server", "-n", &namespace];
+    let ran = gate.plane.admin.kubectl(&args);
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+}
+
+fn denies_a_deployment_without_an_approval(gate: &Gate) {
+    let governed = gate.governed("unapproved");
+    let object = governed.deployment("orders");
+    let expected = Expected {
+        operation: "CREATE",
+        action: "deploy",
+        kind: "Deployment",
+        name: "orders",
+        hash: &gate.hash(&object),
+    };
+    let record = assert_denied(&governed, &gate.operator.apply(&object), "ApprovalRequired", &expected);
+    assert_eq!(record["approvalRequired"], true, "{record}");
+    assert_eq!(record["requiredCapabilities"], json!(["deploy"]), "{record}");
+    let there = gate.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]);
+    assert!(there.is_none(), "the Event is about an object that never existed");
+
+    let record = assert_admitted(&governed, &gate.operator.apply(&governed.approved(&object)), &expected);
+    assert_eq!(record["requestedBy"], "alice@acme.example", "{record}");
+    assert_eq!(record["approvals"][0]["reviewers"], json!(["bob@acme.example"]), "{record}");
+    assert_eq!(record["approvals"][0]["keyIds"], json!([governed.bob.id()]), "{record}");
+}
+
+fn an_admitted_deployment_keeps_working_after_its_approval_expired(gate: &Gate) {
+    let governed = gate.governed("expired");
+    let (object, expires) = short_lived(&governed, &governed.deployment("orders"));
+    let apply = |object: &Value| gate.operator.apply(object);
+    let ran = apply(&object);
+    assert!(ran.ok(), "{ran}");
+    wait_past(&expires);
+
+    let ran = apply(&object);
+    assert!(ran.ok(), "re-applied as it is: {ran}");
+    let mut labelled = object.clone();
+    labelled["metadata"]["labels"]["team"] = json!("orders");
+    let ran = apply(&labelled);
+    assert!(ran.ok(), "labelled: {ran}");
+    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    let ran = kubectl(&["scale", "deployment", "orders", "--replicas=3"]);
+    assert!(ran.ok(), "scaled: {ran}");
+    let autoscale = r#"{"spec": {"replicas": 4}}"#;
+    let ran = kubectl(&["patch", "deployment", "orders", "--subresource=scale", "--type=merge", "-p", autoscale]);
+    assert!(ran.ok(), "scaled as an autoscaler does: {ran}");
+    let ran = kubectl(&["patch", "deployment", "orders", "--type=merge", "-p", autoscale]);
+    assert!(ran.ok(), "scaled in its spec: {ran}");
+    let ran = kubectl(&["rollout", "restart", "deployment", "orders"]);
+    assert!(ran.ok(), "restarted: {ran}");
+    let ran = kubectl(&["rollout", "pause", "deployment", "orders"]);
+    assert!(ran.ok(), "paused: {ran}");
+
+    let ran = kubectl(&["rollout", "resume", "deployment", "orders"]);
+    assert!(denied_for(&ran, "Expired"), "resuming releases what was banked: {ran}");
+    let ran = kubectl(&["set", "image", "deployment/orders", "orders=ghcr.io/acme/orders:6.6.6"]);
+    assert!(denied_for(&ran, "SpecHashMismatch"), "another image: {ran}");
+    let ran = kubectl(&["delete", "deployment", "orders"]);
+    assert!(ran.ok(), "deleted: {ran}");
+    let ran = apply(&object);
+    assert!(denied_for(&ran, "Expired"), "made anew: {ran}");
+}
+
+fn rollout_undo_needs_an_approval_that_is_still_valid(gate: &Gate) {
+    let governed = gate.governed("undo");
+    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    let mut object = governed.deployment("orders");
+    let (first, expires) = short_lived(&governed, &object);
+    let mut applied = 0;
+    let mut apply = |object: &Value| {
+        let ran = gate.operator.apply(object);
+        assert!(ran.ok(), "{ran}");
+        applied += 1;
+        // The approval is copied to the revision by the controller, and undone with it.
+        wait_until("the controller made the revision", Duration::from_secs(20), || {
+            let sets = gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+            (sets["items"].as_array()?.len() == applied).then_some(())
+        });
+    };
+    apply(&first);
+    for image in ["ghcr.io/acme/orders:1.5.0", "ghcr.io/acme/orders:1.6.0"] {
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        apply(&governed.approved(&object));
+    }
+    wait_past(&expires);
+
+    let ran = kubectl(&["rollout", "undo", "deployment", "orders", "--to-revision=1"]);
+    assert!(denied_for(&ran, "Expired"), "back to what was approved once: {ran}");
+    let ran = kubectl(&["rollout", "undo", "deployment", "orders", "--to-revision=2"]);
+    assert!(ran.ok(), "back to what is approved still: {ran}");
+    let live = gate.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]).expect("it is there");
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "ghcr.io/acme/orders:1.5.0");
+}
+
+fn server_side_apply_is_judged_alike(gate: &Gate) {
+    let governed = gate.governed("ssa");
+    let apply = |object: &Value, manager: &str| {
+        let manager = format!("--field-manager={manager}");
+        let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
+        gate.operator.kubectl_in(&args, &object.to_string())
+    };
+    let object = governed.deployment("orders");
+    let hash = gate.hash(&object);
+    let expected = Expected { operation: "CREATE", action: "deploy", kind: "Deployment", name: "orders", hash: &hash };
+    assert_denied(&governed, &apply(&object, "one"), "ApprovalRequired", &expected);
+    let approved = governed.approved(&object);
+    assert_admitted(&governed, &apply(&approved, "one"), &expected);
+    let ran = apply(&approved, "one");
+    assert!(ran.ok(), "unchanged: {ran}");
+
+    let mut changed = approved;
+    changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:6.6.6");
+    let expected = Expected { operation: "UPDATE", hash: &gate.hash(&changed), ..expected };
+    assert_denied(&governed, &apply(&changed, "another"), "SpecHashMismatch", &expected);
+}
+
+fn a_server_side_dry_run_gets_the_verdict_and_leaves_nothing(gate: &Gate) {
+    let governed = gate.governed("dry");
+    let dry = |object: &Value| gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string());
+    let object = governed.deployment("orders");
+    let ran = dry(&object);
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+    let approved = governed.approved(&object);
+    let ran = dry(&approved);
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(&governed, |record| record["object"]["name"] == "orders");
+    let told: Vec<_> = records.iter().map(|record| (&record["decision"], &record["dryRun"])).collect();
+    assert_eq!(told, [(&json!("denied"), &json!(true)), (&json!("admitted"), &json!(true))]);
+
+    // Events are written in order, so that of a later decision proves that the earlier ones have none.
+    let hash = gate.hash(&object);
+    let expected = Expected { operation: "CREATE", action: "deploy", kind: "Deployment", name: "orders", hash: &hash };
+    assert_denied(&governed, &gate.operator.apply(&object), "ApprovalRequired", &expected);
+    assert_admitted(&governed, &gate.operator.apply(&approved), &expected);
+    assert_eq!(trail::events(&governed, |_| true).len(), 2, "dry runs leave no Event");
+}
+
+fn an_admission_is_told_only_once_the_object_is_there(gate: &Gate) {
+    let governed = gate.governed("persisted");
+    let object = governed.approved(&governed.deployment("orders"));
+    let expected = Expected {
+        operation: "CREATE",
+        action: "deploy",
+        kind: "Deployment",
+        name: "orders",
+        hash: &gate.hash(&object),
+    };
+    let first = assert_admitted(&governed, &gate.operator.create(&object), &expected);
+
+    // The webhook is asked before the API server finds that the name is taken.
+    let ran = gate.operator.create(&object);
+    assert!(ran.stderr.contains("AlreadyExists"), "{ran}");
+    let records = trail::records(&governed, |record| record["decision"] == "admitted" && record["id"] != first["id"]);
+    assert_eq!(records.len(), 1, "decided twice");
+    let event = trail::event_of(&governed, &records[0]);
+    assert_eq!(event["reason"], "NotPersisted", "{event}");
+    assert_eq!(trail::events(&governed, |event| event["reason"] == "Admitted").len(), 1);
+}
+
+fn a_dry_run_replay_needs_no_approval(gate: &Gate) {
+    let governed = gate.governed("replay");
+    let free = governed.dry_run_job("look");
+    let expected =
+        Expected { operation: "CREATE", action: "replay-dry-run", kind: "Job", name: "look", hash: &gate.hash(&free) };
+    let record = assert_admitted(&governed, &gate.operator.create(&free), &expected);
+    assert_eq!(record["approvalRequired"], false, "{record}");
+
+    let mut tricked = governed.dry_run_job("trick");
+    tricked["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = json!("execute");
+    let expected = Expected { action: "replay-execute", name: "trick", hash: &gate.hash(&tricked), ..expected };
+    assert_denied(&governed, &gate.operator.create(&tricked), "ApprovalRequired", &expected);
+}
+
+fn a_bare_pod_is_admitted_where_the_posture_allows_it(gate: &Gate) {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"},
+        "spec": {"containers": [{"name": "c", "image": "ghcr.io/acme/look:1"}]}});
+    let create = |governed: &Governed<'_>| {
+        let mut pod = pod.clone();
+        pod["metadata"]["namespace"] = json!(governed.namespace);
+        gate.tenant.create(&pod)
+    };
+    let refused = create(&gate.governed("pods"));
+    assert!(denied_for(&refused, "WorkloadNotAllowed"), "{refused}");
+
+    let governed = gate.governed_with("pods", |posture| posture["pods"] = json!("allow"));
+    let ran = create(&governed);
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(&governed, |record| record["object"]["kind"] == "Pod");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted", "the webhook can read it back");
+}
+
+fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
+    let governed = gate.governed("posture");
+    let object = governed.approved(&governed.deployment("orders"));
+    let dry = || gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &object.to_string());
+    assert!(dry().ok());
+    let change = |posture: Value, code: &str| {
+        gate.plane.install(&governed.posture_objects(&posture));
+        wait_until(&format!("it is denied for {code}"), Duration::from_secs(20), || {
+            denied_for(&dry(), code).then_some(())
+        });
+    };
+    let mut posture = governed.usual_posture();
+    posture["actions"] = json!({"deploy": {"capabilities": ["deploy", "replay.execute"]}});
+    change(posture, "InsufficientCapabilities");
+    let mut posture = governed.usual_posture();
+    posture["actions"] = json!({"deploy": {"quorum": [{"count": 2}]}});
+    change(posture, "QuorumNotMet");
+
+    gate.plane.install(&governed.posture_objects(&governed.usual_posture()));
+    wait_until("it is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));
+}
+
+fn warn_admits_and_tells_the_user(gate: &Gate) {
+    let ran = soft(gate, "warn");
+    assert!(ran.stderr.contains("Warning: "), "{ran}");
+    assert!(ran.stderr.contains("ApprovalRequired"), "{ran}");
+}
+
+fn audit_admits_and_tells_the_record_alone(gate: &Gate) {
+    let ran = soft(gate, "audit");
+    assert_eq!(ran.stderr, "", "{ran}");
+}
+
+fn a_gate_that_does_not_answer_refuses_what_it_would_judge(gate: &Gate) {
+    let governed = gate.governed("down");
+    let first = governed.approved(&governed.deployment("first"));
+    let ran = gate.operator.apply(&first);
+    assert!(ran.ok(), "{ran}");
+    // The chart's own configuration once more, for this namespace alone, with nobody behind it.
+    let mut silent = gate.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+    silent["metadata"] = json!({"name": "writgate-down"});
+    for webhook in silent["webhooks"].as_array_mut().expect("webhooks") {
+        webhook["clientConfig"]["url"] = json!(format!("https://127.0.0.1:{}/validate", free_port()));
+        webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}});
+    }
+    gate.plane.install(&[silent]);
+    let second = governed.approved(&governed.deployment("second"));
+    wait_until("the API server knows of it", Duration::from_secs(20), || {
+        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &second.to_string());
+        (!ran.ok()).then_some(())
+    });
+
+    let ran = gate.operator.create(&second);
+    assert!(ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\""), "{ran}");
+    let there = gate.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
+    assert!(there.is_none(), "what cannot be judged is not made");
+    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    for what_needs_no_judgement in [
+        ["label", "deployment", "first", "team=orders"].as_slice(),
+        &["scale", "deployment", "first", "--replicas=3"],
+        &["delete", "deployment", "first"],
+    ] {
+        let ran = kubectl(what_needs_no_judgement);
+        assert!(ran.ok(), "{what_needs_no_judgement:?}: {ran}");
+    }
+}
+
+/// An unapproved Deployment under a posture that does not enforce: it is made, and the trail says why it should not be.
+fn soft(gate: &Gate, enforcement: &str) -> Ran {
+    let governed = gate.governed_with(enforcement, |posture| posture["enforcement"] = json!(enforcement));
+    let ran = gate.operator.create(&governed.deployment("orders"));
+    assert!(ran.ok(), "{ran}");
+    let records = trail::records(&governed, |record| record["object"]["name"] == "orders");
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["decision"], "admitted");
+    assert_eq!(records[0]["enforcement"], enforcement);
+    assert_eq!(records[0]["reasons"], json!(["ApprovalRequired"]));
+    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted");
+    ran
+}
+
+/// `manifest` with an approval that is valid for four seconds, and when it ends.
+fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
+    let mut expires = String::new();
+    let approved = governed.approved_but(manifest, |statement| {
+        expires = seconds_from_now(4);
+        statement["predicate"]["expiresAt"] = json!(expires);
+    });
+    (approved, expires)
+}
+
+/// The one wait here that is for time itself: the webhook has the machine's clock.
+fn wait_past(time: &str) {
+    let time: jiff::Timestamp = time.parse().expect("RFC 3339");
+    wait_until("the approval has expired", Duration::from_secs(30), || (jiff::Timestamp::now() > time).then_some(()));
+}

@@ -1,0 +1,202 @@
+//! What the API server guards by itself, by the chart's policies: the webhook's Events and its ledger. That its
+//! own Events pass is every other test's.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document, wait_until};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        a_tenant_forges_no_event_of_ours,
+        a_tenant_neither_changes_nor_deletes_an_event_of_ours,
+        a_namespace_with_events_of_ours_comes_to_its_end,
+        nobody_but_the_webhook_writes_the_ledger,
+        the_webhooks_account_writes_nothing_but_the_ledger,
+    ]
+}
+
+const OURS: &str = "writgate.dev/webhook";
+
+fn is_refused(ran: &Ran, policy: &str) -> bool {
+    ran.code == Some(1) && ran.stderr.contains(&format!("ValidatingAdmissionPolicy '{policy}'"))
+}
+
+/// An Event in the core API that is not ours, before `change`.
+fn core_event(governed: &Governed<'_>, name: &str, change: impl FnOnce(&mut Value)) -> Value {
+    let namespace = &governed.namespace;
+    let mut event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
+        "involvedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": namespace, "name": "orders"},
+        "reason": "Admitted", "type": "Normal", "message": "admitted", "source": {"component": "tina"}});
+    change(&mut event);
+    event
+}
+
+/// The same in the newer API.
+fn new_event(governed: &Governed<'_>, name: &str, controller: &str) -> Value {
+    let namespace = &governed.namespace;
+    json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
+        "regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": namespace, "name": "orders"},
+        "eventTime": "2026-11-22T11:00:00.000000Z", "reason": "Admitted", "type": "Normal", "note": "admitted",
+        "action": "deploy", "reportingController": controller, "reportingInstance": "x"})
+}
+
+fn a_tenant_forges_no_event_of_ours(gate: &Gate) {
+    let governed = gate.governed("forged");
+    let create = |event: Value| gate.tenant.create(&event);
+    for ran in [
+        create(new_event(&governed, "a", "example.com/tina")),
+        create(core_event(&governed, "b", |_| ())),
+        create(core_event(&governed, "c", |event| event["reportingComponent"] = json!("example.com/tina"))),
+    ] {
+        assert!(ran.ok(), "an Event of their own: {ran}");
+    }
+    let forged = [
+        create(new_event(&governed, "d", OURS)),
+        create(core_event(&governed, "d", |event| event["reportingComponent"] = json!(OURS))),
+        create(core_event(&governed, "d", |event| event["source"]["component"] = json!(OURS))),
+        create(core_event(&governed, "d", |event| {
+            event["metadata"]["annotations"] = json!({"writgate.dev/decision": "{}"});
+        })),
+        gate.tenant.kubectl(&["annotate", "event", "b", "writgate.dev/decision={}", "-n", &governed.namespace]),
+        patch(&governed, "b", &json!({"reportingComponent": OURS})),
+        patch(&governed, "b", &json!({"source": {"component": OURS}})),
+    ];
+    for (index, ran) in forged.iter().enumerate() {
+        assert!(is_refused(ran, "events.writgate.dev"), "{index}: {ran}");
+    }
+    let ran = patch(&governed, "b", &json!({"reason": "Other"}));
+    assert!(ran.ok(), "an Event of their own is theirs to change: {ran}");
+}
+
+fn a_tenant_neither_changes_nor_deletes_an_event_of_ours(gate: &Gate) {
+    let governed = gate.governed("kept");
+    let ran = gate.operator.apply(&governed.deployment("orders"));
+    assert!(!ran.ok(), "{ran}");
+    let denied = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
+    let event = trail::event_of(&governed, &denied);
+    let name = event["metadata"]["name"].as_str().expect("a name");
+    for own in ["own", "other"] {
+        assert!(gate.tenant.create(&core_event(&governed, own, |_| ())).ok());
+    }
+    let namespace = &governed.namespace;
+    let tenant = |args: &[&str]| gate.tenant.kubectl(&[args, &["-n", namespace]].concat());
+    let collection =
+        |api: &str| gate.tenant.kubectl(&["delete", "--raw", &format!("/{api}/namespaces/{namespace}/events")]);
+    let ways = [
+        patch(&governed, name, &json!({"reason": "Admitted"})),
+        patch(&governed, name, &json!({"message": "all is well"})),
+        patch(
+            &governed,
+            name,
+            &json!({"reportingComponent": "example.com/tina", "metadata": {"annotations": {"writgate.dev/decision": null}}}),
+        ),
+        patch(&governed, name, &json!({"metadata": {"labels": {"a": "b"}}})),
+        tenant(&["delete", "event", name]),
+        tenant(&["delete", "events.events.k8s.io", name]),
+        collection("api/v1"),
+        collection("apis/events.k8s.io/v1"),
+    ];
+    for (index, ran) in ways.iter().enumerate() {
+        assert!(is_refused(ran, "events.writgate.dev"), "{index}: {ran}");
+    }
+    assert!(patch(&governed, name, &json!({"reason": "Admitted"})).stderr.contains("(Forbidden)"));
+    // Of a whole collection each is asked about alone, and theirs may be gone already.
+    let ran = tenant(&["delete", "events", "own", "other", "--ignore-not-found"]);
+    assert!(ran.ok(), "an Event of their own is theirs to delete: {ran}");
+    assert_eq!(trail::event_of(&governed, &denied), event, "as it was");
+}
+
+fn a_namespace_with_events_of_ours_comes_to_its_end(gate: &Gate) {
+    let governed = gate.governed("ending");
+    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+    assert!(ran.ok(), "{ran}");
+    let admitted = trail::records(&governed, |record| record["decision"] == "admitted").pop().expect("an admission");
+    trail::event_of(&governed, &admitted);
+    let admin = &gate.plane.admin;
+    assert!(admin.kubectl(&["delete", "namespace", &governed.namespace, "--wait=false"]).ok());
+    wait_until("the namespace is gone", Duration::from_secs(60), || {
+        admin.get(&["namespace", &governed.namespace]).is_none().then_some(())
+    });
+}
+
+fn nobody_but_the_webhook_writes_the_ledger(gate: &Gate) {
+    let (admin, webhook) = (&gate.plane.admin, AsWebhook(&gate.plane.admin));
+    let ledger = |name: &str| config_map(name, &json!({"writgate.dev/kind": "ledger"}));
+    let ran = webhook.create(&ledger("entry"));
+    assert!(ran.ok(), "the webhook's own: {ran}");
+    let ran = admin.create(&config_map("plain", &json!({})));
+    assert!(ran.ok(), "nothing of the ledger's: {ran}");
+    let in_system = |args: &[&str]| admin.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
+    let ways = [
+        admin.create(&ledger("forged")),
+        in_system(&["label", "configmap", "plain", "writgate.dev/kind=ledger"]),
+        in_system(&["label", "configmap", "entry", "writgate.dev/kind-"]),
+        in_system(&["label", "--overwrite", "configmap", "entry", "writgate.dev/kind=posture"]),
+        in_system(&["patch", "configmap", "entry", "-p", r#"{"data":{"a":"b"}}"#]),
+        in_system(&["delete", "configmap", "entry"]),
+        in_system(&["delete", "configmap", "-l", "writgate.dev/kind=ledger"]),
+    ];
+    for (index, ran) in ways.iter().enumerate() {
+        assert!(is_refused(ran, "ledger.writgate.dev"), "{index}: {ran}");
+    }
+    let elsewhere = gate.plane.namespace("ledger");
+    let mut object = ledger("entry");
+    object["metadata"]["namespace"] = json!(elsewhere);
+    let ran = admin.create(&object);
+    assert!(ran.ok(), "only the system namespace has a ledger: {ran}");
+    for ran in [
+        webhook.kubectl(&["delete", "configmap", "entry", "-n", SYSTEM_NAMESPACE]),
+        in_system(&["delete", "configmap", "plain"]),
+    ] {
+        assert!(ran.ok(), "{ran}");
+    }
+}
+
+fn the_webhooks_account_writes_nothing_but_the_ledger(gate: &Gate) {
+    let webhook = AsWebhook(&gate.plane.admin);
+    let list = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    let posture = document("revocations", "planted", &list);
+    let ran = webhook.create(&posture);
+    assert!(is_refused(&ran, "ledger.writgate.dev"), "{ran}");
+    let ran = gate.plane.admin.create(&posture);
+    assert!(ran.ok(), "{ran}");
+    for args in [
+        ["label", "--overwrite", "configmap", "planted", "writgate.dev/kind=ledger"].as_slice(),
+        &["patch", "configmap", "planted", "-p", r#"{"data":{"a":"b"}}"#],
+        &["delete", "configmap", "planted"],
+    ] {
+        let ran = webhook.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
+        assert!(is_refused(&ran, "ledger.writgate.dev"), "{args:?}: {ran}");
+    }
+    assert!(gate.plane.admin.kubectl(&["delete", "configmap", "planted", "-n", SYSTEM_NAMESPACE]).ok());
+}
+
+fn patch(governed: &Governed<'_>, event: &str, patch: &Value) -> Ran {
+    let args = ["patch", "events.v1.", event, "--type=merge", "-p", &patch.to_string(), "-n", &governed.namespace];
+    governed.gate.tenant.kubectl(&args)
+}
+
+fn config_map(name: &str, labels: &Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": labels}})
+}
+
+/// The webhook's account with all rights, so that only the policy is left to refuse.
+struct AsWebhook<'a>(&'a User);
+
+impl AsWebhook<'_> {
+    const FLAGS: [&'static str; 2] =
+        ["--as=system:serviceaccount:writgate-system:writgate-webhook", "--as-group=system:masters"];
+
+    fn create(&self, object: &Value) -> Ran {
+        self.0.kubectl_in(&[&["create", "-f", "-"], Self::FLAGS.as_slice()].concat(), &object.to_string())
+    }
+
+    fn kubectl(&self, args: &[&str]) -> Ran {
+        self.0.kubectl(&[args, &Self::FLAGS].concat())
+    }
+}

@@ -1,0 +1,151 @@
+//! Reviewing and signing against a cluster: what runs is read live, the rules are the cluster's own, and what was signed
+//! by them is admitted by them.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::e2e::flow::Desk;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Ran};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        a_request_is_reviewed_signed_attached_and_admitted,
+        a_request_that_says_what_is_not_so_is_not_signed,
+        dry_runs_of_the_same_incident_are_found,
+        a_reviewer_without_rights_is_told_which,
+        a_cluster_that_does_not_answer_is_not_waited_for,
+    ]
+}
+
+/// What an operator asks for `manifest`.
+fn request(governed: &Governed<'_>, manifest: &Value, edit: impl FnOnce(&mut Value)) -> Value {
+    let statement = governed.statement(manifest);
+    let predicate = &statement["predicate"];
+    let capability = &predicate["capabilities"][0];
+    let mut request = json!({
+        "apiVersion": "writgate.dev/v1", "kind": "ApprovalRequest",
+        "requestedBy": "alice@acme.example", "reason": "CHG-1234", "requestedAt": "2026-11-22T10:00:00Z",
+        "environment": governed.environment, "project": governed.project, "action": predicate["action"],
+        "capabilities": [{"capability": capability, "because": []}],
+        "workloads": [{"namespace": governed.namespace, "subject": statement["subject"][0]["name"],
+            "specHash": format!("sha256:{}", governed.gate.hash(manifest)), "object": manifest}],
+    });
+    edit(&mut request);
+    request
+}
+
+type Edit = fn(&mut Value);
+
+/// The lines of a review that tell of a change.
+fn changes(review: &str) -> Vec<&str> {
+    let is_change = |line: &&str| ["    ~ ", "    + ", "    - "].iter().any(|mark| line.starts_with(mark));
+    review.lines().filter(is_change).map(str::trim).collect()
+}
+
+fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
+    gate.let_read_postures();
+    let governed = gate.governed("review");
+    let desk = Desk::of(&governed);
+    let runs = governed.deployment("orders");
+    assert!(gate.operator.create(&governed.approved(&runs)).ok());
+    let mut wanted = runs.clone();
+    wanted["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");
+    desk.write("app.json", &wanted.to_string());
+    let app = desk.path("app.json");
+    let app = app.to_str().expect("UTF-8");
+    let mut ask = gate.operator.command(writgate_testing::plugin());
+    let asked = Ran::of(ask.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
+    assert!(asked.ok(), "{asked}");
+    desk.write("request.json", &asked.stdout);
+
+    let review = desk.does(&["review", "-f", "request.json"]).stdout;
+    assert!(review.contains("against what runs in the cluster"), "{review}");
+    let image = r#"~ containers[orders].image: "ghcr.io/acme/orders:1.4.2" -> "ghcr.io/acme/orders:1.4.3""#;
+    assert_eq!(changes(&review), [image], "what the API server fills in is no change");
+
+    let approve = ["approve", "-f", "request.json", "--key", "bob.pem", "--yes", "-o", "approval.json"];
+    let told = desk.does(&approve).stderr;
+    assert!(told.contains(image) && told.contains("signed with key"), "{told}");
+    desk.does(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
+    let ran = gate.operator.kubectl(&["apply", "-f", app]);
+    assert!(ran.ok(), "{ran}");
+
+    let again = desk.run(&approve);
+    assert_eq!(again.code, Some(1), "{again}");
+    assert!(again.stderr.contains("it runs already as it is"), "{again}");
+}
+
+fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
+    gate.let_read_postures();
+    let governed = gate.governed("false");
+    let desk = Desk::of(&governed);
+    let wanted = governed.deployment("orders");
+    let cases: [(Edit, &str); 4] = [
+        (|request| request["environment"] = json!("staging"), "it says environment staging"),
+        (|request| request["project"] = json!("ledger"), "it says project ledger"),
+        (|request| request["cluster"] = json!("prod-us-1"), "it says cluster prod-us-1, but it is none"),
+        (|request| request["workloads"][0]["object"]["spec"]["template"]["spec"]["hostPID"] = json!(true), "has spec"),
+    ];
+    for (edit, why) in cases {
+        desk.write("request.json", &request(&governed, &wanted, edit).to_string());
+        for verb in [vec!["review"], vec!["approve", "--key", "bob.pem", "--yes", "-o", "approval.json"]] {
+            let ran = desk.run(&[&verb[..], &["-f", "request.json"]].concat());
+            assert_eq!(ran.code, Some(1), "{ran}");
+            assert!(format!("{}{}", ran.stdout, ran.stderr).contains(why), "{why}: {ran}");
+        }
+        assert!(!desk.path("approval.json").exists());
+    }
+}
+
+fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
+    gate.let_read_postures();
+    let governed = gate.governed("tried");
+    let desk = Desk::of(&governed);
+    desk.write("request.json", &request(&governed, &governed.replay_job("act"), |_| {}).to_string());
+    let review = desk.does(&["review", "-f", "request.json"]).stdout;
+    assert!(review.contains("no Job of a dry run of this incident is there"), "{review}");
+    assert!(review.contains("is new: nothing runs under this name"), "{review}");
+
+    let mut other = governed.dry_run_job("other");
+    other["metadata"]["annotations"]["writgate.dev/incident"] = json!("INC-8");
+    for job in [other, governed.dry_run_job("look")] {
+        let ran = gate.operator.create(&job);
+        assert!(ran.ok(), "{ran}");
+    }
+    let review = desk.does(&["review", "-f", "request.json"]).stdout;
+    assert!(review.contains("Job look of the same incident is there, and has not succeeded"), "{review}");
+}
+
+fn a_reviewer_without_rights_is_told_which(gate: &Gate) {
+    let governed = gate.governed("rights");
+    let desk = Desk::of(&governed);
+    desk.write("request.json", &request(&governed, &governed.deployment("orders"), |_| {}).to_string());
+    let tina = gate.tenant.kubeconfig.to_str().expect("UTF-8");
+    let ran = desk.run(&["review", "-f", "request.json", "--kubeconfig", tina]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
+    assert!(ran.stderr.contains("ask whoever administers the cluster"), "{ran}");
+}
+
+fn a_cluster_that_does_not_answer_is_not_waited_for(gate: &Gate) {
+    let governed = gate.governed("silent");
+    let desk = Desk::of(&governed);
+    desk.write("request.json", &request(&governed, &governed.deployment("orders"), |_| {}).to_string());
+    // It accepts connections, by its backlog, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = format!("http://{}", silent.local_addr().expect("an address"));
+    desk.write(
+        "silent",
+        &json!({"apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": {"server": server}}], "users": [{"name": "a", "user": {}}]})
+        .to_string(),
+    );
+    let approve = ["approve", "-f", "request.json", "--key", "bob.pem", "--yes", "-o", "approval.json"];
+    let ran = desk.run(&[&approve[..], &["--kubeconfig", "silent", "--request-timeout", "1s"]].concat());
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("the API server did not answer within 1s"), "{ran}");
+    assert!(!desk.path("approval.json").exists());
+}

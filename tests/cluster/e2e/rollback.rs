@@ -1,0 +1,211 @@
+//! What was admitted before may run again after its approval expired, within the posture's window.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{
+    APPROVAL, Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
+};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![
+        what_was_admitted_runs_again_after_its_approval_expired,
+        denies_a_rollback_outside_its_window,
+        denies_a_rollback_beyond_the_last_revisions,
+        denies_a_rollback_to_what_was_revoked,
+        denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture,
+    ]
+}
+
+const OLD: &str = "ghcr.io/acme/orders:1.4.2";
+const NEW: &str = "ghcr.io/acme/orders:1.5.0";
+
+fn what_was_admitted_runs_again_after_its_approval_expired(gate: &Gate) {
+    let governed = governed(gate, "1h", 3);
+    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    let (never, _) = short_lived(&governed, "ghcr.io/acme/orders:6.6.6");
+    admit(&governed, OLD, 1);
+    let (new, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+
+    let ran = kubectl(&["rollout", "undo", "deployment", "orders"]);
+    assert!(ran.ok(), "undone: {ran}");
+    let records = rollbacks(&governed);
+    assert_eq!(records.len(), 1, "{records:?}");
+    assert_eq!(records[0]["approvals"][0]["id"], id_in(&governed, 0), "the approval of then");
+    let event = trail::event_of(&governed, &records[0]);
+    assert_eq!((&event["reason"], &event["type"]), (&json!("RollbackAdmitted"), &json!("Normal")), "{event}");
+
+    let ran = gate.operator.apply(&new);
+    assert!(ran.ok(), "the manifest of then, applied again: {ran}");
+    assert!(kubectl(&["rollout", "pause", "deployment", "orders"]).ok());
+    let ran = kubectl(&["rollout", "resume", "deployment", "orders"]);
+    assert!(ran.ok(), "a paused rollout resumed: {ran}");
+    assert_eq!(rollbacks(&governed).len(), 3);
+    let ran = gate.operator.apply(&never);
+    assert!(denied_for(&ran, "Expired"), "what never ran: {ran}");
+}
+
+fn denies_a_rollback_outside_its_window(gate: &Gate) {
+    let governed = governed(gate, "1s", 3);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (_, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+    let ran = gate.operator.apply(&old);
+    assert!(denied_for(&ran, "Expired"), "{ran}");
+}
+
+fn denies_a_rollback_beyond_the_last_revisions(gate: &Gate) {
+    let governed = governed(gate, "1h", 1);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (new, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+    let ran = gate.operator.apply(&old);
+    assert!(denied_for(&ran, "Expired"), "{ran}");
+    // The last one is within its one revision.
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let ran = gate.operator.apply(&new);
+    assert!(ran.ok(), "{ran}");
+}
+
+fn denies_a_rollback_to_what_was_revoked(gate: &Gate) {
+    let governed = governed(gate, "1h", 3);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (new, _) = admit(&governed, NEW, 2);
+    let (newest, expiry) = admit(&governed, "ghcr.io/acme/orders:1.6.0", 3);
+    wait_past(&expiry);
+    // Made anew, each is a rollback.
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let revocations = [
+        (&old, json!({"approvals": [{"id": id_in(&governed, 0)}]})),
+        (&new, json!({"specs": [{"hash": format!("sha256:{}", gate.hash(&new))}]})),
+        (&newest, json!({"keys": [{"id": governed.bob.id()}]})),
+    ];
+    let mut in_force = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+    for (object, revoked) in revocations {
+        let ran = dry_run(&governed, object);
+        assert!(ran.ok(), "as long as it is not revoked: {ran}");
+        in_force.as_object_mut().expect("an object").extend(revoked.as_object().expect("an object").clone());
+        revoke(&governed, &in_force);
+        let refused = wait_until("the revocation is in force", LIMIT, || {
+            Some(dry_run(&governed, object)).filter(|ran| !ran.ok())
+        });
+        assert!(denied_for(&refused, "Expired") && refused.stderr.contains("Revoked: "), "{revoked}: {refused}");
+    }
+}
+
+fn denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture(gate: &Gate) {
+    let governed = governed(gate, "1h", 3);
+    let (old, expiry) = admit(&governed, OLD, 1);
+    let mut soft = short_lived(&governed, NEW).0;
+    soft["metadata"]["annotations"].as_object_mut().expect("annotations").remove(APPROVAL);
+    let enforce = |enforcement: &str, in_force: &dyn Fn(&Ran) -> bool| {
+        let mut posture = posture(&governed, "1h", 3);
+        posture["enforcement"] = json!(enforcement);
+        gate.plane.install(&governed.posture_objects(&posture));
+        wait_until("the posture is in force", LIMIT, || in_force(&dry_run(&governed, &soft)).then_some(()));
+    };
+    enforce("warn", &|ran| ran.ok());
+    let ran = gate.operator.apply(&soft);
+    assert!(ran.ok(), "under warn anything runs: {ran}");
+    let ran = gate.operator.apply(&old);
+    assert!(ran.ok(), "{ran}");
+    enforce("enforce", &|ran| denied_for(ran, "ApprovalRequired"));
+    wait_past(&expiry);
+
+    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let mut other = old.clone();
+    other["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
+    let ran = gate.operator.apply(&other);
+    assert!(denied_for(&ran, "Expired"), "under another claim: {ran}");
+    let ran = gate.operator.apply(&soft);
+    assert!(denied_for(&ran, "ApprovalRequired"), "what only ran because nothing was enforced: {ran}");
+    let ran = gate.operator.apply(&old);
+    assert!(ran.ok(), "as it was approved: {ran}");
+}
+
+/// A namespace whose posture permits rollbacks.
+fn governed<'g>(gate: &'g Gate, within: &str, revisions: u32) -> Governed<'g> {
+    gate.governed_with("undo", |posture| posture["rollback"] = json!({"within": within, "revisions": revisions}))
+}
+
+fn posture(governed: &Governed<'_>, within: &str, revisions: u32) -> Value {
+    let mut posture = governed.usual_posture();
+    posture["rollback"] = json!({"within": within, "revisions": revisions});
+    posture
+}
+
+/// Puts these revocations in force.
+fn revoke(governed: &Governed<'_>, revocations: &Value) {
+    let name = format!("revocations-{}", governed.environment);
+    let mut posture = posture(governed, "1h", 3);
+    posture["revocationLists"] = json!([name]);
+    let mut objects = vec![document("revocations", &name, revocations)];
+    objects.extend(governed.posture_objects(&posture));
+    governed.gate.plane.install(&objects);
+}
+
+fn dry_run(governed: &Governed<'_>, object: &Value) -> Ran {
+    governed.gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
+}
+
+/// A Deployment with this image and an approval that is valid for five seconds, and when it ends.
+fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
+    let mut object = governed.deployment("orders");
+    object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+    let mut expires = String::new();
+    let approved = governed.approved_but(&object, |statement| {
+        expires = seconds_from_now(5);
+        statement["predicate"]["expiresAt"] = json!(expires);
+    });
+    (approved, expires)
+}
+
+/// Applies a Deployment with this image and an approval that is valid for some seconds, and waits until it is the `nth`
+/// admission that is known; what was applied, and when its approval ends.
+fn admit(governed: &Governed<'_>, image: &str, nth: usize) -> (Value, String) {
+    let (object, expires) = short_lived(governed, image);
+    let ran = governed.gate.operator.apply(&object);
+    assert!(ran.ok(), "{ran}");
+    wait_until("the admission is noted", LIMIT, || (history(governed)?.len() == nth).then_some(()));
+    // What is undone is a revision, which the controller makes.
+    wait_until("the controller made the revision", LIMIT, || {
+        let sets = governed.gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+        (sets["items"].as_array()?.len() == nth).then_some(())
+    });
+    (object, expires)
+}
+
+/// The id of the approval of the `nth` admission, oldest first.
+fn id_in(governed: &Governed<'_>, nth: usize) -> Value {
+    let admissions = history(governed).expect("a history");
+    let oldest_first: Vec<_> = admissions.iter().rev().collect();
+    oldest_first[nth]["approvals"][0]["id"].clone()
+}
+
+/// What the ledger knows of the Deployment, latest first.
+fn history(governed: &Governed<'_>) -> Option<Vec<Value>> {
+    let about = format!("apps/v1/Deployment/{}/orders", governed.namespace);
+    let list = governed.gate.plane.admin.get(&["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"]);
+    let list = list.expect("a list is always there");
+    let entry = list["items"].as_array()?.iter().find(|entry| {
+        entry["metadata"]["annotations"]["writgate.dev/about"] == about.as_str()
+            && entry["data"]["history.json"].is_string()
+    })?;
+    let history: Value = serde_json::from_str(entry["data"]["history.json"].as_str()?).expect("JSON");
+    history["admissions"].as_array().cloned()
+}
+
+fn rollbacks(governed: &Governed<'_>) -> Vec<Value> {
+    trail::records(governed, |record| record["basis"] == "rollback")
+}
+
+fn wait_past(time: &str) {
+    let time: jiff::Timestamp = time.parse().expect("RFC 3339");
+    wait_until("the approval has expired", Duration::from_secs(30), || (jiff::Timestamp::now() > time).then_some(()));
+}

@@ -1,0 +1,71 @@
+//! Capability rules on the real API server: what a reviewer must grant depends on what would run, and everybody who
+//! looks is told why.
+
+use serde_json::{Value, json};
+
+use crate::e2e::trail;
+use writgate_testing::harness::{Test, tests};
+use writgate_testing::{Gate, Governed, Key, attach, denial, denied_for, envelope};
+
+pub(crate) fn tests() -> Vec<Test<Gate>> {
+    tests![a_privileged_container_needs_who_may_grant_it, a_capability_rule_that_fails_denies_what_it_cannot_judge]
+}
+
+const PRIVILEGED: &str = "containers.exists(c, has(c.securityContext) && has(c.securityContext.privileged) \
+     && c.securityContext.privileged)";
+
+fn ruled<'g>(gate: &'g Gate, hint: &str, when: &str) -> Governed<'g> {
+    gate.governed_with(hint, |posture| {
+        posture["capabilityRules"] = json!([{"name": "privileged", "when": when,
+            "require": ["deploy.privileged"], "message": "runs privileged"}]);
+    })
+}
+
+/// `object`, approved with these capabilities by the owner of `key`.
+fn granted(governed: &Governed<'_>, object: &Value, capabilities: &[&str], key: &Key) -> Value {
+    let mut statement = governed.statement(object);
+    statement["predicate"]["capabilities"] = json!(capabilities);
+    attach(object, &envelope(&statement, &[key]))
+}
+
+fn a_privileged_container_needs_who_may_grant_it(gate: &Gate) {
+    let governed = ruled(gate, "rules", PRIVILEGED);
+    let plain = governed.deployment("plain");
+    let ran = gate.operator.apply(&governed.approved(&plain));
+    assert!(ran.ok(), "the rule does not match: {ran}");
+
+    let mut object = governed.deployment("orders");
+    // In a container that is easily overlooked.
+    object["spec"]["template"]["spec"]["initContainers"] =
+        json!([{"name": "setup", "image": "ghcr.io/acme/setup:1", "securityContext": {"privileged": true}}]);
+    let ran = gate.operator.apply(&object);
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+    let told = denial(&ran).expect("denied");
+    assert!(told.contains("runs privileged") && told.contains("kubectl writgate request"), "{told}");
+
+    let ran = gate.operator.apply(&granted(&governed, &object, &["deploy"], &governed.bob));
+    assert!(denied_for(&ran, "InsufficientCapabilities"), "the approval does not name it: {ran}");
+    let both = ["deploy", "deploy.privileged"];
+    let ran = gate.operator.apply(&granted(&governed, &object, &both, &governed.carol));
+    assert!(denied_for(&ran, "InsufficientCapabilities"), "carol may not grant it: {ran}");
+    assert!(denial(&ran).expect("denied").contains("runs privileged"), "{ran}");
+    let ran = gate.operator.apply(&granted(&governed, &object, &both, &governed.bob));
+    assert!(ran.ok(), "{ran}");
+
+    let orders = |record: &Value| record["object"]["name"] == "orders" && record["decision"] == "admitted";
+    let records = trail::records(&governed, orders);
+    let [record] = &*records else { panic!("one record: {records:?}") };
+    assert_eq!(record["requiredCapabilities"], json!(both), "{record}");
+    assert_eq!(record["capabilityRules"][0]["message"], "runs privileged", "{record}");
+    let event = trail::event_of(&governed, record);
+    assert_eq!(event["reason"], "Admitted", "{event}");
+}
+
+fn a_capability_rule_that_fails_denies_what_it_cannot_judge(gate: &Gate) {
+    let governed =
+        ruled(gate, "rules-fail", "object.metadata.name == 'orders' && object.metadata.labels['team'] == 'x'");
+    let object = governed.deployment("orders");
+    let ran = gate.operator.apply(&governed.approved(&object));
+    assert!(denied_for(&ran, "PostureInvalid"), "{ran}");
+    assert!(denial(&ran).expect("denied").contains("capability rule privileged"), "{ran}");
+}

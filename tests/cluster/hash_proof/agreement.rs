@@ -1,0 +1,190 @@
+//! Offline hash = hash at admission.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use futures::StreamExt as _;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use writgate_core::{
+    approval::manifest_hash,
+    encoding::read_yaml,
+    kube::{WorkloadKind, default_forward},
+};
+
+use writgate_testing::{Gate, random::Random, wait_until};
+
+use crate::hash_proof::{coverage, workload};
+
+/// Requests in flight: the API server has other tests to serve.
+const AT_ONCE: usize = 8;
+/// A failure tells about so many manifests; more would not be read.
+const SHOWN: usize = 5;
+
+/// One random manifest, what the API server answered, and what was computed from its text.
+struct Case {
+    seed: u64,
+    name: String,
+    text: String,
+    offline: Result<String, String>,
+    answer: Result<Value, kube::Error>,
+}
+
+/// Sends random manifests of one kind through the gate, as dry runs, and compares.
+pub(crate) fn check(gate: &Gate, kind: WorkloadKind) {
+    let cases: u64 = setting("WRITGATE_PROOF_CASES").unwrap_or(100);
+    let seed = setting("WRITGATE_PROOF_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
+        u64::try_from(now.as_micros()).expect("it is before the year 586912")
+    });
+    let namespace = audited_namespace(gate, kind);
+    let api = gate.plane.block_on(async { api(gate.plane.admin.client().await, &namespace, kind) });
+    let cases: Vec<Case> = gate.plane.block_on(
+        futures::stream::iter(0..cases)
+            .map(|index| case(api.clone(), kind, seed.wrapping_add(index)))
+            .buffer_unordered(AT_ONCE)
+            .collect(),
+    );
+    let hashes = hashes_at_admission(gate, &namespace);
+
+    let refused: Vec<&Case> = cases.iter().filter(|case| case.answer.is_err()).collect();
+    let report = |cases: &[&Case], tell: &dyn Fn(&Case) -> String| {
+        let shown = cases.iter().take(SHOWN);
+        shown.map(|case| format!("seed {}: {}", case.seed, tell(case))).collect::<Vec<_>>().join("\n")
+    };
+    // The generator's own faults. They prove nothing, so there may only be a few.
+    assert!(
+        refused.len() * 20 < cases.len(),
+        "{} of {} manifests of kind {} were refused\n{}",
+        refused.len(),
+        cases.len(),
+        kind.kind(),
+        report(&refused, &|case| format!("{:?}", case.answer)),
+    );
+    let differing: Vec<&Case> = cases
+        .iter()
+        .filter(|case| case.answer.is_ok() && case.offline.as_ref().ok() != hashes.get(&case.name))
+        .collect();
+    assert!(
+        differing.is_empty(),
+        "of {} {}s, {} have another hash at admission (WRITGATE_PROOF_SEED makes them again)\n{}",
+        cases.len(),
+        kind.kind(),
+        differing.len(),
+        report(&differing, &|case| explain(kind, case, hashes.get(&case.name))),
+    );
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// A governed namespace where everything is admitted, and recorded.
+fn audited_namespace(gate: &Gate, kind: WorkloadKind) -> String {
+    let governed = gate.governed(&format!("proof-{}", kind.resource()));
+    let mut posture = governed.usual_posture();
+    posture["enforcement"] = json!("audit");
+    gate.plane.install(&governed.posture_objects(&posture));
+    let probe = governed.deployment("probe").to_string();
+    wait_until("the posture only audits", Duration::from_secs(20), || {
+        gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe).ok().then_some(())
+    });
+    governed.namespace
+}
+
+/// Workloads of one kind in one namespace, as they are sent: no struct of ours in between.
+pub(crate) fn api(client: kube::Client, namespace: &str, kind: WorkloadKind) -> Api<DynamicObject> {
+    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
+    let resource =
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.kind()), kind.resource());
+    Api::namespaced_with(client, namespace, &resource)
+}
+
+/// Creates an object, but for storing it; gives its spec.
+pub(crate) async fn dry_run(api: &Api<DynamicObject>, manifest: Value) -> Result<Value, kube::Error> {
+    let object: DynamicObject = serde_json::from_value(manifest).expect("a manifest has the shape of an object");
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    Ok(api.create(&params, &object).await?.data["spec"].take())
+}
+
+/// The same by server-side apply, which merges before it decodes.
+async fn apply(api: &Api<DynamicObject>, name: &str, manifest: Value) -> Result<Value, kube::Error> {
+    let params = PatchParams { dry_run: true, ..PatchParams::apply("proof") };
+    Ok(api.patch(name, &params, &Patch::Apply(manifest)).await?.data["spec"].take())
+}
+
+async fn case(api: Api<DynamicObject>, kind: WorkloadKind, seed: u64) -> Case {
+    let mut random = Random::new(seed);
+    let name = format!("case-{seed}");
+    let manifest = workload::manifest(&mut random, kind, &name);
+    let text = as_written(&mut random, &manifest);
+    let offline = read_yaml(&text).map_err(|error| error.to_string()).and_then(|documents| {
+        let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len())) };
+        manifest_hash(document).map(|(_, hash)| hash.to_string()).map_err(|error| error.to_string())
+    });
+    let answer = if random.chance(30) { apply(&api, &name, manifest).await } else { dry_run(&api, manifest).await };
+    Case { seed, name, text, offline, answer }
+}
+
+/// The manifest as JSON, or as YAML with file modes in octal as people write them.
+fn as_written(random: &mut Random, manifest: &Value) -> String {
+    let mut text = manifest.to_string();
+    // A line separator is a line break in YAML, so a text with one stays JSON.
+    if random.chance(50) && !text.contains('\u{2028}') {
+        for name in ["mode", "defaultMode"] {
+            for mode in [0o644, 0o400, 0o777] {
+                text = text.replace(&format!("\"{name}\":{mode}"), &format!("\"{name}\": 0{mode:o}"));
+            }
+        }
+    }
+    text
+}
+
+/// The webhook's own words, by the objects' names.
+fn hashes_at_admission(gate: &Gate, namespace: &str) -> HashMap<String, String> {
+    let records = gate.webhook.records(|record| record["object"]["namespace"] == namespace);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    records.iter().map(|record| (text(&record["object"]["name"]), text(&record["specHash"]))).collect()
+}
+
+fn explain(kind: WorkloadKind, case: &Case, at_admission: Option<&String>) -> String {
+    let mut told = format!("offline {:?}, at admission {at_admission:?}", case.offline);
+    let mut offline = read_yaml(&case.text).ok().and_then(|mut documents| documents.pop()).unwrap_or_default();
+    if let (Ok(()), Ok(admitted)) = (default_forward(kind, &mut offline), &case.answer) {
+        let mut paths = Vec::new();
+        differences("", &offline["spec"], admitted, &mut paths);
+        let left_out = coverage::left_out(kind, admitted);
+        for (path, difference) in paths {
+            if !left_out.iter().any(|prefix| path.starts_with(prefix)) {
+                write!(told, "\n  {path}: {difference}").expect("a String takes everything");
+            }
+        }
+    }
+    write!(told, "\n  {}", case.text).expect("a String takes everything");
+    told
+}
+
+/// Where two values differ, as JSON pointers, and how.
+fn differences(path: &str, offline: &Value, admitted: &Value, found: &mut Vec<(String, String)>) {
+    match (offline, admitted) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let path = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+                match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => differences(&path, a, b, found),
+                    (Some(a), None) => found.push((path, format!("only offline: {a}"))),
+                    (_, b) => found.push((path, format!("only at admission: {}", b.unwrap_or(&Value::Null)))),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                differences(&format!("{path}/{index}"), a, b, found);
+            }
+        }
+        (a, b) if a != b => found.push((path.to_owned(), format!("offline {a}, at admission {b}"))),
+        _ => {}
+    }
+}

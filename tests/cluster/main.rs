@@ -1,0 +1,30 @@
+//! Tests on a real control plane: etcd, kube-apiserver, its controllers and kubectl.
+//!
+//! All suites are one binary, so that the control plane is linked and started once. `e2e` shows that the webhook does its
+//! job, `bypass` that there is no way around it, `model` that random histories end as a model says, and `hash_proof` that
+//! the offline hash is the hash at admission. `manifests` shows which requests the API server sends to the webhook. Its
+//! webhook is unreachable, so it has a control plane of its own, after the others.
+//!
+//! `cargo test --test cluster e2e::flow` runs the tests whose names contain `e2e::flow`.
+
+mod bypass;
+mod e2e;
+mod hash_proof;
+mod manifests;
+mod model;
+
+use std::process::ExitCode;
+
+use writgate_testing::{Gate, harness};
+
+fn main() -> ExitCode {
+    let suites = vec![
+        ("bypass", bypass::tests()),
+        ("e2e", e2e::tests()),
+        ("hash_proof", hash_proof::tests()),
+        ("model", model::tests()),
+    ];
+    let admitting = bypass::table_is_right(&harness::run(Gate::start, suites));
+    let unreachable = harness::run(manifests::Unreachable::start, vec![("manifests", manifests::tests())]);
+    if admitting && unreachable.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,365 @@
+//! Plays one random history against the API server, and holds what happens against the model.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use serde_json::{Value, json};
+
+use crate::model::model::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
+use crate::model::witness::{self, Persisted};
+use writgate_testing::random::Random;
+use writgate_testing::{APPROVAL, Gate, Governed, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until};
+
+/// Lives of approvals, in seconds: one that ends while the history goes on, and one that does not.
+const LIVES: [i64; 2] = [8, 3600];
+/// No step is taken so close to the end of an approval that the clocks could disagree about it.
+const BOUNDARY: i64 = 2;
+const SPECS: usize = 4;
+
+struct Player<'g> {
+    governed: Governed<'g>,
+    random: Random,
+    world: World,
+    /// The envelopes of the world's approvals.
+    envelopes: Vec<(String, String)>,
+    /// What was answered to each action.
+    told: Vec<(Name, Answer)>,
+    /// What each Deployment ran with what approval, for going back.
+    ran: Vec<(Name, u8, Option<usize>)>,
+    /// What the API server answered that it keeps.
+    persisted: Persisted,
+    client: kube::Client,
+    log: Vec<String>,
+}
+
+/// Plays `steps` steps of the history that `seed` makes.
+pub(crate) fn play(gate: &Gate, seed: u64, steps: u64) {
+    let governed = gate.governed_with("model", |posture| {
+        let environment = posture["environment"].as_str().expect("text").to_owned();
+        posture["rollback"] = json!({"within": "1h", "revisions": REVISIONS});
+        posture["actions"] = json!({"deploy": {"maxLifetime": "24h"}});
+        posture["revocationLists"] = json!([format!("revocations-{environment}")]);
+        let none = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
+        gate.plane.install(&[document("revocations", &format!("revocations-{environment}"), &none)]);
+    });
+    let client = gate.plane.block_on(gate.operator.client());
+    let watched = witness::watch(gate, &governed.namespace);
+    let mut player = Player {
+        governed,
+        random: Random::new(seed),
+        world: World::default(),
+        envelopes: Vec::new(),
+        told: Vec::new(),
+        ran: Vec::new(),
+        persisted: Persisted::new(),
+        client,
+        log: vec![format!("seed {seed}")],
+    };
+    for _ in 0..steps {
+        player.turn();
+    }
+    let log = player.log.join("\n");
+    witness::check_trail(&player.governed, &player.told, &log);
+    // Everything that was ever there, and not only what was there after a step.
+    let stored = || watched.lock().expect("nobody panics while holding it").clone();
+    let length = |persisted: &Persisted| persisted.values().map(Vec::len).sum::<usize>();
+    wait_until("the watch has caught up", Duration::from_secs(10), || {
+        (length(&stored()) >= length(&player.persisted)).then_some(())
+    });
+    assert_eq!(stored(), player.persisted, "{log}");
+}
+
+impl Player<'_> {
+    fn turn(&mut self) {
+        self.wait_for_clear_times();
+        match self.random.below(12) {
+            0 => return self.revoke(),
+            1 => return self.wait_for_an_end(),
+            _ => {}
+        }
+        let step = self.choose();
+        let answer = self.world.answer(step);
+        self.log.push(format!("{step:?} => {answer:?} at {}", self.world.now));
+        let before = self.admissions(step.0).len();
+        let did = self.governed.gate.plane.block_on(self.act(step));
+        let told = match &did {
+            Ok(_) => Answer::NotAnAction,
+            Err(message) => Answer::Denied(code_of(message)),
+        };
+        let allowed = |answer: Answer| !matches!(answer, Answer::Denied(_));
+        let log = self.log.join("\n");
+        assert_eq!(allowed(told), allowed(answer), "{log}\n{did:?}");
+        if !allowed(answer) {
+            assert_eq!(told, answer, "{log}\n{did:?}");
+        }
+        self.world.commit(step, answer);
+        if answer != Answer::NotAnAction {
+            self.told.push((step.0, answer));
+        }
+        if let Ok(Some(object)) = &did {
+            witness::note(&mut self.persisted, object);
+            let name = step.0;
+            let now = self.world.objects[&name];
+            assert_eq!(self.persisted[text(name)].last().map(|(_, spec)| *spec), Some(now.spec), "{log}");
+            self.ran.push((name, now.spec, now.approval));
+        }
+        if let Answer::Admitted(because) = answer {
+            self.wait_for_confirmation(step.0, before);
+            if because == Because::Approved {
+                self.wait_for_note(step);
+            }
+        }
+    }
+
+    /// A step that the API server itself does not refuse, as likely with a right approval as with some other.
+    fn choose(&mut self) -> Step {
+        let name = self.random.pick(&Name::ALL);
+        let what = match self.world.objects.get(&name).copied() {
+            None if name.is_replay() => {
+                let approval = self.approval_for(name, 0);
+                What::Create(approval, self.random.chance(40))
+            }
+            None => self.apply(name),
+            Some(now) => match self.random.below(8) {
+                0 => What::Delete,
+                1 => What::Bookkeeping,
+                2 | 3 if now.held => What::Release,
+                2 | 3 => What::Hold,
+                _ if name.is_replay() && now.held => What::Release,
+                _ if name.is_replay() => What::Hold,
+                4 => What::SetImage(self.spec()),
+                _ => self.apply(name),
+            },
+        };
+        Step(name, what)
+    }
+
+    /// Another spec of a Deployment, or what it was before the last change.
+    fn apply(&mut self, name: Name) -> What {
+        let before = self.ran.iter().rev().filter(|ran| ran.0 == name).nth(1).copied();
+        if let Some((_, spec, approval)) = before.filter(|_| self.random.chance(25)) {
+            return What::Apply(spec, approval);
+        }
+        let spec = self.spec();
+        What::Apply(spec, self.approval_for(name, spec))
+    }
+
+    fn spec(&mut self) -> u8 {
+        u8::try_from(self.random.below(SPECS)).expect("small")
+    }
+
+    /// Mostly a fresh one that is right, sometimes any earlier one, sometimes none.
+    fn approval_for(&mut self, name: Name, spec: u8) -> Option<usize> {
+        match self.random.below(10) {
+            0 => None,
+            1..=3 if !self.envelopes.is_empty() => Some(self.random.below(self.envelopes.len())),
+            _ => {
+                let life = self.random.pick(&LIVES);
+                let mut statement = self.governed.statement(&self.manifest(name, spec, None, false));
+                statement["predicate"]["expiresAt"] = json!(seconds_from_now(life));
+                let expires: Timestamp =
+                    statement["predicate"]["expiresAt"].as_str().expect("text").parse().expect("a time");
+                let id = statement["predicate"]["id"].as_str().expect("text").to_owned();
+                self.envelopes.push((id, envelope(&statement, &[&self.governed.bob])));
+                self.world.approvals.push(Approval { name, spec, expires: expires.as_second(), revoked: false });
+                Some(self.envelopes.len() - 1)
+            }
+        }
+    }
+
+    fn manifest(&self, name: Name, spec: u8, approval: Option<usize>, held: bool) -> Value {
+        let mut manifest =
+            if name.is_replay() { self.governed.replay_job(text(name)) } else { self.governed.deployment(text(name)) };
+        if held {
+            manifest["spec"]["suspend"] = json!(true);
+        }
+        let image = &mut manifest["spec"]["template"]["spec"]["containers"][0]["image"];
+        *image = json!(format!("{}-{spec}", image.as_str().expect("text")));
+        if let Some(index) = approval {
+            manifest["metadata"]["annotations"][APPROVAL] = json!(self.envelopes[index].1);
+        }
+        manifest
+    }
+
+    /// Does it, as the operator; the error is what the API server says.
+    async fn act(&self, Step(name, what): Step) -> Result<Option<DynamicObject>, String> {
+        let objects = self.objects(name);
+        let object = |value: Value| serde_json::from_value::<DynamicObject>(value).expect("an object");
+        let merge = async |patch: Value| {
+            objects.patch(text(name), &PatchParams::default(), &Patch::Merge(patch)).await.map(Some)
+        };
+        let held = |held: bool| {
+            let field = if name.is_replay() { "suspend" } else { "paused" };
+            json!({"spec": {field: held}})
+        };
+        let done = match what {
+            What::Apply(spec, approval) => {
+                let manifest = self.manifest(name, spec, approval, false);
+                objects.patch(text(name), &PatchParams::apply("model").force(), &Patch::Apply(manifest)).await.map(Some)
+            }
+            What::Create(approval, held) => {
+                let manifest = object(self.manifest(name, 0, approval, held));
+                objects.create(&PostParams::default(), &manifest).await.map(Some)
+            }
+            What::SetImage(spec) => {
+                let containers =
+                    self.manifest(name, spec, None, false)["spec"]["template"]["spec"]["containers"].take();
+                merge(json!({"spec": {"template": {"spec": {"containers": containers}}}})).await
+            }
+            What::Hold => merge(held(true)).await,
+            What::Release => merge(held(false)).await,
+            What::Bookkeeping if name.is_replay() => merge(json!({"metadata": {"labels": {"seen": "yes"}}})).await,
+            What::Bookkeeping => merge(json!({"metadata": {"labels": {"seen": "yes"}}, "spec": {"replicas": 2}})).await,
+            What::Delete => {
+                let background =
+                    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
+                objects.delete(text(name), &background).await.map(|_| None)
+            }
+        };
+        done.map_err(|error| match error {
+            kube::Error::Api(status) => status.message,
+            error => panic!("{what:?} of {name:?}: {error}"),
+        })
+    }
+
+    fn objects(&self, name: Name) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.governed.namespace, &resource(name.is_replay()))
+    }
+
+    /// Revokes an approval, or sometimes a spec, and waits until that is in force.
+    fn revoke(&mut self) {
+        let before = self.revocations();
+        if self.random.chance(20) {
+            let spec = self.spec();
+            self.world.revoked_specs.insert(spec);
+        } else if !self.envelopes.is_empty() {
+            let index = self.random.below(self.envelopes.len());
+            self.world.approvals[index].revoked = true;
+        }
+        let list = self.revocations();
+        if list == before {
+            return;
+        }
+        self.log.push(format!("revoked: {:?} and specs {:?}", self.revoked(), self.world.revoked_specs));
+        let version = self.posture_version().expect("a posture was in force all the time");
+        let name = format!("revocations-{}", self.governed.environment);
+        self.governed.gate.plane.install(&[document("revocations", &name, &list)]);
+        wait_until("the revocation is in force", Duration::from_secs(20), || {
+            self.posture_version().filter(|now| *now != version)
+        });
+    }
+
+    fn revocations(&self) -> Value {
+        let hash = |spec: &u8| {
+            let manifest = self.manifest(Name::Orders, *spec, None, false);
+            json!({"hash": writgate_core::approval::manifest_hash(&manifest).expect("a workload").1.to_string()})
+        };
+        let specs: Vec<Value> = self.world.revoked_specs.iter().map(hash).collect();
+        let approvals: Vec<Value> = self.revoked().iter().map(|id| json!({"id": id})).collect();
+        json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "approvals": approvals, "specs": specs})
+    }
+
+    /// The version of the posture by which the gate judges now, as it says of a dry run.
+    fn posture_version(&self) -> Option<String> {
+        let probe = self.governed.deployment("probe").to_string();
+        self.governed.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+        let ours = |record: &Value| {
+            record["object"]["namespace"] == self.governed.namespace.as_str() && record["object"]["name"] == "probe"
+        };
+        let record = self.governed.gate.webhook.records(ours).pop()?;
+        record["postureVersion"].as_str().map(str::to_owned)
+    }
+
+    fn revoked(&self) -> Vec<String> {
+        let approvals = self.world.approvals.iter().zip(&self.envelopes);
+        approvals.filter(|(approval, _)| approval.revoked).map(|(_, (id, _))| id.clone()).collect()
+    }
+
+    /// Waits until the next approval has expired, if one does soon.
+    fn wait_for_an_end(&mut self) {
+        let ends = self.world.approvals.iter().map(|approval| approval.expires - self.world.now);
+        if let Some(wait) = ends.filter(|wait| (0..=LIVES[0]).contains(wait)).min() {
+            std::thread::sleep(Duration::from_secs(u64::try_from(wait).expect("not negative")));
+        }
+        self.wait_for_clear_times();
+    }
+
+    /// Waits until no approval is about to end, and takes the time.
+    fn wait_for_clear_times(&mut self) {
+        loop {
+            self.world.now = Timestamp::now().as_second();
+            let close = |approval: &&Approval| (-1..=BOUNDARY).contains(&(approval.expires - self.world.now));
+            if !self.world.approvals.iter().any(|approval| close(&approval)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The admissions of an object that are on the record.
+    fn admissions(&self, name: Name) -> Vec<Value> {
+        self.governed.gate.webhook.records(|record| {
+            record["object"]["namespace"] == self.governed.namespace.as_str()
+                && record["object"]["name"] == text(name)
+                && record["decision"] == "admitted"
+        })
+    }
+
+    /// Until the webhook has seen what it admitted. What is replaced or deleted before that is told as not persisted.
+    /// A request that met a controller's write came as several reviews, of which the first is told.
+    fn wait_for_confirmation(&self, name: Name, before: usize) {
+        let admissions = self.admissions(name);
+        let id = admissions[before]["id"].as_str().expect("a record has an id");
+        wait_until(&format!("there is an Event of {id}"), Duration::from_secs(30), || {
+            witness::events(&self.governed, id).pop()
+        });
+    }
+
+    /// A rollback rests on what the webhook noted, which it does once it has seen the object.
+    fn wait_for_note(&self, step: Step) {
+        let name = step.0;
+        if name.is_replay() {
+            return;
+        }
+        let manifest = self.manifest(name, self.world.objects[&name].spec, None, false);
+        let hash = writgate_core::approval::manifest_hash(&manifest).expect("a workload").1.to_string();
+        let noted = |entry: &Value| {
+            let history: Value = serde_json::from_str(entry["data"]["history.json"].as_str()?).ok()?;
+            let latest = &history["admissions"][0];
+            let time: Timestamp = latest["time"].as_str()?.parse().ok()?;
+            let is_this = latest["specHash"] == hash.as_str()
+                && latest["environment"] == self.governed.environment.as_str()
+                && time.as_second() >= self.world.now;
+            is_this.then_some(())
+        };
+        wait_until("the admission is noted", Duration::from_secs(30), || {
+            let ledger = ["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"];
+            self.governed.gate.plane.admin.get(&ledger)?["items"].as_array()?.iter().find_map(noted)
+        });
+    }
+}
+
+pub(crate) fn resource(replay: bool) -> ApiResource {
+    let (group, kind) = if replay { ("batch", "Job") } else { ("apps", "Deployment") };
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
+}
+
+pub(crate) fn text(name: Name) -> &'static str {
+    match name {
+        Name::Orders => "orders",
+        Name::Ledger => "ledger",
+        Name::ReplayA => "replay-a",
+        Name::ReplayB => "replay-b",
+    }
+}
+
+/// The reason that a denial tells first; the second line begins with it.
+fn code_of(message: &str) -> &'static str {
+    const CODES: [&str; 7] =
+        ["ApprovalRequired", "SpecHashMismatch", "WrongResource", "WrongAction", "Expired", "Revoked", "AlreadyUsed"];
+    let code = message.lines().nth(1).and_then(|line| line.split(':').next()).unwrap_or_default();
+    CODES.into_iter().find(|known| *known == code).unwrap_or_else(|| panic!("refused, but not by the model: {message}"))
+}

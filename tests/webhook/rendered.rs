@@ -1,0 +1,111 @@
+//! What `manifests/` and the documentation say, held against what the library says. What an API server makes of the
+//! manifests is `tests/cluster/manifests`'.
+
+use std::path::Path;
+
+use serde_json::Value;
+use writgate_cluster::event::{CONTROLLER, RECORD_ANNOTATION};
+use writgate_core::{
+    encoding::read_yaml,
+    posture::{Document, PostureSet},
+    request::ExemptControllers,
+};
+
+fn manifest(name: &str) -> (String, Vec<Value>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+    let text = std::fs::read_to_string(&path).expect("manifests/ is rendered");
+    let objects = read_yaml(&text).expect("manifests/ is YAML");
+    (text, objects)
+}
+
+fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).expect("manifests/writgate.yaml has one")
+}
+
+/// The chart spells the list out, so that it can be changed there; unchanged, it is the library's own.
+#[test]
+fn the_charts_exempt_controllers_are_the_librarys() {
+    let (_, objects) = manifest("writgate.yaml");
+    let args = &object(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().expect("the container has arguments");
+    let mut flags: Vec<_> = args.iter().filter_map(|arg| arg.as_str()?.strip_prefix("--exempt-controller=")).collect();
+    flags.sort_unstable();
+    let mut known: Vec<_> = ExemptControllers::default().iter().map(|controller| controller.to_string()).collect();
+    known.sort_unstable();
+    assert_eq!(flags, known);
+}
+
+/// A Job may be a replay whoever makes it; all else that is exempt need not be sent.
+#[test]
+fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
+    let (_, objects) = manifest("writgate.yaml");
+    let conditions = object(&objects, "ValidatingWebhookConfiguration")["webhooks"][0]["matchConditions"]
+        .as_array()
+        .expect("the webhook has conditions")
+        .clone();
+    let expression = conditions[0]["expression"].as_str().expect("a condition has an expression");
+    for controller in ExemptControllers::default().iter().map(|controller| controller.to_string()) {
+        let is_left_out = expression.contains(&format!("{controller:?}"));
+        assert_eq!(is_left_out, !controller.ends_with("=jobs"), "{controller} in {expression}");
+    }
+}
+
+/// What the policies guard is what the webhook writes.
+#[test]
+fn the_policies_name_our_events_as_the_library_does() {
+    let (text, objects) = manifest("writgate.yaml");
+    let policies: Vec<_> = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy").collect();
+    let bindings = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicyBinding");
+    let bound: Vec<_> = bindings.map(|binding| &binding["spec"]["policyName"]).collect();
+    assert_eq!(policies.iter().map(|policy| &policy["metadata"]["name"]).collect::<Vec<_>>(), bound, "{text}");
+    let events = policies.iter().find(|policy| policy["metadata"]["name"] == "events.writgate.dev");
+    let expression = events.expect("a policy for Events")["spec"]["matchConditions"][0]["expression"].to_string();
+    for ours in [CONTROLLER, RECORD_ANNOTATION] {
+        assert!(expression.contains(&format!("\\\"{ours}\\\"")), "{ours} in {expression}");
+    }
+}
+
+#[test]
+fn the_example_posture_is_valid() {
+    let (text, _) = manifest("example/posture.yaml");
+    let set = PostureSet::assemble(vec![Document { source: "example/posture.yaml".to_owned(), name: None, text }]);
+    assert_eq!(set.problems(), []);
+    let posture = set.environment("production").expect("the example is for production");
+    assert_eq!(posture.reviewers.len(), 1);
+    assert_eq!(posture.reviewers[0].keys.len(), 1);
+}
+
+#[test]
+fn the_documented_posture_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/posture.md");
+    let page = std::fs::read_to_string(path).expect("docs/posture.md is there");
+    let examples: Vec<_> = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 4, "a posture, its reviewers, its revocations and its builds");
+    let text = examples.join("---\n");
+    let set = PostureSet::assemble(vec![Document { source: "docs/posture.md".to_owned(), name: None, text }]);
+    assert_eq!(set.problems(), []);
+    let posture = set.environment("production").expect("it is for production");
+    assert_eq!(posture.reviewers.len(), 1);
+    assert_eq!(posture.revocations.keys.len(), 1);
+    assert_eq!(posture.builds.as_ref().map(std::collections::BTreeMap::len), Some(1));
+}
+
+/// What is guarded is sent to the guard, whoever is down: fail closed, and never the deletion of a namespace.
+#[test]
+fn guards_have_entries_of_their_own() {
+    let (_, objects) = manifest("writgate.yaml");
+    let webhooks = object(&objects, "ValidatingWebhookConfiguration")["webhooks"].as_array().expect("it has webhooks");
+    let guards: Vec<_> =
+        webhooks.iter().filter(|webhook| webhook["clientConfig"]["service"]["path"] == "/guard").collect();
+    let names: Vec<_> = guards.iter().filter_map(|guard| guard["name"].as_str()).collect();
+    assert_eq!(
+        names,
+        ["documents.writgate.dev", "bundles.writgate.dev", "namespaces.writgate.dev", "metadata.writgate.dev"]
+    );
+    for guard in guards {
+        assert_eq!(guard["failurePolicy"], "Fail", "{guard}");
+        assert!(guard["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()), "{guard}");
+        let deletes = guard["rules"].to_string().contains("DELETE");
+        assert_eq!(deletes, guard["name"] == "documents.writgate.dev", "{guard}");
+    }
+}
