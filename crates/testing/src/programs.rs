@@ -1,6 +1,7 @@
 //! Where the workspace's own programs are: beside the running test, where cargo puts them.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,32 +12,47 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this crate is in crates/")
 }
 
-/// `kubectl-writgate`, built first: cargo builds the programs of a test's own package alone.
+/// `kubectl-writgate`. Cargo builds the programs of a test's own package only, so this one is built here if it is older
+/// than its sources. A test that was started without cargo takes the program that is there.
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
         let path = program("kubectl-writgate");
-        // Set by `cargo test`. A test that was started by hand takes what is there.
-        if let Some(cargo) = env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build.current_dir(repository()).args([
-                "build",
-                "--quiet",
-                "--locked",
-                "--package",
-                "writgate-cli",
-                "--bins",
-            ]);
-            // The folder of a profile has its name, but for this one.
-            match profile_folder().file_name().filter(|name| *name != "debug") {
-                Some(profile) => build.arg("--profile").arg(profile),
-                None => &mut build,
-            };
-            let built = build.status().expect("cargo starts");
-            assert!(built.success(), "{} could not be built: {built}", path.display());
+        if let Some(cargo) = env::var_os("CARGO").filter(|_| !is_fresh(&path)) {
+            build_plugin(&cargo, &path);
         }
         path
     })
+}
+
+/// Whether a program is newer than every source that it is built from.
+fn is_fresh(program: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let Some(built) = modified(program) else { return false };
+    let mut folders: Vec<PathBuf> =
+        ["core", "cluster", "cli"].iter().map(|name| repository().join("crates").join(name).join("src")).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("sources can be listed").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if modified(&path).is_none_or(|modified| modified > built) {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn build_plugin(cargo: &OsStr, path: &Path) {
+    let mut build = Command::new(cargo);
+    build.current_dir(repository()).args(["build", "--quiet", "--locked", "--package", "writgate-cli", "--bins"]);
+    // The folder of a profile has the profile's name, except that of `dev`.
+    if let Some(profile) = profile_folder().file_name().filter(|name| *name != "debug") {
+        build.arg("--profile").arg(profile);
+    }
+    let built = build.status().expect("cargo starts");
+    assert!(built.success(), "{} could not be built: {built}", path.display());
 }
 
 /// A program of the profile that the running test is of.

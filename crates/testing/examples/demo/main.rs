@@ -5,6 +5,7 @@
 //! `WRITGATE_WRITE_DOCS=1` the page is written anew with what came out.
 
 mod page;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use page::{Part, Step};
 use regex::Regex;
-use writgate_testing::{Plane, Ran, User, Webhook, wait_until};
+use writgate_testing::{Plane, Ran, User, Webhook, repository, wait_until};
 
 /// The pages, each played on its own, with namespaces that no other uses.
 const PAGES: [&str; 1] = ["docs/tutorial.md"];
@@ -70,7 +71,7 @@ impl Stage {
 
     /// Plays a page; returns how many steps came out otherwise.
     fn play(&self, page: &str) -> usize {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let path = repository().join(page);
         let text = std::fs::read_to_string(&path).expect("the page is there");
         let folder = self.plane.folder.join(path.file_stem().expect("a page is a file"));
         std::fs::create_dir_all(&folder).expect("the plane's folder can be written");
@@ -137,7 +138,7 @@ impl Stage {
 
 /// Sessions of the README are taken from the pages: how many of their lines are in none.
 fn misquoted() -> usize {
-    let text = |page: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page");
+    let text = |page: &str| std::fs::read_to_string(repository().join(page)).expect("a page");
     let pages: Vec<String> = PAGES.iter().flat_map(|page| text(page).lines().map(normal).collect::<Vec<_>>()).collect();
     let is_prompt = |line: &str| PEOPLE.iter().any(|name| line.starts_with(&format!("{name}$ ")));
     let mut wrong = 0;
