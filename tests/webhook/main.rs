@@ -2,6 +2,7 @@
 //! about it.
 
 mod bad_input;
+mod dependencies;
 mod http;
 mod process;
 mod rendered;

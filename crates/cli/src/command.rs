@@ -4,12 +4,12 @@
 //! 1 no, 2 misuse, 3 could not tell. What was asked for goes to standard output, everything else to standard error.
 
 mod approve;
-pub(crate) mod attach;
+mod attach;
 mod audit;
 mod bundle;
 mod completion;
 pub(crate) mod explain;
-pub(crate) mod hash;
+mod hash;
 mod keygen;
 mod keyid;
 mod man;

@@ -13,7 +13,6 @@ use writgate_core::{
 
 use crate::{
     approval::{case::Ground, matter::Matter, request_file::RequestFile},
-    command::attach,
     failure::Failure,
     manifest::{Manifest, input, workloads::Workload},
     rules::Place,
@@ -320,11 +319,16 @@ fn claim<'a>(
     }
 }
 
+/// What an envelope says, whoever signed it.
+pub(crate) fn approval_in(envelope: &Envelope, name: &str) -> Result<Approval, Failure> {
+    Approval::parse(envelope.payload()).map_err(|why| Failure::CouldNotTell(format!("{name} holds no approval: {why}")))
+}
+
 /// The envelope of another reviewer, once it is for exactly these workloads as they are in the file.
 pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, Approval), Failure> {
     let envelope = input::envelope(path)?;
     let name = input::name(path);
-    let approval = attach::approval_in(&envelope, &name)?;
+    let approval = approval_in(&envelope, &name)?;
     let refuse = |why: String| Err(Failure::No(format!("{name} is not for this file: {why}")));
     for subject in &approval.subjects {
         if matter.workloads().all(|workload| workload.subject.name != subject.name) {

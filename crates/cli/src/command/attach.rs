@@ -13,6 +13,7 @@ use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use writgate_core::approval::{Approval, Envelope, SpecHash};
 
 use crate::{
+    approval::statement,
     cluster::ClusterFlags,
     failure::{Answer, Failure},
     manifest::{
@@ -100,7 +101,7 @@ fn attachments(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
     let mut attachments: Vec<Attachment> = Vec::new();
     for path in &arguments.approvals {
         let (envelope, source) = (input::envelope(path)?, input::name(path));
-        let approval = approval_in(&envelope, &source)?;
+        let approval = statement::approval_in(&envelope, &source)?;
         let first = attachments.is_empty();
         let suffix = arguments.suffix.as_deref().filter(|_| first);
         let suffix = suffix.or_else(|| (!first).then(|| short_id(&approval)));
@@ -164,11 +165,6 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
         output::note(note);
     }
     Ok(Answer::Yes)
-}
-
-/// What an envelope says, whoever signed it.
-pub(crate) fn approval_in(envelope: &Envelope, name: &str) -> Result<Approval, Failure> {
-    Approval::parse(envelope.payload()).map_err(|why| Failure::CouldNotTell(format!("{name} holds no approval: {why}")))
 }
 
 /// The names of an approval's subjects.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     command::Format,
     failure::{Answer, Failure},
-    manifest::{Manifest, input, namespace::NamespaceFlag},
+    manifest::{input, namespace::NamespaceFlag, workloads},
     terminal::output::{self, shown},
 };
 
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let mut hashed = Vec::new();
     for manifest in &input::manifests(&arguments.filename, &arguments.kinds)? {
-        warn_of_outdated(manifest);
+        workloads::warn_of_outdated(manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         hashed.push(Hashed {
             api_version: manifest.api_version().to_owned(),
@@ -73,14 +73,4 @@ fn line(hashed: &Hashed) -> String {
     let name = hashed.name.as_deref().unwrap_or("-");
     let Hashed { api_version, kind, spec_hash, .. } = hashed;
     format!("{spec_hash}  {api_version}/{kind}/{}/{}\n", shown(namespace), shown(name))
-}
-
-/// Says of what looks like a workload why it is passed over.
-pub(crate) fn warn_of_outdated(manifest: &Manifest) {
-    if manifest.is_outdated_workload() {
-        output::note(&format!(
-            "skipped: {manifest}: {} is no version of it that a supported API server serves",
-            shown(manifest.api_version())
-        ));
-    }
 }

@@ -29,7 +29,6 @@ use crate::{
         request_file::{API_VERSION, KIND, NeededCapability, RequestFile, RequestedWorkload},
     },
     cluster::Cluster,
-    command::hash,
     failure::{Answer, Failure},
     manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
     terminal::{
@@ -157,7 +156,7 @@ enum Found<'m> {
 
 fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Result<Option<RequestFile>, Failure> {
     let judged: Vec<&Manifest> = judge.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
-    judge.manifests.iter().for_each(hash::warn_of_outdated);
+    judge.manifests.iter().for_each(workloads::warn_of_outdated);
     if judged.is_empty() {
         return Err(Failure::Misuse("there is no workload in it that the gate is asked about".to_owned()));
     }

@@ -19,9 +19,9 @@ use crate::{
         candidates::{Candidate, Candidates},
         judge::{Judge, JudgeFlags},
     },
-    command::{Format, hash},
+    command::Format,
     failure::{Answer, Failure},
-    manifest::{Manifest, input, namespace::NamespaceFlag},
+    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
     terminal::{
         output::{self, shown, table},
         style,
@@ -133,7 +133,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Result<Vec<Selection>, Failure> {
     let mut workloads = Vec::new();
     for manifest in judge.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
-        hash::warn_of_outdated(manifest);
+        workloads::warn_of_outdated(manifest);
         let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
         workloads.push((manifest, namespace));
     }

@@ -12,13 +12,13 @@ use writgate_core::{
 
 use crate::{
     approval::judge::{Judge, JudgeFlags},
-    command::hash,
     failure::{Answer, Failure},
     manifest::{
         Manifest,
         annotations::{self, Judged, Place, Places},
         input,
         namespace::NamespaceFlag,
+        workloads,
     },
     terminal::output::{self, columns, shown},
 };
@@ -95,7 +95,7 @@ fn of_manifests<'a>(
 ) -> Result<Vec<(Decision, Option<&'a Manifest>)>, Failure> {
     let mut decisions = Vec::new();
     for manifest in judge.manifests {
-        hash::warn_of_outdated(manifest);
+        workloads::warn_of_outdated(manifest);
         if manifest.is_judged() {
             let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
             let decision = judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;

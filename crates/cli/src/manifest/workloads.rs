@@ -2,7 +2,11 @@
 
 use writgate_core::approval::Subject;
 
-use crate::{command::hash, failure::Failure, manifest::Manifest, terminal::output::shown};
+use crate::{
+    failure::Failure,
+    manifest::Manifest,
+    terminal::output::{self, shown},
+};
 
 /// A workload of the file, as a subject names it.
 pub(crate) struct Workload {
@@ -16,7 +20,7 @@ pub(crate) struct Workload {
 pub(crate) fn of(manifests: Vec<Manifest>, namespace: Option<&str>) -> Result<Vec<Workload>, Failure> {
     let mut workloads: Vec<Workload> = Vec::new();
     for manifest in manifests {
-        hash::warn_of_outdated(&manifest);
+        warn_of_outdated(&manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         let subject = Subject { name: subject_name(&manifest, namespace)?, hash: hash? };
         if let Some(twice) = workloads.iter().find(|other| other.subject.name == subject.name) {
@@ -47,4 +51,14 @@ pub(crate) fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Resu
         }
     }
     Ok(format!("{}/{}/{namespace}/{name}", manifest.api_version(), manifest.kind()))
+}
+
+/// Says of what looks like a workload why it is passed over.
+pub(crate) fn warn_of_outdated(manifest: &Manifest) {
+    if manifest.is_outdated_workload() {
+        output::note(&format!(
+            "skipped: {manifest}: {} is no version of it that a supported API server serves",
+            shown(manifest.api_version())
+        ));
+    }
 }
