@@ -8,5 +8,5 @@ pub(crate) mod review;
 
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use review::{
-    Entries, GroupVersionKind, MalformedReview, Metadata, Object, Operation, OwnEntries, Request, Review, User,
+    GroupVersionKind, MalformedReview, Metadata, Object, Operation, Request, Review, StringMap, User, WritgateEntries,
 };

@@ -181,10 +181,10 @@ pub struct Metadata<'a> {
     pub generation: i64,
     /// All labels.
     #[serde(borrow, default)]
-    pub labels: Entries<'a>,
+    pub labels: StringMap<'a>,
     /// The annotations of our domain.
     #[serde(borrow, default)]
-    pub annotations: OwnEntries<'a>,
+    pub annotations: WritgateEntries<'a>,
     /// As text: only ever compared.
     #[serde(borrow)]
     pub owner_references: Option<&'a RawValue>,
@@ -200,14 +200,14 @@ impl Metadata<'_> {
 
 /// A map of strings in the order of its keys' bytes; a key that is there twice is refused.
 #[derive(Debug, Default)]
-pub struct Entries<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub struct StringMap<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// Like [`Entries`], but what is not in our domain is skipped unread: `last-applied-configuration` is a second copy
+/// Like [`StringMap`], but what is not in our domain is skipped unread: `last-applied-configuration` is a second copy
 /// of the object.
 #[derive(Debug, Default)]
-pub struct OwnEntries<'a>(Entries<'a>);
+pub struct WritgateEntries<'a>(StringMap<'a>);
 
-impl<'a> Entries<'a> {
+impl<'a> StringMap<'a> {
     /// The value under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -221,7 +221,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Whether both hold the same, in whatever order.
-    pub(crate) fn is_same(&self, other: &Entries<'_>) -> bool {
+    pub(crate) fn is_same(&self, other: &StringMap<'_>) -> bool {
         self.0.len() == other.0.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
     }
 
@@ -244,7 +244,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl OwnEntries<'_> {
+impl WritgateEntries<'_> {
     /// The value under `key`, which begins with `writgate.dev/`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
@@ -257,37 +257,37 @@ impl OwnEntries<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_option(EntriesVisitor { wanted: |_: &str| true, borrows: PhantomData })
+        deserializer.deserialize_option(StringMapVisitor { wanted: |_: &str| true, borrows: PhantomData })
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for OwnEntries<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for WritgateEntries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let wanted = |key: &str| key.starts_with(DOMAIN);
-        deserializer.deserialize_option(EntriesVisitor { wanted, borrows: PhantomData }).map(Self)
+        deserializer.deserialize_option(StringMapVisitor { wanted, borrows: PhantomData }).map(Self)
     }
 }
 
-struct EntriesVisitor<'a, F> {
+struct StringMapVisitor<'a, F> {
     wanted: F,
     borrows: PhantomData<&'a str>,
 }
 
-impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for EntriesVisitor<'a, F> {
-    type Value = Entries<'a>;
+impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'a, F> {
+    type Value = StringMap<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of strings")
     }
 
     fn visit_none<E>(self) -> Result<Self::Value, E> {
-        Ok(Entries::default())
+        Ok(StringMap::default())
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Entries::default())
+        Ok(StringMap::default())
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -295,7 +295,7 @@ impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for EntriesVisitor<'a, F> {
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
-        Entries::read(map, self.wanted)
+        StringMap::read(map, self.wanted)
     }
 }
 
