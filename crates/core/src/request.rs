@@ -1,4 +1,4 @@
-//! What the API server asks: the review, and what it would change.
+//! The request that the API server asks about: parsing it, and finding what it would change.
 
 pub(crate) mod change;
 pub(crate) mod connection;

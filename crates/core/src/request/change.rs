@@ -1,8 +1,7 @@
-//! What a request changes: nothing that matters here, a workload to be judged, or something that no approval can
-//! allow.
+//! What a request changes: nothing that requires a decision, a workload, or something that no approval can permit.
 //!
-//! No posture is needed to tell; which action a workload's change is depends on one and is `kind_of_action`'s.
-//! Called by `decide` alone.
+//! This does not depend on a posture. Which action a change of a workload is depends on the posture, and is decided in
+//! `decide`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,7 +20,7 @@ use crate::{
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
 
-/// The hashes of a workload's spec, as it would be and as it is; nothing where there is none.
+/// The hashes of a workload's spec after and before a request. `None`: there is no spec, or it is not a workload.
 pub(crate) struct Hashes {
     pub(crate) new: Option<Result<SpecHash, CanonicalError>>,
     pub(crate) old: Option<Result<SpecHash, CanonicalError>>,
@@ -33,7 +32,7 @@ impl Hashes {
         let new = request.object.as_ref().and_then(|object| object.spec).map(RawValue::get);
         let old = request.old_object.as_ref().and_then(|object| object.spec).map(RawValue::get);
         let hash = new.map(|spec| spec_hash(kind, spec));
-        // Most updates leave the text of the spec as it was.
+        // Most updates do not change the text of the spec. Then it is hashed once.
         let unchanged = new.is_some() && new == old;
         Self { old: if unchanged { hash.clone() } else { old.map(|spec| spec_hash(kind, spec)) }, new: hash }
     }
@@ -42,19 +41,20 @@ impl Hashes {
 /// What a request changes.
 #[derive(Debug)]
 pub(crate) enum Change<'r> {
-    /// Nothing that an approval is about.
+    /// Nothing that requires an approval.
     Nothing,
-    /// Something that could not be judged or allowed, whatever was approved.
+    /// Something that is denied whatever was approved.
     Refused(Denial),
-    /// A Pod of nobody, or one whose containers change; there is no hash to approve.
+    /// A Pod without a controller, or a change to a Pod's containers. An approval cannot name it, because it has no
+    /// hash.
     Pod { object: &'r Object<'r>, what: &'static str },
-    /// A way into a running Pod.
+    /// A connection into a running Pod.
     Connection(Connection),
-    /// A workload would run another spec, or the same under other claims.
+    /// A workload would run another spec, or the same spec under other claims.
     Workload(Workload<'r>),
 }
 
-/// A workload as it would be.
+/// A workload after the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload<'r> {
     pub(crate) kind: WorkloadKind,
@@ -62,15 +62,15 @@ pub(crate) struct Workload<'r> {
     pub(crate) spec: &'r str,
     pub(crate) hash: SpecHash,
     pub(crate) previous: Option<Previous<'r>>,
-    /// Made by a controller that is exempt for everything but replays.
+    /// Whether the initiator is an exempt controller. Its replays are still actions.
     pub(crate) by_exempt_controller: bool,
 }
 
-/// The workload as it is.
+/// A workload before the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Previous<'r> {
     pub(crate) spec: &'r str,
-    /// Absent where the old spec has no hash, so that the new one counts as changed.
+    /// `None`: the old spec has no hash. Then the new spec counts as changed.
     pub(crate) hash: Option<SpecHash>,
 }
 
@@ -158,8 +158,8 @@ impl<'r> Change<'r> {
         Ok(Self::Pod { object, what: "an ephemeral container" })
     }
 
-    /// A revision is what a `StatefulSet` or `DaemonSet` would roll back to, found by its labels, its owner and its
-    /// number. Finalizers and annotations mean nothing there.
+    /// A `StatefulSet` or `DaemonSet` rolls back to a revision, which it finds by labels, owner and number. So these
+    /// and the content must not change. Finalizers and annotations have no effect.
     fn of_revision(object: &Object<'_>, old: Option<&Object<'_>>, exempt: bool) -> Self {
         let unchanged = old.is_some_and(|old| {
             same_text(object.data, old.data, Projection::Whole)
@@ -175,7 +175,8 @@ impl<'r> Change<'r> {
         Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() })
     }
 
-    /// How many is nobody's business, but an orphaned `ReplicaSet` that is raised from zero runs what nobody approved.
+    /// Scaling is not an action, with one exception: raising an orphaned `ReplicaSet` from zero runs an unapproved
+    /// spec.
     fn of_scale(request: &Request<'_>, exempt: bool) -> Result<Self, String> {
         let runs_by_itself = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
         if exempt || !runs_by_itself {
@@ -223,14 +224,14 @@ fn spec_of<'r>(object: &'r Object<'r>, place: &str) -> Result<&'r str, String> {
     object.spec.map(RawValue::get).ok_or_else(|| format!("{place}.spec is missing"))
 }
 
-/// Whether the annotations and the label that approvals bind are the same.
+/// Whether the bound annotations and the replay label are the same.
 fn same_claims(object: &Object<'_>, old: &Object<'_>) -> bool {
     let same = |key| object.metadata.annotations.get(key) == old.metadata.annotations.get(key);
     BOUND_ANNOTATIONS.into_iter().all(same)
         && object.metadata.labels.get(REPLAY_LABEL) == old.metadata.labels.get(REPLAY_LABEL)
 }
 
-/// Whether what runs stays as it is, under the same claims.
+/// Whether the update changes nothing that runs. The claims are the same.
 fn is_same_run(
     kind: WorkloadKind,
     object: &Object<'_>,
@@ -249,8 +250,8 @@ fn is_same_run(
     }
 }
 
-/// A `ReplicaSet` changes hands by its owner references and by the labels that selectors look at: adopted, it is
-/// scaled and rolled back to as if it had been approved.
+/// Whether a `ReplicaSet` keeps its owner. Owner references and the labels that selectors read decide which Deployment
+/// adopts it. That Deployment then scales it and rolls back to it, although nobody approved it there.
 fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> bool {
     if !matches!(kind, WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController) {
         return true;
@@ -260,12 +261,12 @@ fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> 
             .is_some_and(|keys| keys.iter().all(|key| object.metadata.labels.get(key) == old.metadata.labels.get(key)))
 }
 
-/// Whether both have the same owners.
+/// Whether both objects have the same owner references.
 pub(crate) fn same_owners(object: &Object<'_>, old: &Object<'_>) -> bool {
     same_text(object.metadata.owner_references, old.metadata.owner_references, Projection::Whole)
 }
 
-/// The labels that a selector looks at; nothing where the selector cannot be read.
+/// The keys of the labels that an object's selector reads. `None`: the selector cannot be read.
 fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     struct Spec<S> {
@@ -293,7 +294,7 @@ fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>>
     Some(labels.chain(selector.match_expressions.into_iter().map(|expression| expression.key)).collect())
 }
 
-/// Whether two texts mean the same JSON.
+/// Whether two JSON texts have the same canonical form.
 fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Projection) -> bool {
     let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
     if new.get() == old.get() {
@@ -311,11 +312,12 @@ fn replicas(spec: &str) -> Result<i64, String> {
         replicas: Option<i64>,
     }
     let Spec { replicas } = serde_json::from_str(spec).map_err(|error| format!("spec.replicas: {error}"))?;
-    // Go leaves a scale's zero out; a ReplicaSet's absent replicas were defaulted before admission.
+    // Go omits the zero of a Scale. The API server has filled in the replicas of a ReplicaSet before admission.
     Ok(replicas.unwrap_or(0))
 }
 
-/// Whether something that was held back is let go: else an approval could be banked for later.
+/// Whether a workload that was paused or suspended would start. This is an action: otherwise an approval could be used
+/// to create a suspended workload, which could then be started after the approval has expired.
 pub(crate) fn is_released(spec: &str, old: &str) -> bool {
     match (held(spec), held(old)) {
         (Some(new), Some(old)) => old.into_iter().zip(new).any(|(held, still)| held && !still),
@@ -323,12 +325,13 @@ pub(crate) fn is_released(spec: &str, old: &str) -> bool {
     }
 }
 
-/// Whether a workload would wait, paused or suspended, instead of running.
+/// Whether a workload would be paused or suspended.
 pub(crate) fn is_held(spec: &str) -> bool {
     held(spec).is_some_and(|flags| flags.contains(&true))
 }
 
-/// What holds a workload back: its own `paused`, its own `suspend`, that of its Jobs. `None` where it cannot be read.
+/// The flags that hold a workload: its `paused`, its `suspend`, and the `suspend` of its Jobs. `None`: the spec cannot
+/// be read.
 fn held(spec: &str) -> Option<[bool; 3]> {
     #[derive(Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]

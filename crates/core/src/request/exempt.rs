@@ -1,19 +1,19 @@
-//! Controllers whose children are not judged again: their owner was.
+//! Exempt controllers: their writes are consequences of a change that was already decided.
 //!
-//! The cluster's `matchConditions` keep these requests from being sent at all; the list is here too, so that a
-//! cluster without them decides the same. A controller is known by its authenticated user name, never by owner
-//! references, which anyone can write.
+//! The webhook configuration's `matchConditions` do not even send most of these requests. The list is here as well, so
+//! that a cluster without the conditions decides the same. A controller is identified by its authenticated user name,
+//! never by owner references, which anyone can write.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-/// Pairs of an API user name and a resource that it may write unjudged.
+/// Pairs of an API user name and a resource that the user may write without an approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExemptControllers(BTreeSet<(String, String)>);
 
-/// What kube-controller-manager runs with `--use-service-account-credentials` (kubeadm's default).
+/// The controllers of a kube-controller-manager that runs with `--use-service-account-credentials` (kubeadm's default).
 ///
-/// The garbage collector orphans `ReplicaSets` by their owner references. The cronjob controller's Jobs are exempt
-/// unless they are replays, which are judged each.
+/// The garbage collector is exempt because it removes owner references when it orphans `ReplicaSets`. The Jobs of the
+/// cronjob controller are exempt unless they are replays: each replay requires an approval.
 const KUBE: [(&str, &str); 12] = [
     ("deployment-controller", "replicasets"),
     ("replicaset-controller", "pods"),
@@ -43,19 +43,19 @@ impl FromIterator<ExemptController> for ExemptControllers {
 }
 
 impl ExemptControllers {
-    /// Whether `user` may write `resource` unjudged.
+    /// Whether `user` may write `resource` without an approval.
     #[must_use]
     pub fn covers(&self, user: &str, resource: &str) -> bool {
         self.0.iter().any(|(known, covered)| known == user && covered == resource)
     }
 
-    /// The pairs, in the form that [`ExemptController`] reads.
+    /// All pairs.
     pub fn iter(&self) -> impl Iterator<Item = ExemptController> {
         self.0.iter().map(|(user, resource)| ExemptController { user: user.clone(), resource: resource.clone() })
     }
 }
 
-/// One entry: `system:serviceaccount:kube-system:deployment-controller=replicasets`.
+/// One pair. Its text is `system:serviceaccount:kube-system:deployment-controller=replicasets`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExemptController {
     user: String,
@@ -68,7 +68,7 @@ impl fmt::Display for ExemptController {
     }
 }
 
-/// A text that is no entry.
+/// The text does not have the form `USER=RESOURCE`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not USER=RESOURCE, as in system:serviceaccount:kube-system:deployment-controller=replicasets")]
 pub struct ExemptControllerError(String);
@@ -97,7 +97,7 @@ mod tests {
     const DEPLOYMENTS: &str = "system:serviceaccount:kube-system:deployment-controller";
 
     #[test]
-    fn a_controller_is_exempt_for_its_own_children_alone() {
+    fn a_controller_is_exempt_only_for_its_own_children() {
         let exempt = ExemptControllers::default();
         assert!(exempt.covers(DEPLOYMENTS, "replicasets"));
         assert!(!exempt.covers(DEPLOYMENTS, "pods"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_read_as_it_is_written() {
+    fn parses_what_it_writes_and_refuses_other_forms() {
         let entry: ExemptController = format!("{DEPLOYMENTS}=replicasets").parse().expect("an entry");
         assert_eq!(entry.to_string(), format!("{DEPLOYMENTS}=replicasets"));
         for wrong in ["", "a", "=pods", "a=", "a=Pods", "a=pods/status"] {
