@@ -10,7 +10,7 @@ TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 ## What a landing must pass
 
@@ -25,6 +25,16 @@ check-tools: ## name the toolchains that are missing, and what to do
 .PHONY: fmt-check
 fmt-check: ## formatting
 	cargo fmt --all -- --check
+
+FIELDS := crates/core/src/kube/defaults/fields.rs
+# The flags are those of the control plane's build, so that Go compiles k8s.io/api once.
+K8S_TABLES := cd tools/k8s-tables && export CGO_ENABLED=0 && go run -trimpath .
+
+.PHONY: k8s-tables-check
+k8s-tables-check: ## the field tables are what tools/k8s-tables prints, and its tests pass
+	@cd tools/k8s-tables && export CGO_ENABLED=0 && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet -trimpath . && go test -trimpath .
+	@fields=$$(mktemp) && trap 'rm -f "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields" && \
+		if ! diff -u $(FIELDS) "$$fields"; then echo "$(FIELDS) is not what tools/k8s-tables prints: run make k8s-tables" >&2; exit 1; fi
 
 .PHONY: clippy
 clippy: ## lints, warnings denied
@@ -99,6 +109,11 @@ races: controlplane ## 10,000 races for one use over three replicas, each to adm
 .PHONY: hash-proof
 hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at admission; WRITGATE_PROOF_CASES for another number
 	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test cluster hash_proof::
+
+.PHONY: k8s-tables
+k8s-tables: ## write the tables of Kubernetes' fields; KUBERNETES=v1.38.0 first pins another release, for the tests too
+	@if [ -n "$(KUBERNETES)" ]; then tools/k8s-tables/pin "$(KUBERNETES)"; fi
+	@fields=$$(mktemp) && trap 'rm -f "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields" && cat "$$fields" >$(FIELDS)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/seeds/*.txt)))

@@ -3,10 +3,12 @@
 //! What reaches a webhook has been decoded, defaulted and encoded again by the server. A manifest from a file has not,
 //! so its hash is taken after the same steps: `shape` does what decoding and encoding do, by the tables of `fields`;
 //! `workload`, `pod`, `container` and `volume` fill in what the server fills in, each under the server's own
-//! condition. The model is kube-apiserver v1.37 with its default feature gates. A mistake here makes two hashes differ
-//! that should be equal, so it can deny, but never admit. Called by `manifest`; never on the admission path.
+//! condition. `fields` is generated from the API's Go types by `make k8s-tables` and names its Kubernetes version; the
+//! rest is written by hand, for the same version and its default feature gates. A mistake here makes two hashes differ
+//! that should be equal, so it can deny, but never admit.
 
 mod container;
+#[rustfmt::skip] // one line per field
 mod fields;
 mod image_tag;
 mod pod;
@@ -82,17 +84,31 @@ impl std::error::Error for DefaultError {}
 
 /// Brings the `.spec` of a whole manifest to what the API server would make of it, as far as the hash covers it.
 ///
-/// `object` is the manifest as kubectl would send it. What the hash leaves out (replicas, rollout settings) stays as it is found, and so does every field that this build does not know.
+/// `object` is the manifest as kubectl would send it. No default is filled in for what the hash leaves out (replicas,
+/// rollout settings). A field that this build does not know stays as it is found.
 pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), DefaultError> {
     let Some(Value::Object(spec)) = object.get_mut("spec") else {
         return Err(DefaultError::from(Problem::Missing).under("spec"));
     };
-    if matches!(kind, WorkloadKind::Further(_)) {
+    let Some(fields) = fields_of(kind) else {
         return Ok(()); // its defaults are its CustomResourceDefinition's, which only the cluster knows
-    }
-    shape::conform(spec, fields::of_spec(kind)).map_err(|error| error.under("spec"))?;
+    };
+    shape::conform(spec, fields).map_err(|error| error.under("spec"))?;
     workload::fill_spec(kind, spec);
     Ok(())
+}
+
+fn fields_of(kind: WorkloadKind) -> Option<&'static [shape::Field]> {
+    Some(match kind {
+        WorkloadKind::Deployment => fields::DEPLOYMENT_SPEC,
+        WorkloadKind::ReplicaSet => fields::REPLICA_SET_SPEC,
+        WorkloadKind::DaemonSet => fields::DAEMON_SET_SPEC,
+        WorkloadKind::StatefulSet => fields::STATEFUL_SET_SPEC,
+        WorkloadKind::ReplicationController => fields::REPLICATION_CONTROLLER_SPEC,
+        WorkloadKind::Job => fields::JOB_SPEC,
+        WorkloadKind::CronJob => fields::CRON_JOB_SPEC,
+        WorkloadKind::Further(_) => return None,
+    })
 }
 
 /// Sets a field that is absent. After `shape` a field is absent exactly when Go's value is nil, or is zero and omitted.
@@ -175,6 +191,30 @@ mod tests {
         assert_eq!(pod["containers"][0]["args"], json!(["a", ""]));
         assert_eq!(pod["containers"][0]["resources"], json!({"limits": {"cpu": "0"}}));
         assert_eq!(pod["nodeSelector"], json!({"a": ""}));
+    }
+
+    #[test]
+    fn a_field_whose_feature_gate_is_off_is_decoded_and_dropped() {
+        let source = |mode: Value| pod(json!({"volumes": [{"name": "v", "emptyDir": {"mode": mode}}]}));
+        assert_eq!(source(json!(448)).map(|mut pod| pod["volumes"][0]["emptyDir"].take()), Ok(json!({})));
+        let error = source(json!("0700")).expect_err("a text");
+        assert!(error.starts_with("spec.template.spec.volumes[0].emptyDir.mode: expected an integer"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_the_hash_leaves_out_gets_no_default() {
+        for kind in [WorkloadKind::Deployment, WorkloadKind::DaemonSet] {
+            let mut object = json!({"spec": {"template": {}, "minReadySeconds": 5}});
+            default_forward(kind, &mut object).expect("a spec");
+            let Value::Object(spec) = object["spec"].take() else { panic!("{object}") };
+            for name in ["replicas", "strategy", "updateStrategy", "revisionHistoryLimit"] {
+                assert_eq!(spec.get(name), None, "{kind:?}");
+            }
+            assert_eq!(spec.get("minReadySeconds"), Some(&json!(5)));
+        }
+        let mut object = json!({"spec": {"replicas": "2"}});
+        let error = default_forward(WorkloadKind::Deployment, &mut object).expect_err("a text");
+        assert_eq!(error.to_string(), "spec.replicas: expected an integer, found a string");
     }
 
     #[test]

@@ -76,9 +76,9 @@ pub(super) const fn nullable(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, rule: Rule::Nullable }
 }
 
-/// Behind a feature gate that is off unless somebody turns it on: the server drops it.
-pub(super) const fn gated(name: &'static str) -> Field {
-    Field { name, kind: Kind::Any, rule: Rule::Gated }
+/// Behind a feature gate that is off by default: the server decodes the field and then drops it.
+pub(super) const fn gated(_gate: &'static str, field: Field) -> Field {
+    Field { name: field.name, kind: field.kind, rule: Rule::Gated }
 }
 
 /// Brings an object to the shape that its type has on the wire.
@@ -86,7 +86,6 @@ pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), D
     for Field { name, kind, rule } in fields {
         let found = match object.remove(*name) {
             None | Some(Value::Null) => None,
-            Some(_) if matches!(rule, Rule::Gated) => None,
             Some(value) => Some(conformed(*kind, value).map_err(|error| error.under(name))?),
         };
         let written = match rule {

@@ -10,7 +10,9 @@ use crate::kube::workload::WorkloadKind;
 /// Fills in a conformed spec.
 pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
     match kind {
-        WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet | WorkloadKind::Further(_) => {}
+        WorkloadKind::ReplicaSet | WorkloadKind::Further(_) => {}
+        WorkloadKind::Deployment => keep_absent(spec, "strategy"),
+        WorkloadKind::DaemonSet => keep_absent(spec, "updateStrategy"),
         WorkloadKind::ReplicationController => fill_replication_controller(spec),
         WorkloadKind::StatefulSet => fill_stateful_set(spec),
         WorkloadKind::Job => {
@@ -28,6 +30,14 @@ pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
         }
     }
     pod::fill_template(spec);
+}
+
+/// Removes a strategy that the manifest does not have, and that only decoding adds. The hash leaves it out, so no default
+/// is filled in, and a review would show a change that the manifest does not ask for.
+fn keep_absent(spec: &mut JsonObject, name: &str) {
+    if child(spec, name).is_some_and(|strategy| strategy.is_empty()) {
+        spec.remove(name);
+    }
 }
 
 fn fill_replication_controller(spec: &mut JsonObject) {
