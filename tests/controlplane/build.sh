@@ -9,10 +9,15 @@
 # Callers: `make tools`, and crates/testing/src/tools.rs for whoever runs `cargo test` at once.
 set -eu
 
-KUBERNETES=v1.37.2
-ETCD=3.7.0
-
 cd "$(dirname "$0")"
+
+# The version of a module that go.mod requires.
+version_in_go_mod() {
+    sed -n "s,^[[:space:]]*$1 v\([^ ]*\).*,\1,p" go.mod
+}
+
+KUBERNETES=v$(version_in_go_mod k8s.io/kubernetes)
+ETCD=$(version_in_go_mod go.etcd.io/etcd/server/v3)
 here=$(pwd)
 mkdir -p bin
 

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    println!("Starting etcd, kube-apiserver and kube-controller-manager v1.37.2 on loopback, and the webhook …");
+    println!("Starting etcd, kube-apiserver and kube-controller-manager on loopback, and the webhook …");
     // A panic has said what came out otherwise, and everything is stopped on the way out.
     let told = std::panic::catch_unwind(|| {
         let stage = Stage::set();
