@@ -26,7 +26,7 @@ fn every_vector_of_record_v1() {
             verifier = verifier.with_checkpoint(&checkpoint, key);
         }
         for line in case.list("lines") {
-            verifier.feed(&text(line));
+            verifier.add(&text(line));
         }
         let report = serde_json::to_value(verifier.finish()).expect("JSON");
         let expect = case.expect();
