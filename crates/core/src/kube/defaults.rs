@@ -1,11 +1,14 @@
-//! Defaults forward: brings a manifest's spec to what the API server would make of it before admission.
+//! The API server's defaults, applied to a manifest from a file.
 //!
-//! What reaches a webhook has been decoded, defaulted and encoded again by the server. A manifest from a file has not,
-//! so its hash is taken after the same steps: `shape` does what decoding and encoding do, by the tables of `fields`;
-//! `workload`, `pod`, `container` and `volume` fill in what the server fills in, each under the server's own
-//! condition. `fields` is generated from the API's Go types by `make k8s-tables` and names its Kubernetes version; the
-//! rest is written by hand, for the same version and its default feature gates. A mistake here makes two hashes differ
-//! that should be equal, so it can deny, but never admit.
+//! Before a request reaches the webhook, the API server has decoded the object, filled in defaults, and encoded it
+//! again. For a manifest from a file, this module takes the same steps, so that its hash is the same:
+//!
+//! - `shape` converts values as decoding and encoding do, with the tables in `fields`.
+//! - `workload`, `pod`, `container` and `volume` fill in defaults, each under the API server's own condition.
+//!
+//! `make k8s-tables` generates `fields` from the API's Go types; the file names the version of Kubernetes. The rest is
+//! written by hand for the same version and its default feature gates. A mistake here makes two hashes differ that
+//! should be equal. So a mistake can deny a request, but it can never admit one.
 
 mod container;
 #[rustfmt::skip] // one line per field
@@ -24,15 +27,15 @@ use crate::{kube::quantity::QuantityError, kube::workload::WorkloadKind};
 
 type JsonObject = serde_json::Map<String, Value>;
 
-/// A manifest that the API server would refuse as well, before it came to admission.
+/// The API server would refuse the manifest before admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultError {
     path: String,
-    problem: Problem,
+    problem: DefaultProblem,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Problem {
+enum DefaultProblem {
     #[error("expected an object, and there is none")]
     Missing,
     #[error("expected {expected}, found {found}")]
@@ -46,7 +49,7 @@ enum Problem {
 }
 
 impl DefaultError {
-    /// Where in the manifest: `spec.template.spec.containers[0].image`.
+    /// The path of the field in the manifest: `spec.template.spec.containers[0].image`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -65,8 +68,8 @@ impl DefaultError {
     }
 }
 
-impl From<Problem> for DefaultError {
-    fn from(problem: Problem) -> Self {
+impl From<DefaultProblem> for DefaultError {
+    fn from(problem: DefaultProblem) -> Self {
         Self { path: String::new(), problem }
     }
 }
@@ -82,16 +85,21 @@ impl fmt::Display for DefaultError {
 
 impl std::error::Error for DefaultError {}
 
-/// Brings the `.spec` of a whole manifest to what the API server would make of it, as far as the hash covers it.
+/// Converts the `.spec` of a manifest to the form in which the API server would send it to the webhook, as far as the
+/// hash covers it.
 ///
-/// `object` is the manifest as kubectl would send it. No default is filled in for what the hash leaves out (replicas,
-/// rollout settings). A field that this build does not know stays as it is found.
+/// `object` is the whole manifest, as kubectl would send it. Fields that the hash leaves out (replicas, rollout
+/// settings) get no default. A field that this build does not know stays unchanged.
+///
+/// # Errors
+///
+/// The manifest has no spec, or a field has a value that the API server would refuse.
 pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), DefaultError> {
     let Some(Value::Object(spec)) = object.get_mut("spec") else {
-        return Err(DefaultError::from(Problem::Missing).under("spec"));
+        return Err(DefaultError::from(DefaultProblem::Missing).under("spec"));
     };
     let Some(fields) = fields_of(kind) else {
-        return Ok(()); // its defaults are its CustomResourceDefinition's, which only the cluster knows
+        return Ok(()); // Only the cluster has the defaults of its CustomResourceDefinition.
     };
     shape::conform(spec, fields).map_err(|error| error.under("spec"))?;
     workload::fill_spec(kind, spec);
@@ -111,26 +119,27 @@ fn fields_of(kind: WorkloadKind) -> Option<&'static [shape::Field]> {
     })
 }
 
-/// Sets a field that is absent. After `shape` a field is absent exactly when Go's value is nil, or is zero and omitted.
+/// Sets a field that is absent. After `shape`, a field is absent exactly if its Go value is nil, or is zero and
+/// omitted.
 fn fill(object: &mut JsonObject, name: &str, value: impl Into<Value>) {
     if !object.contains_key(name) {
         object.insert(name.to_owned(), value.into());
     }
 }
 
-/// Sets a field that is written even when it is empty.
+/// Sets a field that is absent, null or empty.
 fn fill_empty(object: &mut JsonObject, name: &str, value: &str) {
     if object.get(name).is_none_or(|found| found.is_null() || found == "") {
         object.insert(name.to_owned(), value.into());
     }
 }
 
-/// The field as an object, if it is there.
+/// The field as an object. `None`: it is absent or not an object.
 fn child<'a>(object: &'a mut JsonObject, name: &str) -> Option<&'a mut JsonObject> {
     object.get_mut(name).and_then(Value::as_object_mut)
 }
 
-/// The objects of a list, none if it is not there.
+/// The objects in a list. There are none if the list is absent.
 fn children<'a>(object: &'a mut JsonObject, name: &str) -> impl Iterator<Item = &'a mut JsonObject> {
     object.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
@@ -159,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pod_gets_what_the_server_gives_it() {
+    fn a_minimal_pod_gets_the_defaults_of_the_api_server() {
         assert_eq!(
             pod(json!({"containers": [{"name": "c", "image": "app:1"}]})),
             Ok(json!({
@@ -174,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_false_stays_where_it_means_something_and_goes_where_it_does_not() {
+    fn keeps_false_behind_a_pointer_and_drops_it_elsewhere() {
         let kept = container(&json!({"name": "c", "stdin": false, "tty": null, "env": [{"name": "A", "value": ""}],
             "securityContext": {"allowPrivilegeEscalation": false, "runAsUser": 0, "privileged": null}}))
         .expect("a container");
@@ -184,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn null_inside_a_list_or_a_map_is_the_zero_value() {
+    fn null_in_a_list_or_a_map_becomes_the_zero_value() {
         let pod = pod(json!({"containers": [{"args": ["a", null], "resources": {"limits": {"cpu": null}}}],
             "nodeSelector": {"a": null}}))
         .expect("a pod");
@@ -194,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_whose_feature_gate_is_off_is_decoded_and_dropped() {
+    fn decodes_and_drops_a_field_whose_feature_gate_is_off() {
         let source = |mode: Value| pod(json!({"volumes": [{"name": "v", "emptyDir": {"mode": mode}}]}));
         assert_eq!(source(json!(448)).map(|mut pod| pod["volumes"][0]["emptyDir"].take()), Ok(json!({})));
         let error = source(json!("0700")).expect_err("a text");
@@ -202,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_the_hash_leaves_out_gets_no_default() {
+    fn fills_in_no_default_for_a_field_that_the_hash_leaves_out() {
         for kind in [WorkloadKind::Deployment, WorkloadKind::DaemonSet] {
             let mut object = json!({"spec": {"template": {}, "minReadySeconds": 5}});
             default_forward(kind, &mut object).expect("a spec");
@@ -218,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_stay_as_they_are() {
+    fn keeps_unknown_fields_unchanged() {
         let odd = json!({"name": "c", "someday": {"a": null, "b": []}});
         assert_eq!(container(&odd).expect("a container")["someday"], json!({"a": null, "b": []}));
         let volume = pod(json!({"containers": [], "volumes": [{"name": "v", "someday": {}}, {"name": "w"}]}))
@@ -228,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn either_name_of_the_service_account_gives_both() {
+    fn either_field_of_the_service_account_sets_both() {
         for (given, expected) in [
             (json!({"serviceAccount": "old"}), "old"),
             (json!({"serviceAccountName": "new"}), "new"),
@@ -240,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stateful_sets_partition_is_only_filled_in_for_a_rolling_update() {
+    fn fills_in_the_partition_of_a_stateful_set_only_for_a_rolling_update() {
         let strategy = |strategy: Value| {
             let mut object = json!({"spec": {"updateStrategy": strategy}});
             default_forward(WorkloadKind::StatefulSet, &mut object).expect("a spec");
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replication_controller_without_a_selector_selects_its_templates_labels() {
+    fn a_replication_controller_without_a_selector_gets_the_labels_of_its_template() {
         let selector = |spec: Value| {
             let mut object = json!({ "spec": spec });
             default_forward(WorkloadKind::ReplicationController, &mut object).expect("a spec");
@@ -272,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_completions_depend_on_its_parallelism_and_a_cron_jobs_template_gets_none() {
+    fn fills_in_completions_only_without_parallelism_and_not_in_a_cron_job() {
         let job = |spec: Value| {
             let mut object = json!({ "spec": spec });
             default_forward(WorkloadKind::Job, &mut object).expect("a spec");
@@ -290,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_float_is_an_integer_and_any_other_is_refused() {
+    fn reads_an_integral_float_as_an_integer_and_refuses_others() {
         let port = |number: Value| container(&json!({"ports": [{"containerPort": number}]}));
         assert_eq!(port(json!(8080.0)).map(|c| c["ports"][0]["containerPort"].clone()), Ok(json!(8080)));
         assert_eq!(
@@ -303,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_type_is_refused_with_its_path() {
+    fn refuses_a_value_of_the_wrong_type_and_names_its_path() {
         let env = container(&json!({"env": [{"name": "A"}, {"name": "B", "value": 1}]}));
         let expected = "spec.template.spec.containers[0].env[1].value: expected a string, found a number";
         assert_eq!(env, Err(expected.into()));
@@ -320,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_read_as_a_quantity_the_way_kubectl_would_send_it() {
+    fn reads_a_number_as_the_quantity_that_kubectl_would_send() {
         for (number, expected) in [
             (json!(1), "1"),
             (json!(1.5), "1500m"),
@@ -342,7 +351,7 @@ mod tests {
             any::<f64>().prop_map(Value::from),
             "[a-z0-9.:@/]{0,12}".prop_map(Value::from),
         ];
-        // Names that the tables know, so that a wrong shape is met deep inside as well.
+        // Names from the tables, so that wrong types occur deep inside as well.
         let name = prop_oneof![
             Just("template"),
             Just("spec"),
@@ -372,7 +381,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_manifest_panics_and_a_second_pass_changes_nothing(spec in any_json(), kind in 0_usize..7) {
+        fn never_panics_and_a_second_pass_changes_nothing(spec in any_json(), kind in 0_usize..7) {
             let kind = WorkloadKind::ALL[kind];
             let mut once = json!({ "spec": spec });
             if default_forward(kind, &mut once).is_ok() {

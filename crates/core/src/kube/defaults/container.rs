@@ -1,4 +1,4 @@
-//! What the API server fills in for a container of any sort.
+//! The defaults of containers, init containers and ephemeral containers.
 //!
 //! Source: `SetDefaults_Container`, `_Probe`, `_HTTPGetAction` and the generated defaults of `pkg/apis/core/v1` in
 //! Kubernetes.
@@ -31,7 +31,7 @@ pub(super) fn fill_container(container: &mut JsonObject) {
     fill_lifecycle(container);
 }
 
-/// A reference to a field of the pod, in an environment variable or a downward API file.
+/// Fills in a reference to a field of the Pod, in an environment variable or a downward API file.
 pub(super) fn fill_field_ref(field: &mut JsonObject) {
     fill(field, "apiVersion", "v1");
 }
@@ -56,7 +56,7 @@ fn fill_lifecycle(container: &mut JsonObject) {
             fill_http_get(get);
         }
     }
-    // Behind a feature gate that is off; a lifecycle that held nothing else goes with it.
+    // Its feature gate is off, so the API server drops it. A lifecycle that had nothing else is dropped with it.
     if lifecycle.remove("stopSignal").is_some() && lifecycle.is_empty() {
         container.remove("lifecycle");
     }

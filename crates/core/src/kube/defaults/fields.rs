@@ -5,7 +5,7 @@
 
 use super::shape::{
     Field,
-    Kind::{Any, Bool, Int32, Int64, IntOrString, List, Map, Object, Quantity, Resources, Text, Time},
+    FieldKind::{Any, Bool, Int32, Int64, IntOrString, List, Map, Object, Quantity, Resources, Text, Time},
     always, gated, non_zero, nullable, pointer,
 };
 

@@ -1,9 +1,9 @@
-//! Which pull policy an image's name asks for.
+//! The default pull policy of an image, which depends on its tag.
 //!
-//! The server parses the name with `github.com/distribution/reference` and forgets the error: a name that does not
-//! parse has no tag, and so is not `latest`. Hence the whole grammar here, for one bit.
+//! The API server parses the name with `github.com/distribution/reference` and ignores the error: a name that does not
+//! parse has no tag, so it is not `latest`. Therefore the complete grammar is here.
 
-/// `Always` for the tag `latest`, written or implied, else `IfNotPresent`.
+/// `Always` if the tag is `latest`, explicitly or by default; otherwise `IfNotPresent`.
 pub(super) fn pull_policy(image: &str) -> &'static str {
     if is_latest(image) { "Always" } else { "IfNotPresent" }
 }
@@ -11,14 +11,14 @@ pub(super) fn pull_policy(image: &str) -> &'static str {
 fn is_latest(image: &str) -> bool {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if image.len() == 64 && image.bytes().all(is_hex) {
-        return false; // An image id, which the grammar refuses as a name.
+        return false; // An image id. The grammar refuses it as a name.
     }
     let (name_and_tag, digest) = match image.split_once('@') {
         Some((name, digest)) => (name, Some(digest)),
         None => (image, None),
     };
     let (domain, remainder) = split_domain(name_and_tag);
-    // A colon before the last slash belongs to a port.
+    // A colon before the last slash begins a port.
     let last = remainder.rfind('/').map_or(0, |slash| slash + 1);
     let colon = remainder.get(last..).and_then(|component| component.find(':')).map(|colon| last + colon);
     let (path, tag) = match colon.and_then(|colon| remainder.split_at_checked(colon)) {
@@ -31,7 +31,7 @@ fn is_latest(image: &str) -> bool {
         && tag.map_or(digest.is_none(), |tag| tag == "latest")
 }
 
-/// The registry and the rest, where a first component without dot, colon or upper case is no registry.
+/// The registry and the rest. A first component without a dot, a colon or upper case is not a registry.
 fn split_domain(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
         Some((first, rest))
@@ -43,7 +43,8 @@ fn split_domain(name: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// At most 255 bytes of path, after a registry or, if that is none by the grammar, including it.
+/// Whether the path is valid and has at most 255 bytes. If the grammar does not accept `domain` as a registry, it is
+/// part of the path.
 fn is_name(domain: Option<&str>, path: &str) -> bool {
     const MAX_PATH: usize = 255;
     const OFFICIAL: usize = "library/".len();
@@ -58,7 +59,7 @@ fn is_name(domain: Option<&str>, path: &str) -> bool {
     }
 }
 
-/// `[a-z0-9]+` joined by one dot, one or two underscores, or dashes.
+/// Whether the component is `[a-z0-9]+`, joined by one dot, one or two underscores, or dashes.
 fn is_path_component(component: &str) -> bool {
     let is_letter = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     let separators = component.split(is_letter).filter(|separator| !separator.is_empty());
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latest_is_written_or_implied() {
+    fn latest_is_explicit_or_the_default() {
         for image in ["app", "app:latest", "acme/app", "ghcr.io/acme/app", "localhost:5000/app", "[::1]:5000/app"] {
             assert_eq!(pull_policy(image), "Always", "{image}");
         }

@@ -1,14 +1,14 @@
-//! What the API server fills in for a pod template.
+//! The defaults of pod templates.
 //!
-//! Only what it does for templates: a bare Pod gets more (requests from limits, host ports, `enableServiceLinks`), and
-//! that is done when a controller creates the Pod. Source: `SetDefaults_PodSpec` in `pkg/apis/core/v1/defaults.go` of
-//! Kubernetes, and `DropDisabledTemplateFields` in `pkg/api/pod`.
+//! A Pod gets more defaults (requests from limits, host ports, `enableServiceLinks`), but only when a controller
+//! creates it. Source: `SetDefaults_PodSpec` in `pkg/apis/core/v1/defaults.go` of Kubernetes, and
+//! `DropDisabledTemplateFields` in `pkg/api/pod`.
 
 use serde_json::{Value, json};
 
 use super::{JsonObject, child, children, container, fill, text, volume};
 
-/// Annotations of Kubernetes before 1.8, which the server takes off every template.
+/// Annotations of Kubernetes before 1.8. The API server removes them from every template.
 const DROPPED_ANNOTATIONS: [&str; 4] = [
     "pod.alpha.kubernetes.io/init-container-statuses",
     "pod.alpha.kubernetes.io/init-containers",
@@ -38,7 +38,7 @@ fn drop_annotations(metadata: &mut JsonObject) {
 }
 
 fn fill_pod_spec(pod: &mut JsonObject) {
-    // `serviceAccount` is the old name; the new one wins.
+    // `serviceAccount` is the deprecated name. The new name wins.
     if let Some(account) = text(pod, "serviceAccountName").or_else(|| text(pod, "serviceAccount")) {
         let account = Value::from(account);
         pod.insert("serviceAccountName".to_owned(), account.clone());

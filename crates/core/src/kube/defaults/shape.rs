@@ -1,17 +1,18 @@
-//! What decoding JSON into the server's Go types and encoding it again does to a value, before any default.
+//! The effect of decoding JSON into the API server's Go types and encoding it again, before any default.
 //!
-//! Nulls and empty values vanish or stay as the field's tag says, quantities and times get their canonical spelling,
-//! and a value of the wrong type is an error, as it is in the server. What the tables do not know is left alone.
+//! The tag of a field says whether null and empty values are dropped. Quantities and times get their canonical
+//! spelling. A value of the wrong type is an error, as it is in the API server. Fields that the tables do not contain
+//! stay unchanged.
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::{DefaultError, JsonObject, Problem};
+use super::{DefaultError, DefaultProblem, JsonObject};
 use crate::kube::quantity::Quantity;
 
 /// The Go type of a field, as far as its JSON form depends on it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     /// A string.
     Text,
     /// A boolean.
@@ -31,22 +32,22 @@ pub(super) enum Kind {
     /// Any JSON, passed through.
     Any,
     /// A list of one kind.
-    List(&'static Kind),
+    List(&'static FieldKind),
     /// A map from strings to one kind.
-    Map(&'static Kind),
+    Map(&'static FieldKind),
     /// A struct.
     Object(&'static [Field]),
 }
 
-/// A field by its JSON name.
+/// A field of a struct.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
     name: &'static str,
-    kind: Kind,
+    kind: FieldKind,
     rule: Rule,
 }
 
-/// When a field is written, given Go's `omitempty` and whether the type is a pointer.
+/// When the encoder writes a field. This depends on Go's `omitempty`, and on whether the type is a pointer.
 #[derive(Clone, Copy, Debug)]
 enum Rule {
     Always,
@@ -56,32 +57,32 @@ enum Rule {
     Gated,
 }
 
-/// Written even when it is empty, also when the manifest has no such field. A struct's own `omitempty` does nothing.
-pub(super) const fn always(name: &'static str, kind: Kind) -> Field {
+/// A field that is always written, even if the manifest does not have it. `omitempty` has no effect on a struct.
+pub(super) const fn always(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind, rule: Rule::Always }
 }
 
-/// `omitempty` on a plain value: absent while empty, zero or false.
-pub(super) const fn non_zero(name: &'static str, kind: Kind) -> Field {
+/// A plain value with `omitempty`: omitted if it is empty, zero or false.
+pub(super) const fn non_zero(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind, rule: Rule::NonZero }
 }
 
-/// `omitempty` on a pointer: only null is dropped, so a false or a zero stays and means something.
-pub(super) const fn pointer(name: &'static str, kind: Kind) -> Field {
+/// A pointer with `omitempty`: omitted only if it is null. False and zero stay and have a meaning.
+pub(super) const fn pointer(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind, rule: Rule::Pointer }
 }
 
-/// A pointer without `omitempty`: null when there is nothing.
-pub(super) const fn nullable(name: &'static str, kind: Kind) -> Field {
+/// A pointer without `omitempty`: null if it is absent.
+pub(super) const fn nullable(name: &'static str, kind: FieldKind) -> Field {
     Field { name, kind, rule: Rule::Nullable }
 }
 
-/// Behind a feature gate that is off by default: the server decodes the field and then drops it.
+/// A field whose feature gate is off by default: the API server decodes it and then drops it.
 pub(super) const fn gated(_gate: &'static str, field: Field) -> Field {
     Field { name: field.name, kind: field.kind, rule: Rule::Gated }
 }
 
-/// Brings an object to the shape that its type has on the wire.
+/// Converts an object to the form in which the API server would encode it. Fails if a value has the wrong type.
 pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), DefaultError> {
     for Field { name, kind, rule } in fields {
         let found = match object.remove(*name) {
@@ -102,38 +103,43 @@ pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), D
     Ok(())
 }
 
-fn conformed(kind: Kind, value: Value) -> Result<Value, DefaultError> {
+fn conformed(kind: FieldKind, value: Value) -> Result<Value, DefaultError> {
     match (kind, value) {
-        (Kind::Any, value)
-        | (Kind::Text | Kind::IntOrString, value @ Value::String(_))
-        | (Kind::Bool, value @ Value::Bool(_)) => Ok(value),
-        // YAML's letters for booleans, which the reader leaves for whoever knows what the field is.
-        (Kind::Bool, Value::String(letter)) if matches!(&*letter, "y" | "Y") => Ok(Value::Bool(true)),
-        (Kind::Bool, Value::String(letter)) if matches!(&*letter, "n" | "N") => Ok(Value::Bool(false)),
-        (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => integer(&number)
-            .filter(|integer| i32::try_from(*integer).is_ok())
-            .map_or_else(|| Err(Problem::Integer { bits: 32, found: number.to_string() }.into()), |i| Ok(i.into())),
-        (Kind::Int64, Value::Number(number)) => integer(&number)
-            .map_or_else(|| Err(Problem::Integer { bits: 64, found: number.to_string() }.into()), |i| Ok(i.into())),
-        (Kind::Quantity, value) => Ok(quantity(&value)?.to_string().into()),
-        (Kind::Time, Value::String(text)) => time(&text),
-        (Kind::List(item), Value::Array(items)) => items
+        (FieldKind::Any, value)
+        | (FieldKind::Text | FieldKind::IntOrString, value @ Value::String(_))
+        | (FieldKind::Bool, value @ Value::Bool(_)) => Ok(value),
+        // The YAML reader keeps these letters as texts, because it does not know the type of a field.
+        (FieldKind::Bool, Value::String(letter)) if matches!(&*letter, "y" | "Y") => Ok(Value::Bool(true)),
+        (FieldKind::Bool, Value::String(letter)) if matches!(&*letter, "n" | "N") => Ok(Value::Bool(false)),
+        (FieldKind::Int32 | FieldKind::IntOrString, Value::Number(number)) => {
+            integer(&number).filter(|integer| i32::try_from(*integer).is_ok()).map_or_else(
+                || Err(DefaultProblem::Integer { bits: 32, found: number.to_string() }.into()),
+                |i| Ok(i.into()),
+            )
+        }
+        (FieldKind::Int64, Value::Number(number)) => integer(&number).map_or_else(
+            || Err(DefaultProblem::Integer { bits: 64, found: number.to_string() }.into()),
+            |i| Ok(i.into()),
+        ),
+        (FieldKind::Quantity, value) => Ok(quantity(&value)?.to_string().into()),
+        (FieldKind::Time, Value::String(text)) => time(&text),
+        (FieldKind::List(item), Value::Array(items)) => items
             .into_iter()
             .enumerate()
             .map(|(index, value)| element(*item, value).map_err(|error| error.at(index)))
             .collect::<Result<Vec<_>, _>>()
             .map(Value::Array),
-        (Kind::Map(item), Value::Object(entries)) => map(entries, |value| element(*item, value)),
-        (Kind::Resources, Value::Object(entries)) => map(entries, |value| {
+        (FieldKind::Map(item), Value::Object(entries)) => map(entries, |value| element(*item, value)),
+        (FieldKind::Resources, Value::Object(entries)) => map(entries, |value| {
             let mut quantity = quantity(&value)?;
             quantity.round_up_to_milli();
             Ok(quantity.to_string().into())
         }),
-        (Kind::Object(fields), Value::Object(mut object)) => {
+        (FieldKind::Object(fields), Value::Object(mut object)) => {
             conform(&mut object, fields)?;
             Ok(Value::Object(object))
         }
-        (kind, value) => Err(Problem::Type { expected: kind.name(), found: type_of(&value) }.into()),
+        (kind, value) => Err(DefaultProblem::Type { expected: kind.name(), found: type_of(&value) }.into()),
     }
 }
 
@@ -151,20 +157,20 @@ fn map(
         .map(Value::Object)
 }
 
-/// An item of a list or a map, where null is the zero value rather than nothing.
-fn element(kind: Kind, value: Value) -> Result<Value, DefaultError> {
+/// Converts an item of a list or a map. There, null is the zero value.
+fn element(kind: FieldKind, value: Value) -> Result<Value, DefaultError> {
     if value.is_null() { zero(kind) } else { conformed(kind, value) }
 }
 
-/// How Go writes a type's zero value.
-fn zero(kind: Kind) -> Result<Value, DefaultError> {
+/// The encoded zero value of a type.
+fn zero(kind: FieldKind) -> Result<Value, DefaultError> {
     Ok(match kind {
-        Kind::Text => "".into(),
-        Kind::Bool => false.into(),
-        Kind::Int32 | Kind::Int64 | Kind::IntOrString => 0.into(),
-        Kind::Quantity => "0".into(),
-        Kind::Time | Kind::Any | Kind::Resources | Kind::List(_) | Kind::Map(_) => Value::Null,
-        Kind::Object(fields) => {
+        FieldKind::Text => "".into(),
+        FieldKind::Bool => false.into(),
+        FieldKind::Int32 | FieldKind::Int64 | FieldKind::IntOrString => 0.into(),
+        FieldKind::Quantity => "0".into(),
+        FieldKind::Time | FieldKind::Any | FieldKind::Resources | FieldKind::List(_) | FieldKind::Map(_) => Value::Null,
+        FieldKind::Object(fields) => {
             let mut object = JsonObject::new();
             conform(&mut object, fields)?;
             Value::Object(object)
@@ -183,7 +189,7 @@ fn is_zero(value: &Value) -> bool {
     }
 }
 
-/// A whole number, also one that YAML read as a float: kubectl sends `1.0` as `1`.
+/// An integer, also if YAML read it as a float: kubectl sends `1.0` as `1`.
 fn integer(number: &Number) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     number.as_i64().or_else(|| {
@@ -197,15 +203,16 @@ fn quantity(value: &Value) -> Result<Quantity, DefaultError> {
         Value::Null => "0",
         Value::String(text) => text,
         Value::Number(number) => &number_text(number),
-        other => return Err(Problem::Type { expected: "a quantity", found: type_of(other) }.into()),
+        other => return Err(DefaultProblem::Type { expected: "a quantity", found: type_of(other) }.into()),
     };
-    Quantity::parse(text).map_err(|error| Problem::Quantity { error, found: text.to_owned() }.into())
+    Quantity::parse(text).map_err(|error| DefaultProblem::Quantity { error, found: text.to_owned() }.into())
 }
 
-/// A number as Go's JSON encoder writes it, since that text is what the server parses.
+/// A number in the spelling of Go's JSON encoder, which is the text that the API server parses.
 fn number_text(number: &Number) -> String {
-    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else {
-        return number.to_string();
+    let float = match number.as_f64() {
+        Some(float) if number.is_f64() => float,
+        _ => return number.to_string(),
     };
     if float == 0.0 || (1e-6..1e21).contains(&float.abs()) {
         return float.to_string();
@@ -214,9 +221,9 @@ fn number_text(number: &Number) -> String {
     if float.abs() >= 1e21 { text.replace('e', "e+") } else { text }
 }
 
-/// Go keeps an instant to the nanosecond and writes it to the second; the zero time is written as null.
+/// A time as Go writes it: in whole seconds, although Go stores nanoseconds. The zero time becomes null.
 fn time(text: &str) -> Result<Value, DefaultError> {
-    let timestamp: Timestamp = text.parse().map_err(|_| Problem::Time { found: text.to_owned() })?;
+    let timestamp: Timestamp = text.parse().map_err(|_| DefaultProblem::Time { found: text.to_owned() })?;
     let written = timestamp.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     Ok(if written == "0001-01-01T00:00:00Z" { Value::Null } else { written.into() })
 }
@@ -232,7 +239,7 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-impl Kind {
+impl FieldKind {
     fn name(self) -> &'static str {
         match self {
             Self::Text => "a string",

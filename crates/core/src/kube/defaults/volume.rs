@@ -1,4 +1,4 @@
-//! What the API server fills in for a volume of any type, and for the claims of volumes and StatefulSets.
+//! The defaults of volumes, and of the claim templates of volumes and StatefulSets.
 //!
 //! Source: `SetDefaults_Volume` and the generated defaults of `pkg/apis/core/v1` in Kubernetes.
 
@@ -6,12 +6,13 @@ use serde_json::json;
 
 use super::{JsonObject, child, children, container::fill_field_ref, fill, image_tag, text};
 
-/// `0644`, which JSON can only say in decimal.
+/// `0644`, which JSON writes in decimal.
 const FILE_MODE: i32 = 0o644;
 
 /// Fills in one conformed volume.
 pub(super) fn fill_volume(volume: &mut JsonObject) {
-    // A volume that is a name and nothing else. One with a source unknown here keeps it, and gets no second one.
+    // Only a volume with nothing but a name gets this source. A source that this build does not know must not get a
+    // second one.
     if volume.keys().all(|field| field == "name") {
         fill(volume, "emptyDir", json!({}));
     }
@@ -65,7 +66,7 @@ fn fill_projection(projection: &mut JsonObject) {
     }
 }
 
-/// The drivers that came before CSI.
+/// Fills in the drivers that are older than CSI.
 fn fill_driver(volume: &mut JsonObject) {
     if let Some(source) = child(volume, "iscsi") {
         fill(source, "iscsiInterface", "default");

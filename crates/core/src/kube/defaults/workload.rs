@@ -1,4 +1,4 @@
-//! What the API server fills in for a kind itself, around its pod template.
+//! The defaults of each kind of workload, outside its pod template.
 //!
 //! Source: `pkg/apis/{apps,batch}/v1/defaults.go` and `conversion.go` of Kubernetes.
 
@@ -21,7 +21,7 @@ pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
         }
         WorkloadKind::CronJob => {
             fill(spec, "concurrencyPolicy", "Allow");
-            // A jobTemplate gets none of the Job's own defaults: they come when the controller creates the Job.
+            // The API server fills in the Job's own defaults only when the controller creates the Job.
             if let Some(job) = child(spec, "jobTemplate").and_then(|template| child(template, "spec")) {
                 fill_pod_failure_policy(job);
                 pod::fill_template(job);
@@ -32,8 +32,8 @@ pub(super) fn fill_spec(kind: WorkloadKind, spec: &mut JsonObject) {
     pod::fill_template(spec);
 }
 
-/// Removes a strategy that the manifest does not have, and that only decoding adds. The hash leaves it out, so no default
-/// is filled in, and a review would show a change that the manifest does not ask for.
+/// Removes a strategy that only decoding has added. The hash leaves it out, and a review would show it as a change that
+/// the manifest does not contain.
 fn keep_absent(spec: &mut JsonObject, name: &str) {
     if child(spec, name).is_some_and(|strategy| strategy.is_empty()) {
         spec.remove(name);
@@ -57,7 +57,7 @@ fn fill_stateful_set(spec: &mut JsonObject) {
         if text(strategy, "type") == Some("RollingUpdate")
             && let Some(rolling) = child(strategy, "rollingUpdate")
         {
-            // `maxUnavailable: 1`, which newer servers fill in as well, is not hashed.
+            // Newer API servers also fill in `maxUnavailable: 1`. The hash leaves it out.
             fill(rolling, "partition", 0);
         }
     }
@@ -67,7 +67,7 @@ fn fill_stateful_set(spec: &mut JsonObject) {
         fill(policy, "whenScaled", "Retain");
     }
     for claim in children(spec, "volumeClaimTemplates") {
-        // Whatever was written there: the server drops both and writes its own.
+        // The API server replaces both, whatever the manifest contains.
         claim.insert("apiVersion".to_owned(), "v1".into());
         claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
         if let Some(claim_spec) = child(claim, "spec") {
