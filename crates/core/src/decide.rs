@@ -13,5 +13,5 @@ pub(crate) mod single_use;
 
 pub use driver::{Governance, decide, decide_malformed};
 pub use eligibility::Eligibility;
-pub use facts::{ConfigMapContent, Facts, Known, MAX_ROUNDS, Want};
+pub use facts::{Facts, Known, MAX_ROUNDS, Want};
 pub use single_use::{USE_VERSION, Use, UseRecord};

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use crate::{
     decide::driver::Governance,
     decide::facts::Facts,
-    posture::set::Document,
+    posture::Document,
     record::decision::{Basis, Decision, Verdict},
     record::denial::Denial,
     request::change::unsupported_kind,

@@ -1,13 +1,13 @@
 //! What Kubernetes says about objects: kinds, pod specs, image references, quantities, and the defaults of its API server.
 
-pub(crate) mod bundle;
+pub(crate) mod config_map;
 pub(crate) mod defaults;
 pub(crate) mod image;
 pub(crate) mod pod_spec;
 pub(crate) mod quantity;
 pub(crate) mod workload;
 
-pub use bundle::{bundle_name, check_bundle, content_digest};
+pub use config_map::{ConfigMapContent, bundle_name, check_bundle, content_digest};
 pub use defaults::{DefaultError, default_forward};
 pub use image::ImagePatterns;
 pub use quantity::QuantityError;

@@ -1,103 +1,269 @@
-//! The rules of one environment, as the decision reads them: validated, immutable, keys decoded once.
+//! Postures: the rules of one environment, validated and complete.
 //!
-//! What is written in YAML is `posture/document.rs`; how it becomes this, and what makes it invalid, is
-//! `posture/build.rs` and its neighbours; where documents are found and what else is among them is `posture_set`.
+//! Documents are found in texts by `gather`, have the shape of `document`, and become a [`Posture`] in `build`.
+//! [`PostureSet`] holds the result for every environment. A posture is immutable; what it means for one request is
+//! decided in `decide`.
 
 mod build;
-mod by_name;
 mod document;
-mod faults;
+mod gather;
+mod named_documents;
 mod pipelines;
-pub(crate) mod quorum;
+mod problems;
+mod quorum;
+mod reach;
 mod reviewers;
 mod revocations;
 pub(crate) mod rule;
 mod schema;
-pub(crate) mod set;
-mod sets;
-pub(crate) mod signers;
+mod set;
+mod signers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::record::enforcement::{Durability, Enforcement};
-pub use quorum::in_words as quorum_in_words;
+pub use gather::Document;
+pub use pipelines::Build;
+pub use problems::PostureProblem;
+pub use quorum::{QuorumEntry, describe_quorum};
+pub use reach::UnreachableQuorum;
+pub use reviewers::{Reviewer, ReviewerKey};
+pub use revocations::{Revocation, Revocations};
 pub use rule::CapabilityRule;
 pub use schema::document_schemas;
-pub use set::{Document, PostureError, PostureProblem, PostureSet, UnreachableQuorum};
+pub use set::{PostureError, PostureSet};
 
-pub(crate) use build::build_posture;
-pub(crate) use pipelines::read_pipelines;
-pub(crate) use reviewers::read_reviewers;
-pub(crate) use revocations::read_revocations;
-pub(crate) use sets::{Found, NamedDocuments, NamedSets};
+pub(crate) use gather::is_document_kind;
+pub(crate) use quorum::is_met;
+pub(crate) use signers::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner};
 
 use crate::{
-    approval::action::Action, approval::capability::Capability, approval::capability::Grant, approval::key::KeyId,
-    approval::key::PublicKey, approval::spec_hash::SpecHash, kube::image::ImagePatterns,
+    approval::action::Action, approval::capability::Capability, approval::key::KeyId, kube::image::ImagePatterns,
 };
 
-/// Whether an action needs an approval.
+/// The rules of one environment.
+///
+/// Only [`PostureSet::assemble`] makes one, so a value proves that the posture is valid and complete.
+#[derive(Clone, Debug)]
+pub struct Posture {
+    /// The environment: the value of the label `writgate.dev/environment` of its namespaces.
+    pub environment: String,
+    /// The name of the ConfigMap that holds the posture; `None` for a bare file. Events name the ConfigMap.
+    pub config_map: Option<String>,
+    /// The cluster that every approval must name; `None`: an approval must name no cluster.
+    pub cluster: Option<String>,
+    /// The namespaces that may claim the environment, each with its project; `None`: any namespace.
+    pub namespaces: Option<BTreeMap<String, String>>,
+    /// The reviewers of all sets in `reviewerSets`, in the order of the sets.
+    pub reviewers: Vec<Reviewer>,
+    /// The entries of all lists in `revocationLists`.
+    pub revocations: Revocations,
+    /// How far the reviewers must differ from the requester and the initiator.
+    pub separation_of_duties: SeparationOfDuties,
+    /// The conditions that require further capabilities, in the order of the document.
+    pub capability_rules: Vec<CapabilityRule>,
+    /// Whether an object must carry a pipeline version, and its approval the same one.
+    pub pipeline_version_required: bool,
+    /// The builds of all sets in `pipelineSets`, by `<pipeline>@<version>`; `None`: the posture names no set, and
+    /// builds are not checked.
+    pub builds: Option<BTreeMap<String, Build>>,
+    /// The rule for a pod template's configuration; `None`: a config bundle is not required.
+    pub config_bundle: Option<ConfigRule>,
+    /// How images must be named.
+    pub images: ImageRule,
+    /// Which Jobs are replays, and which replays are dry runs.
+    pub replay: ReplayRule,
+    /// The rule for workloads that are neither Deployments nor replays.
+    pub workloads: WorkloadRule,
+    /// The rule for bare Pods, ephemeral containers and changed images of Pods.
+    pub pods: PodRule,
+    /// When a spec that was admitted before may run again without a valid approval; `None`: never.
+    pub rollback: Option<RollbackRule>,
+    /// What a break-glass approval requires; `None`: break-glass approvals are refused.
+    pub break_glass: Option<BreakGlassRule>,
+    /// The rule for exec, attach, port-forward and proxy.
+    pub connect: ConnectRule,
+    /// Whether an admission waits until its record is in the ledger.
+    pub durability: Durability,
+    /// `sha256:` and 64 hexadecimal digits: the digest of the posture and of all documents that it names. It does not
+    /// depend on where the documents were found.
+    pub version: String,
+    actions: Actions,
+    /// The position of each key: the reviewer's index in `reviewers`, and the key's index in that reviewer.
+    keys: BTreeMap<KeyId, (usize, usize)>,
+}
+
+/// One rule for each action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Actions {
+    deploy: ActionRule,
+    replay_execute: ActionRule,
+    replay_dry_run: ActionRule,
+}
+
+impl Posture {
+    /// The rule for `action`.
+    #[must_use]
+    pub fn rule(&self, action: Action) -> &ActionRule {
+        match action {
+            Action::Deploy => &self.actions.deploy,
+            Action::ReplayExecute => &self.actions.replay_execute,
+            Action::ReplayDryRun => &self.actions.replay_dry_run,
+        }
+    }
+
+    /// Whether `action` requires a config bundle. A dry run does not: its contract permits no reference to a ConfigMap.
+    #[must_use]
+    pub fn bundle_required(&self, action: Action) -> bool {
+        self.config_bundle.is_some() && action != Action::ReplayDryRun
+    }
+
+    /// The key with this id and its reviewer, whether or not the key is valid at the moment.
+    #[must_use]
+    pub fn key(&self, id: &KeyId) -> Option<(&Reviewer, &ReviewerKey)> {
+        let &(reviewer, key) = self.keys.get(id)?;
+        let reviewer = self.reviewers.get(reviewer)?;
+        Some((reviewer, reviewer.keys.get(key)?))
+    }
+
+    /// Every key with its reviewer, in the order of `reviewers`.
+    pub fn keys(&self) -> impl Iterator<Item = (&Reviewer, &ReviewerKey)> {
+        self.reviewers.iter().flat_map(|reviewer| reviewer.keys.iter().map(move |key| (reviewer, key)))
+    }
+}
+
+/// What one action requires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRule {
+    /// Whether the action requires an approval. If not, the other fields have no effect, except `enforcement`.
+    pub approval: ApprovalRule,
+    /// The capabilities that the approval must name and each counted reviewer must be allowed to grant, without
+    /// duplicates.
+    pub capabilities: Vec<Capability>,
+    /// How many reviewers must sign, and from which groups.
+    pub quorum: Vec<QuorumEntry>,
+    /// The longest time from an approval's `notBefore` to its `expiresAt`; 24 hours by default.
+    pub max_lifetime: SignedDuration,
+    /// Whether each subject of an approval admits one object only.
+    pub single_use: bool,
+    /// What a failed check does: the action's own `enforcement`, or else the posture's.
+    pub enforcement: Enforcement,
+}
+
+/// When a spec that was admitted before may run again without a valid approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RollbackRule {
+    /// The time since the spec was last admitted must be shorter than this.
+    pub within: SignedDuration,
+    /// The spec must be among this many specs that were last admitted for the object; 1 to 64.
+    pub revisions: usize,
+}
+
+/// What a break-glass approval requires, in place of the action's rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlassRule {
+    /// The capabilities that the approval must name and each counted reviewer must be allowed to grant, in addition to
+    /// those that capability rules require.
+    pub capabilities: Vec<Capability>,
+    /// How many reviewers must sign, and from which groups.
+    pub quorum: Vec<QuorumEntry>,
+    /// The longest time from the approval's `notBefore` to its `expiresAt`; 1 hour by default.
+    pub max_lifetime: SignedDuration,
+}
+
+/// Which Jobs are replays, and where the data of a replay may come from.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayRule {
+    /// A Job that runs one of these images is a replay, with or without the replay label.
+    pub images: ImagePatterns,
+    /// The environments that a replay may read from; `None`: any.
+    pub source_environments: Option<Vec<String>>,
+    /// What a dry run must look like; `None`: every replay counts as `replay-execute`.
+    pub dry_run: Option<DryRunContract>,
+}
+
+/// The closed contract of a dry run. A Job that differs from it in any way counts as `replay-execute`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DryRunContract {
+    /// The service accounts that the Job may run under.
+    pub service_accounts: Vec<String>,
+    /// The environment variables that the Job must have: exactly these, once each, with literal values.
+    pub env: BTreeMap<String, String>,
+    /// The argument lists that the Job may have. `*` matches one whole word that does not begin with a dash.
+    pub args: Vec<Vec<String>>,
+}
+
+/// The rule for a pod template's configuration if config bundles are required.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigRule {
+    /// The names of the Secrets that a pod template may refer to.
+    pub secrets: BTreeSet<String>,
+}
+
+/// Whether an action requires an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApprovalRule {
-    /// Nothing is admitted without a valid approval.
+    /// The action requires a valid approval.
     Required,
-    /// The action is free, but for what the object itself may not be (a revoked spec).
+    /// The action requires no approval. The checks of the object itself still apply, such as revoked specs.
     None,
 }
 
-/// How far approver and requester must be different people.
+/// How far the reviewers must differ from the requester and the initiator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeparationOfDuties {
     /// Anybody may approve.
     Off,
-    /// No reviewer that counts is the approval's `requestedBy` or the request's initiator.
+    /// A reviewer does not count if they are the approval's `requestedBy` or the initiator of the request.
     #[default]
     Claimed,
-    /// As `claimed`, and the requester is proven: the initiator is the requester's own identity, or the envelope
-    /// is also signed by the requester, or two reviewers count.
+    /// As `claimed`, and the requester is proven: the initiator is one of the requester's own identities, or the
+    /// requester also signed the envelope, or two reviewers count.
     Proven,
 }
 
-/// What happens to workloads that are neither Deployments nor replays.
+/// The rule for workloads that are neither Deployments nor replays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WorkloadRule {
-    /// They need an approval, as a deploy.
+    /// They require an approval, as a deploy does.
     #[default]
     Approve,
-    /// They are refused.
+    /// They are denied.
     Deny,
     /// They are admitted.
     Allow,
 }
 
-/// What happens to bare Pods, ephemeral containers and updates of a Pod's image.
+/// The rule for bare Pods, ephemeral containers and changed images of Pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PodRule {
-    /// They are refused; the API server writes random names into a Pod's spec, so it has no hash to approve.
+    /// They are denied. The API server writes random names into a Pod's spec, so no approval can name its hash.
     #[default]
     Deny,
     /// They are admitted.
     Allow,
 }
 
-/// What happens to exec, attach and port-forward into Pods.
+/// The rule for exec, attach, port-forward and proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConnectRule {
-    /// They are none of our business.
+    /// They are admitted and not recorded.
     #[default]
     Allow,
-    /// They are recorded.
+    /// They are admitted and recorded.
     Audit,
-    /// They are refused.
+    /// They are denied.
     Deny,
 }
 
@@ -108,253 +274,6 @@ pub enum ImageRule {
     /// In any way.
     #[default]
     Any,
-    /// By digest.
+    /// By digest: every container image and image volume.
     Digest,
-}
-
-/// So many reviewers, of a group where one is named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuorumEntry {
-    /// The group that they must belong to; none: anybody.
-    pub group: Option<String>,
-    /// How many different reviewers; at least one.
-    pub count: usize,
-}
-
-/// What one action needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ActionRule {
-    /// Whether it needs an approval at all.
-    pub approval: ApprovalRule,
-    /// What the approval must name and each reviewer's grants must cover, without repetition.
-    pub capabilities: Vec<Capability>,
-    /// Who must have signed.
-    pub quorum: Vec<QuorumEntry>,
-    /// The longest validity an approval may have.
-    pub max_lifetime: SignedDuration,
-    /// Whether an approval is spent by its first use.
-    pub single_use: bool,
-    /// The action's own enforcement, else the posture's.
-    pub enforcement: Enforcement,
-}
-
-/// How long what was admitted before may run again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RollbackRule {
-    /// Since its last admission; half-open.
-    pub within: SignedDuration,
-    /// Among so many of the specs that were admitted last; at least one.
-    pub revisions: usize,
-}
-
-/// What an approval for an emergency needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BreakGlassRule {
-    /// What the approval must name and each reviewer's grants must cover, beside what rules require.
-    pub capabilities: Vec<Capability>,
-    /// Who must have signed.
-    pub quorum: Vec<QuorumEntry>,
-    /// The longest validity it may have.
-    pub max_lifetime: SignedDuration,
-}
-
-/// What counts as a replay, and where its input may come from.
-#[derive(Clone, Debug, Default)]
-pub struct ReplayRule {
-    /// A Job that runs one of these is a replay, labelled or not.
-    pub images: ImagePatterns,
-    /// The environments that a replay may read from; none: any.
-    pub source_environments: Option<Vec<String>>,
-    /// What a dry run may look like; none: there is no dry run.
-    pub dry_run: Option<DryRunContract>,
-}
-
-/// The closed contract of a dry run: all of it and nothing beside it, or the Job counts as execute.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DryRunContract {
-    /// The service accounts under which it may run.
-    pub service_accounts: Vec<String>,
-    /// Its environment variables: exactly these, once each, literal.
-    pub env: BTreeMap<String, String>,
-    /// The argument lists that it may have; `*` stands for one whole word without a leading dash.
-    pub args: Vec<Vec<String>>,
-}
-
-/// What one version of a pipeline was built into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Build {
-    /// The only spec that it is deployed with; none: any that runs its images.
-    pub spec_hash: Option<SpecHash>,
-    /// Its images in the one spelling that is compared: registry, repository and digest, without a tag.
-    pub images: BTreeSet<String>,
-}
-
-/// Canonical builds by `<pipeline>@<version>`.
-pub(crate) type Builds = BTreeMap<String, Build>;
-
-/// That a pod template's configuration is bundles.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConfigRule {
-    /// The Secrets that a pod template may refer to.
-    pub secrets: BTreeSet<String>,
-}
-
-/// A person who may approve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reviewer {
-    /// What the person is called; compared without ASCII case.
-    pub name: String,
-    /// The groups that count for quorum entries.
-    pub groups: Vec<String>,
-    /// The projects in which the person's signature counts; none: all.
-    pub projects: Option<Vec<String>>,
-    /// What the person may grant.
-    pub capabilities: Vec<Grant>,
-    /// API user names that are this person; compared without ASCII case.
-    pub identities: Vec<String>,
-    /// The person's keys.
-    pub keys: Vec<ReviewerKey>,
-}
-
-impl Reviewer {
-    /// Whether `user`, a name or an API user name, is this person.
-    #[must_use]
-    pub fn is(&self, user: &str) -> bool {
-        self.name.eq_ignore_ascii_case(user) || self.identities.iter().any(|own| own.eq_ignore_ascii_case(user))
-    }
-}
-
-/// A reviewer's key and its validity, half-open: `[not_before, not_after)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReviewerKey {
-    /// The key's id, by which signatures hint at it.
-    pub id: KeyId,
-    /// The key itself.
-    pub key: PublicKey,
-    /// Its first second; none: since ever.
-    pub not_before: Option<Timestamp>,
-    /// The second at which it is no longer valid; none: for ever.
-    pub not_after: Option<Timestamp>,
-}
-
-/// When a revocation began, and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revocation {
-    /// In force from here; none: at once.
-    pub at: Option<Timestamp>,
-    /// The reason that was given.
-    pub why: Option<String>,
-}
-
-impl Revocation {
-    /// Whether it counts at `now`, whatever the signing time.
-    #[must_use]
-    pub fn in_force(&self, now: Timestamp) -> bool {
-        self.at.is_none_or(|at| at <= now)
-    }
-
-    /// What begins earlier of the two; one without a time was always there.
-    fn earlier(self, other: Self) -> Self {
-        if other.at < self.at { other } else { self }
-    }
-}
-
-/// Everything that the environment's lists revoke.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Revocations {
-    /// By approval id, in the lower-case hyphenated form of a UUID.
-    pub approvals: BTreeMap<String, Revocation>,
-    /// By key id.
-    pub keys: BTreeMap<KeyId, Revocation>,
-    /// By spec hash.
-    pub specs: BTreeMap<SpecHash, Revocation>,
-}
-
-/// The rules of one environment.
-///
-/// Only [`crate::posture::set::PostureSet::assemble`] makes one, so holding one proves that it is valid and whole.
-#[derive(Clone, Debug)]
-pub struct Posture {
-    /// Its environment, as a namespace's label names it.
-    pub environment: String,
-    /// The ConfigMap that holds it; none for a bare file. An Event names it as related.
-    pub config_map: Option<String>,
-    /// The cluster that approvals must name; none: they may name none.
-    pub cluster: Option<String>,
-    /// The pin, namespace to project; none: any namespace that claims the environment.
-    pub namespaces: Option<BTreeMap<String, String>>,
-    /// The reviewers of all named sets.
-    pub reviewers: Vec<Reviewer>,
-    /// All named lists together.
-    pub revocations: Revocations,
-    /// How far approver and requester must differ.
-    pub separation_of_duties: SeparationOfDuties,
-    /// What requires further capabilities, in the document's order.
-    pub capability_rules: Vec<CapabilityRule>,
-    /// Whether an object must carry a pipeline version, and its approval the same.
-    pub pipeline_version_required: bool,
-    /// The canonical builds of all named sets; none where no set is named, so that nobody says which they are.
-    pub builds: Option<Builds>,
-    /// That an object must carry a config bundle, and its approval the same; none: it may.
-    pub config_bundle: Option<ConfigRule>,
-    /// How images must be named.
-    pub images: ImageRule,
-    /// Replays.
-    pub replay: ReplayRule,
-    /// Other workloads.
-    pub workloads: WorkloadRule,
-    /// Bare Pods.
-    pub pods: PodRule,
-    /// What was admitted before; none: it needs an approval like everything else.
-    pub rollback: Option<RollbackRule>,
-    /// Emergencies; none: there are none.
-    pub break_glass: Option<BreakGlassRule>,
-    /// Exec, attach and port-forward.
-    pub connect: ConnectRule,
-    /// Where an admission's record must be before the answer.
-    pub durability: Durability,
-    /// `sha256:<hex>` over the documents it was made of: the same in a cluster, a folder and the command line.
-    pub version: String,
-    actions: Actions,
-    /// Where a key is: the reviewer's index and the key's index in it.
-    keys: BTreeMap<KeyId, (usize, usize)>,
-}
-
-/// The three rules, one for each action.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Actions {
-    deploy: ActionRule,
-    replay_execute: ActionRule,
-    replay_dry_run: ActionRule,
-}
-
-impl Posture {
-    /// What `action` needs here.
-    #[must_use]
-    pub fn rule(&self, action: Action) -> &ActionRule {
-        match action {
-            Action::Deploy => &self.actions.deploy,
-            Action::ReplayExecute => &self.actions.replay_execute,
-            Action::ReplayDryRun => &self.actions.replay_dry_run,
-        }
-    }
-
-    /// Whether `action` needs a config bundle: a dry run, whose contract permits no reference to a ConfigMap, has none.
-    #[must_use]
-    pub fn bundle_required(&self, action: Action) -> bool {
-        self.config_bundle.is_some() && action != Action::ReplayDryRun
-    }
-
-    /// The key with this id and whose it is, valid at the moment or not.
-    #[must_use]
-    pub fn key(&self, id: &KeyId) -> Option<(&Reviewer, &ReviewerKey)> {
-        let &(reviewer, key) = self.keys.get(id)?;
-        let reviewer = self.reviewers.get(reviewer)?;
-        Some((reviewer, reviewer.keys.get(key)?))
-    }
-
-    /// Every key of the environment, in the order of the reviewers.
-    pub fn keys(&self) -> impl Iterator<Item = (&Reviewer, &ReviewerKey)> {
-        self.reviewers.iter().flat_map(|reviewer| reviewer.keys.iter().map(move |key| (reviewer, key)))
-    }
 }

@@ -10,7 +10,7 @@ use crate::{
     approval::envelope::Envelope,
     approval::spec_hash::SpecHash,
     approval::statement::Approval,
-    decide::facts::ConfigMapContent,
+    kube::config_map::ConfigMapContent,
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL},
 };
 

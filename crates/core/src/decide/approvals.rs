@@ -13,9 +13,7 @@ use crate::{
     decide::facts::{Known, Want},
     decide::single_use::{Answer, Phase, Use, UseRecord, answer, entry},
     kube::workload::WorkloadKind,
-    posture::quorum,
-    posture::signers::SignatureBudget,
-    posture::{Reviewer, SeparationOfDuties},
+    posture::{Reviewer, SeparationOfDuties, SignatureBudget, describe_quorum, is_met},
     record::decision::DecisionRecord,
     record::denial::Denial,
     request::change::{is_held, is_released},
@@ -203,8 +201,7 @@ fn quorate(context: &Context<'_>, candidates: &[Candidate<'_>]) -> Option<Approv
         .find(|signed| {
             let group = agreeing(candidates, &signed.approval);
             let people = people(&group);
-            quorum::is_met(context.terms_of(&signed.approval).quorum, &people)
-                && requester_is_proven(context, &group, &people)
+            is_met(context.terms_of(&signed.approval).quorum, &people) && requester_is_proven(context, &group, &people)
         })
         .map(|signed| signed.approval.clone())
 }
@@ -231,12 +228,12 @@ fn lacking_people(context: &Context<'_>, candidates: &[Candidate<'_>], index: us
         .collect::<Vec<_>>();
     let people = people(&group);
     let quorum = context.terms_of(&signed.approval).quorum;
-    let needed = if quorum::is_met(quorum, &people) {
+    let needed = if is_met(quorum, &people) {
         "nothing proves who asked (separationOfDuties: proven): the requester applies it or signs it too, or two \
          reviewers sign"
             .to_owned()
     } else {
-        quorum::in_words(quorum)
+        format!("the posture requires {}", describe_quorum(quorum))
     };
     let signed = people.iter().map(|reviewer| reviewer.name.clone()).collect();
     Some(Denial::QuorumNotMet { needed, signed })

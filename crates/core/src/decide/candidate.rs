@@ -14,7 +14,7 @@ use crate::{
     approval::statement::{Approval, Subject},
     decide::eligibility::Eligibility,
     posture::rule::CapabilityRule,
-    posture::signers::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
+    posture::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     posture::{Posture, QuorumEntry, Reviewer},
     record::decision::ApprovalRecord,
     record::denial::{Claim, Denial},

@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     approval::detached::{DetachedApproval, DetachedQuery},
     decide::single_use::{Use, UseRecord},
-    posture::set::Document,
+    kube::config_map::ConfigMapContent,
+    posture::Document,
     record::decision::ObjectRecord,
     record::history::History,
     request::exempt::ExemptControllers,
@@ -51,20 +51,6 @@ pub enum Want {
     LiveApprovals(DetachedQuery),
     /// The documents of all postures as they are now: what is kept of them may be some milliseconds old.
     Documents,
-}
-
-/// A ConfigMap, as far as a config bundle is concerned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ConfigMapContent {
-    /// `metadata.labels`
-    pub labels: BTreeMap<String, String>,
-    /// `immutable`
-    pub immutable: bool,
-    /// `data`
-    pub data: BTreeMap<String, String>,
-    /// `binaryData`, in base64 as in JSON.
-    pub binary_data: BTreeMap<String, String>,
 }
 
 /// The answers to [`Want`]s; an `Err` says why there is none, which denies.

@@ -9,7 +9,7 @@ use crate::{
     approval::spec_hash::SpecHash,
     decide::facts::{Known, Want},
     encoding::hex,
-    kube::bundle::{check_bundle, content_digest, names_a_digest},
+    kube::config_map::{check_bundle, content_digest, names_a_digest},
     kube::image::pinned,
     kube::pod_spec::PodSpec,
     posture::{Build, ConfigRule, ImageRule, Posture},

@@ -11,9 +11,8 @@ use serde_json::value::RawValue;
 use super::{Ground, judged_by};
 use crate::{
     decide::driver::Governance,
-    decide::facts::ConfigMapContent,
-    kube::bundle::check_bundle,
-    posture::set::PostureError,
+    kube::config_map::{ConfigMapContent, check_bundle},
+    posture::PostureError,
     record::decision::{DecisionRecord, Verdict},
     record::denial::Denial,
     request::review::{Object, Operation, Request},

@@ -12,13 +12,7 @@ use serde_json::value::RawValue;
 use super::Ground;
 use crate::{
     decide::facts::{Known, Want},
-    posture::Revocation,
-    posture::Revocations,
-    posture::set::Document,
-    posture::set::PostureError,
-    posture::set::PostureProblem,
-    posture::set::PostureSet,
-    posture::set::is_document_kind,
+    posture::{Document, PostureError, PostureProblem, PostureSet, Revocation, Revocations, is_document_kind},
     record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::Denial,
     request::change::same_owners,

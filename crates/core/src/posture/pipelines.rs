@@ -1,72 +1,84 @@
-//! Canonical builds: what a document of them says, and what several say together.
+//! Pipelines: the canonical builds of each pipeline version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{
-    Build, Builds,
     document::{BuildDocument, PipelinesDocument},
-    faults::{Faults, read},
-    sets::NamedDocument,
+    named_documents::NamedDocument,
+    problems::{PostureProblem, Problems, read},
 };
-use crate::{kube::image::pinned, posture::set::PostureProblem};
+use crate::{approval::spec_hash::SpecHash, encoding::strict::ByFieldName, kube::image::pinned};
 
-/// Reads a document of canonical builds.
-pub(crate) fn read_pipelines(source: &str, value: &Value) -> Result<Builds, Vec<PostureProblem>> {
-    let mut faults = Faults::of(source);
-    let document: Option<PipelinesDocument> = read(value, &mut faults);
+/// What one version of a pipeline was built into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The only spec that may be deployed with this version; `None`: any spec that runs the images.
+    pub spec_hash: Option<SpecHash>,
+    /// The images, in the form in which images are compared: registry, repository and digest, without a tag.
+    pub images: BTreeSet<String>,
+}
+
+/// Builds by `<pipeline>@<version>`.
+pub(super) type Builds = BTreeMap<String, Build>;
+
+/// Reads a document of kind `Pipelines`.
+pub(super) fn read_pipelines(source: &str, value: &Value) -> Result<Builds, Vec<PostureProblem>> {
+    let mut problems = Problems::new(source);
+    let document: Option<PipelinesDocument> = read(value, &mut problems);
     let builds = document.map(|PipelinesDocument { pipelines, .. }| {
         let mut builds = BTreeMap::new();
         for (pipeline, versions) in pipelines {
-            part(&format!("pipelines.{pipeline}"), &pipeline, &mut faults);
-            for (version, document) in versions {
+            check_part(&format!("pipelines.{pipeline}"), &pipeline, &mut problems);
+            for (version, ByFieldName(document)) in versions {
                 let path = format!("pipelines.{pipeline}.{version}");
-                part(&path, &version, &mut faults);
-                builds.insert(format!("{pipeline}@{version}"), build(&path, &document, &mut faults));
+                check_part(&path, &version, &mut problems);
+                builds.insert(format!("{pipeline}@{version}"), build(&path, &document, &mut problems));
             }
         }
         builds
     });
-    faults.into_result(builds)
+    problems.into_result(builds)
 }
 
-/// A pipeline's name or version; the `@` is between them.
-fn part(path: &str, text: &str, faults: &mut Faults<'_>) {
-    faults.name(path, text);
+/// Checks the name of a pipeline or of a version. A pipeline version is written as `<pipeline>@<version>`.
+fn check_part(path: &str, text: &str, problems: &mut Problems<'_>) {
+    problems.name(path, text);
     if text.contains('@') {
-        faults.add(path, format_args!("{text:?} has an @, which stands between a pipeline and its version"));
+        problems.add(path, format_args!("{text:?} contains an @, which separates a pipeline from its version"));
     }
 }
 
-fn build(path: &str, document: &BuildDocument, faults: &mut Faults<'_>) -> Build {
-    let spec_hash = document.spec_hash.as_deref();
-    let spec_hash = spec_hash.and_then(|hash| faults.keep(format_args!("{path}.specHash"), hash.parse()));
-    if document.images.is_empty() {
-        faults.add(format_args!("{path}.images"), "is empty; a build without an image could never run");
+fn build(path: &str, document: &BuildDocument, problems: &mut Problems<'_>) -> Build {
+    let BuildDocument { spec_hash, images } = document;
+    let spec_hash = spec_hash.as_deref();
+    let spec_hash = spec_hash.and_then(|hash| problems.keep(format_args!("{path}.specHash"), hash.parse()));
+    if images.is_empty() {
+        problems.add(format_args!("{path}.images"), "is empty; expected at least one image");
     }
-    let mut images = BTreeSet::new();
-    for (index, image) in document.images.iter().enumerate() {
+    let mut pinned_images = BTreeSet::new();
+    for (index, image) in images.iter().enumerate() {
         match pinned(image) {
-            Some(image) => drop(images.insert(image)),
-            None => faults.add(
+            Some(image) => drop(pinned_images.insert(image)),
+            None => problems.add(
                 format_args!("{path}.images[{index}]"),
-                format_args!("{image:?} names no digest; expected NAME@sha256: and 64 lower-case hexadecimal digits"),
+                format_args!("{image:?} has no digest; expected NAME@sha256: and 64 lower-case hexadecimal digits"),
             ),
         }
     }
-    Build { spec_hash, images }
+    Build { spec_hash, images: pinned_images }
 }
 
-/// The builds of several documents. One version cannot be two builds.
-pub(super) fn canonical_builds(sets: &[(String, &NamedDocument<Builds>)], faults: &mut Faults<'_>) -> Builds {
+/// The builds of several sets. Two sets may not name different builds for one version.
+pub(super) fn combined(sets: &[(String, &NamedDocument<Builds>)], problems: &mut Problems<'_>) -> Builds {
     let mut all = Builds::new();
     for (index, (_, set)) in sets.iter().enumerate() {
-        for (version, build) in &set.meaning {
+        for (version, build) in &set.value {
             match all.get(version) {
-                Some(other) if other != build => faults.add(
+                Some(other) if other != build => problems.add(
                     format_args!("pipelineSets[{index}]"),
-                    format_args!("{} has another build of {version} than a set before it", set.source),
+                    format_args!("{} has a different build of {version} than an earlier set; remove one", set.source),
                 ),
                 _ => drop(all.insert(version.clone(), build.clone())),
             }
@@ -80,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{posture::Posture, posture::set::Document, posture::set::PostureError, posture::set::PostureSet};
+    use crate::posture::{Document, Posture, PostureError, PostureSet};
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const OTHER: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

@@ -1,22 +1,42 @@
-//! Whether enough of the right people signed.
+//! Quorums: how many reviewers must sign, and from which groups.
 
-use crate::posture::{QuorumEntry, Reviewer};
+use super::Reviewer;
 
-/// Whether some assignment of reviewers to entries, each reviewer to one entry only, fills them all.
+/// A number of reviewers, from one group or from any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumEntry {
+    /// The group that the reviewers must belong to; `None`: any reviewer.
+    pub group: Option<String>,
+    /// The number of different reviewers, at least 1. All entries of a quorum together require at most 32.
+    pub count: usize,
+}
+
+/// The requirement of a quorum in words: `2 reviewers and 1 of group sre`.
+#[must_use]
+pub fn describe_quorum(entries: &[QuorumEntry]) -> String {
+    let entry = |entry: &QuorumEntry| match (&entry.group, entry.count) {
+        (Some(group), count) => format!("{count} of group {group}"),
+        (None, 1) => "1 reviewer".to_owned(),
+        (None, count) => format!("{count} reviewers"),
+    };
+    entries.iter().map(entry).collect::<Vec<_>>().join(" and ")
+}
+
+/// Whether the reviewers can be assigned to the entries so that every entry is filled. A reviewer fills one entry only.
 ///
-/// `reviewers` are distinct people. Found by augmenting paths (Kuhn's algorithm): at most 32 signatures are checked
-/// in a request, so there are never more people than that.
+/// The reviewers must be distinct people. The assignment is found with augmenting paths (Kuhn's algorithm). At most 32
+/// signatures of a request are checked, so there are at most 32 reviewers.
 pub(crate) fn is_met(entries: &[QuorumEntry], reviewers: &[&Reviewer]) -> bool {
-    let wanted: usize = entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.count));
-    if wanted > reviewers.len() {
+    let required = entries.iter().fold(0_usize, |sum, entry| sum.saturating_add(entry.count));
+    if required > reviewers.len() {
         return false;
     }
     let mut seats: Vec<(&QuorumEntry, Option<usize>)> =
         entries.iter().flat_map(|entry| (0..entry.count).map(move |_| (entry, None))).collect();
-    (0..reviewers.len()).filter(|person| find_seat(*person, reviewers, &mut seats, &mut Vec::new())).count() >= wanted
+    (0..reviewers.len()).filter(|person| find_seat(*person, reviewers, &mut seats, &mut Vec::new())).count() >= required
 }
 
-/// Seats a person, moving others to where they fit as well.
+/// Seats a reviewer. If all suitable seats are taken, moves another reviewer to a different seat.
 fn find_seat(
     person: usize,
     reviewers: &[&Reviewer],
@@ -44,17 +64,6 @@ fn find_seat(
 
 fn may_fill(entry: &QuorumEntry, reviewer: &Reviewer) -> bool {
     entry.group.as_ref().is_none_or(|group| reviewer.groups.contains(group))
-}
-
-/// `the posture asks for 2 reviewers and 1 of group sre`
-#[must_use]
-pub fn in_words(entries: &[QuorumEntry]) -> String {
-    let entry = |entry: &QuorumEntry| match (&entry.group, entry.count) {
-        (Some(group), count) => format!("{count} of group {group}"),
-        (None, 1) => "1 reviewer".to_owned(),
-        (None, count) => format!("{count} reviewers"),
-    };
-    format!("the posture asks for {}", entries.iter().map(entry).collect::<Vec<_>>().join(" and "))
 }
 
 #[cfg(test)]
@@ -85,15 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn a_person_fills_one_entry_only() {
+    fn a_reviewer_fills_one_entry_only() {
         assert!(!met(&[("sre", 1), ("security", 1)], &[&["sre", "security"]]));
         assert!(!met(&[("", 2)], &[&["sre"]]));
         assert!(met(&[("", 2)], &[&["sre"], &[]]));
     }
 
     #[test]
-    fn any_assignment_will_do() {
-        // Whoever is seated first, the one in both groups must move for the one who fits only here.
+    fn a_quorum_is_met_if_any_assignment_fills_it() {
+        // Whoever is seated first, the reviewer in both groups must move for the one who fits only one entry.
         assert!(met(&[("sre", 1), ("security", 1)], &[&["sre", "security"], &["sre"]]));
         assert!(met(&[("sre", 1), ("security", 1)], &[&["sre"], &["sre", "security"]]));
         assert!(met(&[("", 1), ("sre", 1)], &[&["sre"], &["other"]]));

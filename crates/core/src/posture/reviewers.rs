@@ -1,100 +1,152 @@
-//! Sets of reviewers: what one says, and who they are together.
+//! Reviewers: the people who may approve, their keys and what they may grant.
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Reviewer, ReviewerKey,
     document::{KeyDocument, ReviewerDocument, ReviewersDocument},
-    faults::{Faults, read},
+    problems::{PostureProblem, Problems, read},
 };
-use crate::{approval::capability::Grant, approval::key::PublicKey, posture::set::PostureProblem};
+use crate::{
+    approval::capability::Grant,
+    approval::key::{KeyId, PublicKey},
+    encoding::strict::ByFieldName,
+};
 
-/// The people of one document, ready to be put together with those of others.
+/// A person who may approve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reviewer {
+    /// The person's name, as approvals name them in `requestedBy`. Compared without ASCII case.
+    pub name: String,
+    /// The groups for which the person counts in a quorum.
+    pub groups: Vec<String>,
+    /// The projects in which the person's signature counts; `None`: all.
+    pub projects: Option<Vec<String>>,
+    /// The capabilities that the person may grant.
+    pub capabilities: Vec<Grant>,
+    /// The API user names of the person. Compared without ASCII case.
+    pub identities: Vec<String>,
+    /// The person's keys, at least one.
+    pub keys: Vec<ReviewerKey>,
+}
+
+impl Reviewer {
+    /// Whether `user`, a name or an API user name, is this person.
+    #[must_use]
+    pub fn is(&self, user: &str) -> bool {
+        self.name.eq_ignore_ascii_case(user) || self.identities.iter().any(|own| own.eq_ignore_ascii_case(user))
+    }
+}
+
+/// A reviewer's key, valid in the half-open interval `[not_before, not_after)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewerKey {
+    /// The key id, computed from the key.
+    pub id: KeyId,
+    /// The Ed25519 public key.
+    pub key: PublicKey,
+    /// The first second at which the key is valid; `None`: no lower bound.
+    pub not_before: Option<Timestamp>,
+    /// The first second at which the key is no longer valid; `None`: no upper bound.
+    pub not_after: Option<Timestamp>,
+}
+
+/// The reviewers of one document.
 #[derive(Clone, Debug)]
-pub(crate) struct ReviewerSet {
+pub(super) struct ReviewerSet {
     source: String,
     reviewers: Vec<Reviewer>,
 }
 
 impl ReviewerSet {
-    /// Each person, and where they are written.
-    fn people(&self) -> impl Iterator<Item = (String, &Reviewer)> {
+    /// Each reviewer, with the place in the document.
+    fn located(&self) -> impl Iterator<Item = (String, &Reviewer)> {
         let Self { source, reviewers } = self;
-        let place = move |(index, person)| (format!("{source} reviewers[{index}]"), person);
-        reviewers.iter().enumerate().map(place)
+        let locate = move |(index, reviewer)| (format!("{source} reviewers[{index}]"), reviewer);
+        reviewers.iter().enumerate().map(locate)
     }
 }
 
-/// Reads a document of reviewers.
-pub(crate) fn read_reviewers(source: &str, value: &Value) -> Result<ReviewerSet, Vec<PostureProblem>> {
-    let mut faults = Faults::of(source);
-    let document: Option<ReviewersDocument> = read(value, &mut faults);
+/// Reads a document of kind `Reviewers`.
+pub(super) fn read_reviewers(source: &str, value: &Value) -> Result<ReviewerSet, Vec<PostureProblem>> {
+    let mut problems = Problems::new(source);
+    let document: Option<ReviewersDocument> = read(value, &mut problems);
     let set = document.map(|document| {
         let reviewers = document.reviewers.into_iter().enumerate();
-        let reviewers =
-            reviewers.map(|(index, person)| reviewer(&format!("reviewers[{index}]"), person, &mut faults)).collect();
+        let reviewers = reviewers
+            .map(|(index, ByFieldName(document))| reviewer(&format!("reviewers[{index}]"), document, &mut problems))
+            .collect();
         ReviewerSet { source: source.to_owned(), reviewers }
     });
-    faults.into_result(set)
+    problems.into_result(set)
 }
 
-fn reviewer(path: &str, document: ReviewerDocument, faults: &mut Faults<'_>) -> Reviewer {
+fn reviewer(path: &str, document: ReviewerDocument, problems: &mut Problems<'_>) -> Reviewer {
     let ReviewerDocument { name, groups, projects, capabilities, identities, keys } = document;
-    faults.name(format_args!("{path}.name"), &name);
-    faults.names(&format!("{path}.groups"), &groups);
-    faults.names(&format!("{path}.projects"), projects.as_deref().unwrap_or_default());
-    faults.names(&format!("{path}.identities"), &identities);
+    problems.name(format_args!("{path}.name"), &name);
+    problems.names(&format!("{path}.groups"), &groups);
+    problems.names(&format!("{path}.projects"), projects.as_deref().unwrap_or_default());
+    problems.names(&format!("{path}.identities"), &identities);
     if capabilities.is_empty() {
-        faults.add(format_args!("{path}.capabilities"), "is empty; a reviewer grants at least one");
+        problems.add(format_args!("{path}.capabilities"), "is empty; expected at least one capability");
     }
     if keys.is_empty() {
-        faults.add(format_args!("{path}.keys"), "is empty; a reviewer has at least one key");
+        problems.add(format_args!("{path}.keys"), "is empty; expected at least one key");
     }
     let capabilities = capabilities
         .iter()
         .enumerate()
-        .filter_map(|(index, text)| faults.keep(format_args!("{path}.capabilities[{index}]"), Grant::parse(text)))
+        .filter_map(|(index, text)| problems.keep(format_args!("{path}.capabilities[{index}]"), Grant::parse(text)))
         .collect();
     let keys = keys
         .iter()
         .enumerate()
-        .filter_map(|(index, document)| reviewer_key(&format!("{path}.keys[{index}]"), document, faults))
+        .filter_map(|(index, ByFieldName(document))| reviewer_key(&format!("{path}.keys[{index}]"), document, problems))
         .collect();
     Reviewer { name, groups, projects, capabilities, identities, keys }
 }
 
-fn reviewer_key(path: &str, document: &KeyDocument, faults: &mut Faults<'_>) -> Option<ReviewerKey> {
-    let not_before = faults.time(format_args!("{path}.notBefore"), document.not_before.as_deref());
-    let not_after = faults.time(format_args!("{path}.notAfter"), document.not_after.as_deref());
+fn reviewer_key(path: &str, document: &KeyDocument, problems: &mut Problems<'_>) -> Option<ReviewerKey> {
+    let KeyDocument { public_key, not_before, not_after } = document;
+    let not_before = problems.time(format_args!("{path}.notBefore"), not_before.as_deref());
+    let not_after = problems.time(format_args!("{path}.notAfter"), not_after.as_deref());
     if let (Some(before), Some(after)) = (not_before, not_after)
         && before >= after
     {
-        faults.add(format_args!("{path}.notAfter"), format_args!("{after} is not after notBefore, {before}"));
+        problems.add(
+            format_args!("{path}.notAfter"),
+            format_args!("{after} is not after notBefore, {before}; the key would never be valid"),
+        );
     }
-    let key = faults.keep(format_args!("{path}.publicKey"), PublicKey::from_pem(&document.public_key))?;
+    let key = problems.keep(format_args!("{path}.publicKey"), PublicKey::from_pem(public_key))?;
     Some(ReviewerKey { id: key.id(), key, not_before, not_after })
 }
 
-/// Puts sets together. Whatever stands for a person stands for one: a key, name or identity of two people would let
-/// one of them count as both, or approve what is their own.
-pub(super) fn together<'a>(sets: impl Iterator<Item = &'a ReviewerSet>, faults: &mut Faults<'_>) -> Vec<Reviewer> {
-    let people: Vec<(String, &Reviewer)> = sets.flat_map(ReviewerSet::people).collect();
-    let mut handles = BTreeMap::new();
+/// The reviewers of several sets. A key, name or identity that two of them share is a problem: one person would count
+/// as two, or could approve their own change.
+pub(super) fn combined<'a>(sets: impl Iterator<Item = &'a ReviewerSet>, problems: &mut Problems<'_>) -> Vec<Reviewer> {
+    let reviewers: Vec<(String, &Reviewer)> = sets.flat_map(ReviewerSet::located).collect();
+    let mut names = BTreeMap::new();
     let mut keys = BTreeMap::new();
-    for (place, person) in &people {
-        for handle in std::iter::once(&person.name).chain(&person.identities) {
-            let first = *handles.entry(handle.to_ascii_lowercase()).or_insert(place);
-            if first != place {
-                faults.add("reviewerSets", format_args!("{handle:?} stands for two reviewers: {first} and {place}"));
+    for (location, reviewer) in &reviewers {
+        for name in std::iter::once(&reviewer.name).chain(&reviewer.identities) {
+            let first = *names.entry(name.to_ascii_lowercase()).or_insert(location);
+            if first != location {
+                let message = format_args!(
+                    "{name:?} is a name or identity of two reviewers, {first} and {location}; remove one of them"
+                );
+                problems.add("reviewerSets", message);
             }
         }
-        for ReviewerKey { id, .. } in &person.keys {
-            if let Some(first) = keys.insert(id, place) {
-                faults.add("reviewerSets", format_args!("the key {id} is there twice: for {first} and for {place}"));
+        for ReviewerKey { id, .. } in &reviewer.keys {
+            if let Some(first) = keys.insert(id, location) {
+                let message =
+                    format_args!("the key {id} appears twice, in {first} and in {location}; remove one of them");
+                problems.add("reviewerSets", message);
             }
         }
     }
-    people.into_iter().map(|(_, person)| person.clone()).collect()
+    reviewers.into_iter().map(|(_, reviewer)| reviewer.clone()).collect()
 }

@@ -1,23 +1,57 @@
-//! Lists of revocations: what one says, and what several say together.
+//! Revocations: approvals, keys and specs that no longer count.
 
 use std::{collections::BTreeMap, fmt::Display};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::{Uuid, Variant};
 
 use super::{
-    Revocation, Revocations,
-    document::RevocationsDocument,
-    faults::{Faults, read},
+    document::{RevocationsDocument, RevokedId, RevokedSpec},
+    problems::{PostureProblem, Problems, read},
 };
-use crate::posture::set::PostureProblem;
+use crate::{approval::key::KeyId, approval::spec_hash::SpecHash, encoding::strict::ByFieldName};
+
+/// Since when something is revoked, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocation {
+    /// The first second of the revocation; `None`: always.
+    pub at: Option<Timestamp>,
+    /// The reason in the document, for people.
+    pub why: Option<String>,
+}
+
+impl Revocation {
+    /// Whether the revocation applies at `now`. When the approval was signed does not matter.
+    #[must_use]
+    pub fn in_force(&self, now: Timestamp) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+
+    /// The one of the two that begins earlier. A revocation without a time begins before all others.
+    fn earlier(self, other: Self) -> Self {
+        if other.at < self.at { other } else { self }
+    }
+}
+
+/// What the revocation lists of an environment revoke. Something in several lists is revoked from the earliest time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// Approvals, by id: a version 7 UUID in lower case with hyphens.
+    pub approvals: BTreeMap<String, Revocation>,
+    /// Keys, by key id.
+    pub keys: BTreeMap<KeyId, Revocation>,
+    /// Specs, by spec hash.
+    pub specs: BTreeMap<SpecHash, Revocation>,
+}
 
 impl Revocations {
-    /// Adds another list; of two revocations of one thing the earlier counts.
-    pub(crate) fn extend(&mut self, other: &Self) {
-        extend(&mut self.approvals, &other.approvals);
-        extend(&mut self.keys, &other.keys);
-        extend(&mut self.specs, &other.specs);
+    /// Adds the entries of another list.
+    pub(super) fn extend(&mut self, other: &Self) {
+        let Self { approvals, keys, specs } = other;
+        extend(&mut self.approvals, approvals);
+        extend(&mut self.keys, keys);
+        extend(&mut self.specs, specs);
     }
 }
 
@@ -35,48 +69,52 @@ fn add<K: Ord>(all: &mut BTreeMap<K, Revocation>, key: K, revocation: Revocation
     all.insert(key, earlier);
 }
 
-/// Reads a document of revocations.
-pub(crate) fn read_revocations(source: &str, value: &Value) -> Result<Revocations, Vec<PostureProblem>> {
-    let mut faults = Faults::of(source);
-    let document: Option<RevocationsDocument> = read(value, &mut faults);
+/// Reads a document of kind `Revocations`.
+pub(super) fn read_revocations(source: &str, value: &Value) -> Result<Revocations, Vec<PostureProblem>> {
+    let mut problems = Problems::new(source);
+    let document: Option<RevocationsDocument> = read(value, &mut problems);
     let revocations = document.map(|document| {
         let RevocationsDocument { approvals, keys, specs, .. } = document;
-        let approvals = approvals.into_iter().map(|entry| (entry.id, entry.at, entry.why));
-        let keys = keys.into_iter().map(|entry| (entry.id, entry.at, entry.why));
-        let specs = specs.into_iter().map(|entry| (entry.hash, entry.at, entry.why));
+        let approvals = approvals.into_iter().map(|ByFieldName(RevokedId { id, at, why })| (id, at, why));
+        let keys = keys.into_iter().map(|ByFieldName(RevokedId { id, at, why })| (id, at, why));
+        let specs = specs.into_iter().map(|ByFieldName(RevokedSpec { hash, at, why })| (hash, at, why));
         Revocations {
-            approvals: entries(approvals, "approvals", "id", approval_id, &mut faults),
-            keys: entries(keys, "keys", "id", str::parse, &mut faults),
-            specs: entries(specs, "specs", "hash", str::parse, &mut faults),
+            approvals: entries(approvals, "approvals", "id", approval_id, &mut problems),
+            keys: entries(keys, "keys", "id", str::parse, &mut problems),
+            specs: entries(specs, "specs", "hash", str::parse, &mut problems),
         }
     });
-    faults.into_result(revocations)
+    problems.into_result(revocations)
 }
 
-/// Reads one list: each entry is what is revoked, from when, and why.
+/// Reads the entries of one list: the id or hash, `at` and `why`.
 fn entries<K: Ord, E: Display>(
     list: impl Iterator<Item = (String, Option<String>, Option<String>)>,
     path: &str,
     field: &str,
     parse: impl Fn(&str) -> Result<K, E>,
-    faults: &mut Faults<'_>,
+    problems: &mut Problems<'_>,
 ) -> BTreeMap<K, Revocation> {
     let mut entries = BTreeMap::new();
     for (index, (text, at, why)) in list.enumerate() {
-        let at = faults.time(format_args!("{path}[{index}].at"), at.as_deref());
-        if let Some(key) = faults.keep(format_args!("{path}[{index}].{field}"), parse(&text)) {
+        let at = problems.time(format_args!("{path}[{index}].at"), at.as_deref());
+        if let Some(key) = problems.keep(format_args!("{path}[{index}].{field}"), parse(&text)) {
             add(&mut entries, key, Revocation { at, why });
         }
     }
     entries
 }
 
-/// An id that no approval can have would revoke nothing, in silence.
+/// Refuses an id that no approval can have: it would revoke nothing, without notice.
 fn approval_id(text: &str) -> Result<String, String> {
-    Uuid::try_parse(text)
-        .ok()
-        .filter(|id| id.get_version_num() == 7 && id.get_variant() == Variant::RFC4122)
-        .map(|id| id.hyphenated().to_string())
-        .filter(|id| id == text)
-        .ok_or_else(|| format!("{text:?} is not an approval's id: expected a UUIDv7 in lower case, with hyphens"))
+    match Uuid::try_parse(text) {
+        Ok(id)
+            if id.get_version_num() == 7
+                && id.get_variant() == Variant::RFC4122
+                && id.hyphenated().to_string() == text =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err(format!("{text:?} is not the id of an approval; expected a UUIDv7 in lower case with hyphens")),
+    }
 }

@@ -1,110 +1,55 @@
-//! All documents of one cluster or folder, put together: which environment has which posture, and what is wrong.
+//! All documents of one cluster or folder, assembled: the posture of each environment, and all problems.
 //!
-//! Assembling never fails. What is broken is kept beside what is not, so that one bad document denies its own
-//! environment and no other. How documents are found in texts is `posture_set/gather.rs`; what one may say is
-//! `posture`. Called by the webhook's store, by the posture folder and by the command line.
+//! Assembling never fails. A broken document invalidates its own environment and no other.
 
-mod gather;
-mod reach;
-#[cfg(test)]
-mod tests;
-
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use self::reach::UnreachableQuorum;
-
-pub(crate) use self::gather::is_document_kind;
-
-use self::{gather::Gathered, reach::unreachable};
+use super::{
+    Posture, PostureProblem, Revocations, UnreachableQuorum,
+    build::build_posture,
+    gather::{ConfigMaps, Document, FoundDocument, Gathered},
+    named_documents::NamedSets,
+    reach::unreachable,
+};
 use crate::{
     approval::detached::DetachedApproval,
-    decide::facts::ConfigMapContent,
     encoding::position::SourcePositions,
-    posture::Posture,
-    posture::Revocations,
-    posture::{Found, NamedDocuments, NamedSets, build_posture, read_pipelines, read_reviewers, read_revocations},
+    kube::config_map::ConfigMapContent,
     text::{listed, on_one_line},
 };
 
-/// A text in which documents were found, and where.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Document {
-    /// Where it was found, for messages: a path, or `configmap NAMESPACE/NAME key posture.yaml`.
-    pub source: String,
-    /// The name of the ConfigMap it is from, which names a set that has no name of its own.
-    pub name: Option<String>,
-    /// YAML or JSON, one document or several.
-    pub text: String,
-}
-
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PostureProblem {
-    /// The document's source.
-    pub source: String,
-    /// Line and column of the field in the document's text, counted from 1, where they are known.
-    pub at: Option<(u64, u64)>,
-    /// The field, as `actions.deploy.quorum[0].count`; empty for the whole document.
-    pub path: String,
-    /// What was found and what was expected.
-    pub message: String,
-    /// Whether the document would be right if what it names were there.
-    pub is_incomplete: bool,
-}
-
-impl PostureProblem {
-    pub(crate) fn new(source: impl Into<String>, path: impl fmt::Display, message: impl fmt::Display) -> Self {
-        // Both may quote what somebody wrote.
-        let (path, message) = (on_one_line(&path.to_string()), on_one_line(&message.to_string()));
-        Self { source: source.into(), path, at: None, message, is_incomplete: false }
-    }
-}
-
-impl fmt::Display for PostureProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, at, path, message, .. } = self;
-        write!(f, "{source}: ")?;
-        if let Some((line, column)) = at {
-            write!(f, "line {line}, column {column}: ")?;
-        }
-        if !path.is_empty() {
-            write!(f, "{path}: ")?;
-        }
-        f.write_str(message)
-    }
-}
-
-/// Why an environment has no posture to judge by. Every action in it is denied.
+/// Why an environment has no usable posture. The webhook denies every action in the environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostureError {
-    /// No document is for the environment.
-    #[error("no posture is for this environment; {}", these(known))]
+    /// No posture names the environment.
+    #[error("this environment has no posture; {}", describe_known(known))]
     Missing {
-        /// The environments that there are documents for.
+        /// The environments that have a posture, valid or not.
         known: Vec<String>,
     },
-    /// There is one, or may be one, that cannot be used.
+    /// The environment has a posture that is invalid, or a broken document that may be its posture.
     #[error("the environment's posture is invalid: {}", first(problems))]
     Invalid {
-        /// Everything that is wrong; never empty.
+        /// All problems; never empty.
         problems: Vec<PostureProblem>,
     },
-    /// Nobody can tell: what is known is too old, or could not be read. Not from documents, but from who keeps them.
+    /// The documents are unknown: the last known ones are too old, or they could not be read. [`PostureSet`] never
+    /// returns this; whoever holds the documents does.
     #[error("{why}")]
     Unknown {
-        /// What could not be found out, and why.
+        /// What is unknown, and why.
         why: String,
     },
 }
 
-fn these(known: &[String]) -> String {
+fn describe_known(known: &[String]) -> String {
     if known.is_empty() {
-        return "there is none at all".to_owned();
+        return "no environment has one".to_owned();
     }
-    on_one_line(&format!("there is one for {}", listed(known.iter().cloned())))
+    on_one_line(&format!("these have one: {}", listed(known.iter().cloned())))
 }
 
 fn first(problems: &[PostureProblem]) -> String {
@@ -115,7 +60,7 @@ fn first(problems: &[PostureProblem]) -> String {
     }
 }
 
-/// Every posture that the documents give.
+/// The postures of all environments, assembled from the documents of one cluster or folder.
 #[derive(Clone, Debug)]
 pub struct PostureSet {
     environments: BTreeMap<String, Result<Posture, PostureError>>,
@@ -123,77 +68,34 @@ pub struct PostureSet {
     elsewhere: PostureError,
     problems: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
-    /// What the lists revoke that an environment's documents name, be its posture valid or not.
+    /// By environment: what the lists that its documents name revoke, even if its posture is invalid.
     revoked: BTreeMap<String, Revocations>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    config_maps: gather::ConfigMaps,
+    config_maps: ConfigMaps,
 }
 
 impl PostureSet {
-    /// Reads all documents and puts together what belongs together. Their order does not matter.
+    /// Reads all documents and assembles the postures. The order of the documents does not matter.
     #[must_use]
     pub fn assemble(mut documents: Vec<Document>) -> Self {
-        // Messages that name two documents, and what counts first, shall not depend on who listed the folder.
+        // Some messages name two documents, and of two Namespaces the first counts: independent of the listing's order.
         documents.sort();
         let mut gathered = Gathered::default();
         for document in documents {
             gathered.add(document);
         }
-        let mut problems = gathered.harmless;
-        let sets = NamedSets {
-            reviewers: NamedDocuments::collect(
-                gathered.reviewers,
-                gathered.broken_reviewers,
-                read_reviewers,
-                &mut problems,
-            ),
-            revocations: NamedDocuments::collect(
-                gathered.revocations,
-                gathered.broken_revocations,
-                read_revocations,
-                &mut problems,
-            ),
-            pipelines: NamedDocuments::collect(
-                gathered.pipelines,
-                gathered.broken_pipelines,
-                read_pipelines,
-                &mut problems,
-            ),
-        };
-
-        let mut candidates: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
-        let mut unattributed = Vec::new();
-        let mut unreachable_quorums = Vec::new();
-        let mut revoked: BTreeMap<String, Revocations> = BTreeMap::new();
-        for found in gathered.postures {
-            let built = build_posture(&found, &sets);
-            match (environment_of(&found), built) {
-                (Some(environment), built) => {
-                    if let Ok(posture) = &built {
-                        unreachable_quorums.extend(unreachable(posture, &found.value, &found.source));
-                    }
-                    let lists = strings(found.value.get("revocationLists"));
-                    revoked.entry(environment.clone()).or_default().extend(&sets.revoked_by(lists));
-                    let candidate = Candidate { source: found.source, built };
-                    candidates.entry(environment).or_default().push(candidate);
-                }
-                (None, built) => unattributed.extend(built.err().into_iter().flatten()),
-            }
+        let mut problems = std::mem::take(&mut gathered.harmless);
+        let sets = NamedSets::take_from(&mut gathered, &mut problems);
+        let mut built = BuiltPostures::default();
+        for found in std::mem::take(&mut gathered.postures) {
+            built.add(found, &sets);
         }
-        for (environments, problem) in gathered.broken_postures {
-            if environments.is_empty() {
-                unattributed.push(problem.clone());
-            }
-            for environment in environments {
-                let candidate = Candidate { source: problem.source.clone(), built: Err(vec![problem.clone()]) };
-                candidates.entry(environment).or_default().push(candidate);
-            }
+        for (environments, problem) in std::mem::take(&mut gathered.broken_postures) {
+            built.add_broken(environments, problem);
         }
+        locate(problems.iter_mut().chain(built.problems_mut()), &gathered.texts);
 
-        let in_postures = candidates.values_mut().flatten().filter_map(|candidate| candidate.built.as_mut().err());
-        let in_rules = unreachable_quorums.iter_mut().map(|quorum| &mut quorum.problem);
-        let all = problems.iter_mut().chain(&mut unattributed).chain(in_postures.flatten()).chain(in_rules);
-        locate(all, &gathered.texts);
+        let BuiltPostures { candidates, unattributed, mut unreachable, revoked } = built;
         let known = candidates.keys().cloned().collect();
         let environments: BTreeMap<_, _> = candidates
             .into_iter()
@@ -210,61 +112,54 @@ impl PostureSet {
         problems.extend(unattributed.iter().cloned());
         problems.sort();
         problems.dedup();
-        // A document that may be any environment's posture is not nothing.
+        // A broken document that may be the posture of any environment must not be read as absent.
         let elsewhere = if unattributed.is_empty() {
             PostureError::Missing { known }
         } else {
             PostureError::Invalid { problems: unattributed }
         };
-        unreachable_quorums.retain(|quorum| environments.get(&quorum.environment).is_some_and(Result::is_ok));
-        Self {
-            environments,
-            elsewhere,
-            problems,
-            unreachable: unreachable_quorums,
-            revoked,
-            namespaces: gathered.namespaces,
-            config_maps: gathered.config_maps,
-        }
+        unreachable.retain(|quorum| environments.get(&quorum.environment).is_some_and(Result::is_ok));
+        let Gathered { namespaces, config_maps, .. } = gathered;
+        Self { environments, elsewhere, problems, unreachable, revoked, namespaces, config_maps }
     }
 
-    /// The posture of an environment, or why there is none to judge by.
+    /// The posture of an environment, or why it has no usable one.
     pub fn environment(&self, environment: &str) -> Result<&Posture, &PostureError> {
         self.environments.get(environment).map_or(Err(&self.elsewhere), Result::as_ref)
     }
 
-    /// Every environment that a document is for, valid or not.
+    /// Every environment that has a posture, valid or not.
     pub fn environments(&self) -> impl Iterator<Item = (&str, Result<&Posture, &PostureError>)> {
         self.environments.iter().map(|(environment, posture)| (environment.as_str(), posture.as_ref()))
     }
 
-    /// Everything that is wrong in any document, whether it makes a posture invalid or not.
+    /// The problems of all documents, including those that make no posture invalid.
     #[must_use]
     pub fn problems(&self) -> &[PostureProblem] {
         &self.problems
     }
 
-    /// A v1 ConfigMap among the documents: the one of this namespace, else the one that names none. `None` where there
-    /// is neither.
+    /// A v1 ConfigMap among the documents, or why it cannot be used: the one in this namespace, or else one without a
+    /// namespace. `None` if neither exists.
     #[must_use]
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<Result<&ConfigMapContent, &str>> {
-        let of = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
-        of(namespace).or_else(|| of("")).map(|content| content.as_ref().map_err(String::as_str))
+        let find = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
+        find(namespace).or_else(|| find("")).map(|content| content.as_ref().map_err(String::as_str))
     }
 
-    /// The approvals in ConfigMaps among the documents that are in this namespace, or name none.
+    /// The detached approvals among the documents, of ConfigMaps in this namespace or without a namespace.
     pub fn detached_approvals(&self, namespace: &str) -> impl Iterator<Item = DetachedApproval> {
         let here = self.config_maps.iter().filter(move |((own, _), _)| own.is_empty() || own == namespace);
         here.filter_map(|((_, name), content)| DetachedApproval::of(name, content.as_ref().ok()?))
     }
 
-    /// The rules of valid postures that the named reviewers cannot satisfy.
+    /// The quorums of valid postures that the named reviewers cannot fill.
     #[must_use]
     pub fn unreachable_quorums(&self) -> &[UnreachableQuorum] {
         &self.unreachable
     }
 
-    /// What is revoked in each environment by the lists that its documents name, be its posture valid or not.
+    /// What is revoked in each environment by the lists that its documents name, even if its posture is invalid.
     pub(crate) fn revoked(&self) -> impl Iterator<Item = (&str, &Revocations)> {
         self.revoked.iter().map(|(environment, revoked)| (environment.as_str(), revoked))
     }
@@ -276,10 +171,10 @@ impl PostureSet {
     }
 }
 
-/// Problems of one document whose place is looked for; a text that is wrong all over has no need of more.
+/// The most problems of one document whose position is looked up: each lookup costs time.
 const MAX_LOCATED: usize = 100;
 
-/// Finds the place of each problem in the text that its source was read from.
+/// Sets the position of each problem in the text of its document.
 fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, texts: &BTreeMap<String, (String, usize)>) {
     let mut read: BTreeMap<String, (SourcePositions, usize)> = BTreeMap::new();
     for problem in problems.filter(|problem| !problem.path.is_empty()) {
@@ -293,36 +188,69 @@ fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, texts: &BT
     }
 }
 
-fn strings(list: Option<&Value>) -> impl Iterator<Item = &str> {
-    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+/// What has become of the documents that are or may be postures.
+#[derive(Default)]
+struct BuiltPostures {
+    /// By environment: every document that says, or seems to say, that it is the environment's posture.
+    candidates: BTreeMap<String, Vec<PostureCandidate>>,
+    /// The problems of documents that may be the posture of any environment.
+    unattributed: Vec<PostureProblem>,
+    unreachable: Vec<UnreachableQuorum>,
+    revoked: BTreeMap<String, Revocations>,
 }
 
-/// A document that says it is an environment's posture.
-struct Candidate {
+struct PostureCandidate {
     source: String,
-    built: Result<Posture, Vec<PostureProblem>>,
+    posture: Result<Posture, Vec<PostureProblem>>,
 }
 
-fn environment_of(posture: &Found) -> Option<String> {
-    posture.value.get("environment")?.as_str().map(str::to_owned)
+impl BuiltPostures {
+    fn add(&mut self, found: FoundDocument, sets: &NamedSets) {
+        let posture = build_posture(&found, sets);
+        let FoundDocument { source, value, .. } = found;
+        let Some(environment) = value.get("environment").and_then(Value::as_str) else {
+            return self.unattributed.extend(posture.err().into_iter().flatten());
+        };
+        if let Ok(posture) = &posture {
+            self.unreachable.extend(unreachable(posture, &value, &source));
+        }
+        let lists = value.get("revocationLists").and_then(Value::as_array);
+        let revoked = sets.revoked_by(lists.into_iter().flatten().filter_map(Value::as_str));
+        self.revoked.entry(environment.to_owned()).or_default().extend(&revoked);
+        self.candidates.entry(environment.to_owned()).or_default().push(PostureCandidate { source, posture });
+    }
+
+    fn add_broken(&mut self, environments: Vec<String>, problem: PostureProblem) {
+        if environments.is_empty() {
+            self.unattributed.push(problem.clone());
+        }
+        for environment in environments {
+            let (source, posture) = (problem.source.clone(), Err(vec![problem.clone()]));
+            self.candidates.entry(environment).or_default().push(PostureCandidate { source, posture });
+        }
+    }
+
+    fn problems_mut(&mut self) -> impl Iterator<Item = &mut PostureProblem> {
+        let candidates = self.candidates.values_mut().flatten();
+        let in_postures = candidates.filter_map(|candidate| candidate.posture.as_mut().err()).flatten();
+        let in_quorums = self.unreachable.iter_mut().map(|quorum| &mut quorum.problem);
+        self.unattributed.iter_mut().chain(in_postures).chain(in_quorums)
+    }
 }
 
-/// One environment has one posture: of two nobody could say which one somebody meant.
-fn the_only(environment: &str, mut candidates: Vec<Candidate>) -> Result<Posture, Vec<PostureProblem>> {
+/// The one posture of an environment. Of two, neither is used: which one was meant is unknown.
+fn the_only(environment: &str, mut candidates: Vec<PostureCandidate>) -> Result<Posture, Vec<PostureProblem>> {
     if candidates.len() == 1
         && let Some(only) = candidates.pop()
     {
-        return only.built;
+        return only.posture;
     }
-    let sources: Vec<&str> = candidates.iter().map(|candidate| candidate.source.as_str()).collect();
-    // Every problem names them: all of them would be as many texts as their square.
-    let few = listed(sources.iter().map(ToString::to_string));
-    let message = format!("{environment:?} has {} postures, expected one: {few}", sources.len());
-    let mut problems = Vec::new();
-    for source in sources {
-        let source = source.to_owned();
-        problems.push(PostureProblem::new(source, "environment", &message));
-    }
-    problems.extend(candidates.into_iter().filter_map(|candidate| candidate.built.err()).flatten());
+    let sources: Vec<String> = candidates.iter().map(|candidate| candidate.source.clone()).collect();
+    // Every problem names the first few sources. Naming all of them would take the square of their number.
+    let few = listed(sources.iter().cloned());
+    let message = format!("{environment:?} has {} postures, expected one: {few}; remove the others", sources.len());
+    let mut problems: Vec<_> =
+        sources.into_iter().map(|source| PostureProblem::new(source, "environment", &message)).collect();
+    problems.extend(candidates.into_iter().filter_map(|candidate| candidate.posture.err()).flatten());
     Err(problems)
 }

@@ -7,12 +7,13 @@ use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 use crate::{
     encoding::borrowed::BorrowedText,
+    encoding::strict::{ByFieldName, by_field_name},
     kube::workload::{WorkloadKind, WorkloadKinds},
     text::on_one_line,
     vocabulary::DOMAIN,
@@ -138,7 +139,7 @@ pub struct Object<'a> {
     #[serde(borrow, default)]
     pub kind: Cow<'a, str>,
     /// Its metadata; the options of a CONNECT have none.
-    #[serde(borrow, default = "Metadata::absent", deserialize_with = "by_name")]
+    #[serde(borrow, default = "Metadata::absent", deserialize_with = "by_field_name")]
     pub metadata: Metadata<'a>,
     /// `.spec` as text.
     #[serde(borrow)]
@@ -299,36 +300,10 @@ impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'a, F> 
     }
 }
 
-/// A struct that is read from an object alone. Derived readers take an array of the members' values as well, which
-/// no API server sends and no other reader would understand.
-struct ByName<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByName<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = ByName<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(ByName)
-            }
-        }
-
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
-fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
-    ByName::deserialize(deserializer).map(|ByName(value)| value)
-}
-
-fn by_name_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    Ok(Option::deserialize(deserializer)?.map(|ByName(value)| value))
+fn by_field_name_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map(|ByFieldName(value)| value))
 }
 
 /// A body that holds a review.
@@ -347,7 +322,7 @@ impl Review {
     pub fn parse_with<'a>(body: &'a [u8], kinds: &WorkloadKinds) -> Result<Request<'a>, MalformedReview> {
         let malformed = |why: String| MalformedReview { uid: uid_of(body), why: on_one_line(&why) };
         let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8: {error}")))?;
-        let review: ByName<RawReview<'_>> = serde_json::from_str(text)
+        let review: ByFieldName<RawReview<'_>> = serde_json::from_str(text)
             .map_err(|error| malformed(format!("the body is not an AdmissionReview: {error}")))?;
         review.0.into_request(kinds).map_err(malformed)
     }
@@ -360,7 +335,7 @@ struct RawReview<'a> {
     api_version: Cow<'a, str>,
     #[serde(borrow)]
     kind: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "by_name")]
+    #[serde(borrow, deserialize_with = "by_field_name")]
     request: RawRequest<'a>,
     response: Option<IgnoredAny>,
 }
@@ -370,9 +345,9 @@ struct RawReview<'a> {
 struct RawRequest<'a> {
     #[serde(borrow)]
     uid: Cow<'a, str>,
-    #[serde(borrow, deserialize_with = "by_name")]
+    #[serde(borrow, deserialize_with = "by_field_name")]
     kind: GroupVersionKind<'a>,
-    #[serde(borrow, deserialize_with = "by_name")]
+    #[serde(borrow, deserialize_with = "by_field_name")]
     resource: Resource<'a>,
     #[serde(borrow, default)]
     sub_resource: Cow<'a, str>,
@@ -381,11 +356,11 @@ struct RawRequest<'a> {
     #[serde(borrow, default)]
     namespace: Cow<'a, str>,
     operation: Operation,
-    #[serde(borrow, deserialize_with = "by_name")]
+    #[serde(borrow, deserialize_with = "by_field_name")]
     user_info: User<'a>,
-    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
+    #[serde(borrow, default, deserialize_with = "by_field_name_or_null")]
     object: Option<Object<'a>>,
-    #[serde(borrow, default, deserialize_with = "by_name_or_null")]
+    #[serde(borrow, default, deserialize_with = "by_field_name_or_null")]
     old_object: Option<Object<'a>>,
     dry_run: Option<bool>,
 }

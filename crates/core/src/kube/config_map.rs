@@ -1,17 +1,16 @@
-//! Config bundles: ConfigMaps that cannot change and are named by what they hold.
+//! ConfigMaps, and config bundles: ConfigMaps that cannot change and whose names contain the digest of their content.
 //!
-//! A bundle's name carries a digest of its content, so who reads the name in an approved pod template knows the content.
-//! The API server holds `immutable`, but anybody may delete a ConfigMap and create another one of its name: hence the
-//! digest is computed when a bundle is written, when a workload that refers to it is judged, and by `bundle`.
+//! An approved pod template refers to a bundle by its name, so the name fixes the content. The API server enforces
+//! `immutable`, but anybody who may delete the ConfigMap can create another one with its name. Hence the digest is
+//! computed again whenever a workload that refers to the bundle is checked.
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    decide::facts::ConfigMapContent,
     encoding::canonical::{Everything, canonical},
     encoding::hex,
     text::quoted,
@@ -21,9 +20,23 @@ use crate::{
 /// How many hexadecimal digits of its digest a bundle's name ends in, at least and at most: 128 and 256 bits.
 const DIGITS: std::ops::RangeInclusive<usize> = 32..=64;
 
+/// The fields of a v1 ConfigMap that Writgate reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMapContent {
+    /// `metadata.labels`
+    pub labels: BTreeMap<String, String>,
+    /// `immutable`
+    pub immutable: bool,
+    /// `data`
+    pub data: BTreeMap<String, String>,
+    /// `binaryData`, in base64 as in JSON.
+    pub binary_data: BTreeMap<String, String>,
+}
+
 impl ConfigMapContent {
-    /// What of a v1 ConfigMap is concerned, as the API server or a manifest has it; `Err` where a field is of another
-    /// type than the API server would take.
+    /// Reads a v1 ConfigMap from the API server or from a manifest. Fails if a field has a type that the API server
+    /// would refuse.
     pub fn of(config_map: &Value) -> Result<Self, String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
