@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use writgate_cluster::config_map::content;
 use writgate_cluster::names;
 use writgate_cluster::question::Questions;
-use writgate_core::decide::ConfigMapContent;
+use writgate_core::kube::ConfigMapContent;
 
 use crate::review::PATIENCE;
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use serde_json::json;
-use writgate_core::decide::ConfigMapContent;
+use writgate_core::kube::ConfigMapContent;
 use writgate_core::posture::Document;
 
 /// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.

@@ -362,7 +362,7 @@ fn a_quorum_that_nobody_can_meet_is_refused_when_it_is_written() {
     for quorum in ["{group: sre, count: 3}", "{group: security, count: 1}", "{group: sre, count: 2}, {count: 1}"] {
         let message =
             Case::write(&posture(&POSTURE.replace("{group: sre, count: 2}", quorum))).expect("QuorumUnreachable");
-        assert!(message.contains("line 6, column 5: actions.deploy.quorum: nobody can meet this"), "{message}");
+        assert!(message.contains("line 6, column 5: actions.deploy.quorum: this quorum cannot be met"), "{message}");
         assert!(message.contains("by bob (sre), carol (sre)"), "{message}");
     }
     let grants = POSTURE.replace("  deploy:\n", "  deploy:\n    capabilities: [deploy.privileged]\n");
@@ -413,7 +413,7 @@ fn files_may_be_applied_in_any_order_where_nothing_is_in_force_yet() {
     }
     let warning = new(&all[0], Vec::new()).expect("admitted");
     assert!(warning.contains("nothing is admitted in production yet"), "{warning}");
-    assert!(warning.contains("\"prod-reviewers\" is not there"), "{warning}");
+    assert!(warning.contains("\"prod-reviewers\" does not exist"), "{warning}");
     // Incomplete, and never right.
     let doubled = reviewers("prod-reviewers", &[("bob", 1), ("bob", 2)]);
     new(&doubled, vec![all[0].clone()]).expect("PostureInvalid");
@@ -518,7 +518,7 @@ fn a_status_carries_no_metadata_of_ours() {
 fn a_config_bundle_is_what_its_name_says() {
     // printf '{"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
     const DIGEST: &str = "sha256:";
-    let content = writgate_core::decide::ConfigMapContent {
+    let content = writgate_core::kube::ConfigMapContent {
         data: BTreeMap::from([("app.yaml".to_owned(), "workers: 4\n".to_owned())]),
         ..Default::default()
     };

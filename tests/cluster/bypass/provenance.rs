@@ -93,7 +93,7 @@ fn builds_that_nobody_made(gate: &Gate) {
 /// A ConfigMap that is named by its content.
 fn bundle(ground: &Ground<'_>, settings: &str) -> Value {
     let data = json!({"settings.yaml": settings});
-    let content = writgate_core::decide::ConfigMapContent {
+    let content = writgate_core::kube::ConfigMapContent {
         data: [("settings.yaml".to_owned(), settings.to_owned())].into(),
         ..Default::default()
     };
@@ -104,7 +104,7 @@ fn bundle(ground: &Ground<'_>, settings: &str) -> Value {
 
 /// A Deployment that reads `bundle`, approved together with it.
 fn reading(ground: &Ground<'_>, name: &str, bundle: &Value) -> Value {
-    let content = writgate_core::decide::ConfigMapContent::of(bundle).expect("a ConfigMap");
+    let content = writgate_core::kube::ConfigMapContent::of(bundle).expect("a ConfigMap");
     let digest = writgate_core::kube::content_digest(&content);
     let mut object = ground.deployment(name);
     object["metadata"]["annotations"] = json!({"writgate.dev/config-bundle": digest});

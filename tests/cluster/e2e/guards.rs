@@ -316,7 +316,7 @@ fn a_replica_set_is_not_adopted_through_its_status(gate: &Gate) {
 
 fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
     let governed = gate.governed("bundle");
-    let content = writgate_core::decide::ConfigMapContent {
+    let content = writgate_core::kube::ConfigMapContent {
         data: [("app.yaml".to_owned(), "workers: 4\n".to_owned())].into(),
         ..Default::default()
     };

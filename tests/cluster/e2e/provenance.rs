@@ -113,7 +113,7 @@ fn bundle(governed: &Governed<'_>, settings: &str) -> Value {
 /// A Deployment that reads `bundle` and names it.
 fn reading(governed: &Governed<'_>, name: &str, bundle: &Value) -> Value {
     let mut object = governed.deployment(name);
-    let content = writgate_core::decide::ConfigMapContent::of(bundle).expect("a ConfigMap");
+    let content = writgate_core::kube::ConfigMapContent::of(bundle).expect("a ConfigMap");
     annotate(&mut object, "config-bundle", &writgate_core::kube::content_digest(&content));
     pod(&mut object)["volumes"] = json!([{"name": "config", "configMap": {"name": bundle["metadata"]["name"]}}]);
     object

@@ -13,7 +13,7 @@ use serde_json::Value;
 use writgate_core::{
     approval::KeyId,
     kube::{WorkloadKind, default_forward},
-    posture::{Posture, quorum_in_words},
+    posture::{Posture, describe_quorum},
 };
 
 use crate::{
@@ -131,7 +131,7 @@ enum Against {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Signers {
-    /// `the posture asks for 2 reviewers`
+    /// `the posture requires 2 reviewers`
     quorum: String,
     /// The people whose signature would count.
     could: Vec<String>,
@@ -271,7 +271,7 @@ fn signers(case: &Case<'_>) -> Option<Signers> {
         groups => format!("{} ({})", reviewer.name, groups.join(", ")),
     });
     Some(Signers {
-        quorum: quorum_in_words(case.quorum(posture)),
+        quorum: format!("the posture requires {}", describe_quorum(case.quorum(posture))),
         could: could.collect(),
         signed: case.envelope.keyids().map(|id| key_of(posture, id)).collect(),
     })

@@ -120,8 +120,8 @@ mod tests {
         assembled(documents).environment("production").expect("a valid posture").clone()
     }
 
-    /// What is wrong once the second of two equal sets is changed.
-    fn fault(change: impl FnOnce(&mut Value)) -> String {
+    /// The problems after a change of the second of two equal sets.
+    fn problems(change: impl FnOnce(&mut Value)) -> String {
         let mut second = set("b");
         change(&mut second["pipelines"]);
         let assembled = assembled(&[posture(), set("a"), second]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_what_all_named_sets_say_together() {
+    fn the_builds_of_all_named_sets_are_combined() {
         let more = json!({"apiVersion": "writgate.dev/v1", "kind": "Pipelines", "name": "b", "pipelines": {
             "orders": {"1.4.2": {"specHash": DIGEST, "images": [format!("docker.io/acme/orders@{DIGEST}")]},
                 "1.4.3": {"images": [format!("acme/orders@{OTHER}")]}}}});
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_part_of_the_postures_version() {
+    fn a_set_is_part_of_the_version_of_the_posture() {
         let version = |change: fn(&mut Value)| {
             let mut second = set("b");
             change(&mut second);
@@ -155,69 +155,78 @@ mod tests {
     }
 
     #[test]
-    fn one_version_cannot_be_two_builds() {
+    fn refuses_two_builds_of_one_version() {
         let build =
-            |field: &'static str, value: Value| fault(move |pipelines| pipelines["orders"]["1.4.2"][field] = value);
-        let expected = "pipelineSets[1]: 2.yaml has another build of orders@1.4.2 than a set before it";
+            |field: &'static str, value: Value| problems(move |pipelines| pipelines["orders"]["1.4.2"][field] = value);
+        let expected = "pipelineSets[1]: 2.yaml has a different build of orders@1.4.2 than an earlier set";
         assert!(build("specHash", json!(OTHER)).contains(expected));
         assert!(build("images", json!([format!("acme/orders@{OTHER}")])).contains(expected));
         assert!(build("images", json!([format!("ghcr.io/acme/orders@{DIGEST}")])).contains(expected));
     }
 
     #[test]
-    fn an_image_is_named_by_digest() {
+    fn refuses_an_image_without_a_digest() {
         for image in ["acme/orders:1.4.2", "acme/orders@sha256:00", "acme/orders", "", "@sha256"] {
-            let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([image]));
-            assert!(told.contains("pipelines.orders.1.4.2.images[0]: "), "{image}: {told}");
-            assert!(told.contains("names no digest"), "{image}: {told}");
+            let found = problems(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([image]));
+            assert!(found.contains("pipelines.orders.1.4.2.images[0]: "), "{image}: {found}");
+            assert!(found.contains("has no digest"), "{image}: {found}");
         }
-        assert!(fault(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([])).contains("is empty"));
+        assert!(problems(|pipelines| pipelines["orders"]["1.4.2"]["images"] = json!([])).contains("is empty"));
     }
 
     #[test]
-    fn what_is_misspelt_is_refused() {
+    fn refuses_an_invalid_name_hash_or_field() {
         let build = json!({"images": [format!("acme/orders@{DIGEST}")]});
         for (pipeline, version) in [("orders@1", "2"), ("orders", "1@2"), ("orders ", "2"), ("", "2"), ("orders", "")] {
-            let told = fault(|pipelines| pipelines[pipeline] = json!({version: build}));
-            assert!(told.contains("has an @") || told.contains("space") || told.contains("is empty"), "{told}");
+            let found = problems(|pipelines| pipelines[pipeline] = json!({version: build}));
+            assert!(
+                found.contains("contains an @") || found.contains("space") || found.contains("is empty"),
+                "{found}"
+            );
         }
-        let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["specHash"] = json!(OTHER.to_uppercase()));
-        assert!(told.contains("is not a spec hash"), "{told}");
-        let told = fault(|pipelines| pipelines["orders"]["1.4.2"]["image"] = json!("x"));
-        assert!(told.contains("unknown field `image`"), "{told}");
+        let found = problems(|pipelines| pipelines["orders"]["1.4.2"]["specHash"] = json!(OTHER.to_uppercase()));
+        assert!(found.contains("is not a spec hash"), "{found}");
+        let found = problems(|pipelines| pipelines["orders"]["1.4.2"]["image"] = json!("x"));
+        assert!(found.contains("unknown field `image`"), "{found}");
     }
 
     #[test]
-    fn a_named_set_must_be_there() {
+    fn refuses_a_posture_whose_set_is_missing_or_unreadable() {
         let missing = assembled(&[posture(), set("a")]);
         let problem = &missing.problems()[0];
         assert_eq!(problem.path, "pipelineSets[1]");
-        assert!(problem.message.contains("\"b\" is not there"), "{}", problem.message);
+        assert!(problem.message.contains("\"b\" does not exist"), "{}", problem.message);
         let mut broken = set("b").to_string();
         broken.truncate(broken.len() - 2);
         let documents = [posture().to_string(), set("a").to_string(), broken];
         let documents = documents.map(|text| Document { source: String::new(), name: None, text });
         let assembled = PostureSet::assemble(documents.into());
         let Err(PostureError::Invalid { problems }) = assembled.environment("production") else {
-            panic!("a set that cannot be read is none")
+            panic!("an unreadable set is no set")
         };
         assert!(problems[0].message.contains("\"b\" is invalid"), "{}", problems[0].message);
     }
 
     #[test]
-    fn a_rule_that_nothing_could_meet_or_that_does_nothing_is_refused() {
-        let told = |change: fn(&mut Value)| {
+    fn refuses_a_rule_that_cannot_be_met_or_has_no_effect() {
+        let problems = |change: fn(&mut Value)| {
             let mut posture = posture();
             change(&mut posture);
             let assembled = assembled(&[posture, set("a"), set("b")]);
             assembled.problems().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
-        assert!(told(|posture| posture["pipelineSets"] = json!([])).contains("pipelineVersion: is required, but no"));
-        assert!(told(|posture| posture["secrets"] = json!(["db"])).contains("secrets: counts only with configBundle"));
+        assert!(
+            problems(|posture| posture["pipelineSets"] = json!([]))
+                .contains("pipelineVersion: is required, but the posture names no pipelineSets")
+        );
+        assert!(
+            problems(|posture| posture["secrets"] = json!(["db"]))
+                .contains("secrets: has an effect only with configBundle")
+        );
         let both = |posture: &mut Value| {
             posture["configBundle"] = "required".into();
             posture["secrets"] = json!(["db"]);
         };
-        assert_eq!(told(both), "");
+        assert_eq!(problems(both), "");
     }
 }

@@ -184,7 +184,7 @@ fn what_has_no_answer_says_why() {
 }
 
 #[test]
-fn what_is_surely_wrong_is_told_with_its_place() {
+fn refuses_a_condition_that_cannot_be_right_with_its_position() {
     for (when, told) in [
         ("object.spec.", "line 1, column 13: "),
         ("true &&\n  (false", "line 2, column 9: "),

@@ -83,7 +83,7 @@ fn rules_share_what_they_may_cost() {
 }
 
 #[test]
-fn deep_objects_and_texts_end_no_stack() {
+fn deep_objects_and_texts_do_not_overflow_the_stack() {
     let mut review = review();
     let mut deep = json!(1);
     for _ in 0..110 {
