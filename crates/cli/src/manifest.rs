@@ -14,9 +14,8 @@ use std::fmt;
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{DetachedApproval, ManifestHashError, SpecHash, manifest_hash_as},
-    decide::ConfigMapContent,
     encoding::{YamlError, read_yaml},
-    kube::{DefaultError, WorkloadKind, WorkloadKinds, default_forward},
+    kube::{ConfigMapContent, DefaultError, WorkloadKind, WorkloadKinds, default_forward},
     text::escape_line,
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF},
 };

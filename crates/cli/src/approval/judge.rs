@@ -10,8 +10,8 @@ use serde_json::Value;
 use writgate_cluster::{clock, names};
 use writgate_core::{
     approval::DetachedApproval,
-    decide::{ConfigMapContent, Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide, decide_malformed},
-    kube::WorkloadKinds,
+    decide::{Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide, decide_malformed},
+    kube::{ConfigMapContent, WorkloadKinds},
     record::{Decision, History},
     request::{ExemptController, ExemptControllers, Request, Review},
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND},

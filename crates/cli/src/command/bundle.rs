@@ -12,8 +12,7 @@ use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use serde_json::Value;
 use writgate_cluster::names::{self, ENVIRONMENT_LABEL};
 use writgate_core::{
-    decide::ConfigMapContent,
-    kube::{bundle_name, check_bundle, content_digest},
+    kube::{ConfigMapContent, bundle_name, check_bundle, content_digest},
     vocabulary::{BUNDLE_KIND, KIND_LABEL},
 };
 

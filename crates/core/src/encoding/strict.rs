@@ -4,9 +4,9 @@
 //! Signed JSON is read from a tree by hand. serde's derived readers accept an array for a struct, and `Value` keeps the
 //! last of two equal keys, so both would accept two texts for one meaning.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
@@ -41,8 +41,7 @@ impl<'de> Deserialize<'de> for Strict {
 ///
 /// Derived readers also accept a list of the members' values. Nobody could review such a text, a new member would
 /// change its meaning, and other readers refuse it.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[schemars(transparent)]
+#[derive(Clone, Debug)]
 pub(crate) struct ByFieldName<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByFieldName<T> {
@@ -62,6 +61,25 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ByFieldName<T> {
         }
 
         deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// The schema of the struct itself.
+impl<T: JsonSchema> JsonSchema for ByFieldName<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 

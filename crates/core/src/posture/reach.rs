@@ -128,12 +128,12 @@ fn describe(
     };
     let shown: Vec<String> = eligible.iter().take(5).map(person).collect();
     let eligible = match eligible.len().saturating_sub(shown.len()) {
-        _ if shown.is_empty() => "no reviewer of the named sets".to_owned(),
-        0 => format!("of the named sets only {}", shown.join(", ")),
-        more => format!("of the named sets only {} and {more} more", shown.join(", ")),
+        _ if shown.is_empty() => "no reviewer".to_owned(),
+        0 => format!("only {}", shown.join(", ")),
+        more => format!("only {} and {more} more", shown.join(", ")),
     };
     format!(
-        "this quorum cannot be met: it requires {}, but {eligible} may grant {}{project}; add reviewers or lower the quorum",
+        "this quorum cannot be met: it requires {}, but {eligible} may grant {}{project}",
         describe_quorum(entries),
         capabilities.join(", ")
     )

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Action, Approval, DetachedApproval, DetachedQuery, Envelope, PublicKey, Subject, spec_hash},
-    decide::{ConfigMapContent, Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide},
-    kube::{WorkloadKind, WorkloadKinds},
+    decide::{Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide},
+    kube::{ConfigMapContent, WorkloadKind, WorkloadKinds},
     posture::{Document, PostureSet},
     record::{Decision, History},
     request::{ExemptControllers, Review},

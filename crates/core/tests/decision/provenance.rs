@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use writgate_core::{
-    decide::ConfigMapContent,
-    kube::{WorkloadKind, bundle_name, content_digest},
+    kube::{ConfigMapContent, WorkloadKind, bundle_name, content_digest},
     record::Basis,
     vocabulary::{BUNDLE_KIND, KIND_LABEL},
 };
