@@ -27,14 +27,16 @@ fmt-check: ## formatting
 	cargo fmt --all -- --check
 
 FIELDS := crates/core/src/kube/defaults/fields.rs
+FIELDS_JSON := docs/spec/spec-hash-v1/fields.json
 # The flags are those of the control plane's build, so that Go compiles k8s.io/api once.
 K8S_TABLES := cd tools/k8s-tables && export CGO_ENABLED=0 && go run -trimpath .
 
 .PHONY: k8s-tables-check
 k8s-tables-check: ## the field tables are what tools/k8s-tables prints, and its tests pass
 	@cd tools/k8s-tables && export CGO_ENABLED=0 && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet -trimpath . && go test -trimpath .
-	@fields=$$(mktemp) && trap 'rm -f "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields" && \
-		if ! diff -u $(FIELDS) "$$fields"; then echo "$(FIELDS) is not what tools/k8s-tables prints: run make k8s-tables" >&2; exit 1; fi
+	@fields=$$(mktemp -d) && trap 'rm -r "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields/rust" && ($(K8S_TABLES) json) >"$$fields/json" && \
+		if ! diff -u $(FIELDS) "$$fields/rust" || ! diff -u $(FIELDS_JSON) "$$fields/json"; then \
+		echo "$(FIELDS) or $(FIELDS_JSON) is not what tools/k8s-tables prints: run make k8s-tables" >&2; exit 1; fi
 
 .PHONY: clippy
 clippy: ## lints, warnings denied
@@ -113,7 +115,8 @@ hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at adm
 .PHONY: k8s-tables
 k8s-tables: ## write the tables of Kubernetes' fields; KUBERNETES=v1.38.0 first pins another release, for the tests too
 	@if [ -n "$(KUBERNETES)" ]; then tools/k8s-tables/pin "$(KUBERNETES)"; fi
-	@fields=$$(mktemp) && trap 'rm -f "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields" && cat "$$fields" >$(FIELDS)
+	@fields=$$(mktemp -d) && trap 'rm -r "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields/rust" && ($(K8S_TABLES) json) >"$$fields/json" && \
+		cat "$$fields/rust" >$(FIELDS) && cat "$$fields/json" >$(FIELDS_JSON)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/seeds/*.txt)))

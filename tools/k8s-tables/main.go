@@ -1,4 +1,4 @@
-// Command k8s-tables prints Rust tables of the fields of Kubernetes API types.
+// Command k8s-tables prints tables of the fields of Kubernetes API types: as Rust, or with the argument json as JSON.
 //
 // The tables say how a field looks on the wire after the API server has decoded and encoded it. They come from the
 // types of k8s.io/api, from their +featureGate markers, and from the feature gates' defaults in the Kubernetes release
@@ -64,7 +64,13 @@ func run() error {
 		return err
 	}
 	out := bufio.NewWriter(os.Stdout)
-	writeRust(out, api, kubernetes.Version, tables)
+	if len(os.Args) > 1 && os.Args[1] == "json" {
+		if err := writeJSON(out, kubernetes.Version, tables); err != nil {
+			return err
+		}
+	} else {
+		writeRust(out, api, kubernetes.Version, tables)
+	}
 	return out.Flush()
 }
 
