@@ -18,7 +18,7 @@ use writgate_core::{
     kube::WorkloadKind,
     posture::{Document, PostureSet},
     record::{Chain, Decision, Outcome},
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 use crate::{
@@ -43,11 +43,11 @@ pub(crate) fn print() -> anyhow::Result<()> {
 
     let approved = approve(&usual)?;
     let create = approved.create();
-    let request = Review::parse(create.as_bytes())?;
+    let request = Request::parse(create.as_bytes())?;
     let envelope = request.object.as_ref().and_then(|object| object.metadata.annotations.get("writgate.dev/approval"));
     let envelope = envelope.context("an approval is attached")?;
     let payload = Envelope::parse(envelope).map_err(anyhow::Error::msg)?.payload().to_vec();
-    stage("read the review", median(|| Review::parse(create.as_bytes())));
+    stage("read the review", median(|| Request::parse(create.as_bytes())));
     stage("spec hash", median(|| spec_hash(WorkloadKind::Deployment, spec)));
     stage("read the envelope", median(|| Envelope::parse(envelope)));
     stage("read the statement", median(|| Approval::parse(&payload)));
@@ -89,7 +89,7 @@ fn postures(rules: &str) -> anyhow::Result<PostureSet> {
 
 /// Reads and decides a review.
 fn decision(body: &str, postures: &PostureSet) -> Decision {
-    let request = Review::parse(body.as_bytes()).expect("the API server's own review");
+    let request = Request::parse(body.as_bytes()).expect("the API server's own review");
     let governance = Governance::Governed {
         environment: "production",
         project: Some("payments"),

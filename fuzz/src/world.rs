@@ -11,7 +11,7 @@ use writgate_core::{
     kube::WorkloadKind,
     posture::{Document, PostureSet},
     record::{Decision, DecisionRecord, Outcome},
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -115,7 +115,7 @@ impl World {
         let now = NOW.parse().expect("a time");
         let posture = postures.environment(environment);
         let governance = Governance::Governed { environment, project: Some("payments"), posture };
-        let decision = match Review::parse(body) {
+        let decision = match Request::parse(body) {
             Ok(request) => decide(&request, &governance, &facts, now),
             Err(malformed) => decide_malformed(&malformed, facts.decision_id, now),
         };

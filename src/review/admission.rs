@@ -15,7 +15,7 @@ use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     posture::{PostureError, PostureSet},
     record::{Basis, Decision, Outcome},
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 use crate::http::respond;
@@ -70,12 +70,7 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(
-        decision: Decision,
-        request: &writgate_core::request::Request<'_>,
-        postures: &PostureSet,
-        environment: Arc<str>,
-    ) -> Self {
+    fn of(decision: Decision, request: &Request<'_>, postures: &PostureSet, environment: Arc<str>) -> Self {
         let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
         Self {
             decision,
@@ -131,7 +126,7 @@ impl Admission {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
-        let (uid, mut judged) = match Review::parse_with(body, &self.kinds) {
+        let (uid, mut judged) = match Request::parse_with(body, &self.kinds) {
             Ok(request) => {
                 let judged = match question {
                     Question::Workload => self.judge(&request, id, now).await,
@@ -200,7 +195,7 @@ impl Admission {
         Ok(())
     }
 
-    async fn judge(&self, request: &writgate_core::request::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn judge(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> Judged {
         let labels = self.labels(&request.namespace).await;
         let postures = self.store.postures();
         let unusable;
@@ -228,7 +223,7 @@ impl Admission {
         Judged::of(decision, request, &postures, environment)
     }
 
-    async fn guard(&self, request: &writgate_core::request::Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn guard(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> Judged {
         let postures = self.store.postures();
         // The system's own objects and the namespaces themselves are in no governed namespace.
         let is_placed = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
@@ -263,7 +258,7 @@ impl Admission {
     /// Decides by `decide`, again for as long as it wants to know more.
     async fn decide(
         &self,
-        request: &writgate_core::request::Request<'_>,
+        request: &Request<'_>,
         now: Timestamp,
         postures: &PostureSet,
         decide: impl Fn(&Known) -> Decision,

@@ -89,17 +89,17 @@ mod tests {
     use std::convert::Infallible;
 
     use axum::body::Body;
-    use axum::http::{Request, Response};
+    use axum::http::{self, Response};
     use serde_json::{Value, json};
     use tower::service_fn;
-    use writgate_core::request::Review;
+    use writgate_core::request::Request;
 
     use super::*;
 
     /// A reader to which every question is answered with `status` and `body`.
     fn reader(status: u16, body: &Value) -> GuardReader {
         let body = body.to_string();
-        let service = service_fn(move |_: Request<kube::client::Body>| {
+        let service = service_fn(move |_: http::Request<kube::client::Body>| {
             let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
             std::future::ready(Ok::<_, Infallible>(response))
         });
@@ -114,7 +114,7 @@ mod tests {
                 "userInfo": {{"username": "alice", "extra": {extra}}},
                 "object": {{"apiVersion": "v1", "kind": "Namespace", "metadata": {{"name": "payments"}}}}}}}}"#
         );
-        let request = Review::parse(body.as_bytes()).expect("a review");
+        let request = Request::parse(body.as_bytes()).expect("a review");
         reader.may_govern(&request.user, "payments").await
     }
 
@@ -148,8 +148,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_api_server_that_is_silent_is_not_waited_for() {
-        let service =
-            service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+        let service = service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
         let reader = GuardReader::new(Client::new(service, "default"), "writgate-system");
         assert!(may_govern(&reader, "{}").await.is_err_and(|why| why.contains("did not answer")));
         assert!(reader.documents().await.is_err());

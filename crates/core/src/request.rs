@@ -8,5 +8,5 @@ pub(crate) mod review;
 
 pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
 pub use review::{
-    GroupVersionKind, MalformedReview, Metadata, Object, Operation, Request, Review, StringMap, User, WritgateEntries,
+    GroupVersionKind, MalformedReview, Metadata, Object, Operation, Request, StringMap, User, WritgateEntries,
 };

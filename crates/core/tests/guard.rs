@@ -9,7 +9,7 @@ use writgate_core::{
     guard::{Ground, guard},
     posture::{Document, PostureSet},
     record::Decision,
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 #[path = "pages/mod.rs"]
@@ -102,7 +102,7 @@ impl Case {
     fn decide(&self) -> Decision {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": self.request})
             .to_string();
-        let request = Review::parse(review.as_bytes()).expect("a review");
+        let request = Request::parse(review.as_bytes()).expect("a review");
         let kept = as_documents(self.stale_documents.as_ref().unwrap_or(&self.documents));
         let postures = PostureSet::assemble(kept.clone());
         let governance = self.environment.map_or(Governance::Ungoverned, |environment| Governance::Governed {

@@ -261,7 +261,7 @@ pub(super) mod tests {
     use writgate_core::{
         decide::{Facts, Governance, decide},
         posture::{Document, PostureSet},
-        request::{ExemptControllers, Review},
+        request::{ExemptControllers, Request},
     };
 
     use super::*;
@@ -298,7 +298,7 @@ pub(super) mod tests {
             known: &writgate_core::decide::Known::default(),
         };
         let body = review.to_string();
-        let request = Review::parse(body.as_bytes()).expect("a review");
+        let request = Request::parse(body.as_bytes()).expect("a review");
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
         let decision = decide(&request, &governance, &facts, now);
         Decided {

@@ -13,7 +13,7 @@ use writgate_core::{
     decide::{Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide, decide_malformed},
     kube::{ConfigMapContent, WorkloadKinds},
     record::{Decision, History},
-    request::{ExemptController, ExemptControllers, Request, Review},
+    request::{ExemptController, ExemptControllers, Request},
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND},
 };
 
@@ -106,7 +106,7 @@ impl Judge<'_> {
 
     fn decide(&self, body: &[u8], looks_beside: bool) -> Result<Decision, Failure> {
         let decision_id = clock::decision_id(self.now);
-        let request = match Review::parse_with(body, &self.kinds) {
+        let request = match Request::parse_with(body, &self.kinds) {
             Ok(request) => request,
             Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
         };

@@ -11,7 +11,7 @@ use writgate_core::{
     kube::{ConfigMapContent, WorkloadKind, WorkloadKinds},
     posture::{Document, PostureSet},
     record::{Decision, History},
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
@@ -254,7 +254,7 @@ impl Case {
             text: document.to_string(),
         });
         let set = PostureSet::assemble(documents.collect());
-        match Review::parse_with(body.as_bytes(), &self.kinds) {
+        match Request::parse_with(body.as_bytes(), &self.kinds) {
             Err(malformed) => writgate_core::decide::decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
                 let posture = set.environment("production");

@@ -8,7 +8,7 @@ use writgate_core::{
     decide::{Facts, Governance, Known, UseRecord, Want, decide, decide_malformed},
     posture::{Document, PostureSet},
     record::{Decision, History},
-    request::{ExemptControllers, Review},
+    request::{ExemptControllers, Request},
 };
 
 use crate::case::Case;
@@ -16,7 +16,7 @@ use crate::case::Case;
 /// Decides a review under documents; what the decision has to look up is in `facts`.
 pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts: &Value, now: Timestamp) -> Decision {
     let body = review.to_string();
-    let request = match Review::parse(body.as_bytes()) {
+    let request = match Request::parse(body.as_bytes()) {
         Ok(request) => request,
         Err(malformed) => return decide_malformed(&malformed, Uuid::nil(), now),
     };

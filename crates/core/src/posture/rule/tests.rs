@@ -6,7 +6,7 @@ mod library;
 use serde_json::{Value, json};
 
 use super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, request::review::Review};
+use crate::{approval::capability::Capability, request::review::Request};
 
 fn rule(when: &str) -> Result<CapabilityRule, String> {
     CapabilityRule::compile("r".to_owned(), when.to_owned(), vec![Capability::parse("deploy.r").unwrap()], None)
@@ -41,7 +41,7 @@ fn review() -> Value {
 
 fn answer(review: &Value, when: &str) -> Result<bool, String> {
     let body = review.to_string();
-    let request = Review::parse(body.as_bytes()).unwrap();
+    let request = Request::parse(body.as_bytes()).unwrap();
     let rules = [rule(when).unwrap_or_else(|error| panic!("{when}: {error}"))];
     matching(&rules, &request).map(|matching| !matching.is_empty()).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, encoding::yaml::read_yaml, request::review::Review};
+use crate::{approval::capability::Capability, encoding::yaml::read_yaml, request::review::Request};
 
 const PAGE: &str = include_str!("../../../../../../docs/capability-rules.md");
 const IMAGE: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -57,7 +57,7 @@ fn told(old: &Value, pod: &Value) -> Vec<String> {
     let rules = library();
     let told = |(group, kind, resource)| {
         let body = review(group, kind, resource, old, pod).to_string();
-        let request = Review::parse(body.as_bytes()).unwrap();
+        let request = Request::parse(body.as_bytes()).unwrap();
         matching(&rules, &request).unwrap().into_iter().map(|rule| rule.name.clone()).collect()
     };
     let kinds = [
