@@ -22,9 +22,9 @@ use crate::{
     posture::Document,
     record::decision::{Basis, Decision, Verdict},
     record::denial::Denial,
+    request::admission_review::{Operation, Request},
     request::change::unsupported_kind,
     request::record::opening_record,
-    request::review::{Operation, Request},
 };
 
 /// What is known of the cluster when a guard is asked.

@@ -1,12 +1,12 @@
 //! The request that the API server asks about: parsing it, and finding what it would change.
 
+pub(crate) mod admission_review;
 pub(crate) mod change;
 pub(crate) mod connection;
 pub(crate) mod exempt;
 pub(crate) mod record;
-pub(crate) mod review;
 
-pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};
-pub use review::{
+pub use admission_review::{
     GroupVersionKind, MalformedReview, Metadata, Object, Operation, Request, StringMap, User, WritgateEntries,
 };
+pub use exempt::{ExemptController, ExemptControllerError, ExemptControllers};

@@ -18,8 +18,8 @@ use crate::{
     posture::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     record::decision::ApprovalRecord,
     record::denial::{Claim, Denial},
+    request::admission_review::{Operation, Request},
     request::change::Workload,
-    request::review::{Operation, Request},
     vocabulary::{
         CONFIG_BUNDLE, INCIDENT, INCIDENT_SPEC_HASH, PIPELINE_VERSION, SOURCE_ARTIFACT, SOURCE_ENVIRONMENT, is_approval,
     },

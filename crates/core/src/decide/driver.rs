@@ -42,9 +42,9 @@ use crate::{
     record::connection::Connection,
     record::decision::{Basis, Decision, DecisionRecord, RuleRecord, Verdict},
     record::denial::Denial,
+    request::admission_review::{MalformedReview, Object, Request},
     request::change::{Change, Hashes, Workload},
     request::record::opening_record,
-    request::review::{MalformedReview, Object, Request},
     text::on_one_line,
     vocabulary::REPLAY_LABEL,
 };

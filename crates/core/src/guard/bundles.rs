@@ -15,7 +15,7 @@ use crate::{
     posture::PostureError,
     record::decision::{DecisionRecord, Verdict},
     record::denial::Denial,
-    request::review::{Object, Operation, Request},
+    request::admission_review::{Object, Operation, Request},
     vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 

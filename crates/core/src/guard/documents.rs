@@ -15,8 +15,8 @@ use crate::{
     posture::{Document, PostureError, PostureProblem, PostureSet, Revocation, Revocations, is_document_kind},
     record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::Denial,
+    request::admission_review::{Object, Operation, Request},
     request::change::same_owners,
-    request::review::{Object, Operation, Request},
     text::quoted,
     vocabulary::KIND_LABEL,
 };

@@ -8,8 +8,8 @@ use crate::{
     decide::driver::Governance,
     record::decision::{DecisionRecord, Verdict},
     record::denial::Denial,
+    request::admission_review::{Metadata, Object, Request},
     request::change::same_owners,
-    request::review::{Metadata, Object, Request},
     text::quoted,
     vocabulary::DOMAIN,
 };

@@ -8,7 +8,7 @@ use crate::{
     decide::facts::{Known, Want},
     record::decision::{Basis, DecisionRecord, Verdict},
     record::denial::Denial,
-    request::review::{Object, Operation, Request},
+    request::admission_review::{Object, Operation, Request},
     text::quoted,
     vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };

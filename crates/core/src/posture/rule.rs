@@ -23,7 +23,7 @@ use self::{
     fuel::{Fault, Fuel},
     variables::{Specs, Variables},
 };
-use crate::{approval::capability::Capability, request::review::Request};
+use crate::{approval::capability::Capability, request::admission_review::Request};
 
 /// The most rules in a posture.
 pub(crate) const MAX_RULES: usize = 64;

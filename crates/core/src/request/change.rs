@@ -13,9 +13,9 @@ use crate::{
     kube::workload::WorkloadKind,
     record::connection::Connection,
     record::denial::Denial,
+    request::admission_review::{Object, Operation, Request},
     request::connection::connection,
     request::exempt::ExemptControllers,
-    request::review::{Object, Operation, Request},
     text::on_one_line,
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };

@@ -10,7 +10,7 @@ use crate::{
         decision::{Basis, Verdict},
         denial::Denial,
     },
-    request::review::{Operation, Request},
+    request::admission_review::{Operation, Request},
 };
 
 /// The way into a Pod that `request` would open. `None` if the request is another one.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     record::decision::{DecisionRecord, Initiator, ObjectRecord},
-    request::{connection::connection, review::Request},
+    request::{admission_review::Request, connection::connection},
 };
 
 /// The record of a request before any check: who asks for what, on which object.

@@ -6,7 +6,7 @@ mod library;
 use serde_json::{Value, json};
 
 use super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, request::review::Request};
+use crate::{approval::capability::Capability, request::admission_review::Request};
 
 fn rule(when: &str) -> Result<CapabilityRule, String> {
     CapabilityRule::compile("r".to_owned(), when.to_owned(), vec![Capability::parse("deploy.r").unwrap()], None)

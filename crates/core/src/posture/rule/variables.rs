@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kube::workload::WorkloadKind,
-    request::review::{Object, Request},
+    request::admission_review::{Object, Request},
 };
 
 /// A name that every expression knows.

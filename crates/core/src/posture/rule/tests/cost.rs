@@ -76,7 +76,7 @@ fn a_condition_that_needs_no_object_to_be_costly_is_denied() {
 #[test]
 fn rules_share_what_they_may_cost() {
     let large = with_args(10_000, "aaaaaaaa").to_string();
-    let request = crate::request::review::Request::parse(large.as_bytes()).unwrap();
+    let request = crate::request::admission_review::Request::parse(large.as_bytes()).unwrap();
     let one = rule("pod.containers[0].args.all(a, a == 'aaaaaaaa')").unwrap();
     assert_eq!(super::matching(&vec![one.clone(); 5], &request).map(|rules| rules.len()), Ok(5));
     assert!(super::matching(&vec![one; 64], &request).is_err());

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, encoding::yaml::read_yaml, request::review::Request};
+use crate::{approval::capability::Capability, encoding::yaml::read_yaml, request::admission_review::Request};
 
 const PAGE: &str = include_str!("../../../../../../docs/capability-rules.md");
 const IMAGE: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
