@@ -1,4 +1,4 @@
-"""DSSE envelopes by securesystemslib, for crates/cli/tests/interop.rs.
+"""DSSE envelopes by securesystemslib, for crates/cli/tests/plugin/interop.rs.
 
 dsse.py verify ENVELOPE PUBLIC_PEM KEYID   exits with 0 if that key has signed the envelope, with 1 if not
 dsse.py sign PAYLOAD ENVELOPE PUBLIC_PEM   signs a payload with a fresh key, whose id is computed as this library does

@@ -6,6 +6,8 @@ mod connect;
 mod detached;
 mod durability;
 mod further;
+mod guard;
+mod pages;
 mod properties;
 mod provenance;
 mod reasons;
@@ -13,6 +15,3 @@ mod rollback;
 mod rules;
 mod single_use;
 mod table;
-
-#[path = "../pages/mod.rs"]
-mod pages;

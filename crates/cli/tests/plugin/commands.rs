@@ -624,9 +624,9 @@ proptest! {
 
     #[test]
     fn damaged_files_give_an_answer_and_no_panic(
-        app in damaged(include_str!("cli/tour.in/app.yaml")),
-        posture in damaged(include_str!("cli/tour.in/postures/posture.yaml")),
-        key in damaged(include_str!("cli/tour.in/bob.pem")),
+        app in damaged(include_str!("../cli/tour.in/app.yaml")),
+        posture in damaged(include_str!("../cli/tour.in/postures/posture.yaml")),
+        key in damaged(include_str!("../cli/tour.in/bob.pem")),
     ) {
         let folder = Folder::new();
         folder.approve("-f app.yaml -o approval.json");

@@ -12,8 +12,7 @@ use writgate_core::{
     request::{ExemptControllers, Request},
 };
 
-#[path = "pages/mod.rs"]
-mod pages;
+use crate::pages;
 
 const SYSTEM: &str = "writgate-system";
 const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";
