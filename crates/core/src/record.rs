@@ -6,6 +6,7 @@ pub(crate) mod decision;
 pub(crate) mod denial;
 pub(crate) mod enforcement;
 pub(crate) mod history;
+pub(crate) mod reasons;
 
 pub use chain::{
     CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine,
@@ -16,5 +17,6 @@ pub use connection::Connection;
 pub use decision::{
     ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,
 };
-pub use denial::{Claim, Denial, REASONS, is_about_approval};
+pub use denial::{ClaimMismatch, Denial};
 pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmission};
+pub use reasons::{Reason, ReasonPage};

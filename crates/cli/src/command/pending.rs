@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use writgate_core::{
     approval::{SpecHash, spec_hash},
-    record::{DecisionRecord, ObjectRecord, Outcome, is_about_approval},
+    record::{DecisionRecord, ObjectRecord, Outcome, Reason},
 };
 
 use crate::{
@@ -118,7 +118,9 @@ fn wanted(events: Vec<Told>) -> Vec<Wanted> {
         let history =
             histories.entry((object.kind.clone(), object.namespace.clone(), object.name.clone(), hash)).or_default();
         match record.decision {
-            Outcome::Denied if record.reasons.iter().any(|code| is_about_approval(code)) => {
+            Outcome::Denied
+                if record.reasons.iter().any(|code| Reason::from_code(code).is_some_and(Reason::approval_helps)) =>
+            {
                 history.denials.push((event.last, event.times, record));
             }
             Outcome::Admitted if !event.not_persisted => history.admitted = history.admitted.max(Some(event.last)),

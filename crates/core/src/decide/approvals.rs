@@ -43,7 +43,7 @@ pub(crate) fn judge<'r>(
     if attached.len() > MAX_ENVELOPES {
         return Err(vec![Denial::MalformedApproval {
             annotation: first.clone().into_owned(),
-            why: format!("{} approvals are attached, at most {MAX_ENVELOPES} are read", attached.len()),
+            why: format!("found {} attached approvals, expected at most {MAX_ENVELOPES}", attached.len()),
             signed: false,
         }]);
     }
@@ -88,7 +88,7 @@ fn beside<'k>(context: &Context<'_>, known: &'k Known, most: usize) -> Vec<(Cow<
     let live = known.live_approvals().and_then(|live| live.as_deref().ok());
     let found: &[DetachedApproval] = live.or(known.kept_approvals()).unwrap_or_default();
     let chosen = detached::choose(found, &query(context), context.now, most);
-    chosen.into_iter().map(|found| (Cow::Owned(format!("configmap {}", found.name)), &*found.text)).collect()
+    chosen.into_iter().map(|found| (Cow::Owned(format!("ConfigMap {}", found.name)), &*found.text)).collect()
 }
 
 /// The ConfigMap in which the object says that its approval is.
@@ -113,7 +113,7 @@ pub(crate) fn look_beside(context: &Context<'_>, blameless: bool, known: &Known)
     match known.live_approvals() {
         None if blameless => Ok(Some(Want::LiveApprovals(query(context)))),
         Some(Err(why)) => {
-            Err(Denial::LookupFailed { what: "whether an approval is beside it".to_owned(), why: why.clone() })
+            Err(Denial::LookupFailed { what: "whether there is a detached approval".to_owned(), why: why.clone() })
         }
         _ => Ok(None),
     }
@@ -140,7 +140,7 @@ pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) 
             Answer::Free => {}
             Answer::Taken(held) => denials.push(already_used(context, signed, &held)),
             Answer::Ask(wanted) => {
-                denials.push(unknown_use(id, "it was not looked for"));
+                denials.push(unknown_use(id, "it was not looked up"));
                 wants.push(Want::Use(*wanted));
             }
             Answer::Unknown(why) => denials.push(unknown_use(id, &why)),
@@ -228,15 +228,15 @@ fn lacking_people(context: &Context<'_>, candidates: &[Candidate<'_>], index: us
         .collect::<Vec<_>>();
     let people = people(&group);
     let quorum = context.terms_of(&signed.approval).quorum;
-    let needed = if is_met(quorum, &people) {
-        "nothing proves who asked (separationOfDuties: proven): the requester applies it or signs it too, or two \
-         reviewers sign"
+    let required = if is_met(quorum, &people) {
+        "the requester is not proven (separationOfDuties: proven): the requester must send the request or sign as well, \
+         or two reviewers must sign"
             .to_owned()
     } else {
         format!("the posture requires {}", describe_quorum(quorum))
     };
     let signed = people.iter().map(|reviewer| reviewer.name.clone()).collect();
-    Some(Denial::QuorumNotMet { needed, signed })
+    Some(Denial::QuorumNotMet { required, signed })
 }
 
 /// Whether nothing speaks against an envelope but that too few signed it.

@@ -17,7 +17,8 @@ use crate::{
     posture::{Posture, QuorumEntry, Reviewer},
     posture::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     record::decision::ApprovalRecord,
-    record::denial::{Claim, Denial},
+    record::denial::{ClaimMismatch, Denial},
+    record::reasons::Reason,
     request::admission_review::{Operation, Request},
     request::change::Workload,
     vocabulary::{
@@ -81,13 +82,11 @@ impl<'r> Candidate<'r> {
         }
     }
 
-    /// The later in the table its first failure, the closer it came. The payload's own failure is after row 5.
-    pub(crate) fn closeness(&self) -> u8 {
-        let rank = |denial: &Denial| match denial {
-            Denial::MalformedApproval { signed: true, .. } => denial.place(),
-            _ => denial.row() * 10,
-        };
-        self.denials.iter().map(rank).min().unwrap_or(u8::MAX)
+    /// How far the envelope came in the table: the row of its first failure. Within row 5, one whose payload was read
+    /// came further than one whose signature failed.
+    pub(crate) fn closeness(&self) -> (u8, bool) {
+        let first = self.denials.iter().map(Denial::reason).min();
+        first.map_or((u8::MAX, false), |reason| (reason.row(), reason == Reason::MalformedPayload))
     }
 
     /// In how many different ways it fails.
@@ -139,7 +138,7 @@ fn verified<'r>(
         }
         UnverifiedEnvelope::BudgetSpent => {
             let why = format!(
-                "the approvals of one object may cost {} signature checks, and more were needed",
+                "the approvals of this object require more than {} signature checks, which is the limit for one object",
                 SignatureBudget::CHECKS
             );
             malformed(why, false)
@@ -176,7 +175,12 @@ impl<'r> Context<'r> {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            denials.push(self.insufficient("the approval".to_owned(), missing));
+            denials.push(Denial::InsufficientCapabilities {
+                reviewer: None,
+                project: None,
+                because: self.told(&missing),
+                missing,
+            });
         }
         self.claims(approval, &mut denials);
         denials
@@ -276,15 +280,15 @@ impl<'r> Context<'r> {
 
     /// Rows 14 and 15: a claim that is there always binds.
     fn claims(&self, approval: &Approval, denials: &mut Vec<Denial>) {
-        let differs = |of: &'static str, approved: &Option<String>| {
-            let found = self.workload.object.metadata.annotations.get(of);
+        let differs = |name: &'static str, approved: &Option<String>| {
+            let found = self.workload.object.metadata.annotations.get(name);
             let differs = approved.is_some() && approved.as_deref() != found;
-            differs.then(|| Claim { of, approved: approved.clone(), found: found.map(str::to_owned) })
+            differs.then(|| ClaimMismatch { name, approved: approved.clone(), found: found.map(str::to_owned) })
         };
-        let required = |of: &'static str, approved: &Option<String>, required: bool| {
-            let found = || self.workload.object.metadata.annotations.get(of).map(str::to_owned);
+        let required = |name: &'static str, approved: &Option<String>, required: bool| {
+            let found = || self.workload.object.metadata.annotations.get(name).map(str::to_owned);
             let absent = required && approved.is_none();
-            differs(of, approved).or_else(|| absent.then(|| Claim { of, approved: None, found: found() }))
+            differs(name, approved).or_else(|| absent.then(|| ClaimMismatch { name, approved: None, found: found() }))
         };
         let versioned = self.posture.pipeline_version_required;
         let version = required(PIPELINE_VERSION, &approval.pipeline_version, versioned);
@@ -296,7 +300,7 @@ impl<'r> Context<'r> {
         let Some(replay) = &approval.replay else {
             if executes {
                 let found = self.workload.object.metadata.annotations.get(INCIDENT).map(str::to_owned);
-                let claim = Claim { of: INCIDENT, approved: None, found };
+                let claim = ClaimMismatch { name: INCIDENT, approved: None, found };
                 denials.push(Denial::IncidentMismatch(claim));
             }
             return;
@@ -349,10 +353,6 @@ impl<'r> Context<'r> {
             }
         }
         denials
-    }
-
-    fn insufficient(&self, who: String, missing: Vec<Capability>) -> Denial {
-        Denial::InsufficientCapabilities { who, because: self.told(&missing), missing }
     }
 
     /// What the rules say that need one of `missing`.

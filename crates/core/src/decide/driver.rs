@@ -145,12 +145,12 @@ fn governed<'r>(
         Some(Some(listed)) if listed == project => {}
         Some(Some(listed)) => {
             return not_listed(format!(
-                "namespace {namespace} claims project {project}, but the posture lists it under {listed}"
+                "namespace {namespace} claims project {project}, but the posture lists it under project {listed}"
             ));
         }
         Some(None) => {
             return not_listed(format!(
-                "namespace {namespace} claims environment {environment}, whose posture does not list it"
+                "namespace {namespace} claims environment {environment}, but the posture does not list it"
             ));
         }
     }
@@ -166,12 +166,15 @@ fn judge_pod(
 ) -> Result<Judged, Denial> {
     let spec = object.spec.map_or("{}", |spec| spec.get());
     if posture.pods == PodRule::Deny {
-        let why = format!("{what} is refused here (pods: deny): it has no spec that could be approved");
+        let why = format!("the posture denies {what} (pods: deny); it has no spec that could be approved");
         return Err(Denial::WorkloadNotAllowed { why });
     }
     if let [rule, ..] = &*matching_rules(request, posture, record)? {
-        let why =
-            format!("{what} cannot be approved, and capability rule {} asks for that: {}", rule.name, rule.told());
+        let why = format!(
+            "{what} cannot be approved, but capability rule {} requires an approval: {}",
+            rule.name,
+            rule.told()
+        );
         return Err(Denial::WorkloadNotAllowed { why });
     }
     let pod = pod_spec(spec, PodPath::Itself)?;
@@ -216,7 +219,7 @@ fn judge_workload(
     record.action = Some(action);
     record.enforcement = Some(rule.enforcement);
     if other && posture.workloads == WorkloadRule::Deny {
-        let why = format!("a {} is refused here (workloads: deny)", workload.kind.kind());
+        let why = format!("the posture denies a {} (workloads: deny)", workload.kind.kind());
         return Err(Denial::WorkloadNotAllowed { why });
     }
     let asked = rule.approval == ApprovalRule::Required && !(other && posture.workloads == WorkloadRule::Allow);
@@ -344,8 +347,8 @@ impl Own {
             return verdict;
         }
         let denial = Denial::LookupFailed {
-            what: "the ConfigMaps that it refers to".to_owned(),
-            why: "they were not looked for".to_owned(),
+            what: "the content of the ConfigMaps that it refers to".to_owned(),
+            why: "they were not looked up".to_owned(),
         };
         Verdict { wants: self.unread.clone(), ..Verdict::denied(vec![denial]) }
     }
@@ -379,7 +382,7 @@ fn action_of(workload: &Workload<'_>, pod: &PodSpec<'_>, posture: &Posture) -> R
 }
 
 fn only_jobs_replay(what: &str) -> Denial {
-    Denial::WorkloadNotAllowed { why: format!("{what} may not run a replay image or make replays; only a Job may") }
+    Denial::WorkloadNotAllowed { why: format!("{what} may not run a replay image or create replays; only a Job may") }
 }
 
 fn names_replay_image(pod: &PodSpec<'_>, posture: &Posture) -> bool {

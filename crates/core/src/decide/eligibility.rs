@@ -57,19 +57,17 @@ impl Eligibility<'_> {
 
     /// A reviewer of other projects grants nothing here.
     fn grant_failure(&self, reviewer: &Reviewer) -> Option<Denial> {
-        let insufficient = |who, missing| Some(Denial::InsufficientCapabilities { who, missing, because: Vec::new() });
+        let insufficient = |missing, project: Option<&str>| {
+            let (reviewer, project) = (Some(reviewer.name.clone()), project.map(str::to_owned));
+            Some(Denial::InsufficientCapabilities { reviewer, project, missing, because: Vec::new() })
+        };
         let here = reviewer.projects.as_ref().is_none_or(|projects| projects.iter().any(|one| one == self.project));
         if !here {
-            let who = format!("reviewer {} grants nothing in project {} and so", reviewer.name, self.project);
-            return insufficient(who, self.needed.to_vec());
+            return insufficient(self.needed.to_vec(), Some(self.project));
         }
         let granted = |needed: &Capability| reviewer.capabilities.iter().any(|grant| grant.covers(needed));
         let missing: Vec<Capability> = self.needed.iter().filter(|needed| !granted(needed)).cloned().collect();
-        if missing.is_empty() {
-            None
-        } else {
-            insufficient(format!("the grant of reviewer {}", reviewer.name), missing)
-        }
+        if missing.is_empty() { None } else { insufficient(missing, None) }
     }
 
     fn duty_failure(&self, reviewer: &Reviewer) -> Option<Denial> {
@@ -77,9 +75,9 @@ impl Eligibility<'_> {
             return None;
         }
         let role = if reviewer.is(self.requested_by) {
-            "who asked for it"
+            "the requester"
         } else if reviewer.is(self.initiator) {
-            "who applies it"
+            "the initiator of this request"
         } else {
             return None;
         };

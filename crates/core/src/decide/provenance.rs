@@ -92,14 +92,18 @@ impl Provenance<'_> {
             pinned.is_none_or(|image| !build.images.contains(&image))
         });
         if let Some(image) = foreign {
-            let why =
-                format!("{} of {} {} is none of its images", quoted(image.reference), image.of, quoted(image.name));
+            let why = format!(
+                "image {} of {} {} is not one of its images",
+                quoted(image.reference),
+                image.of,
+                quoted(image.name)
+            );
             denials.push(not_canonical(why));
         }
         if let Some(canonical) = build.spec_hash.filter(|canonical| *canonical != self.workload.hash)
             && self.action == Action::Deploy
         {
-            denials.push(not_canonical(format!("its spec is {canonical}, and this one is {}", self.workload.hash)));
+            denials.push(not_canonical(format!("its spec is {canonical}, but this spec is {}", self.workload.hash)));
         }
         if self.action != Action::Deploy {
             denials.extend(self.incident(version, build));
@@ -130,22 +134,28 @@ impl Provenance<'_> {
         let digest = self.annotation(CONFIG_BUNDLE).unwrap_or_default();
         if !hex::is_sha256(digest) {
             wrong.push(match digest {
-                "" => format!("it has no annotation {CONFIG_BUNDLE}"),
+                "" => format!("the object has no annotation {CONFIG_BUNDLE}"),
                 _ => {
-                    format!("{} in {CONFIG_BUNDLE} is not sha256: and 64 lower-case hexadecimal digits", quoted(digest))
+                    format!(
+                        "{CONFIG_BUNDLE} is {}, expected sha256: and 64 lower-case hexadecimal digits",
+                        quoted(digest)
+                    )
                 }
             });
         }
         let config_maps = self.pod.config_maps();
         if config_maps.len() > MAX_CONFIG_MAPS {
-            wrong.push(format!("it refers to {} ConfigMaps, at most {MAX_CONFIG_MAPS} are read", config_maps.len()));
+            wrong.push(format!(
+                "the object refers to {} ConfigMaps, expected at most {MAX_CONFIG_MAPS}",
+                config_maps.len()
+            ));
         }
         let nameless = config_maps.into_iter().filter(|name| !names_a_digest(name));
         wrong.extend(nameless.map(|name| {
-            format!("ConfigMap {} is no config bundle: its name carries no digest of its content", quoted(name))
+            format!("ConfigMap {} is not a config bundle: its name does not end in a digest", quoted(name))
         }));
         let secrets = self.pod.secrets().into_iter().filter(|name| !rule.secrets.contains(*name));
-        wrong.extend(secrets.map(|name| format!("Secret {} is not among the posture's secrets", quoted(name))));
+        wrong.extend(secrets.map(|name| format!("the posture does not list Secret {}", quoted(name))));
         if wrong.is_empty() { Ok(digest) } else { Err(wrong.into_iter().map(not_bundled).collect()) }
     }
 
@@ -156,18 +166,20 @@ impl Provenance<'_> {
             let what = format!("ConfigMap {}", quoted(name));
             match known.config_map(name) {
                 None => found = true,
-                Some(Err(why)) => wrong.push(Denial::LookupFailed { what, why: why.clone() }),
-                Some(Ok(None)) => wrong.push(not_bundled(format!("{what} is not there"))),
+                Some(Err(why)) => {
+                    wrong.push(Denial::LookupFailed { what: format!("the content of {what}"), why: why.clone() })
+                }
+                Some(Ok(None)) => wrong.push(not_bundled(format!("{what} does not exist"))),
                 Some(Ok(Some(content))) => match check_bundle(name, content, Some(self.environment)) {
                     Err(why) => {
-                        wrong.push(not_bundled(format!("{what} is no config bundle of this environment: {why}")));
+                        wrong.push(not_bundled(format!("{what} is not a config bundle of this environment: {why}")));
                     }
                     Ok(()) => found |= content_digest(content) == digest,
                 },
             }
         }
         if wrong.is_empty() && !found {
-            wrong.push(not_bundled(format!("no ConfigMap that it refers to is {digest}")));
+            wrong.push(not_bundled(format!("no ConfigMap that the object refers to has digest {digest}")));
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }

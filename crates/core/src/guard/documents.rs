@@ -128,8 +128,8 @@ impl<'r> Change<'r> {
         let mut faults: Vec<Denial> = own.map(invalid).collect();
         if self.gains_an_owner {
             let why = format!(
-                "configmap {}: metadata.ownerReferences: must not be there; the garbage collector would delete the \
-                 document with its owner, and nobody would be asked",
+                "configmap {}: metadata.ownerReferences: must be absent; the garbage collector would delete the document \
+                 together with its owner",
                 quoted(self.name)
             );
             faults.push(Denial::PostureInvalid { why });
@@ -154,7 +154,7 @@ impl<'r> Change<'r> {
     /// The document's ConfigMap, for messages.
     fn what(&self) -> String {
         let kind = self.old.as_ref().or(self.new.as_ref()).map_or("", |labelled| labelled.kind);
-        format!("configmap {} ({kind})", quoted(self.name))
+        format!("ConfigMap {} ({kind})", quoted(self.name))
     }
 }
 

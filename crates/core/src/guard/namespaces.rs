@@ -70,7 +70,7 @@ fn no_right(user: &str, name: &str, change: &str, known: &Known) -> Option<Denia
             Some(Denial::GovernRequired { user: quoted(user), what })
         }
         Some(Err(why)) => unknown(why),
-        None => unknown("it was not looked for"),
+        None => unknown("it was not looked up"),
     }
 }
 
@@ -79,13 +79,16 @@ fn contradiction(name: &str, new: Labels<'_>, ground: &Ground<'_>) -> Option<Den
     let why = match (new.environment, new.project) {
         (None, None) => return None,
         _ if name == ground.system_namespace || name.starts_with("kube-") => {
-            format!("namespace {} is never governed: the cluster and the gate itself would wait for it", quoted(name))
+            format!(
+                "namespace {} cannot be governed: the cluster or the webhook itself would then depend on the webhook",
+                quoted(name)
+            )
         }
         (Some(_), None) => {
-            format!("{ENVIRONMENT_LABEL} is there without {PROJECT_LABEL}; set both at once, or neither")
+            format!("{ENVIRONMENT_LABEL} is set without {PROJECT_LABEL}; expected both labels or neither")
         }
         (None, Some(_)) => {
-            format!("{PROJECT_LABEL} is there without {ENVIRONMENT_LABEL}; set both at once, or neither")
+            format!("{PROJECT_LABEL} is set without {ENVIRONMENT_LABEL}; expected both labels or neither")
         }
         (Some(""), _) => format!("{ENVIRONMENT_LABEL} is empty; expected the environment of a posture"),
         (_, Some("")) => format!("{PROJECT_LABEL} is empty; expected a project"),

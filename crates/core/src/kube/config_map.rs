@@ -104,26 +104,26 @@ pub(crate) fn names_a_digest(name: &str) -> bool {
 /// Without an environment, which is then not known, the label may say any, but must be there.
 pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<&str>) -> Result<(), String> {
     let label = |key: &str| content.labels.get(key).map(String::as_str);
-    let shown = |value: Option<&str>| value.map_or("nothing".to_owned(), quoted);
+    let shown = |value: Option<&str>| value.map_or("not set".to_owned(), quoted);
     let kind = label(KIND_LABEL);
     if kind != Some(BUNDLE_KIND) {
-        return Err(format!("its label {KIND_LABEL} says {}, expected {BUNDLE_KIND}", shown(kind)));
+        return Err(format!("its label {KIND_LABEL} is {}, expected {BUNDLE_KIND}", shown(kind)));
     }
     if !content.immutable {
-        return Err("it is not immutable (immutable: true)".to_owned());
+        return Err("it is not immutable; set immutable: true".to_owned());
     }
     let digest = content_digest(content);
     let is_named = digits_of(name).zip(digest.strip_prefix("sha256:"));
     if !is_named.is_some_and(|(digits, digest)| digest.starts_with(digits)) {
         return Err(format!(
-            "its name does not end in its content's digest: expected - and at least {} digits of {digest}",
+            "its name does not end in the digest of its content; expected - and at least {} digits of {digest}",
             DIGITS.start()
         ));
     }
     match (label(ENVIRONMENT_LABEL), environment) {
         (None, _) => Err(format!("it has no label {ENVIRONMENT_LABEL}")),
         (Some(found), Some(expected)) if found != expected => {
-            Err(format!("it is for environment {}, and this is {}", quoted(found), quoted(expected)))
+            Err(format!("it is for environment {}, expected {}", quoted(found), quoted(expected)))
         }
         (Some(_), _) => Ok(()),
     }
@@ -200,10 +200,10 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_labelled_as_a_bundle() {
-        assert!(refused(|content| drop(content.labels.remove(KIND_LABEL))).contains("says nothing"));
+        assert!(refused(|content| drop(content.labels.remove(KIND_LABEL))).contains("is not set"));
         assert!(
             refused(|content| drop(content.labels.insert(KIND_LABEL.into(), "approval".into())))
-                .contains("says approval")
+                .contains("is approval")
         );
     }
 
@@ -213,7 +213,7 @@ mod tests {
             let environment = environment.to_owned();
             refused(|content| drop(content.labels.insert(ENVIRONMENT_LABEL.to_owned(), environment)))
         };
-        assert!(of("staging").contains("is for environment staging, and this is production"));
+        assert!(of("staging").contains("is for environment staging, expected production"));
         assert!(of("Production").contains("is for environment Production"));
         assert!(refused(|content| drop(content.labels.remove(ENVIRONMENT_LABEL))).contains("no label"));
     }
@@ -227,7 +227,7 @@ mod tests {
             |content| std::mem::swap(&mut content.data, &mut content.binary_data),
         ];
         for change in changes {
-            assert!(refused(change).contains("does not end in its content's digest"));
+            assert!(refused(change).contains("does not end in the digest of its content"));
         }
     }
 

@@ -294,7 +294,7 @@ impl Decision {
     pub(crate) fn new(mut record: DecisionRecord, verdict: Verdict, generation: i64) -> Self {
         let Verdict { mut denials, wants, basis, note, remarks } = verdict;
         record.basis = basis.filter(|_| denials.is_empty());
-        denials.sort_by_key(Denial::place);
+        denials.sort_by_key(Denial::reason);
         let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
         let admitted = wants.is_empty() && denials.iter().all(|denial| softened && denial.row() > 1);
         record.decision = if admitted { Outcome::Admitted } else { Outcome::Denied };
@@ -375,7 +375,7 @@ impl Decision {
             Outcome::Denied => "denied",
             Outcome::Admitted if !self.denials.is_empty() => "would be denied",
             Outcome::Admitted => match record.basis {
-                Some(Basis::BreakGlass) => "admitted in an emergency",
+                Some(Basis::BreakGlass) => "admitted under break-glass",
                 Some(Basis::Rollback) => "admitted as a rollback",
                 _ => "admitted",
             },
@@ -398,7 +398,7 @@ impl Decision {
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         if self.record.basis == Some(Basis::BreakGlass) {
-            return Some(format!("{}: this is on the record, and people are told", self.summary()));
+            return Some(format!("{}; this is recorded, and a Warning Event reports it", self.summary()));
         }
         let warns = self.record.enforcement == Some(Enforcement::Warn) && self.allowed() && !self.denials.is_empty();
         if warns {

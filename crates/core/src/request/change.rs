@@ -147,9 +147,9 @@ impl<'r> Change<'r> {
     fn of_pod(object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
         match old {
             _ if exempt => Self::Nothing,
-            None => Self::Pod { object, what: "a Pod that no controller made" },
+            None => Self::Pod { object, what: "a Pod that no controller created" },
             Some(old) if same_text(object.spec, old.spec, Projection::Whole) => Self::Nothing,
-            Some(_) => Self::Pod { object, what: "a change of a running Pod's spec" },
+            Some(_) => Self::Pod { object, what: "a change to a running Pod's spec" },
         }
     }
 
@@ -170,8 +170,8 @@ impl<'r> Change<'r> {
         if exempt || unchanged {
             return Self::Nothing;
         }
-        let why = "only a StatefulSet's or DaemonSet's controller writes ControllerRevisions, since they are rolled \
-                   back to without an approval";
+        let why = "only the controllers of StatefulSets and DaemonSets may write ControllerRevisions, because a rollback \
+                   to one requires no approval";
         Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() })
     }
 
@@ -189,7 +189,7 @@ impl<'r> Change<'r> {
             return Ok(Self::Nothing);
         }
         let why = format!(
-            "a raise of {} from {current} to {wanted} through the scale subresource would run what was not approved; \
+            "scaling {} from {current} to {wanted} through the scale subresource would run what was not approved; \
              scale its Deployment instead",
             request.resource
         );
@@ -216,7 +216,7 @@ pub(crate) fn unsupported_kind(request: &Request<'_>) -> Denial {
 }
 
 fn objects<'r>(request: &'r Request<'r>) -> Result<(&'r Object<'r>, Option<&'r Object<'r>>), String> {
-    let object = request.object.as_ref().ok_or("there is no object")?;
+    let object = request.object.as_ref().ok_or("object is missing")?;
     Ok((object, request.old_object.as_ref()))
 }
 

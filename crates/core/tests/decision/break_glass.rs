@@ -20,12 +20,12 @@ fn emergency() -> Case {
 }
 
 #[test]
-fn an_emergency_has_terms_of_its_own_and_is_told_as_one() {
+fn break_glass_has_its_own_terms_and_warns() {
     let decision = emergency().decide();
     assert_eq!(decision.record.decision, Outcome::Admitted, "{}", decision.message());
     assert_eq!(decision.record.basis, Some(Basis::BreakGlass));
     assert_eq!(decision.record.required_capabilities, ["break-glass"]);
-    assert!(decision.warning().is_some_and(|warning| warning.contains("emergency")));
+    assert!(decision.warning().is_some_and(|warning| warning.contains("break-glass")));
 }
 
 #[test]

@@ -58,14 +58,6 @@ pub(crate) struct Case {
     pub(crate) now: String,
 }
 
-/// What is said of reason codes is what the table says of their rows.
-fn assert_codes_match_rows(decision: &Decision) {
-    for denial in &decision.denials {
-        let about_approval = (2..=13).contains(&denial.row()) || denial.code() == "AlreadyUsed";
-        assert_eq!(writgate_core::record::is_about_approval(denial.code()), about_approval, "{denial:?}");
-    }
-}
-
 impl Case {
     /// A Deployment that bob approved.
     pub(crate) fn deployment() -> Self {
@@ -264,7 +256,6 @@ impl Case {
                     let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, known: &known };
                     let decision = decide(&request, &governance, &facts, now);
                     if decision.wants.is_empty() {
-                        assert_codes_match_rows(&decision);
                         return decision;
                     }
                     assert!(!decision.allowed(), "nothing is admitted before everything is known");

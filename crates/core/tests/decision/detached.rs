@@ -86,10 +86,14 @@ fn an_object_may_name_it() {
 }
 
 #[test]
-fn a_name_that_is_not_there_is_told_and_no_other_one_counts() {
+fn a_denial_names_the_missing_config_map_and_no_other_one_counts() {
     let named = bare().with(|case| case.annotate(REF, "b\u{1b}"));
     let decision = expect(&named, &namespace([beside("a", approval(|_| {}))]), &["ApprovalRequired"]);
-    assert!(decision.message().contains("none in configmap b\\u{1b}"), "{}", decision.message());
+    assert!(
+        decision.message().contains("ConfigMap b\\u{1b}, which writgate.dev/approval-ref refers to, contains none"),
+        "{}",
+        decision.message()
+    );
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn one_that_is_named_and_no_approval_is_malformed_under_its_name() {
     let named = bare().with(|case| case.annotate(REF, "a"));
     for text in ["", "approved", "{}"] {
         let decision = expect(&named, &namespace([beside("a", text)]), &["MalformedApproval"]);
-        assert!(decision.message().contains("configmap a"), "{}", decision.message());
+        assert!(decision.message().contains("ConfigMap a contains no approval"), "{}", decision.message());
     }
 }
 

@@ -39,7 +39,7 @@ fn what_was_not_kept_is_denied_by_a_decision_of_its_own() {
     assert!(!second.must_be_kept());
     let message = second.message();
     assert!(
-        message.contains("NotRecorded: here nothing is admitted") && message.contains("ledger\\nis full"),
+        message.contains("NotRecorded: the posture admits nothing before") && message.contains("ledger\\nis full"),
         "{message}"
     );
 }

@@ -571,7 +571,7 @@ fn what_no_guard_knows_is_refused() {
 }
 
 #[test]
-fn every_reason_of_a_guard_has_a_page_with_a_true_example() {
+fn the_page_of_every_reason_of_a_guard_has_a_decision_as_its_example() {
     let label = |object: &mut Value| object["metadata"]["labels"]["writgate.dev/replay"] = "y".into();
     let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"app.yaml": "workers: 4\n"},
         "metadata": {"name": "orders-config", "namespace": "payments",
@@ -586,7 +586,7 @@ fn every_reason_of_a_guard_has_a_page_with_a_true_example() {
         Case::relabel(json!({})),
         Case::status("Deployment", "deployments", label),
     ];
-    let told: Vec<_> = cases.iter().map(|case| pages::tells(&case.decide())).collect();
+    let told: Vec<_> = cases.iter().map(|case| pages::has_as_example(&case.decide())).collect();
     let expected = [
         "PostureInvalid",
         "RevocationLifted",

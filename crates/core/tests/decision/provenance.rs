@@ -59,7 +59,7 @@ mod images {
             pinned().with(change).reapproved().expect("ImageNotPinned");
         }
         let told = pinned().with(places[2]).reapproved().decide().message();
-        assert!(told.contains("ghcr.io/acme/init:1 (init container init) is without a digest"), "{told}");
+        assert!(told.contains("ghcr.io/acme/init:1 (init container init) has none"), "{told}");
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod builds {
         of("ghcr.io/acme/orders:1.4.2").expect("NotCanonicalBuild");
         of(&ORDERS.replace("ghcr.io", "docker.io")).expect("NotCanonicalBuild");
         let told = of(other).decide().message();
-        assert!(told.contains("of init container sidecar is none of its images"), "{told}");
+        assert!(told.contains("of init container sidecar is not one of its images"), "{told}");
     }
 
     #[test]

@@ -1,15 +1,19 @@
-//! Each reason's page gives as its example what a decision says, for every reason that a workload's request can meet.
-//! Those of guards are `guard.rs`'s.
+//! The table of reasons, and its pages: the example of each page is what a decision says, for every reason that a
+//! workload's request can meet. Those of guards are in `guard.rs`.
+
+#![expect(clippy::disallowed_methods, reason = "compares files of the repository with the table")]
+
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::json;
-use writgate_core::record::{Decision, REASONS};
+use writgate_core::record::{Decision, Reason, ReasonPage};
 
 use crate::{
     case::{Case, Ledger, Person},
     pages,
 };
 
-/// What a guard says, most of it alone.
+/// Reasons that only guards give, or that both give.
 const OF_GUARDS: [&str; 8] = [
     "PostureInvalid",
     "RevocationLifted",
@@ -25,14 +29,92 @@ fn time(text: &str) -> jiff::Timestamp {
     text.parse().expect("a time")
 }
 
+fn docs(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(path)
+}
+
 #[test]
-fn every_reason_has_a_page_with_a_true_example() {
-    let mut told: Vec<&str> = decisions().iter().map(pages::tells).collect();
-    told.extend(OF_GUARDS);
-    told.sort_unstable();
-    let mut all = REASONS.map(|(_, code)| code);
+fn every_page_has_a_decision_as_its_example() {
+    let mut shown: Vec<&str> = decisions().iter().map(pages::has_as_example).collect();
+    shown.extend(OF_GUARDS);
+    shown.sort_unstable();
+    let mut all: Vec<&str> = ReasonPage::all().filter(|page| page.row.is_some()).map(|page| page.code).collect();
     all.sort_unstable();
-    assert_eq!(told, all);
+    assert_eq!(shown, all);
+}
+
+/// Alerts, scripts and records name the codes, so that only additions may change this list.
+#[test]
+fn codes_rows_and_order_are_stable() {
+    let table: Vec<(Option<u8>, &str)> = ReasonPage::all().map(|page| (page.row, page.code)).collect();
+    let listed = [
+        (1, "MalformedReview UnsupportedKind PostureMissing PostureInvalid NamespaceNotListed WorkloadNotAllowed"),
+        (1, "RevocationLifted InUse QuorumUnreachable BundleInvalid GovernanceInvalid GovernRequired StatusMetadata"),
+        (2, "ApprovalRequired"),
+        (3, "MalformedApproval"),
+        (4, "UnknownKey"),
+        (5, "InvalidSignature"),
+        (6, "SpecHashMismatch"),
+        (7, "WrongResource"),
+        (8, "WrongEnvironment WrongCluster WrongProject"),
+        (9, "WrongAction"),
+        (10, "NotYetValid Expired LifetimeTooLong"),
+        (11, "Revoked"),
+        (12, "InsufficientCapabilities"),
+        (13, "SelfApproval QuorumNotMet"),
+        (14, "PipelineVersionMismatch NotCanonicalBuild ConfigBundleMismatch ImageNotPinned"),
+        (15, "SourceEnvironmentMismatch SourceArtifactMismatch IncidentMismatch"),
+        (16, "AlreadyUsed LookupFailed"),
+        (17, "NotRecorded"),
+    ];
+    let mut expected: Vec<(Option<u8>, &str)> =
+        listed.iter().flat_map(|(row, codes)| codes.split(' ').map(|code| (Some(*row), code))).collect();
+    expected.extend(["NotPersisted", "RollbackAdmitted", "BreakGlassAdmitted"].map(|code| (None, code)));
+    assert_eq!(table, expected);
+}
+
+#[test]
+fn every_page_has_the_same_parts() {
+    for page in ReasonPage::all() {
+        let lines: Vec<&str> = page.text.lines().collect();
+        assert_eq!(lines[0], format!("# {}", page.code));
+        assert!(page.summary().ends_with('.') && page.summary().len() <= 110, "{}", page.code);
+        let row =
+            page.row.map_or("Reason of an Event.".to_owned(), |row| format!("Row {row} of the table of checks: "));
+        assert!(lines[4].starts_with(&row) && lines[4].contains(" For "), "{}", page.code);
+        for part in ["What happened", "What to check", "What to do"] {
+            assert!(page.text.contains(&format!("\n## {part}\n\n")), "{}: {part}", page.code);
+        }
+    }
+}
+
+#[test]
+fn every_page_has_an_entry_and_the_index_lists_it() {
+    let known: BTreeSet<String> = ReasonPage::all().map(|page| format!("{}.md", page.code)).collect();
+    let files = fs::read_dir(docs("reasons")).expect("the folder of the pages");
+    let mut files: BTreeSet<String> =
+        files.map(|file| file.expect("a file").file_name().into_string().expect("a name in UTF-8")).collect();
+    assert!(files.remove("README.md"));
+    assert_eq!(files, known);
+
+    let index = fs::read_to_string(docs("reasons/README.md")).expect("the index of the pages");
+    for page in ReasonPage::all() {
+        let row = page.row.map(|row| format!("| {row} ")).unwrap_or_default();
+        let line = format!("\n{row}| [{code}]({code}.md) | {} |\n", page.summary(), code = page.code);
+        assert!(index.contains(&line), "{line}");
+    }
+    assert_eq!(index.matches("](").count(), known.len());
+    let records = fs::read_to_string(docs("records.md")).expect("the page about records");
+    assert!(records.contains("(reasons/README.md)"), "docs/records.md refers to the codes that a record can have");
+}
+
+#[test]
+fn a_code_finds_its_reason() {
+    for reason in Reason::ALL {
+        let found = Reason::from_code(reason.code()).expect("a reason");
+        assert_eq!((found.code(), found.approval_helps()), (reason.code(), reason.approval_helps()));
+    }
+    assert_eq!(Reason::from_code("OfANewerVersion"), None);
 }
 
 fn digest(digits: &str) -> String {

@@ -28,7 +28,7 @@ fn a_matching_rule_asks_for_its_capability_and_says_why() {
     let lacking = on_the_host().with(|c| c.approval.capabilities = vec!["deploy".into()]);
     lacking.expect("InsufficientCapabilities");
     let message = lacking.decide().message();
-    assert!(message.contains("does not give deploy.host (needed: uses the node's network)"), "{message}");
+    assert!(message.contains("does not name deploy.host (required because: uses the node's network)"), "{message}");
     assert!(message.lines().count() <= 6, "{message}");
 }
 
@@ -43,7 +43,7 @@ fn a_reviewer_must_be_able_to_grant_it() {
 fn who_attached_nothing_is_told_as_well() {
     let bare = on_the_host().with(|c| c.signers.clear());
     bare.expect("ApprovalRequired");
-    assert!(bare.decide().message().contains("none is attached or beside it (needed: uses the node's network)"));
+    assert!(bare.decide().message().contains("contains one for this spec (required because: uses the node's network)"));
 }
 
 #[test]

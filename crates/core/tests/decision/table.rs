@@ -575,19 +575,19 @@ fn a_claim_that_is_there_always_binds() {
 }
 
 #[test]
-fn what_to_do_next_names_the_namespace_which_a_file_need_not_tell() {
+fn the_next_step_names_the_namespace_which_a_file_may_lack() {
     let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
     assert!(
-        message.ends_with("\nnext: ask for one: kubectl writgate request -f FILE -n payments -o REQUEST"),
+        message.ends_with("\nnext: request an approval: kubectl writgate request -f FILE -n payments -o REQUEST"),
         "{message}"
     );
 }
 
 #[test]
-fn a_denial_tells_what_differs_and_the_hash_in_six_lines() {
+fn a_denial_says_what_differs_and_the_hash_in_six_lines() {
     let case = Case::deployment().updated().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
     let message = case.decide().message();
-    assert!(message.contains("it differs first at spec.template.spec.containers[0].image"), "{message}");
+    assert!(message.contains("the first difference is at spec.template.spec.containers[0].image"), "{message}");
     let everything = case.with(|c| {
         c.approval.environment = "staging".into();
         c.approval.project = "x".into();
