@@ -36,7 +36,7 @@ fn an_emergency_is_admitted_and_told(gate: &Gate) {
     let before = counted();
 
     let ran = gate.operator.create(&emergency(&governed, |_| ()));
-    assert!(ran.ok() && ran.stderr.contains("Warning: ") && ran.stderr.contains("in an emergency"), "{ran}");
+    assert!(ran.ok() && ran.stderr.contains("Warning: ") && ran.stderr.contains("under break-glass"), "{ran}");
     let records = trail::records(&governed, |record| record["decision"] == "admitted" && record["dryRun"] == false);
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["basis"], "break-glass", "{records:?}");

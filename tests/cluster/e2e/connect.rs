@@ -69,7 +69,7 @@ fn denies_every_way_into_a_pod_under_deny(gate: &Gate) {
     let governed = with_pod(gate, "deny");
     for (way, ran) in ways(&governed) {
         assert!(denied_for(&ran, "WorkloadNotAllowed"), "{way}: {ran}");
-        assert!(ran.stderr.contains(&format!("{way} into a Pod is refused here (connect: deny)")), "{ran}");
+        assert!(ran.stderr.contains(&format!("the posture denies {way} into a Pod (connect: deny)")), "{ran}");
     }
     let records = records(&governed);
     assert!(records.iter().all(|record| record["decision"] == "denied"), "{records:?}");

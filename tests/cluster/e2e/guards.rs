@@ -130,11 +130,11 @@ fn a_namespace_is_governed_whole_or_not_at_all(gate: &Gate) {
     let namespace = gate.plane.namespace("whole");
     for label in PAIR {
         let message = refused(&labels(admin, &namespace, &[label]), "GovernanceInvalid");
-        assert!(message.contains("set both at once"), "{message}");
+        assert!(message.contains("expected both labels or neither"), "{message}");
     }
     for never in ["kube-system", SYSTEM_NAMESPACE] {
         let message = refused(&labels(admin, never, &PAIR), "GovernanceInvalid");
-        assert!(message.contains("never governed"), "{message}");
+        assert!(message.contains("cannot be governed"), "{message}");
     }
     done(&labels(admin, &namespace, &PAIR));
 }

@@ -92,7 +92,7 @@ fn a_denial_that_just_happened_is_what_is_asked_for(gate: &Gate) {
     may_read_postures(gate, &gate.operator);
     let (wanted, other) = (place.deployment("wanted"), place.deployment("other"));
     let denied = gate.operator.apply(&wanted);
-    assert!(denied.stderr.contains("next: ask for one: kubectl writgate request -f FILE -n"), "{denied}");
+    assert!(denied.stderr.contains("next: request an approval: kubectl writgate request -f FILE -n"), "{denied}");
     let ask = |arguments: &[&str], input: &str| {
         let arguments = [&["--denial", "-n", &*place.namespace], arguments].concat();
         wait_until("the denial is told", std::time::Duration::from_secs(20), || {

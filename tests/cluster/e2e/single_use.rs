@@ -125,7 +125,7 @@ fn a_job_that_a_quota_stopped_leaves_its_approval_usable(gate: &Gate) {
     assert!(ran.stderr.contains("quota"), "{ran}");
     let ran = gate.operator.create(&job);
     assert!(denied_for(&ran, "AlreadyUsed"), "as long as it is not sure: {ran}");
-    assert!(denial(&ran).is_some_and(|message| message.contains("free again at")), "{ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("becomes usable again at")), "{ran}");
 
     let ran = gate.plane.admin.kubectl(&["delete", "resourcequota", "none", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
