@@ -68,7 +68,10 @@ fn a_workload_that_comes_first_is_told_that_nothing_is_there_yet(gate: &Gate) {
     let (config_map, _) = approval(&governed, "orders-approval", &orders);
     let ran = gate.tenant.apply(&both(&orders, &config_map));
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("no ConfigMap in the namespace contains one for this spec")), "{ran}");
+    assert!(
+        denial(&ran).is_some_and(|told| told.contains("no ConfigMap in the namespace contains one for this spec")),
+        "{ran}"
+    );
     let ran = gate.tenant.apply(&both(&orders, &config_map));
     assert!(ran.ok(), "as Git tools do, applied again: {ran}");
 }
