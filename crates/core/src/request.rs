@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod connection;
 pub(crate) mod exempt;
 pub(crate) mod record;
+mod rule_input;
 
 pub use admission_review::{
     GroupVersionKind, MalformedReview, Metadata, Object, Operation, Request, StringMap, User, WritgateEntries,

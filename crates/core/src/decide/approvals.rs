@@ -36,7 +36,7 @@ pub(crate) fn judge<'r>(
         attached.into_iter().map(|(name, text)| (Cow::Borrowed(name), text)).chain(beside).collect();
     let Some((first, _)) = attached.first() else {
         let environment = context.environment.to_owned();
-        let because = context.rules.iter().map(|rule| rule.told().to_owned()).collect();
+        let because = context.rules.iter().map(|rule| rule.reason().to_owned()).collect();
         let named = named(context).map(str::to_owned);
         return Err(vec![Denial::ApprovalRequired { action: context.action, environment, because, named }]);
     };

@@ -358,7 +358,7 @@ impl<'r> Context<'r> {
     /// What the rules say that need one of `missing`.
     fn told(&self, missing: &[Capability]) -> Vec<String> {
         let rules = self.rules.iter().filter(|rule| rule.require.iter().any(|needed| missing.contains(needed)));
-        rules.map(|rule| rule.told().to_owned()).collect()
+        rules.map(|rule| rule.reason().to_owned()).collect()
     }
 }
 

@@ -173,7 +173,7 @@ fn judge_pod(
         let why = format!(
             "{what} cannot be approved, but capability rule {} requires an approval: {}",
             rule.name,
-            rule.told()
+            rule.reason()
         );
         return Err(Denial::WorkloadNotAllowed { why });
     }
@@ -267,7 +267,7 @@ fn matching_rules<'p>(
     if posture.capability_rules.is_empty() {
         return Ok(Vec::new());
     }
-    let rules = rule::matching(&posture.capability_rules, request)
+    let rules = rule::matching(&posture.capability_rules, &request.into())
         .map_err(|error| Denial::PostureInvalid { why: error.to_string() })?;
     let told = |rule: &&CapabilityRule| RuleRecord {
         name: rule.name.clone(),

@@ -22,6 +22,18 @@ pub(crate) enum PodPath {
     At(&'static [&'static str]),
 }
 
+impl PodPath {
+    /// The members that lead from the object's spec to the Pod's spec.
+    pub(crate) fn members(self) -> &'static [&'static str] {
+        match self {
+            Self::Itself => &[],
+            Self::Template => &["template", "spec"],
+            Self::JobTemplate => &["jobTemplate", "spec", "template", "spec"],
+            Self::At(members) => members,
+        }
+    }
+}
+
 impl From<WorkloadKind> for PodPath {
     fn from(kind: WorkloadKind) -> Self {
         match kind {

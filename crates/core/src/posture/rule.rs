@@ -1,14 +1,14 @@
-//! Capability rules: which further capabilities a request needs, by conditions in CEL (the Common Expression Language)
-//! over the request and its objects.
+//! Capability rules: conditions in CEL (the Common Expression Language) that require further capabilities.
 //!
-//! A rule is compiled when its posture is read, and evaluated by `decide`. An expression is the administrator's, the
-//! object that it goes through a tenant's: so every step is paid for, and a condition without an answer is an error, for
-//! which the request is denied. The language is told in `docs/capability-rules.md`.
+//! A rule is compiled when its posture is read, and evaluated for each request. The administrator writes the condition,
+//! but a tenant writes the object that it is evaluated on. So every step is counted and limited, and a condition that
+//! has no result denies the request. `docs/capability-rules.md` describes the language.
 
 mod compile;
 mod evaluate;
 mod expression;
 mod fuel;
+mod input;
 mod json;
 mod operators;
 mod value;
@@ -17,32 +17,34 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use input::{RuleInput, RuleObject, RuleUser};
+
 use self::{
     evaluate::Evaluation,
     expression::Node,
     fuel::{Fault, Fuel},
     variables::{Specs, Variables},
 };
-use crate::{approval::capability::Capability, request::admission_review::Request};
+use crate::approval::capability::Capability;
 
 /// The most rules in a posture.
 pub(crate) const MAX_RULES: usize = 64;
 
-/// Where its condition holds, a request needs further capabilities.
+/// A condition that requires further capabilities.
 #[derive(Clone, Debug)]
 pub struct CapabilityRule {
-    /// What the rule is called; no other in the posture is.
+    /// The rule's name, unique in its posture.
     pub name: String,
-    /// The condition, as it is written.
+    /// The condition as the document has it, at most 2,048 bytes.
     pub when: String,
-    /// What is needed where it holds; at least one.
+    /// The capabilities that are required if the condition is true; at least one.
     pub require: Vec<Capability>,
-    /// What people are told.
+    /// Why the capabilities are required, for people.
     pub message: Option<String>,
     condition: Node,
 }
 
-/// A rule that has no answer for a request.
+/// A rule that has no result for a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("capability rule {rule}: {fault}")]
 pub(crate) struct RuleError {
@@ -51,7 +53,7 @@ pub(crate) struct RuleError {
 }
 
 impl CapabilityRule {
-    /// Compiles a rule. The error says where in `when` something is wrong, and what.
+    /// Compiles a rule. Fails if `when` is not a valid condition; the error says why, with line and column.
     pub fn compile(
         name: String,
         when: String,
@@ -62,20 +64,20 @@ impl CapabilityRule {
         Ok(Self { name, when, require, message, condition })
     }
 
-    /// Why it needs what it needs, for people.
-    pub(crate) fn told(&self) -> &str {
+    /// Why the capabilities are required: the message, or else the rule's name.
+    pub(crate) fn reason(&self) -> &str {
         self.message.as_deref().unwrap_or(&self.name)
     }
 }
 
-/// The rules whose conditions hold, in the posture's order.
+/// The rules whose conditions are true, in the posture's order. All rules of a request share one limit of steps.
 pub(crate) fn matching<'p>(
     rules: &'p [CapabilityRule],
-    request: &Request<'_>,
+    input: &RuleInput<'_>,
 ) -> Result<Vec<&'p CapabilityRule>, RuleError> {
     let fuel = Fuel::full();
     let specs = Specs::default();
-    let variables = Variables::of(request, &specs, &fuel);
+    let variables = Variables::new(input, &specs, &fuel);
     let mut matching = Vec::new();
     for rule in rules {
         match Evaluation::new(&variables, &fuel).bool(&rule.condition) {

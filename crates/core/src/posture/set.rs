@@ -91,7 +91,7 @@ impl PostureSet {
             built.add(found, &sets);
         }
         for (environments, problem) in std::mem::take(&mut gathered.broken_postures) {
-            built.add_broken(environments, problem);
+            built.add_broken(environments, &problem);
         }
         locate(problems.iter_mut().chain(built.problems_mut()), &gathered.texts);
 
@@ -220,7 +220,7 @@ impl BuiltPostures {
         self.candidates.entry(environment.to_owned()).or_default().push(PostureCandidate { source, posture });
     }
 
-    fn add_broken(&mut self, environments: Vec<String>, problem: PostureProblem) {
+    fn add_broken(&mut self, environments: Vec<String>, problem: &PostureProblem) {
         if environments.is_empty() {
             self.unattributed.push(problem.clone());
         }

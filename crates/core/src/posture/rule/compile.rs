@@ -1,8 +1,7 @@
-//! From the text of an expression to its nodes.
+//! Compiles the text of a condition.
 //!
-//! The grammar, its escapes and its limits are the `cel` crate's parser. Its interpreter is not used: nothing bounds
-//! what that may cost, and a tenant writes what it would go through. What is surely wrong whatever the request is told
-//! here, with its place in the text.
+//! The parser of the `cel` crate reads the grammar. Its interpreter is not used: nothing limits its cost, and a tenant
+//! writes the objects that it would evaluate. What is wrong for every request is reported here, with its position.
 
 use std::fmt::Display;
 
@@ -18,30 +17,30 @@ use super::{
 };
 use crate::{kube::quantity::Quantity, vocabulary::DOMAIN};
 
-/// The longest text of an expression, in bytes.
+/// The longest condition, in bytes.
 const MAX_EXPRESSION: usize = 2048;
-/// How deep an expression may be nested, so that no stack ends before it does.
+/// The deepest nesting of a condition. Evaluation recurses, so this protects the stack.
 const MAX_DEPTH: usize = 64;
-/// What a compiled pattern may take, in bytes.
+/// The largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 32 << 10;
 
-/// Reads an expression that must be a bool. The error has a place, counted from 1, and what is wrong there.
+/// Compiles a condition. The error says what is wrong, with line and column counted from 1.
 pub(super) fn compile(text: &str) -> Result<Node, String> {
     if text.len() > MAX_EXPRESSION {
-        return Err(format!("has {} bytes, more than {MAX_EXPRESSION}", text.len()));
+        return Err(format!("has {} bytes; expected at most {MAX_EXPRESSION}", text.len()));
     }
-    // Without the standard library's macros, which the parser would expand into loops that nobody could read again.
+    // No standard macros: the parser would expand them into loops, and messages could not name the macro.
     let parser = Env::default().parser().enable_optional_syntax(true);
-    let (expression, places) = parser.parse_with_source_info(text).map_err(|errors| told(&errors))?;
-    let mut compiler = Compiler { text, places: &places, elements: Vec::new(), depth: 0 };
+    let (expression, source) = parser.parse_with_source_info(text).map_err(|errors| first_error(&errors))?;
+    let mut compiler = Compiler { text, source: &source, elements: Vec::new(), depth: 0 };
     compiler.bool(&expression)
 }
 
-/// The first of the parser's errors; the others mostly follow from it.
-fn told(errors: &ParseErrors) -> String {
+/// The first error of the parser. The others mostly follow from it.
+fn first_error(errors: &ParseErrors) -> String {
     match errors.errors.first() {
         None => "is not CEL".to_owned(),
-        Some(error) if error.msg.contains("Recursion limit") => "is nested too deep".to_owned(),
+        Some(error) if error.msg.contains("Recursion limit") => "is nested too deeply".to_owned(),
         Some(ParseError { pos: (line, column), msg, .. }) => {
             format!("line {line}, column {column}: {}", msg.strip_prefix("Syntax error: ").unwrap_or(msg))
         }
@@ -50,16 +49,16 @@ fn told(errors: &ParseErrors) -> String {
 
 struct Compiler<'t> {
     text: &'t str,
-    places: &'t SourceInfo,
-    /// What the macros around call their element, the outermost first.
+    source: &'t SourceInfo,
+    /// The element's name in each enclosing macro, the outermost first.
     elements: Vec<String>,
     depth: usize,
 }
 
 impl Compiler<'_> {
-    /// What is wrong, and where.
+    /// An error at the position of a node.
     fn fault<T>(&self, at: &IdedExpr, what: impl Display) -> Result<T, String> {
-        let Some(offset) = self.places.offset_for(at.id).and_then(|(start, _)| usize::try_from(start).ok()) else {
+        let Some(offset) = self.source.offset_for(at.id).and_then(|(start, _)| usize::try_from(start).ok()) else {
             return Err(what.to_string());
         };
         let before = self.text.char_indices().take_while(|(at, _)| *at < offset);
@@ -114,7 +113,10 @@ impl Compiler<'_> {
             LiteralValue::Double(value) => Node::Double(*value.inner()),
             LiteralValue::String(value) => Node::Text(value.inner().to_owned()),
             LiteralValue::UInt(_) | LiteralValue::Bytes(_) => {
-                return self.fault(ast, "JSON has no unsigned numbers and no bytes, so nothing would equal this");
+                return self.fault(
+                    ast,
+                    "JSON has no unsigned numbers and no bytes, so no value of a request would equal this",
+                );
             }
         })
     }
@@ -127,7 +129,7 @@ impl Compiler<'_> {
             return Ok(Node::Variable(variable));
         }
         let known: Vec<_> = Variable::ALL.into_iter().map(Variable::name).collect();
-        self.fault(ast, format_args!("{name} is not known; there are {}", known.join(", ")))
+        self.fault(ast, format_args!("{name} is unknown; expected one of {}", known.join(", ")))
     }
 
     fn list(&mut self, ast: &IdedExpr, list: &ListExpr) -> Result<Node, String> {
@@ -150,7 +152,7 @@ impl Compiler<'_> {
         Ok(Node::Map(entries))
     }
 
-    /// The names that lead from a variable to this, if that is all it is: `object.metadata`.
+    /// The path, if the expression is only a path from a variable: `object.metadata`.
     fn path<'a>(&self, ast: &'a IdedExpr) -> Option<Vec<&'a str>> {
         match &ast.expr {
             Expr::Ident(name) if !self.elements.contains(name) => Some(vec![name]),
@@ -163,27 +165,28 @@ impl Compiler<'_> {
         }
     }
 
-    /// A field that is never there would make a rule that never holds, or never has a value.
+    /// Refuses a field that never exists: the condition would never be true or never have a value.
     fn check_field(&self, at: &IdedExpr, of: &IdedExpr, field: &str) -> Result<(), String> {
         let Some(path) = self.path(of) else { return Ok(()) };
         if field == "annotations" && matches!(*path, ["object" | "oldObject", "metadata"]) {
             return self.fault(
                 at,
                 format_args!(
-                    "of the object's annotations only those of {DOMAIN} are read, so a rule must name one: \
+                    "only annotations that begin with {DOMAIN} are read, so the condition must name one: \
                      '{DOMAIN}…' in object.metadata.annotations, or object.metadata.annotations['{DOMAIN}…']"
                 ),
             );
         }
         match known_fields(&path) {
-            Some(known) if !known.contains(&field) => {
-                self.fault(at, format_args!("{} has no {field}; there are {}", path.join("."), known.join(", ")))
-            }
+            Some(known) if !known.contains(&field) => self.fault(
+                at,
+                format_args!("{} has no field {field}; expected one of {}", path.join("."), known.join(", ")),
+            ),
             _ => Ok(()),
         }
     }
 
-    /// A map that is asked for `key`: the object's annotations may be, if the key is one of those that are read.
+    /// The map of a lookup. The object's annotations are permitted here if `key` is one of those that are read.
     fn keyed(&mut self, map: &IdedExpr, key: &IdedExpr) -> Result<Node, String> {
         if let Expr::Literal(LiteralValue::String(key)) = &key.expr
             && key.inner().starts_with(DOMAIN)
@@ -230,7 +233,7 @@ impl Compiler<'_> {
 
     fn has(&mut self, field: &IdedExpr) -> Result<Node, String> {
         let Expr::Select(select) = &field.expr else {
-            return self.fault(field, "has() asks for a field: has(a.b); for a key, write 'b' in a");
+            return self.fault(field, "has() takes a field: has(a.b); for a key, write 'b' in a");
         };
         self.check_field(field, &select.operand, &select.field)?;
         Ok(Node::Has(self.boxed(&select.operand)?, select.field.clone()))
@@ -238,11 +241,11 @@ impl Compiler<'_> {
 
     fn matches(&mut self, text: &IdedExpr, pattern: &IdedExpr) -> Result<Node, String> {
         let Expr::Literal(LiteralValue::String(literal)) = &pattern.expr else {
-            return self.fault(pattern, "a pattern must be a literal, so that it is compiled once");
+            return self.fault(pattern, "the pattern must be a literal");
         };
         match RegexBuilder::new(literal.inner()).size_limit(MAX_PATTERN).build() {
             Ok(pattern) => Ok(Node::Matches(self.boxed(text)?, pattern)),
-            // Of several lines, the last says what is wrong.
+            // The last line of the error says what is wrong.
             Err(error) => {
                 let error = error.to_string();
                 self.fault(pattern, error.lines().last().unwrap_or_default().trim_start_matches("error: "))
@@ -265,10 +268,10 @@ impl Compiler<'_> {
             _ => return self.fault(ast, format_args!("{name} takes a name and a condition: {name}(x, …)")),
         };
         let Expr::Ident(variable) = &element.expr else {
-            return self.fault(element, format_args!("the first argument of {name} is a name for the element"));
+            return self.fault(element, format_args!("the first argument of {name} must be a name for the element"));
         };
         if Variable::ALL.into_iter().any(|known| known.name() == variable) {
-            return self.fault(element, format_args!("{variable} is a variable already; take another name"));
+            return self.fault(element, format_args!("{variable} is the name of a variable; use another name"));
         }
         let over = self.node(over)?;
         self.elements.push(variable.clone());
@@ -295,7 +298,7 @@ impl Compiler<'_> {
             [one, other] if let Some((.., function)) = BINARY.into_iter().find(|(name, style, _)| is(name, *style)) => {
                 Ok(Node::Binary(function, self.both(one, other)?))
             }
-            _ => self.fault(ast, format_args!("{}() is not known here with these arguments", call.func_name)),
+            _ => self.fault(ast, format_args!("{}() is unknown or does not take these arguments", call.func_name)),
         }
     }
 }

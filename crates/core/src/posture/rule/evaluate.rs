@@ -1,4 +1,4 @@
-//! The value of an expression for one request, within the fuel.
+//! Evaluates an expression for one request, within the limit of steps.
 
 use std::rc::Rc;
 
@@ -11,11 +11,11 @@ use super::{
     variables::Variables,
 };
 
-/// What an expression is evaluated in.
+/// The context in which an expression is evaluated.
 pub(super) struct Evaluation<'e, 'v> {
     variables: &'e Variables<'v>,
     fuel: &'e Fuel,
-    /// The elements that the macros around are at, the outermost first.
+    /// The current element of each enclosing macro, the outermost first.
     elements: Vec<Value<'v>>,
 }
 
@@ -28,7 +28,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     pub(super) fn bool(&mut self, node: &'v Node) -> Result<bool, Fault> {
         match self.value(node)? {
             Value::Bool(value) => Ok(value),
-            other => Err(Fault::Error(format!("a condition is {}, expected a bool", other.kind()))),
+            other => Err(Fault::Error(format!("the condition is {}; expected a bool", other.type_name()))),
         }
     }
 
@@ -63,11 +63,16 @@ impl<'e, 'v> Evaluation<'e, 'v> {
             }
             Node::Matches(text, pattern) => match self.value(text)? {
                 Value::Text(text) => {
-                    // A step for each byte: a pattern may have to be at many places of itself at once.
+                    // One step for each byte: matching may follow many states of the pattern at once.
                     self.fuel.spend(text.as_str().len())?;
                     Value::Bool(pattern.is_match(text.as_str()))
                 }
-                other => return Err(Fault::Error(format!("matches is asked of {}, expected a string", other.kind()))),
+                other => {
+                    return Err(Fault::Error(format!(
+                        "matches() is called on {}; expected a string",
+                        other.type_name()
+                    )));
+                }
             },
             Node::OrValue(both) => self.or_value(both)?,
             Node::Each(each) => self.each(each)?,
@@ -75,7 +80,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
     }
 
     fn element(&self, index: usize) -> Result<Value<'v>, Fault> {
-        self.elements.get(index).cloned().ok_or_else(|| Fault::error("an element outside its macro"))
+        self.elements.get(index).cloned().ok_or_else(|| Fault::error("an element is used outside its macro"))
     }
 
     fn map(&mut self, nodes: &'v [[Node; 2]]) -> Result<Value<'v>, Fault> {
@@ -83,23 +88,27 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         for [key, value] in nodes {
             match self.value(key)? {
                 Value::Text(key) if entries.iter().any(|(known, _)| known.as_str() == key.as_str()) => {
-                    return Err(Fault::error("a key of a map is there twice"));
+                    return Err(Fault::error("a key of the map appears twice"));
                 }
                 Value::Text(key) => entries.push((key, self.value(value)?)),
-                other => return Err(Fault::Error(format!("the key of a map is {}, expected a string", other.kind()))),
+                other => {
+                    return Err(Fault::Error(format!("a key of the map is {}; expected a string", other.type_name())));
+                }
             }
         }
-        Ok(Value::Map(Map::of(entries)))
+        Ok(Value::Map(Map::computed(entries)))
     }
 
     fn member(&mut self, of: &'v Node, field: &'v str) -> Result<Value<'v>, Fault> {
         match self.value(of)? {
             Value::Map(map) => map.get(field, self.fuel)?.ok_or_else(|| {
-                Fault::Error(format!("there is no {field:?}; ask has() first, or write .?{field} with orValue()"))
+                Fault::Error(format!(
+                    "field {field:?} is absent; check it with has() first, or write .?{field} and orValue()"
+                ))
             }),
-            // Once a part of a path is optional, all that follows is.
+            // After one optional part of a path, the rest of the path is optional too.
             Value::Optional(of) => Ok(Value::Optional(self.present(of.as_deref(), field)?)),
-            other => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+            other => Err(Fault::Error(format!("field {field:?} is read from {}; expected a map", other.type_name()))),
         }
     }
 
@@ -107,7 +116,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         match self.value(of)? {
             Value::Map(map) => Ok(Value::Bool(map.get(field, self.fuel)?.is_some())),
             Value::Optional(of) => Ok(Value::Bool(self.present(of.as_deref(), field)?.is_some())),
-            other => Err(Fault::Error(format!("has() asks {} for {field:?}, expected a map", other.kind()))),
+            other => Err(Fault::Error(format!("has() looks for {field:?} in {}; expected a map", other.type_name()))),
         }
     }
 
@@ -118,8 +127,8 @@ impl<'e, 'v> Evaluation<'e, 'v> {
             Value::Optional(None) => Ok(Value::Optional(None)),
             Value::Optional(Some(of)) => Ok(index(&of, &at, self.fuel)?.map_or(Value::Optional(None), Value::some)),
             of => index(&of, &at, self.fuel)?.ok_or_else(|| match key {
-                Node::Text(key) => Fault::Error(format!("there is no {key:?}; ask with in first")),
-                _ => Fault::error("the index is outside the list, or the key not in the map"),
+                Node::Text(key) => Fault::Error(format!("key {key:?} is absent; check it with in first")),
+                _ => Fault::error("the index is outside the list, or the key is not in the map"),
             }),
         }
     }
@@ -129,7 +138,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         let (of, at) = (self.value(of)?, self.value(at)?);
         let of = if let Value::Optional(of) = of { of } else { Some(Rc::new(of)) };
         let found = match of.as_deref() {
-            // What is null, as the old object of a new one is, has no fields.
+            // Null has no fields. For a creation, `oldObject` is null.
             None | Some(Value::Null) => None,
             Some(of) => index(of, &at, self.fuel)?,
         };
@@ -141,11 +150,14 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         match self.value(of)? {
             Value::Optional(Some(value)) => Ok((*value).clone()),
             Value::Optional(None) => self.value(other),
-            of => Err(Fault::Error(format!("orValue is asked of {}, expected an optional value (a.?b)", of.kind()))),
+            of => Err(Fault::Error(format!(
+                "orValue() is called on {}; expected an optional value (a.?b)",
+                of.type_name()
+            ))),
         }
     }
 
-    /// `decides` if one side is that, whatever the other: an error there does not matter.
+    /// `decides` if one side has that value, even if the other side is an error.
     fn unless(&mut self, both: &'v [Node; 2], decides: bool) -> Result<bool, Fault> {
         let [one, other] = both;
         let one = self.bool(one);
@@ -161,10 +173,13 @@ impl<'e, 'v> Evaluation<'e, 'v> {
             Value::List(items) => items,
             Value::Map(map) => {
                 self.fuel.spend(map.len())?;
-                List::Made(Rc::new(map.iter().map(|(key, _)| Value::Text(key)).collect()))
+                List::Computed(Rc::new(map.iter().map(|(key, _)| Value::Text(key)).collect()))
             }
             other => {
-                return Err(Fault::Error(format!("a macro goes through {}, expected a list or a map", other.kind())));
+                return Err(Fault::Error(format!(
+                    "a macro iterates over {}; expected a list or a map",
+                    other.type_name()
+                )));
             }
         };
         match each.what {
@@ -182,7 +197,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         }
     }
 
-    /// Whether the body is `decides` for an element; if so, an error for another does not matter.
+    /// Whether the body is `decides` for one element, even if it is an error for another.
     fn any(&mut self, items: &List<'v>, body: &'v Node, decides: bool) -> Result<bool, Fault> {
         let mut outcome = Ok(!decides);
         for item in items.iter() {
@@ -196,7 +211,7 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         outcome
     }
 
-    /// A list of what `make` makes of the elements for which the condition holds.
+    /// The results of `make` for the elements for which the condition is true.
     fn kept(
         &mut self,
         items: &List<'v>,
@@ -222,12 +237,14 @@ impl<'e, 'v> Evaluation<'e, 'v> {
         result
     }
 
-    /// The field of a map that may not be there.
+    /// The field of a map, if it exists.
     fn present(&self, of: Option<&Value<'v>>, field: &str) -> Result<Option<Rc<Value<'v>>>, Fault> {
         match of {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Map(map)) => Ok(map.get(field, self.fuel)?.map(Rc::new)),
-            Some(other) => Err(Fault::Error(format!("{field:?} is asked of {}, expected a map", other.kind()))),
+            Some(other) => {
+                Err(Fault::Error(format!("field {field:?} is read from {}; expected a map", other.type_name())))
+            }
         }
     }
 }

@@ -1,12 +1,12 @@
-//! An expression as it is evaluated: names resolved, functions known, patterns compiled. These are the nodes and the
-//! names of CEL that there are; how they are found in a text is `compile`'s, what they mean `evaluate`'s.
+//! Compiled expressions: names are resolved and patterns are compiled. This file has all nodes, functions and macros of
+//! CEL that a condition may use. `compile` makes them from a text, and `evaluate` gives them a value.
 
 use cel::common::ast::operators;
 use regex::Regex;
 
 use super::variables::Variable;
 
-/// One step of an expression.
+/// A node of an expression.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Null,
@@ -17,7 +17,7 @@ pub(super) enum Node {
     List(Vec<Node>),
     Map(Vec<[Node; 2]>),
     Variable(Variable),
-    /// The element that a macro is at; the outermost macro's is 0.
+    /// The current element of an enclosing macro; 0 is the outermost macro.
     Element(usize),
     /// `a.b`
     Member(Box<Node>, String),
@@ -43,12 +43,12 @@ pub(super) enum Node {
 pub(super) struct Each {
     pub(super) what: Macro,
     pub(super) over: Node,
-    /// Of `map` with three arguments.
+    /// The condition of a `map` with three arguments.
     pub(super) condition: Option<Node>,
     pub(super) body: Node,
 }
 
-/// What a macro makes of its elements.
+/// What a macro does with the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Macro {
     All,
@@ -58,7 +58,7 @@ pub(super) enum Macro {
     Map,
 }
 
-/// What takes one value.
+/// A function or operator with one operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unary {
     Not,
@@ -72,7 +72,7 @@ pub(super) enum Unary {
     IsQuantity,
 }
 
-/// What takes two values.
+/// A function or operator with two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
     Add,
@@ -95,7 +95,7 @@ pub(super) enum Binary {
     CompareTo,
 }
 
-/// How something is called.
+/// How a function is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// `f(a)`, or an operator.
@@ -147,8 +147,28 @@ pub(super) const MACROS: [(&str, Macro); 6] = [
     (operators::MAP, Macro::Map),
 ];
 
+impl Unary {
+    /// The function as conditions write it, for messages.
+    pub(super) fn name(self) -> String {
+        display_name(UNARY.iter().find(|(.., function)| *function == self).map_or("", |(name, ..)| name))
+    }
+}
+
+impl Binary {
+    /// The function as conditions write it, for messages.
+    pub(super) fn name(self) -> String {
+        display_name(BINARY.iter().find(|(.., function)| *function == self).map_or("", |(name, ..)| name))
+    }
+}
+
+/// The parser calls an operator `_+_` or `!_`, and `in` `@in`.
+fn display_name(name: &str) -> String {
+    let operator = name.trim_matches(['_', '@']);
+    if operator == name { format!("{name}()") } else { operator.to_owned() }
+}
+
 impl Node {
-    /// Whether its value, if it has one, is never a bool.
+    /// Whether the node can never have a bool as its value.
     pub(super) fn is_never_bool(&self) -> bool {
         match self {
             Self::Null

@@ -1,11 +1,11 @@
-//! What the rules of one decision may cost together, and why a rule came to no answer.
+//! The limit of steps for the rules of one decision, and why a condition has no result.
 
 use std::{cell::Cell, fmt};
 
-/// Steps that the rules of one decision may take together: some milliseconds, and far more than any object needs.
+/// The most steps that all rules of one decision may take: a few milliseconds, and far more than any real object needs.
 const MAX_STEPS: usize = 1_000_000;
 
-/// What is left of the steps.
+/// The steps that are left.
 #[derive(Debug)]
 pub(super) struct Fuel(Cell<usize>);
 
@@ -14,7 +14,7 @@ impl Fuel {
         Self(Cell::new(MAX_STEPS))
     }
 
-    /// Pays for some steps before they are taken. Once something was too dear, everything is.
+    /// Takes steps before they are done. Once the fuel is spent, it stays spent.
     pub(super) fn spend(&self, steps: usize) -> Result<(), Fault> {
         self.0.set(self.0.get().saturating_sub(steps));
         if self.is_spent() { Err(Fault::TooCostly) } else { Ok(()) }
@@ -24,7 +24,7 @@ impl Fuel {
         self.0.get() == 0
     }
 
-    /// Pays for going through so many bytes.
+    /// Takes the steps for reading this many bytes.
     pub(super) fn spend_bytes(&self, bytes: usize) -> Result<(), Fault> {
         self.spend(1 + bytes / 16)
     }
@@ -33,9 +33,9 @@ impl Fuel {
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The fuel is spent. Unlike an error, no `||` or `&&` outweighs this.
+    /// The fuel is spent. Unlike an error, this is final: neither `||` nor `&&` can absorb it.
     TooCostly,
-    /// What CEL calls an error.
+    /// An error in the sense of CEL.
     Error(String),
 }
 
@@ -50,8 +50,8 @@ impl fmt::Display for Fault {
         match self {
             Self::TooCostly => write!(
                 f,
-                "the rules of this posture take more than {MAX_STEPS} steps on this object; make the rule simpler, or \
-                 the object smaller"
+                "the capability rules of this posture take more than {MAX_STEPS} steps on this object; simplify the \
+                 rules or make the object smaller"
             ),
             Self::Error(what) => f.write_str(what),
         }

@@ -1,5 +1,6 @@
-//! The request's JSON as it was read: one value after the other in one piece of memory, what a list or a map holds right
-//! behind it. Only read and walked here; what the values mean is `value`'s.
+//! Parsed JSON: a flat sequence of values, in which the contents of a list or a map follow its head.
+//!
+//! One allocation holds a whole object. What the values mean in CEL is in `value`.
 
 use std::{borrow::Cow, fmt, rc::Rc};
 
@@ -8,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use super::fuel::{Fault, Fuel};
 use crate::encoding::borrowed::BorrowedText;
 
-/// One value, or the head of what follows it.
+/// A value, or the head of a list or map.
 #[derive(Clone, Debug)]
 pub(super) enum Json<'v> {
     Null,
@@ -16,13 +17,13 @@ pub(super) enum Json<'v> {
     Int(i64),
     Double(f64),
     Text(Text<'v>),
-    /// So many values, which take so many places.
+    /// The number of items, and the number of values that they take.
     List(usize, usize),
-    /// So many keys, each a text before its value, which take so many places together.
+    /// The number of keys, and the number of values that keys and members take. Each key is a text before its value.
     Map(usize, usize),
 }
 
-/// A text of the request, of the rule, or a computed one.
+/// A text of the request or the rule, or a computed one.
 #[derive(Clone, Debug)]
 pub(super) enum Text<'v> {
     Borrowed(&'v str),
@@ -38,42 +39,42 @@ impl Text<'_> {
     }
 }
 
-/// Reads a text, and pays for each value, so that a great many small ones do not fill the memory.
-pub(super) fn read<'v>(json: &'v str, fuel: &Fuel) -> Result<Vec<Json<'v>>, Fault> {
+/// Parses a JSON text. Each value takes steps, so that many small values cannot fill the memory.
+pub(super) fn parse<'v>(json: &'v str, fuel: &Fuel) -> Result<Vec<Json<'v>>, Fault> {
     let mut values = Vec::with_capacity(json.len() / 24);
-    let read = Read { fuel, values: &mut values }.deserialize(&mut serde_json::Deserializer::from_str(json));
-    match read {
+    let reader = JsonReader { fuel, values: &mut values };
+    match reader.deserialize(&mut serde_json::Deserializer::from_str(json)) {
         Ok(()) => Ok(values),
-        // Of an error inside serde only the text survives.
+        // An error that passes through serde keeps its text only.
         Err(_) if fuel.is_spent() => Err(Fault::TooCostly),
         Err(error) => Err(Fault::Error(error.to_string())),
     }
 }
 
-/// A value takes some 30 bytes, so the fuel is also a limit of a few megabytes.
+/// A value takes about 30 bytes, so the fuel also limits the memory to a few megabytes.
 const STEPS_PER_VALUE: usize = 4;
-/// Up to here the keys of a map are compared one by one.
-const FEW: usize = 16;
+/// The keys of a map up to this size are compared with each other. Those of a larger map are sorted.
+const SMALL_MAP: usize = 16;
 
-struct Read<'f, 'v> {
+struct JsonReader<'f, 'v> {
     fuel: &'f Fuel,
     values: &'f mut Vec<Json<'v>>,
 }
 
-impl<'v> Read<'_, 'v> {
-    fn next(&mut self) -> Read<'_, 'v> {
-        Read { fuel: self.fuel, values: self.values }
+impl<'v> JsonReader<'_, 'v> {
+    fn next(&mut self) -> JsonReader<'_, 'v> {
+        JsonReader { fuel: self.fuel, values: self.values }
     }
 
-    /// Puts the head before what was read since `at`.
+    /// Sets the head at `at`, for the values that were parsed after it.
     fn close(&mut self, at: usize, head: impl FnOnce(usize) -> Json<'v>) {
         let width = self.values.len().saturating_sub(at + 1);
-        if let Some(place) = self.values.get_mut(at) {
-            *place = head(width);
+        if let Some(value) = self.values.get_mut(at) {
+            *value = head(width);
         }
     }
 
-    /// The keys since `at`.
+    /// The keys of the map whose head is at `at`.
     fn keys(&self, at: usize) -> impl Iterator<Item = &str> {
         let mut rest = self.values.get(at + 1..).unwrap_or_default();
         std::iter::from_fn(move || {
@@ -83,8 +84,8 @@ impl<'v> Read<'_, 'v> {
         })
     }
 
-    fn twice(&self, at: usize, count: usize) -> Option<&str> {
-        if count <= FEW {
+    fn duplicate_key(&self, at: usize, count: usize) -> Option<&str> {
+        if count <= SMALL_MAP {
             return self
                 .keys(at)
                 .enumerate()
@@ -99,7 +100,7 @@ impl<'v> Read<'_, 'v> {
     }
 }
 
-/// How many places a value takes, with what it holds.
+/// How many values of the sequence a value takes, including its contents.
 pub(super) fn width(value: &Json<'_>) -> usize {
     match value {
         Json::List(_, width) | Json::Map(_, width) => 1 + width,
@@ -107,7 +108,7 @@ pub(super) fn width(value: &Json<'_>) -> usize {
     }
 }
 
-impl<'v> DeserializeSeed<'v> for Read<'_, 'v> {
+impl<'v> DeserializeSeed<'v> for JsonReader<'_, 'v> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'v>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -116,7 +117,7 @@ impl<'v> DeserializeSeed<'v> for Read<'_, 'v> {
     }
 }
 
-impl<'v> Visitor<'v> for Read<'_, 'v> {
+impl<'v> Visitor<'v> for JsonReader<'_, 'v> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,7 +140,7 @@ impl<'v> Visitor<'v> for Read<'_, 'v> {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        let value = i64::try_from(value).map_err(|_| E::custom(format_args!("{value} is beyond 64 bits")))?;
+        let value = i64::try_from(value).map_err(|_| E::custom(format_args!("{value} exceeds 64 bits")))?;
         self.visit_i64(value)
     }
 
@@ -179,8 +180,8 @@ impl<'v> Visitor<'v> for Read<'_, 'v> {
             map.next_value_seed(self.next())?;
             count += 1;
         }
-        if let Some(key) = self.twice(at, count) {
-            return Err(A::Error::custom(format_args!("a key is there twice: {key:?}")));
+        if let Some(key) = self.duplicate_key(at, count) {
+            return Err(A::Error::custom(format_args!("key {key:?} appears twice")));
         }
         self.close(at, |width| Json::Map(count, width));
         Ok(())

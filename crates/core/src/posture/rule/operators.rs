@@ -1,4 +1,4 @@
-//! What operators and functions make of values.
+//! The operators and functions of conditions.
 
 use std::{cmp::Ordering, rc::Rc};
 
@@ -10,24 +10,24 @@ use super::{
 };
 use crate::kube::quantity::Quantity;
 
-/// The element at an index of a list, or under a key of a map, if it is there.
+/// The element at an index of a list, or the value of a key of a map, if it exists.
 pub(super) fn index<'v>(of: &Value<'v>, at: &Value<'v>, fuel: &Fuel) -> Result<Option<Value<'v>>, Fault> {
     match (of, at) {
         (Value::Map(map), Value::Text(key)) => map.get(key.as_str(), fuel),
         (Value::List(list), Value::Int(at)) => match usize::try_from(*at) {
             Ok(at) if at < list.len() => {
-                // What is before it is passed by.
+                // A parsed list is walked from its beginning.
                 fuel.spend(at / 4)?;
                 Ok(list.iter().nth(at))
             }
             _ => Ok(None),
         },
-        _ => Err(Fault::Error(format!("{} has no place for {}", of.kind(), at.kind()))),
+        _ => Err(Fault::Error(format!("{} cannot be indexed with {}", of.type_name(), at.type_name()))),
     }
 }
 
 pub(super) fn unary<'v>(function: Unary, value: &Value<'v>, fuel: &Fuel) -> Result<Value<'v>, Fault> {
-    let unsuited = || Err(Fault::Error(format!("{function:?} of {}", value.kind())));
+    let unsuited = || Fault::Error(format!("{} cannot be applied to {}", function.name(), value.type_name()));
     Ok(match (function, value) {
         (Unary::Not, Value::Bool(value)) => Value::Bool(!value),
         (Unary::Negate, Value::Int(value)) => Value::Int(whole(value.checked_neg())?),
@@ -44,7 +44,10 @@ pub(super) fn unary<'v>(function: Unary, value: &Value<'v>, fuel: &Fuel) -> Resu
         }
         (Unary::Int, Value::Int(_)) | (Unary::Text, Value::Text(_)) => value.clone(),
         (Unary::Int, Value::Text(text)) => {
-            let int = text.as_str().parse().map_err(|_| Fault::error("int() of a string that is none"))?;
+            let int = text
+                .as_str()
+                .parse()
+                .map_err(|_| Fault::error("int() is called on a string that is not an integer"))?;
             Value::Int(int)
         }
         (Unary::Text, Value::Int(value)) => shared(value.to_string()),
@@ -58,7 +61,7 @@ pub(super) fn unary<'v>(function: Unary, value: &Value<'v>, fuel: &Fuel) -> Resu
             fuel.spend(text.as_str().len())?;
             Value::Bool(Quantity::parse(text.as_str()).is_ok())
         }
-        _ => return unsuited(),
+        _ => return Err(unsuited()),
     })
 }
 
@@ -98,10 +101,10 @@ fn size<'v>(size: usize) -> Result<Value<'v>, Fault> {
 }
 
 fn whole(value: Option<i64>) -> Result<i64, Fault> {
-    value.ok_or_else(|| Fault::error("a number beyond 64 bits"))
+    value.ok_or_else(|| Fault::error("a number exceeds 64 bits"))
 }
 
-/// The order of two values of one type; none with a NaN.
+/// The order of two values of one type; `None` if one is NaN.
 fn order(one: &Value<'_>, other: &Value<'_>, fuel: &Fuel) -> Result<Option<Ordering>, Fault> {
     match (one, other) {
         (Value::Text(one), Value::Text(other)) => {
@@ -110,10 +113,10 @@ fn order(one: &Value<'_>, other: &Value<'_>, fuel: &Fuel) -> Result<Option<Order
         }
         (Value::Bool(one), Value::Bool(other)) => Ok(Some(one.cmp(other))),
         (Value::Int(_) | Value::Double(_), Value::Int(_) | Value::Double(_)) => Ok(one.compare_numbers(other)),
-        (Value::Quantity(_), Value::Quantity(_)) => {
-            Err(Fault::error("quantities are compared by isGreaterThan, isLessThan and compareTo"))
-        }
-        _ => Err(Fault::Error(format!("{} is compared with {}", one.kind(), other.kind()))),
+        (Value::Quantity(_), Value::Quantity(_)) => Err(Fault::error(
+            "quantities cannot be compared with operators; use isGreaterThan(), isLessThan() or compareTo()",
+        )),
+        _ => Err(Fault::Error(format!("{} cannot be compared with {}", one.type_name(), other.type_name()))),
     }
 }
 
@@ -128,7 +131,11 @@ fn is_in(item: &Value<'_>, of: &Value<'_>, fuel: &Fuel) -> Result<bool, Fault> {
             Ok(false)
         }
         (Value::Text(key), Value::Map(map)) => Ok(map.get(key.as_str(), fuel)?.is_some()),
-        _ => Err(Fault::Error(format!("{} is asked for in {}, expected a list or a map", item.kind(), of.kind()))),
+        _ => Err(Fault::Error(format!(
+            "in looks for {} in {}; expected a list or a map",
+            item.type_name(),
+            of.type_name()
+        ))),
     }
 }
 
@@ -152,7 +159,7 @@ fn compute<'v>(function: Binary, one: &Value<'v>, other: &Value<'v>) -> Result<V
             Binary::Add => one.checked_add(*other),
             Binary::Subtract => one.checked_sub(*other),
             Binary::Multiply => one.checked_mul(*other),
-            _ if *other == 0 => return Err(Fault::error("a division by zero")),
+            _ if *other == 0 => return Err(Fault::error("division by zero")),
             Binary::Divide => one.checked_div(*other),
             _ => one.checked_rem(*other),
         })
@@ -165,13 +172,18 @@ fn compute<'v>(function: Binary, one: &Value<'v>, other: &Value<'v>) -> Result<V
                 _ => one / other,
             }))
         }
-        _ => Err(Fault::Error(format!("{function:?} of {} and {}", one.kind(), other.kind()))),
+        _ => Err(unsuited(function, one, other)),
     }
+}
+
+fn unsuited(function: Binary, one: &Value<'_>, other: &Value<'_>) -> Fault {
+    let (one, other) = (one.type_name(), other.type_name());
+    Fault::Error(format!("{} cannot be applied to {one} and {other}", function.name()))
 }
 
 fn search(function: Binary, text: &Value<'_>, part: &Value<'_>, fuel: &Fuel) -> Result<bool, Fault> {
     let (Value::Text(text), Value::Text(part)) = (text, part) else {
-        return Err(Fault::Error(format!("{function:?} of {} and {}", text.kind(), part.kind())));
+        return Err(unsuited(function, text, part));
     };
     let (text, part) = (text.as_str(), part.as_str());
     Ok(match function {
@@ -193,6 +205,10 @@ fn search(function: Binary, text: &Value<'_>, part: &Value<'_>, fuel: &Fuel) -> 
 fn quantities(one: &Value<'_>, other: &Value<'_>) -> Result<Ordering, Fault> {
     match (one, other) {
         (Value::Quantity(one), Value::Quantity(other)) => Ok(one.compare(other)),
-        _ => Err(Fault::Error(format!("{} is compared with {}, expected quantities", one.kind(), other.kind()))),
+        _ => Err(Fault::Error(format!(
+            "{} is compared with {}; expected quantities",
+            one.type_name(),
+            other.type_name()
+        ))),
     }
 }

@@ -1,18 +1,21 @@
-//! What conditions mean, what is told of those that mean nothing, and that none costs more than it may.
+//! What conditions mean, and the messages for conditions that are invalid or have no result.
 
 mod cost;
 mod library;
 
 use serde_json::{Value, json};
 
-use super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, request::admission_review::Request};
+use super::{CapabilityRule, RuleInput, RuleObject, RuleUser, matching};
+use crate::{
+    approval::capability::Capability,
+    kube::{pod_spec::PodPath, workload::WorkloadKind},
+};
 
 fn rule(when: &str) -> Result<CapabilityRule, String> {
     CapabilityRule::compile("r".to_owned(), when.to_owned(), vec![Capability::parse("deploy.r").unwrap()], None)
 }
 
-/// An update of a Deployment, with every sort of container.
+/// An update of a Deployment with every kind of container.
 fn review() -> Value {
     let object = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -39,11 +42,60 @@ fn review() -> Value {
     })
 }
 
+/// Runs `test` with what a request gives to conditions. `request` has the shape of an AdmissionReview's.
+fn with_input<T>(request: &Value, test: impl FnOnce(&RuleInput<'_>) -> T) -> T {
+    fn text(value: &Value) -> &str {
+        value.as_str().unwrap_or_default()
+    }
+    fn entries(map: &Value) -> Vec<(&str, &str)> {
+        map.as_object().into_iter().flatten().map(|(key, value)| (&**key, text(value))).collect()
+    }
+    fn object<'a>(object: &'a Value, spec: &'a str) -> Option<RuleObject<'a>> {
+        let metadata = &object["metadata"];
+        object.is_object().then(|| RuleObject {
+            api_version: text(&object["apiVersion"]),
+            kind: text(&object["kind"]),
+            name: text(&metadata["name"]),
+            generate_name: text(&metadata["generateName"]),
+            namespace: text(&metadata["namespace"]),
+            labels: entries(&metadata["labels"]),
+            annotations: entries(&metadata["annotations"]),
+            spec: Some(spec),
+        })
+    }
+    let specs = ["object", "oldObject"].map(|field| request[field]["spec"].to_string());
+    let [spec, old_spec] = &specs;
+    let (group, kind) = (text(&request["kind"]["group"]), text(&request["kind"]["kind"]));
+    let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+    let user = &request["userInfo"];
+    test(&RuleInput {
+        operation: text(&request["operation"]),
+        user: RuleUser {
+            username: text(&user["username"]),
+            uid: text(&user["uid"]),
+            groups: user["groups"].as_array().into_iter().flatten().map(text).collect(),
+        },
+        namespace: text(&request["namespace"]),
+        name: text(&request["name"]),
+        dry_run: request["dryRun"] == true,
+        group,
+        version: text(&request["kind"]["version"]),
+        kind,
+        resource: text(&request["resource"]["resource"]),
+        sub_resource: text(&request["subResource"]),
+        object: object(&request["object"], spec),
+        old_object: object(&request["oldObject"], old_spec),
+        pod: match WorkloadKind::from_gvk(&api_version, kind) {
+            None if kind == "Pod" => Some(PodPath::Itself),
+            workload => workload.map(PodPath::from),
+        },
+    })
+}
+
 fn answer(review: &Value, when: &str) -> Result<bool, String> {
-    let body = review.to_string();
-    let request = Request::parse(body.as_bytes()).unwrap();
     let rules = [rule(when).unwrap_or_else(|error| panic!("{when}: {error}"))];
-    matching(&rules, &request).map(|matching| !matching.is_empty()).map_err(|error| error.to_string())
+    let matching = with_input(&review["request"], |input| matching(&rules, input).map(|matching| !matching.is_empty()));
+    matching.map_err(|error| error.to_string())
 }
 
 fn holds(when: &str) -> bool {
@@ -58,7 +110,7 @@ fn error(when: &str) -> String {
 }
 
 #[test]
-fn conditions_speak_of_the_request_and_its_objects() {
+fn conditions_refer_to_the_request_and_its_objects() {
     for when in [
         "object.apiVersion == 'apps/v1' && object.kind == 'Deployment'",
         "object.metadata.name == 'orders' && object.metadata.namespace == 'payments'",
@@ -79,7 +131,7 @@ fn conditions_speak_of_the_request_and_its_objects() {
 }
 
 #[test]
-fn what_is_empty_in_the_metadata_is_absent() {
+fn an_empty_field_of_the_metadata_is_absent() {
     assert!(!holds("has(object.metadata.generateName)"));
     let mut review = review();
     review["request"]["object"]["metadata"]["labels"] = json!({});
@@ -87,7 +139,7 @@ fn what_is_empty_in_the_metadata_is_absent() {
 }
 
 #[test]
-fn operators_mean_what_they_mean_in_cel() {
+fn operators_have_the_meaning_that_cel_gives_them() {
     for when in [
         "1 + 2 * 3 - 4 / 2 == 5 && 7 % 4 == 3 && -7 / 2 == -3",
         "1 == 1.0 && 1 < 1.5 && 2.5 >= 2 && 1.5 + 1.5 == 3",
@@ -114,7 +166,7 @@ fn operators_mean_what_they_mean_in_cel() {
 }
 
 #[test]
-fn a_path_that_may_not_be_there_has_an_optional_value() {
+fn an_optional_path_has_an_optional_value() {
     for when in [
         "pod.?hostNetwork.orValue(false) == false",
         "containers.exists(c, c.?securityContext.privileged.orValue(true) == false)",
@@ -129,7 +181,7 @@ fn a_path_that_may_not_be_there_has_an_optional_value() {
 }
 
 #[test]
-fn an_error_counts_unless_the_other_side_decides() {
+fn an_error_counts_unless_the_other_operand_decides() {
     for (when, expected) in [
         ("pod.hostNetwork == true || pod.serviceAccountName == 'orders'", true),
         ("pod.serviceAccountName == 'orders' || pod.hostNetwork == true", true),
@@ -146,40 +198,46 @@ fn an_error_counts_unless_the_other_side_decides() {
         "containers.exists(c, c.securityContext.privileged)",
         "containers.exists_one(c, c.securityContext.privileged)",
     ] {
-        assert!(error(when).starts_with("capability rule r: there is no \""), "{when}: {}", error(when));
+        assert!(error(when).starts_with("capability rule r: field \""), "{when}: {}", error(when));
     }
 }
 
 #[test]
-fn what_has_no_answer_says_why() {
+fn a_condition_without_a_result_says_why() {
     for (when, why) in [
-        ("pod.hostNetwork", "there is no \"hostNetwork\"; ask has() first, or write .?hostNetwork with orValue()"),
-        ("object.spec.replicas", "a condition is an int, expected a bool"),
-        ("object.spec.replicas.x == 1", "\"x\" is asked of an int, expected a map"),
-        ("object.metadata.labels['tier'] == ''", "there is no \"tier\"; ask with in first"),
+        (
+            "pod.hostNetwork",
+            "field \"hostNetwork\" is absent; check it with has() first, or write .?hostNetwork and orValue()",
+        ),
+        ("object.spec.replicas", "the condition is an int; expected a bool"),
+        ("object.spec.replicas.x == 1", "field \"x\" is read from an int; expected a map"),
+        ("object.metadata.labels['tier'] == ''", "key \"tier\" is absent; check it with in first"),
         (
             "object.metadata.labels[containers[0].name] == ''",
-            "the index is outside the list, or the key not in the map",
+            "the index is outside the list, or the key is not in the map",
         ),
-        ("[1][1] == 1", "the index is outside the list, or the key not in the map"),
-        ("[1][-1] == 1", "the index is outside the list, or the key not in the map"),
-        ("object.spec[0] == 1", "a map has no place for an int"),
-        ("has(object.spec.replicas.x)", "has() asks an int for \"x\", expected a map"),
-        ("object.spec.replicas < '4'", "an int is compared with a string"),
-        ("object.spec.replicas.startsWith('3')", "StartsWith of an int and a string"),
-        ("object.spec.replicas.matches('3')", "matches is asked of an int, expected a string"),
-        ("object.spec.replicas.exists(x, x == 3)", "a macro goes through an int, expected a list or a map"),
-        ("object.spec.replicas.orValue(3) == 3", "orValue is asked of an int, expected an optional value (a.?b)"),
-        ("1 / (object.spec.replicas - 3) == 0", "a division by zero"),
-        ("9223372036854775807 + object.spec.replicas > 0", "a number beyond 64 bits"),
-        ("-(-9223372036854775807 - 1) > 0", "a number beyond 64 bits"),
+        ("[1][1] == 1", "the index is outside the list, or the key is not in the map"),
+        ("[1][-1] == 1", "the index is outside the list, or the key is not in the map"),
+        ("object.spec[0] == 1", "a map cannot be indexed with an int"),
+        ("has(object.spec.replicas.x)", "has() looks for \"x\" in an int; expected a map"),
+        ("object.spec.replicas < '4'", "an int cannot be compared with a string"),
+        ("object.spec.replicas.startsWith('3')", "startsWith() cannot be applied to an int and a string"),
+        ("object.spec.replicas.matches('3')", "matches() is called on an int; expected a string"),
+        ("object.spec.replicas.exists(x, x == 3)", "a macro iterates over an int; expected a list or a map"),
+        ("object.spec.replicas.orValue(3) == 3", "orValue() is called on an int; expected an optional value (a.?b)"),
+        ("1 / (object.spec.replicas - 3) == 0", "division by zero"),
+        ("9223372036854775807 + object.spec.replicas > 0", "a number exceeds 64 bits"),
+        ("-(-9223372036854775807 - 1) > 0", "a number exceeds 64 bits"),
         ("quantity(pod.serviceAccountName).isGreaterThan(quantity('1'))", "a quantity is a number with a suffix"),
-        ("quantity('1') > quantity('2')", "quantities are compared by isGreaterThan, isLessThan and compareTo"),
-        ("int(pod.serviceAccountName) == 1", "int() of a string that is none"),
-        ("{'a': 1, 'a': 2} == {}", "a key of a map is there twice"),
+        (
+            "quantity('1') > quantity('2')",
+            "quantities cannot be compared with operators; use isGreaterThan(), isLessThan() or compareTo()",
+        ),
+        ("int(pod.serviceAccountName) == 1", "int() is called on a string that is not an integer"),
+        ("{'a': 1, 'a': 2} == {}", "a key of the map appears twice"),
     ] {
-        let told = error(when);
-        assert!(told.starts_with(&format!("capability rule r: {why}")), "{when}: {told}");
+        let error = error(when);
+        assert!(error.starts_with(&format!("capability rule r: {why}")), "{when}: {error}");
     }
 }
 
@@ -189,15 +247,21 @@ fn refuses_a_condition_that_cannot_be_right_with_its_position() {
         ("object.spec.", "line 1, column 13: "),
         ("true &&\n  (false", "line 2, column 9: "),
         ("", "line 1, column 1: "),
-        ("objct.spec == 1", "line 1, column 1: objct is not known; there are object, oldObject, pod"),
-        ("'\u{e9}' == 'x' ||\n  foo()", "line 2, column 6: foo() is not known here with these arguments"),
-        ("request.object.kind == 'x'", "line 1, column 8: request has no object; there are operation, userInfo"),
-        ("has(object.status)", "line 1, column 11: object has no status; there are apiVersion, kind, metadata, spec"),
-        ("object.?status.hasValue()", "object has no status"),
-        ("object.metadata.annotations.x == 'y'", "of the object's annotations only those of writgate.dev/ are read"),
-        ("object.metadata.annotations['acme.example/x'] == 'y'", "of the object's annotations only those"),
-        ("'acme.example/x' in object.metadata.annotations", "of the object's annotations only those"),
-        ("object.metadata.?annotations[?'x'].hasValue()", "of the object's annotations only those"),
+        ("objct.spec == 1", "line 1, column 1: objct is unknown; expected one of object, oldObject, pod"),
+        ("'\u{e9}' == 'x' ||\n  foo()", "line 2, column 6: foo() is unknown or does not take these arguments"),
+        (
+            "request.object.kind == 'x'",
+            "line 1, column 8: request has no field object; expected one of operation, userInfo",
+        ),
+        (
+            "has(object.status)",
+            "line 1, column 11: object has no field status; expected one of apiVersion, kind, metadata, spec",
+        ),
+        ("object.?status.hasValue()", "object has no field status"),
+        ("object.metadata.annotations.x == 'y'", "only annotations that begin with writgate.dev/ are read"),
+        ("object.metadata.annotations['acme.example/x'] == 'y'", "only annotations that begin with"),
+        ("'acme.example/x' in object.metadata.annotations", "only annotations that begin with"),
+        ("object.metadata.?annotations[?'x'].hasValue()", "only annotations that begin with"),
         ("1", "line 1, column 1: this is never a bool; expected a condition"),
         ("containers", "this is never a bool"),
         ("true && size(containers)", "this is never a bool"),
@@ -205,22 +269,22 @@ fn refuses_a_condition_that_cannot_be_right_with_its_position() {
         ("!'x'", "this is never a bool"),
         ("1 ? true : false", "this is never a bool"),
         ("containers.exists(c, 'x')", "this is never a bool"),
-        ("containers.exists('c', true)", "the first argument of exists is a name for the element"),
-        ("containers.exists(pod, true)", "pod is a variable already; take another name"),
+        ("containers.exists('c', true)", "the first argument of exists must be a name for the element"),
+        ("containers.exists(pod, true)", "pod is the name of a variable; use another name"),
         ("containers.exists(c)", "exists takes a name and a condition: exists(x, \u{2026})"),
-        ("c.name == 'x' || containers.exists(c, true)", "c is not known"),
-        ("has(object)", "has() asks for a field: has(a.b); for a key, write 'b' in a"),
+        ("c.name == 'x' || containers.exists(c, true)", "c is unknown"),
+        ("has(object)", "has() takes a field: has(a.b); for a key, write 'b' in a"),
         ("'a'.matches('(')", "unclosed group"),
         ("'a'.matches('[a-z]{1000}{1000}')", "size limit"),
-        ("'a'.matches(object.kind)", "a pattern must be a literal, so that it is compiled once"),
+        ("'a'.matches(object.kind)", "the pattern must be a literal"),
         ("quantity('1 apple').compareTo(quantity('1')) == 0", "line 1, column 10: a quantity is a number"),
         ("b'a' == 'a'", "JSON has no unsigned numbers and no bytes"),
         ("Foo{a: 1} == 1", "messages are not supported in a rule"),
         ("[?1] == []", "optional elements are not supported"),
-        ("timestamp('2026-11-22T10:00:00Z') == 1", "timestamp() is not known here"),
-        (&format!("{}true", "!(".repeat(200)), "is nested too deep"),
+        ("timestamp('2026-11-22T10:00:00Z') == 1", "timestamp() is unknown"),
+        (&format!("{}true", "!(".repeat(200)), "is nested too deeply"),
         (&format!("{}0 == 0", "1+".repeat(200)), "nested deeper than 64 levels"),
-        (&format!("'{}' == ''", "x".repeat(2048)), "has 2056 bytes, more than 2048"),
+        (&format!("'{}' == ''", "x".repeat(2048)), "has 2056 bytes; expected at most 2048"),
     ] {
         let error = rule(when).expect_err(when);
         assert!(error.contains(told), "{when}: {error}");
@@ -229,38 +293,17 @@ fn refuses_a_condition_that_cannot_be_right_with_its_position() {
 }
 
 #[test]
-fn a_pod_is_found_where_its_kind_keeps_it() {
-    let pod = json!({"hostNetwork": true, "containers": [{"name": "a"}]});
-    let template = json!({"template": {"spec": pod}});
-    for (group, kind, resource, spec) in [
-        ("", "Pod", "pods", pod.clone()),
-        ("", "ReplicationController", "replicationcontrollers", template.clone()),
-        ("apps", "Deployment", "deployments", template.clone()),
-        ("apps", "ReplicaSet", "replicasets", template.clone()),
-        ("apps", "DaemonSet", "daemonsets", template.clone()),
-        ("apps", "StatefulSet", "statefulsets", template.clone()),
-        ("batch", "Job", "jobs", template.clone()),
-        ("batch", "CronJob", "cronjobs", json!({"jobTemplate": {"spec": template}})),
-    ] {
-        let mut review = review();
-        let request = &mut review["request"];
-        request["kind"] = json!({"group": group, "version": "v1", "kind": kind});
-        request["resource"] = json!({"group": group, "version": "v1", "resource": resource});
-        let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
-        request["object"] = json!({"apiVersion": api_version, "kind": kind, "metadata": {}, "spec": spec});
-        request["oldObject"] = Value::Null;
-        request["operation"] = "CREATE".into();
-        assert_eq!(answer(&review, "pod.hostNetwork && size(containers) == 1 && oldPod == null"), Ok(true), "{kind}");
-        review["request"]["object"]["spec"] = json!({"jobTemplate": {"template": {}}});
-        if kind != "Pod" {
-            let error = answer(&review, "pod == null").expect_err(kind);
-            assert!(error.contains("object has no Pod spec at spec."), "{error}");
-        }
-    }
+fn a_workload_without_a_pod_is_an_error() {
+    let mut review = review();
+    review["request"]["object"]["spec"] = json!({"template": {}});
+    let error = answer(&review, "pod == null").expect_err("no Pod");
+    assert!(error.ends_with("object has no Pod spec at spec.template.spec, where every Deployment has one"), "{error}");
+    review["request"]["kind"]["kind"] = "ControllerRevision".into();
+    assert_eq!(answer(&review, "pod == null && oldPod == null && containers == []"), Ok(true));
 }
 
 #[test]
-fn an_object_that_is_not_there_is_null() {
+fn an_absent_object_is_null() {
     let mut review = review();
     review["request"]["operation"] = "CREATE".into();
     review["request"]["oldObject"] = Value::Null;

@@ -1,7 +1,6 @@
-//! The values that an expression computes with, and how they are found in one another and compared.
+//! The values of expressions: lookup in lists and maps, and comparison. The operators are in `operators`.
 //!
-//! What comes out of the request stays where it was read, and copying any value is cheap. What operators do with values
-//! is `operators`'.
+//! Values of the request borrow from the parsed JSON, so every value is cheap to copy.
 
 use std::{cmp::Ordering, rc::Rc, slice};
 
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::kube::quantity::Quantity;
 
-/// A value of CEL, as Kubernetes' CEL sees JSON: a number without a fraction is an int.
+/// A value of CEL. As in Kubernetes, a JSON number without a fraction is an int.
 #[derive(Clone, Debug)]
 pub(super) enum Value<'v> {
     Null,
@@ -25,58 +24,58 @@ pub(super) enum Value<'v> {
     Optional(Option<Rc<Value<'v>>>),
 }
 
-/// A list, as it was read or made.
+/// A list: parsed from JSON, or computed.
 #[derive(Clone, Debug)]
 pub(super) enum List<'v> {
-    Read(usize, &'v [Json<'v>]),
-    Made(Rc<Vec<Value<'v>>>),
+    Parsed(usize, &'v [Json<'v>]),
+    Computed(Rc<Vec<Value<'v>>>),
 }
 
-/// A map of texts, as it was read or made; each key is there once.
+/// A map with string keys: parsed from JSON, or computed. No key appears twice.
 #[derive(Clone, Debug)]
 pub(super) enum Map<'v> {
-    Read(usize, &'v [Json<'v>]),
-    Made(Rc<Vec<(Text<'v>, Value<'v>)>>),
+    Parsed(usize, &'v [Json<'v>]),
+    Computed(Rc<Vec<(Text<'v>, Value<'v>)>>),
 }
 
 impl<'v> List<'v> {
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Read(len, _) => *len,
-            Self::Made(items) => items.len(),
+            Self::Parsed(len, _) => *len,
+            Self::Computed(items) => items.len(),
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Value<'v>> {
-        let (mut read, made): (&[_], &[_]) = match self {
-            Self::Read(_, places) => (places, &[]),
-            Self::Made(items) => (&[], items),
+        let (mut parsed, computed): (&[_], &[_]) = match self {
+            Self::Parsed(_, values) => (values, &[]),
+            Self::Computed(items) => (&[], items),
         };
-        std::iter::from_fn(move || next(&mut read)).chain(made.iter().cloned())
+        std::iter::from_fn(move || next(&mut parsed)).chain(computed.iter().cloned())
     }
 }
 
 impl<'v> Map<'v> {
-    /// Of entries whose keys are known to differ.
-    pub(super) fn of(entries: Vec<(Text<'v>, Value<'v>)>) -> Self {
-        Self::Made(Rc::new(entries))
+    /// A map of entries with distinct keys.
+    pub(super) fn computed(entries: Vec<(Text<'v>, Value<'v>)>) -> Self {
+        Self::Computed(Rc::new(entries))
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Read(len, _) => *len,
-            Self::Made(entries) => entries.len(),
+            Self::Parsed(len, _) => *len,
+            Self::Computed(entries) => entries.len(),
         }
     }
 
-    pub(super) fn iter(&self) -> Entries<'_, 'v> {
+    pub(super) fn iter(&self) -> MapEntries<'_, 'v> {
         match self {
-            Self::Read(_, places) => Entries::Read(places),
-            Self::Made(entries) => Entries::Made(entries.iter()),
+            Self::Parsed(_, values) => MapEntries::Parsed(values),
+            Self::Computed(entries) => MapEntries::Computed(entries.iter()),
         }
     }
 
-    /// The value under a key. The keys that are passed by are paid for.
+    /// The value of a key. Comparing the other keys takes steps too.
     pub(super) fn get(&self, key: &str, fuel: &Fuel) -> Result<Option<Value<'v>>, Fault> {
         for (passed, (known, value)) in self.iter().enumerate() {
             let known = known.as_str();
@@ -94,30 +93,30 @@ impl<'v> Map<'v> {
 }
 
 /// The entries of a map, in their order.
-pub(super) enum Entries<'m, 'v> {
-    Read(&'v [Json<'v>]),
-    Made(slice::Iter<'m, (Text<'v>, Value<'v>)>),
+pub(super) enum MapEntries<'m, 'v> {
+    Parsed(&'v [Json<'v>]),
+    Computed(slice::Iter<'m, (Text<'v>, Value<'v>)>),
 }
 
-impl<'v> Iterator for Entries<'_, 'v> {
+impl<'v> Iterator for MapEntries<'_, 'v> {
     type Item = (Text<'v>, Value<'v>);
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Read(places) => match next(places)? {
-                Value::Text(key) => Some((key, next(places)?)),
+            Self::Parsed(values) => match next(values)? {
+                Value::Text(key) => Some((key, next(values)?)),
                 _ => None,
             },
-            Self::Made(entries) => entries.next().cloned(),
+            Self::Computed(entries) => entries.next().cloned(),
         }
     }
 }
 
-/// Takes the first value off what was read.
-fn next<'v>(places: &mut &'v [Json<'v>]) -> Option<Value<'v>> {
-    let first = places.first()?;
-    let (whole, rest) = places.split_at_checked(width(first))?;
-    *places = rest;
+/// Takes the first value off a sequence of parsed values.
+fn next<'v>(values: &mut &'v [Json<'v>]) -> Option<Value<'v>> {
+    let first = values.first()?;
+    let (whole, rest) = values.split_at_checked(width(first))?;
+    *values = rest;
     let inner = whole.get(1..).unwrap_or_default();
     Some(match first {
         Json::Null => Value::Null,
@@ -125,15 +124,15 @@ fn next<'v>(places: &mut &'v [Json<'v>]) -> Option<Value<'v>> {
         Json::Int(value) => Value::Int(*value),
         Json::Double(value) => Value::Double(*value),
         Json::Text(text) => Value::Text(text.clone()),
-        Json::List(len, _) => Value::List(List::Read(*len, inner)),
-        Json::Map(len, _) => Value::Map(Map::Read(*len, inner)),
+        Json::List(len, _) => Value::List(List::Parsed(*len, inner)),
+        Json::Map(len, _) => Value::Map(Map::Parsed(*len, inner)),
     })
 }
 
 impl<'v> Value<'v> {
-    /// What was read.
-    pub(super) fn read(mut places: &'v [Json<'v>]) -> Self {
-        next(&mut places).unwrap_or(Self::Null)
+    /// The value that was parsed by [`json::parse`](super::json::parse).
+    pub(super) fn parsed(mut values: &'v [Json<'v>]) -> Self {
+        next(&mut values).unwrap_or(Self::Null)
     }
 
     pub(super) fn text(text: &'v str) -> Self {
@@ -141,21 +140,21 @@ impl<'v> Value<'v> {
     }
 
     pub(super) fn list(items: Vec<Self>) -> Self {
-        Self::List(List::Made(Rc::new(items)))
+        Self::List(List::Computed(Rc::new(items)))
     }
 
-    /// A map whose keys are known to differ.
+    /// A map of entries with distinct keys.
     pub(super) fn map(entries: Vec<(&'v str, Self)>) -> Self {
         let entries = entries.into_iter().map(|(key, value)| (Text::Borrowed(key), value)).collect();
-        Self::Map(Map::of(entries))
+        Self::Map(Map::computed(entries))
     }
 
     pub(super) fn some(value: Self) -> Self {
         Self::Optional(Some(Rc::new(value)))
     }
 
-    /// What the value is, for messages.
-    pub(super) fn kind(&self) -> &'static str {
+    /// The type of the value, for messages.
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool(_) => "a bool",
@@ -169,7 +168,7 @@ impl<'v> Value<'v> {
         }
     }
 
-    /// CEL's `==`: values of different types differ, but for numbers.
+    /// CEL's `==`. Values of different types are unequal, except numbers.
     pub(super) fn equals(&self, other: &Self, fuel: &Fuel) -> Result<bool, Fault> {
         fuel.spend(1)?;
         Ok(match (self, other) {
@@ -199,7 +198,7 @@ impl<'v> Value<'v> {
         })
     }
 
-    /// The order of two numbers; nothing where one is not a number, be it NaN or a value of another type.
+    /// The order of two numbers; `None` if one is NaN or not a number.
     pub(super) fn compare_numbers(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Int(one), Self::Int(other)) => Some(one.cmp(other)),
@@ -211,7 +210,7 @@ impl<'v> Value<'v> {
     }
 }
 
-/// Whether `holds` for each; it is not asked any further once it does not.
+/// Whether `holds` is true for all items. Stops at the first that is false.
 fn all<T>(items: impl Iterator<Item = T>, mut holds: impl FnMut(T) -> Result<bool, Fault>) -> Result<bool, Fault> {
     for item in items {
         if !holds(item)? {
@@ -221,8 +220,8 @@ fn all<T>(items: impl Iterator<Item = T>, mut holds: impl FnMut(T) -> Result<boo
     Ok(true)
 }
 
-/// As cel-go does before it compares an int with a double.
-#[expect(clippy::cast_precision_loss, reason = "what CEL says of numbers beyond 2^53")]
+/// Like cel-go, before it compares an int with a double.
+#[expect(clippy::cast_precision_loss, reason = "CEL defines the comparison of ints beyond 2^53 with doubles like this")]
 fn as_double(int: i64) -> f64 {
     int as f64
 }

@@ -1,20 +1,17 @@
-//! What an expression can speak of: the request and its objects, and the Pod wherever its kind keeps it.
+//! The variables of conditions: the request, its objects, and the Pod wherever its kind has it.
 //!
-//! Each variable is made when a rule first asks for it, once for all rules of a decision.
+//! A variable is computed when a condition first refers to it, once for all rules of a decision.
 
 use std::cell::OnceCell;
 
 use super::{
     fuel::{Fault, Fuel},
+    input::{RuleInput, RuleObject},
     json::{self, Json},
     value::Value,
 };
-use crate::{
-    kube::workload::WorkloadKind,
-    request::admission_review::{Object, Request},
-};
 
-/// A name that every expression knows.
+/// A name that every condition knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variable {
     Object,
@@ -41,7 +38,7 @@ impl Variable {
     }
 }
 
-/// Everything that is ever in the map at `path`; none where that is the object's own business.
+/// All fields that the map at `path` can have; `None`: the fields depend on the object.
 pub(super) fn known_fields(path: &[&str]) -> Option<&'static [&'static str]> {
     Some(match path {
         ["object" | "oldObject"] => &["apiVersion", "kind", "metadata", "spec"],
@@ -53,7 +50,7 @@ pub(super) fn known_fields(path: &[&str]) -> Option<&'static [&'static str]> {
     })
 }
 
-/// What was read of the two objects, from where the variables borrow.
+/// The parsed specs of both objects. Variables borrow from them.
 #[derive(Default)]
 pub(super) struct Specs<'r> {
     new: OnceCell<Result<Vec<Json<'r>>, Fault>>,
@@ -62,19 +59,19 @@ pub(super) struct Specs<'r> {
 
 /// The variables of one request.
 pub(super) struct Variables<'v> {
-    request: &'v Request<'v>,
+    input: &'v RuleInput<'v>,
     specs: &'v Specs<'v>,
     fuel: &'v Fuel,
-    made: [OnceCell<Result<Value<'v>, Fault>>; Variable::ALL.len()],
+    computed: [OnceCell<Result<Value<'v>, Fault>>; Variable::ALL.len()],
 }
 
 impl<'v> Variables<'v> {
-    pub(super) fn of(request: &'v Request<'v>, specs: &'v Specs<'v>, fuel: &'v Fuel) -> Self {
-        Self { request, specs, fuel, made: Default::default() }
+    pub(super) fn new(input: &'v RuleInput<'v>, specs: &'v Specs<'v>, fuel: &'v Fuel) -> Self {
+        Self { input, specs, fuel, computed: Default::default() }
     }
 
     pub(super) fn get(&self, variable: Variable) -> Result<Value<'v>, Fault> {
-        let [object, old_object, pod, old_pod, containers, request] = &self.made;
+        let [object, old_object, pod, old_pod, containers, request] = &self.computed;
         let cell = match variable {
             Variable::Object => object,
             Variable::OldObject => old_object,
@@ -83,13 +80,13 @@ impl<'v> Variables<'v> {
             Variable::Containers => containers,
             Variable::Request => request,
         };
-        cell.get_or_init(|| self.make(variable)).clone()
+        cell.get_or_init(|| self.compute(variable)).clone()
     }
 
-    fn make(&self, variable: Variable) -> Result<Value<'v>, Fault> {
+    fn compute(&self, variable: Variable) -> Result<Value<'v>, Fault> {
         match variable {
-            Variable::Object => self.object("object", self.request.object.as_ref(), &self.specs.new),
-            Variable::OldObject => self.object("oldObject", self.request.old_object.as_ref(), &self.specs.old),
+            Variable::Object => self.object("object", self.input.object.as_ref(), &self.specs.new),
+            Variable::OldObject => self.object("oldObject", self.input.old_object.as_ref(), &self.specs.old),
             Variable::Pod => self.pod(Variable::Object),
             Variable::OldPod => self.pod(Variable::OldObject),
             Variable::Containers => self.containers(),
@@ -97,75 +94,72 @@ impl<'v> Variables<'v> {
         }
     }
 
-    /// What is empty in the metadata is absent, as it is in the object that the API server stores.
     fn object(
         &self,
-        name: &str,
-        object: Option<&'v Object<'v>>,
-        read: &'v OnceCell<Result<Vec<Json<'v>>, Fault>>,
+        variable: &str,
+        object: Option<&'v RuleObject<'v>>,
+        parsed: &'v OnceCell<Result<Vec<Json<'v>>, Fault>>,
     ) -> Result<Value<'v>, Fault> {
-        let Some(object) = object else { return Ok(Value::Null) };
-        let metadata = &object.metadata;
-        let texts =
-            [("name", &metadata.name), ("generateName", &metadata.generate_name), ("namespace", &metadata.namespace)];
-        let mut in_metadata: Vec<_> =
-            texts.iter().filter(|(_, text)| !text.is_empty()).map(|(key, text)| (*key, Value::text(text))).collect();
-        let entries: [(_, Vec<_>); 2] =
-            [("labels", metadata.labels.iter().collect()), ("annotations", metadata.annotations.iter().collect())];
-        for (key, entries) in entries.into_iter().filter(|(_, entries)| !entries.is_empty()) {
+        let Some(RuleObject { api_version, kind, name, generate_name, namespace, labels, annotations, spec }) = object
+        else {
+            return Ok(Value::Null);
+        };
+        let texts = [("name", name), ("generateName", generate_name), ("namespace", namespace)];
+        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        let mut metadata: Vec<_> = texts.map(|(key, text)| (key, Value::text(text))).collect();
+        let maps = [("labels", labels), ("annotations", annotations)];
+        for (key, entries) in maps.into_iter().filter(|(_, entries)| !entries.is_empty()) {
             self.fuel.spend(entries.len())?;
-            let entries = entries.into_iter().map(|(key, value)| (key, Value::text(value))).collect();
-            in_metadata.push((key, Value::map(entries)));
+            let entries = entries.iter().map(|(key, value)| (*key, Value::text(value))).collect();
+            metadata.push((key, Value::map(entries)));
         }
         let mut members = vec![
-            ("apiVersion", Value::text(&object.api_version)),
-            ("kind", Value::text(&object.kind)),
-            ("metadata", Value::map(in_metadata)),
+            ("apiVersion", Value::text(api_version)),
+            ("kind", Value::text(kind)),
+            ("metadata", Value::map(metadata)),
         ];
-        if let Some(spec) = object.spec {
-            let spec =
-                read.get_or_init(|| json::read(spec.get(), self.fuel)).as_ref().map_err(|fault| match fault {
-                    Fault::Error(why) => Fault::Error(format!("{name}.spec: {why}")),
-                    Fault::TooCostly => Fault::TooCostly,
-                })?;
-            members.push(("spec", Value::read(spec)));
+        if let Some(spec) = spec {
+            let spec = parsed.get_or_init(|| json::parse(spec, self.fuel)).as_ref().map_err(|fault| match fault {
+                Fault::Error(why) => Fault::Error(format!("{variable}.spec: {why}")),
+                Fault::TooCostly => Fault::TooCostly,
+            })?;
+            members.push(("spec", Value::parsed(spec)));
         }
         Ok(Value::map(members))
     }
 
-    /// The Pod's spec in an object: null where there is no object, or one of a kind that has no Pod.
-    fn pod(&self, of: Variable) -> Result<Value<'v>, Fault> {
-        let object = self.get(of)?;
-        let kind = &self.request.kind;
-        let path: &[&str] = match self.request.workload {
-            Some(WorkloadKind::CronJob) => &["spec", "jobTemplate", "spec", "template", "spec"],
-            Some(WorkloadKind::Further(further)) => further.pod(),
-            Some(_) => &["spec", "template", "spec"],
-            None if kind.group.is_empty() && kind.version == "v1" && kind.kind == "Pod" => &["spec"],
-            None => return Ok(Value::Null),
-        };
+    /// The Pod's spec of an object; null without an object, and for a kind without Pods.
+    fn pod(&self, variable: Variable) -> Result<Value<'v>, Fault> {
+        let Some(path) = self.input.pod else { return Ok(Value::Null) };
+        let object = self.get(variable)?;
         if matches!(object, Value::Null) {
             return Ok(Value::Null);
         }
-        let mut pod = Some(object);
-        for key in path {
+        let mut pod = self.member(Some(&object), "spec")?;
+        for key in path.members() {
             pod = self.member(pod.as_ref(), key)?;
         }
-        // A rule that sees no Pod where there must be one would let every Pod pass.
-        pod.filter(|pod| matches!(pod, Value::Map(_))).ok_or_else(|| {
-            Fault::Error(format!("{} has no Pod spec at {}, where a {} has it", of.name(), path.join("."), kind.kind))
-        })
+        match pod {
+            Some(pod @ Value::Map(_)) => Ok(pod),
+            // Without a Pod, every condition on Pods would be false, and every Pod would pass.
+            _ => Err(Fault::Error(format!(
+                "{} has no Pod spec at {}, where every {} has one",
+                variable.name(),
+                [&["spec"], path.members()].concat().join("."),
+                self.input.kind
+            ))),
+        }
     }
 
-    /// The member of a map, without which there is none.
-    fn member(&self, of: Option<&Value<'v>>, key: &str) -> Result<Option<Value<'v>>, Fault> {
-        match of {
+    /// The value of a key; `None` if there is no map or no such key.
+    fn member(&self, map: Option<&Value<'v>>, key: &str) -> Result<Option<Value<'v>>, Fault> {
+        match map {
             Some(Value::Map(map)) => map.get(key, self.fuel),
             _ => Ok(None),
         }
     }
 
-    /// Every container that the Pod has, of whatever sort.
+    /// All containers of the Pod: init containers, containers and ephemeral containers.
     fn containers(&self) -> Result<Value<'v>, Fault> {
         let pod = self.get(Variable::Pod)?;
         let mut all = Vec::new();
@@ -177,7 +171,7 @@ impl<'v> Variables<'v> {
                     all.extend(containers.iter());
                 }
                 Some(other) => {
-                    return Err(Fault::Error(format!("the Pod's {key} is {}, expected a list", other.kind())));
+                    return Err(Fault::Error(format!("{key} of the Pod is {}; expected a list", other.type_name())));
                 }
             }
         }
@@ -185,27 +179,26 @@ impl<'v> Variables<'v> {
     }
 
     fn request(&self) -> Value<'v> {
-        let request = self.request;
-        let groups = request.user.groups.iter().map(|group| Value::text(&group.0)).collect();
+        let input = self.input;
         let user = vec![
-            ("username", Value::text(&request.user.username)),
-            ("uid", Value::text(&request.user.uid)),
-            ("groups", Value::list(groups)),
+            ("username", Value::text(input.user.username)),
+            ("uid", Value::text(input.user.uid)),
+            ("groups", Value::list(input.user.groups.iter().map(|group| Value::text(group)).collect())),
         ];
         let kind = vec![
-            ("group", Value::text(&request.kind.group)),
-            ("version", Value::text(&request.kind.version)),
-            ("kind", Value::text(&request.kind.kind)),
+            ("group", Value::text(input.group)),
+            ("version", Value::text(input.version)),
+            ("kind", Value::text(input.kind)),
         ];
         Value::map(vec![
-            ("operation", Value::text(request.operation.as_str())),
+            ("operation", Value::text(input.operation)),
             ("userInfo", Value::map(user)),
-            ("namespace", Value::text(&request.namespace)),
-            ("name", Value::text(&request.name)),
-            ("dryRun", Value::Bool(request.dry_run)),
+            ("namespace", Value::text(input.namespace)),
+            ("name", Value::text(input.name)),
+            ("dryRun", Value::Bool(input.dry_run)),
             ("kind", Value::map(kind)),
-            ("resource", Value::text(&request.resource)),
-            ("subResource", Value::text(&request.sub_resource)),
+            ("resource", Value::text(input.resource)),
+            ("subResource", Value::text(input.sub_resource)),
         ])
     }
 }

@@ -1,12 +1,12 @@
-//! Whatever the text, it is compiled or refused; whatever the condition and the object, there is an answer or an error,
-//! within the fuel.
+//! The limits of conditions: any text compiles or is refused, and any condition has a result or an error within the limit
+//! of steps.
 
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{answer, review, rule};
+use super::{CapabilityRule, answer, review, rule, with_input};
 
 fn with_args(count: usize, of: &str) -> Value {
     let mut review = review();
@@ -21,7 +21,7 @@ fn assert_too_costly(review: &Value, when: &str) {
 }
 
 #[test]
-fn what_a_large_object_makes_too_costly_is_denied() {
+fn a_condition_that_is_too_costly_on_a_large_object_is_an_error() {
     let large = with_args(40_000, "aaaaaaaaaaaaaaaaaaaaa");
     for when in [
         "pod.containers[0].args.all(a, pod.containers[0].args.all(b, a == b))",
@@ -37,14 +37,14 @@ fn what_a_large_object_makes_too_costly_is_denied() {
 }
 
 #[test]
-fn an_object_of_too_many_values_is_denied_before_it_fills_the_memory() {
+fn an_object_with_too_many_values_is_an_error_before_it_fills_the_memory() {
     let many = with_args(240_000, "");
     assert_eq!(answer(&many, "request.dryRun"), Ok(true));
     assert_too_costly(&with_args(260_000, ""), "pod != null");
 }
 
 #[test]
-fn what_is_too_costly_stays_so_whatever_the_other_side_says() {
+fn the_limit_of_steps_is_final_whatever_the_other_operand_is() {
     let large = with_args(2000, "a");
     let costly = "pod.containers[0].args.all(a, pod.containers[0].args.all(b, a == b))";
     for when in [format!("{costly} || true"), format!("true && ({costly} || request.dryRun)")] {
@@ -54,7 +54,7 @@ fn what_is_too_costly_stays_so_whatever_the_other_side_says() {
 }
 
 #[test]
-fn a_condition_that_needs_no_object_to_be_costly_is_denied() {
+fn a_condition_that_is_costly_by_itself_is_an_error() {
     let doubled = ".map(a, a + a)".repeat(40);
     let nested = |item: &str| {
         let open = (0..12).fold(String::new(), |mut open, depth| {
@@ -74,12 +74,14 @@ fn a_condition_that_needs_no_object_to_be_costly_is_denied() {
 }
 
 #[test]
-fn rules_share_what_they_may_cost() {
-    let large = with_args(10_000, "aaaaaaaa").to_string();
-    let request = crate::request::admission_review::Request::parse(large.as_bytes()).unwrap();
+fn all_rules_of_a_request_share_one_limit_of_steps() {
+    let large = with_args(10_000, "aaaaaaaa");
     let one = rule("pod.containers[0].args.all(a, a == 'aaaaaaaa')").unwrap();
-    assert_eq!(super::matching(&vec![one.clone(); 5], &request).map(|rules| rules.len()), Ok(5));
-    assert!(super::matching(&vec![one; 64], &request).is_err());
+    let matching = |rules: &[CapabilityRule]| {
+        with_input(&large["request"], |input| super::matching(rules, input).map(|matching| matching.len()))
+    };
+    assert_eq!(matching(&vec![one.clone(); 5]), Ok(5));
+    assert!(matching(&vec![one; 64]).is_err());
 }
 
 #[test]
@@ -109,7 +111,7 @@ fn deep_objects_and_texts_do_not_overflow_the_stack() {
     assert_eq!(answer(&review, &balanced), Ok(true));
 }
 
-/// Conditions of every sort of node, most of them of the wrong types.
+/// Conditions with every kind of node, mostly with wrong types.
 fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("object"),
@@ -211,7 +213,7 @@ fn values() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_the_text_compiling_it_does_not_panic(
+    fn compiling_never_panics(
         text in "\\PC{0,80}",
         structured in "[a-z0-9.?:()\\[\\]{},&|!<>=+*/%' \"\\\\\n-]{0,80}",
         tokens in prop::collection::vec(prop_oneof![
@@ -227,12 +229,12 @@ proptest! {
     }
 
     #[test]
-    fn whatever_the_condition_and_the_object_there_is_an_answer_or_an_error(
+    fn evaluating_never_panics(
         condition in expressions(),
         spec in values(),
         pod in values(),
     ) {
-        // In a list, since most are not bools; in a macro, since they speak of its element.
+        // Most of the expressions are not bools, so they are in a list. Some refer to x, so they are in a macro.
         let condition = format!("containers.map(x, [{condition}]) != []");
         if rule(&condition).is_ok() {
             let mut review = review();

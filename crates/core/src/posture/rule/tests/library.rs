@@ -1,10 +1,10 @@
-//! The rules of `docs/capability-rules.md`, as they are there: each holds for what it is about, in every kind and every
-//! sort of container, and for nothing near it.
+//! The rules of `docs/capability-rules.md`, read from that page: each is true for its cases, in every kind of workload and
+//! container, and false for near misses.
 
 use serde_json::{Map, Value, json};
 
-use super::super::{CapabilityRule, matching};
-use crate::{approval::capability::Capability, encoding::yaml::read_yaml, request::admission_review::Request};
+use super::{CapabilityRule, matching, with_input};
+use crate::{approval::capability::Capability, encoding::yaml::read_yaml};
 
 const PAGE: &str = include_str!("../../../../../../docs/capability-rules.md");
 const IMAGE: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -23,7 +23,7 @@ fn library() -> Vec<CapabilityRule> {
         .collect()
 }
 
-/// A Pod that no rule is about.
+/// A Pod for which every rule is false.
 fn quiet() -> Value {
     let container = json!({"name": "c", "image": IMAGE, "securityContext": {"runAsNonRoot": true},
         "resources": {"limits": {"cpu": "4", "memory": "8Gi"}}});
@@ -31,8 +31,8 @@ fn quiet() -> Value {
         "initContainers": [container], "containers": [container], "ephemeralContainers": [container]})
 }
 
-/// The review of a change of a kind's Pod; where there is no old one, of its creation.
-fn review(group: &str, kind: &str, resource: &str, old: &Value, pod: &Value) -> Value {
+/// The request that changes the Pod of a workload, or creates the workload if `old` is null.
+fn request(group: &str, kind: &str, resource: &str, old: &Value, pod: &Value) -> Value {
     let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
     let object = |pod: &Value| {
         let template = json!({"template": {"spec": pod}});
@@ -44,21 +44,21 @@ fn review(group: &str, kind: &str, resource: &str, old: &Value, pod: &Value) -> 
         json!({"apiVersion": api_version, "kind": kind, "metadata": {}, "spec": spec})
     };
     let (operation, old) = if old.is_null() { ("CREATE", Value::Null) } else { ("UPDATE", object(old)) };
-    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "u", "operation": operation, "userInfo": {"username": "alice"},
+    json!({
+        "operation": operation, "userInfo": {"username": "alice"},
         "kind": {"group": group, "version": "v1", "kind": kind},
         "resource": {"group": group, "version": "v1", "resource": resource},
-        "object": object(pod), "oldObject": old}})
+        "object": object(pod), "oldObject": old})
 }
 
-/// The rules that hold where `old` is replaced by `pod`: in every kind the same.
+/// The rules that are true if `pod` replaces `old`: the same in every kind of workload.
 #[track_caller]
-fn told(old: &Value, pod: &Value) -> Vec<String> {
+fn matching_rules(old: &Value, pod: &Value) -> Vec<String> {
     let rules = library();
-    let told = |(group, kind, resource)| {
-        let body = review(group, kind, resource, old, pod).to_string();
-        let request = Request::parse(body.as_bytes()).unwrap();
-        matching(&rules, &request).unwrap().into_iter().map(|rule| rule.name.clone()).collect()
+    let of_kind = |(group, kind, resource)| {
+        with_input(&request(group, kind, resource, old, pod), |input| {
+            matching(&rules, input).unwrap().into_iter().map(|rule| rule.name.clone()).collect()
+        })
     };
     let kinds = [
         ("apps", "Deployment", "deployments"),
@@ -66,12 +66,12 @@ fn told(old: &Value, pod: &Value) -> Vec<String> {
         ("batch", "CronJob", "cronjobs"),
         ("", "Pod", "pods"),
     ];
-    let mut told: Vec<Vec<String>> = kinds.into_iter().map(told).collect();
-    assert!(told.windows(2).all(|pair| pair[0] == pair[1]), "{told:?}");
-    told.remove(0)
+    let mut matching: Vec<Vec<String>> = kinds.into_iter().map(of_kind).collect();
+    assert!(matching.windows(2).all(|pair| pair[0] == pair[1]), "{matching:?}");
+    matching.remove(0)
 }
 
-/// The quiet Pod with some fields of it, or of a container, set; a null removes one.
+/// Sets fields of a value, at any depth. A null removes the field.
 fn with(of: &mut Value, fields: &Value) {
     for (key, value) in fields.as_object().unwrap() {
         match (of.get_mut(key), value) {
@@ -87,7 +87,7 @@ fn assert_pods(rule: &str, about: &[Value], near: &[Value]) {
     for (fields, expected) in about.iter().map(|pod| (pod, vec![rule])).chain(near.iter().map(|pod| (pod, vec![]))) {
         let mut pod = quiet();
         with(&mut pod, fields);
-        assert_eq!(told(&quiet(), &pod), expected, "{fields}");
+        assert_eq!(matching_rules(&quiet(), &pod), expected, "{fields}");
     }
 }
 
@@ -105,7 +105,7 @@ fn assert_containers(rule: &str, about: &[Value], near: &[Value]) {
 }
 
 #[test]
-fn the_page_has_the_rules_that_are_tested_here() {
+fn the_page_has_exactly_the_tested_rules() {
     let names: Vec<_> = library().into_iter().map(|rule| rule.name).collect();
     assert_eq!(
         names,
@@ -123,10 +123,10 @@ fn the_page_has_the_rules_that_are_tested_here() {
 }
 
 #[test]
-fn a_quiet_pod_and_one_without_optional_fields_are_judged() {
-    assert_eq!(told(&quiet(), &quiet()), [""; 0]);
+fn the_rules_have_a_result_for_a_pod_without_optional_fields() {
+    assert_eq!(matching_rules(&quiet(), &quiet()), [""; 0]);
     let bare = json!({"containers": [{"name": "c"}]});
-    assert_eq!(told(&quiet(), &bare), ["mutable-images", "new-service-account", "large", "root"]);
+    assert_eq!(matching_rules(&quiet(), &bare), ["mutable-images", "new-service-account", "large", "root"]);
 }
 
 #[test]
@@ -215,10 +215,10 @@ fn a_new_service_account() {
         &[json!({"serviceAccountName": "admin"}), json!({"serviceAccountName": null})],
         &[json!({"automountServiceAccountToken": true})],
     );
-    assert_eq!(told(&Value::Null, &quiet()), ["new-service-account"]);
+    assert_eq!(matching_rules(&Value::Null, &quiet()), ["new-service-account"]);
     let mut by_default = quiet();
     by_default["serviceAccountName"] = "default".into();
-    assert_eq!(told(&Value::Null, &by_default), [""; 0]);
+    assert_eq!(matching_rules(&Value::Null, &by_default), [""; 0]);
 }
 
 #[test]
