@@ -56,9 +56,7 @@ fn object<'a>(object: &'a Object<'_>) -> RuleObject<'a> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::{
-        approval::capability::Capability, posture::rule, posture::rule::CapabilityRule,
-    };
+    use crate::{approval::capability::Capability, posture::rule, posture::rule::CapabilityRule};
 
     use super::*;
 
