@@ -2,9 +2,10 @@
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
-from . import approval, manifest, record, spec_hash
+from . import approval, decision, manifest, record, spec_hash
 from .ed25519 import PublicKey
 from .encoding import Refused, parse_members, sha256
 
@@ -66,10 +67,37 @@ def check_record(case):
     return in_order(findings) == in_order(expected["findings"]) and in_order(chains) == in_order(expected["chains"])
 
 
+def merged(value, patch):
+    """A JSON Merge Patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    value = dict(value) if isinstance(value, dict) else {}
+    for name, member in patch.items():
+        if member is None:
+            value.pop(name, None)
+        else:
+            value[name] = merged(value.get(name), member)
+    return value
+
+
+def resolved(source, folder):
+    if "value" in source:
+        return source["value"]
+    return merged(json.loads((folder / source["file"]).read_text()), source.get("patch", {}))
+
+
+def check_decision(case, folder):
+    review = resolved(case["review"], folder)
+    documents = [resolved(document, folder) for document in case["documents"]]
+    now = datetime.strptime(case["now"], "%Y-%m-%dT%H:%M:%SZ")
+    found = decision.Decision(review, case["namespaceLabels"], documents, case.get("facts", {}), now).result
+    return all(found.get(name) == value for name, value in case["expect"].items())
+
+
 def main(folder):
     shapes = manifest.Shapes(json.loads(Path(folder, "spec-hash-v1", "fields.json").read_text()))
     passed, failed = 0, 0
-    for suite in ("approval-v1", "spec-hash-v1", "record-v1"):
+    for suite in ("approval-v1", "spec-hash-v1", "decision-v1", "record-v1"):
         for path in sorted(Path(folder, suite).glob("*.json")):
             text = path.read_text()
             case = json.loads(text)
@@ -79,6 +107,8 @@ def main(folder):
                 agrees = check_approval(case)
             elif suite == "spec-hash-v1":
                 agrees = check_spec_hash(case, text, shapes)
+            elif suite == "decision-v1":
+                agrees = check_decision(case, path.parent)
             else:
                 agrees = check_record(case)
             passed, failed = passed + agrees, failed + (not agrees)
