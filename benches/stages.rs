@@ -14,7 +14,7 @@ use writgate::{metrics::Metrics, trail::chain::Sealer};
 use writgate_cluster::key_file::PrivateKey;
 use writgate_core::{
     approval::{Approval, Envelope, spec_hash},
-    decide::{Facts, Governance, Known, decide},
+    decide::{EmptyCluster, Facts, Governance, decide},
     kube::WorkloadKind,
     posture::{Document, PostureSet},
     record::{Chain, Decision, Outcome},
@@ -96,8 +96,9 @@ fn decision(body: &str, postures: &PostureSet) -> Decision {
         posture: postures.environment("production"),
     };
     let exempt = ExemptControllers::default();
-    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, known: &Known::default() };
-    decide(&request, &governance, &facts, Timestamp::now())
+    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+    let now = Timestamp::now();
+    decide(&request, &governance, &facts, now, &mut EmptyCluster { now })
 }
 
 /// That the verdict is as expected, and what it costs.

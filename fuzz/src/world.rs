@@ -7,7 +7,7 @@ use ed25519_dalek::{Signer as _, SigningKey, pkcs8::EncodePublicKey as _, pkcs8:
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Envelope, KeyId, PublicKey, spec_hash},
-    decide::{Facts, Governance, Known, decide, decide_malformed},
+    decide::{EmptyCluster, Facts, Governance, decide, decide_malformed},
     kube::WorkloadKind,
     posture::{Document, PostureSet},
     record::{Decision, DecisionRecord, Outcome},
@@ -110,13 +110,12 @@ impl World {
     /// As it does.
     #[must_use]
     pub fn judge_by(&self, postures: &PostureSet, body: &[u8], environment: &str) -> Decision {
-        let known = Known::default();
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &self.exempt, known: &known };
+        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &self.exempt };
         let now = NOW.parse().expect("a time");
         let posture = postures.environment(environment);
         let governance = Governance::Governed { environment, project: Some("payments"), posture };
         let decision = match Request::parse(body) {
-            Ok(request) => decide(&request, &governance, &facts, now),
+            Ok(request) => decide(&request, &governance, &facts, now, &mut EmptyCluster { now }),
             Err(malformed) => decide_malformed(&malformed, facts.decision_id, now),
         };
         check(&decision);

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_core::{
-    decide::{Facts, Governance, Known, MAX_ROUNDS, decide, decide_malformed},
-    guard::{Ground, guard},
+    decide::{self, Facts, Governance, decide_malformed},
+    guard::{self, GuardContext},
     kube::{WorkloadKind, WorkloadKinds},
     posture::{PostureError, PostureSet},
     record::{Basis, Decision, Outcome},
@@ -217,9 +217,9 @@ impl Admission {
                 (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
             }
         };
-        let decide =
-            |known: &Known| decide(request, &governance, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
-        let decision = self.decide(request, now, &postures, decide).await;
+        let facts = Facts { decision_id: id, exempt: &self.exempt };
+        let step = decide::start(request, &governance, &facts, now);
+        let decision = self.lookups.finish(step, request, now, &postures).await;
         Judged::of(decision, request, &postures, environment)
     }
 
@@ -242,38 +242,17 @@ impl Admission {
         };
         let (documents, governed) = (self.store.documents(), self.store.governed());
         let stale = self.store.staleness(tokio::time::Instant::now());
-        let ground = Ground {
+        let context = GuardContext {
             system_namespace: &self.system_namespace,
             documents: stale.as_deref().map_or(Ok(&documents), Err),
             governed: &governed,
             governance,
         };
-        let guard =
-            |known: &Known| guard(request, &ground, &Facts { decision_id: id, exempt: &self.exempt, known }, now);
-        let decision = self.decide(request, now, &postures, guard).await;
+        let facts = Facts { decision_id: id, exempt: &self.exempt };
+        let step = guard::start(request, &context, &facts, now);
+        let decision = self.lookups.finish(step, request, now, &postures).await;
         let environment = decision.record.environment.as_deref().unwrap_or_default().into();
         Judged::of(decision, request, &postures, environment)
-    }
-
-    /// Decides by `decide`, again for as long as it wants to know more.
-    async fn decide(
-        &self,
-        request: &Request<'_>,
-        now: Timestamp,
-        postures: &PostureSet,
-        decide: impl Fn(&Known) -> Decision,
-    ) -> Decision {
-        let mut known = Known::default();
-        let mut decision = decide(&known);
-        for _ in 0..MAX_ROUNDS {
-            if decision.wants.is_empty() {
-                break;
-            }
-            // Boxed: what waits for the API server is large, and most requests never do.
-            Box::pin(self.lookups.answer(decision.wants, request, now, postures, &mut known)).await;
-            decision = decide(&known);
-        }
-        decision
     }
 
     /// The labels of `namespace`; `Err` says why they are not known.

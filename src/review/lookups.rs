@@ -3,7 +3,7 @@
 //! Called by `admission`, between two rounds of one decision or behind the last, and only for requests whose posture asks
 //! for what costs the API server something.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use crate::review::approval_reader::ApprovalReader;
@@ -15,9 +15,9 @@ use crate::trail::ledger::Ledger;
 use jiff::Timestamp;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery},
-    decide::{Known, Use, UseRecord, Want},
+    decide::{ConfigMapAnswer, HolderAnswer, Pending, Step, Use, UseRecord},
     posture::PostureSet,
-    record::{DecisionRecord, History, ObjectRecord},
+    record::{Decision, DecisionRecord, History, ObjectRecord},
     request::Request,
 };
 
@@ -107,39 +107,64 @@ impl Lookups {
         Self { approvals, ..self }
     }
 
-    /// Finds out what `wants` ask for, for a request that is decided at `now` by `postures`.
-    pub async fn answer(
+    /// Looks up what the decision of `request` depends on, until it is made. `now` and `postures` are those with which it
+    /// was started.
+    pub async fn finish(
         &self,
-        wants: Vec<Want>,
+        mut step: Step<'_>,
         request: &Request<'_>,
         now: Timestamp,
         postures: &PostureSet,
-        known: &mut Known,
-    ) {
-        let mut config_maps = Vec::new();
-        for want in wants {
-            match want {
-                Want::Use(wanted) => known.learn_use(&wanted, self.use_of(&wanted, request.dry_run, now).await),
-                Want::History(object) => known.learn_history(self.history_of(&object).await),
-                Want::ConfigMap(name) => config_maps.push(name),
-                Want::KeptApprovals(query) => {
-                    known.learn_kept_approvals(self.approvals.kept(&request.namespace, &query, postures));
-                }
-                Want::LiveApprovals(query) => {
-                    known.learn_live_approvals(self.approvals.live(&request.namespace, &query, postures).await);
-                }
-                Want::Govern(name) => known.learn_may_govern(match &self.guards {
-                    Some(guards) => guards.may_govern(&request.user, &name).await,
-                    None => Err(NO_CLUSTER.to_owned()),
-                }),
-                Want::Documents => known.learn_documents(match &self.guards {
-                    Some(guards) => guards.documents().await,
-                    None => Err(NO_CLUSTER.to_owned()),
-                }),
+    ) -> Decision {
+        loop {
+            step = match step {
+                Step::Done(decision) => return *decision,
+                // Boxed: the futures that wait for the API server are large, and most requests never wait.
+                Step::Ask(pending) => Box::pin(self.answer(pending, request, now, postures)).await,
             }
         }
-        if !config_maps.is_empty() {
-            self.read_config_maps(&request.namespace, &config_maps, postures, known).await;
+    }
+
+    async fn answer<'a>(
+        &self,
+        pending: Pending<'a>,
+        request: &Request<'_>,
+        now: Timestamp,
+        postures: &PostureSet,
+    ) -> Step<'a> {
+        let namespace = &*request.namespace;
+        match pending {
+            Pending::CachedApprovals(question) => {
+                let found = self.approvals.kept(namespace, question.asked(), postures);
+                question.answer(found)
+            }
+            Pending::LiveApprovals(question) => {
+                let found = self.approvals.live(namespace, question.asked(), postures).await;
+                question.answer(found)
+            }
+            Pending::ConfigMaps(question) => {
+                let found = self.config_maps(namespace, question.asked(), postures).await;
+                question.answer(found)
+            }
+            Pending::Use(question) => {
+                let holder = self.use_of(question.asked(), request.dry_run, now).await;
+                question.answer(holder)
+            }
+            Pending::History(question) => {
+                let history = self.history_of(question.asked()).await;
+                question.answer(history)
+            }
+            Pending::MayGovern(question) => {
+                let may_govern = match &self.guards {
+                    Some(guards) => guards.may_govern(&request.user, question.asked()).await,
+                    None => Err(NO_CLUSTER.to_owned()),
+                };
+                question.answer(may_govern)
+            }
+            Pending::Documents(question) => question.answer(match &self.guards {
+                Some(guards) => guards.documents().await,
+                None => Err(NO_CLUSTER.to_owned()),
+            }),
         }
     }
 
@@ -151,18 +176,18 @@ impl Lookups {
         }
     }
 
-    /// All at once, since together they have the time of one.
-    async fn read_config_maps(&self, namespace: &str, names: &[String], postures: &PostureSet, known: &mut Known) {
-        if let Some(reader) = &self.config_maps {
-            for (name, read) in names.iter().zip(reader.read(namespace, names).await) {
-                known.learn_config_map(name, read);
-            }
-            return;
-        }
-        for name in names {
-            let found = postures.config_map(namespace, name).unwrap_or(Err("it is not in the posture folder"));
-            known.learn_config_map(name, found.map(|content| Some(content.clone())).map_err(str::to_owned));
-        }
+    /// Reads all at once, since together they have the time of one.
+    async fn config_maps(
+        &self,
+        namespace: &str,
+        names: &[String],
+        postures: &PostureSet,
+    ) -> BTreeMap<String, ConfigMapAnswer> {
+        let found: Vec<ConfigMapAnswer> = match &self.config_maps {
+            Some(reader) => reader.read(namespace, names).await,
+            None => names.iter().map(|name| in_folder(postures, namespace, name)).collect(),
+        };
+        names.iter().cloned().zip(found).collect()
     }
 
     async fn history_of(&self, object: &ObjectRecord) -> Result<History, String> {
@@ -173,7 +198,7 @@ impl Lookups {
         }
     }
 
-    async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
+    async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> HolderAnswer {
         if let Some(ledger) = &self.ledger {
             return ledger.use_of(wanted, dry_run, now).await;
         }
@@ -183,4 +208,9 @@ impl Lookups {
         }
         Ok(Some(uses.entry(wanted.entry.clone()).or_insert_with(|| UseRecord::new(wanted.clone(), now)).clone()))
     }
+}
+
+fn in_folder(postures: &PostureSet, namespace: &str, name: &str) -> ConfigMapAnswer {
+    let found = postures.config_map(namespace, name).unwrap_or(Err("it is not in the posture folder"));
+    found.map(|content| Some(content.clone())).map_err(str::to_owned)
 }

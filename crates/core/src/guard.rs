@@ -1,11 +1,9 @@
-//! The guards: who may change what the gate itself rests on.
+//! The guards: who may change the objects that governance depends on.
 //!
-//! Postures and what they name, the labels that govern a namespace, config bundles, and metadata that is written
-//! through a status, past the gate. Each has a webhook entry of its own and a file beside this one. No approval is
-//! asked for and no posture softens it: what is refused here would make the gate lie, or open it unseen.
-//!
-//! Like `decide`, pure: what it needs to know beside [`Ground`] it names in the decision's `wants`. Called by the
-//! webhook for what arrives on `/guard`.
+//! These are postures and the documents that they name, the labels that govern a namespace, config bundles, and metadata
+//! that is written through a status subresource, which the webhook does not check otherwise. Each has its own entry in
+//! the webhook configuration, and its own file in this folder. No approval is required and no posture softens a guard:
+//! what a guard denies would make later decisions wrong, or would open a namespace without a record.
 
 mod bundles;
 mod documents;
@@ -17,57 +15,54 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    decide::driver::Governance,
-    decide::facts::Facts,
+    decide::{
+        driver::Step,
+        facts::{Facts, Governance},
+        verdict::{DecisionDraft, Verdict},
+    },
     posture::Document,
-    record::decision::{Basis, Decision, Verdict},
-    record::denial::Denial,
-    request::admission_review::{Operation, Request},
-    request::change::unsupported_kind,
-    request::record::opening_record,
+    record::{decision::Basis, denial::Denial},
+    request::{
+        admission_review::{Operation, Request},
+        change::unsupported_kind,
+    },
 };
 
-/// What is known of the cluster when a guard is asked.
+/// What is known of the cluster when a guard decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
-    /// Where postures and what they name are kept.
+pub struct GuardContext<'a> {
+    /// The namespace of postures and the documents that they name.
     pub system_namespace: &'a str,
-    /// The documents there, each with its ConfigMap's name; `Err` says why nobody can tell.
+    /// The documents there, each with the name of its ConfigMap. `Err` says why they are not known.
     pub documents: Result<&'a [Document], &'a str>,
-    /// The namespaces that are governed, by environment.
+    /// The governed namespaces, by environment.
     pub governed: &'a BTreeMap<String, Vec<String>>,
-    /// What the request's namespace is under; looked at for objects in namespaces other than the system's.
+    /// The governance of the request's namespace; not used for objects in the system namespace.
     pub governance: Governance<'a>,
 }
 
-/// What a guard makes of a request that changes what is guarded: admitted if nothing speaks against it.
-fn judged_by(denials: Vec<Denial>) -> Verdict {
-    Verdict { denials, ..Verdict::admitted(Basis::Guard) }
-}
-
-/// Decides a request that changes, or may change, what the gate rests on.
-#[must_use]
-pub fn guard(request: &Request<'_>, ground: &Ground<'_>, facts: &Facts<'_>, now: Timestamp) -> Decision {
-    let mut record = opening_record(request, facts.decision_id, now);
-    let generation = request.object.as_ref().map_or(0, |object| object.metadata.generation);
+/// Begins to decide a request that may change what governance depends on, and stops at the first lookup that the
+/// decision depends on.
+pub fn start<'a>(request: &'a Request<'a>, context: &GuardContext<'a>, facts: &Facts<'_>, now: Timestamp) -> Step<'a> {
+    let draft = DecisionDraft::new(request, facts.decision_id, now);
     let api_version = request.kind.api_version();
-    // Of what changes nothing that is guarded, nothing.
-    let judged: Option<Verdict> = match (&*api_version, &*request.kind.kind, &*request.sub_resource) {
-        _ if request.operation == Operation::Connect => Some(unsupported(request)),
-        ("v1", "Namespace", "" | "status" | "finalize") => namespaces::judge(request, ground, facts.known, &mut record),
-        ("v1", "ConfigMap", "") if request.namespace == ground.system_namespace => {
-            documents::judge(request, ground, facts.known, &mut record)
+    match (&*api_version, &*request.kind.kind, &*request.sub_resource) {
+        _ if request.operation == Operation::Connect => unsupported(request, draft),
+        ("v1", "Namespace", "" | "status" | "finalize") => namespaces::check(request, context, draft),
+        ("v1", "ConfigMap", "") if request.namespace == context.system_namespace => {
+            documents::check(request, *context, draft)
         }
-        ("v1", "ConfigMap", "") => bundles::judge(request, ground, &mut record),
-        (_, _, "status") => metadata::judge(request, ground, &mut record),
-        _ => Some(unsupported(request)),
-    };
-    match judged {
-        None => Decision::not_an_action(record),
-        Some(verdict) => Decision::new(record, verdict, generation),
+        ("v1", "ConfigMap", "") => bundles::check(request, context, draft),
+        (_, _, "status") => metadata::check(request, context, draft),
+        _ => unsupported(request, draft),
     }
 }
 
-fn unsupported(request: &Request<'_>) -> Verdict {
-    judged_by(vec![unsupported_kind(request)])
+fn unsupported<'a>(request: &Request<'_>, draft: DecisionDraft) -> Step<'a> {
+    draft.decided(verdict_of(vec![unsupported_kind(request)]))
+}
+
+/// The verdict on a change to what is guarded: admitted if no check failed.
+fn verdict_of(denials: Vec<Denial>) -> Verdict {
+    Verdict { denials, ..Verdict::admitted(Basis::Guard) }
 }

@@ -15,3 +15,5 @@ pub mod record;
 pub mod request;
 pub mod text;
 pub mod vocabulary;
+#[cfg(test)]
+mod work;

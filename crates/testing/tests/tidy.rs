@@ -7,8 +7,8 @@ use std::{
 };
 
 /// The modules of core in the order of understanding. A module imports only from those before it.
-const CORE: [&str; 10] =
-    ["vocabulary", "text", "encoding", "kube", "approval", "record", "posture", "request", "decide", "guard"];
+const CORE: [&str; 11] =
+    ["work", "vocabulary", "text", "encoding", "kube", "approval", "record", "posture", "request", "decide", "guard"];
 
 /// Longer files give their reason in their first comment, in a sentence that contains [`REASON`].
 const MAX_LINES: usize = 500;

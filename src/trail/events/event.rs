@@ -259,7 +259,7 @@ fn done(record: &DecisionRecord) -> &str {
 pub(super) mod tests {
     use serde_json::{Value, json};
     use writgate_core::{
-        decide::{Facts, Governance, decide},
+        decide::{EmptyCluster, Facts, Governance, decide},
         posture::{Document, PostureSet},
         request::{ExemptControllers, Request},
     };
@@ -292,15 +292,11 @@ pub(super) mod tests {
         let postures = PostureSet::assemble(vec![document]);
         let governance =
             Governance::Governed { environment: "e", project: Some("p"), posture: postures.environment("e") };
-        let facts = Facts {
-            decision_id: uuid::Uuid::nil(),
-            exempt: &ExemptControllers::default(),
-            known: &writgate_core::decide::Known::default(),
-        };
+        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
         let body = review.to_string();
         let request = Request::parse(body.as_bytes()).expect("a review");
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
-        let decision = decide(&request, &governance, &facts, now);
+        let decision = decide(&request, &governance, &facts, now, &mut EmptyCluster { now });
         Decided {
             decision,
             resource: "deployments".into(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::SignedDuration;
 use writgate_core::{
     approval::{Action, Approval, Capability, Envelope},
-    decide::Eligibility,
+    decide::EligibilityTerms,
     posture::{Posture, QuorumEntry, Reviewer},
     record::Denial,
 };
@@ -118,8 +118,9 @@ impl<'f> Case<'f> {
         let requested_by = &self.approval.requested_by;
         let now = judge.now.max(self.approval.not_before);
         let project = &self.approval.project;
-        let eligibility = Eligibility { posture, project, needed: &needed, requested_by, initiator: requested_by, now };
-        posture.reviewers.iter().filter(|reviewer| eligibility.holds(reviewer)).collect()
+        let terms =
+            EligibilityTerms { posture, project, required: &needed, requested_by, initiator: requested_by, now };
+        posture.reviewers.iter().filter(|reviewer| terms.holds(reviewer)).collect()
     }
 
     /// Why the gate would refuse `envelope` and nothing beside it; none where no posture is looked at. It is judged at

@@ -9,10 +9,10 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 use writgate_cluster::{clock, names};
 use writgate_core::{
-    approval::DetachedApproval,
-    decide::{Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide, decide_malformed},
+    approval::{DetachedApproval, DetachedQuery},
+    decide::{Answers, ConfigMapAnswer, EmptyCluster, Facts, Governance, HolderAnswer, Use, decide, decide_malformed},
     kube::{ConfigMapContent, WorkloadKinds},
-    record::{Decision, History},
+    record::{Decision, History, ObjectRecord},
     request::{ExemptController, ExemptControllers, Request},
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND},
 };
@@ -112,25 +112,9 @@ impl Judge<'_> {
         };
         let place = self.place(&request.namespace)?;
         let governance = self.governance(&place);
-        let mut known = Known::default();
-        let decide = |known: &Known| {
-            decide(&request, &governance, &Facts { decision_id, exempt: &self.exempt, known }, self.now)
-        };
-        let mut decision = decide(&known);
-        for _ in 0..MAX_ROUNDS {
-            if decision.wants.is_empty() {
-                break;
-            }
-            for want in &decision.wants {
-                match want {
-                    Want::KeptApprovals(_) if !looks_beside => known.learn_kept_approvals(Vec::new()),
-                    Want::LiveApprovals(_) if !looks_beside => known.learn_live_approvals(Ok(Vec::new())),
-                    want => self.answer(want, &request, &mut known),
-                }
-            }
-            decision = decide(&known);
-        }
-        Ok(decision)
+        let facts = Facts { decision_id, exempt: &self.exempt };
+        let mut answers = LocalAnswers { judge: self, namespace: &request.namespace, looks_beside };
+        Ok(decide(&request, &governance, &facts, self.now, &mut answers))
     }
 
     /// Judges what `user` would bring about by applying a manifest: its creation, or the change of `runs`.
@@ -181,20 +165,6 @@ impl Judge<'_> {
         }
     }
 
-    /// What the ledger alone knows is assumed: that an approval was not used yet, and that nothing was admitted before.
-    fn answer(&self, want: &Want, request: &Request<'_>, known: &mut Known) {
-        let namespace = &*request.namespace;
-        match want {
-            Want::Use(wanted) => known.learn_use(wanted, Ok(Some(UseRecord::new(wanted.clone(), self.now)))),
-            Want::History(_) => known.learn_history(Ok(History::default())),
-            Want::ConfigMap(name) => known.learn_config_map(name, self.config_map(namespace, name).map(Some)),
-            Want::KeptApprovals(_) => known.learn_kept_approvals(self.beside(namespace)),
-            Want::LiveApprovals(_) => known.learn_live_approvals(self.live_beside(namespace)),
-            // Guards ask these; a workload's decision does not.
-            Want::Govern(_) | Want::Documents => {}
-        }
-    }
-
     fn config_map(&self, namespace: &str, name: &str) -> Result<ConfigMapContent, String> {
         let is_it = |manifest: &&Manifest| {
             manifest.is_config_map()
@@ -229,6 +199,44 @@ impl Judge<'_> {
             found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
         }
         Ok(found)
+    }
+}
+
+/// The answers to one review, from manifests, the posture folder and the cluster.
+struct LocalAnswers<'j> {
+    judge: &'j Judge<'j>,
+    namespace: &'j str,
+    /// Whether detached approvals count.
+    looks_beside: bool,
+}
+
+impl LocalAnswers<'_> {
+    /// The command line does not read the ledger: it assumes that no approval was used and that nothing was admitted
+    /// before.
+    fn ledger(&self) -> EmptyCluster {
+        EmptyCluster { now: self.judge.now }
+    }
+}
+
+impl Answers for LocalAnswers<'_> {
+    fn cached_approvals(&mut self, _: &DetachedQuery) -> Vec<DetachedApproval> {
+        if self.looks_beside { self.judge.beside(self.namespace) } else { Vec::new() }
+    }
+
+    fn live_approvals(&mut self, _: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
+        if self.looks_beside { self.judge.live_beside(self.namespace) } else { Ok(Vec::new()) }
+    }
+
+    fn config_map(&mut self, name: &str) -> ConfigMapAnswer {
+        self.judge.config_map(self.namespace, name).map(Some)
+    }
+
+    fn holder(&mut self, wanted: &Use) -> HolderAnswer {
+        self.ledger().holder(wanted)
+    }
+
+    fn history(&mut self, object: &ObjectRecord) -> Result<History, String> {
+        self.ledger().history(object)
     }
 }
 

@@ -87,6 +87,8 @@ impl<'de> Deserialize<'de> for SpecHash {
 ///
 /// The spec has no canonical form.
 pub fn spec_hash(kind: WorkloadKind, spec: &str) -> Result<SpecHash, CanonicalError> {
+    #[cfg(test)]
+    crate::work::count(crate::work::Work::SpecHash);
     let mut bytes = Vec::with_capacity(spec.len() + 64);
     // The three members are written in canonical order.
     bytes.extend_from_slice(b"{\"apiVersion\":\"");

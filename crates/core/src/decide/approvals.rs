@@ -1,215 +1,221 @@
-//! All envelopes of one object together, attached to it or beside it: rows 2 to 13 of the table, and row 16 for those
-//! that may be used once.
+//! All approvals of one object together, attached and detached: rows 2 to 13 of the table.
 //!
-//! Each is judged alone by `candidate`; here is whether enough people signed, which envelope's failures are told, and
-//! what an admission spends. Called by `decide` alone.
+//! `candidate` checks each approval alone. Here is whether enough people signed, what an admission by approvals rests
+//! on, and which approval a denial is about.
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
+
 use crate::{
-    approval::detached::{self, DetachedApproval, DetachedQuery},
-    approval::statement::Approval,
-    decide::candidate::{self, Candidate, Context, MAX_ENVELOPES, Signed},
-    decide::facts::{Known, Want},
-    decide::single_use::{Answer, Phase, Use, UseRecord, answer, entry},
-    kube::workload::WorkloadKind,
+    approval::{
+        detached::{self, DetachedApproval, DetachedQuery},
+        envelope::MAX_ENVELOPE,
+        statement::Approval,
+    },
+    decide::{
+        candidate::{Candidate, CheckContext, SignedApproval},
+        single_use::{Holders, UseState, WantedUse},
+    },
     posture::{Reviewer, SeparationOfDuties, SignatureBudget, describe_quorum, is_met},
-    record::decision::DecisionRecord,
-    record::denial::Denial,
-    request::change::{is_held, is_released},
-    request::record::object_record,
-    vocabulary::APPROVAL_REF,
+    record::{decision::ApprovalRecord, denial::Denial, reasons::Reason},
+    vocabulary::{APPROVAL_REF, is_approval},
 };
 
-/// Rows 2 to 13: the envelopes by which a workload is approved, or why it is not.
-///
-/// `blameless` is whether nothing speaks against the object itself: only then are people what is lacking.
-pub(crate) fn judge<'r>(
-    context: &Context<'r>,
-    blameless: bool,
-    known: &Known,
-    record: &mut DecisionRecord,
-) -> Result<Vec<Signed<'r>>, Vec<Denial>> {
-    let attached = candidate::attached(context.workload);
-    let beside = beside(context, known, MAX_ENVELOPES.saturating_sub(attached.len()));
-    let attached: Vec<(Cow<'_, str>, &str)> =
-        attached.into_iter().map(|(name, text)| (Cow::Borrowed(name), text)).chain(beside).collect();
-    let Some((first, _)) = attached.first() else {
-        let environment = context.environment.to_owned();
-        let because = context.rules.iter().map(|rule| rule.reason().to_owned()).collect();
-        let named = named(context).map(str::to_owned);
-        return Err(vec![Denial::ApprovalRequired { action: context.action, environment, because, named }]);
-    };
-    if attached.len() > MAX_ENVELOPES {
-        return Err(vec![Denial::MalformedApproval {
-            annotation: first.clone().into_owned(),
-            why: format!("found {} attached approvals, expected at most {MAX_ENVELOPES}", attached.len()),
-            signed: false,
-        }]);
+/// The most approvals that are considered for one object, and so the most bytes that are ever decoded for one.
+const MAX_ENVELOPES: usize = 8;
+const _: () = assert!(MAX_ENVELOPES * MAX_ENVELOPE <= 262_144, "all annotations of an object hold 256 KiB at most");
+
+/// The approvals that a decision considers, each checked once.
+pub(crate) struct Candidates<'a> {
+    /// In the order of the bytes of the annotations' names.
+    attached: Vec<Candidate<'a>>,
+    /// Set if more approvals are attached than are considered. Then none is.
+    excess: Option<Denial>,
+    /// The best first, after those that are attached.
+    detached: Vec<(DetachedApproval, Candidate<'a>)>,
+    /// How many detached approvals are considered.
+    vacancies: usize,
+    budget: SignatureBudget,
+}
+
+/// What an admission by approvals rests on: approvals that agree with each other, by enough people.
+pub(crate) struct Grant {
+    pub(crate) requested_by: String,
+    pub(crate) approvals: Vec<ApprovalRecord>,
+    pub(crate) break_glass: bool,
+    /// The use of each; empty if the action's approvals are not single-use.
+    pub(crate) uses: Vec<WantedUse>,
+}
+
+/// The approval that a denial is about.
+pub(crate) struct Closest {
+    pub(crate) requested_by: Option<String>,
+    pub(crate) approvals: Vec<ApprovalRecord>,
+    pub(crate) denials: Vec<Denial>,
+}
+
+impl<'a> Candidates<'a> {
+    pub(crate) fn new() -> Self {
+        Self {
+            attached: Vec::new(),
+            excess: None,
+            detached: Vec::new(),
+            vacancies: MAX_ENVELOPES,
+            budget: SignatureBudget::new(),
+        }
     }
-    let mut budget = SignatureBudget::new();
-    let mut candidates: Vec<Candidate<'r>> =
-        attached.iter().map(|(name, text)| Candidate::judge(context, name, text, &mut budget)).collect();
-    if context.posture.rule(context.action).single_use {
-        set_aside_used(context, &mut candidates, known);
-    }
-    if let Some(group) = quorate(context, &candidates) {
-        let is_given = |candidate: &Candidate<'_>| {
-            let signed = candidate.signed.as_ref().filter(|_| candidate.denials.is_empty());
-            signed.is_some_and(|signed| signed.approval.agrees_with(&group))
-        };
-        let given: Vec<Signed<'r>> =
-            candidates.into_iter().filter(is_given).filter_map(|candidate| candidate.signed).collect();
-        record.requested_by = Some(group.requested_by);
-        record.approvals = given.iter().map(Signed::record).collect();
-        return Ok(given);
-    }
-    if blameless {
-        for index in 0..candidates.len() {
-            let lacking = lacking_people(context, &candidates, index);
-            if let Some(candidate) = candidates.get_mut(index) {
-                candidate.denials.extend(lacking);
+
+    /// Considers the approvals in the annotations of the object.
+    pub(crate) fn check_attached(&mut self, context: &CheckContext<'a>) {
+        let attached = attached(context);
+        self.vacancies = MAX_ENVELOPES.saturating_sub(attached.len());
+        match attached.first() {
+            Some((first, _)) if attached.len() > MAX_ENVELOPES => {
+                let why = format!("found {} attached approvals, expected at most {MAX_ENVELOPES}", attached.len());
+                self.excess = Some(Denial::MalformedApproval { annotation: (*first).to_owned(), why, signed: false });
+            }
+            _ => {
+                let check = |(name, text)| Candidate::check(context, name, text, &mut self.budget);
+                self.attached = attached.into_iter().map(check).collect();
             }
         }
     }
-    // Of equals the first annotation wins, since the order of names is kept.
-    let closest = candidates.into_iter().reduce(|best, other| {
-        let closer = |one: &Candidate<'_>| (one.closeness(), usize::MAX - one.failures());
-        if closer(&other) > closer(&best) { other } else { best }
-    });
-    let Some(closest) = closest else { return Err(Vec::new()) };
-    record.requested_by = closest.signed.as_ref().map(|signed| signed.approval.requested_by.clone());
-    record.approvals = closest.signed.iter().map(Signed::record).collect();
-    Err(closest.denials)
+
+    /// Considers these detached approvals in place of those that were found before. An approval that was found before
+    /// keeps the result of its check.
+    pub(crate) fn check_detached(&mut self, context: &CheckContext<'a>, found: &[DetachedApproval]) {
+        let mut before = std::mem::take(&mut self.detached);
+        for approval in detached::choose(found, &query(context), context.now, self.vacancies) {
+            let known = before.iter().position(|(known, _)| known == approval);
+            self.detached.push(match known {
+                Some(index) => before.swap_remove(index),
+                None => {
+                    let source = format!("ConfigMap {}", approval.name);
+                    let candidate = Candidate::check(context, &source, &approval.text, &mut self.budget);
+                    (approval.clone(), candidate)
+                }
+            });
+        }
+    }
+
+    /// Row 16, for approvals that are known to be used. An old approval that is still there must not spoil a new one,
+    /// which would be used together with it.
+    pub(crate) fn set_aside_used(&mut self, holders: &Holders, now: Timestamp) {
+        let detached = self.detached.iter_mut().map(|(_, candidate)| candidate);
+        for candidate in self.attached.iter_mut().chain(detached) {
+            if let Some(wanted) = candidate.passing().and_then(|signed| signed.wanted_use.as_ref())
+                && let UseState::Taken(held) = wanted.state(holders)
+            {
+                let denial = wanted.already_used(held, now);
+                candidate.denials.push(denial);
+            }
+        }
+    }
+
+    /// The first approvals that agree with each other and are by enough people.
+    pub(crate) fn grant(&self, context: &CheckContext<'_>) -> Option<Grant> {
+        let passing = self.passing();
+        let groups = passing.iter().map(|signed| agreeing(&passing, &signed.approval));
+        let group = groups.into_iter().find(|group| is_enough(context, group))?;
+        let first = &group.first()?.approval;
+        Some(Grant {
+            requested_by: first.requested_by.clone(),
+            break_glass: first.break_glass,
+            approvals: group.iter().map(|signed| signed.record()).collect(),
+            uses: group.iter().filter_map(|signed| signed.wanted_use.clone()).collect(),
+        })
+    }
+
+    /// The approval whose first failure comes latest in the table, then the one with the fewest failures, then the
+    /// first. `counts_people` is whether too few people are a failure.
+    pub(crate) fn closest(&self, context: &CheckContext<'_>, counts_people: bool) -> Closest {
+        let passing = self.passing();
+        let failing = self.all().map(|candidate| match candidate.passing() {
+            Some(signed) if counts_people => (candidate, Cow::Owned(vec![too_few_people(context, &passing, signed)])),
+            _ => (candidate, Cow::Borrowed(&*candidate.denials)),
+        });
+        let closest = failing.reduce(|best, other| {
+            let rank = |denials: &[Denial]| (closeness(denials), usize::MAX - kinds_of_failure(denials));
+            if rank(&other.1) > rank(&best.1) { other } else { best }
+        });
+        match closest {
+            None => Closest { requested_by: None, approvals: Vec::new(), denials: vec![self.none(context)] },
+            Some((candidate, denials)) => Closest {
+                requested_by: candidate.signed.as_ref().map(|signed| signed.approval.requested_by.clone()),
+                approvals: candidate.signed.iter().map(SignedApproval::record).collect(),
+                denials: denials.into_owned(),
+            },
+        }
+    }
+
+    /// Row 2, and row 3 for too many approvals.
+    fn none(&self, context: &CheckContext<'_>) -> Denial {
+        self.excess.clone().unwrap_or_else(|| Denial::ApprovalRequired {
+            action: context.action,
+            environment: context.namespace.environment.to_owned(),
+            because: context.rules.iter().map(|rule| rule.reason().to_owned()).collect(),
+            named: named(context).map(str::to_owned),
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Candidate<'a>> {
+        self.attached.iter().chain(self.detached.iter().map(|(_, candidate)| candidate))
+    }
+
+    fn passing(&self) -> Vec<&SignedApproval<'a>> {
+        self.all().filter_map(Candidate::passing).collect()
+    }
 }
 
-/// The approvals beside the object that may be about it, at most `most`, under the names by which denials call them.
-fn beside<'k>(context: &Context<'_>, known: &'k Known, most: usize) -> Vec<(Cow<'static, str>, &'k str)> {
-    let live = known.live_approvals().and_then(|live| live.as_deref().ok());
-    let found: &[DetachedApproval] = live.or(known.kept_approvals()).unwrap_or_default();
-    let chosen = detached::choose(found, &query(context), context.now, most);
-    chosen.into_iter().map(|found| (Cow::Owned(format!("ConfigMap {}", found.name)), &*found.text)).collect()
+/// The annotations that hold approvals, in the order of the bytes of their names.
+fn attached<'a>(context: &CheckContext<'a>) -> Vec<(&'a str, &'a str)> {
+    context.workload.object.metadata.annotations.iter().filter(|(name, _)| is_approval(name)).collect()
 }
 
-/// The ConfigMap in which the object says that its approval is.
-fn named<'r>(context: &Context<'r>) -> Option<&'r str> {
+/// The ConfigMap that the object names as the place of its approval.
+fn named<'a>(context: &CheckContext<'a>) -> Option<&'a str> {
     context.workload.object.metadata.annotations.get(APPROVAL_REF)
 }
 
-/// Which approvals beside the object are about it: the one that it names, else all for its spec.
-fn query(context: &Context<'_>) -> DetachedQuery {
+/// Which detached approvals may be about the object: the one that it names, or all for its spec.
+pub(crate) fn query(context: &CheckContext<'_>) -> DetachedQuery {
     match named(context) {
         Some(name) => DetachedQuery::Name(name.to_owned()),
         None => DetachedQuery::Hash(context.workload.hash),
     }
 }
 
-/// What is still to be looked for beside an object whose approvals so far are not enough: first what is kept, then, if
-/// nothing else speaks against it, what is there now.
-pub(crate) fn look_beside(context: &Context<'_>, blameless: bool, known: &Known) -> Result<Option<Want>, Denial> {
-    if known.kept_approvals().is_none() {
-        return Ok(Some(Want::KeptApprovals(query(context))));
-    }
-    match known.live_approvals() {
-        None if blameless => Ok(Some(Want::LiveApprovals(query(context)))),
-        Some(Err(why)) => {
-            Err(Denial::LookupFailed { what: "whether there is a detached approval".to_owned(), why: why.clone() })
-        }
-        _ => Ok(None),
-    }
+/// How far an approval came in the table: the row of its first failure. Within row 5, one whose payload was read came
+/// further than one whose signature failed.
+fn closeness(denials: &[Denial]) -> (u8, bool) {
+    let first = denials.iter().map(Denial::reason).min();
+    first.map_or((u8::MAX, false), |reason| (reason.row(), reason == Reason::MalformedPayload))
 }
 
-/// Row 16, of envelopes that are known to be spent: the old one that still lies there must not spoil a new one, which
-/// would be spent with it.
-fn set_aside_used(context: &Context<'_>, candidates: &mut [Candidate<'_>], known: &Known) {
-    for candidate in candidates.iter_mut().filter(|candidate| candidate.denials.is_empty()) {
-        let used = candidate.signed.as_ref().and_then(|signed| match use_of(context, signed, known) {
-            Answer::Taken(held) => Some(already_used(context, signed, &held)),
-            Answer::Free | Answer::Ask(_) | Answer::Unknown(_) => None,
-        });
-        candidate.denials.extend(used);
-    }
+fn kinds_of_failure(denials: &[Denial]) -> usize {
+    let mut codes: Vec<_> = denials.iter().map(Denial::code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes.len()
 }
 
-/// Row 16: the uses of `given` that must be had, and what speaks against them.
-pub(crate) fn spend(context: &Context<'_>, given: &[Signed<'_>], known: &Known) -> (Vec<Denial>, Vec<Want>) {
-    let (mut denials, mut wants) = (Vec::new(), Vec::new());
-    for signed in given {
-        let id = &signed.approval.id;
-        match use_of(context, signed, known) {
-            Answer::Free => {}
-            Answer::Taken(held) => denials.push(already_used(context, signed, &held)),
-            Answer::Ask(wanted) => {
-                denials.push(unknown_use(id, "it was not looked up"));
-                wants.push(Want::Use(*wanted));
-            }
-            Answer::Unknown(why) => denials.push(unknown_use(id, &why)),
-        }
-    }
-    (denials, wants)
+/// The approvals among `passing` that say the same as `approval`.
+fn agreeing<'c, 'a>(passing: &[&'c SignedApproval<'a>], approval: &Approval) -> Vec<&'c SignedApproval<'a>> {
+    passing.iter().filter(|signed| signed.approval.agrees_with(approval)).copied().collect()
 }
 
-fn already_used(context: &Context<'_>, signed: &Signed<'_>, held: &UseRecord) -> Denial {
-    let object = &held.used.object;
-    Denial::AlreadyUsed {
-        approval: signed.approval.id.clone(),
-        by: format!("{} {}/{}", object.kind, object.namespace, object.name),
-        at: held.time,
-        free_at: held.free_at.filter(|at| *at > context.now),
-    }
+/// Row 13, for a group of approvals that agree with each other.
+fn is_enough(context: &CheckContext<'_>, group: &[&SignedApproval<'_>]) -> bool {
+    let people = people(group);
+    group.first().is_some_and(|signed| is_met(context.requirements_of(&signed.approval).quorum, &people))
+        && requester_is_proven(context, group, &people)
 }
 
-fn unknown_use(approval: &str, why: &str) -> Denial {
-    Denial::LookupFailed { what: format!("whether approval {approval} was used"), why: why.to_owned() }
-}
-
-fn use_of(context: &Context<'_>, signed: &Signed<'_>, known: &Known) -> Answer {
-    let workload = context.workload;
-    let Some(subject) = context.covering(&signed.approval) else {
-        return Answer::Unknown("it does not cover this object".to_owned());
-    };
-    let is_job = workload.kind == WorkloadKind::Job;
-    let wanted = Use {
-        entry: entry(&signed.payload, subject, Phase::Spec),
-        approval: signed.approval.id.clone(),
-        expires_at: signed.approval.expires_at,
-        object: object_record(context.request),
-        spec_hash: workload.hash,
-        generation: workload.object.metadata.generation,
-        starts: !(is_job && is_held(workload.spec)),
-    };
-    let released = is_job && workload.previous.is_some_and(|previous| is_released(workload.spec, previous.spec));
-    let start = entry(&signed.payload, subject, Phase::Start);
-    answer(known, &wanted, &start, released, context.request.dry_run)
-}
-
-/// The envelopes that pass everything and say the same as `approval`.
-fn agreeing<'c, 'r>(candidates: &'c [Candidate<'r>], approval: &Approval) -> Vec<&'c Signed<'r>> {
-    candidates
-        .iter()
-        .filter(|candidate| candidate.denials.is_empty())
-        .filter_map(|candidate| candidate.signed.as_ref())
-        .filter(|signed| signed.approval.agrees_with(approval))
-        .collect()
-}
-
-/// The first approval that enough people agree on.
-fn quorate(context: &Context<'_>, candidates: &[Candidate<'_>]) -> Option<Approval> {
-    let passing = candidates.iter().filter(|candidate| candidate.denials.is_empty());
-    passing
-        .filter_map(|candidate| candidate.signed.as_ref())
-        .find(|signed| {
-            let group = agreeing(candidates, &signed.approval);
-            let people = people(&group);
-            is_met(context.terms_of(&signed.approval).quorum, &people) && requester_is_proven(context, &group, &people)
-        })
-        .map(|signed| signed.approval.clone())
-}
-
-/// The distinct reviewers who count in a group of envelopes.
-fn people<'r>(group: &[&Signed<'r>]) -> Vec<&'r Reviewer> {
-    let mut people: Vec<&'r Reviewer> = Vec::new();
-    for reviewer in group.iter().flat_map(|signed| &signed.counting) {
+/// The distinct reviewers whose signatures count in a group of approvals.
+fn people<'a>(group: &[&SignedApproval<'a>]) -> Vec<&'a Reviewer> {
+    let mut people: Vec<&'a Reviewer> = Vec::new();
+    for reviewer in group.iter().flat_map(|signed| &signed.eligible) {
         if people.iter().all(|other| other.name != reviewer.name) {
             people.push(reviewer);
         }
@@ -217,17 +223,10 @@ fn people<'r>(group: &[&Signed<'r>]) -> Vec<&'r Reviewer> {
     people
 }
 
-/// Why an envelope that passes everything else is not enough, if that is so.
-fn lacking_people(context: &Context<'_>, candidates: &[Candidate<'_>], index: usize) -> Option<Denial> {
-    let candidate = candidates.get(index).filter(|candidate| candidate.denials.is_empty())?;
-    let signed = candidate.signed.as_ref()?;
-    let group = candidates
-        .iter()
-        .filter_map(|other| other.signed.as_ref().filter(|_| only_lacks_people(other)))
-        .filter(|other| other.approval.agrees_with(&signed.approval))
-        .collect::<Vec<_>>();
-    let people = people(&group);
-    let quorum = context.terms_of(&signed.approval).quorum;
+/// Why an approval that passes every other check is not enough.
+fn too_few_people(context: &CheckContext<'_>, passing: &[&SignedApproval<'_>], signed: &SignedApproval<'_>) -> Denial {
+    let people = people(&agreeing(passing, &signed.approval));
+    let quorum = context.requirements_of(&signed.approval).quorum;
     let required = if is_met(quorum, &people) {
         "the requester is not proven (separationOfDuties: proven): the requester must send the request or sign as well, \
          or two reviewers must sign"
@@ -235,26 +234,22 @@ fn lacking_people(context: &Context<'_>, candidates: &[Candidate<'_>], index: us
     } else {
         format!("the posture requires {}", describe_quorum(quorum))
     };
-    let signed = people.iter().map(|reviewer| reviewer.name.clone()).collect();
-    Some(Denial::QuorumNotMet { required, signed })
+    Denial::QuorumNotMet { required, signed: people.iter().map(|reviewer| reviewer.name.clone()).collect() }
 }
 
-/// Whether nothing speaks against an envelope but that too few signed it.
-fn only_lacks_people(candidate: &Candidate<'_>) -> bool {
-    candidate.denials.iter().all(|denial| matches!(denial, Denial::QuorumNotMet { .. }))
-}
-
-/// Whether more than the approval's own word says that its requester is not its reviewer.
-fn requester_is_proven(context: &Context<'_>, group: &[&Signed<'_>], people: &[&Reviewer]) -> bool {
-    if context.posture.separation_of_duties != SeparationOfDuties::Proven || people.len() >= 2 {
+/// Whether more than the approval's own claim shows that the requester is not the reviewer.
+fn requester_is_proven(context: &CheckContext<'_>, group: &[&SignedApproval<'_>], people: &[&Reviewer]) -> bool {
+    let posture = context.namespace.posture;
+    if posture.separation_of_duties != SeparationOfDuties::Proven || people.len() >= 2 {
         return true;
     }
     group.iter().any(|signed| {
         let requester = &signed.approval.requested_by;
         let initiator = &context.request.user.username;
-        // Who may edit a namespace may act as its service accounts: such a name is a person's only where it is listed.
+        // Anyone who can edit a namespace can act as its service accounts, so such a name is a person's only if a
+        // reviewer lists it.
         let is_initiator = (requester.eq_ignore_ascii_case(initiator) && !initiator.starts_with("system:"))
-            || context.posture.reviewers.iter().any(|known| known.is(requester) && known.is(initiator));
+            || posture.reviewers.iter().any(|known| known.is(requester) && known.is(initiator));
         is_initiator || signed.signers.iter().any(|signer| signer.reviewer.is(requester))
     })
 }

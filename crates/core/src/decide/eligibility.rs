@@ -1,7 +1,6 @@
-//! Whether a reviewer's signature would count: rows 10 to 13 of the table, of one person and one key.
+//! Whether a reviewer's signature counts: rows 10 to 13 of the table, for one person and one key.
 //!
-//! Who did sign is `candidate`'s question, who else could is the command line's; both are answered here. Whether enough
-//! people signed is `approvals`'.
+//! Whether enough people signed is decided in `approvals`.
 
 use jiff::Timestamp;
 
@@ -11,37 +10,42 @@ use crate::{
     record::denial::Denial,
 };
 
-/// What a signature must be good for.
+/// What a signature is checked against.
 #[derive(Clone, Copy, Debug)]
-pub struct Eligibility<'a> {
-    /// The environment's rules.
+pub struct EligibilityTerms<'a> {
+    /// The posture of the environment.
     pub posture: &'a Posture,
-    /// The namespace's project.
+    /// The project of the namespace.
     pub project: &'a str,
-    /// What each reviewer's grants must cover.
-    pub needed: &'a [Capability],
-    /// The person who asked, as the approval says.
+    /// The capabilities that the grants of each reviewer must cover.
+    pub required: &'a [Capability],
+    /// The person who requests the approval, as the approval says.
     pub requested_by: &'a str,
-    /// The API user who applies it.
+    /// The API user who applies the change.
     pub initiator: &'a str,
-    /// The moment to judge at.
+    /// The time of the decision.
     pub now: Timestamp,
 }
 
-impl Eligibility<'_> {
-    /// Why this reviewer's signature with this key does not count; empty where it does.
+impl EligibilityTerms<'_> {
+    /// Why this reviewer's signature with this key does not count; empty if it counts.
     #[must_use]
     pub fn failures(&self, reviewer: &Reviewer, key: &ReviewerKey) -> Vec<Denial> {
         let mut denials = Vec::new();
         let what = || format!("the key of {}", reviewer.name);
-        if let Some(from) = key.not_before.filter(|from| self.now < *from) {
+        if let Some(from) = key.not_before
+            && self.now < from
+        {
             denials.push(Denial::NotYetValid { what: what(), from });
         }
-        if let Some(at) = key.not_after.filter(|at| self.now >= *at) {
+        if let Some(at) = key.not_after
+            && self.now >= at
+        {
             denials.push(Denial::Expired { what: what(), at });
         }
-        let revocation = self.posture.revocations.keys.get(&key.id);
-        if let Some(revocation) = revocation.filter(|revocation| revocation.in_force(self.now)) {
+        if let Some(revocation) = self.posture.revocations.keys.get(&key.id)
+            && revocation.in_force(self.now)
+        {
             denials.push(Denial::Revoked { what: what(), why: revocation.why.clone() });
         }
         denials.extend(self.grant_failure(reviewer));
@@ -49,13 +53,13 @@ impl Eligibility<'_> {
         denials
     }
 
-    /// Whether this reviewer's signature would count, with one of their keys.
+    /// Whether this reviewer's signature with one of their keys counts.
     #[must_use]
     pub fn holds(&self, reviewer: &Reviewer) -> bool {
         reviewer.keys.iter().any(|key| self.failures(reviewer, key).is_empty())
     }
 
-    /// A reviewer of other projects grants nothing here.
+    /// A reviewer of other projects may grant nothing in this one.
     fn grant_failure(&self, reviewer: &Reviewer) -> Option<Denial> {
         let insufficient = |missing, project: Option<&str>| {
             let (reviewer, project) = (Some(reviewer.name.clone()), project.map(str::to_owned));
@@ -63,10 +67,10 @@ impl Eligibility<'_> {
         };
         let here = reviewer.projects.as_ref().is_none_or(|projects| projects.iter().any(|one| one == self.project));
         if !here {
-            return insufficient(self.needed.to_vec(), Some(self.project));
+            return insufficient(self.required.to_vec(), Some(self.project));
         }
-        let granted = |needed: &Capability| reviewer.capabilities.iter().any(|grant| grant.covers(needed));
-        let missing: Vec<Capability> = self.needed.iter().filter(|needed| !granted(needed)).cloned().collect();
+        let is_missing = |required: &&Capability| !reviewer.capabilities.iter().any(|grant| grant.covers(required));
+        let missing: Vec<Capability> = self.required.iter().filter(is_missing).cloned().collect();
         if missing.is_empty() { None } else { insufficient(missing, None) }
     }
 

@@ -1,132 +1,76 @@
-//! What a decision rests on beside request, posture and time, and what it asks to be looked up.
-//!
-//! `decide` looks nothing up. What it lacks it names in [`Decision::wants`](crate::record::decision::Decision::wants) and denies as long
-//! as it is not known; whoever called it finds it out, adds it to [`Known`] and decides again. So a request that needs
-//! nothing costs nothing, and a lookup that fails is a denial without further code. Answered by the webhook's ledger
-//! and cluster, by the command line from files, and by tests.
-
-use std::collections::BTreeMap;
+//! The facts that a decision rests on besides the request: the governance of its namespace, and what the caller is
+//! configured with. Facts that are looked up only when a decision requires them are in `driver`.
 
 use uuid::Uuid;
 
 use crate::{
-    approval::detached::{DetachedApproval, DetachedQuery},
-    decide::single_use::{Use, UseRecord},
-    kube::config_map::ConfigMapContent,
-    posture::Document,
-    record::decision::ObjectRecord,
-    record::history::History,
+    posture::{Posture, PostureError},
+    record::denial::Denial,
     request::exempt::ExemptControllers,
+    text::on_one_line,
 };
 
-/// After so many rounds of answers nothing is wanted any more: config maps, approvals beside the object as they are kept
-/// and as they are now, the history, and for approvals from each of three places a use and its start.
-pub const MAX_ROUNDS: usize = 10;
+/// The rules that apply to a namespace.
+#[derive(Clone, Copy, Debug)]
+pub enum Governance<'a> {
+    /// The namespace has no environment. Writgate decides nothing in it.
+    Ungoverned,
+    /// The namespace belongs to an environment.
+    Governed {
+        /// The label `writgate.dev/environment`; empty if the labels of the namespace could not be read.
+        environment: &'a str,
+        /// The label `writgate.dev/project`. Without it, every action is denied.
+        project: Option<&'a str>,
+        /// The posture of the environment.
+        posture: Result<&'a Posture, &'a PostureError>,
+    },
+}
 
-/// What was known before deciding.
+/// What the caller knows before it reads the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The id that the decision gets, a `UUIDv7`.
+    /// The id of the decision, a `UUIDv7`.
     pub decision_id: Uuid,
-    /// The controllers whose writes are not judged.
+    /// The controllers whose writes are not actions.
     pub exempt: &'a ExemptControllers,
-    /// What was looked up for this request.
-    pub known: &'a Known,
 }
 
-/// Something that must be found out, or done, before a decision is the last word.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// Reserve this use of a single-use approval by an atomic create, or find who has it; in a dry run only look.
-    Use(Use),
-    /// The earlier admissions of this object.
-    History(ObjectRecord),
-    /// A ConfigMap of the request's namespace, by name.
-    ConfigMap(String),
-    /// Whether the request's user has the verb `govern` on the namespace of this name (`namespaces.writgate.dev`).
-    Govern(String),
-    /// Approvals beside the object, by what is kept of them: this costs nothing, and may be some milliseconds old.
-    KeptApprovals(DetachedQuery),
-    /// The same as they are now: Git applies an approval and what it is for in the same second.
-    LiveApprovals(DetachedQuery),
-    /// The documents of all postures as they are now: what is kept of them may be some milliseconds old.
-    Documents,
+/// A governed namespace with a posture, and with a project that the posture accepts.
+#[derive(Clone, Copy)]
+pub(crate) struct GovernedNamespace<'a> {
+    pub(crate) environment: &'a str,
+    pub(crate) project: &'a str,
+    pub(crate) posture: &'a Posture,
 }
 
-/// The answers to [`Want`]s; an `Err` says why there is none, which denies.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    uses: BTreeMap<String, Result<Option<UseRecord>, String>>,
-    history: Option<Result<History, String>>,
-    config_maps: BTreeMap<String, Result<Option<ConfigMapContent>, String>>,
-    kept_approvals: Option<Vec<DetachedApproval>>,
-    live_approvals: Option<Result<Vec<DetachedApproval>, String>>,
-    may_govern: Option<Result<bool, String>>,
-    documents: Option<Result<Vec<Document>, String>>,
-}
-
-impl Known {
-    /// Who holds a use: the asking request's own where it was reserved just now; `None`, in a dry run, where nobody
-    /// does.
-    pub fn learn_use(&mut self, wanted: &Use, holder: Result<Option<UseRecord>, String>) {
-        self.uses.insert(wanted.entry.clone(), holder);
-    }
-
-    /// The earlier admissions of the request's object.
-    pub fn learn_history(&mut self, history: Result<History, String>) {
-        self.history = Some(history);
-    }
-
-    /// A ConfigMap of the request's namespace; `None` where there is none of that name.
-    pub fn learn_config_map(&mut self, name: &str, content: Result<Option<ConfigMapContent>, String>) {
-        self.config_maps.insert(name.to_owned(), content);
-    }
-
-    /// Approvals beside the request's object, as far as they are kept. Whoever keeps none gives none.
-    pub fn learn_kept_approvals(&mut self, found: Vec<DetachedApproval>) {
-        self.kept_approvals = Some(found);
-    }
-
-    /// Approvals beside the request's object, as they are now.
-    pub fn learn_live_approvals(&mut self, found: Result<Vec<DetachedApproval>, String>) {
-        self.live_approvals = Some(found);
-    }
-
-    /// Whether the request's user may govern the request's namespace.
-    pub fn learn_may_govern(&mut self, may: Result<bool, String>) {
-        self.may_govern = Some(may);
-    }
-
-    /// All documents, as they are now.
-    pub fn learn_documents(&mut self, documents: Result<Vec<Document>, String>) {
-        self.documents = Some(documents);
-    }
-
-    pub(crate) fn kept_approvals(&self) -> Option<&[DetachedApproval]> {
-        self.kept_approvals.as_deref()
-    }
-
-    pub(crate) fn live_approvals(&self) -> Option<&Result<Vec<DetachedApproval>, String>> {
-        self.live_approvals.as_ref()
-    }
-
-    pub(crate) fn may_govern(&self) -> Option<&Result<bool, String>> {
-        self.may_govern.as_ref()
-    }
-
-    pub(crate) fn documents(&self) -> Option<&Result<Vec<Document>, String>> {
-        self.documents.as_ref()
-    }
-
-    pub(crate) fn holder(&self, wanted: &Use) -> Option<&Result<Option<UseRecord>, String>> {
-        self.uses.get(&wanted.entry)
-    }
-
-    pub(crate) fn history(&self) -> Option<&Result<History, String>> {
-        self.history.as_ref()
-    }
-
-    pub(crate) fn config_map(&self, name: &str) -> Option<&Result<Option<ConfigMapContent>, String>> {
-        self.config_maps.get(name)
+impl<'a> GovernedNamespace<'a> {
+    /// Row 1, for the labels of the namespace.
+    pub(crate) fn new(
+        namespace: &str,
+        environment: &'a str,
+        project: Option<&'a str>,
+        posture: &'a Posture,
+    ) -> Result<Self, Denial> {
+        let not_listed = |why: String| Err(Denial::NamespaceNotListed { why: on_one_line(&why) });
+        let Some(project) = project else {
+            return not_listed(format!(
+                "namespace {namespace} is in environment {environment} but has no label writgate.dev/project"
+            ));
+        };
+        match posture.namespaces.as_ref().map(|listed| listed.get(namespace)) {
+            None => {}
+            Some(Some(listed)) if listed == project => {}
+            Some(Some(listed)) => {
+                return not_listed(format!(
+                    "namespace {namespace} claims project {project}, but the posture lists it under project {listed}"
+                ));
+            }
+            Some(None) => {
+                return not_listed(format!(
+                    "namespace {namespace} claims environment {environment}, but the posture does not list it"
+                ));
+            }
+        }
+        Ok(Self { environment, project, posture })
     }
 }

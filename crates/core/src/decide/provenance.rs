@@ -1,13 +1,16 @@
-//! Row 14, and what of row 15 an object says by itself: whether it is the canonical build, its images cannot be moved,
-//! and its configuration is the bundle that it names.
+//! Rows 14 and 15, for the object alone: whether it is the canonical build, its images are pinned, and its configuration
+//! is the bundle that it names. Row 11, for a revoked spec.
 //!
-//! This speaks against an object whatever was approved: also where no approval is needed, for a rollback and in an
-//! emergency. What an approval claims beside is `candidate`'s. Called by `decide` alone.
+//! These checks hold whatever was approved. What an approval claims is checked in `candidate`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 
 use crate::{
     approval::action::Action,
     approval::spec_hash::SpecHash,
-    decide::facts::{Known, Want},
+    decide::driver::ConfigMapAnswer,
     encoding::hex,
     kube::config_map::{check_bundle, content_digest, names_a_digest},
     kube::image::pinned,
@@ -19,10 +22,10 @@ use crate::{
     vocabulary::{CONFIG_BUNDLE, INCIDENT_SPEC_HASH, PIPELINE_VERSION, SOURCE_ENVIRONMENT},
 };
 
-/// So many ConfigMaps are read for one workload at most.
+/// The most ConfigMaps that are read for one workload.
 const MAX_CONFIG_MAPS: usize = 32;
 
-/// Whether every image is named by digest, where the posture asks for it; also of Pods, which have nothing else.
+/// Whether every image is named by digest, if the posture requires that. For a bare Pod there is no other check.
 pub(crate) fn unpinned(pod: &PodSpec<'_>, posture: &Posture) -> Option<Denial> {
     if posture.images == ImageRule::Any {
         return None;
@@ -33,6 +36,23 @@ pub(crate) fn unpinned(pod: &PodSpec<'_>, posture: &Posture) -> Option<Denial> {
     (!images.is_empty()).then_some(Denial::ImageNotPinned { images })
 }
 
+/// The checks that fail for an object whatever was approved. They also hold if no approval is required, for a rollback
+/// and under break-glass.
+pub(crate) struct ObjectDenials {
+    pub(crate) denials: Vec<Denial>,
+    /// The ConfigMaps that must be read and checked before the object is admitted. Nobody reads them for an object that
+    /// is denied anyway, so that nobody can keep the API server busy without an approval.
+    pub(crate) missing: Option<UnreadBundle>,
+}
+
+/// The ConfigMaps that a workload refers to, which must be config bundles.
+pub(crate) struct UnreadBundle {
+    pub(crate) names: Vec<String>,
+    /// The digest that one of the bundles must have.
+    digest: String,
+    environment: String,
+}
+
 /// A workload, and what it is said to be.
 pub(crate) struct Provenance<'r> {
     pub(crate) workload: &'r Workload<'r>,
@@ -40,31 +60,33 @@ pub(crate) struct Provenance<'r> {
     pub(crate) action: Action,
     pub(crate) environment: &'r str,
     pub(crate) posture: &'r Posture,
+    pub(crate) now: Timestamp,
 }
 
 impl Provenance<'_> {
-    /// What speaks against the workload; of its ConfigMaps as far as they are known.
-    pub(crate) fn failures(&self, known: &Known) -> Vec<Denial> {
+    /// Every check that needs no lookup.
+    pub(crate) fn check(&self) -> ObjectDenials {
         let mut denials = Vec::new();
+        denials.extend(self.revocation());
         self.build(&mut denials);
         denials.extend(unpinned(self.pod, self.posture));
         if self.action != Action::Deploy {
             denials.extend(self.source());
         }
-        if let Some(rule) = self.config_rule() {
-            let why = self.references(rule).and_then(|digest| self.contents(digest, known)).err();
-            denials.extend(why.into_iter().flatten());
-        }
-        denials
+        let bundle = self.config_rule().map(|rule| self.bundle(rule)).transpose();
+        let missing = bundle.unwrap_or_else(|wrong| {
+            denials.extend(wrong);
+            None
+        });
+        ObjectDenials { denials, missing }
     }
 
-    /// The ConfigMaps that must be read before the workload is admitted.
-    pub(crate) fn unread(&self, known: &Known) -> Vec<Want> {
-        if self.config_rule().is_none() {
-            return Vec::new();
-        }
-        let names = self.pod.config_maps().into_iter().filter(|name| known.config_map(name).is_none());
-        names.map(|name| Want::ConfigMap(name.to_owned())).collect()
+    /// Row 11, for the spec.
+    fn revocation(&self) -> Option<Denial> {
+        let hash = self.workload.hash;
+        let revocation = self.posture.revocations.specs.get(&hash)?;
+        let revoked = || Denial::Revoked { what: format!("spec {hash}"), why: revocation.why.clone() };
+        revocation.in_force(self.now).then(revoked)
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {
@@ -72,10 +94,10 @@ impl Provenance<'_> {
     }
 
     fn config_rule(&self) -> Option<&ConfigRule> {
-        self.posture.config_bundle.as_ref().filter(|_| self.posture.bundle_required(self.action))
+        if self.posture.bundle_required(self.action) { self.posture.config_bundle.as_ref() } else { None }
     }
 
-    /// Whether it is the build that it says it is.
+    /// Whether the workload is the build that it names.
     fn build(&self, denials: &mut Vec<Denial>) {
         let Some(version) = self.annotation(PIPELINE_VERSION) else {
             denials.extend(self.posture.pipeline_version_required.then_some(Denial::NoPipelineVersion));
@@ -110,7 +132,7 @@ impl Provenance<'_> {
         }
     }
 
-    /// Whether the incident ran what the pipeline version is.
+    /// Whether the incident ran the spec of the pipeline version.
     fn incident(&self, version: &str, build: &Build) -> Option<Denial> {
         let incident = self.annotation(INCIDENT_SPEC_HASH)?;
         let canonical = build.spec_hash?;
@@ -119,7 +141,7 @@ impl Provenance<'_> {
         differs.then_some(Denial::IncidentNotOfBuild { incident, version, canonical })
     }
 
-    /// Whether a replay reads from where replays may.
+    /// Whether replays may read from the environment that the replay names.
     fn source(&self) -> Option<Denial> {
         let permitted = self.posture.replay.source_environments.as_ref()?;
         let source = self.annotation(SOURCE_ENVIRONMENT)?;
@@ -128,20 +150,15 @@ impl Provenance<'_> {
         (!is_permitted).then_some(Denial::SourceNotPermitted { found, permitted })
     }
 
-    /// The digest of the bundle that the object names, once everything that its template refers to may be referred to.
-    fn references(&self, rule: &ConfigRule) -> Result<&str, Vec<Denial>> {
+    /// The ConfigMaps that the pod template refers to, if it refers to nothing else than bundles and listed Secrets.
+    fn bundle(&self, rule: &ConfigRule) -> Result<UnreadBundle, Vec<Denial>> {
         let mut wrong = Vec::new();
         let digest = self.annotation(CONFIG_BUNDLE).unwrap_or_default();
-        if !hex::is_sha256(digest) {
-            wrong.push(match digest {
-                "" => format!("the object has no annotation {CONFIG_BUNDLE}"),
-                _ => {
-                    format!(
-                        "{CONFIG_BUNDLE} is {}, expected sha256: and 64 lower-case hexadecimal digits",
-                        quoted(digest)
-                    )
-                }
-            });
+        if digest.is_empty() {
+            wrong.push(format!("the object has no annotation {CONFIG_BUNDLE}"));
+        } else if !hex::is_sha256(digest) {
+            let digest = quoted(digest);
+            wrong.push(format!("{CONFIG_BUNDLE} is {digest}, expected sha256: and 64 lower-case hexadecimal digits"));
         }
         let config_maps = self.pod.config_maps();
         if config_maps.len() > MAX_CONFIG_MAPS {
@@ -150,39 +167,54 @@ impl Provenance<'_> {
                 config_maps.len()
             ));
         }
-        let nameless = config_maps.into_iter().filter(|name| !names_a_digest(name));
+        let nameless = config_maps.iter().filter(|name| !names_a_digest(name));
         wrong.extend(nameless.map(|name| {
             format!("ConfigMap {} is not a config bundle: its name does not end in a digest", quoted(name))
         }));
         let secrets = self.pod.secrets().into_iter().filter(|name| !rule.secrets.contains(*name));
         wrong.extend(secrets.map(|name| format!("the posture does not list Secret {}", quoted(name))));
-        if wrong.is_empty() { Ok(digest) } else { Err(wrong.into_iter().map(not_bundled).collect()) }
+        if wrong.is_empty() && config_maps.is_empty() {
+            wrong.push(no_such_bundle(digest));
+        }
+        if !wrong.is_empty() {
+            return Err(wrong.into_iter().map(not_bundled).collect());
+        }
+        let names = config_maps.into_iter().map(str::to_owned).collect();
+        Ok(UnreadBundle { names, digest: digest.to_owned(), environment: self.environment.to_owned() })
     }
+}
 
-    /// Whether the ConfigMaps that are known are bundles, and one of all is `digest`.
-    fn contents(&self, digest: &str, known: &Known) -> Result<(), Vec<Denial>> {
+impl UnreadBundle {
+    /// Whether every ConfigMap is a bundle of the environment, and one of them has the digest that the object names.
+    pub(crate) fn failures(&self, read: &BTreeMap<String, ConfigMapAnswer>) -> Vec<Denial> {
         let (mut wrong, mut found) = (Vec::new(), false);
-        for name in self.pod.config_maps() {
+        for name in &self.names {
             let what = format!("ConfigMap {}", quoted(name));
-            match known.config_map(name) {
-                None => found = true,
-                Some(Err(why)) => {
-                    wrong.push(Denial::LookupFailed { what: format!("the content of {what}"), why: why.clone() })
-                }
+            let unknown = |why: &str| {
+                let what = format!("the content of {what}");
+                Denial::LookupFailed { what, why: why.to_owned() }
+            };
+            match read.get(name) {
+                None => wrong.push(unknown("it was not looked up")),
+                Some(Err(why)) => wrong.push(unknown(why)),
                 Some(Ok(None)) => wrong.push(not_bundled(format!("{what} does not exist"))),
-                Some(Ok(Some(content))) => match check_bundle(name, content, Some(self.environment)) {
+                Some(Ok(Some(content))) => match check_bundle(name, content, Some(&self.environment)) {
                     Err(why) => {
                         wrong.push(not_bundled(format!("{what} is not a config bundle of this environment: {why}")));
                     }
-                    Ok(()) => found |= content_digest(content) == digest,
+                    Ok(()) => found |= content_digest(content) == self.digest,
                 },
             }
         }
         if wrong.is_empty() && !found {
-            wrong.push(not_bundled(format!("no ConfigMap that the object refers to has digest {digest}")));
+            wrong.push(not_bundled(no_such_bundle(&self.digest)));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+        wrong
     }
+}
+
+fn no_such_bundle(digest: &str) -> String {
+    format!("no ConfigMap that the object refers to has digest {digest}")
 }
 
 fn not_bundled(why: String) -> Denial {

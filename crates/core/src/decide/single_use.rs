@@ -1,53 +1,62 @@
-//! The use of an approval that may be used once.
+//! The use of a single-use approval, and what the holder of a use means for a request (row 16).
 //!
-//! A use is an entry of the webhook's ledger, named from the digest of what was signed and the subject, so that of all
-//! replicas and requests one atomic create decides. What an existing entry means for a request is told here; creating,
-//! confirming and releasing entries is the ledger's.
+//! A use is an entry of the webhook's ledger. Its name is computed from the digest of what was signed and the subject,
+//! so one atomic create decides between all replicas and requests. The ledger creates, confirms and releases entries.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    approval::spec_hash::SpecHash, approval::statement::Subject, decide::facts::Known, encoding::hex,
-    record::decision::ObjectRecord,
+    approval::{spec_hash::SpecHash, statement::Approval, statement::Subject},
+    decide::{candidate::CheckContext, driver::HolderAnswer},
+    encoding::hex,
+    kube::workload::WorkloadKind,
+    record::{decision::ObjectRecord, denial::Denial},
+    request::{
+        change::{is_held, is_released},
+        record::object_record,
+    },
 };
 
-/// The `version` of a use as the ledger keeps it.
+/// The `version` of a use in the ledger.
 pub const USE_VERSION: &str = "writgate.dev/use/v1";
 
 /// One use of a single-use approval by one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Use {
-    /// The entry's name: `use-` and 64 hexadecimal digits, the same for every request that would use the same.
+    /// The name of the entry: `use-` and 64 hexadecimal digits, the same for every request that would use the same
+    /// approval for the same subject.
     pub entry: String,
-    /// The approval's id.
+    /// The id of the approval.
     pub approval: String,
-    /// When the approval expires: after that nobody can use it, and the entry may go.
+    /// When the approval expires. After that nobody can use it, and the entry may be deleted.
     pub expires_at: Timestamp,
     /// The object that uses it.
     pub object: ObjectRecord,
-    /// What would run.
+    /// The hash of what would run.
     pub spec_hash: SpecHash,
     /// The object's `metadata.generation` with this request.
     pub generation: i64,
-    /// Whether it would run at once, and is not a suspended Job.
+    /// Whether it would run at once; false for a suspended Job.
     pub starts: bool,
 }
 
-/// A use as the ledger keeps it.
+/// A use in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UseRecord {
     /// [`USE_VERSION`]
     pub version: String,
-    /// Whose it is.
+    /// The use that holds the entry.
     #[serde(rename = "use")]
     pub used: Use,
     /// When it was reserved.
     pub time: Timestamp,
-    /// When it will be free again, unless its object appears; absent where it is spent for good.
+    /// When it will be free again, unless its object appears; absent if it is used for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_at: Option<Timestamp>,
     /// When its object was seen.
@@ -56,87 +65,134 @@ pub struct UseRecord {
 }
 
 impl UseRecord {
-    /// A use that is reserved now, for good.
+    /// A use that is reserved at `time`, for good.
     #[must_use]
     pub fn new(used: Use, time: Timestamp) -> Self {
         Self { version: USE_VERSION.to_owned(), used, time, free_at: None, confirmed: None }
     }
 
-    /// Whether `other` is by the same object with the same spec: one request may come several times.
+    /// Whether `other` is by the same object with the same spec: the API server may send one request several times.
     #[must_use]
     pub fn is_by_the_same(&self, other: &Use) -> bool {
         self.used.object == other.object && self.used.spec_hash == other.spec_hash
     }
 }
 
-/// What an entry stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+/// The uses that a request would make of one approval.
+#[derive(Clone)]
+pub(crate) struct WantedUse {
     /// That an object has the approved spec.
+    spec: Use,
+    /// That a Job which was created suspended starts; absent if this request does not start it.
+    start: Option<Use>,
+    dry_run: bool,
+}
+
+/// The holders that were looked up, by entry.
+#[derive(Default)]
+pub(crate) struct Holders(BTreeMap<String, HolderAnswer>);
+
+/// What the holders mean for a request.
+pub(crate) enum UseState<'h> {
+    /// The request may use the approval.
+    Free,
+    /// This use must be reserved first.
+    Unanswered(&'h Use),
+    /// Another object has used the approval, or the same Job has run already.
+    Taken(&'h UseRecord),
+    /// The lookup failed.
+    Unknown(&'h str),
+}
+
+impl Holders {
+    pub(crate) fn insert(&mut self, wanted: &Use, holder: HolderAnswer) {
+        self.0.insert(wanted.entry.clone(), holder);
+    }
+
+    fn holder<'h>(&'h self, wanted: &'h Use, dry_run: bool) -> Result<&'h UseRecord, UseState<'h>> {
+        match self.0.get(&wanted.entry) {
+            None => Err(UseState::Unanswered(wanted)),
+            Some(Err(why)) => Err(UseState::Unknown(why)),
+            Some(Ok(Some(held))) => Ok(held),
+            Some(Ok(None)) if dry_run => Err(UseState::Free),
+            Some(Ok(None)) => Err(UseState::Unknown("it was not reserved")),
+        }
+    }
+}
+
+impl WantedUse {
+    pub(crate) fn new(context: &CheckContext<'_>, approval: &Approval, subject: &Subject, payload: &[u8]) -> Self {
+        let workload = &context.workload;
+        let is_job = workload.kind == WorkloadKind::Job;
+        let spec = Use {
+            entry: entry(payload, subject, UsePhase::Spec),
+            approval: approval.id.clone(),
+            expires_at: approval.expires_at,
+            object: object_record(context.request),
+            spec_hash: workload.hash,
+            generation: workload.object.metadata.generation,
+            starts: !(is_job && is_held(workload.spec)),
+        };
+        let is_released = is_job && workload.previous.is_some_and(|previous| is_released(workload.spec, previous.spec));
+        let start = is_released.then(|| Use { entry: entry(payload, subject, UsePhase::Start), ..spec.clone() });
+        Self { spec, start, dry_run: context.request.dry_run }
+    }
+
+    pub(crate) fn state<'h>(&'h self, holders: &'h Holders) -> UseState<'h> {
+        let held = match holders.holder(&self.spec, self.dry_run) {
+            Ok(held) => held,
+            Err(state) => return state,
+        };
+        if !held.is_by_the_same(&self.spec) {
+            return UseState::Taken(held);
+        }
+        let Some(start) = &self.start else { return UseState::Free };
+        match (held.used.starts, held.used.generation == self.spec.generation) {
+            // One request that is sent twice starts the Job once.
+            (true, true) => UseState::Free,
+            // A Job that ran, was suspended and is released again would run twice.
+            (true, false) => UseState::Taken(held),
+            (false, _) => match holders.holder(start, self.dry_run) {
+                Ok(held) if held.used == *start => UseState::Free,
+                Ok(held) => UseState::Taken(held),
+                Err(state) => state,
+            },
+        }
+    }
+
+    pub(crate) fn already_used(&self, held: &UseRecord, now: Timestamp) -> Denial {
+        let object = &held.used.object;
+        Denial::AlreadyUsed {
+            approval: self.spec.approval.clone(),
+            by: format!("{} {}/{}", object.kind, object.namespace, object.name),
+            at: held.time,
+            free_at: held.free_at.filter(|at| *at > now),
+        }
+    }
+
+    pub(crate) fn unknown(&self, why: &str) -> Denial {
+        Denial::LookupFailed { what: format!("whether approval {} was used", self.spec.approval), why: why.to_owned() }
+    }
+}
+
+/// What an entry stands for.
+#[derive(Clone, Copy)]
+enum UsePhase {
     Spec,
-    /// That a Job which was created suspended was let go.
     Start,
 }
 
-/// The name of the entry of one subject of one signed payload.
-pub(crate) fn entry(payload: &[u8], subject: &Subject, phase: Phase) -> String {
+/// The name of the entry for one subject of one signed payload.
+fn entry(payload: &[u8], subject: &Subject, phase: UsePhase) -> String {
     let phase: &[u8] = match phase {
-        Phase::Spec => b"spec",
-        Phase::Start => b"start",
+        UsePhase::Spec => b"spec",
+        UsePhase::Start => b"start",
     };
     let mut digest = Sha256::new();
-    // Fixed lengths first, so that no two different subjects make the same text.
+    // Parts of fixed length come first, so that two different subjects cannot have the same text.
     digest.update(Sha256::digest(payload));
     digest.update(Sha256::digest(subject.name.as_bytes()));
     digest.update(subject.hash.hex());
     digest.update(phase);
     format!("use-{}", hex::encode(&digest.finalize().into()))
-}
-
-/// What is known of a use.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// It is the asking request's own, or nobody's.
-    Free,
-    /// It has yet to be reserved or looked up.
-    Ask(Box<Use>),
-    /// Another object has it, or the same one has run already.
-    Taken(Box<UseRecord>),
-    /// It could not be found out, and why.
-    Unknown(String),
-}
-
-/// Whether a request may have `wanted`, the use of the spec; `start` is the entry of its start and `released` whether
-/// the request lets a suspended Job go.
-pub(crate) fn answer(known: &Known, wanted: &Use, start: &str, released: bool, dry_run: bool) -> Answer {
-    let held = match held(known, wanted, dry_run) {
-        Ok(held) => held,
-        Err(answer) => return answer,
-    };
-    if !held.is_by_the_same(wanted) {
-        return Answer::Taken(Box::new(held.clone()));
-    }
-    // A Job that ran, was suspended and is let go again would run twice; one request that comes twice would not.
-    if !released || (held.used.starts && held.used.generation == wanted.generation) {
-        return Answer::Free;
-    }
-    if held.used.starts {
-        return Answer::Taken(Box::new(held.clone()));
-    }
-    let wanted = Use { entry: start.to_owned(), ..wanted.clone() };
-    match self::held(known, &wanted, dry_run) {
-        Ok(held) if held.used == wanted => Answer::Free,
-        Ok(held) => Answer::Taken(Box::new(held.clone())),
-        Err(answer) => answer,
-    }
-}
-
-fn held<'k>(known: &'k Known, wanted: &Use, dry_run: bool) -> Result<&'k UseRecord, Answer> {
-    match known.holder(wanted) {
-        None => Err(Answer::Ask(Box::new(wanted.clone()))),
-        Some(Err(why)) => Err(Answer::Unknown(why.clone())),
-        Some(Ok(Some(held))) => Ok(held),
-        Some(Ok(None)) if dry_run => Err(Answer::Free),
-        Some(Ok(None)) => Err(Answer::Unknown("it was not reserved".to_owned())),
-    }
 }

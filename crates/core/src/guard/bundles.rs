@@ -1,46 +1,56 @@
-//! Config bundles, checked when they are written: what a workload refers to by digest shall hold it.
+//! Config bundles, checked when they are written: a ConfigMap that a workload refers to by digest must have that content.
 //!
-//! What one is, is `bundle`'s. It is checked again when a workload that refers to it is judged, since a namespace may
-//! have been governed after it was written.
+//! What a bundle is, is defined in `kube::config_map`. A bundle is checked again when a workload that refers to it is decided,
+//! since its namespace may have become governed after the bundle was written.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Ground, judged_by};
+use super::{GuardContext, verdict_of};
 use crate::{
-    decide::driver::Governance,
+    decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
     kube::config_map::{ConfigMapContent, check_bundle},
     posture::PostureError,
-    record::decision::{DecisionRecord, Verdict},
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
     vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 
-pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {
-    let is_bundle = |object: &&Object<'_>| object.metadata.labels.get(KIND_LABEL) == Some(BUNDLE_KIND);
-    let object = request.object.as_ref().filter(is_bundle);
-    // What is no bundle any more is none that a workload could refer to.
-    let (Some(object), false) = (object, request.operation == Operation::Delete) else { return None };
-    if request.old_object.as_ref().filter(is_bundle).is_some_and(|old| is_same(object, old)) {
-        return None;
-    }
-    let Governance::Governed { environment, project, posture } = ground.governance else { return None };
-    record.project = project.map(str::to_owned);
-    record.change = Some("config bundle written".to_owned());
+pub(super) fn check<'a>(request: &Request<'_>, context: &GuardContext<'_>, mut draft: DecisionDraft) -> Step<'a> {
+    let Governance::Governed { environment, project, posture } = context.governance else {
+        return draft.not_an_action();
+    };
+    let Some(object) = written_bundle(request) else { return draft.not_an_action() };
+    draft.record.project = project.map(str::to_owned);
+    draft.record.change = Some("config bundle written".to_owned());
     if let ("", Err(PostureError::Unknown { why })) = (environment, posture) {
         let what = "the namespace's environment".to_owned();
-        return Some(judged_by(vec![Denial::LookupFailed { what, why: why.clone() }]));
+        return draft.decided(verdict_of(vec![Denial::LookupFailed { what, why: why.clone() }]));
     }
-    record.environment = Some(environment.to_owned());
+    draft.record.environment = Some(environment.to_owned());
     let name = request.object_name();
     let checked = content(object).and_then(|content| check_bundle(name, &content, Some(environment)));
-    Some(judged_by(checked.err().map(|why| Denial::BundleInvalid { name: name.to_owned(), why }).into_iter().collect()))
+    let denials = checked.err().map(|why| Denial::BundleInvalid { name: name.to_owned(), why });
+    draft.decided(verdict_of(denials.into_iter().collect()))
 }
 
-/// Whether nothing differs that is checked.
+/// The bundle that the request creates or changes. A ConfigMap that is no longer a bundle is not checked: a workload that
+/// refers to it is denied.
+fn written_bundle<'r>(request: &'r Request<'_>) -> Option<&'r Object<'r>> {
+    let is_bundle = |object: &Object<'_>| object.metadata.labels.get(KIND_LABEL) == Some(BUNDLE_KIND);
+    let object = request.object.as_ref()?;
+    if request.operation == Operation::Delete || !is_bundle(object) {
+        return None;
+    }
+    match &request.old_object {
+        Some(old) if is_bundle(old) && is_same(object, old) => None,
+        _ => Some(object),
+    }
+}
+
+/// Whether the parts that are checked are the same.
 fn is_same(object: &Object<'_>, old: &Object<'_>) -> bool {
     let texts = |object: &Object<'_>| {
         [object.immutable, object.data, object.binary_data].map(|text| text.map(|text| text.get().to_owned()))

@@ -1,94 +1,89 @@
-//! Postures, reviewers, revocations and pipelines, judged when they are written: both the document by itself and what
-//! all documents come to with it.
+//! Postures, reviewers, revocations and pipelines, checked when they are written: each document alone, and together with
+//! all others.
 //!
-//! Refused is what is wrong for good. What is only incomplete is let pass, since files are applied in any order and
-//! many tools try each of them on its own before they apply the first.
+//! A document that is wrong is denied. One that is only incomplete is admitted with a warning: files are applied in any
+//! order, and many tools try each file on its own before they apply the first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Ground;
+use super::GuardContext;
 use crate::{
-    decide::facts::{Known, Want},
+    decide::{
+        driver::{Pending, Question, Step},
+        verdict::{DecisionDraft, Verdict},
+    },
     posture::{Document, PostureError, PostureProblem, PostureSet, Revocation, Revocations, is_document_kind},
-    record::decision::{Basis, DecisionRecord, Verdict},
-    record::denial::Denial,
-    request::admission_review::{Object, Operation, Request},
-    request::change::same_owners,
+    record::{decision::Basis, denial::Denial},
+    request::{
+        admission_review::{Object, Operation, Request},
+        change::same_owners,
+    },
     text::quoted,
     vocabulary::KIND_LABEL,
 };
 
-/// Reasons that are told of one document; more help nobody.
+/// The most denials that are reported for one document.
 const MAX_DENIALS: usize = 100;
 
-pub(super) fn judge(
-    request: &Request<'_>,
-    ground: &Ground<'_>,
-    known: &Known,
-    record: &mut DecisionRecord,
-) -> Option<Verdict> {
-    let change = Change::of(request);
+pub(super) fn check<'a>(request: &'a Request<'a>, context: GuardContext<'a>, mut draft: DecisionDraft) -> Step<'a> {
+    let change = DocumentChange::new(request);
     if change.is_nothing() {
-        return None;
+        return draft.not_an_action();
     }
-    record.change = Some(change.in_words());
+    draft.record.change = Some(change.describe());
     let (of_new, of_old) = (alone(change.new.as_ref()), alone(change.old.as_ref()));
-    record.environment = of_new.environments().chain(of_old.environments()).next().map(|(name, _)| name.to_owned());
-    let faults = change.faults(&of_new);
-    if !faults.is_empty() {
-        return Some(refused(faults, Vec::new()));
+    let environment = of_new.environments().chain(of_old.environments()).next().map(|(name, _)| name.to_owned());
+    draft.record.environment = environment;
+    let problems = change.problems(&of_new);
+    if !problems.is_empty() {
+        return draft.decided(denied(problems));
     }
-    let documents = match (known.documents(), ground.documents) {
-        (Some(Ok(documents)), _) => documents,
-        (_, Ok(documents)) => documents,
-        (_, Err(why)) => {
+    let documents = match context.documents {
+        Ok(documents) => documents,
+        Err(why) => {
             let what = "what the other documents say".to_owned();
-            return Some(refused(vec![Denial::LookupFailed { what, why: why.to_owned() }], Vec::new()));
+            return draft.decided(denied(vec![Denial::LookupFailed { what, why: why.to_owned() }]));
         }
     };
-    let (before, after) = (change.before(documents), change.after(documents));
-    let mut denials = lifted(&before, &after);
-    denials.extend(broken(&change, &before, &after, ground.governed));
-    denials.extend(unreachable(&before, &after));
-    record.posture_version = record
-        .environment
-        .as_deref()
-        .and_then(|environment| after.environment(environment).ok())
-        .map(|posture| posture.version.clone());
-    if denials.is_empty() {
-        let remarks = remarks(&of_new, &before, &after);
-        return Some(Verdict { remarks, ..Verdict::admitted(Basis::Guard) });
+    let verdict = change.check_among(documents, &of_new, context.governed, &mut draft);
+    if verdict.denials.is_empty() {
+        return draft.decided(verdict);
     }
-    // What is kept may be older than the last change, which this one may well rest on.
-    let wants = if known.documents().is_none() { vec![Want::Documents] } else { Vec::new() };
-    Some(refused(denials, wants))
+    // The cached documents may be older than the last change, which this change may depend on.
+    Step::Ask(Pending::Documents(Question::new((), move |live: Result<Vec<Document>, String>| match live {
+        Ok(documents) => {
+            let verdict = change.check_among(&documents, &of_new, context.governed, &mut draft);
+            draft.decided(verdict)
+        }
+        Err(_) => draft.decided(verdict),
+    })))
 }
 
-fn refused(mut denials: Vec<Denial>, wants: Vec<Want>) -> Verdict {
+fn denied(mut denials: Vec<Denial>) -> Verdict {
     denials.truncate(MAX_DENIALS);
-    Verdict { wants, ..Verdict::denied(denials) }
+    Verdict::denied(denials)
 }
 
-/// What a request does to one document.
-struct Change<'r> {
-    /// The ConfigMap's name.
+/// What a request changes of one document.
+struct DocumentChange<'r> {
+    /// The name of its ConfigMap.
     name: &'r str,
-    new: Option<Labelled<'r>>,
-    old: Option<Labelled<'r>>,
+    new: Option<LabelledDocument<'r>>,
+    old: Option<LabelledDocument<'r>>,
     gains_an_owner: bool,
 }
 
-/// A ConfigMap that its label makes a document.
-struct Labelled<'r> {
+/// A ConfigMap whose label says that it is a document.
+struct LabelledDocument<'r> {
     kind: &'r str,
     document: Document,
 }
 
-impl<'r> Change<'r> {
-    fn of(request: &'r Request<'r>) -> Self {
+impl<'r> DocumentChange<'r> {
+    fn new(request: &'r Request<'r>) -> Self {
         let name = match request.object_name() {
             "" => request.old_object.as_ref().map_or("", |old| &*old.metadata.name),
             name => name,
@@ -100,7 +95,7 @@ impl<'r> Change<'r> {
         };
         let gains_an_owner =
             new.is_some_and(|new| owned(new) && old.is_none_or(|old| !owned(old) || !same_owners(new, old)));
-        let labelled = |object: &'r Object<'r>| Labelled::of(object, &request.namespace, name);
+        let labelled = |object: &'r Object<'r>| LabelledDocument::new(object, &request.namespace, name);
         Self { name, new: new.and_then(labelled), old: old.and_then(labelled), gains_an_owner }
     }
 
@@ -112,7 +107,7 @@ impl<'r> Change<'r> {
         }
     }
 
-    fn in_words(&self) -> String {
+    fn describe(&self) -> String {
         match (&self.old, &self.new) {
             (None, Some(new)) => format!("{} added", new.kind),
             (Some(old), None) => format!("{} removed", old.kind),
@@ -122,49 +117,63 @@ impl<'r> Change<'r> {
         }
     }
 
-    /// What is wrong with the new document whatever the others say.
-    fn faults(&self, alone: &PostureSet) -> Vec<Denial> {
+    /// What is wrong with the new document, whatever the other documents say.
+    fn problems(&self, alone: &PostureSet) -> Vec<Denial> {
         let own = alone.problems().iter().filter(|problem| !problem.is_incomplete);
-        let mut faults: Vec<Denial> = own.map(invalid).collect();
+        let mut problems: Vec<Denial> = own.map(invalid).collect();
         if self.gains_an_owner {
             let why = format!(
                 "configmap {}: metadata.ownerReferences: must be absent; the garbage collector would delete the document \
                  together with its owner",
                 quoted(self.name)
             );
-            faults.push(Denial::PostureInvalid { why });
+            problems.push(Denial::PostureInvalid { why });
         }
-        faults
+        problems
     }
 
-    fn before(&self, documents: &[Document]) -> PostureSet {
-        self.among(documents, self.old.as_ref())
+    /// Checks the change together with all other documents. `of_new` is the new document alone.
+    fn check_among(
+        &self,
+        documents: &[Document],
+        of_new: &PostureSet,
+        governed: &BTreeMap<String, Vec<String>>,
+        draft: &mut DecisionDraft,
+    ) -> Verdict {
+        let before = self.among(documents, self.old.as_ref());
+        let after = self.among(documents, self.new.as_ref());
+        let mut denials = lifted(&before, &after);
+        denials.extend(broken(self, &before, &after, governed));
+        denials.extend(unreachable(&before, &after));
+        let environment = draft.record.environment.as_deref();
+        let posture = environment.and_then(|environment| after.environment(environment).ok());
+        draft.record.posture_version = posture.map(|posture| posture.version.clone());
+        if denials.is_empty() {
+            return Verdict { remarks: remarks(of_new, &before, &after), ..Verdict::admitted(Basis::Guard) };
+        }
+        denied(denials)
     }
 
-    fn after(&self, documents: &[Document]) -> PostureSet {
-        self.among(documents, self.new.as_ref())
-    }
-
-    /// All documents, with this one as it is in `own`.
-    fn among(&self, documents: &[Document], own: Option<&Labelled<'_>>) -> PostureSet {
+    /// All documents, with `own` in place of this one.
+    fn among(&self, documents: &[Document], own: Option<&LabelledDocument<'_>>) -> PostureSet {
         let others = documents.iter().filter(|document| document.name.as_deref() != Some(self.name));
         PostureSet::assemble(others.chain(own.map(|own| &own.document)).cloned().collect())
     }
 
-    /// The document's ConfigMap, for messages.
-    fn what(&self) -> String {
+    /// The ConfigMap of the document, for messages.
+    fn name_for_messages(&self) -> String {
         let kind = self.old.as_ref().or(self.new.as_ref()).map_or("", |labelled| labelled.kind);
         format!("ConfigMap {} ({kind})", quoted(self.name))
     }
 }
 
-/// A document without its neighbours.
-fn alone(labelled: Option<&Labelled<'_>>) -> PostureSet {
+/// A document without all others.
+fn alone(labelled: Option<&LabelledDocument<'_>>) -> PostureSet {
     PostureSet::assemble(labelled.map(|labelled| labelled.document.clone()).into_iter().collect())
 }
 
-impl<'r> Labelled<'r> {
-    fn of(object: &'r Object<'r>, namespace: &str, name: &str) -> Option<Self> {
+impl<'r> LabelledDocument<'r> {
+    fn new(object: &'r Object<'r>, namespace: &str, name: &str) -> Option<Self> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct ConfigMap<'a> {
@@ -188,7 +197,7 @@ impl<'r> Labelled<'r> {
             data: object.data,
             binary_data: object.binary_data,
         };
-        // Texts and what was JSON already always make JSON; were they not to, an empty document is a wrong one.
+        // Strings and raw JSON can always be serialized. If that ever failed, the empty document would be denied.
         let text = serde_json::to_string(&config_map).unwrap_or_default();
         let source = format!("configmap {namespace}/{name}");
         Some(Self { kind, document: Document { source, name: Some(name.to_owned()), text } })
@@ -199,12 +208,12 @@ fn invalid(problem: &PostureProblem) -> Denial {
     Denial::PostureInvalid { why: problem.to_string() }
 }
 
-/// What is revoked in an environment before and not after, or only from a later time on.
+/// What is revoked in an environment before the change, and afterwards is not, or only from a later time on.
 fn lifted(before: &PostureSet, after: &PostureSet) -> Vec<Denial> {
     let after: BTreeMap<&str, &Revocations> = after.revoked().collect();
     let mut lifted = Vec::new();
     for (environment, old) in before.revoked() {
-        // An environment without any posture is `InUse`'s business.
+        // An environment that loses its posture is `InUse`.
         let Some(new) = after.get(environment) else { continue };
         lifted.extend(lifted_of("approval", environment, &old.approvals, &new.approvals));
         lifted.extend(lifted_of("key", environment, &old.keys, &new.keys));
@@ -219,7 +228,7 @@ fn lifted_of<K: Ord + ToString>(
     old: &BTreeMap<K, Revocation>,
     new: &BTreeMap<K, Revocation>,
 ) -> Vec<Denial> {
-    // None, which is ever since, is before any time.
+    // `None`, which means always, sorts before any time.
     let stays = |key: &K, revocation: &Revocation| new.get(key).is_some_and(|new| new.at <= revocation.at);
     old.iter()
         .filter(|(key, revocation)| !stays(key, revocation))
@@ -230,17 +239,17 @@ fn lifted_of<K: Ord + ToString>(
         .collect()
 }
 
-/// What was right and would be no more, and what would newly be wrong otherwise than by being incomplete.
+/// Postures that were valid and would not be any longer, and new problems other than incompleteness.
 fn broken(
-    change: &Change<'_>,
+    change: &DocumentChange<'_>,
     before: &PostureSet,
     after: &PostureSet,
     governed: &BTreeMap<String, Vec<String>>,
 ) -> Vec<Denial> {
-    let places: BTreeSet<(&str, &str)> =
+    let known: BTreeSet<(&str, &str)> =
         before.problems().iter().map(|problem| (&*problem.source, &*problem.path)).collect();
-    let is_new = |problem: &&PostureProblem| !places.contains(&(&*problem.source, &*problem.path));
-    let mut faults: BTreeSet<&PostureProblem> =
+    let is_new = |problem: &&PostureProblem| !known.contains(&(&*problem.source, &*problem.path));
+    let mut problems: BTreeSet<&PostureProblem> =
         after.problems().iter().filter(is_new).filter(|problem| !problem.is_incomplete).collect();
     let mut denials = Vec::new();
     let is_removed = change.new.as_ref().map(|new| new.kind) != change.old.as_ref().map(|old| old.kind);
@@ -250,17 +259,17 @@ fn broken(
             Err(PostureError::Invalid { problems }) if is_removed && change.old.is_some() => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
                 let by = format!("without it environment {} has no valid posture: {first}", quoted(environment));
-                denials.push(Denial::InUse { what: change.what(), by });
+                denials.push(Denial::InUse { what: change.name_for_messages(), by });
             }
-            Err(PostureError::Invalid { problems }) => faults.extend(problems),
+            Err(PostureError::Invalid { problems: found }) => problems.extend(found),
             Err(_) => denials.extend(in_use(change, environment, governed)),
         }
     }
-    faults.into_iter().map(invalid).chain(denials).collect()
+    problems.into_iter().map(invalid).chain(denials).collect()
 }
 
-/// The posture of an environment would be gone.
-fn in_use(change: &Change<'_>, environment: &str, governed: &BTreeMap<String, Vec<String>>) -> Option<Denial> {
+/// The environment would lose its posture.
+fn in_use(change: &DocumentChange<'_>, environment: &str, governed: &BTreeMap<String, Vec<String>>) -> Option<Denial> {
     const SHOWN: usize = 3;
     let namespaces = governed.get(environment).filter(|namespaces| !namespaces.is_empty())?;
     let shown: Vec<String> = namespaces.iter().take(SHOWN).map(quoted).collect();
@@ -269,10 +278,10 @@ fn in_use(change: &Change<'_>, environment: &str, governed: &BTreeMap<String, Ve
         more => format!(" and {more} more"),
     };
     let by = format!("environment {} governs namespaces {}{more}", quoted(environment), shown.join(", "));
-    Some(Denial::InUse { what: change.what(), by })
+    Some(Denial::InUse { what: change.name_for_messages(), by })
 }
 
-/// Quorums that the document asks for and that nobody can meet any more, or ever.
+/// Quorums that a document requires and that, with the change, no set of reviewers can meet.
 fn unreachable(before: &PostureSet, after: &PostureSet) -> Vec<Denial> {
     let known: BTreeSet<(&str, &str)> =
         before.unreachable_quorums().iter().map(|quorum| (&*quorum.environment, &*quorum.problem.path)).collect();
@@ -283,7 +292,8 @@ fn unreachable(before: &PostureSet, after: &PostureSet) -> Vec<Denial> {
         .collect()
 }
 
-/// What an admitted document still lacks, and what nobody can do by it.
+/// What an admitted document lacks before anything can be admitted by it, and the default quorums that no set of reviewers
+/// can meet.
 fn remarks(alone: &PostureSet, before: &PostureSet, after: &PostureSet) -> Vec<String> {
     let mut remarks = Vec::new();
     for (environment, _) in alone.environments() {

@@ -1,12 +1,11 @@
-//! Metadata that is written through a status, where the gate does not judge: the API server takes annotations there,
-//! of most kinds labels, and of a `ReplicaSet` even the owner.
+//! Metadata that is written through a status subresource, where workloads are not checked. The API server accepts
+//! annotations there, labels of most kinds, and even the owner references of a `ReplicaSet`.
 
 use std::collections::BTreeSet;
 
-use super::{Ground, judged_by};
+use super::{GuardContext, verdict_of};
 use crate::{
-    decide::driver::Governance,
-    record::decision::{DecisionRecord, Verdict},
+    decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
     record::denial::Denial,
     request::admission_review::{Metadata, Object, Request},
     request::change::same_owners,
@@ -14,29 +13,31 @@ use crate::{
     vocabulary::DOMAIN,
 };
 
-pub(super) fn judge(request: &Request<'_>, ground: &Ground<'_>, record: &mut DecisionRecord) -> Option<Verdict> {
-    let Governance::Governed { environment, project, .. } = ground.governance else { return None };
-    let (Some(object), Some(old)) = (&request.object, &request.old_object) else { return None };
-    record.environment = Some(environment).filter(|known| !known.is_empty()).map(str::to_owned);
-    record.project = project.map(str::to_owned);
+pub(super) fn check<'a>(request: &Request<'_>, context: &GuardContext<'_>, mut draft: DecisionDraft) -> Step<'a> {
+    let Governance::Governed { environment, project, .. } = context.governance else { return draft.not_an_action() };
+    let (Some(object), Some(old)) = (&request.object, &request.old_object) else { return draft.not_an_action() };
+    if !environment.is_empty() {
+        draft.record.environment = Some(environment.to_owned());
+    }
+    draft.record.project = project.map(str::to_owned);
     let changed = changed(request, object, old);
     if changed.is_empty() {
-        return None;
+        return draft.not_an_action();
     }
-    record.change = Some(format!("metadata through {}/status", quoted(&request.resource)));
     let resource = quoted(&request.resource);
-    Some(judged_by(
-        changed.into_iter().map(|what| Denial::StatusMetadata { resource: resource.clone(), what }).collect(),
-    ))
+    draft.record.change = Some(format!("metadata through {resource}/status"));
+    let denial = |what| Denial::StatusMetadata { resource: resource.clone(), what };
+    draft.decided(verdict_of(changed.into_iter().map(denial).collect()))
 }
 
-/// What is not the status's and differs: what means something to the gate, and who owns and selects a set of Pods.
+/// What the request changes outside the status: names that mean something to Writgate, and the owners and selector labels
+/// of a set of Pods.
 fn changed(request: &Request<'_>, object: &Object<'_>, old: &Object<'_>) -> Vec<String> {
     let (new_data, old_data) = (&object.metadata, &old.metadata);
     let is_adopted_by_labels = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
-    let ours = |key: &&str| is_adopted_by_labels || key.starts_with(DOMAIN);
+    let is_guarded = |key: &&str| is_adopted_by_labels || key.starts_with(DOMAIN);
     let keys = |metadata: &Metadata<'_>| -> BTreeSet<String> {
-        metadata.labels.iter().map(|(key, _)| key).filter(ours).map(str::to_owned).collect()
+        metadata.labels.iter().map(|(key, _)| key).filter(is_guarded).map(str::to_owned).collect()
     };
     let labels = keys(new_data).into_iter().chain(keys(old_data)).collect::<BTreeSet<_>>();
     let labels = labels.iter().filter(|key| new_data.labels.get(key) != old_data.labels.get(key));

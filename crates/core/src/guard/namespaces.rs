@@ -1,84 +1,79 @@
-//! The labels that govern a namespace: changed only by who has the right to, and never on the system's own.
+//! The labels that govern a namespace: only a user with the verb `govern` may change them, and nobody may set them on the
+//! system's own namespaces.
 //!
-//! Taking them away is guarded as much as setting them. A namespaceSelector looks at the new labels alone, so no
-//! other webhook entry sees that a namespace stops being governed.
+//! Removing the labels is guarded as well. A namespaceSelector sees only the new labels, so no other entry of the webhook
+//! configuration is called when a namespace stops being governed.
 
-use super::Ground;
+use super::{GuardContext, verdict_of};
 use crate::{
-    decide::facts::{Known, Want},
-    record::decision::{Basis, DecisionRecord, Verdict},
+    decide::{
+        driver::{Pending, Question, Step},
+        verdict::DecisionDraft,
+    },
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
     text::quoted,
     vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };
 
-/// The two labels of a namespace.
+/// The two labels that govern a namespace.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Labels<'a> {
+struct GoverningLabels<'a> {
     environment: Option<&'a str>,
     project: Option<&'a str>,
 }
 
-impl<'a> Labels<'a> {
-    fn of(object: Option<&'a Object<'a>>) -> Self {
+impl<'a> GoverningLabels<'a> {
+    fn new(object: Option<&'a Object<'a>>) -> Self {
         let label = |key| object.and_then(|object| object.metadata.labels.get(key));
         Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
     }
 }
 
-pub(super) fn judge(
-    request: &Request<'_>,
-    ground: &Ground<'_>,
-    known: &Known,
-    record: &mut DecisionRecord,
-) -> Option<Verdict> {
-    let (new, old) = (Labels::of(request.object.as_ref()), Labels::of(request.old_object.as_ref()));
+pub(super) fn check<'a>(request: &'a Request<'a>, context: &GuardContext<'_>, mut draft: DecisionDraft) -> Step<'a> {
+    let new = GoverningLabels::new(request.object.as_ref());
+    let old = GoverningLabels::new(request.old_object.as_ref());
     if request.operation == Operation::Delete || new == old {
-        return None;
+        return draft.not_an_action();
     }
     let name = request.object_name();
-    if let Some(object) = &mut record.object {
-        // A namespace is in none, though the API server calls it its own when it changes.
+    if let Some(object) = &mut draft.record.object {
+        // A Namespace is in no namespace, although the API server names its own when it changes.
         object.namespace.clear();
     }
-    record.environment = new.environment.or(old.environment).map(str::to_owned);
-    record.project = new.project.or(old.project).map(str::to_owned);
-    let change = in_words(old, new);
-    record.change = Some(change.clone());
-    let denial = match contradiction(name, new, ground) {
-        Some(denial) => Some(denial),
-        None => no_right(&request.user.username, name, &change, known),
-    };
-    let wants = match known.may_govern() {
-        None if matches!(denial, Some(Denial::LookupFailed { .. })) => vec![Want::Govern(name.to_owned())],
-        _ => Vec::new(),
-    };
-    Some(Verdict { denials: denial.into_iter().collect(), wants, ..Verdict::admitted(Basis::Guard) })
+    draft.record.environment = new.environment.or(old.environment).map(str::to_owned);
+    draft.record.project = new.project.or(old.project).map(str::to_owned);
+    let change = describe_change(old, new);
+    draft.record.change = Some(change.clone());
+    if let Some(denial) = contradiction(name, new, context) {
+        return draft.decided(verdict_of(vec![denial]));
+    }
+    Step::Ask(Pending::MayGovern(Question::new(name.to_owned(), move |may_govern| {
+        let denial = no_right(&request.user.username, name, &change, may_govern);
+        draft.decided(verdict_of(denial.into_iter().collect()))
+    })))
 }
 
-/// That the user may not change what governs the namespace, as far as that is known.
-fn no_right(user: &str, name: &str, change: &str, known: &Known) -> Option<Denial> {
-    let unknown = |why: &str| {
-        let what = format!("whether {} may govern namespace {}", quoted(user), quoted(name));
-        Some(Denial::LookupFailed { what, why: why.to_owned() })
-    };
-    match known.may_govern() {
-        Some(Ok(true)) => None,
-        Some(Ok(false)) => {
+/// Why the user may not change the governing labels of the namespace.
+fn no_right(user: &str, name: &str, change: &str, may_govern: Result<bool, String>) -> Option<Denial> {
+    match may_govern {
+        Ok(true) => None,
+        Ok(false) => {
             let what = format!("change what governs namespace {} ({change})", quoted(name));
             Some(Denial::GovernRequired { user: quoted(user), what })
         }
-        Some(Err(why)) => unknown(why),
-        None => unknown("it was not looked up"),
+        Err(why) => {
+            let what = format!("whether {} may govern namespace {}", quoted(user), quoted(name));
+            Some(Denial::LookupFailed { what, why })
+        }
     }
 }
 
-/// What no right allows.
-fn contradiction(name: &str, new: Labels<'_>, ground: &Ground<'_>) -> Option<Denial> {
+/// Why these labels are wrong, whoever sets them.
+fn contradiction(name: &str, new: GoverningLabels<'_>, context: &GuardContext<'_>) -> Option<Denial> {
     let why = match (new.environment, new.project) {
         (None, None) => return None,
-        _ if name == ground.system_namespace || name.starts_with("kube-") => {
+        _ if name == context.system_namespace || name.starts_with("kube-") => {
             format!(
                 "namespace {} cannot be governed: the cluster or the webhook itself would then depend on the webhook",
                 quoted(name)
@@ -98,7 +93,7 @@ fn contradiction(name: &str, new: Labels<'_>, ground: &Ground<'_>) -> Option<Den
 }
 
 /// `environment: none to production, project: none to payments`
-fn in_words(old: Labels<'_>, new: Labels<'_>) -> String {
+fn describe_change(old: GoverningLabels<'_>, new: GoverningLabels<'_>) -> String {
     let value = |value: Option<&str>| value.map_or("none".to_owned(), quoted);
     [("environment", old.environment, new.environment), ("project", old.project, new.project)]
         .into_iter()

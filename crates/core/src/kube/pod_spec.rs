@@ -176,6 +176,8 @@ impl<'a> PodSpec<'a> {
     /// Reads the Pod's spec at `path` of the spec of an object. Fails if there is none, or a field has another type
     /// than the API server accepts.
     pub(crate) fn read(spec: &'a str, path: PodPath) -> serde_json::Result<Self> {
+        #[cfg(test)]
+        crate::work::count(crate::work::Work::PodSpec);
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Job<'a> {

@@ -75,6 +75,8 @@ pub(crate) fn matching<'p>(
     rules: &'p [CapabilityRule],
     input: &RuleInput<'_>,
 ) -> Result<Vec<&'p CapabilityRule>, RuleError> {
+    #[cfg(test)]
+    crate::work::count(crate::work::Work::CapabilityRules);
     let fuel = Fuel::full();
     let specs = Specs::default();
     let variables = Variables::new(input, &specs, &fuel);

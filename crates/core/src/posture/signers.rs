@@ -36,6 +36,8 @@ impl SignatureBudget {
     }
 
     fn spend(&mut self) -> Result<(), UnverifiedEnvelope> {
+        #[cfg(test)]
+        crate::work::count(crate::work::Work::SignatureCheck);
         self.0 = self.0.checked_sub(1).ok_or(UnverifiedEnvelope::BudgetSpent)?;
         Ok(())
     }

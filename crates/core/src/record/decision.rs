@@ -9,13 +9,12 @@ use uuid::Uuid;
 use crate::{
     approval::action::Action,
     approval::spec_hash::SpecHash,
-    decide::facts::Want,
     record::chain::{Link, RecordSignature},
     record::connection::Connection,
     record::denial::Denial,
     record::enforcement::{Durability, Enforcement},
     record::history::HistoryNote,
-    text::{on_one_line, quoted},
+    text::quoted,
 };
 
 /// The `version` of a record.
@@ -33,8 +32,6 @@ pub struct Decision {
     pub denials: Vec<Denial>,
     /// The object's `metadata.generation`, 0 where it has none.
     pub generation: i64,
-    /// What must be found out before this is the last word. As long as there is something, it is a denial.
-    pub wants: Vec<Want>,
     /// What is to be noted for rollbacks, once the object was seen as it was admitted.
     pub note: Option<HistoryNote>,
     /// What the user should know though nothing speaks against it.
@@ -265,67 +262,12 @@ impl DecisionRecord {
     }
 }
 
-/// What judging came to, before it is a decision.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// Everything that speaks against it.
-    pub(crate) denials: Vec<Denial>,
-    /// What must be found out first; then there is a denial too.
-    pub(crate) wants: Vec<Want>,
-    /// What it rests on if nothing speaks against it.
-    pub(crate) basis: Option<Basis>,
-    /// What is to be remembered of it.
-    pub(crate) note: Option<HistoryNote>,
-    /// What the user should know.
-    pub(crate) remarks: Vec<String>,
-}
-
-impl Verdict {
-    pub(crate) fn denied(denials: Vec<Denial>) -> Self {
-        Self { denials, ..Self::default() }
-    }
-
-    pub(crate) fn admitted(basis: Basis) -> Self {
-        Self { basis: Some(basis), ..Self::default() }
-    }
-}
-
 impl Decision {
-    pub(crate) fn new(mut record: DecisionRecord, verdict: Verdict, generation: i64) -> Self {
-        let Verdict { mut denials, wants, basis, note, remarks } = verdict;
-        record.basis = basis.filter(|_| denials.is_empty());
-        denials.sort_by_key(Denial::reason);
-        let softened = record.enforcement.is_some_and(|enforcement| enforcement != Enforcement::Enforce);
-        let admitted = wants.is_empty() && denials.iter().all(|denial| softened && denial.row() > 1);
-        record.decision = if admitted { Outcome::Admitted } else { Outcome::Denied };
-        record.reasons = denials.iter().map(|denial| denial.code().to_owned()).collect();
-        record.reasons.dedup();
-        let note = note.filter(|_| denials.is_empty());
-        Self { record, denials, generation, wants, note, remarks, durability: Durability::BestEffort }
-    }
-
-    pub(crate) fn not_an_action(mut record: DecisionRecord) -> Self {
-        record.decision = Outcome::NotAnAction;
-        let (denials, wants, remarks) = Default::default();
-        let durability = Durability::BestEffort;
-        Self { record, denials, generation: 0, wants, note: None, remarks, durability }
-    }
-
     /// Whether the ledger must have the record before the request is answered. Nothing comes of a dry run.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
         let admitted = self.record.decision == Outcome::Admitted && !self.record.dry_run;
         admitted && self.durability == Durability::Required
-    }
-
-    /// What is decided of the same request once the record of its admission was not kept, for the reason `why`: another
-    /// decision, with an `id` and a time of its own, since the first one is written already.
-    #[must_use]
-    pub fn not_recorded(self, id: Uuid, time: Timestamp, why: &str) -> Self {
-        let Self { record, mut denials, generation, remarks, .. } = self;
-        denials.push(Denial::NotRecorded { why: on_one_line(why) });
-        let record = DecisionRecord { id, time, chain: None, signature: None, ..record };
-        Self::new(record, Verdict { denials, remarks, ..Verdict::default() }, generation)
     }
 
     /// Whether the request may go on.

@@ -35,7 +35,7 @@ macro_rules! reasons {
                 match self { $(Self::$reason => $code),* }
             }
 
-            /// The row of the table of checks, which is at the head of `decide/driver.rs`.
+            /// The row of the table of checks, which is at the head of `decide.rs`.
             #[must_use]
             pub const fn row(self) -> u8 {
                 match self { $(Self::$reason => $row),* }

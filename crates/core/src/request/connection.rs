@@ -4,12 +4,7 @@
 //! them or denies them.
 
 use crate::{
-    posture::ConnectRule,
-    record::{
-        connection::Connection,
-        decision::{Basis, Verdict},
-        denial::Denial,
-    },
+    record::connection::Connection,
     request::admission_review::{Operation, Request},
 };
 
@@ -22,15 +17,4 @@ pub(crate) fn connection(request: &Request<'_>) -> Option<Connection> {
         serde_json::from_str::<String>(options.container?.get()).ok().filter(|name| !name.is_empty())
     };
     is_connection.then(|| Connection { subresource: request.sub_resource.to_string(), container: container() })
-}
-
-impl Connection {
-    /// The verdict under `rule`; `None` if it is not an action.
-    pub(crate) fn judge(&self, rule: ConnectRule) -> Result<Option<Verdict>, Denial> {
-        match rule {
-            ConnectRule::Allow => Ok(None),
-            ConnectRule::Audit => Ok(Some(Verdict::admitted(Basis::NotRequired))),
-            ConnectRule::Deny => Err(Denial::ConnectionNotAllowed { subresource: self.subresource.clone() }),
-        }
-    }
 }

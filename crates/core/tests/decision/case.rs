@@ -1,4 +1,4 @@
-//! A request that is admitted, to be changed in one thing at a time.
+//! A request that is admitted. Each test changes one thing.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Action, Approval, DetachedApproval, DetachedQuery, Envelope, PublicKey, Subject, spec_hash},
-    decide::{Facts, Governance, Known, MAX_ROUNDS, UseRecord, Want, decide},
+    decide::{Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, Use, UseRecord, decide, decide_malformed},
     kube::{ConfigMapContent, WorkloadKind, WorkloadKinds},
     posture::{Document, PostureSet},
-    record::{Decision, History},
+    record::{Decision, History, ObjectRecord},
     request::{ExemptControllers, Request},
 };
 
@@ -235,7 +235,7 @@ impl Case {
         self.decide_knowing(body, &Ledger::default())
     }
 
-    /// Decides with `ledger` as what was used and admitted before.
+    /// Decides with `ledger` as what was used and admitted before, and with what else it holds.
     pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
         let exempt = ExemptControllers::default();
         let now = self.now.parse().expect("a time");
@@ -247,21 +247,13 @@ impl Case {
         });
         let set = PostureSet::assemble(documents.collect());
         match Request::parse_with(body.as_bytes(), &self.kinds) {
-            Err(malformed) => writgate_core::decide::decide_malformed(&malformed, uuid::Uuid::nil(), now),
+            Err(malformed) => decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {
                 let posture = set.environment("production");
                 let governance = Governance::Governed { environment: "production", project: self.project, posture };
-                let mut known = Known::default();
-                for _ in 0..=MAX_ROUNDS {
-                    let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, known: &known };
-                    let decision = decide(&request, &governance, &facts, now);
-                    if decision.wants.is_empty() {
-                        return decision;
-                    }
-                    assert!(!decision.allowed(), "nothing is admitted before everything is known");
-                    decision.wants.iter().for_each(|want| ledger.answer(want, request.dry_run, now, &mut known));
-                }
-                panic!("more is wanted after {MAX_ROUNDS} rounds")
+                let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt };
+                let mut answers = LedgerAnswers { ledger, dry_run: request.dry_run, now };
+                decide(&request, &governance, &facts, now, &mut answers)
             }
         }
     }
@@ -278,51 +270,91 @@ impl Case {
     }
 }
 
-/// What was used and admitted before, as a ledger would answer.
+/// What was used and admitted before, and what else is in the namespace.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) uses: RefCell<BTreeMap<String, UseRecord>>,
     pub(crate) history: RefCell<History>,
     /// The ConfigMaps of the namespace.
     pub(crate) config_maps: RefCell<BTreeMap<String, ConfigMapContent>>,
-    /// The approvals beside the object.
-    pub(crate) beside: RefCell<Vec<DetachedApproval>>,
-    /// Those of them that a watch has told of.
-    pub(crate) kept: RefCell<Vec<DetachedApproval>>,
-    /// What was asked about them.
-    pub(crate) asked_beside: RefCell<Vec<(&'static str, DetachedQuery)>>,
-    /// The names of the ConfigMaps that were asked for.
-    pub(crate) asked: RefCell<Vec<String>>,
-    /// Why nothing can be found out.
+    /// The detached approvals of the namespace.
+    pub(crate) detached: RefCell<Vec<DetachedApproval>>,
+    /// The detached approvals that a watch has reported.
+    pub(crate) cached: RefCell<Vec<DetachedApproval>>,
+    /// Every lookup, in order.
+    pub(crate) lookups: RefCell<Vec<String>>,
+    /// Which detached approvals were searched for.
+    pub(crate) queries: RefCell<Vec<DetachedQuery>>,
+    /// Why every lookup fails.
     pub(crate) fault: Option<String>,
 }
 
 impl Ledger {
-    fn answer(&self, want: &Want, dry_run: bool, now: Timestamp, known: &mut Known) {
-        let faulty = |()| self.fault.clone().map_or(Ok(()), Err);
-        match want {
-            Want::Use(wanted) => {
-                let mut uses = self.uses.borrow_mut();
-                let free = !uses.contains_key(&wanted.entry);
-                if free && !dry_run && self.fault.is_none() {
-                    uses.insert(wanted.entry.clone(), UseRecord::new(wanted.clone(), now));
-                }
-                known.learn_use(wanted, faulty(()).map(|()| uses.get(&wanted.entry).cloned()));
-            }
-            Want::History(_) => known.learn_history(faulty(()).map(|()| self.history.borrow().clone())),
-            Want::ConfigMap(name) => {
-                self.asked.borrow_mut().push(name.clone());
-                known.learn_config_map(name, faulty(()).map(|()| self.config_maps.borrow().get(name).cloned()));
-            }
-            Want::KeptApprovals(query) => {
-                self.asked_beside.borrow_mut().push(("kept", query.clone()));
-                known.learn_kept_approvals(self.kept.borrow().clone());
-            }
-            Want::LiveApprovals(query) => {
-                self.asked_beside.borrow_mut().push(("live", query.clone()));
-                known.learn_live_approvals(faulty(()).map(|()| self.beside.borrow().clone()));
-            }
-            Want::Govern(_) | Want::Documents => panic!("a workload's decision wants {want:?}"),
+    /// How many ConfigMaps were read.
+    pub(crate) fn config_maps_read(&self) -> usize {
+        self.lookups.borrow().iter().filter(|lookup| lookup.starts_with("configmap ")).count()
+    }
+}
+
+/// The answers of a [`Ledger`] to one request.
+struct LedgerAnswers<'l> {
+    ledger: &'l Ledger,
+    dry_run: bool,
+    now: Timestamp,
+}
+
+impl LedgerAnswers<'_> {
+    fn unless_faulty<T>(&self, answer: impl FnOnce(&Ledger) -> T) -> Result<T, String> {
+        match &self.ledger.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(answer(self.ledger)),
         }
+    }
+
+    fn log(&self, lookup: impl Into<String>) {
+        self.ledger.lookups.borrow_mut().push(lookup.into());
+    }
+}
+
+impl Answers for LedgerAnswers<'_> {
+    fn cached_approvals(&mut self, query: &DetachedQuery) -> Vec<DetachedApproval> {
+        self.log("cached approvals");
+        self.ledger.queries.borrow_mut().push(query.clone());
+        self.ledger.cached.borrow().clone()
+    }
+
+    fn live_approvals(&mut self, query: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
+        self.log("live approvals");
+        self.ledger.queries.borrow_mut().push(query.clone());
+        self.unless_faulty(|ledger| ledger.detached.borrow().clone())
+    }
+
+    fn config_map(&mut self, name: &str) -> ConfigMapAnswer {
+        self.log(format!("configmap {name}"));
+        self.unless_faulty(|ledger| ledger.config_maps.borrow().get(name).cloned())
+    }
+
+    fn holder(&mut self, wanted: &Use) -> HolderAnswer {
+        self.log(format!("use of {}", wanted.approval));
+        self.unless_faulty(|ledger| {
+            let mut uses = ledger.uses.borrow_mut();
+            if !self.dry_run {
+                uses.entry(wanted.entry.clone()).or_insert_with(|| UseRecord::new(wanted.clone(), self.now));
+            }
+            uses.get(&wanted.entry).cloned()
+        })
+    }
+
+    fn history(&mut self, _: &ObjectRecord) -> Result<History, String> {
+        self.log("history");
+        self.unless_faulty(|ledger| ledger.history.borrow().clone())
+    }
+
+    fn may_govern(&mut self, namespace: &str) -> Result<bool, String> {
+        panic!("a workload's decision asks who may govern {namespace}")
+    }
+
+    fn documents(&mut self) -> Result<Vec<Document>, String> {
+        panic!("a workload's decision asks for documents")
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ed25519_dalek::{SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
 use serde_json::{Value, json};
 use writgate_core::{
-    decide::{Facts, Governance, Known, Want},
-    guard::{Ground, guard},
+    decide::{Facts, Governance, Pending, Step},
+    guard::{GuardContext, start},
     posture::{Document, PostureSet},
     record::Decision,
     request::{ExemptControllers, Request},
@@ -109,30 +109,27 @@ impl Case {
             project: Some("payments"),
             posture: postures.environment(environment),
         });
-        let ground = Ground {
+        let context = GuardContext {
             system_namespace: SYSTEM,
             documents: self.unknown.map_or(Ok(&kept), Err),
             governed: &self.governed,
             governance,
         };
-        let exempt = ExemptControllers::default();
-        let decide = |known: &Known| {
-            let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, known };
-            guard(&request, &ground, &facts, "2026-11-22T11:00:00Z".parse().expect("a time"))
-        };
-        let mut known = Known::default();
-        let first = decide(&known);
-        for want in &first.wants {
-            match want {
-                Want::Govern(_) => known.learn_may_govern(self.may_govern.map_err(str::to_owned)),
-                Want::Documents => known.learn_documents(Ok(as_documents(&self.documents))),
-                other => panic!("a guard wants {other:?}"),
-            }
+        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+        let now = "2026-11-22T11:00:00Z".parse().expect("a time");
+        let mut step = start(&request, &context, &facts, now);
+        // A guard asks one question at most.
+        if let Step::Ask(pending) = step {
+            step = match pending {
+                Pending::MayGovern(question) => question.answer(self.may_govern.map_err(str::to_owned)),
+                Pending::Documents(question) => question.answer(Ok(as_documents(&self.documents))),
+                other => panic!("a guard asks {other:?}"),
+            };
         }
-        let decision = decide(&known);
-        assert_eq!(decision.wants, [], "what was told is not asked again");
-        assert!(first.wants.is_empty() || !first.allowed(), "what is not known is no admission");
-        decision
+        match step {
+            Step::Done(decision) => *decision,
+            Step::Ask(pending) => panic!("a guard asks again: {pending:?}"),
+        }
     }
 
     /// Asserts the first reason's code, or the decision where there is no reason; returns its message or warning.

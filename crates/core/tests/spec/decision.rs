@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 use writgate_core::{
-    approval::DetachedApproval,
-    decide::{Facts, Governance, Known, UseRecord, Want, decide, decide_malformed},
+    approval::{DetachedApproval, DetachedQuery},
+    decide::{Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, Use, UseRecord, decide, decide_malformed},
     posture::{Document, PostureSet},
-    record::{Decision, History},
+    record::{Decision, History, ObjectRecord},
     request::{ExemptControllers, Request},
 };
 
@@ -32,45 +32,47 @@ pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts
         project: label("project"),
         posture: postures.environment(environment),
     });
-    let mut known = Known::default();
-    loop {
-        let facts_now = Facts { decision_id: Uuid::nil(), exempt: &ExemptControllers::default(), known: &known };
-        let mut decision = decide(&request, &governance, &facts_now, now);
-        let wants = std::mem::take(&mut decision.wants);
-        if wants.is_empty() {
-            return decision;
-        }
-        for want in wants {
-            answer(&mut known, want, facts, request.dry_run, now);
-        }
-    }
+    let known = Facts { decision_id: Uuid::nil(), exempt: &ExemptControllers::default() };
+    let mut answers = VectorAnswers { facts, dry_run: request.dry_run, now };
+    decide(&request, &governance, &known, now, &mut answers)
 }
 
-/// Finds out what is wanted.
-fn answer(known: &mut Known, want: Want, facts: &Value, dry_run: bool, now: Timestamp) {
-    match want {
-        Want::Use(wanted) => {
-            let uses = facts["uses"].as_array().into_iter().flatten();
-            let mut uses = uses.map(|found| serde_json::from_value::<UseRecord>(found.clone()).expect("a use"));
-            let held = uses.find(|found| found.used.entry == wanted.entry);
-            let held = held.or_else(|| (!dry_run).then(|| UseRecord::new(wanted.clone(), now)));
-            known.learn_use(&wanted, Ok(held));
-        }
-        Want::KeptApprovals(_) => known.learn_kept_approvals(detached(facts)),
-        Want::LiveApprovals(_) => known.learn_live_approvals(Ok(detached(facts))),
-        Want::ConfigMap(name) => {
-            let content = facts["configMaps"].get(&name).filter(|content| !content.is_null()).cloned();
-            let content = content.map(|content| serde_json::from_value(content).expect("a ConfigMap"));
-            known.learn_config_map(&name, Ok(content));
-        }
-        Want::History(_) => known.learn_history(match &facts["history"] {
+/// Answers from the facts of a vector.
+struct VectorAnswers<'v> {
+    facts: &'v Value,
+    dry_run: bool,
+    now: Timestamp,
+}
+
+impl Answers for VectorAnswers<'_> {
+    fn cached_approvals(&mut self, _: &DetachedQuery) -> Vec<DetachedApproval> {
+        detached(self.facts)
+    }
+
+    fn live_approvals(&mut self, _: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
+        Ok(detached(self.facts))
+    }
+
+    fn config_map(&mut self, name: &str) -> ConfigMapAnswer {
+        let content = self.facts["configMaps"].get(name).filter(|content| !content.is_null()).cloned();
+        Ok(content.map(|content| serde_json::from_value(content).expect("a ConfigMap")))
+    }
+
+    fn holder(&mut self, wanted: &Use) -> HolderAnswer {
+        let uses = self.facts["uses"].as_array().into_iter().flatten();
+        let mut uses = uses.map(|found| serde_json::from_value::<UseRecord>(found.clone()).expect("a use"));
+        let held = uses.find(|found| found.used.entry == wanted.entry);
+        Ok(held.or_else(|| (!self.dry_run).then(|| UseRecord::new(wanted.clone(), self.now))))
+    }
+
+    fn history(&mut self, _: &ObjectRecord) -> Result<History, String> {
+        match &self.facts["history"] {
             Value::Null => Ok(History::default()),
             history => match history["error"].as_str() {
                 Some(why) => Err(why.to_owned()),
                 None => Ok(History::parse(&history.to_string()).expect("a history")),
             },
-        }),
-        other => panic!("{other:?}"),
+        }
     }
 }
 
