@@ -1,4 +1,4 @@
-//! What is HTTP: routes, bounds on requests, how an answer looks, the admin port, and the serving certificate.
+//! HTTP: routes, limits, responses, the admin port and the serving certificate.
 
 pub mod admin;
 pub(crate) mod limits;

@@ -1,8 +1,7 @@
-//! The webhook: an HTTPS endpoint, its state and its trail around the decisions of `writgate_core`.
+//! The webhook: an HTTPS endpoint, its state, and the trail of its decisions.
 //!
-//! A review's way through it: [`http`] takes the bytes, [`review`] has core decide by what [`state`] knows, and the
-//! decision is rendered as the response, a line on standard output, a metric and an Event ([`trail`]). [`server`] wires the
-//! parts together.
+//! [`http`] accepts a request, [`review`] has core decide it with what [`state`] knows, and [`trail`] records the decision.
+//! [`server`] builds the parts and connects them.
 
 pub mod http;
 pub mod metrics;

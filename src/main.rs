@@ -1,4 +1,4 @@
-//! The server. Its image ships nothing that can sign.
+//! The webhook's binary. Its image contains no code that can sign an approval.
 
 use std::process::ExitCode;
 

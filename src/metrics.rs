@@ -1,7 +1,7 @@
-//! Metric families and what feeds them. Served by `admin` in the `OpenMetrics` text format.
+//! The metrics, in the `OpenMetrics` text format.
 //!
-//! Labels come from closed sets: an unauthenticated caller can reach the webhook, and every label value it could
-//! invent would stay in memory. Names, users and keys are never labels.
+//! Every label has a closed set of values. An unauthenticated caller can reach the webhook, and each value that it could make up
+//! would stay in memory. Names, users and keys are never labels.
 
 use std::ops::Deref;
 use std::sync::Arc;

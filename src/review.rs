@@ -1,4 +1,4 @@
-//! One review, from its bytes to its answer, and what has to be looked up for it.
+//! One review, from its bytes to its answer, and the lookups that it requires.
 
 pub mod admission;
 pub mod approval_reader;

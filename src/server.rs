@@ -1,6 +1,4 @@
-//! The webhook as a process: its flags, its parts and how they start and stop. Wiring only.
-//!
-//! Called by the binary, and by tests and benchmarks through it.
+//! The webhook as a process: its flags, its parts, and how they start and stop. This file only connects them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

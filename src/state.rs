@@ -1,4 +1,4 @@
-//! What the webhook knows before it is asked: postures, namespaces and approvals, and what keeps them current.
+//! What the webhook knows before it is asked: postures, namespaces and detached approvals, and what keeps them current.
 
 pub mod approvals;
 pub mod folder;

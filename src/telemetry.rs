@@ -1,6 +1,4 @@
-//! Log lines: JSON on standard output, through the same writer as the records.
-//!
-//! Called once, by `server::run`. What is logged, and when, belongs to whoever logs it.
+//! Log lines: JSON on standard output, through the writer of the records.
 
 use std::io::{self, Write};
 

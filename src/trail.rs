@@ -1,5 +1,5 @@
-//! What a decision leaves behind: a line on standard output, its place in the chain of records, an Event, and entries in the
-//! ledger.
+//! What a decision leaves behind: a line on standard output, its position in the chain of records, an Event, and entries in
+//! the ledger.
 
 pub mod chain;
 pub mod events;

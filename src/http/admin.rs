@@ -1,7 +1,7 @@
-//! The second port: `/livez`, `/readyz`, `/metrics`. Plain HTTP, for kubelet and Prometheus.
+//! The admin port: `/livez`, `/readyz` and `/metrics`, in plain HTTP, for the kubelet and Prometheus.
 //!
-//! Ready means that a review would be judged on its merits: the posture is known and the certificate is valid. Alive
-//! means only that the event loop turns, since a restart cures nothing else.
+//! Ready means that the webhook can decide: it knows the postures and its certificate is valid. Live means only that the
+//! event loop runs, because a restart repairs nothing else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,7 @@
-//! A decision as an `AdmissionReview` response (admission.k8s.io/v1): pure rendering.
+//! Renders a decision as an `AdmissionReview` response (admission.k8s.io/v1).
 //!
-//! Types of our own: kube's `deny()` sets the message alone, which the API server turns into a 400 without a reason.
+//! The types are Writgate's own: kube's `deny()` sets only the message, and the API server turns that into a 400 without a
+//! reason.
 
 use serde::Serialize;
 use writgate_core::{

@@ -1,7 +1,7 @@
-//! The serving certificate: read from two PEM files, and read again when their contents change.
+//! The serving certificate, read from two PEM files and read again when their contents change.
 //!
-//! Contents, not file events: a Secret volume is updated by swapping a symlink two levels up, which a watch on
-//! the file never sees. Started by `server`; `admin` reports its expiry.
+//! The files are compared by content. A Secret volume is updated by replacing a symlink two levels up, and a watch on the
+//! file does not see that.
 
 use std::fs;
 use std::io;

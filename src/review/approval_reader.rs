@@ -1,8 +1,7 @@
-//! Approvals beside a workload, read from the cluster at the moment of a review.
+//! Detached approvals, listed live.
 //!
-//! Git applies an approval and what it is for in the same second, so a watch may not have told of it yet. Asked only
-//! before a denial that nothing but an approval could turn, since it costs a list. Called by `lookups`; what is found is
-//! judged by core.
+//! Git applies an approval and its workload in the same second, so a watch may not have seen the approval yet. A list costs
+//! the API server something, so it is made only before a denial that an approval could change.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};

@@ -1,7 +1,6 @@
-//! What the guards ask the API server at the moment of a review: whether a user has a right, and what the documents
-//! of the postures say now.
+//! What guards look up live: whether a user has a right, and the documents of all postures.
 //!
-//! Called by `lookups`, for changes of what governs alone, which are rare; no workload ever waits for these.
+//! Changes to governance are rare, and no workload waits for these lookups.
 
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::ConfigMap;

@@ -1,8 +1,8 @@
-//! One namespace, read from the cluster at the moment of a review.
+//! The labels of one namespace, read live.
 //!
-//! The API server sends reviews of governed namespaces only. So where the cache does not know the namespace, or
-//! calls it ungoverned, the cache is behind, and a namespace that was labelled a moment ago must not slip through.
-//! Called by `admission`, for these reviews alone; the others never wait for the API server.
+//! The API server sends reviews of governed namespaces only. If the cache does not know the namespace, or says that it is
+//! not governed, then the cache is behind. Without a live read, a namespace that was labelled a moment ago would slip
+//! through. No other review waits for this.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;

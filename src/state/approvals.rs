@@ -1,9 +1,8 @@
-//! Approvals beside workloads, as a watch over ConfigMaps of all namespaces sees them.
+//! An index of detached approvals, fed by a watch over the ConfigMaps of all namespaces.
 //!
-//! It saves the API server a list for each admission, and no more: what it does not hold is looked for live before
-//! anything is denied (`approval_reader`), so it may be behind, full or empty, and no decision rests on its freshness.
-//! Whoever may write ConfigMaps in a namespace chooses what is in it, so it is bounded, for each namespace and in all.
-//! Fed by `watch`, asked by `lookups`; whether an envelope is any good is core's.
+//! The index saves the API server a list for each admission. No denial rests on it: before a denial, the namespace is listed
+//! live. So the index may be behind, full or empty. Anyone who can write ConfigMaps in a namespace decides what is indexed, so
+//! the index is bounded, in each namespace and in total.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};

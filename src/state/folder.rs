@@ -1,4 +1,4 @@
-//! A folder of posture documents in place of a cluster: what `--posture-dir` feeds the store with.
+//! Feeds the store from a folder of posture documents (`--posture-dir`), in place of a cluster.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

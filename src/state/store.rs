@@ -1,8 +1,8 @@
-//! What the cluster, or a folder, says about postures and namespaces: the state that reviews are judged by.
+//! The postures and namespaces of the cluster, or of a folder.
 //!
-//! Synchronous, and fed by [`watch`](crate::state::watch) or [`posture_dir`](writgate_cluster::posture_dir), so it is tested without
-//! either. A review takes a snapshot with [`Store::postures`] and one lookup with [`Store::namespace`]; neither
-//! waits for a writer's work. What a posture means is core's; what is asked live is `namespace_reader`'s.
+//! The store is synchronous, and [`watch`](crate::state::watch) or [`folder`](crate::state::folder) feeds it, so it is tested
+//! without either. A review takes a snapshot with [`Store::postures`] and makes one lookup with [`Store::namespace`]. Neither
+//! waits for a writer.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -1,8 +1,7 @@
-//! Lists and watches one kind in the cluster, and feeds what it sees to a [`Follower`]. The only file that does.
+//! Lists and watches one kind in the cluster, and feeds a [`Follower`].
 //!
-//! A loop of our own rather than kube's `watcher`, for one reason: that one swallows bookmarks and quiet ends of a
-//! watch, and these are the only proof that a cache in which nothing happens is still fresh. What is done with
-//! the objects belongs to `store`.
+//! kube's `watcher` does not report bookmarks or the quiet end of a watch. Both are proof that a cache in which nothing
+//! changes is still fresh, so this file has a loop of its own.
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! The webhook's chain: every record gets its place in it and its seal, once, before anything is made of it.
+//! The webhook's chain: each record gets its position and its signature once, before anything is rendered from it.
 //!
-//! What a link is, and what of it is signed, is core's. Here are this process' key and the lock under which two
-//! decisions get two places; a signature takes ten times as long as a place and is made outside it. How far the chain
-//! has come is noted by [`checkpoint`], behind the answer. Called by `admission`.
+//! Core defines the links and what a signature covers. This file has the process's key, and the lock under which two decisions
+//! get two positions. A signature takes ten times as long as a position and is made outside the lock. [`checkpoint`] notes
+//! after the response how far the chain has come.
 
 pub mod checkpoint;
 

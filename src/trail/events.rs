@@ -1,10 +1,9 @@
-//! Events: the trail that people see beside the object. One per decision, written behind the answer.
+//! Events: one for each decision, on its object, written after the response is sent.
 //!
-//! Never kube's `Recorder`: it merges a second decision into the first and keeps the first note. How an Event looks
-//! is [`event`]'s, whether an admitted object was really persisted is [`persisted`]'s, and how often a denial was
-//! repeated [`series`]'. Here: two bounded queues, so that a flood of denials never displaces an admission, retries, and
-//! the count of what was given up. Fed by `admission`, which never waits for any of this. The log line of a decision is
-//! on standard output before its answer, so an Event that is lost here is a record that is found there.
+//! kube's `Recorder` merges a second decision into the first and keeps the first note, so it is not used. Two bounded queues
+//! keep a flood of denials from displacing an admission. Failed writes are retried, and Events that are given up are counted.
+//! [`event`] renders an Event, [`persisted`] checks whether an admitted object was stored, and [`series`] counts a repeated
+//! denial.
 
 pub mod event;
 pub mod persisted;

@@ -1,10 +1,8 @@
-//! The webhook's ledger: who used an approval that may be used once, what was admitted before, and the records of
-//! admissions where a posture asks that they be kept.
+//! The webhook's ledger: uses of single-use approvals, earlier admissions, and records that a posture requires to be stored.
 //!
-//! Entries are ConfigMaps of the system namespace, so that every replica reads and writes the same ones, and no tenant
-//! any. How an entry looks is [`entry`]'s. Here are the lookups on the way of an answer, each within bounds of time and
-//! number; what follows behind it (confirming a use or giving it back, noting an admission, sweeping) is in the other
-//! files. Called by `lookups` and `events`, in a cluster only.
+//! Entries are ConfigMaps in the system namespace, so all replicas share them and tenants cannot write them. This file has the
+//! lookups that a response waits for, each bounded in time and number. [`settle`], [`history`] and [`sweep`] work after the
+//! response. [`entry`] says how an entry looks.
 
 mod entry;
 mod history;

@@ -1,8 +1,7 @@
-//! Standard output: decision records and log lines, one JSON line each. Nothing else writes there.
+//! Standard output: records and log lines, one line of JSON each. Nothing else writes there.
 //!
-//! A line is written at once where the stream takes it without waiting, else by a thread of its own, so that a
-//! reader that stops reading stalls that thread and not the runtime. What the lines say is decided elsewhere:
-//! records by `admission`, log lines by `telemetry`.
+//! A line is written at once if the stream accepts it without waiting, and by a thread otherwise. So a reader that stops
+//! reading blocks that thread and not the runtime.
 
 use std::fs::File;
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! How a ConfigMap of the system namespace holds a checkpoint of a chain of records. When one is written is the webhook's.
+//! How a ConfigMap of the system namespace holds a checkpoint of a chain of records.
 
 use std::collections::BTreeMap;
 

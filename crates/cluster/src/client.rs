@@ -1,6 +1,4 @@
-//! The client of the cluster's API server, and what its errors say in one line.
-//!
-//! Made once, by `server`; used by `watch`, `namespace_reader` and `events`, each with its own bounds on time.
+//! The client of the API server, and its errors in one line.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,5 @@
-//! The clock: the only file that asks what time it is.
-//!
-//! Everything that judges takes the time as an argument, so that a test can be a literal date. Called by the
-//! adapters that start a judgement.
+//! The clock. No other file asks what time it is: everything that decides takes the time as an argument, so that a test can
+//! use a literal date.
 
 use jiff::Timestamp;
 use uuid::Uuid;

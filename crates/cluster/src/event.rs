@@ -1,4 +1,4 @@
-//! How an Event holds a decision: what the webhook writes into it, and the command line finds it by.
+//! How an Event holds a decision: the webhook writes it, and the command line reads it.
 
 /// Who reports: the value of `reportingController` in every Event of ours.
 pub const CONTROLLER: &str = "writgate.dev/webhook";

@@ -1,8 +1,7 @@
-//! Private keys of reviewers, in memory and in files.
+//! Private keys, in memory and in files: those of reviewers, and the key with which a webhook signs its records.
 //!
-//! Files are PKCS#8 PEM as OpenSSL reads and writes it, encrypted (PBES2) or not. Passphrases are asked for elsewhere.
-//! Public keys, which are all that a server ever sees, are core's. Called by `keygen` and `approve`; the server does
-//! not call it, and nothing here ever prints a key.
+//! Files are PKCS#8 PEM as OpenSSL reads and writes it, encrypted (PBES2) or not. Nothing here prints a key or asks for a
+//! passphrase. Public keys are in core.
 
 use std::fmt;
 

@@ -1,7 +1,6 @@
-//! Kubernetes names in what an unauthenticated caller sent: whether they are names at all.
+//! Kubernetes names in input from an unauthenticated caller: whether they are names at all.
 //!
-//! A path to the API server is built from them, and the client library does not escape. Called by whatever reads or
-//! writes one object in the cluster.
+//! Paths to the API server are built from them, and the client library does not escape.
 
 /// Label of a namespace: its environment. With it the namespace is governed.
 pub const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";

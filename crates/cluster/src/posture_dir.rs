@@ -1,7 +1,7 @@
-//! A folder of posture documents in place of a cluster: what `--posture-dir` names.
+//! A folder of posture documents in place of a cluster (`--posture-dir`).
 //!
-//! YAML and JSON files directly in it, bare documents or ConfigMaps that hold some, and v1 Namespaces for the labels.
-//! The webhook and the command line read it by the same code, so that both see the same postures. What a document means is core's.
+//! It holds YAML and JSON files: bare documents, ConfigMaps that hold documents, and Namespaces for their labels. The webhook
+//! and the command line read it with this code, so both see the same postures.
 
 use std::fs;
 use std::io;

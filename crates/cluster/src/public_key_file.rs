@@ -1,6 +1,5 @@
-//! Public keys in the files that people have: `PUBLIC KEY` PEM, a line of `ssh-ed25519`, and the open half of an
-//! OpenSSH private key. Core reads them further and refuses the weak ones. Called by `keyid`, `keygen`, `revoke`
-//! and `posture init`.
+//! Public keys in the forms that people have: `PUBLIC KEY` PEM, a line of `ssh-ed25519`, and the public half of an OpenSSH
+//! private key. Core parses them further and refuses weak keys.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use writgate_core::{approval::PublicKey, text::quoted};

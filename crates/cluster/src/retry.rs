@@ -1,4 +1,4 @@
-//! How often and how patiently the API server is asked again.
+//! How often, and at what intervals, a request to the API server is repeated after the response was sent.
 
 use std::time::Duration;
 

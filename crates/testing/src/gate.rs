@@ -1,5 +1,5 @@
-//! A plane with the gate installed, the people around it, and governed namespaces. What end-to-end tests and the demo
-//! start from; every namespace has an environment of its own, so that no test sees another's posture or metrics.
+//! A control plane with the webhook installed, the people around it, and governed namespaces. End-to-end tests start from it.
+//! Every namespace has an environment of its own, so no test sees another's posture or metrics.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Runs a binary's tests with one plane for all, and stops it before the process ends. The standard harness cannot:
-//! it leaves through `exit`, which drops nothing.
+//! Runs tests that share a fixture, and stops the fixture before the process ends. The standard harness leaves through `exit`,
+//! which drops nothing.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,4 +1,4 @@
-//! The plane's certificates: one authority, serving certificates for loopback, and client certificates for users.
+//! The certificates of the control plane: one authority, serving certificates for loopback, and client certificates for users.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,

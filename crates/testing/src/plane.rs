@@ -1,4 +1,4 @@
-//! The control plane itself: start, namespaces, users, the API server's audit log, stop.
+//! The control plane: start, namespaces, users, the API server's audit log, stop.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Processes that never outlive the test: started in a process group of their own, stopped by their own ids, and
-//! stopped by a watcher if the test process dies without having done so.
+//! Processes that never outlive the test. Each runs in a process group of its own, and a watcher stops it if the test process
+//! dies first.
 
 use std::fs::File;
 use std::net::TcpListener;

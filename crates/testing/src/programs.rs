@@ -1,4 +1,4 @@
-//! Where the workspace's own programs are: beside the running test, where cargo puts them.
+//! Where cargo puts the workspace's programs.
 
 use std::env;
 use std::ffi::OsStr;

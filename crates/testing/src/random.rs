@@ -1,4 +1,4 @@
-//! Where the manifests' randomness comes from: a seeded generator, and objects whose fields come and go by chance.
+//! Random manifests: a seeded generator, and objects whose fields come and go.
 
 use serde_json::{Map, Value};
 

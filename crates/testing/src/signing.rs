@@ -1,5 +1,6 @@
-//! Reviewers' keys, and approvals signed with them: what a careful reviewer signs, and what a forger would. The statement
-//! is plain JSON here, so that a test can make it wrong in ways that no honest program offers.
+//! Reviewers' keys, and approvals signed with them: what a careful reviewer signs, and what a forger would.
+//!
+//! The statement is plain JSON, so a test can make it wrong in ways that no honest program offers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Where the pinned binaries are. Finding and building is `tests/controlplane/build.sh`'s business.
+//! Where the pinned binaries are. `tests/controlplane/build.sh` finds or builds them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Someone who talks to the API server: real credentials in a kubeconfig file, the real kubectl, and the API client.
+//! A user of the API server: real credentials in a kubeconfig, the real kubectl, and the API client.
 
 use std::fmt;
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! The real webhook, as the chart installs it: the rendered manifests are applied, and the binary runs beside the
-//! API server with the token of the chart's own service account, so that it can do what the chart lets it do.
+//! The real webhook, as the chart installs it. The rendered manifests are applied, and the binary runs next to the API server
+//! with the token of the chart's service account, so that it can do only what the chart permits.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,8 +1,7 @@
-//! Checkpoints: the key of each chain and how far it has come, in ConfigMaps of the system namespace.
+//! Checkpoints: the key of each chain and its head, in ConfigMaps of the system namespace, where no tenant can write.
 //!
-//! No tenant writes there, so a log whose end was cut off and a record that a stranger signed are told by them. Written
-//! behind the answers, once there is a first record, then each second while the chain grows, and at the end. What is lost
-//! is what came after the last one. Used by `server` and swept by `ledger`.
+//! A checkpoint shows that a log was cut off at its end, or that a stranger signed a record. It is written after the first
+//! record, then every second while the chain grows, and on exit. Records after the last checkpoint can be lost unnoticed.
 
 use std::time::Duration;
 

@@ -1,7 +1,6 @@
-//! A decision as an `events.k8s.io/v1` Event: pure rendering.
+//! Renders a decision as an `events.k8s.io/v1` Event.
 //!
-//! The name is a digest of what was decided of what, so that telling it twice creates one Event. When an Event is
-//! written, and whether at all, is [`events`](super)'s.
+//! The name is a digest of the decision and its object, so the same decision creates one Event.
 
 use std::collections::BTreeMap;
 

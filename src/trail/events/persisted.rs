@@ -1,8 +1,7 @@
-//! Whether an admitted object was really persisted: read back through the API until it is seen, or time is up.
+//! Whether an admitted object was stored: it is read back through the API until it is seen or the time is up.
 //!
-//! What the webhook admits another webhook, a quota or a conflict may still stop, and anybody who reaches the webhook
-//! can have a captured review admitted again. So only an object that is there tells of an admission. Called by
-//! `events`, behind the answer.
+//! Another webhook, a quota or a conflict can still stop an admitted request, and anyone who reaches the webhook can replay a
+//! captured review. So an Event says "admitted" only after the object was seen.
 
 use std::time::Duration;
 

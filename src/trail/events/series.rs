@@ -1,7 +1,6 @@
-//! A denial that is repeated: the Event that is there says how often, and when last.
+//! A repeated denial: the existing Event counts it in its `series`.
 //!
-//! Whoever is refused tries again, a GitOps controller for hours. One Event for all of it is what the API's series are
-//! for; each single record is in the log. Called by `events` where it meets an Event of its own.
+//! A GitOps controller can repeat a denied request for hours. The Event's series exists for that; the log has each record.
 
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;

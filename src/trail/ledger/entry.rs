@@ -1,4 +1,4 @@
-//! How the ledger's entries look as ConfigMaps: names, labels, what is in them. Pure rendering and reading.
+//! How the ledger's entries look as ConfigMaps: names, labels and data.
 
 use std::collections::BTreeMap;
 

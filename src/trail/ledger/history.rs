@@ -1,6 +1,4 @@
-//! Noting a confirmed admission in its object's history, by read, change and write with the version that was read.
-//!
-//! Called by `events` behind the answer, once the object was seen as admitted.
+//! Adds a confirmed admission to the history of its object: read, change, and write with the version that was read.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;

@@ -1,9 +1,8 @@
-//! What becomes of a reserved use: confirmed when its object is seen, given back when the object surely never was there.
+//! Settles a reserved use: it is confirmed when its object is seen, and released if the object was never created.
 //!
-//! Sure is only a watch that misses nothing. It begins at the version at which the use was reserved, and goes on for
-//! longer than any request may still be on its way to storage; what was made and deleted in between is told by it as
-//! well (docs/adr/0008-ledger.md). Whatever breaks that chain leaves the use spent. Started by the ledger with each
-//! reservation, behind the answer.
+//! Only an unbroken watch proves that an object was never created. The watch begins at the version at which the use was
+//! reserved, and lasts longer than any request can take to be stored, so it also sees an object that was created and deleted
+//! in between (docs/adr/0008-ledger.md). If the watch breaks, the use stays spent.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Removing what nobody can need any more: uses of approvals that expired, histories and records of long ago, and the
-//! checkpoints of chains that ended.
+//! Removes what is no longer required: uses of expired approvals, old histories and records, and checkpoints of ended chains.
 //!
-//! Every replica sweeps, each at times of its own; an entry that another changed or removed first is left alone.
+//! Every replica sweeps, at times of its own. If another replica has changed or removed an entry first, the entry is left
+//! alone.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Against an API server that can be made to fail as the real one cannot; the client is the real one. What the real one
-//! shows is in `tests/cluster/e2e/single_use.rs`.
+//! The ledger against an API server that fails in ways in which the real one cannot be made to fail. The client is real.
+//! `tests/cluster/e2e/single_use.rs` shows the rest on a real API server.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard};
