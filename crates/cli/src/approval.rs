@@ -1,4 +1,4 @@
-//! What an approval is about, what it says, and what the posture makes of it.
+//! What an approval is for, what it states, and what the posture decides about it.
 
 pub(crate) mod candidates;
 pub(crate) mod case;

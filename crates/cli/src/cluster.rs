@@ -1,6 +1,6 @@
-//! The cluster, as kubectl would find it, asked one question at a time and never for ever.
+//! The cluster, found as kubectl finds it. Each request has a time limit.
 //!
-//! A verb that needs no cluster never comes here, so it starts no runtime and reads no kubeconfig.
+//! A verb that does not use a cluster starts no runtime and reads no kubeconfig.
 
 pub(crate) mod trail;
 
@@ -24,16 +24,16 @@ use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
 /// How long a connection to the API server may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Which cluster, by kubectl's own flags.
+/// The cluster to use, selected with kubectl's own flags.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ClusterFlags {
-    /// Credentials of the cluster [default: $KUBECONFIG, else ~/.kube/config]
+    /// Kubeconfig file [default: $KUBECONFIG, or ~/.kube/config]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context to use [default: its current one]
+    /// Context of the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", help_heading = "Cluster", add = ArgValueCandidates::new(contexts))]
     context: Option<String>,
-    /// Namespace of the postures
+    /// Namespace that contains the postures
     #[arg(
         long,
         env = "WRITGATE_SYSTEM_NAMESPACE",
@@ -42,12 +42,12 @@ pub(crate) struct ClusterFlags {
         help_heading = "Cluster"
     )]
     pub(crate) system_namespace: String,
-    /// How long to wait for one answer of the API server
+    /// Time limit of one request to the API server
     #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = timeout, help_heading = "Cluster")]
     request_timeout: Option<Duration>,
 }
 
-/// For completion: the contexts of the kubeconfig that is used without flags.
+/// Completion candidates: the contexts of the kubeconfig that is used without flags.
 fn contexts() -> Vec<CompletionCandidate> {
     let names = Kubeconfig::read().map(|found| found.contexts).unwrap_or_default();
     names.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
@@ -60,42 +60,41 @@ fn timeout(text: &str) -> Result<Duration, String> {
 
 /// A connection to the cluster.
 pub(crate) struct Cluster {
-    /// For what needs more than one answer, such as a watch.
+    /// For requests with more than one answer, such as a watch.
     pub(crate) client: Client,
-    /// The namespace that the context names, else `default`.
+    /// The namespace of the context, or `default`.
     pub(crate) namespace: String,
-    /// Namespace of the postures.
+    /// Namespace that contains the postures.
     pub(crate) system_namespace: String,
     runtime: Runtime,
     patience: Duration,
 }
 
 impl ClusterFlags {
-    /// Reads the kubeconfig and prepares a client; nothing is asked yet.
+    /// Reads the kubeconfig and creates a client. Sends no request.
     pub(crate) fn connect(&self) -> Result<Cluster, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Failure::CouldNotTell(format!("cannot start: {error}")))?;
+            .map_err(|error| Failure::CouldNotTell(format!("cannot start the async runtime: {error}")))?;
         let mut config = runtime.block_on(self.config())?;
         config.connect_timeout = Some(CONNECT);
         let namespace = config.default_namespace.clone();
-        // Its connections are driven by tasks of the runtime.
+        // Tasks of the runtime drive the client's connections.
         let client = runtime.block_on(async { Client::try_from(config) }).map_err(|error| no_cluster(&why(&error)))?;
         let patience = self.request_timeout.unwrap_or(Duration::from_secs(10));
         Ok(Cluster { client, namespace, system_namespace: self.system_namespace.clone(), runtime, patience })
     }
 
-    /// As kubectl does it: a kubeconfig goes first, and a Pod's own credentials come last.
+    /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
     async fn config(&self) -> Result<Config, Failure> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let file = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => match Kubeconfig::read() {
                 Err(_) if self.context.is_none() && std::env::var_os("KUBECONFIG").is_none() => {
-                    return Config::incluster().map_err(|_| {
-                        no_cluster("there is no kubeconfig: neither --kubeconfig, nor $KUBECONFIG, nor ~/.kube/config")
-                    });
+                    return Config::incluster()
+                        .map_err(|_| no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config"));
                 }
                 read => read,
             },
@@ -107,13 +106,13 @@ impl ClusterFlags {
 
 fn no_cluster(why: &str) -> Failure {
     Failure::CouldNotTell(format!(
-        "no cluster: {}; name one with --kubeconfig and --context as for kubectl",
+        "cannot connect to a cluster: {}; select one with --kubeconfig and --context",
         shown(why)
     ))
 }
 
 impl Cluster {
-    /// Asks one question; `what` completes "cannot …", as in `list ConfigMaps in writgate-system`.
+    /// Sends one request. `what` completes "cannot …", as in `list ConfigMaps in writgate-system`.
     pub(crate) fn ask<T>(
         &self,
         what: &str,
@@ -121,25 +120,23 @@ impl Cluster {
     ) -> Result<T, Failure> {
         match self.runtime.block_on(question::ask(self.patience, question)) {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => {
-                Err(Failure::CouldNotTell(format!(
-                    "cannot {what}: {}; ask whoever administers the cluster for that right",
-                    shown(&status.message)
-                )))
-            }
+            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => Err(Failure::CouldNotTell(
+                format!("cannot {what}: {}; ask a cluster administrator for this permission", shown(&status.message)),
+            )),
             Err(slow @ Unanswered::Slow(_)) => {
-                Err(Failure::CouldNotTell(format!("cannot {what}: {slow}; --request-timeout changes that")))
+                Err(Failure::CouldNotTell(format!("cannot {what}: {slow}; --request-timeout changes the limit")))
             }
             Err(failed) => Err(Failure::CouldNotTell(format!("cannot {what}: {}", shown(&failed.to_string())))),
         }
     }
 
-    /// Runs what lasts, such as a watch, without a bound on its time.
+    /// Runs work of unlimited duration, such as a watch.
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    /// The object that runs under this manifest's name in `namespace`; none where there is none, or none of a fixed name.
+    /// The live object with this manifest's name in `namespace`; none if it does not exist or the manifest has no fixed
+    /// name.
     pub(crate) fn live(&self, manifest: &Manifest, namespace: &str) -> Result<Option<Value>, Failure> {
         let (Some(name), Some(resource)) = (manifest.name(), resource(manifest)) else { return Ok(None) };
         if !writgate_cluster::names::is_label(namespace) || !writgate_cluster::names::is_subdomain(name) {
@@ -155,7 +152,7 @@ impl Cluster {
     }
 }
 
-/// Where the API server has objects like this one; none for what the gate is not asked about.
+/// The API resource of objects like this one; none for kinds that the webhook does not check.
 pub(crate) fn resource(manifest: &Manifest) -> Option<ApiResource> {
     let (group, version) = manifest.api_version().split_once('/').unwrap_or(("", manifest.api_version()));
     Some(ApiResource {

@@ -1,7 +1,7 @@
 //! The command line: `kubectl writgate VERB`.
 //!
-//! One verb, one file, and each reads its input, asks core, and prints. Exit codes are part of the interface: 0 yes,
-//! 1 no, 2 misuse, 3 could not tell. What was asked for goes to standard output, everything else to standard error.
+//! Each verb has a file that reads its input, asks core, and prints. Exit codes are part of the interface: 0 yes, 1 no,
+//! 2 misuse, 3 undetermined. The answer goes to standard output, everything else to standard error.
 
 mod approve;
 mod attach;
@@ -31,7 +31,7 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 yes, 1 no, 2 misuse, 3 could not tell.
+Exit codes: 0 yes, 1 no, 2 misuse, 3 undetermined.
 
 From a denial to an admission:
   kubectl writgate request -f app.yaml -o request.json
@@ -39,7 +39,7 @@ From a denial to an admission:
   kubectl writgate attach -f app.yaml --approval approval.json -i
   kubectl apply -f app.yaml";
 
-/// Signed, content-bound approvals for Kubernetes deployments and replays
+/// Request, review and sign approvals for Kubernetes deployments and replays
 #[derive(Parser)]
 #[command(name = "kubectl-writgate", bin_name = "kubectl writgate", version, after_help = AFTER_HELP)]
 pub(crate) struct CommandLine {
@@ -59,7 +59,7 @@ enum Verb {
     Bundle(bundle::Arguments),
     Pending(pending::Arguments),
     Audit(Box<audit::Arguments>),
-    /// Write, check, explain and compare the rules of environments
+    /// Create, check, explain and compare postures
     #[command(subcommand)]
     Posture(posture::Verb),
     Revoke(revoke::Arguments),
@@ -73,7 +73,7 @@ enum Verb {
     Man(man::Arguments),
 }
 
-/// How an answer is printed.
+/// Output format of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people; may change between versions
@@ -83,13 +83,13 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Runs one verb and says with which code to exit.
+/// Runs one verb and returns its exit code.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let command_line = match CommandLine::try_parse_from(arguments) {
         Ok(command_line) => command_line,
         Err(error) => {
-            // Help and version are answers too; what cannot be printed has nobody to read it.
+            // Help and version arrive as errors. If printing them fails, nobody can read a message about it.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
@@ -143,7 +143,7 @@ mod tests {
         CommandLine::command().debug_assert();
     }
 
-    /// Every command in a text, each as it stands there, up to a pipe, a comment or the end of its code.
+    /// Every plugin command in a text, up to a pipe, a comment or the end of its code.
     fn commands(text: &str) -> Vec<String> {
         let joined = text.replace("\\\n", " ");
         let rest = joined.lines().flat_map(|line| line.match_indices(PLUGIN).map(|(at, _)| &line[at + PLUGIN.len()..]));
@@ -159,8 +159,11 @@ mod tests {
 
     fn pages() -> Vec<(String, String)> {
         let root = writgate_testing::repository();
-        let folder =
-            |name: &str| fs::read_dir(root.join(name)).expect("it is there").map(|entry| entry.expect("it").path());
+        let folder = |name: &str| {
+            fs::read_dir(root.join(name))
+                .expect("the folder exists")
+                .map(|entry| entry.expect("a directory entry").path())
+        };
         let pages = folder("docs").chain(folder("docs/reasons")).chain([root.join("README.md")]);
         pages
             .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_the_documentation_and_the_help_is_one_that_there_is() {
+    fn every_command_in_the_documentation_and_the_help_parses() {
         let mut texts = pages();
         for verb in CommandLine::command().get_subcommands_mut() {
             texts.push((verb.get_name().to_owned(), verb.render_long_help().to_string()));
@@ -183,7 +186,7 @@ mod tests {
                     found += 1;
                     continue;
                 };
-                // A sentence may name a verb alone, and a placeholder is no value.
+                // A sentence may name a verb alone, and a placeholder is not a value.
                 let is_partial = [
                     ErrorKind::MissingRequiredArgument,
                     ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,

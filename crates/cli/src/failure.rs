@@ -1,10 +1,10 @@
-//! How a verb ends: with an answer, or with the reason why there is none.
+//! How a verb ends: with an answer, or with the reason why there is no answer.
 
 use std::fmt;
 
 use crate::manifest::ManifestError;
 
-/// What a verb was asked, answered.
+/// The answer of a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Yes,
@@ -17,14 +17,14 @@ impl Answer {
     }
 }
 
-/// Why a verb ended early. The text says what was found, what was expected and what to do.
+/// Why a verb ended early. The text says what was found, what was expected and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It was refused for a reason that the input gives.
+    /// The input gives a reason to refuse. Exit code 1.
     No(String),
-    /// The command line asks for what makes no sense.
+    /// The command line is incomplete or contradicts itself. Exit code 2.
     Misuse(String),
-    /// Something that was needed could not be read, written or understood.
+    /// Something that is required could not be read, written or understood. Exit code 3.
     CouldNotTell(String),
 }
 

@@ -1,8 +1,10 @@
 //! `kubectl writgate`: the command line.
 //!
-//! [`command`] has a file or a folder for each verb, and each verb reads its input, asks core, and prints. What several verbs share:
-//! `manifest` reads and edits manifests, `approval` puts together what an approval is about and what the posture says of it,
-//! `cluster` and `rules` ask the API server or a folder, `signer` signs, `terminal` talks to people.
+//! [`command`] has a file or a folder for each verb. A verb reads its input, asks core, and prints. The other modules
+//! are
+//! shared by verbs: `manifest` reads and edits manifests; `approval` collects what an approval is for and checks it
+//! against the posture; `cluster` and `rules` read from the API server or from a folder; `signer` signs; `terminal`
+//! handles prompts and output.
 
 mod approval;
 mod cluster;

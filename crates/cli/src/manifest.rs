@@ -1,7 +1,7 @@
-//! Kubernetes objects in a file, as kubectl would send them: which there are, what they are called, what would run.
+//! Kubernetes objects of a file, as kubectl would send them: their kinds, names and spec hashes.
 //!
-//! Nothing is judged here and no file is opened. What the text means is core's `read_yaml`; what the API server would
-//! make of a spec is core's `default_forward`. Called by the verbs of the command line that take `-f`.
+//! No file is opened and nothing is decided here. Core reads YAML (`read_yaml`) and applies the API server's defaults
+//! (`default_forward`).
 
 pub(crate) mod annotations;
 pub(crate) mod edit;
@@ -28,10 +28,10 @@ fn is_of_an_approval(annotation: &str) -> bool {
         || annotation.strip_prefix(APPROVAL).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The user of a review that was made from a file and not by an API server.
+/// The user of an AdmissionReview that was made from a file.
 pub(crate) const UNKNOWN_USER: &str = "system:anonymous";
 
-/// One object of a file; the items of a list are objects of their own.
+/// One object of a file. Items of a list are separate objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
     file: String,
@@ -43,11 +43,11 @@ pub(crate) struct Manifest {
     object: Value,
 }
 
-/// Why a file does not give what was asked of it.
+/// Why a text could not be read as manifests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ManifestError {
-    /// The text is neither YAML nor JSON, or means different things to different readers.
+    /// The text is not valid YAML or JSON, or readers could interpret it differently.
     #[error("{at}: {error}")]
     Unreadable {
         /// The file.
@@ -60,10 +60,10 @@ pub(crate) enum ManifestError {
     NotAnObject {
         /// The document.
         at: String,
-        /// What it is instead.
+        /// What was found instead.
         found: String,
     },
-    /// The API server would refuse the object too.
+    /// The API server would reject the object.
     #[error("{at}: {error}")]
     NotDefaultable {
         /// The object.
@@ -71,7 +71,7 @@ pub(crate) enum ManifestError {
         /// The field and what is wrong with it.
         error: DefaultError,
     },
-    /// There is no hash that admission would compute.
+    /// The object has no spec hash.
     #[error("{at}: {error}")]
     NoHash {
         /// The object.
@@ -81,9 +81,10 @@ pub(crate) enum ManifestError {
     },
 }
 
-/// Reads every object of `text`; `source` is what messages call it.
+/// Reads every object of `text`. `source` is its name in messages.
 ///
-/// Lists are taken apart as kubectl does, nested ones too; what is a workload is one of `kinds`.
+/// Lists are split into their items as kubectl does, nested lists too. An object is a workload if its kind is in
+/// `kinds`.
 pub(crate) fn read(source: &str, text: &str, kinds: &WorkloadKinds) -> Result<Vec<Manifest>, ManifestError> {
     let documents = read_yaml(text).map_err(|error| ManifestError::Unreadable { at: source.to_owned(), error })?;
     let several = documents.len() > 1;
@@ -128,7 +129,7 @@ fn flatten(
     Ok(())
 }
 
-/// The items of a typed list need not repeat what they are (k8s.io/apimachinery, `UnstructuredJSONScheme`).
+/// Items of a typed list may omit apiVersion and kind (k8s.io/apimachinery, `UnstructuredJSONScheme`).
 fn type_item(item: &mut Value, api_version: &str, kind: &str) {
     if let Value::Object(fields) = item
         && !kind.is_empty()
@@ -145,13 +146,13 @@ fn type_of(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "a mapping",
     }
 }
 
-/// The file and the object, as messages name it: `app.yaml: Deployment orders`.
+/// The file and the object, as in messages: `app.yaml: Deployment orders`.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.source, escape_line(&self.kind))?;
@@ -163,14 +164,14 @@ impl fmt::Display for Manifest {
 }
 
 impl Manifest {
-    /// What messages call the text that it is from: most often a path.
+    /// The text's name in messages, usually a path.
     #[must_use]
     pub(crate) fn file(&self) -> &str {
         &self.file
     }
 
-    /// Where in the text it is: the number of its document among those that are not empty, then of the item in each
-    /// list around it; all from 0.
+    /// Position in the text: the index of the document, not counting empty ones, then of the item in each enclosing
+    /// list.
     #[must_use]
     pub(crate) fn path(&self) -> &[usize] {
         &self.path
@@ -188,20 +189,20 @@ impl Manifest {
         &self.kind
     }
 
-    /// The kind, if its spec has a hash that can be approved.
+    /// The workload kind, if the object has a spec hash.
     #[must_use]
     pub(crate) fn workload(&self) -> Option<WorkloadKind> {
         self.workload
     }
 
-    /// Whether the gate is asked about objects of this kind at all.
+    /// Whether the webhook checks objects of this kind.
     #[must_use]
     pub(crate) fn is_judged(&self) -> bool {
         let others = [("v1", "Pod"), ("apps/v1", "ControllerRevision")];
         self.workload().is_some() || others.contains(&(&self.api_version, &self.kind))
     }
 
-    /// Whether it looks like a workload but is of a version that no supported API server serves.
+    /// Whether the object looks like a workload, of a version that no supported API server serves.
     #[must_use]
     pub(crate) fn is_outdated_workload(&self) -> bool {
         let groups = ["apps/", "batch/", "extensions/"];
@@ -210,7 +211,7 @@ impl Manifest {
             && WorkloadKind::ALL.iter().any(|kind| kind.kind() == self.kind)
     }
 
-    /// `metadata.namespace`, where the file gives one.
+    /// `metadata.namespace`, if the file sets it.
     #[must_use]
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.metadata("namespace")
@@ -222,12 +223,12 @@ impl Manifest {
         (&*self.api_version, &*self.kind) == ("v1", "ConfigMap")
     }
 
-    /// What a ConfigMap holds; `Err` where the API server would not take it.
+    /// The content of a ConfigMap, or why the API server would reject it.
     pub(crate) fn config_map(&self) -> Result<ConfigMapContent, String> {
         ConfigMapContent::of(&self.object)
     }
 
-    /// The approval that it holds, if it is a ConfigMap for that.
+    /// The detached approval in a ConfigMap, if it is one.
     #[must_use]
     pub(crate) fn detached_approval(&self) -> Option<DetachedApproval> {
         if !self.is_config_map() || self.label("writgate.dev/kind") != Some(APPROVAL_KIND) {
@@ -237,7 +238,7 @@ impl Manifest {
         Some(DetachedApproval { name: self.name()?.to_owned(), text })
     }
 
-    /// The same without the approvals that are attached to it, or that it names.
+    /// The object without attached approvals and references to detached ones.
     #[must_use]
     pub(crate) fn without_approvals(&self) -> Self {
         let mut bare = self.clone();
@@ -251,7 +252,7 @@ impl Manifest {
         bare
     }
 
-    /// The object as the file gives it.
+    /// The object as the file contains it.
     #[must_use]
     pub(crate) fn object(&self) -> &Value {
         &self.object
@@ -267,13 +268,13 @@ impl Manifest {
         moved
     }
 
-    /// The same object as the API server made it: same place in the file, another content.
+    /// The same manifest, with the object that the API server made of it.
     #[must_use]
     pub(crate) fn with_object(&self, object: Value) -> Self {
         Self { object, ..self.clone() }
     }
 
-    /// The plural resource, of what the gate is asked about.
+    /// The plural resource, for kinds that the webhook checks.
     #[must_use]
     pub(crate) fn resource(&self) -> Option<String> {
         if !self.is_judged() {
@@ -282,20 +283,20 @@ impl Manifest {
         Some(self.workload().map_or_else(|| format!("{}s", self.kind.to_lowercase()), |kind| kind.resource().into()))
     }
 
-    /// `metadata.name`, where the file gives one.
+    /// `metadata.name`, if the file sets it.
     #[must_use]
     pub(crate) fn name(&self) -> Option<&str> {
         self.metadata("name")
     }
 
-    /// The name as an approval's subject has it: `<generateName>*` where the API server is to make one.
+    /// The name in an approval's subject: `<generateName>*` if the API server generates the name.
     #[must_use]
     pub(crate) fn subject_name(&self) -> Option<String> {
         let generated = || self.metadata("generateName").map(|prefix| format!("{prefix}*"));
         self.metadata("name").map(str::to_owned).or_else(generated)
     }
 
-    /// The name as far as the file gives it: `metadata.name`, else `generateName`, else nothing.
+    /// `metadata.name`, or `generateName`, or an empty text.
     #[must_use]
     pub(crate) fn stem(&self) -> &str {
         self.metadata("name").or_else(|| self.metadata("generateName")).unwrap_or_default()
@@ -307,7 +308,7 @@ impl Manifest {
         self.object.pointer("/metadata/annotations")?.get(key)?.as_str()
     }
 
-    /// The same object with these envelopes attached and no other approval, nor the name of one.
+    /// The object with these envelopes as its only approvals.
     #[must_use]
     pub(crate) fn with_approvals(&self, envelopes: &[&str]) -> Self {
         let mut manifest = self.clone();
@@ -336,7 +337,7 @@ impl Manifest {
         self.object.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// The Pod's spec in an object of this one's kind.
+    /// The Pod spec in `object`, which has this manifest's kind.
     #[must_use]
     pub(crate) fn pod_of<'a>(&self, object: &'a Value) -> Option<&'a Value> {
         let path: &[&str] = match self.workload()? {
@@ -347,14 +348,14 @@ impl Manifest {
         path.iter().try_fold(object, |at, field| at.get(field))
     }
 
-    /// What would run, hashed as it will be at admission; none for kinds whose spec has no hash.
+    /// The spec hash that admission would compute; none for kinds without one.
     #[must_use]
     pub(crate) fn spec_hash(&self) -> Option<Result<SpecHash, ManifestError>> {
         let hash = manifest_hash_as(self.workload()?, &self.object);
         Some(hash.map_err(|error| ManifestError::NoHash { at: self.to_string(), error }))
     }
 
-    /// The object with a spec as the API server would hand it to admission.
+    /// The object with the API server's defaults.
     pub(crate) fn as_admitted(&self) -> Result<Value, ManifestError> {
         let mut object = self.object.clone();
         if let Some(kind) = self.workload() {
@@ -364,8 +365,8 @@ impl Manifest {
         Ok(object)
     }
 
-    /// The `AdmissionReview` in which the API server would ask whether `user` may create this in `namespace`, or make
-    /// it of the object that `runs`.
+    /// The `AdmissionReview` that the API server would send if `user` created this object in `namespace`, or updated
+    /// `runs` to it.
     pub(crate) fn to_review(
         &self,
         uid: &str,
@@ -376,7 +377,7 @@ impl Manifest {
         let mut object = self.as_admitted()?;
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
             metadata.insert("namespace".to_owned(), namespace.into());
-            // What the API server carries over from what is there.
+            // The API server copies these from the live object.
             for field in ["uid", "generation"] {
                 if let Some(kept) = runs.and_then(|runs| runs.get("metadata")?.get(field)) {
                     metadata.insert(field.to_owned(), kept.clone());
@@ -417,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_taken_apart_and_empty_documents_skipped() {
+    fn splits_lists_and_skips_empty_documents() {
         let text = "---\n# nothing\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}}\n\
                     - apiVersion: apps/v1\n  kind: DeploymentList\n  items: [{metadata: {generateName: b-}}]\n---\n\
                     {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n";
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused_and_not_skipped() {
+    fn rejects_a_document_that_is_not_an_object() {
         for (text, found) in [("- 1", "found a list"), ("kind: Pod", "no apiVersion"), ("apiVersion: v1", "no kind")] {
             let expected = ManifestError::NotAnObject { at: "f".to_owned(), found: found.to_owned() };
             assert_eq!(read("f", text, &WorkloadKinds::default()), Err(expected), "{text}");
@@ -441,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_of_another_version_is_no_workload_but_looks_like_one() {
+    fn recognises_a_workload_of_an_outdated_version() {
         let only = |text: &str| read("f", text, &WorkloadKinds::default()).unwrap().remove(0);
         let old = only("{apiVersion: apps/v1beta1, kind: Deployment}");
         assert!(old.workload().is_none() && old.is_outdated_workload());

@@ -1,4 +1,4 @@
-//! The rules to judge by: a folder of posture documents, or those of the cluster, and what namespaces are called in them.
+//! The postures that decisions use, from a folder or from the cluster, and the labels of namespaces.
 
 use std::{
     cell::RefCell,
@@ -21,27 +21,27 @@ use crate::{
     terminal::output::shown,
 };
 
-/// Where the rules are.
+/// Where the postures are.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct RulesFlags {
-    /// Folder of posture documents, bare or inside ConfigMaps, in place of the cluster's
+    /// Read posture documents from DIR, bare or inside ConfigMaps [default: the cluster's]
     #[arg(long, value_name = "DIR")]
     pub(crate) posture_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterFlags,
 }
 
-/// The rules, and the cluster that they are from if they are from one.
+/// The postures, and the cluster that they come from, if any.
 pub(crate) struct Rules {
     pub(crate) set: PostureSet,
-    /// None where they are from a folder: then no cluster is asked for anything.
+    /// None if the postures come from a folder. Then no cluster is contacted.
     pub(crate) cluster: Option<Cluster>,
     source: String,
-    /// Namespaces of the cluster that were asked for.
+    /// Namespaces of the cluster that were read already.
     places: RefCell<BTreeMap<String, Option<Place>>>,
 }
 
-/// What a namespace's labels say, wherever they were read.
+/// The labels of a namespace that govern it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) environment: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Place {
 }
 
 impl RulesFlags {
-    /// These, but of `folder` where one is given.
+    /// The same flags, but with `folder` if it is given.
     pub(crate) fn or_folder(&self, folder: Option<&Path>) -> Self {
         let posture_dir = folder.map(Path::to_owned).or_else(|| self.posture_dir.clone());
         Self { posture_dir, ..self.clone() }
@@ -68,11 +68,13 @@ impl RulesFlags {
     }
 }
 
-/// All documents of the cluster's postures.
+/// All posture documents of the cluster.
 pub(crate) fn documents(cluster: &Cluster) -> Result<Vec<Document>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
-    let what =
-        format!("list the postures (ConfigMaps in {}, as Role writgate-posture-reader may)", cluster.system_namespace);
+    let what = format!(
+        "list the postures (ConfigMaps in {}; Role writgate-posture-reader permits it)",
+        cluster.system_namespace
+    );
     let list = cluster.ask(&what, config_maps.list(&ListParams::default().labels(POSTURE_SELECTOR)))?;
     Ok(list.items.iter().map(config_map::document).collect())
 }
@@ -82,7 +84,7 @@ impl Rules {
         Self { set: PostureSet::assemble(documents), cluster, source, places: RefCell::default() }
     }
 
-    /// What a namespace's labels say; none where there is no such namespace. Asked of the cluster once for each.
+    /// A namespace's labels; none if the namespace does not exist. Reads each namespace of the cluster once.
     pub(crate) fn place(&self, namespace: &str) -> Result<Option<Place>, Failure> {
         if let Some(labels) = self.set.namespaces().get(namespace) {
             return Ok(Some(Place::of(labels)));
@@ -96,7 +98,7 @@ impl Rules {
         Ok(place)
     }
 
-    /// Where the rules are from, for messages.
+    /// Where the postures come from, for messages.
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
@@ -111,11 +113,11 @@ impl Place {
 
 fn read_place(cluster: &Cluster, namespace: &str) -> Result<Option<Place>, Failure> {
     if !names::is_label(namespace) {
-        return Err(Failure::Misuse(format!("{} is not the name of a namespace", shown(namespace))));
+        return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));
     }
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let found = cluster.ask(
-        &format!("read namespace {namespace} (as ClusterRole writgate-namespace-reader may)"),
+        &format!("read namespace {namespace} (ClusterRole writgate-namespace-reader permits it)"),
         namespaces.get_metadata_opt(namespace),
     )?;
     Ok(found.map(|found| Place::of(&found.metadata.labels.unwrap_or_default())))

@@ -1,4 +1,4 @@
-//! What people see and are asked, and files of theirs that are written.
+//! Prompts, output, and files that are written.
 
 pub(crate) mod asking;
 pub(crate) mod output;

@@ -1,5 +1,5 @@
-//! Where approvals may lie: in files that were named, in the Git working tree, in the cluster's ConfigMaps. Found and not
-//! judged; the same envelope in several places is one candidate.
+//! Finds approvals in named files, in the Git working tree and in the cluster's ConfigMaps. Nothing is checked here. An
+//! envelope that is found in several places is one entry.
 
 use std::{
     fs,
@@ -21,28 +21,28 @@ use crate::{
     terminal::output,
 };
 
-/// Files that are looked into; what a repository has beyond them is named in a note.
+/// Files of a working tree that are read, at most; a note says if there are more.
 const MAX_FILES: usize = 20_000;
-/// The largest file with approvals: a ConfigMap holds no more.
+/// Largest file that is read. A ConfigMap is not larger.
 const MAX_FILE: u64 = 1 << 20;
-/// Every envelope has this field. What lacks it need not be parsed.
+/// A field of every envelope. A text without it is not parsed.
 const MARK: &str = "payloadType";
 
 /// An envelope that may be for a workload.
 pub(crate) struct Candidate {
     pub(crate) envelope: String,
-    /// What it says, by nobody's word.
+    /// Its statement, not verified.
     pub(crate) claims: Approval,
     /// Where it was found.
     pub(crate) places: Vec<String>,
 }
 
-/// All that were found.
+/// All approvals that were found.
 #[derive(Default)]
 pub(crate) struct Candidates(pub(crate) Vec<Candidate>);
 
 impl Candidates {
-    /// Adds those in files, and in folders with all their folders.
+    /// Adds the approvals in files, and in folders and their subfolders.
     pub(crate) fn add_paths(&mut self, paths: &[PathBuf]) -> Result<(), Failure> {
         for path in paths {
             if path.is_dir() {
@@ -52,15 +52,15 @@ impl Candidates {
             } else {
                 let text = input::text(path, MAX_FILE)?;
                 if self.add_text(&text, &input::name(path)) == 0 {
-                    return Err(Failure::CouldNotTell(format!("{} holds no approval", input::name(path))));
+                    return Err(Failure::CouldNotTell(format!("{} contains no approval", input::name(path))));
                 }
             }
         }
         Ok(())
     }
 
-    /// Adds those in the Git working tree around the current folder, tracked or not, but not what Git ignores. Where there
-    /// is none, or no Git, there is nothing to add.
+    /// Adds the approvals in the Git working tree of the current folder, except for ignored files. Without Git or a
+    /// working tree, nothing is added.
     pub(crate) fn add_working_tree(&mut self) {
         let Some(root) = git(Path::new("."), &["rev-parse", "--show-toplevel"]) else { return };
         let root = PathBuf::from(root.trim_end_matches(['\r', '\n']));
@@ -72,7 +72,7 @@ impl Candidates {
         files.dedup();
         if files.len() > MAX_FILES {
             output::note(&format!(
-                "note: the working tree has more than {MAX_FILES} files; name some with --approvals"
+                "note: the working tree has more than {MAX_FILES} files; select some with --approvals"
             ));
         }
         for name in files.into_iter().take(MAX_FILES) {
@@ -80,7 +80,7 @@ impl Candidates {
         }
     }
 
-    /// Adds those in ConfigMaps of a namespace.
+    /// Adds the detached approvals of a namespace.
     pub(crate) fn add_namespace(&mut self, cluster: &Cluster, namespace: &str) -> Result<(), Failure> {
         for found in detached_approvals(cluster, namespace)? {
             self.add_detached(&found, namespace);
@@ -88,7 +88,7 @@ impl Candidates {
         Ok(())
     }
 
-    /// Adds those in ConfigMaps among the manifests.
+    /// Adds the detached approvals among the manifests.
     pub(crate) fn add_manifests(&mut self, manifests: &[Manifest]) {
         for manifest in manifests {
             if let Some(found) = manifest.detached_approval() {
@@ -101,7 +101,7 @@ impl Candidates {
         self.add(&found.text, &format!("configmap {namespace}/{}", found.name));
     }
 
-    /// A file of a folder may be anything: what cannot be read holds no approval.
+    /// Adds the approvals of a file. A file that cannot be read or parsed has none.
     fn add_file(&mut self, path: &Path, name: &str) {
         let is_file = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MAX_FILE);
         if let Some(text) = is_file.then(|| fs::read_to_string(path).ok()).flatten() {
@@ -109,7 +109,7 @@ impl Candidates {
         }
     }
 
-    /// Adds what a text holds: an envelope, or ConfigMaps with some. Returns how many these are.
+    /// Adds the approvals of a text: an envelope, or ConfigMaps with envelopes. Returns their number.
     fn add_text(&mut self, text: &str, name: &str) -> usize {
         if !text.contains(MARK) {
             return 0;
@@ -117,7 +117,7 @@ impl Candidates {
         if self.add(text, name) {
             return 1;
         }
-        // Laid out by another tool, with more white space than an annotation has room for.
+        // Another tool may have added white space, with which the text exceeds the limit of an annotation.
         if let Ok(documents) = read_yaml(text)
             && let [document] = &documents[..]
             && document.get(MARK).is_some()
@@ -130,7 +130,7 @@ impl Candidates {
         held.iter().filter(|(found, place)| self.add(&found.text, place)).count()
     }
 
-    /// Adds one text, if it is an envelope around an approval.
+    /// Adds a text, if it is an envelope with a statement.
     fn add(&mut self, text: &str, place: &str) -> bool {
         let Ok(envelope) = Envelope::parse(text) else { return false };
         let Ok(claims) = Approval::parse(envelope.payload()) else { return false };
@@ -145,7 +145,7 @@ impl Candidates {
     }
 }
 
-/// What Git says; none where it has no answer.
+/// Git's output; none if the command fails.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(folder).args(arguments).stdin(Stdio::null()).output().ok()?;
     String::from_utf8(output.stdout).ok().filter(|_| output.status.success())

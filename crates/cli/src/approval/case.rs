@@ -1,6 +1,6 @@
-//! One approval as it is reviewed and signed: what is up, what the rules say of it, and the statement that comes of both.
+//! One approval as it is reviewed and signed: the workloads, the posture's decision about them, and the statement.
 //!
-//! `review` shows it and `approve` signs it, so both see the same. Nothing is asked, signed or printed here.
+//! `review` prints it and `approve` signs it, so that both show the same. Nothing is asked, signed or printed here.
 
 use std::path::Path;
 
@@ -30,42 +30,42 @@ use crate::{
 pub(crate) struct Case<'f> {
     pub(crate) request: Option<&'f RequestFile>,
     pub(crate) matter: Matter,
-    /// By which rules it is judged; none where no posture is looked at.
+    /// How the posture decides; none if no posture is used.
     pub(crate) rules: Option<(Judge<'f>, Standing)>,
     pub(crate) ground: Ground,
-    /// What is to be signed.
+    /// The statement to sign.
     pub(crate) approval: Approval,
-    /// Around that, with the signatures that it has already.
+    /// The statement with the signatures that it has already.
     pub(crate) envelope: Envelope,
-    /// Whose word is false, and in what.
+    /// Claims of the request file or the envelope that differ from what was computed.
     pub(crate) wrong: Vec<String>,
 }
 
-/// What a statement rests on: the rules where they are looked at, else the request's word.
+/// What a statement is based on: the posture, or the claims of the request file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
-    /// Whether the rules say it.
+    /// Whether the values come from the posture.
     pub(crate) by_rules: bool,
     pub(crate) place: Place,
     pub(crate) cluster: Option<String>,
     pub(crate) action: Option<Action>,
     pub(crate) needed: Vec<NeededCapability>,
-    /// The longest validity that is permitted.
+    /// The longest validity that the posture permits.
     pub(crate) max_lifetime: Option<SignedDuration>,
 }
 
-/// What a case is made of, by the command line.
+/// The inputs from the command line.
 pub(crate) struct Opening<'f> {
     pub(crate) files: &'f Files,
     pub(crate) matter: &'f MatterFlags,
     pub(crate) posture: &'f PostureFlags,
     pub(crate) statement: &'f StatementFlags,
-    /// An envelope to review instead of a new statement.
+    /// An envelope to review, in place of a new statement.
     pub(crate) envelope: Option<&'f Path>,
 }
 
 impl<'f> Case<'f> {
-    /// Finds out everything.
+    /// Collects everything, and decides by the posture if it is used.
     pub(crate) fn open(opening: &Opening<'f>) -> Result<Self, Failure> {
         let kinds = &opening.matter.kinds;
         let judge = opening.posture.load(&opening.files.manifests, kinds)?;
@@ -99,18 +99,18 @@ impl<'f> Case<'f> {
         Ok(Self { request, matter, rules, ground, approval, envelope, wrong })
     }
 
-    /// The environment's rules, if they are looked at and can be used.
+    /// The environment's posture, if it is used and valid.
     pub(crate) fn posture(&self) -> Option<&Posture> {
         self.rules.as_ref().and_then(|(judge, standing)| standing.posture(judge))
     }
 
-    /// How many people must sign, of which groups.
+    /// The quorum of this approval: how many reviewers must sign, of which groups.
     pub(crate) fn quorum<'p>(&self, posture: &'p Posture) -> &'p [QuorumEntry] {
         let emergency = posture.break_glass.as_ref().filter(|_| self.approval.break_glass);
         emergency.map_or(&posture.rule(self.approval.action).quorum, |rule| &rule.quorum)
     }
 
-    /// The people whose signature would count; none where no posture is looked at.
+    /// The reviewers whose signature would count; none if no posture is used.
     pub(crate) fn could_sign(&self) -> Vec<&Reviewer> {
         let (Some((judge, _)), Some(posture)) = (&self.rules, self.posture()) else { return Vec::new() };
         let needed: Vec<Capability> =
@@ -123,8 +123,8 @@ impl<'f> Case<'f> {
         posture.reviewers.iter().filter(|reviewer| terms.holds(reviewer)).collect()
     }
 
-    /// Why the gate would refuse `envelope` and nothing beside it; none where no posture is looked at. It is judged at
-    /// the first moment at which it could be valid.
+    /// The denials of a request with `envelope` as its only approval; none if no posture is used. The time of the
+    /// decision is the first moment at which the approval is valid.
     pub(crate) fn judge(&mut self, envelope: &Envelope) -> Result<Option<Vec<Denial>>, Failure> {
         let Some((judge, standing)) = &mut self.rules else { return Ok(None) };
         judge.now = judge.now.max(self.approval.not_before);
@@ -132,14 +132,14 @@ impl<'f> Case<'f> {
     }
 }
 
-/// Reads the files of `flags`, unless `others` want standard input as well.
+/// Reads the files of `flags`. Fails if `others` read standard input too.
 pub(crate) fn read<'p>(flags: &'p MatterFlags, others: impl IntoIterator<Item = &'p Path>) -> Result<Files, Failure> {
     input::one_stdin(flags.filename.iter().map(|path| &**path).chain(others))?;
     flags.read()
 }
 
 impl Opening<'_> {
-    /// What is said before anything is judged: by the envelope that is given, else by the flags and the request.
+    /// What is claimed before any check: by the envelope if there is one, else by the flags and the request file.
     fn claimed(&self, given: Option<&Approval>, request: Option<&RequestFile>) -> Result<Claimed, Failure> {
         match given {
             Some(Approval { requested_by, break_glass, environment, project, .. }) => Ok(Claimed {
@@ -159,14 +159,14 @@ impl Opening<'_> {
 fn other_requester(approval: &Approval, request: &RequestFile) -> Option<String> {
     (approval.requested_by != request.requested_by).then(|| {
         format!(
-            "the envelope says that {} asks, the request that {} does",
+            "the envelope says that {} requested it, but the request says {}",
             shown(&approval.requested_by),
             shown(&request.requested_by)
         )
     })
 }
 
-/// What somebody says of an approval.
+/// What a request file or an envelope claims.
 struct Word<'a> {
     environment: &'a str,
     project: &'a str,
@@ -224,14 +224,14 @@ impl Ground {
         }
     }
 
-    /// In what somebody's word differs from the rules; nothing where none were looked at.
+    /// Claims that differ from the posture; none if no posture is used.
     fn contradicts(&self, whose: &str, word: &Word<'_>) -> Vec<String> {
         let Some(action) = self.action.filter(|_| self.by_rules) else { return Vec::new() };
         let mut wrong = Vec::new();
         let mut compare = |what: &str, said: Option<&str>, is: Option<&str>| {
             let named = |value: Option<&str>| value.map_or("none".to_owned(), shown);
             if said != is {
-                wrong.push(format!("{whose}: it says {what} {}, but it is {}", named(said), named(is)));
+                wrong.push(format!("{whose} says {what} {}, expected {}", named(said), named(is)));
             }
         };
         compare("environment", Some(word.environment), self.place.environment.as_deref());
@@ -244,7 +244,7 @@ impl Ground {
             names.join(", ")
         };
         let needed = sorted(self.needed.iter().map(|needed| &*needed.capability).collect());
-        compare("that what is needed is", Some(&sorted(word.capabilities.clone())), Some(&needed));
+        compare("capabilities", Some(&sorted(word.capabilities.clone())), Some(&needed));
         wrong
     }
 }

@@ -1,7 +1,6 @@
-//! The webhook's decision without the webhook: the same function, with what the command line can find out.
+//! The webhook's decision, made by the same function in core, with the facts that the command line can find.
 //!
-//! A manifest becomes the review that the API server would send. `verify` prints what comes of it; `request`, `review`,
-//! `approve` and `select` take from it what is needed, why, and what the gate would say.
+//! A manifest becomes the AdmissionReview that the API server would send.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -25,38 +24,38 @@ use crate::{
     terminal::output::shown,
 };
 
-/// The most approvals beside an object that are looked at.
+/// Detached approvals that are read from a namespace, at most.
 const MAX_BESIDE: u32 = 500;
 
-/// What a judgement depends on beside rules and manifests.
+/// What a decision depends on, apart from the objects.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct JudgeFlags {
     #[command(flatten)]
     pub(crate) rules: RulesFlags,
-    /// The namespace's environment [default: what its labels say]
+    /// Environment of the namespace [default: its label]
     #[arg(long, help_heading = "Rules")]
     pub(crate) environment: Option<String>,
-    /// The namespace's project [default: what its labels say]
+    /// Project of the namespace [default: its label]
     #[arg(long, requires = "environment", help_heading = "Rules")]
     pub(crate) project: Option<String>,
     #[command(flatten)]
     pub(crate) kinds: input::Kinds,
-    /// A controller whose children are not judged again, as the webhook has it; may be repeated, replaces the default
+    /// Controller whose child objects are exempt, as configured for the webhook; may be repeated; replaces the default
     #[arg(long, value_name = "USER=RESOURCE", help_heading = "Rules")]
     pub(crate) exempt_controller: Vec<ExemptController>,
 }
 
-/// Judges by rules that were loaded once.
+/// Decides with postures that were loaded once.
 pub(crate) struct Judge<'a> {
-    /// The rules.
+    /// The postures.
     pub(crate) rules: Rules,
-    /// The moment to judge at.
+    /// The time of the decision.
     pub(crate) now: Timestamp,
-    /// What is applied together is there together: ConfigMaps and approvals among the manifests count.
+    /// ConfigMaps and approvals among these count, since they are applied together.
     pub(crate) manifests: &'a [Manifest],
-    /// Approvals to judge as if they lay beside each object.
+    /// Approvals that count as detached approvals in every namespace.
     pub(crate) given: Vec<DetachedApproval>,
-    /// Whether those alone count, and no other that lies beside an object.
+    /// Whether only those count, and no other detached approval.
     pub(crate) given_alone: bool,
     exempt: ExemptControllers,
     kinds: WorkloadKinds,
@@ -64,7 +63,7 @@ pub(crate) struct Judge<'a> {
 }
 
 impl JudgeFlags {
-    /// Loads the rules, to judge `manifests` by.
+    /// Loads the postures for decisions about `manifests`.
     pub(crate) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Judge<'a>, Failure> {
         let told = self
             .environment
@@ -87,12 +86,12 @@ impl JudgeFlags {
 }
 
 impl Judge<'_> {
-    /// Judges a review, as the webhook would.
+    /// Decides an AdmissionReview as the webhook would.
     pub(crate) fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
         self.decide(body, true)
     }
 
-    /// Judges a manifest as if nobody had approved it: what is left beside `ApprovalRequired` no approval cures.
+    /// Decides about a manifest without its approvals. No approval cures a denial other than `ApprovalRequired`.
     pub(crate) fn unapproved(
         &self,
         manifest: &Manifest,
@@ -117,7 +116,7 @@ impl Judge<'_> {
         Ok(decide(&request, &governance, &facts, self.now, &mut answers))
     }
 
-    /// Judges what `user` would bring about by applying a manifest: its creation, or the change of `runs`.
+    /// Decides about `user` applying a manifest: its creation, or an update of `runs`.
     pub(crate) fn manifest(
         &self,
         manifest: &Manifest,
@@ -129,12 +128,12 @@ impl Judge<'_> {
         self.review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
     }
 
-    /// Takes a namespace to be in `place`, where nothing else says.
+    /// Assumes `place` for every namespace.
     pub(crate) fn assume(&mut self, place: Place) {
         self.told = Some(place);
     }
 
-    /// The labels of a namespace; the flags go before what was read.
+    /// The labels of a namespace. Flags have precedence over labels.
     pub(crate) fn place(&self, namespace: &str) -> Result<Place, Failure> {
         match &self.told {
             Some(told) if told.project.is_some() => return Ok(told.clone()),
@@ -146,8 +145,8 @@ impl Judge<'_> {
         }
         self.rules.place(namespace)?.ok_or_else(|| {
             Failure::CouldNotTell(format!(
-                "cannot tell which environment namespace {} belongs to: it is not in {}; give --environment and \
-                 --project, or put the Namespace there",
+                "cannot determine the environment of namespace {}: it is not in {}; pass --environment and --project, \
+                 or add the Namespace there",
                 shown(namespace),
                 self.rules.source()
             ))
@@ -177,12 +176,12 @@ impl Judge<'_> {
         if let Some(found) = self.rules.set.config_map(namespace, name) {
             return found.cloned().map_err(str::to_owned);
         }
-        let absent = "it is not among the manifests; give it with -f";
+        let absent = "it is not among the manifests; pass it with -f";
         let Some(cluster) = &self.rules.cluster else { return Err(absent.to_owned()) };
-        read_config_map(cluster, namespace, name)?.ok_or_else(|| "there is none of that name".to_owned())
+        read_config_map(cluster, namespace, name)?.ok_or_else(|| "it does not exist".to_owned())
     }
 
-    /// The approvals that were given, or are among the manifests or in the posture folder.
+    /// Detached approvals that were supplied, or are among the manifests or in the posture folder.
     fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
         if self.given_alone {
             return self.given.clone();
@@ -240,7 +239,7 @@ impl Answers for LocalAnswers<'_> {
     }
 }
 
-/// A ConfigMap of the cluster, as far as a config bundle is concerned.
+/// The content of a ConfigMap of the cluster, for the check of a config bundle.
 fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<ConfigMapContent>, String> {
     if !names::is_label(namespace) || !names::is_subdomain(name) {
         return Ok(None);
@@ -252,7 +251,7 @@ fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opt
     found.map(|found| ConfigMapContent::of(&found)).transpose()
 }
 
-/// The approvals that lie in ConfigMaps of a namespace.
+/// The detached approvals of a namespace.
 pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
     let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_BESIDE);

@@ -1,7 +1,6 @@
-//! What is up for approval: the workloads of some manifests or of a request, named and hashed here.
+//! The workloads of one approval, from manifests or from a request file, with names and hashes computed here.
 //!
-//! A request is believed in nothing: it carries the objects, and what it says of them beside is compared. Called by
-//! `review` and `approve`; what the posture makes of it is `standing`'s.
+//! A request file is not trusted: its claims are compared with its own objects. `standing` decides by the posture.
 
 use std::path::PathBuf;
 
@@ -18,10 +17,10 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-/// Where it is.
+/// The files to read.
 #[derive(clap::Args, Debug)]
 pub(crate) struct MatterFlags {
-    /// Request, as `request` wrote it, or manifest, YAML or JSON; `-` for standard input; may be repeated
+    /// Request file or manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
     pub(crate) filename: Vec<PathBuf>,
     #[command(flatten)]
@@ -30,21 +29,21 @@ pub(crate) struct MatterFlags {
     pub(crate) kinds: input::Kinds,
 }
 
-/// The objects of all files, and the request if there is one.
+/// The objects of all files, and the request file if there is one.
 pub(crate) struct Files {
-    /// Those of the request among them.
+    /// The objects of the manifests, not those of the request file.
     pub(crate) manifests: Vec<Manifest>,
-    /// The request, and what its file is called.
+    /// The request file, and its name in messages.
     pub(crate) request: Option<(RequestFile, String)>,
 }
 
-/// A workload that is up for approval.
+/// A workload for which the approval is requested.
 pub(crate) struct Asked {
-    /// The object, its name and its hash as it was computed here.
+    /// The object, its name, and its hash as computed here.
     pub(crate) workload: Workload,
-    /// Where it is to run.
+    /// Its namespace.
     pub(crate) namespace: String,
-    /// What runs now by the word of who asks; absent where nothing does, or nothing is said.
+    /// The live object that the request file claims; absent if there is none, or nothing is claimed.
     pub(crate) said_to_run: Option<Value>,
 }
 
@@ -52,7 +51,7 @@ pub(crate) struct Asked {
 pub(crate) struct Matter {
     /// At least one.
     pub(crate) asked: Vec<Asked>,
-    /// In what the request is wrong about its own objects.
+    /// Claims of the request file that differ from its own objects.
     pub(crate) wrong: Vec<String>,
 }
 
@@ -67,11 +66,17 @@ impl MatterFlags {
                 manifests.push(manifest);
                 continue;
             }
-            let name = manifest.to_string();
-            let read = RequestFile::read(manifest.object().clone())
-                .map_err(|why| Failure::CouldNotTell(format!("{name}: this cannot be a request: {}", shown(&why))))?;
+            let name = manifest.file().to_owned();
+            let read = RequestFile::read(manifest.object().clone()).map_err(|why| {
+                Failure::CouldNotTell(format!(
+                    "{name} is not a request file: {}; create one with `kubectl writgate request`",
+                    shown(&why)
+                ))
+            })?;
             if request.replace((read, name)).is_some() {
-                return Err(Failure::Misuse("there are two requests; an approval is for one".to_owned()));
+                return Err(Failure::Misuse(
+                    "two request files are given; pass one, since an approval is for one request".to_owned(),
+                ));
             }
         }
         Ok(Files { manifests, request })
@@ -79,7 +84,7 @@ impl MatterFlags {
 }
 
 impl Files {
-    /// The workloads that are up; objects without a namespace are in `namespace`.
+    /// The workloads of the approval. Objects without a namespace are in `namespace`.
     pub(crate) fn matter(&self, kinds: &input::Kinds, namespace: Option<&str>) -> Result<Matter, Failure> {
         let Some((request, name)) = &self.request else {
             let workloads = workloads::of(self.manifests.clone(), namespace)?;
@@ -91,13 +96,15 @@ impl Files {
             matter.ask(self.find(requested, name, kinds)?, requested)?;
         }
         if matter.asked.is_empty() {
-            return Err(Failure::CouldNotTell(format!("{name} asks for nothing: it has no workloads")));
+            return Err(Failure::CouldNotTell(format!(
+                "{name} contains no workload; create another request with `kubectl writgate request`"
+            )));
         }
         self.pass_over(&matter, namespace);
         Ok(matter)
     }
 
-    /// The object that is requested: the request's own, else the one of the other files that it names.
+    /// The object of a requested workload: from the request file, or else from the other files.
     fn find(&self, requested: &RequestedWorkload, request: &str, kinds: &input::Kinds) -> Result<Workload, Failure> {
         let namespace = Some(&*requested.namespace);
         let only = |manifest: Manifest| workloads::of(vec![manifest], namespace).map(|mut found| found.remove(0));
@@ -106,7 +113,7 @@ impl Files {
             let mut read = manifest::read(&name, &object.to_string(), &kinds.known())?;
             return match (read.pop(), read.pop()) {
                 (Some(manifest), None) => only(manifest),
-                _ => Err(Failure::CouldNotTell(format!("{name}: expected one object"))),
+                _ => Err(Failure::CouldNotTell(format!("{name}: expected exactly one object"))),
             };
         }
         let mut other_hash = None;
@@ -122,16 +129,16 @@ impl Files {
         let subject = shown(&requested.subject);
         Err(match other_hash {
             Some(hash) => Failure::No(format!(
-                "{request} asks for {subject} with spec {}, but the manifest's is {hash}: it is another version of it",
+                "{request} is for {subject} with spec hash {}, but the manifest's is {hash}; pass the manifest of that version",
                 requested.spec_hash
             )),
             None => Failure::Misuse(format!(
-                "{request} was made from a denial and holds no manifest of {subject}: give that with a further -f"
+                "{request} was made from a denial and does not contain {subject}; pass its manifest with another -f"
             )),
         })
     }
 
-    /// Tells of workloads that lie beside the request and are not signed.
+    /// Notes workloads of the other files that are not part of the request.
     fn pass_over(&self, matter: &Matter, namespace: Option<&str>) {
         for manifest in self.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
             let of = workloads::of(vec![manifest.clone()], namespace);
@@ -139,7 +146,7 @@ impl Files {
                 matter.asked.iter().any(|asked| asked.workload.subject.name == workload.subject.name)
             };
             if !of.is_ok_and(|found| found.iter().all(asked)) {
-                output::note(&format!("note: {manifest} is not part of the request, and is passed over"));
+                output::note(&format!("note: {manifest} is not part of the request and is ignored"));
             }
         }
     }
@@ -157,18 +164,18 @@ impl Matter {
     fn ask(&mut self, workload: Workload, requested: &RequestedWorkload) -> Result<(), Failure> {
         let subject = &workload.subject;
         if self.asked.iter().any(|other| other.workload.subject.name == subject.name) {
-            return Err(Failure::Misuse(format!("the request names {} twice", subject.name)));
+            return Err(Failure::Misuse(format!("the request names {} twice; remove one", subject.name)));
         }
         if subject.name != requested.subject {
             self.wrong.push(format!(
-                "the request says that it is for {}, but holds {}",
+                "the request says subject {}, but contains {}",
                 shown(&requested.subject),
                 shown(&subject.name)
             ));
         }
         if subject.hash != requested.spec_hash {
             self.wrong.push(format!(
-                "the request says that {} has spec {}, but what it holds has {}",
+                "the request says that {} has spec hash {}, but its object has {}",
                 shown(&subject.name),
                 requested.spec_hash,
                 subject.hash
@@ -178,7 +185,7 @@ impl Matter {
         Ok(())
     }
 
-    /// The workloads alone.
+    /// The workloads, without their namespaces and claims.
     pub(crate) fn workloads(&self) -> impl Iterator<Item = &Workload> + Clone {
         self.asked.iter().map(|asked| &asked.workload)
     }

@@ -1,8 +1,8 @@
-//! The request file: what an operator asks a reviewer to sign, in one file that can be sent by any way.
+//! The request file: what an operator asks a reviewer to sign, in one file that can be sent by any channel.
 //!
-//! Nothing in it is believed: it carries the objects themselves, so that whoever reviews it computes the hashes, asks the
-//! posture and reads the diff anew, and what it claims beside them is compared. Written by `request`, read by `review`
-//! and `approve`. It holds workloads alone: no Secret, no ConfigMap.
+//! The file is not trusted. It contains the objects, so that the reviewer's command computes the hashes, decides by the
+//! posture and shows the changes itself, and compares the file's claims with the results. It contains only workloads,
+//! never a Secret or a ConfigMap.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(crate) const API_VERSION: &str = "writgate.dev/v1";
 /// `kind` of the file.
 pub(crate) const KIND: &str = "ApprovalRequest";
 
-/// A request for one approval of all its workloads: of one environment, project and action.
+/// A request for one approval of all its workloads, which share an environment, a project and an action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RequestFile {
@@ -26,12 +26,12 @@ pub(crate) struct RequestFile {
     pub(crate) api_version: String,
     /// [`KIND`]
     pub(crate) kind: String,
-    /// Who asks.
+    /// The requester.
     pub(crate) requested_by: String,
-    /// Why: a ticket, a sentence.
+    /// The reason: a ticket or a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// When it was asked.
+    /// The time of the request.
     pub(crate) requested_at: Timestamp,
     /// The posture's cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,32 +40,33 @@ pub(crate) struct RequestFile {
     pub(crate) environment: String,
     /// The namespaces' project.
     pub(crate) project: String,
-    /// What would be done.
+    /// The requested action.
     pub(crate) action: Action,
-    /// What is needed for all of it.
+    /// The capabilities that all of the workloads require.
     pub(crate) capabilities: Vec<NeededCapability>,
-    /// Whether the terms of an emergency are asked for.
+    /// Whether a break-glass approval is requested.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) break_glass: bool,
-    /// What needs the approval.
+    /// The workloads that require the approval.
     pub(crate) workloads: Vec<RequestedWorkload>,
-    /// What was in the manifests and needs none, for the reader: `Deployment payments/orders: nothing changes`.
+    /// Objects of the manifests that require no approval, for the reader: `Deployment payments/orders: nothing
+    /// changes`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) not_needed: Vec<String>,
 }
 
-/// A capability that is needed, and why.
+/// A required capability, and why it is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NeededCapability {
     /// `deploy.privileged`
     pub(crate) capability: String,
-    /// The action itself, or the capability rules that match, each with what it matched on.
+    /// The action itself, or the capability rules that match, each with its message.
     pub(crate) because: Vec<String>,
 }
 
 impl NeededCapability {
-    /// What is needed for all of `records`, each with its reason: the action's own, or the rules that matched.
+    /// The capabilities that `records` require, each with its reason: the action, or the rules that match.
     pub(crate) fn of<'r>(
         posture: &Posture,
         action: Option<Action>,
@@ -80,8 +81,8 @@ impl NeededCapability {
                 None => needed.push(Self { capability: capability.to_owned(), because: vec![because] }),
             };
         let own = match (posture.break_glass.as_ref().filter(|_| emergency), action) {
-            (Some(rule), _) => Some((&rule.capabilities, "any emergency needs it".to_owned())),
-            (None, Some(action)) => Some((&posture.rule(action).capabilities, format!("any {action} needs it"))),
+            (Some(rule), _) => Some((&rule.capabilities, "required by every break-glass approval".to_owned())),
+            (None, Some(action)) => Some((&posture.rule(action).capabilities, format!("required by every {action}"))),
             (None, None) => None,
         };
         for (capability, because) in own.iter().flat_map(|(own, why)| own.iter().map(move |one| (one, why))) {
@@ -97,41 +98,42 @@ impl NeededCapability {
     }
 }
 
-/// A workload that needs the approval.
+/// A workload that requires the approval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RequestedWorkload {
-    /// Its namespace, which the object need not name.
+    /// Its namespace, which the object may leave out.
     pub(crate) namespace: String,
-    /// What the requester computed; whoever signs computes it anew.
+    /// The hash that the requester computed. The reviewer's command computes it again.
     pub(crate) spec_hash: SpecHash,
-    /// What would be applied, as it was read; absent in a request that was made from a denial alone. Then whoever reviews
-    /// it needs the manifest from elsewhere, and it counts if it has this name and hash.
+    /// The object that would be applied; absent in a request that was made from a denial alone. Then the reviewer adds
+    /// the manifest, which must have this name and hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) object: Option<Value>,
-    /// `<group/version>/<kind>/<namespace>/<name>`, as an approval's subject has it.
+    /// `<group/version>/<kind>/<namespace>/<name>`, as in an approval's subject.
     pub(crate) subject: String,
-    /// What ran when it was asked, without status and managed fields; absent where nothing did, or no cluster was asked.
+    /// The live object at the time of the request, without status and managed fields; absent if there was none, or no
+    /// cluster was contacted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) runs: Option<Value>,
 }
 
 impl RequestFile {
-    /// Whether a document says that it is a request.
+    /// Whether a document is a request file.
     pub(crate) fn is_one(document: &Value) -> bool {
         document.get("kind").and_then(Value::as_str) == Some(KIND)
     }
 
-    /// Reads a request; the error says what was found and what was expected.
+    /// Reads a request file. The error says what was found and what was expected.
     pub(crate) fn read(document: Value) -> Result<Self, String> {
         let found = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         if found != API_VERSION {
-            return Err(format!("it is a request of version {found:?}, expected {API_VERSION:?}"));
+            return Err(format!("its apiVersion is {found:?}, expected {API_VERSION:?}"));
         }
         serde_json::from_value(document).map_err(|error| error.to_string())
     }
 
-    /// The file's text: JSON, indented, since people read it too.
+    /// The file's text: JSON, indented for readers.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("strings and numbers always serialise") + "\n"
     }

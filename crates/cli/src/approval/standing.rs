@@ -1,8 +1,8 @@
-//! What the rules say of what is up for approval: whether it is an action at all, what it needs and why, what no
-//! signature would change, and who may sign.
+//! What the posture decides about the workloads of an approval: whether each is an action, what it requires and why,
+//! and
+//! which denials no signature would change.
 //!
-//! All of it is the webhook's own decision, made with no approval in view or with one alone. Called by `review` and
-//! `approve`.
+//! Every answer is the webhook's own decision, made without an approval or with exactly one.
 
 use serde_json::Value;
 use writgate_cluster::clock;
@@ -24,18 +24,18 @@ use crate::{
     terminal::output::shown,
 };
 
-/// Whether and where to look at a posture.
+/// Whether to use a posture, and where it is.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct PostureFlags {
     #[command(flatten)]
     pub(crate) rules: RulesFlags,
-    /// Look at no posture: nothing tells then what the gate would refuse, and no cluster is asked
+    /// Skip the posture: nothing is checked, and no cluster is contacted
     #[arg(long, conflicts_with = "posture_dir")]
     pub(crate) no_posture: bool,
 }
 
 impl PostureFlags {
-    /// Loads the posture, unless none is to be looked at.
+    /// Loads the posture, unless it is skipped.
     pub(crate) fn load<'a>(
         &self,
         manifests: &'a [Manifest],
@@ -47,7 +47,7 @@ impl PostureFlags {
         let flags = JudgeFlags { rules: self.rules.clone(), kinds: kinds.clone(), ..JudgeFlags::default() };
         let mut judge = flags.load(manifests, clock::now()).map_err(|failure| match failure {
             Failure::CouldNotTell(why) => {
-                Failure::CouldNotTell(format!("{why}; or --posture-dir names a folder of posture documents"))
+                Failure::CouldNotTell(format!("{why}; or pass a folder of posture documents with --posture-dir"))
             }
             other => other,
         })?;
@@ -56,19 +56,19 @@ impl PostureFlags {
     }
 }
 
-/// What runs under a workload's name now.
+/// The live object under a workload's name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Runs {
-    /// As the cluster has it; none where nothing does.
+    /// Read from the cluster; none if it does not exist.
     Live(Option<Value>),
-    /// As the request has it, and nobody checked.
+    /// Claimed by the request file, and not checked.
     Said(Value),
-    /// No cluster was asked, and nobody says.
+    /// Neither read nor claimed.
     Unknown,
 }
 
 impl Runs {
-    /// The object, whoever's word it is.
+    /// The object, whether read or claimed.
     pub(crate) fn object(&self) -> Option<&Value> {
         match self {
             Self::Live(object) => object.as_ref(),
@@ -78,37 +78,37 @@ impl Runs {
     }
 }
 
-/// What the rules say of one workload, with no approval in view.
+/// The decision about one workload, without an approval.
 pub(crate) struct Seen {
     pub(crate) runs: Runs,
-    /// Whether it runs as it is already.
+    /// Whether the live object has this spec already.
     pub(crate) unchanged: bool,
-    /// What would be decided without an approval.
+    /// The decision without an approval.
     pub(crate) decision: Decision,
 }
 
-/// What the rules say of all workloads of one approval.
+/// The decisions about all workloads of one approval.
 pub(crate) struct Standing {
-    /// In the matter's order.
+    /// In the order of the workloads.
     pub(crate) seen: Vec<Seen>,
-    /// Where all of them are to run.
+    /// The environment and project of all of them.
     pub(crate) place: Place,
-    /// What is done with all of them; absent where nothing can be judged.
+    /// The action of all of them; absent if the posture cannot be used.
     pub(crate) action: Option<Action>,
 }
 
-/// Who asks, and what is told of the namespaces beside their labels.
+/// The requester, and claims about namespaces whose labels are not known.
 pub(crate) struct Claimed {
-    /// The person who asks, who is taken to apply it too.
+    /// The requester, who is assumed to apply the change as well.
     pub(crate) requested_by: String,
-    /// Whether it is asked for as an emergency.
+    /// Whether a break-glass approval is requested.
     pub(crate) emergency: bool,
-    /// Where the namespaces are, if nothing else says.
+    /// Environment and project of the namespaces, if nothing else says.
     pub(crate) place: Place,
 }
 
 impl Standing {
-    /// Looks at every workload.
+    /// Decides about every workload.
     pub(crate) fn of(judge: &mut Judge<'_>, matter: &Matter, claimed: &Claimed) -> Result<Self, Failure> {
         let mut labelled = false;
         for asked in &matter.asked {
@@ -127,7 +127,7 @@ impl Standing {
         }
         let place = same(matter, places, |place| {
             let said = |label: &Option<String>| label.as_deref().map_or("none".to_owned(), shown);
-            format!("is of environment {} and project {}", said(&place.environment), said(&place.project))
+            format!("belongs to environment {} and project {}", said(&place.environment), said(&place.project))
         })?;
         let mut seen = Vec::new();
         for asked in &matter.asked {
@@ -136,17 +136,17 @@ impl Standing {
         let actions = seen.iter().map(|seen| seen.decision.record.action).collect();
         let action = same(matter, actions, |action| match action {
             Some(action) => format!("is {action}"),
-            None => "cannot be judged".to_owned(),
+            None => "cannot be checked".to_owned(),
         })?;
         Ok(Self { seen, place, action })
     }
 
-    /// The rules of the environment, if they can be used.
+    /// The environment's posture, if it is valid.
     pub(crate) fn posture<'j>(&self, judge: &'j Judge<'_>) -> Option<&'j Posture> {
         judge.rules.set.environment(self.place.environment.as_deref()?).ok()
     }
 
-    /// What no signature would change, each with the workload that it is about.
+    /// The denials that no signature would change, each with its workload.
     pub(crate) fn refused<'s>(&'s self, matter: &'s Matter) -> impl Iterator<Item = (&'s Asked, &'s Denial)> {
         let lacks_more = |denial: &&Denial| !matches!(denial, Denial::ApprovalRequired { .. });
         let pairs = matter.asked.iter().zip(&self.seen);
@@ -154,18 +154,18 @@ impl Standing {
             .flat_map(move |(asked, seen)| seen.decision.denials.iter().filter(lacks_more).map(move |why| (asked, why)))
     }
 
-    /// Whether any of it needs an approval.
+    /// Whether any workload requires an approval.
     pub(crate) fn needs_approval(&self) -> bool {
         self.seen.iter().any(|seen| seen.decision.record.approval_required != Some(false))
     }
 
-    /// What is needed for all of it, and why.
+    /// The capabilities that the workloads require, and why.
     pub(crate) fn needed(&self, posture: &Posture, emergency: bool) -> Vec<NeededCapability> {
         let records = self.seen.iter().map(|seen| &seen.decision.record);
         NeededCapability::of(posture, self.action, emergency, records)
     }
 
-    /// Why the gate would refuse each workload with this approval alone; nothing where it would not.
+    /// The denials of all workloads with this approval alone; empty if it is accepted.
     pub(crate) fn judge(
         &self,
         judge: &mut Judge<'_>,
@@ -198,7 +198,7 @@ impl Seen {
             (None, None) => Runs::Unknown,
         };
         let judged = |runs| judge.unapproved(manifest, &asked.namespace, runs, requested_by);
-        // Nothing is judged by the requester's word: what is said to run could excuse what would.
+        // The requester's claim is not used: a claimed live object could hide a change.
         let live = match &runs {
             Runs::Live(live) => live.as_ref(),
             Runs::Said(_) | Runs::Unknown => None,
@@ -209,7 +209,7 @@ impl Seen {
         Ok(Self { runs, unchanged, decision })
     }
 
-    /// What the change is a change of, where the cluster says so.
+    /// The live object that the decision compares with, if the cluster has it.
     fn judged_against(&self) -> Option<&Value> {
         match &self.runs {
             Runs::Live(live) if !self.unchanged => live.as_ref(),
@@ -220,23 +220,23 @@ impl Seen {
 
 fn ungoverned(namespace: &str) -> Failure {
     Failure::No(format!(
-        "namespace {} has no label writgate.dev/environment, so nobody governs it and nothing there needs an approval",
+        "namespace {} has no label writgate.dev/environment, so it is not governed and requires no approval",
         shown(namespace)
     ))
 }
 
-/// What is the same of all workloads, since an approval says it once.
+/// The value that all workloads share, since an approval states it once.
 fn same<T: PartialEq>(matter: &Matter, all: Vec<T>, words: impl Fn(&T) -> String) -> Result<T, Failure> {
     let name = |index: usize| matter.asked.get(index).map(|asked| asked.workload.manifest.to_string());
     if let Some(other) = all.iter().position(|one| Some(one) != all.first()) {
         let [first, second] = [0, other].map(|index| (name(index).unwrap_or_default(), all.get(index).map(&words)));
         return Err(Failure::Misuse(format!(
-            "{} {}, but {} {}; an approval is for one: approve them in files of their own",
+            "{} {}, but {} {}; an approval covers one: use a separate file for each",
             first.0,
             first.1.unwrap_or_default(),
             second.0,
             second.1.unwrap_or_default()
         )));
     }
-    all.into_iter().next().ok_or_else(|| Failure::Misuse("there is no workload to approve".to_owned()))
+    all.into_iter().next().ok_or_else(|| Failure::Misuse("no workload found".to_owned()))
 }

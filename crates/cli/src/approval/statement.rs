@@ -1,6 +1,7 @@
-//! The statement that is signed: what the flags, the request, the objects and the rules say, and where they differ.
+//! The statement to sign, from the flags, the request file, the objects and the posture. Values that differ are an
+//! error.
 //!
-//! Nothing is signed or asked here. Called by `approve` to sign it and by `review` to show what would be signed.
+//! Nothing is signed or asked here.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,99 +21,101 @@ use crate::{
 };
 
 const REPLAY_LABEL: &str = "writgate.dev/replay";
-/// How long an approval lasts where nobody says.
+/// Lifetime of an approval if nothing else sets it.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
-/// How a request's word is told.
+/// How messages introduce a claim of the request file.
 const SAID: &str = "the request says";
 
-/// What a new statement says beside its subjects.
+/// The fields of a new statement, except for its subjects.
 #[derive(clap::Args, Debug)]
 #[group(id = "Statement", multiple = true)]
 pub(crate) struct StatementFlags {
-    /// The one environment that it is for [default: the namespaces', else the request's]
+    /// Environment that the approval is for [default: the namespaces', or the request's]
     #[arg(long, help_heading = "Statement")]
     environment: Option<String>,
-    /// The one project that it is for [default: the namespaces', else the request's]
+    /// Project that the approval is for [default: the namespaces', or the request's]
     #[arg(long, help_heading = "Statement")]
     project: Option<String>,
-    /// The one cluster that it is for [default: the posture's, else the request's]
+    /// Cluster that the approval is for [default: the posture's, or the request's]
     #[arg(long, help_heading = "Statement")]
     cluster: Option<String>,
-    /// Who asked for it [default: who the request says]
+    /// Person who requested the approval [default: the request's]
     #[arg(long, value_name = "PERSON", help_heading = "Statement")]
     requested_by: Option<String>,
-    /// Why: a ticket, a sentence [default: what the request says]
+    /// Reason for the approval, such as a ticket [default: the request's]
     #[arg(long, help_heading = "Statement")]
     reason: Option<String>,
-    /// What may be done: `deploy`, `replay-execute` or `replay-dry-run` [default: what it is by the posture, else by the
-    /// request, else by its labels]
+    /// Action to approve: `deploy`, `replay-execute` or `replay-dry-run` [default: by the posture, the request, or the
+    /// objects' labels]
     #[arg(long, value_parser = action, help_heading = "Statement")]
     action: Option<Action>,
-    /// What the action may need; may be repeated [default: what it needs by the posture, else by
-    /// the request, else the action's own]
+    /// Capability to grant; may be repeated [default: those that the posture or the request requires, or the action's
+    /// own]
     #[arg(long, help_heading = "Statement")]
     capability: Vec<Capability>,
-    /// For an emergency: judged by the posture's `breakGlass`, and told to everybody as such
+    /// Sign a break-glass approval, under the posture's `breakGlass` terms; its use is reported as an emergency
     #[arg(long, help_heading = "Statement")]
     break_glass: bool,
-    /// How long it is valid, as in 90m, 2h or 1d [default: 1h, or less where the posture says so]
+    /// Lifetime of the approval, such as 90m, 2h or 1d [default: 1h, or less if the posture requires it]
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "expires_at", help_heading = "Statement")]
     expires_in: Option<SignedDuration>,
-    /// When it stops to be valid, as in 2026-11-22T12:00:00Z
+    /// Time at which the approval expires, such as 2026-11-22T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
     expires_at: Option<Timestamp>,
-    /// When it begins to be valid [default: now]
+    /// Time from which the approval is valid [default: now]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
     not_before: Option<Timestamp>,
-    /// The pipeline version [default: the objects' annotation]
+    /// Pipeline version to bind [default: the objects' annotation]
     #[arg(long, value_name = "PIPELINE@VERSION", help_heading = "Statement")]
     pipeline_version: Option<String>,
-    /// The config bundle [default: the objects' annotation]
+    /// Config bundle to bind [default: the objects' annotation]
     #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
     config_bundle: Option<String>,
-    /// Of a replay: the incident [default: the objects' annotation]
+    /// Replays only: incident to bind [default: the objects' annotation]
     #[arg(long, help_heading = "Statement")]
     incident: Option<String>,
-    /// Of a replay: the spec hash that ran in the incident [default: the objects' annotation]
+    /// Replays only: spec hash that ran in the incident [default: the objects' annotation]
     #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
     incident_spec_hash: Option<String>,
-    /// Of a replay: the environment that its input is from [default: the objects' annotation]
+    /// Replays only: environment that the input comes from [default: the objects' annotation]
     #[arg(long, value_name = "ENVIRONMENT", help_heading = "Statement")]
     source_environment: Option<String>,
-    /// Of a replay: the artifact that it reads [default: the objects' annotation]
+    /// Replays only: artifact that the replay reads [default: the objects' annotation]
     #[arg(long, value_name = "DIGEST", help_heading = "Statement")]
     source_artifact: Option<String>,
 }
 
 impl StatementFlags {
-    /// Who asks, by the flags or by the request.
+    /// The requester, from the flags or the request file.
     pub(crate) fn requester(&self, request: Option<&RequestFile>) -> Result<String, Failure> {
         let said = request.map(|request| &*request.requested_by);
         agreed("requested-by", self.requested_by.as_deref(), said, SAID)?.ok_or_else(|| {
-            Failure::Misuse("say on whose behalf: --requested-by PERSON, as in alice@acme.example".to_owned())
+            Failure::Misuse(
+                "the requester is not known; pass --requested-by PERSON, such as alice@acme.example".to_owned(),
+            )
         })
     }
 
-    /// Where it is, by the flags or by the request: what is believed where nothing else tells.
+    /// The environment and project that the flags or the request file claim, for namespaces whose labels are not known.
     pub(crate) fn place(&self, request: Option<&RequestFile>) -> Place {
         let environment = request.map(|request| request.environment.clone());
         let project = request.map(|request| request.project.clone());
         Place { environment: self.environment.clone().or(environment), project: self.project.clone().or(project) }
     }
 
-    /// Whether it is for an emergency.
+    /// Whether this is a break-glass approval.
     pub(crate) fn emergency(&self, request: Option<&RequestFile>) -> Result<bool, Failure> {
         match request {
-            Some(request) if self.break_glass && !request.break_glass => {
-                Err(Failure::No("--break-glass: the request asks for no emergency".to_owned()))
-            }
+            Some(request) if self.break_glass && !request.break_glass => Err(Failure::No(
+                "--break-glass: the request is not for a break-glass approval; omit the flag".to_owned(),
+            )),
             Some(request) => Ok(request.break_glass),
             None => Ok(self.break_glass),
         }
     }
 
-    /// The statement about `matter`, by the rules where they were looked at, else by the request's word and the flags.
+    /// The statement about `matter`, based on the posture if it is used, else on the request file and the flags.
     pub(crate) fn state(
         &self,
         matter: &Matter,
@@ -121,7 +124,7 @@ impl StatementFlags {
     ) -> Result<Approval, Failure> {
         let now = clock::now();
         let (not_before, expires_at) = self.validity(now, ground.max_lifetime)?;
-        let whose = if ground.by_rules { "by the rules it is" } else { SAID };
+        let whose = if ground.by_rules { "the posture says" } else { SAID };
         let by_labels = action_of(matter).map(|action| action.to_string());
         let found = ground.action.map(|action| action.to_string());
         let asked = self.action.map(|action| action.to_string());
@@ -129,13 +132,13 @@ impl StatementFlags {
         let action = self::action(&action).map_err(Failure::Misuse)?;
         let place = |name: &str, asked: &Option<String>, found: &Option<String>| {
             agreed(name, asked.as_deref(), found.as_deref(), whose)?.ok_or_else(|| {
-                Failure::Misuse(format!("without a posture or a request nothing tells the {name}: give --{name}"))
+                Failure::Misuse(format!("the {name} is not known without a posture or a request; pass --{name}"))
             })
         };
         let cluster = match (&self.cluster, &ground.cluster) {
             (Some(asked), None) if ground.by_rules => {
                 return Err(Failure::No(format!(
-                    "--cluster says {}, but the posture is for no cluster by name",
+                    "--cluster says {}, but the posture names no cluster; omit the flag",
                     shown(asked)
                 )));
             }
@@ -158,11 +161,11 @@ impl StatementFlags {
             not_before,
             expires_at,
         };
-        // What the gate would not read as this very statement is not signed.
+        // Sign only what the webhook would read as the same statement.
         match Approval::parse(&approval.to_payload()) {
             Ok(read) if read == approval => Ok(approval),
-            Ok(_) => Err(Failure::Misuse("this cannot be an approval: it would be read as another one".to_owned())),
-            Err(why) => Err(Failure::Misuse(format!("this cannot be an approval: {why}"))),
+            Ok(_) => Err(Failure::Misuse("this is not a valid approval: it would be read back differently".to_owned())),
+            Err(why) => Err(Failure::Misuse(format!("this is not a valid approval: {why}"))),
         }
     }
 
@@ -173,16 +176,22 @@ impl StatementFlags {
             Some(time) => time,
             None => not_before
                 .checked_add(self.expires_in.unwrap_or(most.map_or(SHORT, |most| SHORT.min(most))))
-                .map_err(|_| Failure::Misuse("it would expire beyond the year 9999".to_owned()))?,
+                .map_err(|_| {
+                    Failure::Misuse(
+                        "the approval would expire after the year 9999; pass a shorter --expires-in".to_owned(),
+                    )
+                })?,
         };
         if expires_at <= now {
-            return Err(Failure::Misuse(format!("it would have expired already, at {expires_at}")));
+            return Err(Failure::Misuse(format!(
+                "the approval would have expired already, at {expires_at}; pass a later --expires-at or --not-before"
+            )));
         }
         let lasts = expires_at.duration_since(not_before);
         match most.filter(|most| lasts > *most) {
             None => Ok((not_before, expires_at)),
             Some(most) => Err(Failure::No(format!(
-                "it would be valid for {lasts:#}, but the posture permits {most:#} at most; give a shorter --expires-in"
+                "the approval would be valid for {lasts:#}, but the posture permits at most {most:#}; pass a shorter --expires-in"
             ))),
         }
     }
@@ -198,7 +207,7 @@ impl StatementFlags {
         };
         match (asked.is_empty(), found.is_empty()) {
             (false, false) if sorted(&asked) != sorted(&found) => Err(Failure::No(format!(
-                "--capability says {}, but what is needed is {}: an approval gives no less, and not more",
+                "--capability says {}, but exactly {} is required; omit the flag",
                 asked.join(", "),
                 shown(&found.join(", "))
             ))),
@@ -217,7 +226,9 @@ impl StatementFlags {
         ];
         if action == Action::Deploy {
             return match asked.into_iter().find(|(_, value)| value.is_some()) {
-                Some((flag, _)) => Err(Failure::Misuse(format!("--{flag} is of a replay, but this is a deploy"))),
+                Some((flag, _)) => {
+                    Err(Failure::Misuse(format!("--{flag} is for replays, but the action is deploy; omit the flag")))
+                }
                 None => Ok(None),
             };
         }
@@ -232,7 +243,7 @@ impl StatementFlags {
         for (missing, name) in [(&replay.incident, "incident"), (&replay.source_environment, "source-environment")] {
             if missing.is_none() && action == Action::ReplayExecute {
                 return Err(Failure::Misuse(format!(
-                    "a replay needs its {name}: annotate the objects with writgate.dev/{name}, or give --{name}"
+                    "a replay requires its {name}; annotate the objects with writgate.dev/{name}, or pass --{name}"
                 )));
             }
         }
@@ -240,12 +251,11 @@ impl StatementFlags {
     }
 }
 
-/// What a flag and somebody else say of one thing, which must be the same where both say something; `whose` is how it
-/// is told of the other.
+/// The value on which a flag and another source agree. `whose` introduces the other source's value in messages.
 fn agreed(flag: &str, asked: Option<&str>, found: Option<&str>, whose: &str) -> Result<Option<String>, Failure> {
     match (asked, found) {
         (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
-            "--{flag} says {}, but {whose} {}; leave the flag out, or find out which is right",
+            "--{flag} says {}, but {whose} {}; omit the flag, or correct the wrong value",
             shown(asked),
             shown(found)
         ))),
@@ -253,7 +263,7 @@ fn agreed(flag: &str, asked: Option<&str>, found: Option<&str>, whose: &str) -> 
     }
 }
 
-/// What an action needs where no posture says.
+/// The capability of an action if no posture says otherwise.
 fn own_capability(action: Action, emergency: bool) -> &'static str {
     match action {
         _ if emergency => "break-glass",
@@ -263,7 +273,7 @@ fn own_capability(action: Action, emergency: bool) -> &'static str {
     }
 }
 
-/// What the workloads are by their labels.
+/// The action by the workloads' labels.
 fn action_of(matter: &Matter) -> Result<Action, Failure> {
     let action = |workload: &Workload| match workload.manifest.label(REPLAY_LABEL) {
         Some(_) => Action::ReplayExecute,
@@ -273,14 +283,15 @@ fn action_of(matter: &Matter) -> Result<Action, Failure> {
     match matter.workloads().find(|workload| action(workload) != first) {
         None => Ok(first),
         Some(other) => Err(Failure::Misuse(format!(
-            "some of it is {first}, but {} is {}; an approval is for one action: approve them in files of their own",
+            "{} is {}, but another workload is {first}; an approval covers one action: use a separate file for each",
             other.manifest,
             action(other)
         ))),
     }
 }
 
-/// What all workloads say in annotation `writgate.dev/<name>`. A claim binds, so it must be true of each.
+/// The value of annotation `writgate.dev/<name>`. It must be the same on all workloads, because an approval binds one
+/// value.
 fn claim<'a>(
     workloads: impl Iterator<Item = &'a Workload> + Clone,
     name: &str,
@@ -291,12 +302,12 @@ fn claim<'a>(
     for workload in workloads {
         said.entry(workload.manifest.annotation(&annotation)).or_insert(&workload.manifest);
     }
-    let show = |value: Option<&str>| value.map_or("nothing".to_owned(), shown);
+    let show = |value: Option<&str>| value.map_or("missing".to_owned(), shown);
     let mut different = said.iter();
     if let (Some((one, first)), Some((other, second))) = (different.next(), different.next()) {
         return Err(Failure::Misuse(format!(
-            "annotation {annotation} says {} in {first} and {} in {second}; an approval binds one value: approve them in \
-             files of their own",
+            "annotation {annotation} is {} in {first} and {} in {second}; an approval binds one value: use a separate \
+             file for each",
             show(*one),
             show(*other)
         )));
@@ -304,13 +315,13 @@ fn claim<'a>(
     let found = said.keys().next().copied().flatten();
     match (asked, found) {
         (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
-            "--{name} says {}, but annotation {annotation} says {}",
+            "--{name} says {}, but annotation {annotation} says {}; omit the flag, or correct the annotation",
             shown(asked),
             shown(found)
         ))),
         (Some(asked), None) => {
             output::note(&format!(
-                "note: the objects have no annotation {annotation} yet; without {annotation}: {} they will be denied",
+                "note: the objects have no annotation {annotation} yet; they will be denied until they have {annotation}: {}",
                 shown(asked)
             ));
             Ok(Some(asked.to_owned()))
@@ -319,12 +330,13 @@ fn claim<'a>(
     }
 }
 
-/// What an envelope says, whoever signed it.
+/// The statement in an envelope, whoever signed it.
 pub(crate) fn approval_in(envelope: &Envelope, name: &str) -> Result<Approval, Failure> {
-    Approval::parse(envelope.payload()).map_err(|why| Failure::CouldNotTell(format!("{name} holds no approval: {why}")))
+    Approval::parse(envelope.payload())
+        .map_err(|why| Failure::CouldNotTell(format!("{name} contains no approval: {why}")))
 }
 
-/// The envelope of another reviewer, once it is for exactly these workloads as they are in the file.
+/// Reads another reviewer's envelope, and checks that it is for exactly these workloads.
 pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, Approval), Failure> {
     let envelope = input::envelope(path)?;
     let name = input::name(path);
@@ -332,15 +344,18 @@ pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, App
     let refuse = |why: String| Err(Failure::No(format!("{name} is not for this file: {why}")));
     for subject in &approval.subjects {
         if matter.workloads().all(|workload| workload.subject.name != subject.name) {
-            return refuse(format!("it covers {}, which is not in the file", shown(&subject.name)));
+            return refuse(format!("the approval covers {}, which is not in the file", shown(&subject.name)));
         }
     }
     for Workload { manifest, subject } in matter.workloads() {
         let approved = approval.subjects.iter().find(|approved| approved.name == subject.name);
         match approved {
-            None => return refuse(format!("it does not cover {manifest}")),
+            None => return refuse(format!("the approval does not cover {manifest}")),
             Some(approved) if approved.hash != subject.hash => {
-                return refuse(format!("{manifest} has spec {}, it covers {}", subject.hash, approved.hash));
+                return refuse(format!(
+                    "{manifest} has spec hash {}, but the approval covers {}",
+                    subject.hash, approved.hash
+                ));
             }
             Some(_) => {}
         }
@@ -348,17 +363,20 @@ pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, App
     for (name, approved) in claims(&approval) {
         let found = claim(matter.workloads(), name, None)?;
         if found.as_deref() != Some(approved) {
-            let found = found.as_deref().map_or("nothing".to_owned(), shown);
-            return refuse(format!("it says {name} {}, the objects' annotations say {found}", shown(approved)));
+            let found = found.as_deref().map_or("missing".to_owned(), shown);
+            return refuse(format!(
+                "the approval says {name} {}, but the objects' annotation is {found}",
+                shown(approved)
+            ));
         }
     }
     if approval.expires_at <= clock::now() {
-        return refuse(format!("it expired at {}", approval.expires_at));
+        return refuse(format!("the approval expired at {}", approval.expires_at));
     }
     Ok((envelope, approval))
 }
 
-/// The claims of an approval that annotations of the objects bear out, by their names.
+/// The claims of an approval that must equal the objects' annotations, by name.
 pub(crate) fn claims(approval: &Approval) -> impl Iterator<Item = (&'static str, &str)> {
     let replay = approval.replay.as_ref();
     [

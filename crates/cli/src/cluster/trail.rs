@@ -1,6 +1,6 @@
-//! The Events that the webhook leaves in the cluster: listed page by page, and watched.
+//! The Events that the webhook writes in the cluster, listed page by page, and watched.
 //!
-//! Called by `audit` and `pending`. Events live an hour, and say what people may see; what convicts is the log.
+//! Events expire after an hour and are not evidence; the webhook's log is.
 
 use std::collections::HashSet;
 
@@ -20,41 +20,41 @@ use writgate_core::record::{DecisionRecord, RECORD_VERSION};
 
 use crate::{cluster::Cluster, failure::Failure, terminal::output::shown};
 
-/// Events that a list asks for at once.
+/// Events per page of a list.
 const PAGE: u32 = 500;
-/// How long one watch lasts, in seconds, before it is begun anew.
+/// Duration of one watch in seconds. Then a new watch starts.
 const WATCH: u32 = 290;
 
 /// One Event of the webhook.
 pub(crate) struct Told {
-    /// Where it is, for messages: `Event payments/orders.1f2e`.
+    /// Its name, for messages: `Event payments/orders.1f2e`.
     pub(crate) name: String,
-    /// The record in it, or why there is none that can be read.
+    /// The decision record in the Event, or why it cannot be read.
     pub(crate) record: Result<DecisionRecord, String>,
-    /// The record as it stands there.
+    /// The text of the record.
     pub(crate) json: String,
-    /// Whether what was admitted was never seen.
+    /// Whether the admitted object was never seen in the cluster.
     pub(crate) not_persisted: bool,
-    /// How often the same was decided.
+    /// How often the same decision was made.
     pub(crate) times: i32,
-    /// When the last time was.
+    /// Time of the latest of these decisions.
     pub(crate) last: Timestamp,
 }
 
-/// Which Events.
+/// Which namespaces to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     All,
     Namespace(String),
 }
 
-/// Which namespace, by kubectl's own flags.
+/// The namespace, selected with kubectl's own flags.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ScopeFlags {
-    /// Only this namespace [default: the context's]
+    /// Include only this namespace [default: the context's]
     #[arg(short, long, value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with = "all_namespaces")]
     pub(crate) namespace: Option<String>,
-    /// All namespaces
+    /// Include all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
 }
@@ -66,13 +66,13 @@ impl ScopeFlags {
         }
         let namespace = self.namespace.as_ref().unwrap_or(&cluster.namespace);
         if !names::is_label(namespace) {
-            return Err(Failure::Misuse(format!("{namespace:?} is not the name of a namespace")));
+            return Err(Failure::Misuse(format!("{namespace:?} is not a valid namespace name")));
         }
         Ok(Scope::Namespace(namespace.clone()))
     }
 }
 
-/// The webhook's Events in some namespace.
+/// Reads the webhook's Events in one namespace or in all.
 pub(crate) struct Trail<'a> {
     cluster: &'a Cluster,
     events: Api<Event>,
@@ -91,7 +91,7 @@ impl<'a> Trail<'a> {
         Self { cluster, events, scope, selector, seen: HashSet::new() }
     }
 
-    /// Where it looks, for messages.
+    /// The namespaces that are read, for messages.
     pub(crate) fn place(&self) -> String {
         match &self.scope {
             Scope::All => "all namespaces".to_owned(),
@@ -99,7 +99,7 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// All that are there and were not listed before, the oldest first; and where a watch goes on.
+    /// Events that no earlier call returned, the oldest first, and the version from which a watch can continue.
     pub(crate) fn list(&mut self) -> Result<(Vec<Told>, String), Failure> {
         let (events, version) = self.pages()?;
         let key = |event: &Event| (event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default());
@@ -123,7 +123,7 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// Feeds what happens after `version` to `tell`, until the watch ends, which it does now and then, or `tell` fails.
+    /// Passes each Event after `version` to `tell`, until the watch ends, which it does regularly, or `tell` fails.
     pub(crate) fn watch(
         &mut self,
         version: &str,
@@ -141,7 +141,7 @@ impl<'a> Trail<'a> {
                         seen.insert((event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default()));
                         tell(told(&event))?;
                     }
-                    // Too old, after a pause: the next list tells what was missed.
+                    // The version is too old after a pause. The next list returns what the watch missed.
                     Ok(WatchEvent::Error(status)) if status.code != 410 => return Err(cannot(&status.message)),
                     Ok(WatchEvent::Error(_)) | Err(_) => return Ok(()),
                     Ok(_) => {}
@@ -152,7 +152,7 @@ impl<'a> Trail<'a> {
     }
 }
 
-/// Also where the API server would not select them.
+/// Checked again here, in case the API server ignores the field selector.
 fn is_ours(event: &Event) -> bool {
     event.reporting_controller.as_deref() == Some(CONTROLLER)
 }
@@ -161,9 +161,9 @@ fn told(event: &Event) -> Told {
     let name = format!("Event {}/{}", event.namespace().unwrap_or_default(), event.name_any());
     let json = event.annotations().get(RECORD_ANNOTATION).cloned().unwrap_or_default();
     let record = match serde_json::from_str::<DecisionRecord>(&json) {
-        _ if json.is_empty() => Err("there is no record in it".to_owned()),
+        _ if json.is_empty() => Err("the Event contains no record".to_owned()),
         Ok(record) if record.version == RECORD_VERSION => Ok(record),
-        Ok(record) => Err(format!("its version is {:?}; this command reads {RECORD_VERSION}", record.version)),
+        Ok(record) => Err(format!("the record has version {:?}, expected {RECORD_VERSION}", record.version)),
         Err(error) => Err(error.to_string()),
     };
     let first = event.event_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);

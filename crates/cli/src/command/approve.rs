@@ -1,7 +1,8 @@
-//! `approve`: shows what an approval is for, asks, has it signed, and writes it if the gate would take it.
+//! `approve`: shows what an approval is for, asks, has it signed, and writes it if the webhook would accept it.
 //!
-//! What is to be signed is `case`'s and `statement`'s, how it is shown is `review`'s, with which key is `signer`'s; whether
-//! this reviewer may sign is `verdict`'s.
+//! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `verdict` checks
+//! whether
+//! this reviewer may sign.
 
 mod verdict;
 
@@ -22,11 +23,12 @@ use crate::{
     terminal::{asking, output},
 };
 
-/// Review what is asked for, and sign it
+/// Review a request and sign an approval
 ///
-/// Shows what `review` shows, on standard error, asks, and signs a DSSE envelope around an in-toto statement that binds
-/// each workload's name and spec to one environment, project and action, for a short time. What the posture would refuse
-/// is not signed. A second reviewer adds a signature to the same envelope.
+/// Prints the review on standard error, asks for confirmation, and signs a DSSE envelope with an in-toto statement. The
+/// statement binds the name and spec of each workload to one environment, project and action, for a limited time.
+/// Nothing is signed that the posture would deny. A second reviewer adds a signature to the same envelope with
+/// --add-signature.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -41,13 +43,13 @@ pub(crate) struct Arguments {
     matter: MatterFlags,
     #[command(flatten)]
     signer: SignerFlags,
-    /// File to write the envelope to; without it standard output
+    /// Write the approval to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE", value_parser = output_file)]
     output: Option<PathBuf>,
-    /// Sign without being asked, as where there is no terminal
+    /// Sign without asking, for use without a terminal
     #[arg(short, long)]
     yes: bool,
-    /// Sign what is in this envelope too, instead of a new statement, if it is for these workloads and no others
+    /// Add a signature to this envelope, in place of a new statement, if it is for exactly these workloads
     #[arg(long, value_name = "ENVELOPE", conflicts_with = "Statement")]
     add_signature: Option<PathBuf>,
     #[command(flatten)]
@@ -83,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     envelope.add_signature(signature.key, signature.bytes);
     let missing = verdict::after(&mut case, signature.key, &alone, &envelope)?;
     let json = envelope.to_json();
-    Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this cannot be an approval: {why}")))?;
+    Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
     output::write(arguments.output.as_deref(), &(json + "\n"))?;
     output::note(&format!("signed with key {}", signature.key));
     for line in &missing {
@@ -92,10 +94,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// Elsewhere `-o` names a format; a file of that name is nobody's wish.
+/// Elsewhere `-o` selects a format, so a file named after a format is a mistake.
 pub(crate) fn output_file(text: &str) -> Result<PathBuf, String> {
     match text {
-        "" | "json" | "text" | "yaml" => Err("here -o names a file; what is written is always JSON".to_owned()),
+        "" | "json" | "text" | "yaml" => {
+            Err("here -o names a file, and the output is always JSON; pass a file name".to_owned())
+        }
         path => Ok(path.into()),
     }
 }

@@ -1,8 +1,9 @@
-//! `attach`: signed approvals put where the gate finds them: into the manifests that they are for, onto the objects that
-//! run, or into ConfigMaps beside them.
+//! `attach`: puts signed approvals where the webhook finds them: into manifests, onto live objects, or into ConfigMaps
+//! in
+//! their namespaces.
 //!
-//! Here are the flags and the first of the three, which is a filter as Helm's post-renderers and kustomize's functions
-//! are: text in, the same text with annotations out.
+//! This file has the flags and the first form. It is a filter like Helm's post-renderers and kustomize's functions: it
+//! reads a text and writes the same text with annotations.
 
 mod detached;
 mod live;
@@ -27,13 +28,13 @@ use crate::{
 /// The longest name of an annotation after the slash.
 const MAX_NAME: usize = 63;
 
-/// Put signed approvals into the manifests that they are for
+/// Attach signed approvals to the manifests that they are for
 ///
-/// Writes the annotation `writgate.dev/approval` on every workload whose name and spec an approval covers; the rest of
-/// the text stays as it is. A workload that it names with another spec is refused, since the cluster would deny it.
+/// Sets the annotation `writgate.dev/approval` on every workload whose name and spec an approval covers, and leaves the
+/// rest of the text unchanged. Fails if an approval covers another spec of a workload, since the webhook would deny it.
 /// Further approvals get annotations of their own, named by the end of their ids.
 ///
-/// --detached prints ConfigMaps to apply beside the workloads in place of that; --live annotates what runs.
+/// --detached prints ConfigMaps with the approvals instead. --live annotates live objects instead.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -45,31 +46,31 @@ Examples:
   kubectl writgate attach --live --approval approval.json")]
 #[command(group(ArgGroup::new("where").required(true).args(["filename", "detached", "live"])))]
 pub(crate) struct Arguments {
-    /// Manifest, YAML or JSON; `-` for standard input
+    /// Manifest, YAML or JSON, `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     filename: Option<PathBuf>,
-    /// Print ConfigMaps that hold the approvals, to be applied beside the workloads
+    /// Print ConfigMaps with the approvals, to be applied in the workloads' namespaces
     #[arg(long, conflicts_with = "suffix")]
     detached: bool,
-    /// Annotate the objects of the cluster that have the approved spec already
+    /// Annotate objects of the cluster that have the approved spec already
     #[arg(long, conflicts_with = "output")]
     live: bool,
-    /// An approval, as `approve` wrote it; `-` for standard input; may be repeated
+    /// Approval, as `approve` writes it, `-` for standard input; may be repeated
     #[arg(long = "approval", value_name = "FILE", required = true)]
     approvals: Vec<PathBuf>,
-    /// The namespace of objects that name none, without it any that the approval names; with --detached and --live the only
-    /// namespace of those that it names
+    /// Namespace of objects that set none; with --detached and --live, the only namespace to use [default: those that
+    /// the approval names]
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     #[command(flatten)]
     kinds: input::Kinds,
-    /// Attach the first as a further approval: annotation `writgate.dev/approval.NAME`
+    /// Attach the first approval in addition to others, as annotation `writgate.dev/approval.NAME`
     #[arg(long, value_name = "NAME", value_parser = suffix)]
     suffix: Option<String>,
-    /// Change the file itself
+    /// Change the file in place
     #[arg(short, long, requires = "filename", conflicts_with = "output")]
     in_place: bool,
-    /// File to write to; without it standard output
+    /// Write to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
@@ -80,9 +81,9 @@ pub(crate) struct Arguments {
 struct Attachment {
     envelope: Envelope,
     approval: Approval,
-    /// The annotation that it goes into.
+    /// Its annotation.
     annotation: String,
-    /// The file that it is from.
+    /// Its file.
     source: String,
 }
 
@@ -109,7 +110,7 @@ fn attachments(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
         let annotation = format!("writgate.dev/approval{suffix}");
         if attachments.iter().any(|other| other.annotation == annotation || other.approval.id == approval.id) {
             return Err(Failure::Misuse(format!(
-                "{source}: approval {} is given twice; give each once",
+                "{source}: approval {} is given twice; pass each approval once",
                 shown(&approval.id)
             )));
         }
@@ -118,14 +119,14 @@ fn attachments(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
     Ok(attachments)
 }
 
-/// The end of an approval's id: the part that is random, since ids begin with the time.
+/// The random part of an approval's id. Ids begin with the time.
 fn short_id(approval: &Approval) -> &str {
     approval.id.rsplit('-').next().unwrap_or(&approval.id)
 }
 
 fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]) -> Result<Answer, Failure> {
     if arguments.in_place && input::is_stdin(filename) {
-        return Err(Failure::Misuse("standard input cannot be changed in place; leave out -i".to_owned()));
+        return Err(Failure::Misuse("standard input cannot be changed in place; omit -i".to_owned()));
     }
     let mut text = input::manifest_text(filename)?;
     let manifests = manifest::read(&input::name(filename), &text, &arguments.kinds.known())?;
@@ -134,7 +135,7 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
         let targets = targets(&manifests, attachment, arguments.namespace.as_deref())?;
         if targets.is_empty() {
             return Err(Failure::No(format!(
-                "the approval is for {}; {} has none of them",
+                "the approval is for {}; {} contains none of them",
                 names_of(&attachment.approval),
                 input::name(filename)
             )));
@@ -143,7 +144,7 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
         notes.extend(targets.iter().map(|target| {
             let json = attachment.envelope.to_json();
             let replaces = target.annotation(&attachment.annotation).is_some_and(|old| old != json);
-            let instead = if replaces { ", in place of another (--suffix keeps both)" } else { "" };
+            let instead = if replaces { ", replacing another approval (--suffix keeps both)" } else { "" };
             format!("attached: {target}{further}{instead}")
         }));
         let paths: Vec<&edit::Path> = targets.into_iter().map(Manifest::path).collect();
@@ -153,7 +154,7 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
             Edited::InPlace(text) => text,
             Edited::Rewritten(text) => {
                 output::note(
-                    "note: the layout allows no insertion, so the file is written anew, without comments, as JSON",
+                    "note: the layout allows no insertion, so the file is rewritten as JSON, without comments",
                 );
                 text
             }
@@ -173,7 +174,7 @@ fn names_of(approval: &Approval) -> String {
     subjects.join(", ")
 }
 
-/// The objects that an approval is for.
+/// The objects that an approval covers.
 fn targets<'m>(
     manifests: &'m [Manifest],
     attachment: &Attachment,
@@ -188,7 +189,7 @@ fn targets<'m>(
     Ok(targets)
 }
 
-/// Whether the approval is for this object; an error where it is for another spec of it.
+/// Whether the approval covers this object. An error if it covers another spec of it.
 fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>) -> Result<bool, Failure> {
     let Some(hash) = manifest.spec_hash() else { return Ok(false) };
     let named: Vec<SpecHash> = approval
@@ -205,7 +206,7 @@ fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>)
         return Ok(true);
     }
     Err(Failure::No(format!(
-        "{manifest}: this spec was not approved\n{}\nask for this spec: kubectl writgate request -f FILE -o REQUEST",
+        "{manifest}: this spec is not approved\n{}\nrequest it with: kubectl writgate request -f FILE -o REQUEST",
         difference(hash, &named)
     )))
 }
@@ -214,6 +215,7 @@ fn difference(found: SpecHash, approved: &[SpecHash]) -> String {
     let approved: Vec<String> = approved.iter().map(ToString::to_string).collect();
     format!("  found     {found}\n  approved  {}", approved.join(", "))
 }
+
 fn names(subject: &str, manifest: &Manifest, namespace: Option<&str>) -> bool {
     let Some(name) = manifest.subject_name() else { return false };
     let kind = format!("{}/{}/", manifest.api_version(), manifest.kind());
@@ -224,7 +226,7 @@ fn names(subject: &str, manifest: &Manifest, namespace: Option<&str>) -> bool {
     }
 }
 
-/// Reads what may follow `approval.` in the name of an annotation.
+/// Parses the part of an annotation's name after `approval.`.
 fn suffix(text: &str) -> Result<String, String> {
     let longest = MAX_NAME - "approval.".len();
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);

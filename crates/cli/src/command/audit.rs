@@ -1,7 +1,8 @@
-//! `audit`: who did what, where, by whose approval, as the records tell it.
+//! `audit`: who did what, where, and by whose approval, from the records.
 //!
-//! The same five answers from three places: Events in the cluster, the webhook's log, the API server's audit log. Rows are
-//! printed as they are found, so that a log of any size takes the same memory.
+//! The same five answers come from Events in the cluster, from the webhook's log, or from the API server's audit log.
+//! Rows
+//! are printed as they are read, so memory does not grow with the log.
 
 mod audit_log;
 mod filter;
@@ -39,17 +40,17 @@ use crate::{
     terminal::{output, progress::Progress},
 };
 
-/// How often a log that is followed is looked at.
+/// How often a followed log is checked for new lines.
 const GLANCE: Duration = Duration::from_millis(250);
-/// Lines that cannot be read and are named one by one; the rest are counted.
+/// Unreadable lines that are named one by one; the rest are counted.
 const MOST_NAMED: u64 = 10;
 
-/// Answer from the records who did what, where, by whose approval
+/// Show who did what, where, and by whose approval
 ///
-/// Each row is one decision: who initiated it and on whose behalf, what environment and project were affected, whether an
-/// approval was required, which one was given, which capabilities were required. From the cluster's Events, which live an
-/// hour; from the webhook's log; or from the API server's audit log. Exits with 1 if nothing is found or --verify finds
-/// something wrong, with 3 if something could not be read.
+/// Each row is one decision: who initiated it and on whose behalf, the environment and project, whether an approval was
+/// required, which approval was given, and which capabilities were required. Decisions are read from the cluster's
+/// Events, which expire after an hour, from the webhook's log, or from the API server's audit log. Exits with 1 if
+/// nothing is found or --verify has findings, and with 3 if something cannot be read.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,26 +60,28 @@ Examples:
   kubectl writgate audit --log webhook.log --verify --key webhook.pub.pem
   kubectl writgate audit --audit-log /var/log/kubernetes/audit.log --object deployment/orders")]
 pub(crate) struct Arguments {
-    /// The webhook's log, as it wrote it or as a container runtime keeps it; `-` for standard input; may be repeated
+    /// Read the webhook's log, as it was written or as a container runtime stores it, `-` for standard input; may be
+    /// repeated
     #[arg(long, value_name = "FILE", conflicts_with_all = ["audit_log", "all_namespaces"])]
     log: Vec<PathBuf>,
-    /// The API server's audit log, JSON lines; `-` for standard input; may be repeated
+    /// Read the API server's audit log, JSON lines, `-` for standard input; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "all_namespaces")]
     audit_log: Vec<PathBuf>,
     #[command(flatten)]
     scope: ScopeFlags,
     #[command(flatten)]
     filters: FilterFlags,
-    /// Go on with what happens from now on, until Ctrl-C
+    /// Continue with new decisions until Ctrl-C
     #[arg(short, long)]
     watch: bool,
-    /// Check signatures and chains of all records, whatever the filters show, and name what is forged, altered or missing
+    /// Verify signatures and chains of all records, whatever the filters show, and report what is forged, altered or
+    /// missing
     #[arg(long, conflicts_with = "watch")]
     verify: bool,
-    /// Public key of a webhook, PEM, in place of the cluster's checkpoints; may be repeated
+    /// Public key of a webhook, PEM; may be repeated [default: the keys of the cluster's checkpoints]
     #[arg(long, value_name = "FILE", requires = "verify")]
     key: Vec<PathBuf>,
-    /// How to print the decisions
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -88,14 +91,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let namespace = arguments.scope.namespace.as_deref();
     if let Some(namespace) = namespace.filter(|namespace| !names::is_label(namespace)) {
-        return Err(Failure::Misuse(format!("{namespace:?} is not the name of a namespace")));
+        return Err(Failure::Misuse(format!("{namespace:?} is not a valid namespace name")));
     }
     let logs = || arguments.log.iter().chain(&arguments.audit_log).map(PathBuf::as_path);
     input::one_stdin(logs())?;
     if arguments.verify && !arguments.audit_log.is_empty() {
         return Err(Failure::Misuse(
-            "--verify: nobody signs the API server's audit log, so there is nothing to check in it; verify the webhook's \
-             log (--log)"
+            "--verify: the API server's audit log is not signed, so it cannot be verified; verify the webhook's log (--log)"
                 .to_owned(),
         ));
     }
@@ -135,25 +137,25 @@ impl Arguments {
     }
 }
 
-/// Decisions on their way from where they are kept to standard output.
+/// Moves decisions from their source to standard output.
 struct Audit<'a> {
     filter: Filter<'a>,
     printer: Printer<Stdout>,
-    /// Until rows show on the same terminal that the work goes on.
+    /// None once rows appear on the same terminal.
     progress: Option<Progress>,
     verification: Option<Verification>,
     format: Format,
     tally: Tally,
 }
 
-/// What was seen on the way.
+/// Counts for the final notes.
 #[derive(Debug, Default)]
 struct Tally {
     /// Rows that were printed.
     shown: u64,
-    /// Of these, how many lack one of the five answers.
+    /// Of these, rows whose source does not say whether an approval was required.
     untold: u64,
-    /// Of these, how many were admitted and never seen.
+    /// Of these, admissions whose object was never seen.
     not_persisted: u64,
     /// Records that cannot be read.
     unreadable: u64,
@@ -174,7 +176,7 @@ impl Audit<'_> {
         self.printer.print(row, json)
     }
 
-    /// Shows a record, unless something speaks against it and nobody would see that beside it.
+    /// Shows a record. In formats that have no place for a finding, a record with a finding is left out.
     fn record(&mut self, mut row: Row, json: &str, against: Option<&'static str>) -> Result<(), Failure> {
         if let Some(word) = against {
             if matches!(self.format, Format::Json | Format::Yaml) {
@@ -194,8 +196,8 @@ impl Audit<'_> {
 
     fn events(&mut self, cluster: &Cluster, arguments: &Arguments) -> Result<(), Failure> {
         output::note(
-            "Events live an hour and are what people see, not what convicts: for evidence read the webhook's log (--log) or \
-             the API server's audit log (--audit-log)",
+            "Events expire after an hour and are not evidence; for evidence use the webhook's log (--log) or the API \
+             server's audit log (--audit-log)",
         );
         let mut trail = Trail::new(cluster, arguments.scope.of(cluster)?);
         loop {
@@ -245,19 +247,19 @@ impl Audit<'_> {
         logs.iter_mut().try_for_each(|log| log.rest(self))
     }
 
-    /// Says what is missing, and answers.
+    /// Prints the final notes, and returns the answer.
     fn conclude(self, of_events: bool) -> Result<Answer, Failure> {
         let Self { verification, format, tally, progress, .. } = self;
         let Tally { shown, untold, not_persisted, unreadable } = tally;
         drop(progress);
         if untold > 0 {
             output::note(&format!(
-                "{untold} of these {shown}: whether an approval was required is not told there; the webhook's log tells it"
+                "{untold} of these {shown}: the source does not say whether an approval was required; the webhook's log does"
             ));
         }
         if not_persisted > 0 && matches!(format, Format::Json | Format::Yaml) {
             output::note(&format!(
-                "{not_persisted} of these {shown}: admitted, and then not seen in the cluster (Event of reason NotPersisted)"
+                "{not_persisted} of these {shown}: admitted, but not seen in the cluster afterwards (Event of reason NotPersisted)"
             ));
         }
         if shown == 0 {
@@ -271,20 +273,18 @@ impl Audit<'_> {
             return Ok(Answer::No);
         }
         if unreadable > 0 {
-            let places = if unreadable == 1 { "1 place".to_owned() } else { format!("{unreadable} places") };
-            return Err(Failure::CouldNotTell(format!(
-                "{places} that should hold a record cannot be read; what is shown is not all"
-            )));
+            let records = if unreadable == 1 { "1 record".to_owned() } else { format!("{unreadable} records") };
+            return Err(Failure::CouldNotTell(format!("{records} cannot be read; the output is incomplete")));
         }
         Ok(Answer::of(shown > 0))
     }
 }
 
-/// The report stands under a table; of what programs read it is kept apart.
+/// Prints the report after a table. If programs read the output, the report goes to standard error.
 fn tell(verified: &Verified, format: Format, of_events: bool) -> Result<(), Failure> {
     if of_events {
         output::note(
-            "Events are not all the records, so nothing is said of missing ones; verify the webhook's log for that",
+            "Events are not all of the records, so missing records are not reported; for these, verify the webhook's log",
         );
     }
     if matches!(format, Format::Table | Format::Wide) {

@@ -1,4 +1,4 @@
-//! `bundle`: the ConfigMap that holds a configuration for good, named by what it holds.
+//! `bundle`: an immutable ConfigMap with a configuration, named by the digest of its content.
 
 use std::{
     collections::BTreeMap,
@@ -22,15 +22,15 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-/// What the API server takes in one ConfigMap, all values together, in bytes.
+/// The API server's limit for all values of one ConfigMap, in bytes.
 const MAX_CONTENT: usize = 1024 * 1024;
-/// Longest key in a ConfigMap.
+/// Longest key of a ConfigMap.
 const MAX_KEY: usize = 253;
 
 /// Make a config bundle: an immutable ConfigMap that is named by the digest of its content
 ///
-/// Prints the manifest. What annotation a workload carries to name the bundle is told on standard error. With -f,
-/// checks the bundles in a file instead: exits with 0 if each ConfigMap is one, with 1 if one is not.
+/// Prints the manifest, and on standard error the annotation with which a workload refers to the bundle. With -f,
+/// checks the bundles in a file instead, and exits with 1 if a ConfigMap is not a valid bundle.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -40,25 +40,25 @@ Examples:
 #[command(group(ArgGroup::new("what").required(true).args(["name", "filename"])))]
 #[command(group(ArgGroup::new("content").multiple(true).requires("name").args(["from_file", "from_literal"])))]
 pub(crate) struct Arguments {
-    /// What the bundle's name begins with; a dash and 32 digits of the digest follow
+    /// Prefix of the bundle's name; a dash and 32 digits of the digest follow
     #[arg(requires_all = ["content", "environment"])]
     name: Option<String>,
-    /// A file under its own name or under KEY, or each file of a folder; `-` for standard input
+    /// Add a file under its own name or under KEY, or each file of a folder, `-` for standard input; may be repeated
     #[arg(long, value_name = "[KEY=]PATH")]
     from_file: Vec<String>,
-    /// A value, given here
+    /// Add a value; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     from_literal: Vec<String>,
-    /// The environment that it is for, as the namespace's label says it
+    /// Environment of the bundle, as in the namespace's label
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     environment: Option<String>,
-    /// The namespace that the manifest names
+    /// Namespace of the ConfigMap
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
-    /// File for the manifest [default: standard output]
+    /// Write the manifest to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE", requires = "name")]
     output: Option<PathBuf>,
-    /// Check the ConfigMaps of this manifest, YAML or JSON; `-` for standard input; may be repeated
+    /// Check the ConfigMaps of this manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", conflicts_with = "namespace")]
     filename: Vec<PathBuf>,
 }
@@ -83,7 +83,7 @@ fn make(arguments: &Arguments, stem: &str, environment: &str) -> Result<Answer, 
     let name = bundle_name(stem, &content);
     if !names::is_subdomain(&name) {
         return Err(Failure::Misuse(format!(
-            "{} cannot be the name of a ConfigMap: expected lower-case letters, digits, - and ., {} in all at most",
+            "{} is not a valid ConfigMap name; expected lower-case letters, digits, `-` and `.`, at most {} characters",
             shown(&name),
             names::MAX_SUBDOMAIN
         )));
@@ -96,7 +96,7 @@ fn make(arguments: &Arguments, stem: &str, environment: &str) -> Result<Answer, 
     Ok(Answer::Yes)
 }
 
-/// Every key with its value, as the flags give them.
+/// The keys and values that the flags give.
 fn given(arguments: &Arguments) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let mut values = BTreeMap::new();
     for literal in &arguments.from_literal {
@@ -115,7 +115,7 @@ fn given(arguments: &Arguments) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     }
     let size: usize = values.values().map(Vec::len).sum();
     if size > MAX_CONTENT {
-        return Err(Failure::No(format!("the content has {size} bytes; a ConfigMap holds {MAX_CONTENT} at most")));
+        return Err(Failure::No(format!("the content has {size} bytes; a ConfigMap holds at most {MAX_CONTENT}")));
     }
     Ok(values)
 }
@@ -130,15 +130,13 @@ fn file(given: &str) -> (Option<&str>, &Path) {
 
 fn file_name(path: &Path) -> Result<&str, Failure> {
     if input::is_stdin(path) {
-        return Err(Failure::Misuse("--from-file -: standard input has no name; give one, as in KEY=-".to_owned()));
+        return Err(Failure::Misuse("--from-file -: standard input has no name; pass KEY=-".to_owned()));
     }
     let name = path.file_name().and_then(std::ffi::OsStr::to_str);
-    name.ok_or_else(|| {
-        Failure::Misuse(format!("{} has no name that could be a key; give one, as in KEY=PATH", path.display()))
-    })
+    name.ok_or_else(|| Failure::Misuse(format!("the name of {} cannot be a key; pass KEY=PATH", path.display())))
 }
 
-/// The files directly in a folder; folders in it and links to them are passed over, as kubectl does.
+/// The files directly in a folder. As in kubectl, subfolders and links to them are skipped.
 fn folder(folder: &Path, values: &mut BTreeMap<String, Vec<u8>>) -> Result<(), Failure> {
     let failed = |error| Failure::CouldNotTell(format!("cannot read {}: {error}", folder.display()));
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -158,17 +156,17 @@ fn add(values: &mut BTreeMap<String, Vec<u8>>, key: &str, value: Vec<u8>) -> Res
     let is_key = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(is_key) || key == "." || key.starts_with("..") {
         return Err(Failure::Misuse(format!(
-            "{:?} cannot be a key of a ConfigMap: expected letters, digits, -, _ and ., {MAX_KEY} at most",
+            "{:?} is not a valid ConfigMap key; expected letters, digits, `-`, `_` and `.`, at most {MAX_KEY} characters",
             shown(key)
         )));
     }
     if values.insert(key.to_owned(), value).is_some() {
-        return Err(Failure::Misuse(format!("the key {key} is given twice")));
+        return Err(Failure::Misuse(format!("key {key} is given twice; remove one")));
     }
     Ok(())
 }
 
-/// The manifest in YAML that reads the same under YAML 1.1 and 1.2.
+/// The manifest as YAML that means the same in YAML 1.1 and 1.2.
 fn manifest(name: &str, namespace: Option<&str>, content: &ConfigMapContent) -> String {
     let quoted = |text: &str| Value::from(text).to_string(); // a JSON string is a YAML string
     let mut text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\n", quoted(name));
@@ -191,7 +189,7 @@ fn manifest(name: &str, namespace: Option<&str>, content: &ConfigMapContent) -> 
     text
 }
 
-/// A text in YAML: line by line where that can be read and loses nothing, else quoted.
+/// A string in YAML: as a literal block if that is readable and loses nothing, else quoted.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c == '\n' || !(c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'));
     let body = text.strip_suffix('\n').filter(|body| !body.is_empty() && !body.ends_with('\n'));
@@ -216,7 +214,8 @@ fn check(arguments: &Arguments) -> Result<Answer, Failure> {
     let manifests = input::manifests(&arguments.filename, &input::Kinds::default())?;
     let config_maps: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.is_config_map()).collect();
     if config_maps.is_empty() {
-        return Err(Failure::CouldNotTell("there is no ConfigMap in it to check".to_owned()));
+        let names: Vec<String> = arguments.filename.iter().map(|path| input::name(path)).collect();
+        return Err(Failure::CouldNotTell(format!("no ConfigMap found in {}", names.join(", "))));
     }
     let (mut text, mut all) = (String::new(), true);
     for config_map in config_maps {
@@ -228,7 +227,7 @@ fn check(arguments: &Arguments) -> Result<Answer, Failure> {
         all &= checked.is_ok();
         let _ = match checked {
             Ok(digest) => writeln!(text, "{digest}  {}", shown(name)),
-            Err(why) => writeln!(text, "no config bundle: {}: {}", shown(name), shown(&why)),
+            Err(why) => writeln!(text, "not a config bundle: {}: {}", shown(name), shown(&why)),
         };
     }
     output::print(&text)?;

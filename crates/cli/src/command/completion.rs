@@ -1,8 +1,9 @@
-//! `completion`: scripts for shells, and what kubectl asks when somebody presses tab behind `kubectl writgate`.
+//! `completion`: completion scripts for shells, and the candidates that kubectl asks for after `kubectl writgate`.
 //!
-//! kubectl calls `kubectl_complete-writgate` with the words so far and reads what cobra would print: a candidate and
-//! its description on each line, and last a directive for the shell
-//! (k8s.io/kubectl, `pkg/cmd/plugin/plugin_completion.go`). Both are made from the command line's own definition.
+//! kubectl runs `kubectl_complete-writgate` with the words so far, and reads cobra's format: a candidate and its
+//! description on each line, then a directive for the shell (k8s.io/kubectl, `pkg/cmd/plugin/plugin_completion.go`).
+//! Both
+//! come from the command line's own definition.
 
 use std::{env, ffi::OsString};
 
@@ -18,7 +19,7 @@ use crate::{
     terminal::output,
 };
 
-/// What kubectl runs: a program by this name, on the PATH, that passes the words on.
+/// The program that kubectl finds on the PATH by its name. It passes the words on.
 const FOR_KUBECTL: &str = "\
 #!/bin/sh
 # Completion of `kubectl writgate`: kubectl looks for this file by its name, kubectl_complete-writgate, on the PATH.
@@ -34,8 +35,8 @@ const NO_FILES: u8 = 4;
 
 /// Print a script that completes the command line
 ///
-/// For `kubectl writgate` put the one of kubectl on the PATH, under the name kubectl_complete-writgate; kubectl's own
-/// completion must be set up. Those of the shells are for calling kubectl-writgate by itself.
+/// For `kubectl writgate`, put the kubectl script on the PATH as kubectl_complete-writgate; kubectl's own completion
+/// must be set up. The other scripts are for calling kubectl-writgate directly.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -43,15 +44,15 @@ Examples:
   chmod +x ~/.local/bin/kubectl_complete-writgate
   source <(kubectl writgate completion bash)")]
 pub(crate) struct Arguments {
-    /// For whom
+    /// Shell, or kubectl
     #[arg(value_enum)]
     shell: For,
 }
 
-/// Who completes.
+/// What the script is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum For {
-    /// kubectl, in each of its shells
+    /// kubectl, in all of its shells
     Kubectl,
     /// bash, without kubectl
     Bash,
@@ -77,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// The words behind `kubectl writgate`, the last one being typed.
+/// The words after `kubectl writgate`. The last one is incomplete.
 #[derive(clap::Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Words {
@@ -93,7 +94,7 @@ pub(crate) fn candidates(words: &Words) -> Result<Answer, Failure> {
     }
     let typed = line.len() - 1;
     let folder = env::current_dir().ok();
-    // A shell has nowhere to show why there is nothing to choose from.
+    // A shell has no place for an error message, so an error means no candidates.
     let found = complete(&mut CommandLine::command(), line, typed, folder.as_deref()).unwrap_or_default();
     let lines: String = found.iter().filter(|candidate| !candidate.is_hide_set()).filter_map(as_line).collect();
     let is_folder = |candidate: &CompletionCandidate| candidate.get_value().as_encoded_bytes().ends_with(b"/");
@@ -102,7 +103,7 @@ pub(crate) fn candidates(words: &Words) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// A candidate that would be two lines, or is no text, is none.
+/// A candidate's line; none if it would be two lines, or is not text.
 fn as_line(candidate: &CompletionCandidate) -> Option<String> {
     let value = candidate.get_value().to_str().filter(|value| !value.contains(['\n', '\t']))?;
     let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();

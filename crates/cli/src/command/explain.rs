@@ -1,4 +1,4 @@
-//! `explain`: prints the page of a reason. The pages are `docs/reasons`, which core has beside its table of reasons.
+//! `explain`: prints the page about a reason code. The pages are `docs/reasons`; core includes them in its table of reasons.
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::{Value, json};
@@ -10,9 +10,9 @@ use crate::{
     terminal::output::{self, columns, shown},
 };
 
-/// Tell what a reason means, and what to do about it
+/// Explain a reason code, and what to do about it
 ///
-/// Without a reason it lists all of them.
+/// Without a reason code, lists all of them.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -20,10 +20,10 @@ Examples:
   kubectl writgate explain
   kubectl writgate explain -o json")]
 pub(crate) struct Arguments {
-    /// The reason, as a denial or an Event names it
+    /// Reason code, as in a denial or an Event
     #[arg(add = ArgValueCandidates::new(candidates))]
     reason: Option<String>,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -41,10 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// How like a word must be to be proposed, of 1 (Jaro's measure); clap has the same for its own words.
+/// Least similarity of a suggestion (Jaro's measure, at most 1). clap uses the same value.
 const ALIKE: f64 = 0.7;
 
-/// The page of a reason, or the names that come near.
+/// The page about a reason code. The error suggests similar codes.
 fn find(reason: &str) -> Result<ReasonPage, Failure> {
     if let Some(page) = ReasonPage::all().find(|page| page.code.eq_ignore_ascii_case(reason)) {
         return Ok(page);
@@ -55,14 +55,17 @@ fn find(reason: &str) -> Result<ReasonPage, Failure> {
     nearest.sort_by(|one, other| other.0.total_cmp(&one.0));
     let proposed: Vec<&str> = nearest.into_iter().take(3).map(|(_, code)| code).collect();
     let hint = if proposed.is_empty() { String::new() } else { format!("did you mean {}? ", proposed.join(" or ")) };
-    Err(Failure::Misuse(format!("there is no reason {}; {hint}`kubectl writgate explain` lists all", shown(reason))))
+    Err(Failure::Misuse(format!(
+        "unknown reason {}; {hint}`kubectl writgate explain` lists all reasons",
+        shown(reason)
+    )))
 }
 
 fn candidates() -> Vec<CompletionCandidate> {
     ReasonPage::all().map(|page| CompletionCandidate::new(page.code).help(Some(page.summary().into()))).collect()
 }
 
-/// What a reason means, in a line and on its page, for other renderings.
+/// The summary and the text of the page about a reason code.
 pub(crate) fn page(code: &str) -> Option<(&'static str, &'static str)> {
     ReasonPage::all().find(|page| page.code == code).map(|page| (page.summary(), page.text))
 }

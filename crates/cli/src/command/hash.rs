@@ -13,27 +13,27 @@ use crate::{
 
 /// Print the spec hash of every workload in a file
 ///
-/// The hash is the one that the cluster computes at admission: defaults are filled in as the API server does it.
-/// Objects that are no workloads are skipped.
+/// The hash is the one that the webhook computes at admission, with the API server's defaults filled in. Objects that
+/// are not workloads are skipped.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   kubectl writgate hash -f app.yaml
   helm template orders ./chart | kubectl writgate hash -f - -n payments -o json")]
 pub(crate) struct Arguments {
-    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    /// Manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
     #[command(flatten)]
     namespace: NamespaceFlag,
     #[command(flatten)]
     kinds: input::Kinds,
-    /// How to print the hashes
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
-/// One workload. The form is fixed: other programs read it.
+/// One workload. Stable: other programs read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Hashed {

@@ -1,4 +1,4 @@
-//! `keygen`: a reviewer's key pair, and the lines that make a posture trust it.
+//! `keygen`: a reviewer's key pair, and the lines that add it to a posture.
 
 use std::{
     fs,
@@ -17,10 +17,11 @@ use crate::{
     },
 };
 
-/// Make a reviewer's key pair (Ed25519) and print the lines that make a posture trust it
+/// Make a reviewer's key pair (Ed25519)
 ///
-/// Writes the private key (PKCS#8 PEM, encrypted, mode 0600) and beside it the public key (`bob.pem`, `bob.pub.pem`).
-/// Neither overwrites a file. OpenSSL reads both.
+/// Writes the private key (PKCS#8 PEM, encrypted, mode 0600) and the public key in the same folder (`bob.pem`,
+/// `bob.pub.pem`), and prints the lines that add the reviewer to a document of kind Reviewers. Existing files are not
+/// overwritten. OpenSSL can read both files.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,27 +30,27 @@ Examples:
       --capability deploy --capability replay.execute --identity bob
   kubectl writgate keygen -o ci.pem --name ci@acme.example --passphrase-file ci.passphrase")]
 pub(crate) struct Arguments {
-    /// File for the private key
+    /// Write the private key to FILE
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The reviewer's name, for the lines that are printed
+    /// Name of the reviewer in the printed lines
     #[arg(long, default_value = "NAME@EXAMPLE.ORG", hide_default_value = true)]
     name: String,
-    /// A capability that the key may grant, for the lines that are printed; may be repeated
+    /// Capability that the key may grant, in the printed lines; may be repeated
     #[arg(long, value_name = "GRANT", default_value = "deploy")]
     capability: Vec<Grant>,
-    /// A group of the reviewer, for the lines that are printed; may be repeated
+    /// Group of the reviewer, in the printed lines; may be repeated
     #[arg(long)]
     group: Vec<String>,
-    /// A project in which the key may approve, for the lines that are printed; may be repeated [default: all]
+    /// Project in which the reviewer may approve, in the printed lines; may be repeated [default: all]
     #[arg(long)]
     project: Vec<String>,
-    /// An API user name that is the reviewer, for the lines that are printed; may be repeated
+    /// API user name of the reviewer, in the printed lines; may be repeated
     #[arg(long, value_name = "USER")]
     identity: Vec<String>,
     #[command(flatten)]
     passphrase: PassphraseSource,
-    /// Leave the private key unencrypted: whoever reads the file can approve
+    /// Leave the private key unencrypted: anybody who can read the file can approve
     #[arg(long, conflicts_with = "passphrase_file")]
     no_passphrase: bool,
 }
@@ -57,10 +58,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let private_path = &arguments.output;
     let public_path = public_path(private_path)?;
-    // Before anybody types a passphrase twice.
+    // Before asking for a passphrase twice.
     for path in [private_path, &public_path] {
         if fs::symlink_metadata(path).is_ok() {
-            return Err(Failure::CouldNotTell(format!("{} is there already, and is not overwritten", path.display())));
+            return Err(Failure::CouldNotTell(format!(
+                "{} exists and is not overwritten; choose another name",
+                path.display()
+            )));
         }
     }
     let broken = |error: writgate_cluster::key_file::KeyFileError| Failure::CouldNotTell(error.to_string());
@@ -86,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 /// `bob.pem` → `bob.pub.pem`
 fn public_path(private: &Path) -> Result<PathBuf, Failure> {
-    let no_file = || Failure::Misuse(format!("{} cannot be the name of a file", private.display()));
+    let no_file = || Failure::Misuse(format!("{} is not a valid file name", private.display()));
     let stem = private.file_stem().filter(|stem| *stem != "-").ok_or_else(no_file)?;
     let mut name = stem.to_owned();
     name.push(".pub.pem");
@@ -94,7 +98,7 @@ fn public_path(private: &Path) -> Result<PathBuf, Failure> {
     if public == private { Err(no_file()) } else { Ok(public) }
 }
 
-/// What goes under `reviewers` in a document of kind Reviewers.
+/// The lines for `reviewers` in a document of kind Reviewers.
 fn snippet(arguments: &Arguments, key: &PrivateKey) -> String {
     let grants: Vec<String> = arguments.capability.iter().map(ToString::to_string).collect();
     let lists = [

@@ -1,4 +1,4 @@
-//! `keyid`: by which id a posture, a signature and a revocation name a key.
+//! `keyid`: the ids by which postures, signatures and revocations name keys.
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// Tell the id of keys: of files, or of everybody who may approve
+/// Print the ids of keys, from files or of all reviewers
 ///
-/// Reads public keys (PEM, ssh-ed25519 lines) and private ones. Of a private key in PEM that is encrypted the
-/// passphrase is asked for, since its public half is encrypted too. The id is the SHA-256 of the public key's SPKI DER.
+/// Reads public keys (PEM, ssh-ed25519 lines) and private keys. Asks for the passphrase of a private key in PEM that is
+/// encrypted, since its public half is encrypted too. The id is the SHA-256 of the public key's SPKI DER.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,17 +31,17 @@ Examples:
   kubectl writgate keyid bob.pem --passphrase-file bob.passphrase
   kubectl writgate keyid --reviewers --posture-dir postures -o json")]
 pub(crate) struct Arguments {
-    /// Key; `-` for standard input
+    /// Key file, `-` for standard input
     #[arg(value_name = "FILE", required_unless_present = "reviewers", conflicts_with = "reviewers")]
     files: Vec<PathBuf>,
-    /// The keys of all reviewers, by the cluster's postures or those of a folder
+    /// Print the keys of all reviewers of the postures
     #[arg(long)]
     reviewers: bool,
     #[command(flatten)]
     rules: RulesFlags,
     #[command(flatten)]
     passphrase: PassphraseSource,
-    /// How to print them
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -59,7 +59,7 @@ struct Key {
     id: KeyId,
     /// The file, or the environment.
     source: String,
-    /// Whose it is, where that is told.
+    /// The owner's name, if it is known.
     name: String,
 }
 

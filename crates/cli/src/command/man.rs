@@ -1,4 +1,4 @@
-//! `man`: manual pages, one for each verb, from the command line's own definition. Called by `make man`.
+//! `man`: manual pages, one for each verb, from the command line's own definition.
 
 use std::{fs, path::PathBuf};
 
@@ -17,7 +17,7 @@ use crate::{
 /// Write the manual pages into a folder
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// The folder, which is made if it is not there
+    /// Folder, created if it does not exist
     folder: PathBuf,
 }
 
@@ -43,7 +43,7 @@ fn page(command: &Command) -> Result<(PathBuf, String), std::io::Error> {
     let mut page = Vec::new();
     man.render(&mut page)?;
     if !after.is_empty() {
-        // As it is: the lines of an example are lines.
+        // Not filled, so that the line breaks of examples stay.
         let (title, lines) =
             after.split_once(":\n").filter(|(title, _)| *title == "Examples").unwrap_or(("Notes", &after));
         let mut roff = Roff::new();

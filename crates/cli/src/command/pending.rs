@@ -1,6 +1,6 @@
-//! `pending`: what was denied for want of an approval and is still wanted, for whoever approves.
+//! `pending`: changes that were denied because they lack an approval and that are still wanted.
 //!
-//! From Events alone, which live an hour, and from the objects that run now: nothing is kept anywhere for this.
+//! They come from Events alone, which expire after an hour, and from the live objects. Nothing is stored for this.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-/// Show what was denied for want of an approval and is still wanted
+/// List denied changes that still lack an approval
 ///
-/// Takes denials from Events, which live an hour, and leaves out what was admitted since or runs by now. Says by whom it is
-/// wanted, since when and how often, what it lacks, and which command asks for an approval. Exits with 1 if nothing is
-/// pending.
+/// Reads denials from Events, which expire after an hour, and leaves out what was admitted since or is live by now.
+/// Says who wants a change, since when and how often, what it lacks, and which command requests an approval. Exits with
+/// 1 if nothing is pending.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     scope: ScopeFlags,
     #[command(flatten)]
     kinds: input::Kinds,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
@@ -55,11 +55,11 @@ enum Format {
     Text,
     /// For programs; stable
     Json,
-    /// The same in YAML
+    /// For programs, in YAML; stable
     Yaml,
 }
 
-/// A spec of an object that somebody wants to run. The form is fixed: other programs read it.
+/// A spec that somebody wants to run. Stable: other programs read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Wanted {
@@ -68,19 +68,19 @@ struct Wanted {
     environment: Option<String>,
     project: Option<String>,
     action: Option<String>,
-    /// API users, in the order of their names.
+    /// API users, sorted by name.
     by: Vec<String>,
-    /// The first denial that is still there.
+    /// The first denial whose Event still exists.
     since: Timestamp,
     last: Timestamp,
     times: i64,
-    /// What spoke against it the last time.
+    /// The reason codes of the latest denial.
     reasons: Vec<String>,
     required_capabilities: Vec<String>,
     next: String,
 }
 
-/// Of one object and one spec of it.
+/// The Events about one spec of one object.
 #[derive(Clone, Debug, Default)]
 struct History {
     denials: Vec<(Timestamp, i32, DecisionRecord)>,
@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::of(!pending.is_empty()))
 }
 
-/// What was denied for want of an approval and not admitted since; what has waited longest comes first.
+/// Specs that were denied because they lack an approval and not admitted since, the oldest first.
 fn wanted(events: Vec<Told>) -> Vec<Wanted> {
     let mut histories: BTreeMap<Key, History> = BTreeMap::new();
     for event in events {
@@ -165,12 +165,12 @@ fn initiator(record: &DecisionRecord) -> Option<String> {
     record.initiator.as_ref().map(|initiator| initiator.username.clone())
 }
 
-/// As a denial says it: the file is the operator's.
+/// The next step, as in a denial. FILE is the operator's.
 fn next(object: &ObjectRecord) -> String {
     format!("kubectl writgate request -f FILE -n {} -o request.json", shown(&object.namespace))
 }
 
-/// Whether what is wanted runs by now. What cannot be looked at is taken for pending, and that is said.
+/// Whether the spec is live by now. What cannot be read counts as pending, with a note.
 fn runs(wanted: &Wanted, kinds: &input::Kinds, cluster: &Cluster) -> Result<bool, Failure> {
     let ObjectRecord { api_version, kind, namespace, name, .. } = &wanted.object;
     let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}).to_string();
@@ -183,7 +183,7 @@ fn runs(wanted: &Wanted, kinds: &input::Kinds, cluster: &Cluster) -> Result<bool
         Ok(Some(live)) => Ok(spec_hash(workload, &live["spec"].to_string()).is_ok_and(|hash| hash == wanted.spec_hash)),
         Ok(None) => Ok(false),
         Err(failure) => {
-            output::note(&format!("taken for pending: {failure}"));
+            output::note(&format!("counted as pending: {failure}"));
             Ok(false)
         }
     }
@@ -198,7 +198,7 @@ fn print(pending: &[Wanted], format: Format, place: &str) -> Result<(), Failure>
             output::print(&text)
         }
         Format::Text if pending.is_empty() => {
-            output::note(&format!("nothing is pending in {place}, as far as Events tell, which live an hour"));
+            output::note(&format!("nothing is pending in {place}, according to Events, which expire after an hour"));
             Ok(())
         }
         Format::Text => output::print(&pending.iter().map(text).collect::<Vec<_>>().join("\n")),
@@ -219,19 +219,23 @@ fn text(wanted: &Wanted) -> String {
         ("denied", seen),
         ("by", by.join(", ")),
         ("lacks", style::bad(&shown(&wanted.reasons.join(", ")))),
-        ("needs", shown(&wanted.required_capabilities.join(", "))),
+        ("requires", shown(&wanted.required_capabilities.join(", "))),
         ("spec hash", wanted.spec_hash.to_string()),
         ("next", wanted.next.clone()),
     ];
     format!("{}\n{}", style::heading(&shown(&what)), columns(rows))
 }
 
-/// A GitOps controller asks for somebody else, whom it does not name.
+/// A GitOps controller acts for somebody whom it does not name.
 fn person(name: &str) -> String {
     let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
     match account {
         Some((namespace, account)) => {
-            format!("service account {}/{} (for somebody whom it does not name)", shown(namespace), shown(account))
+            format!(
+                "service account {}/{} (on behalf of somebody that it does not name)",
+                shown(namespace),
+                shown(account)
+            )
         }
         None => shown(name),
     }
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn denials_of_one_spec_are_one_wish() {
+    fn denials_of_one_spec_are_one_entry() {
         let events = vec![event(0, "denied", &["ApprovalRequired"]), event(5, "denied", &["Expired", "QuorumNotMet"])];
         let wanted = wanted(events);
         assert_eq!(wanted.len(), 1);
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_admitted_since_is_wanted_no_longer() {
+    fn a_spec_that_was_admitted_since_is_not_pending() {
         let denied = || event(0, "denied", &["ApprovalRequired"]);
         assert_eq!(wanted(vec![denied(), event(5, "admitted", &[])]).len(), 0);
         assert_eq!(wanted(vec![event(5, "denied", &["Expired"]), event(3, "admitted", &[])]).len(), 1);
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_approval_helps_is_not_pending() {
+    fn a_denial_that_no_approval_cures_is_not_pending() {
         assert_eq!(wanted(vec![event(0, "denied", &["PostureInvalid"])]).len(), 0);
         assert_eq!(wanted(vec![event(0, "denied", &["ImageNotPinned"])]).len(), 0);
         assert_eq!(wanted(vec![event(0, "denied", &["ApprovalRequired", "ImageNotPinned"])]).len(), 1);

@@ -1,7 +1,8 @@
-//! `request`: one file that asks for one approval of everything in a release that needs one.
+//! `request`: one file that requests one approval for all workloads of a release that require it.
 //!
-//! What needs an approval, and which capabilities, is what the gate would decide; here it is put together and told.
-//! [`denied`] takes it from a denial instead, [`server`] what the API server would make of the manifests.
+//! The webhook's decision says which workloads require an approval, and which capabilities; this file collects and
+//! prints
+//! them. [`denied`] starts from a denial instead. [`server`] asks the API server what it would make of the manifests.
 
 mod denied;
 mod server;
@@ -38,14 +39,14 @@ use crate::{
     },
 };
 
-/// Digits of a spec hash that are enough for people to tell it from another.
+/// Length of a shortened spec hash, enough for people to tell it from another.
 const SHORT_HASH: usize = "sha256:".len() + 12;
 
-/// Ask for an approval: write one file with all that a reviewer must see
+/// Request an approval for the workloads in manifests
 ///
-/// Judges every workload of the manifests as the gate would, against what runs now, and puts those that need an approval
-/// into one request: one approval for the whole release. Says of the others why they need none. What no approval could
-/// allow is refused now rather than by the cluster. The file holds workloads alone, never Secrets.
+/// Checks every workload as the webhook would, against the live object, and writes those that require an approval to
+/// one request file, for one approval of the whole release. Says why the others require none. Fails if the webhook
+/// would deny a workload with any approval. The file contains only workloads, never Secrets.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -58,32 +59,33 @@ Examples:
 Then a reviewer runs:
   kubectl writgate approve -f request.json --key KEY -o approval.json")]
 pub(crate) struct Arguments {
-    /// Manifest, YAML or JSON, or a folder of them; `-` for standard input; may be repeated
+    /// Manifest, YAML or JSON, or folder of manifests, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required_unless_present = "denial")]
     filename: Vec<PathBuf>,
     #[command(flatten)]
     namespace: NamespaceFlag,
     #[command(flatten)]
     judge: JudgeFlags,
-    /// Ask for what was denied last, of you or of the object that is named; with -f, exactly that of the manifests
+    /// Request approval for your most recent denial, or for KIND/NAME's; with -f, take what was denied from the
+    /// manifests
     #[arg(long, value_name = "KIND/NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     #[arg(conflicts_with_all = ["posture_dir", "environment"])]
     denial: Option<String>,
     #[command(flatten)]
     server: server::ServerFlags,
-    /// Who asks [default: whom the cluster takes you for]
+    /// Person who requests the approval [default: your user name in the cluster]
     #[arg(long, value_name = "PERSON", value_parser = NonEmptyStringValueParser::new())]
     requested_by: Option<String>,
-    /// Why: a ticket, a sentence
+    /// Reason for the request, such as a ticket
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: Option<String>,
-    /// Only what is this action: `deploy`, `replay-execute` or `replay-dry-run`
+    /// Include only workloads whose change is this action: `deploy`, `replay-execute` or `replay-dry-run`
     #[arg(long, value_parser = crate::approval::statement::action)]
     action: Option<Action>,
-    /// Ask for the terms of an emergency, where the posture knows them
+    /// Request a break-glass approval, if the posture permits it
     #[arg(long)]
     break_glass: bool,
-    /// File to write the request to; without it standard output
+    /// Write the request to FILE [default: standard output]
     #[arg(short, long, value_name = "FILE", value_parser = super::approve::output_file)]
     output: Option<PathBuf>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         _ => from_manifests(arguments, &judge, &asker)?,
     };
     let Some(file) = file else {
-        output::tell(&format!("{}: nothing in it needs an approval", style::good("no request")));
+        output::tell(&format!("{}: no workload requires an approval", style::good("no request")));
         return Ok(Answer::Yes);
     };
     output::write(arguments.output.as_deref(), &file.to_json())?;
@@ -106,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// Who asks: by which name an approval will say so, and as whom the gate will know them.
+/// The requester: the name in the approval, and the user that the webhook will see.
 struct Asker {
     person: String,
     user: String,
@@ -118,25 +120,27 @@ impl Arguments {
         match (&self.requested_by, user) {
             (Some(person), user) => Ok(Asker { user: user.unwrap_or_else(|| person.clone()), person: person.clone() }),
             (None, Some(user)) => Ok(Asker { person: user.clone(), user }),
-            (None, None) => {
-                Err(Failure::Misuse("without a cluster nobody knows who asks; say it with --requested-by".to_owned()))
-            }
+            (None, None) => Err(Failure::Misuse(
+                "the requester is not known without a cluster; pass --requested-by PERSON".to_owned(),
+            )),
         }
     }
 }
 
-/// The user that the API server takes this one for (KEP-3325).
+/// The user name by which the API server knows the caller (KEP-3325).
 fn who_am_i(cluster: &Cluster) -> Result<String, Failure> {
     let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
     let review = cluster.ask(
-        "ask who you are (selfsubjectreviews.authentication.k8s.io)",
+        "ask for your user name (selfsubjectreviews.authentication.k8s.io)",
         reviews.create(&PostParams::default(), &SelfSubjectReview::default()),
     )?;
     let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
-    user.ok_or_else(|| Failure::CouldNotTell("the cluster does not say who you are; use --requested-by".to_owned()))
+    user.ok_or_else(|| {
+        Failure::CouldNotTell("the cluster does not say who you are; pass --requested-by PERSON".to_owned())
+    })
 }
 
-/// A workload that needs an approval.
+/// A workload that requires an approval.
 struct Wanting<'m> {
     manifest: &'m Manifest,
     namespace: String,
@@ -144,11 +148,11 @@ struct Wanting<'m> {
     decision: Decision,
 }
 
-/// What becomes of one object of the manifests.
+/// The result for one object of the manifests.
 enum Found<'m> {
-    /// It needs an approval.
+    /// It requires an approval.
     Wanting(Box<Wanting<'m>>),
-    /// It needs none; why.
+    /// It requires none; why.
     NotNeeded(String),
     /// No approval could allow it; why.
     Hopeless(String),
@@ -158,10 +162,10 @@ fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Re
     let judged: Vec<&Manifest> = judge.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
     judge.manifests.iter().for_each(workloads::warn_of_outdated);
     if judged.is_empty() {
-        return Err(Failure::Misuse("there is no workload in it that the gate is asked about".to_owned()));
+        return Err(Failure::Misuse(workloads::none_in(judge.manifests)));
     }
     let from_server = arguments.server.ask(&judged, &arguments.namespace, judge)?;
-    let mut progress = Progress::of("judging", Some(judged.len()));
+    let mut progress = Progress::of("checking", Some(judged.len()));
     let (mut wanting, mut not_needed, mut hopeless) = (Vec::new(), Vec::new(), Vec::new());
     for manifest in from_server.as_ref().map_or(judged, |made| made.iter().collect()) {
         match find(manifest, arguments, judge, asker)? {
@@ -173,7 +177,10 @@ fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Re
     }
     drop(progress);
     if !hopeless.is_empty() {
-        return Err(Failure::No(format!("no approval could allow this as it is:\n{}", hopeless.join("\n"))));
+        return Err(Failure::No(format!(
+            "no approval could allow these workloads as they are:\n{}",
+            hopeless.join("\n")
+        )));
     }
     tell_not_needed(&not_needed);
     if wanting.is_empty() {
@@ -211,14 +218,14 @@ fn find<'m>(
     Ok(Found::Wanting(Box::new(Wanting { manifest, namespace, runs, decision: unapproved })))
 }
 
-/// What every approval of a replay must name, and takes from the object.
+/// The annotations that an approval of a replay takes from the object, and that are missing.
 fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
     if decision.record.action != Some(Action::ReplayExecute) {
         return Vec::new();
     }
     let needed = ["writgate.dev/incident", "writgate.dev/source-environment"];
     let missing = needed.into_iter().filter(|name| manifest.annotation(name).is_none());
-    missing.map(|name| format!("  a replay says what it is for: annotate it with {name}")).collect()
+    missing.map(|name| format!("  a replay requires the annotation {name}; add it")).collect()
 }
 
 fn name(manifest: &Manifest, namespace: &str) -> String {
@@ -229,9 +236,9 @@ fn why_not_needed(decision: &Decision) -> String {
     let record = &decision.record;
     match (record.decision, record.basis) {
         (Outcome::NotAnAction, _) if record.environment.is_none() => "its namespace is not governed".to_owned(),
-        (Outcome::NotAnAction, _) => "nothing changes of what runs".to_owned(),
-        (_, Some(Basis::NotRequired)) => "the posture asks for none".to_owned(),
-        (_, Some(Basis::Rollback)) => "it may be rolled back to as it was admitted before".to_owned(),
+        (Outcome::NotAnAction, _) => "nothing changes in the live object".to_owned(),
+        (_, Some(Basis::NotRequired)) => "the posture requires none".to_owned(),
+        (_, Some(Basis::Rollback)) => "it is a rollback to a spec that was admitted before".to_owned(),
         _ => match record.approvals.as_slice() {
             [first, ..] => {
                 format!("it is approved already, until {} (approval {})", first.expires_at, shown(&first.id))
@@ -243,11 +250,11 @@ fn why_not_needed(decision: &Decision) -> String {
 
 fn tell_not_needed(not_needed: &[String]) {
     for one in not_needed {
-        output::tell(&style::faint(&format!("needs none: {}", escape(one))));
+        output::tell(&style::faint(&format!("no approval required: {}", escape(one))));
     }
 }
 
-/// What one approval can be for: one value of each.
+/// What one approval states once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Scope {
     environment: String,
@@ -262,7 +269,7 @@ struct Group<'m> {
     wanting: Vec<Wanting<'m>>,
 }
 
-/// Everything must be for one approval; where it is not, what differs is told.
+/// The only group. If there are several, the error says how they differ.
 fn only_group(wanting: Vec<Wanting<'_>>, action: Option<Action>) -> Result<Group<'_>, Failure> {
     let mut groups: BTreeMap<Scope, Vec<Wanting<'_>>> = BTreeMap::new();
     for one in wanting {
@@ -274,14 +281,14 @@ fn only_group(wanting: Vec<Wanting<'_>>, action: Option<Action>) -> Result<Group
     if groups.len() > 1 {
         let told: Vec<String> = groups.iter().map(|(scope, members)| scope.in_words(members)).collect();
         return Err(Failure::Misuse(format!(
-            "an approval is for one environment, project, action, pipeline version and config bundle, but there are {}:\n{}\n\
-             ask for each in a file of its own: choose by -f, or by --action",
+            "an approval covers one environment, project, action, pipeline version and config bundle, but the workloads \
+             are {} groups:\n{}\nrequest each group in a separate file; select it with -f or --action",
             told.len(),
             told.join("\n")
         )));
     }
     let (scope, wanting) =
-        groups.pop_first().ok_or_else(|| Failure::No("nothing in it is of that action".to_owned()))?;
+        groups.pop_first().ok_or_else(|| Failure::No("no workload's change is that action".to_owned()))?;
     Ok(Group { scope, wanting })
 }
 
@@ -334,8 +341,8 @@ impl Group<'_> {
         let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
         if wanting.len() > MAX_SUBJECTS {
             return Err(Failure::Misuse(format!(
-                "{} workloads need an approval, and one covers {MAX_SUBJECTS} at most; ask for them in several files, \
-                 chosen by -f",
+                "{} workloads require an approval, but one approval covers at most {MAX_SUBJECTS}; request them in \
+                 several files, selected with -f",
                 wanting.len()
             )));
         }
@@ -344,7 +351,7 @@ impl Group<'_> {
         for one in &wanting {
             let workload = one.requested()?;
             if !subjects.insert(workload.subject.clone()) {
-                return Err(Failure::Misuse(format!("{}: it is there twice", one.manifest)));
+                return Err(Failure::Misuse(format!("{} appears twice; remove one", one.manifest)));
             }
             requested.push(workload);
         }
@@ -370,7 +377,7 @@ impl Group<'_> {
 impl Wanting<'_> {
     fn requested(&self) -> Result<RequestedWorkload, Failure> {
         let hash = self.manifest.spec_hash().ok_or_else(|| {
-            Failure::No(format!("{}: it has no spec that could be approved", name(self.manifest, &self.namespace)))
+            Failure::No(format!("{} has no spec hash, so it cannot be approved", name(self.manifest, &self.namespace)))
         })?;
         Ok(RequestedWorkload {
             namespace: self.namespace.clone(),
@@ -382,7 +389,8 @@ impl Wanting<'_> {
     }
 }
 
-/// What a reviewer compares with: without what the server and controllers keep for themselves, or a copy of it all.
+/// The live object for a reviewer's comparison, without fields that the server and controllers maintain and without
+/// copies of the object.
 fn bare(mut runs: Value) -> Value {
     if let Value::Object(fields) = &mut runs {
         fields.remove("status");
@@ -397,7 +405,7 @@ fn bare(mut runs: Value) -> Value {
     runs
 }
 
-/// What is needed for all of it, and why.
+/// The required capabilities, and why.
 fn needed(
     posture: &Posture,
     action: Action,
@@ -406,14 +414,14 @@ fn needed(
 ) -> Result<Vec<NeededCapability>, Failure> {
     if arguments.break_glass && posture.break_glass.is_none() {
         return Err(Failure::No(format!(
-            "the posture of {} knows no emergencies (breakGlass)",
+            "the posture of {} permits no break-glass approval (breakGlass)",
             shown(&posture.environment)
         )));
     }
     Ok(NeededCapability::of(posture, Some(action), arguments.break_glass, records.iter().copied()))
 }
 
-/// The request in short, and what comes next.
+/// Prints the request in short, and the next step.
 fn tell(file: &RequestFile, arguments: &Arguments) {
     let rows: Vec<[String; 3]> = file
         .workloads
@@ -421,9 +429,9 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
         .map(|workload| {
             let hash = workload.spec_hash.to_string();
             let runs = match (&workload.object, &workload.runs) {
-                (None, _) => "not in the file: the reviewer brings the manifest",
-                (_, Some(_)) => "of what runs",
-                (_, None) if arguments.judge.rules.posture_dir.is_some() => "not known: no cluster was asked",
+                (None, _) => "not in the file: the reviewer adds the manifest",
+                (_, Some(_)) => "update",
+                (_, None) if arguments.judge.rules.posture_dir.is_some() => "not known: no cluster was contacted",
                 (_, None) => "new",
             };
             [shown(&workload.subject), hash.get(..SHORT_HASH).unwrap_or(&hash).to_owned(), runs.to_owned()]
@@ -432,12 +440,9 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
     let cluster = file.cluster.as_ref().map(|cluster| format!(" (cluster {})", shown(cluster))).unwrap_or_default();
     let needed = file.capabilities.iter().map(|one| format!("{} ({})", one.capability, one.because.join("; ")));
     let facts = columns([
-        ("asked by", shown(&file.requested_by)),
+        ("requested by", shown(&file.requested_by)),
         ("reason", file.reason.as_deref().map(shown).unwrap_or_default()),
-        (
-            "action",
-            if file.break_glass { format!("{}, in an emergency", file.action) } else { file.action.to_string() },
-        ),
+        ("action", if file.break_glass { format!("{} (break-glass)", file.action) } else { file.action.to_string() }),
         ("environment", format!("{}{cluster}", shown(&file.environment))),
         ("project", shown(&file.project)),
         ("capabilities", shown(&needed.collect::<Vec<_>>().join(", "))),
@@ -445,7 +450,7 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
     let request = arguments.output.as_ref().map_or("REQUEST".to_owned(), |path| shown(&path.display().to_string()));
     output::tell(&format!(
         "{}\n{facts}{}\nnext: a reviewer runs: kubectl writgate approve -f {request} --key KEY -o approval.json",
-        style::heading("a request for one approval"),
+        style::heading("Request for one approval"),
         table(["WORKLOAD", "SPEC HASH", "CHANGE"], &rows)
     ));
 }

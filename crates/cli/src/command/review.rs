@@ -1,6 +1,7 @@
 //! `review`: what a reviewer must see before signing, from one file, in two minutes.
 //!
-//! Here is what there is to see; `text` says it. Whatever can be recomputed is, and what is somebody's word is called so.
+//! This file collects the report; `text` prints it. Whatever can be recomputed is recomputed, and claims are marked as
+//! claims.
 
 mod checklist;
 mod diff;
@@ -37,11 +38,11 @@ use crate::{
     terminal::output,
 };
 
-/// See what an approval would be for, before it is signed
+/// Review a request before it is signed
 ///
-/// Shows who asks and why, where it would run, what would change against what runs, which capabilities it needs and for
-/// which reason, what is unusual in it, and the guidance's checklist as far as a machine can tell. Every hash is computed
-/// anew. Exits with 1 if the request says what is not so, or if the posture would refuse it whoever signed.
+/// Shows who requests the approval and why, the environment, the changes to live objects, the required capabilities and
+/// why, what is unusual, and the guidance's checklist as far as a program can answer it. Every hash is computed again.
+/// Exits with 1 if the request makes a false claim, or if the posture denies it whoever signs.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -53,43 +54,43 @@ pub(crate) struct Arguments {
     matter: MatterFlags,
     #[command(flatten)]
     posture: PostureFlags,
-    /// Every field of what is new, not the important ones alone
+    /// Show every field of new objects, not only the important ones
     #[arg(long)]
     full: bool,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
     statement: StatementFlags,
 }
 
-/// All that there is to see.
+/// The complete report.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Review {
-    /// Who asks, where it runs, and for how long.
+    /// The requester, the environment, the validity.
     asked: Vec<Fact>,
-    /// In what the request, or the envelope, says what is not so.
+    /// Claims of the request file or the envelope that are false.
     wrong: Vec<String>,
-    /// What the posture refuses whoever signs: reason codes and messages.
+    /// Denials that no signature would change.
     refused: Vec<Refusal>,
-    /// What of the statement to look at; of each workload it is with the workload.
+    /// What is unusual about the statement. For a workload, this is with the workload.
     unusual: Vec<Unusual>,
     workloads: Vec<OneWorkload>,
     capabilities: Vec<NeededCapability>,
-    /// Who may sign; absent where no posture was looked at.
+    /// Who may sign; absent if no posture is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     signers: Option<Signers>,
     checklist: Vec<Check>,
 }
 
-/// A thing that is said of an approval, and by whom if not by a machine that checked.
+/// A fact about an approval, and whose claim it is, if it was not checked.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Fact {
     name: &'static str,
     value: String,
-    /// Whose word it is; absent where it was checked, or is the reviewer's own.
+    /// Who claims it; absent if it was checked, or is the reviewer's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     word_of: Option<&'static str>,
 }
@@ -118,13 +119,13 @@ struct OneWorkload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Against {
-    /// What runs in the cluster.
+    /// The live object in the cluster.
     Cluster,
-    /// Nothing: the cluster runs nothing under this name.
+    /// Nothing: the cluster has no object of this name.
     Nothing,
-    /// What runs by the request's word.
+    /// The live object that the request file claims.
     Request,
-    /// Nothing: nobody knows what runs.
+    /// Nothing: the live object is not known.
     Unknown,
 }
 
@@ -133,9 +134,9 @@ enum Against {
 struct Signers {
     /// `the posture requires 2 reviewers`
     quorum: String,
-    /// The people whose signature would count.
+    /// The reviewers whose signature would count.
     could: Vec<String>,
-    /// By which keys the envelope says that it is signed already, and whose they are.
+    /// The keys that the envelope names as signers, and their owners.
     signed: Vec<String>,
 }
 
@@ -157,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 impl Review {
-    /// Sees everything.
+    /// Collects the report.
     pub(crate) fn of(case: &Case<'_>) -> Result<Self, Failure> {
         let seen = case.rules.as_ref().map(|(_, standing)| &*standing.seen).unwrap_or_default();
         let mut workloads = Vec::new();
@@ -183,13 +184,13 @@ impl Review {
         })
     }
 
-    /// Whether nothing in it speaks against signing; what only a person can judge is left to one.
+    /// Whether no check fails. Items that only a person can decide do not count.
     pub(crate) fn is_clear(&self) -> bool {
         let failed = self.checklist.iter().any(|check| check.verdict == Verdict::No);
         self.wrong.is_empty() && self.refused.is_empty() && !failed
     }
 
-    /// For people.
+    /// The report as text.
     pub(crate) fn text(&self) -> String {
         text::of(self, false)
     }
@@ -219,7 +220,7 @@ impl OneWorkload {
     }
 }
 
-/// What runs, with the defaults that the cluster has given it already and a request may have left out.
+/// The live object with defaults. The cluster has set them, but a request file may have left them out.
 fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
     let mut whole = object.clone();
     match kind.map(|kind| default_forward(kind, &mut whole)) {
@@ -228,7 +229,7 @@ fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
     }
 }
 
-/// Who asks, where it runs, for how long.
+/// The requester, the environment, the validity.
 fn facts(case: &Case<'_>) -> Vec<Fact> {
     let approval = &case.approval;
     let by_rules = case.ground.by_rules;
@@ -277,10 +278,10 @@ fn signers(case: &Case<'_>) -> Option<Signers> {
     })
 }
 
-/// A key as an envelope names it, and who has it; that the signature is good is the gate's to say.
+/// A key that an envelope names, and its owner. The signature is not verified here.
 fn key_of(posture: &Posture, id: &str) -> String {
     match id.parse().ok().and_then(|id: KeyId| posture.key(&id)) {
         Some((reviewer, _)) => format!("{} (key {id})", reviewer.name),
-        None => format!("a key that the environment does not know ({id})"),
+        None => format!("a key that is not in the posture ({id})"),
     }
 }

@@ -1,6 +1,6 @@
-//! `revoke`: an approval, a key or a spec is put on a list of revocations, in a folder or in the cluster.
+//! `revoke`: adds an approval, a key or a spec to a list of revocations, in a folder or in the cluster.
 //!
-//! How the text is added to is `revocation_list`'s; what the lists then come to is core's, who is asked before and after.
+//! `revocation_list` edits the text. Core assembles the posture before and after, and says what has changed.
 
 mod revocation_list;
 mod running;
@@ -34,13 +34,13 @@ use crate::{
     },
 };
 
-/// How often a list that somebody else changed meanwhile is read again.
+/// Attempts to write a list that somebody else changes at the same time.
 const ATTEMPTS: usize = 5;
 
 /// Revoke an approval, a key or a spec
 ///
-/// Adds an entry to a list of revocations of a folder (-f) or of the cluster, and tells what it hits. What runs already
-/// is not stopped. A revocation stays: the cluster refuses to lift one.
+/// Adds an entry to a list of revocations, in a folder (-f) or in the cluster, and reports what it affects. Live
+/// workloads are not stopped. A revocation is permanent: the cluster denies lifting it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -48,19 +48,19 @@ Examples:
   kubectl writgate revoke key bob@acme.example --why \"lost laptop\" -f postures
   kubectl writgate revoke spec app.yaml --why CVE-2026-0001 --dry-run")]
 pub(crate) struct Arguments {
-    /// What is revoked
+    /// What to revoke
     #[arg(value_enum)]
     what: What,
-    /// Which: an id, or a file (an approval's, a public key's, a manifest); of a key also the reviewer's name
+    /// Id, or file: an approval, a public key or a manifest; for a key also the reviewer's name
     #[arg(value_name = "ID|FILE|NAME", value_parser = NonEmptyStringValueParser::new())]
     which: String,
-    /// Why, for those who meet it
+    /// Reason, for those whom the revocation affects
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     why: String,
-    /// From when on, RFC 3339 [default: at once]
+    /// Time from which the revocation counts, RFC 3339 [default: immediately]
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// The name of the list [default: the only one]
+    /// Name of the list [default: the only one]
     #[arg(long, value_name = "NAME")]
     list: Option<String>,
     /// Folder of posture documents; the same as --posture-dir
@@ -70,7 +70,7 @@ pub(crate) struct Arguments {
     rules: RulesFlags,
     #[command(flatten)]
     kinds: input::Kinds,
-    /// Print what would change, and change nothing
+    /// Print the change without making it
     #[arg(long)]
     dry_run: bool,
 }
@@ -82,7 +82,7 @@ enum What {
     Approval,
     /// A reviewer's key, by its id
     Key,
-    /// What would run, by its hash
+    /// A spec, by its hash
     Spec,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     entries.retain(|entry| {
         let known = entry.is_in(&list.document);
         if known {
-            output::note(&format!("{} is revoked already in {}", entry.id, place.told));
+            output::note(&format!("{} is already revoked in {}", entry.id, place.told));
         }
         !known
     });
@@ -115,22 +115,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// A text that holds lists, and all documents of which it is one.
+/// A text that contains lists, and all documents of which it is one.
 struct Place {
-    /// For messages.
+    /// Its name in messages.
     told: String,
     text: String,
-    /// The file, where it is one.
+    /// The file, if it is one.
     path: PathBuf,
-    /// The ConfigMap's name, where it is one.
+    /// The ConfigMap's name, if it is one.
     name: String,
-    /// The number of its document among all.
+    /// The index of its document among all.
     index: usize,
     all: Vec<Document>,
 }
 
 impl Place {
-    /// All documents, with this one's text replaced.
+    /// All documents, with this text replaced.
     fn documents(&self, edited: &str) -> Vec<Document> {
         let mut all = self.all.clone();
         if let Some(document) = all.get_mut(self.index) {
@@ -143,7 +143,7 @@ impl Place {
     }
 }
 
-/// As the webhook reads a list of the cluster.
+/// A list of the cluster, as the webhook reads it.
 fn in_config_map(name: &str, text: &str) -> String {
     let mut config_map = ConfigMap::default();
     config_map.metadata.name = Some(name.to_owned());
@@ -169,11 +169,13 @@ fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Plac
     let (Some((index, list)), true) = (found.pop(), found.is_empty()) else {
         let from = rules.source();
         return Err(Failure::Misuse(match (names.len(), name) {
-            (0, _) => format!(
-                "{from} holds no list of revocations; `kubectl writgate posture init` shows what one looks like"
-            ),
-            (_, Some(name)) => format!("{from} has not one list {}; there is {}", shown(name), names.join(", ")),
-            (_, None) => format!("say with --list which list is meant; there is {}", names.join(", ")),
+            (0, _) => {
+                format!("{from} contains no list of revocations; `kubectl writgate posture init` shows an example")
+            }
+            (_, Some(name)) => {
+                format!("{from} does not contain exactly one list {}; found {}", shown(name), names.join(", "))
+            }
+            (_, None) => format!("{from} contains several lists; select one with --list: {}", names.join(", ")),
         }));
     };
     let source = all.get(index).map(|document| document.source.clone()).unwrap_or_default();
@@ -182,7 +184,7 @@ fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Plac
         let (path, name) = (PathBuf::from(&source), String::new());
         return Ok((Place { told: source, text, path, name, index, all }, list));
     }
-    // What the cluster's ConfigMap holds, without the ConfigMap that the rules are read with around it.
+    // The text inside the ConfigMap, not the whole ConfigMap that `PostureSet` reads.
     let name = list.name.clone().unwrap_or_default();
     let held: Value = serde_json::from_str(&text).unwrap_or_default();
     let text =
@@ -191,7 +193,7 @@ fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Plac
     Ok((Place { told: source, text, path: PathBuf::new(), name, index, all }, list))
 }
 
-/// The list that is all of a text.
+/// The list that a text consists of.
 fn own_list(text: &str) -> Result<List, Failure> {
     revocation_list::lists(text)
         .pop()
@@ -205,24 +207,24 @@ fn add(text: &str, list: &List, entries: &[Entry]) -> Result<String, Failure> {
         list = revocation_list::lists(&text)
             .into_iter()
             .find(|other| other.is_at(&list))
-            .ok_or_else(|| Failure::CouldNotTell("the list of revocations cannot be read again".to_owned()))?;
+            .ok_or_else(|| Failure::CouldNotTell("the edited list of revocations cannot be read".to_owned()))?;
     }
     Ok(text)
 }
 
-/// Adds to the cluster's list as it is now, and again where somebody else was faster.
+/// Adds to the cluster's current list, and tries again after a concurrent change.
 fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
     let what = format!("write ConfigMap {name} in {}", cluster.system_namespace);
     for _ in 0..ATTEMPTS {
         let mut config_map = cluster.ask(&format!("read ConfigMap {name}"), config_maps.get(name))?;
         let Some(text) = config_map.data.as_mut().and_then(|data| data.get_mut(KEY)) else {
-            return Err(Failure::CouldNotTell(format!("ConfigMap {name} has no {KEY} any more")));
+            return Err(Failure::CouldNotTell(format!("ConfigMap {name} no longer contains {KEY}")));
         };
         let list = own_list(text)?;
         let new: Vec<Entry> = entries.iter().filter(|entry| !entry.is_in(&list.document)).cloned().collect();
         *text = add(text, &list, &new)?;
-        // Its resourceVersion goes with it: what somebody else wrote meanwhile is not overwritten.
+        // With its resourceVersion, a concurrent change is a conflict and is not overwritten.
         let written = cluster.run(config_maps.replace(name, &PostParams::default(), &config_map));
         match written {
             Ok(_) => return Ok(()),
@@ -233,7 +235,9 @@ fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure
             Err(error) => return cluster.ask(&what, async { Err(error) }),
         }
     }
-    Err(Failure::CouldNotTell(format!("cannot {what}: somebody else changed it {ATTEMPTS} times meanwhile; try again")))
+    Err(Failure::CouldNotTell(format!(
+        "cannot {what}: somebody else changed it {ATTEMPTS} times at the same time; try again"
+    )))
 }
 
 /// The lines that differ, for a dry run.
@@ -251,7 +255,7 @@ fn change(place: &Place, edited: &str) -> String {
     text.join("\n") + "\n"
 }
 
-/// What is to be revoked.
+/// The entries to add.
 fn entries(arguments: &Arguments, set: &PostureSet) -> Result<Vec<Entry>, Failure> {
     let (list, ids) = match arguments.what {
         What::Approval => ("approvals", vec![approval(&arguments.which)?]),
@@ -275,7 +279,7 @@ fn approval(which: &str) -> Result<String, Failure> {
     }
     let envelope = input::envelope(which.as_ref())?;
     let approval = Approval::parse(envelope.payload())
-        .map_err(|why| Failure::CouldNotTell(format!("{which} holds no approval: {why}")))?;
+        .map_err(|why| Failure::CouldNotTell(format!("{which} contains no approval: {why}")))?;
     Ok(approval.id)
 }
 
@@ -296,7 +300,7 @@ fn keys(which: &str, set: &PostureSet) -> Result<Vec<String>, Failure> {
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
-        return Err(Failure::Misuse(format!("{} is neither a key's id, nor a reviewer, nor a file", shown(which))));
+        return Err(Failure::Misuse(format!("{} is neither a key id, nor a reviewer, nor a file", shown(which))));
     }
     Ok(ids)
 }
@@ -317,7 +321,7 @@ fn specs(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     hashes.sort();
     hashes.dedup();
     if hashes.is_empty() {
-        return Err(Failure::Misuse(format!("there is no workload in {}", shown(which))));
+        return Err(Failure::Misuse(format!("{} contains no workload", shown(which))));
     }
     Ok(hashes)
 }
@@ -326,7 +330,7 @@ fn postures(set: &PostureSet) -> impl Iterator<Item = &Posture> {
     set.environments().filter_map(|(_, posture)| posture.ok())
 }
 
-/// Says what was revoked, whom it hits, and what goes on running.
+/// Reports what was revoked, what that changes in each environment, and what keeps running.
 fn tell(arguments: &Arguments, rules: &Rules, after: &PostureSet, place: &Place, entries: &[Entry]) {
     let done = if arguments.dry_run { "would revoke" } else { "revoked" };
     for entry in entries {
@@ -341,12 +345,12 @@ fn tell(arguments: &Arguments, rules: &Rules, after: &PostureSet, place: &Place,
         let known = before.map(|before| before.unmet_quorums(moment)).unwrap_or_default();
         for (path, why) in posture.unmet_quorums(moment) {
             if !known.iter().any(|(other, _)| *other == path) {
-                output::note(&format!("from then on in {}: {path}: {why}", posture.environment));
+                output::note(&format!("from then on, in environment {}: {path}: {why}", posture.environment));
             }
         }
     }
     if !counts {
-        output::note("no valid posture names this list, so it revokes nothing yet (revocationLists)");
+        output::note("no valid posture names this list (revocationLists), so it revokes nothing yet");
     }
     if let Some(cluster) = &rules.cluster {
         running(cluster, entries);
@@ -371,10 +375,10 @@ fn running(cluster: &Cluster, entries: &[Entry]) {
         })
         .collect();
     match running::workloads(cluster, &sought) {
-        Err(failure) => output::note(&format!("what runs by it is not known: {failure}")),
+        Err(failure) => output::note(&format!("affected live workloads are not known: {failure}")),
         Ok(names) if names.is_empty() => {}
         Ok(names) => output::note(&format!(
-            "goes on running, since a revocation stops what begins after it:\n{}",
+            "these workloads keep running, since a revocation affects only later requests:\n{}",
             names.iter().map(|name| format!("  {}", shown(name))).collect::<Vec<_>>().join("\n")
         )),
     }

@@ -1,7 +1,7 @@
-//! `select`: of the approvals that can be found, those with which the gate would admit a change, and why not the others.
+//! `select`: the approvals with which the webhook would admit a change, and why it would not accept the others.
 //!
-//! Each is judged as if it alone were attached, by the gate's own function; then those that only lack people together.
-//! Where approvals are looked for is `candidates`'.
+//! Each approval is decided as if it alone were attached. Those that only lack signatures are then decided together.
+//! `candidates` finds the approvals.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -28,59 +28,59 @@ use crate::{
     },
 };
 
-/// The most envelopes that are judged together.
+/// Envelopes that are decided together, at most.
 const MAX_TOGETHER: usize = 8;
 
-/// Find the approvals with which a change would be admitted, and say why the others would not do
+/// Find approvals with which a change would be admitted
 ///
-/// Looks in the Git working tree around the current folder (what Git ignores aside) or where --approvals says, among the
-/// manifests, and where a cluster is asked in the ConfigMaps of the workload's namespace. Exits with 0 if each workload has
-/// an approval, or several that together are enough, with 1 if one has none.
+/// Looks in the Git working tree around the current folder (except for ignored files) or in --approvals, among the
+/// manifests, and, if a cluster is used, in ConfigMaps of the workload's namespace. Says why other approvals are not
+/// eligible. Exits with 1 if a workload has neither an eligible approval nor several that are sufficient together.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   kubectl writgate select -f app.yaml
   kubectl writgate select -f app.yaml --approvals approvals/ --posture-dir postures -o json")]
 pub(crate) struct Arguments {
-    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    /// Manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
     filename: Vec<PathBuf>,
-    /// Approvals, bare or in ConfigMaps: a file, or a folder with all its folders; may be repeated [default: the Git
-    /// working tree]
+    /// Approvals, bare or in ConfigMaps: file, or folder with its subfolders; may be repeated [default: the Git working
+    /// tree]
     #[arg(long, value_name = "PATH")]
     approvals: Vec<PathBuf>,
     #[command(flatten)]
     judge: JudgeFlags,
-    /// The moment to judge at, RFC 3339 [default: now]
+    /// Time of the decision, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
-    /// Who would apply the manifest; matters for separation of duties
+    /// User who would apply the manifest, for separation of duties
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     as_user: Option<String>,
     #[command(flatten)]
     namespace: NamespaceFlag,
-    /// How to print what was found
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
 
-/// What was found for one workload.
+/// The result for one workload.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Selection {
     /// `apps/v1/Deployment/payments/orders`
     object: String,
     spec_hash: Option<SpecHash>,
-    /// Why none is needed, where that is so.
+    /// Why no approval is required, if that is so.
     not_needed: Option<String>,
-    /// What each of these alone would do for.
+    /// The approvals of which each is sufficient alone.
     eligible: Vec<Eligible>,
-    /// Those that would do together, where none alone would.
+    /// The approvals that are sufficient together, if none is alone.
     together: Vec<Eligible>,
     others: Vec<Other>,
 }
 
-/// An approval that the gate would take.
+/// An approval that the webhook would accept.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Eligible {
@@ -89,17 +89,17 @@ struct Eligible {
     from: Vec<String>,
 }
 
-/// An approval that it would not.
+/// An approval that it would not accept.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Other {
-    /// Absent where nobody known has signed it.
+    /// Absent if no known key has signed it.
     id: Option<String>,
     reasons: Vec<&'static str>,
-    /// The decision's own words, one for each reason.
+    /// The decision's own message for each reason.
     messages: Vec<String>,
     from: Vec<String>,
-    /// Whether it says, signed or not, that it is about this object or spec.
+    /// Whether it claims, signed or not, to be about this object or spec.
     #[serde(skip)]
     is_near: bool,
 }
@@ -138,7 +138,7 @@ fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Re
         workloads.push((manifest, namespace));
     }
     if workloads.is_empty() {
-        return Err(Failure::Misuse("there is no workload in it that an approval could be for".to_owned()));
+        return Err(Failure::Misuse(workloads::none_in(judge.manifests)));
     }
     if let Some(cluster) = &judge.rules.cluster {
         let mut namespaces: Vec<&String> = workloads.iter().map(|(_, namespace)| namespace).collect();
@@ -154,12 +154,12 @@ fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Re
     workloads.into_iter().map(for_one).collect()
 }
 
-/// The gate, before one workload.
+/// Decides about one workload.
 struct Gate<'a> {
     judge: &'a Judge<'a>,
     manifest: &'a Manifest,
     namespace: &'a str,
-    /// What runs under its name.
+    /// The live object of its name.
     runs: Option<serde_json::Value>,
     user: Option<&'a str>,
 }
@@ -178,7 +178,7 @@ impl<'a> Gate<'a> {
         Ok(Self { judge, manifest, namespace, runs, user })
     }
 
-    /// The decision about the workload with these approvals and no others.
+    /// The decision with these approvals and no others.
     fn decide(&self, envelopes: &[&str]) -> Result<Decision, Failure> {
         self.judge.manifest(&self.manifest.with_approvals(envelopes), self.namespace, self.runs.as_ref(), self.user)
     }
@@ -225,7 +225,7 @@ impl<'a> Gate<'a> {
     }
 }
 
-/// Whether it is admitted for its own sake, and not because the posture only warns.
+/// Whether it is admitted without denials, and not only because the posture warns.
 fn is_admitted(decision: &Decision) -> bool {
     decision.allowed() && decision.denials.is_empty()
 }
@@ -257,7 +257,7 @@ fn text(selection: &Selection) -> String {
     let hash = selection.spec_hash.map(|hash| hash.to_string()).unwrap_or_default();
     let mut text = format!("{}  {hash}\n", style::heading(&shown(&selection.object)));
     if let Some(why) = &selection.not_needed {
-        return text + &format!("no approval is needed: {}\n", shown(why));
+        return text + &format!("no approval is required: {}\n", shown(why));
     }
     for (told, approvals) in [("eligible", &selection.eligible), ("eligible together", &selection.together)] {
         if !approvals.is_empty() {
@@ -268,7 +268,7 @@ fn text(selection: &Selection) -> String {
     }
     if !selection.is_served() {
         text.push_str(&style::bad("no approval is eligible"));
-        text.push_str("; ask for one: kubectl writgate request -f FILE -o REQUEST\n");
+        text.push_str("; request one: kubectl writgate request -f FILE -o REQUEST\n");
     }
     let together = |other: &&Other| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());
     let (near, far): (Vec<&Other>, Vec<&Other>) = selection.others.iter().filter(together).partition(|one| one.is_near);
@@ -278,9 +278,9 @@ fn text(selection: &Selection) -> String {
     }
     match far.len() {
         0 => {}
-        1 => text.push_str("1 other says that it is for something else\n"),
+        1 => text.push_str("1 other approval claims to be for another object\n"),
         many => {
-            let _ = writeln!(text, "{many} others say that they are for something else");
+            let _ = writeln!(text, "{many} other approvals claim to be for other objects");
         }
     }
     text

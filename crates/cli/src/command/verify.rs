@@ -1,4 +1,4 @@
-//! `verify`: what the gate would decide, decided here by the same function and printed.
+//! `verify`: the webhook's decision, made here by the same function, and printed.
 
 use std::path::PathBuf;
 
@@ -23,13 +23,13 @@ use crate::{
     terminal::output::{self, columns, shown},
 };
 
-/// What the webhook reads of a review at most.
+/// The webhook's size limit of an AdmissionReview.
 const MAX_REVIEW: u64 = 8 * 1024 * 1024;
 
-/// Decide as the gate would, without the gate, and print the decision record
+/// Decide as the webhook would, and print the decision
 ///
-/// Judges an AdmissionReview, or each object of a manifest as if it were created now. Exits with 0 if it is admitted or
-/// no action, with 1 if it is denied (of several: if one is), with 3 if it could not be told.
+/// Decides about an AdmissionReview, or about each object of a manifest as if it were created now. Exits with 0 if
+/// everything is admitted or not an action, with 1 if something is denied, and with 3 if there is no decision.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -40,23 +40,23 @@ Examples:
   kubectl writgate verify -R -f deploy --posture-dir postures -o sarif > writgate.sarif")]
 #[command(group(ArgGroup::new("what").required(true).args(["review", "filename"])))]
 pub(crate) struct Arguments {
-    /// AdmissionReview, JSON, as the API server sends it; `-` for standard input
+    /// AdmissionReview, JSON, as the API server sends it, `-` for standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["as_user", "namespace"])]
     review: Option<PathBuf>,
-    /// Manifest, YAML or JSON; `-` for standard input; may be repeated
+    /// Manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
     #[command(flatten)]
     judge: JudgeFlags,
-    /// The moment to judge at, RFC 3339 [default: now]
+    /// Time of the decision, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
-    /// Who would apply the manifest; matters for separation of duties
+    /// User who would apply the manifest, for separation of duties
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
     as_user: Option<String>,
     #[command(flatten)]
     namespace: NamespaceFlag,
-    /// How to print the decision
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -71,7 +71,7 @@ enum Format {
     Json,
     /// SARIF 2.1.0, for code scanning: each reason at the line of its object
     Sarif,
-    /// Workflow commands, by which GitHub Actions annotates the lines of a change
+    /// Workflow commands, with which GitHub Actions annotates the lines of a change
     Github,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::of(decisions.iter().all(|(decision, _)| decision.allowed())))
 }
 
-/// Judges every object of the manifests that the gate is asked about.
+/// Decides about every object of the manifests that the webhook checks.
 fn of_manifests<'a>(
     judge: &'a Judge<'_>,
     arguments: &Arguments,
@@ -103,7 +103,7 @@ fn of_manifests<'a>(
         }
     }
     if decisions.is_empty() {
-        return Err(Failure::CouldNotTell("there is no workload in it to judge".to_owned()));
+        return Err(Failure::CouldNotTell(workloads::none_in(judge.manifests)));
     }
     Ok(decisions)
 }
@@ -123,7 +123,7 @@ fn print(decisions: &[(Decision, Option<&Manifest>)], format: Format) -> Result<
     }
 }
 
-/// The decisions, each with where its object is.
+/// The decisions, each with the location of its object.
 fn judged<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<Judged<'a>>, Failure> {
     let mut places = Places::default();
     let mut judged = Vec::new();

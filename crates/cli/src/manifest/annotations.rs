@@ -1,6 +1,6 @@
-//! Decisions where a code host shows them: SARIF 2.1.0 (OASIS), and the workflow commands of GitHub Actions.
+//! Decisions for code hosts: SARIF 2.1.0 (OASIS), and workflow commands of GitHub Actions.
 //!
-//! Each reason against an object is one result, at the line where the object begins. Called by `verify`.
+//! Each denial is one result, at the line where its object begins.
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
@@ -18,7 +18,7 @@ use crate::{
     manifest::{Manifest, input},
 };
 
-/// A decision and where its object begins; no place where it is from standard input or a review.
+/// A decision and where its object begins; no location for standard input and for an AdmissionReview.
 pub(crate) struct Judged<'a> {
     pub(crate) decision: &'a Decision,
     pub(crate) place: Option<Place>,
@@ -31,11 +31,11 @@ pub(crate) struct Place {
     line: Option<u64>,
 }
 
-/// Where objects begin in files, each of which is read once.
+/// Where objects begin. Each file is read once.
 #[derive(Default)]
 pub(crate) struct Places(BTreeMap<String, Vec<Spanned<Outline>>>);
 
-/// As much of a document as says where its items are.
+/// The part of a document that locates its items.
 #[derive(Deserialize)]
 pub(crate) struct Outline {
     items: Option<Vec<Spanned<Outline>>>,
@@ -48,7 +48,7 @@ impl Places {
             return Ok(None);
         }
         if !self.0.contains_key(file) {
-            // What has no outline has no lines; it was read as manifests before.
+            // A file without an outline has no line numbers. It was parsed as manifests before.
             let outlines = serde_saphyr::from_multiple(&input::manifest_text(Path::new(file))?).unwrap_or_default();
             self.0.insert(file.to_owned(), outlines);
         }
@@ -66,12 +66,12 @@ fn line(documents: &[Spanned<Outline>], path: &[usize]) -> Option<u64> {
     Some(outline.referenced.line()).filter(|line| *line > 0)
 }
 
-/// Each reason, with its decision.
+/// Every denial, with its decision.
 fn results<'a>(judged: &'a [Judged<'a>]) -> impl Iterator<Item = (&'a Judged<'a>, &'a Denial)> {
     judged.iter().flat_map(|judged| judged.decision.denials.iter().map(move |denial| (judged, denial)))
 }
 
-/// What was found, and what to do about it.
+/// The denial, and what to do next.
 fn message(decision: &Decision, denial: &Denial) -> String {
     let next = decision.message().lines().last().filter(|line| line.starts_with("next: ")).map(str::to_owned);
     let text = format!("{}: {denial}", decision.summary());
@@ -85,7 +85,7 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
     codes.dedup();
     let rule = |code: &&str| {
         let (summary, page) = explain::page(code).unwrap_or((code, code));
-        // The page itself, so that nobody depends on where it is published.
+        // The page itself, so that the log does not depend on where the page is published.
         json!({"id": code, "shortDescription": {"text": summary}, "help": {"text": page, "markdown": page}})
     };
     let result = |(judged, denial): (&Judged<'_>, &Denial)| {
@@ -119,7 +119,7 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
     })
 }
 
-/// One workflow command for each reason.
+/// One workflow command for each denial.
 pub(crate) fn github(judged: &[Judged<'_>]) -> String {
     let command = |(judged, denial): (&Judged<'_>, &Denial)| {
         let level = if judged.decision.allowed() { "warning" } else { "error" };
@@ -134,7 +134,7 @@ pub(crate) fn github(judged: &[Judged<'_>]) -> String {
     results(judged).map(command).collect::<Vec<_>>().concat()
 }
 
-/// As the runner's own toolkit escapes it (actions/toolkit, `packages/core/src/command.ts`).
+/// Escapes as the runner's own toolkit does (actions/toolkit, `packages/core/src/command.ts`).
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
@@ -162,19 +162,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_runner_would_take_for_its_own_is_escaped() {
+    fn escapes_what_a_runner_would_interpret() {
         assert_eq!(data("50%\r\n::error::x"), "50%25%0D%0A::error::x");
         assert_eq!(property("a,b:c%"), "a%2Cb%3Ac%25");
     }
 
     #[test]
-    fn a_path_is_a_uri_reference() {
+    fn a_path_becomes_a_uri_reference() {
         assert_eq!(uri("./apps/my app#1.yaml"), "apps/my%20app%231.yaml");
         assert_eq!(uri("/tmp/a:b"), "file:///tmp/a%3Ab");
     }
 
     #[test]
-    fn an_object_begins_where_its_first_field_is() {
+    fn an_object_begins_at_its_first_field() {
         let text = "---\n# c\nkind: A\n---\nkind: List\nitems:\n- kind: B\n- metadata: {}\n  kind: C\n";
         let documents: Vec<Spanned<Outline>> = serde_saphyr::from_multiple(text).unwrap();
         assert_eq!([&[0][..], &[1, 0], &[1, 1]].map(|path| line(&documents, path)), [Some(3), Some(7), Some(8)]);

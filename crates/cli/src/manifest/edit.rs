@@ -1,8 +1,8 @@
-//! An annotation put into the text of manifests, with everything else left byte for byte as it is.
+//! Adds an annotation to the text of manifests and leaves every other byte unchanged.
 //!
-//! Where metadata and annotations begin is asked of the YAML reader; the new text is read again and must say what the
-//! old one said and the annotation, nothing else. Where that fails (an anchor that two objects share, say) the
-//! documents are written anew. Called by `attach`.
+//! The YAML reader locates metadata and annotations. The new text is read again, and must equal the old one apart from
+//! the
+//! annotation. If it does not, for example because two objects share an anchor, the documents are rewritten.
 
 use std::{fmt, marker::PhantomData, ops::Range};
 
@@ -14,15 +14,15 @@ use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use writgate_core::encoding::read_yaml;
 
-/// Where an object is: the number of its document, then of the item in each list around it.
+/// Position of an object: the index of its document, then of the item in each enclosing list.
 pub(crate) type Path = [usize];
 
-/// A text with its annotations.
+/// The text with the annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Edited {
-    /// All but the annotations is as it was.
+    /// Everything else is unchanged.
     InPlace(String),
-    /// The same objects, but comments and layout are lost.
+    /// The objects are the same, but comments and layout are lost.
     Rewritten(String),
 }
 
@@ -75,7 +75,7 @@ fn in_place(text: &str, paths: &[&Path], key: &str, value: &str) -> Option<Strin
     Some(edited)
 }
 
-/// What takes the place of a range of the text.
+/// A replacement for a range of the text.
 struct Edit {
     at: Range<usize>,
     insert: String,
@@ -89,7 +89,7 @@ impl Edit {
             return Some(Self::first_entry(text, at, "annotations", &Nested { json_key, json_value, key, value }));
         };
         let Some(entries) = &annotations.value else {
-            // Nothing, or a word for it: `annotations:`, `annotations: null`.
+            // Empty or null: `annotations:`, `annotations: null`.
             let flow = format!("{{{json_key}: {json_value}}}");
             let at = range(annotations)?;
             return if at.is_empty() {
@@ -107,7 +107,7 @@ impl Edit {
         Some(Self::first_entry(text, start(annotations)?, key, &Scalar { json_value, value }))
     }
 
-    /// An entry before the first one of the mapping at `at`, in the style of that mapping.
+    /// Inserts an entry before the first one of the mapping at `at`, in the mapping's style.
     fn first_entry(text: &str, at: usize, key: &str, entry: &dyn Entry) -> Self {
         if let Some(inside) = text.get(at..).and_then(|rest| rest.strip_prefix('{')) {
             let more = if inside.trim_start().starts_with('}') { "" } else { ", " };
@@ -122,10 +122,10 @@ impl Edit {
     }
 }
 
-/// A value in both styles of YAML.
+/// A value in YAML's flow style and block style.
 trait Entry {
     fn flow(&self) -> String;
-    /// What follows the colon of a key that is indented by `indent`.
+    /// The text after the colon of a key that is indented by `indent`.
     fn block(&self, indent: &str, newline: &str) -> String;
 }
 
@@ -161,12 +161,12 @@ impl Entry for Nested<'_> {
     }
 }
 
-/// YAML's only style in which JSON needs no escapes.
+/// Quotes a value in the only YAML style in which JSON needs no escapes.
 pub(crate) fn single_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
-/// Where in the text it is written; none for what an alias only refers to.
+/// Where a node is written in the text; none for an alias.
 pub(crate) fn range<T>(node: &Spanned<T>) -> Option<Range<usize>> {
     if node.referenced != node.defined {
         return None;
@@ -180,7 +180,7 @@ fn start<T>(node: &Spanned<T>) -> Option<usize> {
     range(node).map(|range| range.start)
 }
 
-/// As much of a document as says where its annotations are.
+/// The part of a document that locates its annotations.
 #[derive(Deserialize)]
 struct Outline {
     metadata: Option<Spanned<Metadata>>,
@@ -193,7 +193,7 @@ struct Metadata {
     annotations: Option<Spanned<Option<Entries>>>,
 }
 
-/// Tells `annotations: null` from no annotations at all.
+/// Distinguishes `annotations: null` from a missing field.
 fn even_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_is_put_in_and_nothing_else_changes() {
+    fn adds_an_annotation_and_changes_nothing_else() {
         let cases = [
             (
                 "metadata: # é\n  name: a # b\n",
@@ -279,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_lists_and_of_later_documents_are_found() {
+    fn finds_objects_of_lists_and_of_later_documents() {
         let text = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {name: b}\n---\nmetadata:\n  name: c\n";
         let expected = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {\"annotations\": {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}, name: b}\n---\nmetadata:\n  annotations:\n    x/a: '{\"keyid\":\"it''s\"}'\n  name: c\n";
         assert_eq!(annotated(text, &[&[1], &[0, 1]]), expected);
     }
 
     #[test]
-    fn shared_metadata_is_written_anew_rather_than_shared() {
+    fn rewrites_metadata_that_two_objects_share() {
         let text = "kind: List\nitems:\n- metadata: &m {name: a}\n- metadata: *m\n";
         let Ok(Edited::Rewritten(rewritten)) = annotate(text, &[&[0, 0]], "x/a", VALUE) else { panic!("in place") };
         let documents = read_yaml(&rewritten).unwrap();

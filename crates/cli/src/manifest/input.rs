@@ -1,4 +1,4 @@
-//! Files and standard input, read whole and never beyond a limit.
+//! Files and standard input, read completely, up to a limit.
 
 use std::{
     fs::{self, File},
@@ -16,12 +16,12 @@ use crate::{
     manifest::{self, Manifest},
 };
 
-/// The largest manifest, in bytes; a whole cluster's `kubectl get -o yaml` fits.
+/// Size limit of a manifest in bytes. The output of `kubectl get -o yaml` for a whole cluster fits.
 const MAX_MANIFEST: u64 = 64 * 1024 * 1024;
-/// Far more than any key; what is larger is another kind of file.
+/// Size limit of other files in bytes. Keys and passphrases are far smaller.
 const MAX_SMALL_FILE: u64 = 64 * 1024;
 
-/// What a path is called in messages.
+/// A path's name in messages.
 pub(crate) fn name(path: &Path) -> String {
     if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
@@ -31,10 +31,10 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Standard input can be read once: at most one of these paths may be `-`.
+/// Fails if more than one of these paths is `-`, since standard input can be read only once.
 pub(crate) fn one_stdin<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<(), Failure> {
     if paths.into_iter().filter(|path| is_stdin(path)).count() > 1 {
-        return Err(Failure::Misuse("`-`, standard input, is given twice; it can be read once".to_owned()));
+        return Err(Failure::Misuse("`-` (standard input) is given twice, but can be read only once".to_owned()));
     }
     Ok(())
 }
@@ -54,21 +54,21 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         read().map_err(|error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", name(path))))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
         return Err(Failure::CouldNotTell(format!(
-            "{} has more than {limit} bytes, the most that is read",
+            "{} has more than {limit} bytes, the limit for this file",
             name(path)
         )));
     }
     Ok(bytes)
 }
 
-/// Reads text of at most `limit` bytes; a byte order mark, as some editors write it, is skipped.
+/// Reads text of at most `limit` bytes, without a byte order mark.
 pub(crate) fn text(path: &Path, limit: u64) -> Result<String, Failure> {
     let text = String::from_utf8(bytes(path, limit)?)
         .map_err(|error| Failure::CouldNotTell(format!("{} is not UTF-8 text: {}", name(path), error.utf8_error())))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Reads the text of a key, or of a passphrase.
+/// Reads the text of a key or a passphrase.
 pub(crate) fn small_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_SMALL_FILE)
 }
@@ -78,25 +78,25 @@ pub(crate) fn manifest_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_MANIFEST)
 }
 
-/// How manifests are read: which kinds are workloads beside Kubernetes' own, and how deep.
+/// How to read manifests: which kinds are workloads in addition to Kubernetes' own, and whether to read subfolders.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Kinds {
-    /// A custom resource that is judged as a workload, as the webhook has it; may be repeated
+    /// Custom resource to check as a workload, as configured for the webhook; may be repeated
     #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]
     further: Vec<WorkloadKind>,
-    /// Read the folders in a folder that -f names, too
+    /// Read folders with their subfolders
     #[arg(short = 'R', long)]
     recursive: bool,
 }
 
 impl Kinds {
-    /// All that are known.
+    /// Kubernetes' workload kinds and the further ones.
     pub(crate) fn known(&self) -> WorkloadKinds {
         self.further.iter().copied().collect()
     }
 }
 
-/// Reads every object of some files and folders.
+/// Reads every object of files and folders.
 pub(crate) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest>, Failure> {
     let known = kinds.known();
     let mut manifests = Vec::new();
@@ -104,7 +104,7 @@ pub(crate) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest
         let files = files(path, kinds.recursive)?;
         if files.is_empty() {
             return Err(Failure::CouldNotTell(format!(
-                "{} holds no manifest: no file in it ends in .yaml, .yml or .json; -R looks into its folders too",
+                "{} contains no manifest: no file in it ends in .yaml, .yml or .json; pass -R to read its subfolders",
                 path.display()
             )));
         }
@@ -115,7 +115,7 @@ pub(crate) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest
     Ok(manifests)
 }
 
-/// The files that a path stands for: itself, or in a folder those that kubectl would read, in the order of their names.
+/// The files that a path stands for: itself, or the files of a folder that kubectl would read, sorted by name.
 pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failure> {
     if is_stdin(path) || !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -129,7 +129,7 @@ pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failur
     let mut found = Vec::new();
     for entry in entries {
         if entry.is_dir() {
-            // A link to a folder is not followed, as kubectl does: it may lead in circles.
+            // As in kubectl, a link to a folder is not followed, because it may form a cycle.
             if recursive && !entry.is_symlink() {
                 found.extend(files(&entry, recursive)?);
             }
@@ -140,13 +140,13 @@ pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failur
     Ok(found)
 }
 
-/// Reads an approval's envelope. Room is left for white space, which other tools may have added.
+/// Reads an approval's envelope. The limit leaves room for white space that other tools may have added.
 pub(crate) fn envelope(path: &Path) -> Result<Envelope, Failure> {
     let limit = u64::try_from(4 * MAX_ENVELOPE).unwrap_or(u64::MAX);
     let text = text(path, limit)?;
     let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Failure::CouldNotTell(format!("{} holds no approval: not JSON: {error}", name(path))))?;
-    // Parsing the text as it is keeps what only a strict reader sees, as a key that is there twice.
+        .map_err(|error| Failure::CouldNotTell(format!("{} contains no approval: not JSON: {error}", name(path))))?;
+    // Only the original text shows what a strict reader rejects, such as a duplicate key.
     let text = if text.len() > MAX_ENVELOPE { value.to_string() } else { text };
-    Envelope::parse(&text).map_err(|why| Failure::CouldNotTell(format!("{} holds no approval: {why}", name(path))))
+    Envelope::parse(&text).map_err(|why| Failure::CouldNotTell(format!("{} contains no approval: {why}", name(path))))
 }

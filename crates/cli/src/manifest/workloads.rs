@@ -1,4 +1,4 @@
-//! The workloads of some manifests, each under the name and hash by which an approval names it.
+//! The workloads of manifests, each with its name and hash as in an approval's subject.
 
 use writgate_core::approval::Subject;
 
@@ -8,7 +8,7 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-/// A workload of the file, as a subject names it.
+/// A workload and its subject.
 pub(crate) struct Workload {
     /// The object.
     pub(crate) manifest: Manifest,
@@ -16,48 +16,58 @@ pub(crate) struct Workload {
     pub(crate) subject: Subject,
 }
 
-/// The workloads among `manifests`; there must be one.
+/// The workloads among `manifests`, at least one.
 pub(crate) fn of(manifests: Vec<Manifest>, namespace: Option<&str>) -> Result<Vec<Workload>, Failure> {
+    let none = none_in(&manifests);
     let mut workloads: Vec<Workload> = Vec::new();
     for manifest in manifests {
         warn_of_outdated(&manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         let subject = Subject { name: subject_name(&manifest, namespace)?, hash: hash? };
         if let Some(twice) = workloads.iter().find(|other| other.subject.name == subject.name) {
-            return Err(Failure::Misuse(format!("{manifest}: it is there twice, first as {}", twice.manifest)));
+            return Err(Failure::Misuse(format!("{manifest} appears twice, first as {}; remove one", twice.manifest)));
         }
         workloads.push(Workload { manifest, subject });
     }
     if workloads.is_empty() {
-        return Err(Failure::Misuse("there is no workload in it to approve".to_owned()));
+        return Err(Failure::Misuse(none));
     }
     Ok(workloads)
 }
 
-/// `<group/version>/<kind>/<namespace>/<name>`, as a subject names it.
+/// The message about manifests without a workload.
+pub(crate) fn none_in(manifests: &[Manifest]) -> String {
+    let mut files = manifests.iter().map(Manifest::file);
+    match files.next() {
+        Some(file) if files.all(|other| other == file) => format!("{file} contains no workload"),
+        Some(_) => "the files contain no workload".to_owned(),
+        None => "the input contains no workload".to_owned(),
+    }
+}
+/// `<group/version>/<kind>/<namespace>/<name>`, as in a subject.
 pub(crate) fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, Failure> {
-    let name = manifest
-        .subject_name()
-        .ok_or_else(|| Failure::Misuse(format!("{manifest}: it has neither metadata.name nor generateName")))?;
+    let name = manifest.subject_name().ok_or_else(|| {
+        Failure::Misuse(format!("{manifest} has no name; set metadata.name or metadata.generateName"))
+    })?;
     let namespace = manifest
         .namespace()
         .or(namespace)
-        .ok_or_else(|| Failure::Misuse(format!("{manifest}: it names no namespace; say which with -n")))?;
-    // What the API server would not take as a name could mean something else in a subject, as `*` and `/` do.
+        .ok_or_else(|| Failure::Misuse(format!("{manifest} has no namespace; set metadata.namespace or pass -n")))?;
+    // A name that the API server would reject could have another meaning in a subject, as `*` and `/` do.
     let stem = manifest.stem();
     for part in [stem, namespace] {
         if !part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)) {
-            return Err(Failure::Misuse(format!("{manifest}: {} is not a name that Kubernetes permits", shown(part))));
+            return Err(Failure::Misuse(format!("{manifest}: {} is not a valid Kubernetes name", shown(part))));
         }
     }
     Ok(format!("{}/{}/{namespace}/{name}", manifest.api_version(), manifest.kind()))
 }
 
-/// Says of what looks like a workload why it is passed over.
+/// Notes that an object which looks like a workload is skipped, and why.
 pub(crate) fn warn_of_outdated(manifest: &Manifest) {
     if manifest.is_outdated_workload() {
         output::note(&format!(
-            "skipped: {manifest}: {} is no version of it that a supported API server serves",
+            "skipped: {manifest}: no supported API server serves it in version {}",
             shown(manifest.api_version())
         ));
     }

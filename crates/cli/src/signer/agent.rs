@@ -1,8 +1,8 @@
-//! An Ed25519 key of the SSH agent (draft-ietf-sshm-ssh-agent, which OpenSSH's PROTOCOL.agent became).
+//! An Ed25519 key of the SSH agent (draft-ietf-sshm-ssh-agent, formerly OpenSSH's PROTOCOL.agent).
 //!
-//! The agent signs whatever bytes it is given, and its Ed25519 signature is a plain one over them (RFC 8709, section 6).
-//! What we give begins with `DSSEv1 `; what a login signs begins with the length of a session id, and a file signature
-//! with `SSHSIG`, so none can be taken for another (docs/adr/0014-signers.md).
+//! The agent signs the bytes that it is given, with a plain Ed25519 signature (RFC 8709, section 6). Writgate's message
+//! begins with `DSSEv1 `. A login signature begins with the length of a session id, and a file signature with `SSHSIG`,
+//! so one cannot be taken for another (docs/adr/0014-signers.md).
 
 use std::{fs, path::Path, time::Duration};
 
@@ -21,12 +21,12 @@ const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
-/// As OpenSSH's agent has it.
+/// The limit of OpenSSH's agent.
 const MAX_MESSAGE: u32 = 256 * 1024;
 
-/// A key that the agent has.
+/// A key that the agent holds.
 pub(crate) struct Identity {
-    /// The public key as SSH writes it.
+    /// The public key in SSH's wire format.
     blob: Vec<u8>,
     comment: String,
     patience: Duration,
@@ -34,7 +34,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The key that `wanted` means, or the only one where that is empty.
+    /// Finds the key that `wanted` refers to, or the only key if `wanted` is empty.
     pub(super) fn find(wanted: &str, patience: Duration) -> Result<Self, Failure> {
         let answer = exchange(&[REQUEST_IDENTITIES], patience)?;
         let listed = identities(&answer, patience).ok_or_else(|| odd("its list of keys cannot be read"))?;
@@ -50,20 +50,20 @@ impl Identity {
                 Err(Failure::CouldNotTell("the SSH agent has no Ed25519 key; add one with ssh-add".to_owned()))
             }
             (None, _) => Err(Failure::CouldNotTell(format!(
-                "the SSH agent has no Ed25519 key {}; `ssh-add -l` lists what it has",
+                "the SSH agent has no Ed25519 key {}; run `ssh-add -l` to list its keys",
                 shown(wanted)
             ))),
             (Some(last), _) => {
                 let names: Vec<String> = found.iter().chain([&last]).map(Self::name).collect();
                 Err(Failure::Misuse(format!(
-                    "the SSH agent has several such keys; say which with --ssh-agent FINGERPRINT: {}",
+                    "the SSH agent has several such keys; select one with --ssh-agent FINGERPRINT: {}",
                     names.join(", ")
                 )))
             }
         }
     }
 
-    /// As `ssh-add -l` shows it.
+    /// As `ssh-add -l` prints it.
     fn fingerprint(&self) -> String {
         format!("SHA256:{}", BASE64.encode(Sha256::digest(&self.blob)))
     }
@@ -72,27 +72,27 @@ impl Identity {
         format!("{} {}", self.fingerprint(), shown(&self.comment))
     }
 
-    /// Has the agent sign; the signature is not checked yet.
+    /// Asks the agent to sign. The signature is not verified yet.
     pub(super) fn sign(&self, message: &[u8]) -> Result<[u8; 64], Failure> {
-        output::note(&format!("waiting for the SSH agent to sign with {}; it may ask", self.name()));
+        output::note(&format!("waiting for the SSH agent to sign with {}; it may ask for confirmation", self.name()));
         let mut request = vec![SIGN_REQUEST];
         put(&mut request, &self.blob);
         put(&mut request, message);
-        request.extend([0; 4]); // no flags: they are RSA's
+        request.extend([0; 4]); // no flags: they are for RSA keys
         let answer = exchange(&request, self.patience)?;
         signature(&answer).ok_or_else(|| {
             Failure::CouldNotTell(
-                "the SSH agent did not sign: the key may be gone, or somebody said no when it asked".to_owned(),
+                "the SSH agent did not sign: the key may have been removed, or the request was declined".to_owned(),
             )
         })
     }
 }
 
 fn odd(why: &str) -> Failure {
-    Failure::CouldNotTell(format!("the SSH agent speaks otherwise than expected: {why}"))
+    Failure::CouldNotTell(format!("unexpected answer from the SSH agent: {why}"))
 }
 
-/// The keys of an answer that can be used here; none where it is not one.
+/// The Ed25519 keys of an answer; none if the answer is malformed.
 fn identities(answer: &[u8], patience: Duration) -> Option<Vec<Identity>> {
     let mut rest = answer.strip_prefix(&[IDENTITIES_ANSWER])?;
     let count = u32::from_be_bytes(*rest.first_chunk()?);
@@ -108,8 +108,8 @@ fn identities(answer: &[u8], patience: Duration) -> Option<Vec<Identity>> {
     Some(found)
 }
 
-/// The key of `string "ssh-ed25519", string key`; none for keys of other kinds, those of hardware tokens
-/// (`sk-ssh-ed25519@openssh.com`) among them, which sign more than the message.
+/// The key of `string "ssh-ed25519", string key`. None for other kinds, including those of hardware tokens
+/// (`sk-ssh-ed25519@openssh.com`), which sign more than the message.
 fn ed25519_key(mut blob: &[u8]) -> Option<PublicKey> {
     (take(&mut blob)? == ED25519).then_some(())?;
     let key = <&[u8; 32]>::try_from(take(&mut blob)?).ok()?;
@@ -124,7 +124,7 @@ fn signature(answer: &[u8]) -> Option<[u8; 64]> {
     take(&mut inner)?.try_into().ok()
 }
 
-/// Takes a length in four bytes and as many bytes.
+/// Takes a four-byte length and as many bytes.
 fn take<'a>(from: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(u32::from_be_bytes(*from.first_chunk()?)).ok()?;
     let taken = from.get(4..)?.get(..length)?;
@@ -137,7 +137,7 @@ fn put(into: &mut Vec<u8>, bytes: &[u8]) {
     into.extend(bytes);
 }
 
-/// The key of a public key file: `ssh-ed25519 <base64> <comment>`; none where `wanted` names no file.
+/// The key of a public key file: `ssh-ed25519 <base64> <comment>`; none if `wanted` is not the name of a file.
 fn public_key_file(wanted: &str) -> Result<Option<Vec<u8>>, Failure> {
     let path = Path::new(wanted);
     if wanted.is_empty() || !path.is_file() {
@@ -149,13 +149,13 @@ fn public_key_file(wanted: &str) -> Result<Option<Vec<u8>>, Failure> {
     match blob.filter(|blob| ed25519_key(blob).is_some()) {
         Some(blob) => Ok(Some(blob)),
         None => Err(Failure::CouldNotTell(format!(
-            "{} holds no Ed25519 public key as ssh-keygen writes it; expected `ssh-ed25519 AAAA… comment`",
+            "{} contains no Ed25519 public key in ssh-keygen's format; expected `ssh-ed25519 AAAA… comment`",
             path.display()
         ))),
     }
 }
 
-/// Asks the agent once.
+/// Sends one request to the agent.
 #[cfg(unix)]
 fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
     use std::{
@@ -163,7 +163,7 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
         os::unix::net::UnixStream,
     };
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).ok_or_else(|| {
-        Failure::CouldNotTell("there is no SSH agent: SSH_AUTH_SOCK is not set; start one with ssh-agent".to_owned())
+        Failure::CouldNotTell("no SSH agent found: SSH_AUTH_SOCK is not set; start an agent with ssh-agent".to_owned())
     })?;
     let exchanged = || -> io::Result<Option<Vec<u8>>> {
         let mut stream = UnixStream::connect(&socket)?;
@@ -184,14 +184,14 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
     };
     match exchanged() {
         Ok(Some(answer)) => Ok(answer),
-        Ok(None) => Err(odd("its answer has another length than it says")),
+        Ok(None) => Err(odd("its length differs from the announced one")),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             Err(Failure::CouldNotTell(format!(
-                "the SSH agent gave no answer within {patience:?}; --signer-timeout changes that"
+                "the SSH agent did not answer within {patience:?}; --signer-timeout changes the limit"
             )))
         }
         Err(error) => Err(Failure::CouldNotTell(format!(
-            "cannot ask the SSH agent at {}: {error}",
+            "cannot contact the SSH agent at {}: {error}",
             shown(&socket.to_string_lossy())
         ))),
     }
@@ -199,7 +199,7 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
 
 #[cfg(not(unix))]
 fn exchange(_: &[u8], _: Duration) -> Result<Vec<u8>, Failure> {
-    Err(Failure::Misuse("the SSH agent can be asked on Unix alone; --signer asks a program".to_owned()))
+    Err(Failure::Misuse("the SSH agent is supported on Unix only; use --signer".to_owned()))
 }
 
 #[cfg(test)]
@@ -214,7 +214,7 @@ mod tests {
         all
     }
 
-    /// The base point, which is nobody's key and a good one.
+    /// The base point: a valid key that nobody holds.
     fn key() -> [u8; 32] {
         let mut key = [0x66; 32];
         key[0] = 0x58;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_other_kinds_are_passed_over() {
+    fn skips_keys_of_other_kinds() {
         let blob = framed(&[ED25519, &key()]);
         let hardware = framed(&[b"sk-ssh-ed25519@openssh.com", &key(), b"ssh:"]);
         let mut answer = vec![IDENTITIES_ANSWER, 0, 0, 0, 3];
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_answer_is_none() {
+    fn rejects_a_damaged_answer() {
         let blob = framed(&[ED25519, &key()]);
         let mut answer = vec![IDENTITIES_ANSWER, 0, 0, 0, 1];
         answer.extend(framed(&[&blob, b"comment"]));

@@ -1,5 +1,6 @@
-//! A program that signs: one JSON object on its standard input, one on its standard output, and a key that never leaves
-//! it. The protocol is told in docs/signers.md.
+//! A program that signs. It reads one JSON object from standard input and writes one to standard output, and it keeps
+//! the
+//! key. docs/signers.md describes the protocol.
 
 use std::{
     io::{Read as _, Write as _},
@@ -20,12 +21,12 @@ use crate::{
 
 /// `version` of questions and answers.
 const VERSION: &str = "writgate.dev/signer/v1";
-/// Far more than any answer.
+/// Size limit of an answer; a real one is far smaller.
 const MAX_ANSWER: u64 = 64 * 1024;
-/// How often one looks whether a program that has answered is gone.
+/// How often to check whether a program that has answered has exited.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// A program, and the key that it says it has.
+/// A program and the public key that it reported.
 pub(crate) struct Program<'a> {
     command: &'a [String],
     patience: Duration,
@@ -63,24 +64,24 @@ impl<'a> Program<'a> {
         let answer: KeyAnswer = ask(command, patience, &question)?;
         expect_version(command, &answer.version)?;
         let public = PublicKey::from_pem(&answer.public_key)
-            .map_err(|error| odd(command, &format!("its publicKey is none that can be used: {error}")))?;
+            .map_err(|error| odd(command, &format!("its publicKey cannot be used: {error}")))?;
         Ok(Self { command, patience, public })
     }
 
-    /// What it is called in messages.
+    /// The program's name in messages.
     pub(super) fn name(&self) -> String {
         name(self.command)
     }
 
-    /// Has it sign; the signature is not checked yet.
+    /// Asks the program to sign. The signature is not verified yet.
     pub(super) fn sign(&self, payload_type: &str, message: &[u8]) -> Result<[u8; 64], Failure> {
-        output::note(&format!("waiting for {} to sign; it may want to be touched", self.name()));
+        output::note(&format!("waiting for {} to sign; it may require a touch or a PIN", self.name()));
         let message = Some(BASE64.encode(message));
         let question = Question { version: VERSION, operation: "sign", payload_type: Some(payload_type), message };
         let answer: SignAnswer = ask(self.command, self.patience, &question)?;
         expect_version(self.command, &answer.version)?;
         let bytes = BASE64.decode(&answer.signature).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| odd(self.command, "its signature is not the base64 of 64 bytes, as Ed25519 has them"))
+        bytes.ok_or_else(|| odd(self.command, "its signature is not 64 bytes in base64, as Ed25519 requires"))
     }
 }
 
@@ -89,29 +90,29 @@ fn name(command: &[String]) -> String {
 }
 
 fn odd(command: &[String], why: &str) -> Failure {
-    Failure::CouldNotTell(format!("{}: {}; docs/signers.md tells what it has to say", name(command), shown(why)))
+    Failure::CouldNotTell(format!("{}: {}; docs/signers.md describes the protocol", name(command), shown(why)))
 }
 
 fn expect_version(command: &[String], version: &str) -> Result<(), Failure> {
     if version == VERSION {
         return Ok(());
     }
-    Err(odd(command, &format!("it answers in version {version:?}, expected {VERSION:?}")))
+    Err(odd(command, &format!("its answer has version {version:?}, expected {VERSION:?}")))
 }
 
-/// Runs the program once. What it writes to standard error reaches the terminal as it is: it may be asking for a PIN.
+/// Runs the program once. Its standard error goes to the terminal unchanged, because it may ask for a PIN.
 fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Question<'_>) -> Result<T, Failure> {
     let failed = |why: String| Failure::CouldNotTell(format!("{}: {why}", name(command)));
     let [program, arguments @ ..] = command else {
-        return Err(Failure::Misuse("--signer names no program".to_owned()));
+        return Err(Failure::Misuse("--signer is empty; give a program and its arguments".to_owned()));
     };
     let child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| failed(format!("it cannot be started: {error}")))?;
+    let mut child = child.map_err(|error| failed(format!("cannot start the program: {error}")))?;
     let asked = serde_json::to_vec(question).map_err(|error| failed(error.to_string()))?;
     let deadline = Instant::now() + patience;
     let Some(answer) = exchange(&mut child, asked, patience) else {
         stop(&mut child);
-        return Err(failed(format!("it gave no answer within {patience:?}; --signer-timeout changes that")));
+        return Err(failed(format!("no answer within {patience:?}; --signer-timeout changes the limit")));
     };
     if u64::try_from(answer.len()).is_ok_and(|length| length > MAX_ANSWER) {
         stop(&mut child);
@@ -123,24 +124,26 @@ fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Q
             Ok(None) if Instant::now() < deadline => thread::sleep(GLANCE),
             Ok(None) => {
                 stop(&mut child);
-                return Err(failed(format!("it did not end within {patience:?}; --signer-timeout changes that")));
+                return Err(failed(format!(
+                    "the program did not exit within {patience:?}; --signer-timeout changes the limit"
+                )));
             }
             Err(error) => return Err(failed(error.to_string())),
         }
     };
     if !status.success() {
-        return Err(failed(format!("it ended with {status} and signed nothing; what it said is above")));
+        return Err(failed(format!("the program ended with {status} and did not sign; its own message is above")));
     }
     serde_json::from_slice(&answer).map_err(|error| odd(command, &format!("its answer cannot be read: {error}")))
 }
 
-/// Writes the question and reads the answer, each on its own, since nobody knows what the program does first; none
-/// where it takes too long.
+/// Writes the question and reads the answer in two threads, since the program may do either first. None after a
+/// timeout.
 fn exchange(child: &mut Child, question: Vec<u8>, patience: Duration) -> Option<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     thread::spawn(move || {
-        // A program that reads nothing has its reason, which its exit code tells.
+        // A program that does not read its input says why with its exit code.
         let _ = stdin.map(|mut stdin| stdin.write_all(&question));
     });
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A key in a file, its owner's alone, perhaps under a passphrase.
+//! A private key in a file that only its owner can read, possibly encrypted.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ impl<'a> KeyInFile<'a> {
     pub(super) fn read(path: &'a Path, passphrase: &'a PassphraseSource) -> Result<Self, Failure> {
         let file = KeyFile::parse(&Zeroizing::new(input::small_text(path)?))
             .map_err(|error| Failure::CouldNotTell(format!("{}: {error}", input::name(path))))?;
-        // Last, so that what is no private key is told as that.
+        // Last, so that a file that is not a private key is reported as such.
         check_private(path)?;
         Ok(Self { path, passphrase, file })
     }
@@ -43,13 +43,13 @@ impl<'a> KeyInFile<'a> {
     }
 }
 
-/// A private key that others can read is nobody's alone, and a signature with it proves nothing.
+/// If others can read a private key, a signature with it does not prove who signed.
 #[cfg(unix)]
 fn check_private(path: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
-    let Ok(found) = std::fs::metadata(path) else { return Ok(()) }; // reading it tells why
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) }; // reading the file reports the error
     let mode = found.permissions().mode() & 0o777;
-    // Nothing for the group, nothing for others, as ssh has it.
+    // No permissions for the group and for others, as ssh requires.
     if input::is_stdin(path) || !found.is_file() || mode.trailing_zeros() >= 6 {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The question before a signature. Only a person at a terminal can be asked; a script says `--yes` beforehand.
+//! The question before a signature. It requires a terminal; scripts pass `--yes`.
 
 use std::io::{self, IsTerminal as _};
 
@@ -7,17 +7,18 @@ use writgate_core::approval::Approval;
 
 use crate::{failure::Failure, terminal::output::shown};
 
-/// Whether the question will have an answer; said before anything is read.
+/// Fails early if the question could not be answered.
 pub(crate) fn can_be_asked(yes: bool) -> Result<(), Failure> {
     if yes || (io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Ok(());
     }
     Err(Failure::Misuse(
-        "there is no terminal to ask at; look at it with `kubectl writgate review`, then sign it with --yes".to_owned(),
+        "there is no terminal to ask on; read the request with `kubectl writgate review`, then sign it with --yes"
+            .to_owned(),
     ))
 }
 
-/// Asks, unless the answer was given.
+/// Asks for confirmation, unless `yes` is set.
 pub(crate) fn ask(approval: &Approval, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
@@ -30,10 +31,10 @@ pub(crate) fn ask(approval: &Approval, yes: bool) -> Result<(), Failure> {
     match Confirm::new(&question).with_default(false).prompt() {
         Ok(true) => Ok(()),
         Ok(false) | Err(InquireError::OperationCanceled | InquireError::OperationInterrupted) => {
-            Err(Failure::No("not signed, nothing is written".to_owned()))
+            Err(Failure::No("not signed; nothing was written".to_owned()))
         }
         Err(InquireError::NotTTY | InquireError::IO(_)) => can_be_asked(false)
-            .and(Err(Failure::CouldNotTell("the terminal gave no answer; nothing is signed".to_owned()))),
-        Err(other) => Err(Failure::CouldNotTell(format!("cannot ask: {other}"))),
+            .and(Err(Failure::CouldNotTell("the terminal gave no answer; nothing was signed".to_owned()))),
+        Err(other) => Err(Failure::CouldNotTell(format!("cannot ask for confirmation: {other}"))),
     }
 }

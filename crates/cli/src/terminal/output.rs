@@ -1,4 +1,4 @@
-//! Standard output, standard error and files, written whole or not at all.
+//! Standard output, standard error and files. A file is written completely or not at all.
 
 use std::{
     fmt::Write as _,
@@ -14,16 +14,16 @@ pub(crate) use writgate_core::text::escape_line as shown;
 
 use crate::failure::Failure;
 
-/// Who may read a new file.
+/// Permissions of a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Nobody but its owner.
+    /// Readable by its owner only.
     Private,
-    /// Whoever the umask permits.
+    /// As the umask permits.
     Public,
 }
 
-/// Prints what was asked for. Styles are taken out where no terminal reads it, or `NO_COLOR` is set.
+/// Prints an answer. Styles are removed if the output is not a terminal or `NO_COLOR` is set.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())
@@ -38,25 +38,25 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-/// Tells something beside the answer, with nothing in it that a terminal obeys; where nobody reads standard error
-/// nothing is lost.
+/// Prints a message on standard error, with control characters escaped. Errors are ignored: without a standard error
+/// there is nobody to read about them.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", escape(text));
 }
 
-/// Tells something beside the answer that is styled, and has been made visible where somebody else wrote it.
+/// Prints styled text on standard error. The caller has escaped what comes from others.
 pub(crate) fn tell(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end());
 }
 
-/// A file that is complete beside the place where it will be.
+/// A complete temporary file in the folder of its final path.
 pub(crate) struct Staged {
     file: NamedTempFile,
     path: PathBuf,
 }
 
 impl Staged {
-    /// Writes `contents` beside `path`. Nothing is at `path` yet.
+    /// Writes `contents` to a temporary file in the folder of `path`. Does not touch `path`.
     pub(crate) fn write(path: &Path, contents: &[u8], access: Access) -> Result<Self, Failure> {
         let staged = || {
             let folder = match path.parent() {
@@ -71,7 +71,7 @@ impl Staged {
         staged().map_err(|error| cannot_write(path, &error))
     }
 
-    /// Puts the file in its place, unless something is there already.
+    /// Moves the file to its path. Fails if the path exists.
     pub(crate) fn create(self) -> Result<(), Failure> {
         let Self { file, path } = self;
         file.persist_noclobber(&path).map(drop).map_err(|error| cannot_write(&path, &error.error))
@@ -87,7 +87,7 @@ impl Staged {
 fn builder(access: Access) -> tempfile::Builder<'static, 'static> {
     use std::os::unix::fs::PermissionsExt as _;
     let mut builder = tempfile::Builder::new();
-    let mode = if access == Access::Private { 0o600 } else { 0o666 }; // the umask takes from it
+    let mode = if access == Access::Private { 0o600 } else { 0o666 }; // the umask reduces it
     builder.prefix(".writgate-").permissions(fs::Permissions::from_mode(mode));
     builder
 }
@@ -101,13 +101,13 @@ fn builder(_: Access) -> tempfile::Builder<'static, 'static> {
 
 fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     let why = match error.kind() {
-        io::ErrorKind::AlreadyExists => "it is there already, and is not overwritten".to_owned(),
+        io::ErrorKind::AlreadyExists => "the file exists and is not overwritten".to_owned(),
         _ => error.to_string(),
     };
     Failure::CouldNotTell(format!("cannot write {}: {why}", path.display()))
 }
 
-/// Writes to `path`, or to standard output where there is none or it is `-`.
+/// Writes to `path`, or to standard output if there is none or it is `-`.
 pub(crate) fn write(path: Option<&Path>, contents: &str) -> Result<(), Failure> {
     match path {
         Some(path) if path.as_os_str() != "-" => replace_file(path, contents),
@@ -115,9 +115,10 @@ pub(crate) fn write(path: Option<&Path>, contents: &str) -> Result<(), Failure> 
     }
 }
 
-/// Replaces the contents of `path`, or makes it. A reader sees the old contents or the new, nothing between.
+/// Replaces or creates the file at `path`. A reader sees the old contents or the new, never a part.
 ///
-/// A link stays a link, a file keeps its permissions, and what is no file (`/dev/stdout`) is written to as it is.
+/// A symbolic link stays a link, a file keeps its permissions, and a special file such as `/dev/stdout` is written to
+/// directly.
 fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot_write(path, &error);
     match fs::metadata(path) {
@@ -135,7 +136,7 @@ fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
     }
 }
 
-/// Lines of a name and a value, the values under one another.
+/// Lines of a name and a value, with the values aligned. Empty values are left out.
 pub(crate) fn columns<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let rows: Vec<_> = rows.into_iter().filter(|(_, value)| !value.is_empty()).collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
@@ -146,7 +147,7 @@ pub(crate) fn columns<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> 
     text
 }
 
-/// Rows under headers, as kubectl prints them: columns three spaces apart, nothing behind the last one.
+/// Rows under headers, as kubectl prints them: columns three spaces apart, no trailing spaces.
 pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> String {
     let wide = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
     let mut widths = headers.map(str::len);
@@ -171,14 +172,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_one_another_whatever_their_style() {
+    fn columns_align_whatever_their_style() {
         let rows = [["a".to_owned(), crate::terminal::style::good("yes")], ["long".to_owned(), String::new()]];
         let text = anstream::adapter::strip_str(&table(["NAME", "IT"], &rows)).to_string();
         assert_eq!(text, "NAME   IT\na      yes\nlong\n");
     }
 
     #[test]
-    fn a_file_is_not_created_where_one_is() {
+    fn create_does_not_overwrite_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         Staged::write(&path, b"one", Access::Private).unwrap().create().unwrap();
@@ -189,7 +190,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_replaced_file_keeps_its_permissions_and_a_link_stays_one() {
+    fn a_replaced_file_keeps_its_permissions_and_a_link_stays_a_link() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));

@@ -1,4 +1,4 @@
-//! Passphrases: from a file, from standard input or from a terminal, never from a flag.
+//! Passphrases, from a file, from standard input or from a terminal, but never from a flag.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use crate::{failure::Failure, manifest::input};
 /// Where a passphrase comes from.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PassphraseSource {
-    /// File whose first line is the key's passphrase, `-` for standard input; without it a terminal is asked
+    /// Read the key's passphrase from the first line of FILE, `-` for standard input [default: ask on the terminal]
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
 impl PassphraseSource {
-    /// The passphrase of a key that exists.
+    /// The passphrase of an existing key.
     pub(crate) fn of_key(&self, key: &Path) -> Result<Zeroizing<String>, Failure> {
         match &self.passphrase_file {
             Some(path) => first_line(path),
@@ -24,22 +24,24 @@ impl PassphraseSource {
         }
     }
 
-    /// The passphrase of a key that is being made; a terminal is asked twice.
+    /// The passphrase of a new key. A terminal asks for it twice.
     pub(crate) fn for_new_key(&self) -> Result<Zeroizing<String>, Failure> {
-        let passphrase = match &self.passphrase_file {
-            Some(path) => first_line(path)?,
-            None => ask(Password::new("Passphrase for the new key:").with_custom_confirmation_message("Once more:"))?,
-        };
+        let passphrase =
+            match &self.passphrase_file {
+                Some(path) => first_line(path)?,
+                None => ask(Password::new("Passphrase for the new key:")
+                    .with_custom_confirmation_message("Repeat the passphrase:"))?,
+            };
         if passphrase.is_empty() {
             return Err(Failure::Misuse(
-                "the passphrase is empty; use --no-passphrase for a key that needs none".to_owned(),
+                "the passphrase is empty; pass --no-passphrase for an unencrypted key".to_owned(),
             ));
         }
         Ok(passphrase)
     }
 }
 
-/// As OpenSSL's `-passin file:` reads it.
+/// Reads the file as OpenSSL's `-passin file:` does.
 fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let text = Zeroizing::new(input::small_text(path)?);
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
@@ -48,7 +50,7 @@ fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
 fn ask(prompt: Password<'_>) -> Result<Zeroizing<String>, Failure> {
     prompt.with_display_mode(PasswordDisplayMode::Hidden).prompt().map(Zeroizing::new).map_err(|error| match error {
         InquireError::NotTTY | InquireError::IO(_) => {
-            Failure::Misuse("there is no terminal to ask for a passphrase; give --passphrase-file".to_owned())
+            Failure::Misuse("there is no terminal to ask for a passphrase; pass --passphrase-file".to_owned())
         }
         InquireError::OperationCanceled | InquireError::OperationInterrupted => {
             Failure::CouldNotTell("no passphrase was given".to_owned())

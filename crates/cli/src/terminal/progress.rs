@@ -1,4 +1,4 @@
-//! What is shown of work that takes long: one line on standard error, from the first second on, on a terminal alone.
+//! Progress of long work: one line on standard error, on a terminal only, after the first second.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -7,12 +7,12 @@ use std::{
 
 use writgate_core::text::escape;
 
-/// What takes less is not worth a word.
+/// Shorter work shows no progress.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How often the line is written anew.
+/// How often the line is rewritten.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line that says how far the work is. Gone when it is dropped.
+/// A progress line. It is cleared on drop.
 pub(crate) struct Progress {
     what: String,
     total: Option<usize>,
@@ -23,13 +23,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Work that is called `what`, as in "judging", of `total` pieces where that is known.
+    /// Progress of work called `what`, such as "checking", with `total` steps if that is known.
     pub(crate) fn of(what: &str, total: Option<usize>) -> Self {
         let on_terminal = io::stderr().is_terminal();
         Self { what: escape(what), total, done: 0, next: Instant::now() + SILENCE, is_shown: false, on_terminal }
     }
 
-    /// One more piece is done.
+    /// Counts one completed step.
     pub(crate) fn step(&mut self) {
         self.done += 1;
         let now = Instant::now();

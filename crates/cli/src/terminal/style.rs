@@ -1,5 +1,6 @@
-//! How things look on a terminal. Elsewhere, and where `NO_COLOR` says so, anstream takes the styles out again on the way
-//! to the stream, so whoever writes a text need not know where it goes.
+//! Styles on a terminal. anstream removes them from other streams and if `NO_COLOR` is set, so the code that writes a
+//! text
+//! does not depend on its destination.
 
 use anstyle::{AnsiColor, Style};
 
@@ -13,27 +14,27 @@ fn in_style(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// What a paragraph is about.
+/// A heading.
 pub(crate) fn heading(text: &str) -> String {
     in_style(BOLD, text)
 }
 
-/// What is as it should be; what a change adds.
+/// A good result, or an addition.
 pub(crate) fn good(text: &str) -> String {
     in_style(GREEN, text)
 }
 
-/// What is refused or wrong; what a change takes away.
+/// A refusal or an error, or a removal.
 pub(crate) fn bad(text: &str) -> String {
     in_style(RED, text)
 }
 
-/// What a person should look at.
+/// Something to look at.
 pub(crate) fn careful(text: &str) -> String {
     in_style(YELLOW, text)
 }
 
-/// What may be passed over.
+/// A minor detail.
 pub(crate) fn faint(text: &str) -> String {
     in_style(DIM, text)
 }

@@ -1,19 +1,18 @@
-//! What stands around a line of the webhook's log once others have carried it: the container runtime's prefix, Docker's
-//! JSON, the timestamps and names that `kubectl logs` puts before it.
+//! The prefix or wrapper that a container runtime, Docker or `kubectl logs` adds to a line of the webhook's log.
 
 use std::{borrow::Cow, collections::HashMap};
 
 use serde::Deserialize;
 
-/// Streams with an unfinished line at a time, as standard output and standard error; more would be no log of ours.
+/// Streams with an unfinished line, at most. There are two, standard output and standard error.
 const MAX_STREAMS: usize = 8;
-/// Longest line that is put together from parts.
+/// Longest line that is joined from parts.
 const MAX_LINE: usize = 1 << 20;
 
-/// Takes the wrapping off, line by line; a runtime cuts long lines into several.
+/// Removes the wrapper from each line, and joins lines that the runtime has split.
 #[derive(Default)]
 pub(crate) struct Wrapping {
-    /// What came of a line that is not whole yet, by its stream.
+    /// The parts of unfinished lines, by stream.
     parts: HashMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -27,7 +26,7 @@ struct Docker<'a> {
 }
 
 impl Wrapping {
-    /// The JSON in `line`; nothing where there is none, or where it goes on in a later line.
+    /// The JSON in `line`. None if there is none, or if the line continues in a later one.
     pub(crate) fn take_off<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         if line.starts_with(b"{\"log\":")
             && let Ok(docker) = serde_json::from_slice::<Docker<'_>>(line)
@@ -54,18 +53,18 @@ impl Wrapping {
         if self.parts.len() < MAX_STREAMS || self.parts.contains_key(stream) {
             let part = self.parts.entry(stream.to_vec()).or_default();
             part.extend_from_slice(content);
-            part.truncate(MAX_LINE); // what is longer does not parse, and is told as such
+            part.truncate(MAX_LINE); // a longer line does not parse and is reported as unreadable
         }
         None
     }
 }
 
-/// From the first brace on: before it are timestamps, stream names and Pod names, which have none.
+/// The line from its first brace. Timestamps, stream names and Pod names contain no brace.
 fn json(line: &[u8]) -> Option<&[u8]> {
     line.get(memchr::memchr(b'{', line)?..)
 }
 
-/// Stream, whether the line ends here, and content of a line of the Kubernetes container runtime interface:
+/// Stream, whether the line is complete, and content of a line of the Kubernetes container runtime interface:
 /// `2026-11-22T11:00:00.000000000Z stdout F {…}`.
 fn container_line(line: &[u8]) -> Option<(&[u8], bool, &[u8])> {
     if !line.first()?.is_ascii_digit() {
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_the_same_however_it_was_carried() {
+    fn reads_a_line_whatever_its_wrapper() {
         for line in [
             r#"{"a":"b"}"#,
             r#"2026-11-22T11:00:00.123456789Z {"a":"b"}"#,
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_runtime_cut_is_put_together_by_stream() {
+    fn joins_the_parts_of_a_line_by_stream() {
         let lines = [
             r#"2026-11-22T11:00:00Z stdout P {"a""#,
             "2026-11-22T11:00:00Z stderr F something else",

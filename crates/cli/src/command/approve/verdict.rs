@@ -1,6 +1,4 @@
-//! Whether a signature is worth making: the gate's own decision about it, and who else could make one.
-//!
-//! Called by `approve` twice: with what is known before somebody is asked, and with the envelope as it would be written.
+//! Whether a signature is useful: the webhook's own decision about it, and who else could sign.
 
 use writgate_core::{
     approval::{Envelope, KeyId},
@@ -9,14 +7,10 @@ use writgate_core::{
 
 use crate::{approval::case::Case, failure::Failure, terminal::output::shown};
 
-/// What is refused whoever signs, and what is known of the key before it signs.
+/// Fails for what is denied whoever signs, and for what is known of the key before it signs.
 pub(super) fn before(case: &Case<'_>, key: Option<KeyId>) -> Result<(), Failure> {
     if !case.wrong.is_empty() {
-        return Err(refusal(
-            "what is asked for is not what it says",
-            case.wrong.iter().map(|wrong| shown(wrong)),
-            None,
-        ));
+        return Err(refusal("claims differ from what was computed", case.wrong.iter().map(|wrong| shown(wrong)), None));
     }
     if let Some(key) = key.filter(|key| case.envelope.keyids().any(|signed| signed == key.to_string())) {
         return Err(signed_already(key));
@@ -27,41 +21,46 @@ pub(super) fn before(case: &Case<'_>, key: Option<KeyId>) -> Result<(), Failure>
         .map(|(asked, denial)| format!("{} ({})", told(denial), shown(&asked.workload.subject.name)))
         .collect();
     if !refused.is_empty() {
-        return Err(refusal("the posture would refuse it whoever signed", refused, None));
+        return Err(refusal("the posture denies it whoever signs", refused, None));
     }
     if !standing.needs_approval() {
-        return Err(Failure::No("not signed: the posture asks for no approval of this; apply it as it is".to_owned()));
+        return Err(Failure::No("not signed: the posture requires no approval for this; apply it as it is".to_owned()));
     }
     if standing.seen.iter().all(|seen| seen.unchanged) {
-        return Err(Failure::No("not signed: it runs already as it is, and needs no approval".to_owned()));
+        return Err(Failure::No(
+            "not signed: the live objects have these specs already, and require no approval".to_owned(),
+        ));
     }
     let unknown = key.filter(|key| case.posture().is_some_and(|posture| posture.key(key).is_none()));
     match unknown {
-        Some(key) => Err(refusal("the environment knows no such key", [format!("key {key}")], Some(case))),
+        Some(key) => Err(refusal("the posture does not contain this key", [format!("key {key}")], Some(case))),
         None => Ok(()),
     }
 }
 
-/// Whether the gate would take `alone`, which this key alone has signed; then what `all` of the signatures still lack,
-/// in words.
+/// Fails if the webhook would deny `alone`, which only this key has signed. Returns lines that say what `all` of the
+/// signatures still lack.
 pub(super) fn after(case: &mut Case<'_>, key: KeyId, alone: &Envelope, all: &Envelope) -> Result<Vec<String>, Failure> {
     let lacks_people = |denial: &Denial| matches!(denial, Denial::QuorumNotMet { .. });
     let Some(denials) = case.judge(alone)? else { return Ok(Vec::new()) };
     let against: Vec<String> = denials.iter().filter(|denial| !lacks_people(denial)).map(told).collect();
     if !against.is_empty() {
-        return Err(refusal("the posture would refuse your signature", against, Some(case)));
+        return Err(refusal("the posture does not accept your signature", against, Some(case)));
     }
     let missing: Vec<Denial> = case.judge(all)?.unwrap_or_default();
     let Some(missing) = missing.iter().find(|denial| lacks_people(denial)) else { return Ok(Vec::new()) };
     let signed: Vec<String> = all.keyids().map(str::to_owned).chain([key.to_string()]).collect();
     Ok(vec![
-        format!("not enough yet: {}", told(missing)),
-        format!("{}; with: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL", others(case, &signed)),
+        format!("more signatures are required: {}", told(missing)),
+        format!(
+            "{}; add a signature with: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL",
+            others(case, &signed)
+        ),
     ])
 }
 
 pub(super) fn signed_already(key: KeyId) -> Failure {
-    Failure::No(format!("key {key} has signed this already; a second signature counts for nothing"))
+    Failure::No(format!("key {key} has already signed this; a second signature does not count"))
 }
 
 /// `SelfApproval: alice@acme.example signed, but …`
@@ -69,7 +68,7 @@ fn told(denial: &Denial) -> String {
     shown(&format!("{}: {denial}", denial.code()))
 }
 
-/// Several lines: what, why, and who could instead where that would help.
+/// An error of several lines: what was found, why, and who could sign instead.
 fn refusal(what: &str, why: impl IntoIterator<Item = String>, instead: Option<&Case<'_>>) -> Failure {
     let mut lines = vec![format!("not signed: {what}")];
     lines.extend(why.into_iter().map(|line| format!("  {line}")));
@@ -77,7 +76,7 @@ fn refusal(what: &str, why: impl IntoIterator<Item = String>, instead: Option<&C
     Failure::No(lines.join("\n"))
 }
 
-/// Who could sign, but those who have.
+/// Who could sign, except for those who have.
 fn others(case: &Case<'_>, signed: &[String]) -> String {
     let has_signed = |key: String| signed.contains(&key);
     let could = case.could_sign();
@@ -89,7 +88,7 @@ fn others(case: &Case<'_>, signed: &[String]) -> String {
         })
         .collect();
     match &*names {
-        [] => "nobody else in the posture could sign it".to_owned(),
-        names => format!("who could sign it: {}", names.join(", ")),
+        [] => "no other reviewer of the posture could sign it".to_owned(),
+        names => format!("reviewers who could sign it: {}", names.join(", ")),
     }
 }

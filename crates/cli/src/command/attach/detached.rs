@@ -1,4 +1,4 @@
-//! `attach --detached`: ConfigMaps with the approvals, for each namespace that one names.
+//! `attach --detached`: ConfigMaps with the approvals, one for each namespace that an approval names.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -23,17 +23,21 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
     Ok(Answer::Yes)
 }
 
-/// The namespaces that an approval is for; only this one where one is told.
+/// The namespaces that an approval names, or `only` that one.
 fn namespaces<'a>(attachment: &'a Attachment, only: Option<&str>) -> Result<BTreeSet<&'a str>, Failure> {
     let subjects = attachment.approval.subjects.iter();
     let named = subjects.filter_map(|subject| subject.name.rsplit('/').nth(1));
     let namespaces: BTreeSet<&str> = named.filter(|name| only.is_none_or(|only| only == *name)).collect();
     if let Some(bad) = namespaces.iter().find(|namespace| !is_label(namespace)) {
-        return Err(Failure::CouldNotTell(format!("{}: {} is not a namespace", attachment.source, shown(bad))));
+        return Err(Failure::CouldNotTell(format!(
+            "{}: {} is not a valid namespace name",
+            attachment.source,
+            shown(bad)
+        )));
     }
     match only {
         Some(only) if namespaces.is_empty() => Err(Failure::No(format!(
-            "the approval is for {}; none of them is in {}",
+            "the approval is for {}; none of them is in namespace {}",
             names_of(&attachment.approval),
             shown(only)
         ))),

@@ -1,7 +1,7 @@
-//! `attach --live`: the annotation on objects of the cluster that have the approved spec already.
+//! `attach --live`: annotates objects of the cluster that have the approved spec already.
 //!
-//! For what runs and whose approval has expired or was lost: the next change that is judged finds it. A change that was
-//! denied is not there, so an approval of it cannot be attached this way.
+//! This is for live objects whose approval has expired or was lost: the webhook finds the new one at the next change. A
+//! denied change is not in the cluster, so its approval cannot be attached this way.
 
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -18,10 +18,10 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-/// Who sets the annotation. Flux takes from an object what managers whose name begins with `kubectl` have set.
+/// Field manager of the annotation. Flux removes fields of managers whose name begins with `kubectl`.
 const FIELD_MANAGER: &str = "writgate";
 
-/// Where a subject of an approval is.
+/// The object that a subject names.
 struct Place<'a> {
     kind: WorkloadKind,
     namespace: &'a str,
@@ -42,11 +42,11 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
         if patches.len() == before {
             let namespace = arguments.namespace.as_deref().unwrap_or_default();
             let subjects = names_of(&attachment.approval);
-            let why = format!("the approval is for {subjects}; none of them is in {}", shown(namespace));
+            let why = format!("the approval is for {subjects}; none of them is in namespace {}", shown(namespace));
             return Err(Failure::No(why));
         }
     }
-    // Everything was looked at before anything is changed.
+    // All objects are checked before any is changed.
     for (place, patch) in patches {
         let what = format!("annotate {} {} in {}", place.kind.kind(), place.name, place.namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -68,14 +68,13 @@ fn place<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<Place<'a>, F
     };
     parts().ok_or_else(|| {
         Failure::No(format!(
-            "{} is not the name of one object that runs; attach the approval to its manifest with -f, or lay it beside \
-             with --detached",
+            "{} is not the name of one live object; attach the approval to its manifest with -f, or use --detached",
             shown(&subject.name)
         ))
     })
 }
 
-/// What to change of the object that is there, if it has the approved spec.
+/// The patch for the live object, if it has the approved spec.
 fn patch<'a>(
     cluster: &Cluster,
     place: Place<'a>,
@@ -83,24 +82,23 @@ fn patch<'a>(
     attachment: &Attachment,
 ) -> Result<(Place<'a>, Value), Failure> {
     let object = format!("{} {}/{}", place.kind.kind(), place.namespace, place.name);
-    let instead = "attach the approval to its manifest (-f) or lay it beside (--detached), and apply that";
+    let instead = "attach the approval to its manifest (-f) or use --detached, and apply that";
     let what = format!("read {} {} in {}", place.kind.kind(), place.name, place.namespace);
     let Some(found) = cluster.ask(&what, place.objects(cluster).get_opt(place.name))? else {
-        return Err(Failure::No(format!(
-            "there is no {object}: what is denied when it is created is nowhere to be annotated; {instead}"
-        )));
+        return Err(Failure::No(format!("{object} does not exist, so there is nothing to annotate; {instead}")));
     };
     let spec = found.data.get("spec").cloned().unwrap_or_default().to_string();
     let hash = spec_hash(place.kind, &spec)
-        .map_err(|error| Failure::CouldNotTell(format!("{object}: it has no spec hash: {error}")))?;
+        .map_err(|error| Failure::CouldNotTell(format!("{object} has no spec hash: {error}")))?;
     if hash != subject.hash {
         return Err(Failure::No(format!(
-            "{object}: what runs is not what was approved\n{}\na change that is denied leaves what runs as it was; \
+            "{object}: the live spec is not the approved one\n{}\na denied change leaves the live object as it was; \
              {instead}",
             difference(hash, &[subject.hash])
         )));
     }
-    // This object and no other of its name. Not its version: a status that is written meanwhile changes nothing that counts.
+    // The uid selects this object, and no later one of its name. Without a resource version, a concurrent change of the
+    // status is not a conflict.
     let patch = json!({"metadata": {
         "uid": found.metadata.uid,
         "annotations": {&attachment.annotation: attachment.envelope.to_json()},

@@ -1,7 +1,8 @@
-//! One line of the API server's audit log (audit.k8s.io/v1), with what the webhook had written beside it.
+//! One line of the API server's audit log (audit.k8s.io/v1), with the annotations that the webhook added.
 //!
-//! The API server says who, when, what and with which answer; the decision is in its annotations, under the name of the
-//! webhook that made it. An object's own annotations may look the same, and are never read.
+//! The API server records who, when, what and the response. The decision is in annotations whose names begin with the
+//! name
+//! of the webhook that made it. The object's own annotations may look the same, and are never read.
 
 use std::{
     borrow::Cow,
@@ -13,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::audit::row::{ObjectName, Required, Row};
 
-/// `version` of what `-o json` prints of a line: it is no decision record.
+/// `version` of a line in `-o json`, which is not a decision record.
 const VERSION: &str = "writgate.dev/audited/v1";
-/// The annotation without which there was no decision, after the webhook's name.
+/// The annotation that every decision has, after the webhook's name.
 const DECISION: &str = ".writgate.dev/decision";
-/// Stages at which annotations are complete; a request that lasts has both.
+/// Stages with complete annotations. A long request has the first two.
 const STAGES: [&str; 3] = ["ResponseStarted", "ResponseComplete", "Panic"];
 
 #[derive(Deserialize)]
@@ -69,7 +70,7 @@ struct ResponseStatus {
     code: Option<i32>,
 }
 
-/// What is known of a decision from the audit log alone. The form is fixed: other programs read it.
+/// What the audit log says about a decision. Stable: other programs read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Audited {
@@ -112,18 +113,19 @@ struct AuditedObject {
 /// Reads an audit log, line by line.
 #[derive(Default)]
 pub(super) struct AuditLog {
-    /// Requests that were told when their answer began and will be told again at its end: open ways into Pods, few.
+    /// Requests that were reported when their response began, and that appear again when it ends: open connections into
+    /// Pods.
     begun: HashSet<String>,
 }
 
 impl AuditLog {
-    /// Whether a line may hold a decision: few do, and the rest is not read any further.
+    /// Whether a line may contain a decision. Few do; other lines are not parsed.
     pub(super) fn may_tell(line: &[u8]) -> bool {
         memchr::memmem::find(line, DECISION.as_bytes()).is_some()
     }
 
-    /// The decisions of one line: usually none, or one; several webhooks may have had a say. `Err` says why it cannot be
-    /// read though it holds one.
+    /// The decisions of one line: usually none or one, and several if several webhooks decided. `Err` says why a line
+    /// with a decision cannot be read.
     pub(super) fn read(&mut self, json: &[u8]) -> Result<Vec<Audited>, String> {
         if !Self::may_tell(json) {
             return Ok(Vec::new());
@@ -150,7 +152,7 @@ impl AuditLog {
 fn audited(line: &Line<'_>, webhook: &str) -> Audited {
     let annotation =
         |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
-    // The webhook joins them so; none of these names has a comma but, perhaps, a person's.
+    // The webhook joins the values with commas. Only a person's name may contain one.
     let list = |key: &str| annotation(key).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());
     let object = &line.object_ref;
     let group = if object.api_group.is_empty() { String::new() } else { format!("{}/", object.api_group) };
@@ -160,7 +162,7 @@ fn audited(line: &Line<'_>, webhook: &str) -> Audited {
         time: line.request_received_timestamp,
         audit_id: line.audit_id.to_string(),
         dry_run: is_dry_run(&line.request_uri),
-        // Webhooks and the record know the impersonated user alone.
+        // Webhooks, and therefore the record, see only the impersonated user.
         initiator: line.impersonated_user.as_ref().unwrap_or(&line.user).clone(),
         impersonated_by: line.impersonated_user.as_ref().map(|_| line.user.username.clone()),
         requested_by: annotation("requested-by"),
@@ -198,7 +200,7 @@ impl From<&Audited> for Row {
         let own = |text: &Option<String>| text.clone().unwrap_or_default();
         let basis = audited.basis.clone().filter(|basis| matches!(&**basis, "break-glass" | "rollback"));
         let dry_run = audited.dry_run.then(|| "dry run".to_owned());
-        // Something else stopped what this gate let through: another webhook, a quota, a conflict.
+        // Something else stopped the admitted request: another webhook, a quota, a conflict.
         let refused = audited.response_code.filter(|code| *code >= 400 && audited.decision == "admitted");
         let refused = refused.map(|code| format!("but answered {code}"));
         Self {
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn who_when_and_what_are_the_servers_the_decision_is_the_webhooks() {
+    fn the_initiator_comes_from_the_server_and_the_decision_from_the_webhook() {
         let [row] = &rows(&[line(|_| ())])[..] else { panic!("one decision") };
         assert_eq!((&*row.initiator, &*row.decision, &*row.id), ("alice", "admitted", "d-1"));
         assert_eq!((&*row.object.kind, &*row.object.name), ("deployments", "orders"));
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_says_of_itself_is_no_decision() {
+    fn ignores_annotations_of_the_object() {
         let forged = json!({"workloads.writgate.dev/decision": "admitted"});
         let line = line(|line| {
             line["annotations"] = json!({});
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_lasts_is_told_once() {
+    fn reports_a_long_request_once() {
         let stage = |stage: &str| line(|line| line["stage"] = stage.into());
         assert_eq!(rows(&[stage("RequestReceived")]).len(), 0);
         assert_eq!(rows(&[stage("ResponseStarted"), stage("ResponseComplete")]).len(), 1);
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn who_hides_behind_another_and_what_was_stopped_later_is_told() {
+    fn reports_the_impersonator_and_a_later_refusal() {
         let impersonated = line(|line| {
             line["impersonatedUser"] = json!({"username": "carol"});
             line["responseStatus"]["code"] = 409.into();
@@ -317,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_cannot_be_read_is_an_error() {
+    fn fails_on_a_decision_that_cannot_be_read() {
         let mut torn = line(|_| ());
         torn.truncate(torn.len() - 3);
         assert!(AuditLog::default().read(&torn).is_err());

@@ -1,4 +1,4 @@
-//! Which decisions are shown. `--verify` looks at all of them: a filter hides a row, never a finding.
+//! Filters that select the decisions to show. `--verify` checks all records: a filter hides a row, never a finding.
 
 use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
@@ -8,45 +8,45 @@ use crate::{
     failure::Failure,
 };
 
-/// Each flag narrows; one that is repeated takes any of its values.
+/// Each flag narrows the selection. A repeated flag matches any of its values.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct FilterFlags {
-    /// Only decisions of this environment
+    /// Include only decisions of this environment
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     environment: Vec<String>,
-    /// Only decisions of this project
+    /// Include only decisions of this project
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     project: Vec<String>,
-    /// Only what this person asked for, or had asked for, or approved
+    /// Include only decisions that this person initiated, requested or approved
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     who: Vec<String>,
-    /// Only decisions of this object, as in deployment/orders; or of this kind
+    /// Include only decisions about this object, such as deployment/orders, or this kind
     #[arg(long, value_name = "KIND[/NAME]", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     object: Vec<String>,
-    /// Only this action: deploy, replay-execute, replay-dry-run, exec, govern …
+    /// Include only this action: deploy, replay-execute, replay-dry-run, exec, govern …
     #[arg(long, value_name = "ACTION", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     action: Vec<String>,
-    /// Only what was so decided: admitted, denied, not-an-action (which is left out unless it is named), break-glass,
-    /// rollback
+    /// Include only this decision: admitted, denied, not-an-action, break-glass, rollback [default: all but
+    /// not-an-action]
     #[arg(long, value_name = "DECISION", help_heading = "Filters", value_parser = DECISIONS)]
     decision: Vec<String>,
-    /// Only what this reason code speaks against, such as Expired
+    /// Include only decisions with this reason code, such as Expired
     #[arg(long, value_name = "CODE", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     reason: Vec<String>,
-    /// Only where this approval was given
+    /// Include only decisions for which this approval was given
     #[arg(long, value_name = "ID", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     approval: Vec<String>,
-    /// Only since then: a duration such as 90m or 30d, or a time, RFC 3339
+    /// Include only decisions since this time: a duration such as 90m or 30d, or an RFC 3339 time
     #[arg(long, value_name = "WHEN", help_heading = "Filters")]
     since: Option<String>,
-    /// Only until then, likewise
+    /// Include only decisions before this time: a duration such as 90m or 30d, or an RFC 3339 time
     #[arg(long, value_name = "WHEN", help_heading = "Filters")]
     until: Option<String>,
 }
 
 const DECISIONS: [&str; 5] = ["admitted", "denied", "not-an-action", "break-glass", "rollback"];
 
-/// The flags, with moments in place of durations.
+/// The flags, with durations resolved to times.
 pub(super) struct Filter<'a> {
     flags: &'a FilterFlags,
     namespace: Option<&'a str>,
@@ -62,7 +62,7 @@ impl<'a> Filter<'a> {
         let since = moment("--since", &flags.since)?;
         let until = moment("--until", &flags.until)?;
         if since.zip(until).is_some_and(|(since, until)| since >= until) {
-            return Err(Failure::Misuse("--since is not before --until: nothing lies between".to_owned()));
+            return Err(Failure::Misuse("--since is not before --until, so no decision can match".to_owned()));
         }
         Ok(Self { flags, namespace, since, until })
     }
@@ -84,7 +84,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-/// Whether one of the wanted values fits, or none is wanted.
+/// Whether one of the wanted values matches, or none is given.
 fn any(wanted: &[String], fits: impl Fn(&str) -> bool) -> bool {
     wanted.is_empty() || wanted.iter().any(|wanted| fits(wanted))
 }
@@ -96,7 +96,7 @@ fn is_decided(wanted: &[String], row: &Row) -> bool {
     any(wanted, |wanted| row.decision == wanted || row.basis == wanted)
 }
 
-/// People are told apart as postures do it: without ASCII case.
+/// Names of people are compared as in postures: ASCII case does not matter.
 fn is_about(row: &Row, name: &str) -> bool {
     let people = [&row.initiator, &row.impersonator, &row.requested_by];
     people.into_iter().chain(&row.reviewers).any(|person| person.eq_ignore_ascii_case(name))
@@ -107,7 +107,8 @@ fn is_object(object: &ObjectName, wanted: &str) -> bool {
     singular(kind) == singular(&object.kind) && name.is_none_or(|name| name == object.name)
 }
 
-/// One word for `Deployment`, `deployments`, `deployments.apps` and `deploy`: what kubectl takes, and both logs say.
+/// One word for `Deployment`, `deployments`, `deployments.apps` and `deploy`, the names that kubectl and the two logs
+/// use.
 fn singular(kind: &str) -> String {
     let word = kind.split('.').next().unwrap_or_default().to_ascii_lowercase();
     match &*word {
@@ -129,7 +130,7 @@ fn moment(flag: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> 
     let ago = writgate_core::encoding::parse_duration(text).ok().and_then(|duration| now.checked_sub(duration).ok());
     ago.or_else(|| text.parse().ok()).ok_or_else(|| {
         Failure::Misuse(format!(
-            "{flag} {text:?} is neither a duration, as in 90m or 30d, nor a time, as in 2026-11-22T10:00:00Z"
+            "{flag} {text:?} is neither a duration such as 90m or 30d nor a time such as 2026-11-22T10:00:00Z"
         ))
     })
 }
@@ -202,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_action_is_shown_only_to_who_asks_for_it() {
+    fn shows_what_is_not_an_action_only_on_request() {
         let row = Row { decision: "not-an-action".into(), ..row() };
         assert!(!takes(&row, ""));
         assert!(takes(&row, "--decision not-an-action"));
     }
 
     #[test]
-    fn emergencies_and_rollbacks_can_be_asked_for() {
+    fn selects_break_glass_and_rollbacks() {
         let row = Row { decision: "admitted".into(), basis: "break-glass".into(), ..row() };
         assert!(takes(&row, "--decision break-glass") && takes(&row, "--decision admitted"));
         assert!(!takes(&row, "--decision rollback"));

@@ -1,4 +1,4 @@
-//! The lines of a log file, one at a time however large it is, and those that are still to come.
+//! The lines of a log file, read one at a time, including lines that are appended later.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::{failure::Failure, manifest::input};
 
-/// Longest line that is read whole. Records have some 2 KiB, and lines of an audit log with whole objects up to 3 MiB.
+/// Longest line that is read. Records have about 2 KiB, and lines of an audit log with whole objects up to 3 MiB.
 const MAX_LINE: u64 = 8 << 20;
 const BUFFER: usize = 256 << 10;
 
@@ -18,7 +18,7 @@ pub(super) struct Lines {
     reader: BufReader<Source>,
     line: Vec<u8>,
     number: u64,
-    /// What comes after a line that is too long, until its end.
+    /// Whether the rest of a too long line is being skipped.
     skips: bool,
     /// Bytes read of this file.
     read: u64,
@@ -38,14 +38,14 @@ impl Read for Source {
     }
 }
 
-/// What comes next in a log.
+/// The next item of a log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<'a> {
-    /// A line without its end.
+    /// A line without its line break.
     Line(&'a [u8]),
-    /// A line that nobody should have written.
+    /// A line that exceeds the limit.
     TooLong,
-    /// There is no more, for now; the beginning of a line may be left.
+    /// No complete line is left for now. The beginning of one may be.
     End,
 }
 
@@ -63,12 +63,12 @@ impl Lines {
         self.number
     }
 
-    /// Whether the next line is there without waiting for anybody to write it.
+    /// Whether the next line is in the buffer, so that reading it does not block.
     pub(super) fn is_at_hand(&self) -> bool {
         memchr::memchr(b'\n', self.reader.buffer()).is_some()
     }
 
-    /// The next line that has its end, and its number, counted from 1.
+    /// The next complete line and its number, counted from 1.
     pub(super) fn next(&mut self) -> Result<(u64, Next<'_>), Failure> {
         if self.line.last() == Some(&b'\n') {
             self.line.clear();
@@ -103,26 +103,26 @@ impl Lines {
         }
     }
 
-    /// The last line, which has no end.
+    /// The last line, if it has no line break.
     pub(super) fn rest(&mut self) -> Option<&[u8]> {
         if self.line.is_empty() || self.line.last() == Some(&b'\n') {
             return None;
         }
         self.number += 1;
-        self.line.push(b'\n'); // so that the next call knows that it is told
+        self.line.push(b'\n'); // so that the next call knows that the line was returned
         Some(trimmed(&self.line))
     }
 
-    /// Whether another file stands under the path now, or the same was begun anew.
+    /// Whether another file is at the path now, or the same file was truncated.
     pub(super) fn is_rotated(&self) -> Result<bool, Failure> {
         let Source::File(file) = self.reader.get_ref() else { return Ok(false) };
         let read = file.metadata().map_err(|error| self.cannot_read(&error))?;
-        // Between two files there may be none for a moment.
+        // During a rotation, the path may not exist for a moment.
         let Ok(now) = std::fs::metadata(&self.path) else { return Ok(false) };
         Ok(!is_same(&read, &now) || now.len() < self.read)
     }
 
-    /// Goes on in the file that stands under the path now.
+    /// Continues with the file that is at the path now.
     pub(super) fn reopen(&mut self) -> Result<(), Failure> {
         let file = open(&self.path).map_err(|error| self.cannot_read(&error))?;
         self.reader = BufReader::with_capacity(BUFFER, Source::File(file));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_told_once_it_has_its_end() {
+    fn returns_a_line_once_it_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "one\r\ntw").unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_rotated_or_begun_anew_is_followed() {
+    fn follows_a_log_that_was_rotated_or_truncated() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "one\n").unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_takes_no_memory_without_end() {
+    fn an_endless_line_does_not_exhaust_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let long = usize::try_from(MAX_LINE).unwrap() * 2;

@@ -1,7 +1,8 @@
-//! A log on its way through `audit`: lines in batches, read and checked by all processors, told in their order.
+//! Reads a log for `audit`: lines in batches, parsed and verified in parallel, and reported in order.
 //!
-//! A batch ends where the next line is not there yet, so that a log that is being written is shown as it grows; and
-//! where it is large, so that memory does not grow with the log.
+//! A batch ends when the next line is not available yet, so that a growing log is shown as it grows. It also ends at a
+//! size
+//! limit, so that memory does not grow with the log.
 
 use std::{num::NonZero, path::Path, thread};
 
@@ -23,7 +24,7 @@ use crate::{
 
 /// Bytes after which a batch ends.
 const BATCH: usize = 2 << 20;
-/// Lines that are not worth a thread of their own.
+/// Lines per thread, at least.
 const FEW: usize = 64;
 
 /// A log, and how its lines are read.
@@ -34,19 +35,19 @@ pub(super) struct Log {
 }
 
 enum Reader {
-    /// Of the webhook.
+    /// The webhook's log.
     Records(Wrapping),
-    /// Of the API server.
+    /// The API server's audit log.
     AuditLog(AuditLog),
 }
 
-/// A line of JSON, or why there is none.
+/// A line's number and JSON, or why there is no JSON.
 struct Numbered {
     number: u64,
     json: Result<Vec<u8>, &'static str>,
 }
 
-/// What one thread found out of a line.
+/// The result for one line.
 struct Judged {
     line: RecordLine,
     checked: Option<CheckedLine>,
@@ -59,11 +60,11 @@ impl Log {
         Ok(Self { name: input::name(path), lines: Lines::open(path)?, reader })
     }
 
-    /// Tells all lines that are there, also those of the files that took the log's place meanwhile.
+    /// Reports all available lines, including those of files that have replaced the log meanwhile.
     pub(super) fn follow(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
         self.read(audit)?;
         while self.lines.is_rotated()? {
-            self.read(audit)?; // what the old file was given last
+            self.read(audit)?; // the last lines of the old file
             self.rest(audit)?;
             self.lines.reopen()?;
             self.read(audit)?;
@@ -71,11 +72,11 @@ impl Log {
         Ok(())
     }
 
-    /// Tells all lines that are there.
+    /// Reports all available lines.
     pub(super) fn read(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
         loop {
             if !self.lines.is_at_hand() {
-                audit.printer.flush()?; // the next line may be long in coming
+                audit.printer.flush()?; // the next line may take long to arrive
             }
             let (batch, ended) = self.batch()?;
             self.tell(&batch, audit)?;
@@ -85,7 +86,7 @@ impl Log {
         }
     }
 
-    /// Tells the last line, to which nobody gave an end.
+    /// Reports the last line, which has no line break.
     pub(super) fn rest(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
         let number = self.lines.number() + 1;
         let Some(line) = self.lines.rest() else { return Ok(()) };
@@ -93,14 +94,14 @@ impl Log {
         self.tell(&[Numbered { number, json: Ok(json) }], audit)
     }
 
-    /// The next lines, and whether there are no more for now.
+    /// The next lines, and whether no more are available for now.
     fn batch(&mut self) -> Result<(Vec<Numbered>, bool), Failure> {
         let (mut batch, mut size) = (Vec::new(), 0);
         loop {
             let (number, next) = self.lines.next()?;
             let json = match next {
                 Next::Line(line) => self.reader.json(line).map(Ok),
-                Next::TooLong => Some(Err("it is longer than any line of this log")),
+                Next::TooLong => Some(Err("the line is too long")),
                 Next::End => return Ok((batch, true)),
             };
             if let Some(json) = json {
@@ -140,7 +141,7 @@ impl Log {
 }
 
 impl Reader {
-    /// The JSON of a line, where there is some.
+    /// The JSON of a line, if there is any.
     fn json(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Records(wrapping) => wrapping.take_off(line).map(std::borrow::Cow::into_owned),
@@ -149,8 +150,8 @@ impl Reader {
     }
 }
 
-/// What each line is, in their order. Signatures are worth as many threads as there are processors; reading alone is
-/// not: the threads would wait for each other longer than they save.
+/// The result for each line, in order. Verifying signatures is worth a thread for each processor. Parsing alone is not:
+/// the threads would wait for each other longer than they save.
 fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged> {
     let one = |line: &Numbered| match &line.json {
         Ok(json) => Judged {
@@ -184,7 +185,7 @@ fn tell_record(
         (RecordLine::Record(record), Ok(json)) => {
             audit.record(Row::from(*record), &String::from_utf8_lossy(json), against)?;
         }
-        // What speaks against it is named in the report.
+        // The verification report names its findings.
         (RecordLine::Unreadable(why), _) if against.is_none() => audit.cannot_read(&place(), &why),
         _ => {}
     }

@@ -1,6 +1,6 @@
-//! Rows on standard output, one by one as they are found: a table, lines of JSON, documents of YAML, or CSV.
+//! Prints rows to standard output as they are found: as a table, lines of JSON, documents of YAML, or CSV.
 //!
-//! Nothing is collected but the first screenful of a table, to see how wide its columns are.
+//! Only the first rows of a table are buffered, to choose the widths of its columns.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +16,7 @@ use crate::{
     terminal::{output::shown, style},
 };
 
-/// How decisions are printed.
+/// Output format of decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// A table for people; may change between versions
@@ -24,18 +24,18 @@ pub(super) enum Format {
     Table,
     /// A table with more columns
     Wide,
-    /// The records as they are, one on each line; stable
+    /// The records, one per line; stable
     Json,
-    /// The records as they are, a document each; stable
+    /// The records, one per document; stable
     Yaml,
-    /// One decision on each line, RFC 4180; stable
+    /// One decision per line, RFC 4180; stable
     Csv,
 }
 
-/// Rows by which a table's widths are chosen; a longer cell that comes later moves what is right of it.
+/// Rows that determine the widths of a table. A wider cell in a later row shifts the cells to its right.
 const SAMPLE: usize = 100;
 
-/// What a column is called, and what of a row stands in it.
+/// A column's name, and its value for a row.
 type Column = (&'static str, fn(&Row) -> String);
 
 const COLUMNS: [Column; 10] = [
@@ -59,7 +59,7 @@ const WIDE: [Column; 5] = [
     ("ID", |row| row.id.clone()),
 ];
 
-/// One fact in each; lists are joined by a space, since no id and no code has one.
+/// One fact per column. Lists are joined by a space, since no id and no code contains one.
 const CSV: [Column; 26] = [
     ("time", |row| row.time.to_string()),
     ("decision", |row| row.decision.clone()),
@@ -126,11 +126,11 @@ fn reasons(row: &Row) -> String {
 pub(super) struct Printer<W: Write = Stdout> {
     out: BufWriter<W>,
     format: Format,
-    /// The first rows of a table, until its widths are chosen.
+    /// The first rows of a table, until the widths are chosen.
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
     begun: bool,
-    /// Whether a terminal reads it that shows colours.
+    /// Whether the output is a terminal with colours.
     styled: bool,
 }
 
@@ -140,7 +140,7 @@ impl<W: Write> Printer<W> {
         Self { out, format, sample: Vec::new(), widths: None, begun: false, styled }
     }
 
-    /// Prints a row; `json` is what was read, in one line.
+    /// Prints a row. `json` is its source, on one line.
     pub(super) fn print(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
         let printed = match self.format {
             Format::Table => self.table(&COLUMNS, row),
@@ -152,7 +152,7 @@ impl<W: Write> Printer<W> {
         printed.map_err(|error| cannot_print(&error))
     }
 
-    /// Shows all that was printed: before a wait, and in the end.
+    /// Prints everything that is buffered: before a wait, and at the end.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.settle().and_then(|()| self.out.flush()).map_err(|error| cannot_print(&error))
     }
@@ -174,7 +174,7 @@ impl<W: Write> Printer<W> {
         if self.sample.len() > SAMPLE { self.settle() } else { Ok(()) }
     }
 
-    /// Chooses the widths, and prints what waited for them.
+    /// Chooses the widths, and prints the buffered rows.
     fn settle(&mut self) -> io::Result<()> {
         let sample = std::mem::take(&mut self.sample);
         let Some(first) = sample.first() else { return Ok(()) };
@@ -219,7 +219,7 @@ fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled:
     writeln!(out, "{last}")
 }
 
-/// What was refused or is not true, what somebody should look at, and what is as it should be.
+/// Colours a decision: red for a denial or a finding, yellow for something to look at, green for an admission.
 fn in_style(decision: &str) -> String {
     match decision.trim_end() {
         "admitted" => style::good(decision),
@@ -231,11 +231,11 @@ fn in_style(decision: &str) -> String {
     }
 }
 
-/// What `--verify` says of a record that is not to be believed.
+/// Findings of `--verify` about a record that is not trusted.
 const AGAINST: [&str; 4] = ["forged", "altered", "unsigned", "forked"];
 
-/// JSON with nothing in it that a terminal obeys: inside of texts, which is the only place for such characters, an
-/// escape means the same.
+/// JSON on one line, without characters that a terminal interprets. They occur only inside strings, where an escape
+/// means the same.
 fn one_line(json: &str) -> String {
     if json.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return json.to_owned();
@@ -244,7 +244,7 @@ fn one_line(json: &str) -> String {
     for char in json.chars() {
         match char {
             ' '..='~' => line.push(char),
-            '\t' | '\n' | '\r' => line.push(' '), // as they are they stand between texts alone
+            '\t' | '\n' | '\r' => line.push(' '), // unescaped, they occur only between strings
             _ => {
                 for unit in char.encode_utf16(&mut [0; 2]) {
                     // Writing to a String cannot fail.
@@ -256,15 +256,15 @@ fn one_line(json: &str) -> String {
     line
 }
 
-/// A cell of RFC 4180 that no spreadsheet takes for a formula: what would begin one has an apostrophe before it, and so
-/// has what begins with an apostrophe.
+/// A cell of RFC 4180 that no spreadsheet takes for a formula. An apostrophe precedes a cell that would begin one, or
+/// that begins with an apostrophe.
 fn quoted(cell: &str) -> String {
     let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) { "'" } else { "" };
     let cell = format!("{guard}{cell}");
     if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
 }
 
-/// Whoever read stopped reading: nothing is wrong, and nothing more is wanted.
+/// The reader has closed the pipe. That is not an error, and no more output is wanted.
 pub(super) const READER_GONE: &str = "standard output was closed";
 
 fn cannot_print(error: &io::Error) -> Failure {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_is_called_moves_no_terminal_and_no_line() {
+    fn a_hostile_name_controls_no_terminal_and_breaks_no_line() {
         let table = printed(Format::Table, &[(row("a\n\u{1b}[31m\u{202e}x"), String::new())]);
         assert_eq!(table.lines().count(), 2, "{table}");
         assert!(table.contains("a\\n\\u{1b}[31m\\u{202e}x"), "{table}");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_no_formula_and_no_two_cells() {
+    fn a_cell_is_never_a_formula_or_two_cells() {
         assert_eq!(quoted("alice"), "alice");
         assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|'/c calc'!A1");
         for begin in ["+1", "-1", "@x", "\tx", "'x"] {
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_under_their_names() {
+    fn columns_align_with_their_names() {
         let table = printed(Format::Table, &[(row("a"), String::new()), (row("somebody-else"), String::new())]);
         let column = |line: &str| line.split("  ").filter(|cell| !cell.is_empty()).nth(2).map(str::len);
         let lines: Vec<&str> = table.lines().collect();

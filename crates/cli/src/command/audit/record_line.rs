@@ -1,19 +1,19 @@
-//! One line of the webhook's standard output: a decision record, something else, or what should be a record and is not.
+//! One line of the webhook's standard output: a decision record, another line, or a record that cannot be read.
 
 use serde::Deserialize;
 use serde_json::Value;
 use writgate_core::record::{DecisionRecord, RECORD_VERSION};
 
-/// What every version of a record begins its `version` with. A line without it is none, and is not read any further.
+/// The prefix of `version` in every version of a record. A line without it is not parsed.
 const MARK: &str = "writgate.dev/decision/";
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Debug)]
 pub(super) enum RecordLine {
     Record(Box<DecisionRecord>),
-    /// It says that it is a record; and why it cannot be read as one.
+    /// The line claims to be a record; why it cannot be read as one.
     Unreadable(String),
-    /// A log line, a link of a chain, or nothing of ours.
+    /// A log line, a link of a chain, or a line of another program.
     Other,
 }
 
@@ -28,7 +28,7 @@ pub(super) fn read(json: &[u8]) -> RecordLine {
     }
 }
 
-/// Why it is no record, unless it never said that it was one: log lines may speak of records.
+/// Why a line is not a record, unless it does not claim to be one: log lines may mention records.
 fn unreadable(json: &[u8], error: Option<serde_json::Error>) -> RecordLine {
     #[derive(Deserialize)]
     struct Versioned {
@@ -36,14 +36,14 @@ fn unreadable(json: &[u8], error: Option<serde_json::Error>) -> RecordLine {
     }
     let version = match serde_json::from_slice::<Versioned>(json) {
         Ok(Versioned { version }) => version,
-        Err(error) => return RecordLine::Unreadable(format!("no whole JSON: {error}")),
+        Err(error) => return RecordLine::Unreadable(format!("the line is not complete JSON: {error}")),
     };
     let version = version.as_ref().and_then(Value::as_str).filter(|version| version.starts_with(MARK));
     match (version, error) {
         (None, _) => RecordLine::Other,
         (Some(RECORD_VERSION), Some(error)) => RecordLine::Unreadable(error.to_string()),
         (Some(version), _) => {
-            RecordLine::Unreadable(format!("a record of version {version:?}; this command reads {RECORD_VERSION}"))
+            RecordLine::Unreadable(format!("the record has version {version:?}, expected {RECORD_VERSION}"))
         }
     }
 }
@@ -74,7 +74,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_record_is_read_and_other_lines_are_not() {
+    fn reads_a_record_and_ignores_other_lines() {
         assert!(matches!(read(&denial()), RecordLine::Record(_)));
         assert!(matches!(read(&json!({"level": "INFO", "message": "ready"})), RecordLine::Other));
         assert!(matches!(read(&json!({"message": "writgate.dev/decision/v1"})), RecordLine::Other));
@@ -82,7 +82,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_seal_around_a_record_does_not_hide_it() {
+    fn a_seal_does_not_hide_a_record() {
         let mut sealed = denial();
         sealed["chain"] = json!({"writer": denial()["id"], "sequence": 1, "previous": format!("sha256:{:064}", 0)});
         sealed["signature"] = json!({"keyid": "k", "sig": "s"});
@@ -90,7 +90,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_should_be_a_record_and_is_none_is_told() {
+    fn reports_a_record_that_cannot_be_read() {
         let mut newer = denial();
         newer["version"] = json!("writgate.dev/decision/v2");
         let mut wrong = denial();

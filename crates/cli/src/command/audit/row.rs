@@ -1,6 +1,6 @@
-//! One decision as `audit` tells it, wherever it was found: what filters compare and what tables print.
+//! One decision, whatever its source: the values that filters compare and tables print.
 //!
-//! Made from a decision record, or from the API server's audit log, which holds less. Nothing is concluded here.
+//! A row comes from a decision record, or from the API server's audit log, which says less. Nothing is concluded here.
 
 use jiff::Timestamp;
 use writgate_core::{
@@ -8,28 +8,28 @@ use writgate_core::{
     record::{ApprovalRecord, Basis, DecisionRecord, Initiator},
 };
 
-/// A decision. A text is empty where there is nothing to tell.
+/// A decision. A text is empty if its value is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
-    /// When it was decided; in the API server's audit log, when the request arrived.
+    /// Time of the decision; in the API server's audit log, time of the request.
     pub(super) time: Timestamp,
-    /// The decision's own id.
+    /// The decision's id.
     pub(super) id: String,
     /// `admitted`, `denied` or `not-an-action`.
     pub(super) decision: String,
-    /// What makes it another decision than its word alone says: `break-glass`, `dry run`, `not persisted`.
+    /// What qualifies the decision: `break-glass`, `dry run`, `not persisted`.
     pub(super) remarks: Vec<String>,
-    /// The API user who asked.
+    /// The API user who sent the request.
     pub(super) initiator: String,
-    /// Who acted as the initiator; only the API server's audit log knows.
+    /// The user who impersonated the initiator; only the API server's audit log says.
     pub(super) impersonator: String,
-    /// On whose behalf, as a verified approval says.
+    /// The requester, according to a verified approval.
     pub(super) requested_by: String,
     /// `CREATE` …; in the API server's audit log, the verb.
     pub(super) operation: String,
-    /// `deploy` …, the way into a Pod, or `govern`.
+    /// `deploy` …, the connection into a Pod, or `govern`.
     pub(super) action: String,
-    /// What it was done to.
+    /// The object of the request.
     pub(super) object: ObjectName,
     pub(super) cluster: String,
     pub(super) environment: String,
@@ -38,26 +38,26 @@ pub(super) struct Row {
     pub(super) required: Required,
     /// Ids of the approvals that were given.
     pub(super) approvals: Vec<String>,
-    /// Who signed them.
+    /// The reviewers who signed them.
     pub(super) reviewers: Vec<String>,
-    /// What the action needed.
+    /// The capabilities that the action required.
     pub(super) capabilities: Vec<String>,
-    /// Codes of what spoke against it.
+    /// The reason codes.
     pub(super) reasons: Vec<String>,
-    /// How often the same was denied, where somebody counted.
+    /// How often the same request was denied, if the source counts.
     pub(super) times: Option<i32>,
     /// What an admission rests on.
     pub(super) basis: String,
-    /// How strictly the posture is enforced.
+    /// The posture's enforcement.
     pub(super) enforcement: String,
     pub(super) spec_hash: String,
     pub(super) posture_version: String,
 }
 
-/// Remark of an admission after which the object was not seen.
+/// Remark about an admission whose object was not seen.
 pub(super) const NOT_PERSISTED: &str = "not persisted";
 
-/// An object's name. The API server's audit log knows the plural resource in place of the kind.
+/// An object's name. In the API server's audit log, the plural resource takes the place of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ObjectName {
     pub(super) api_version: String,
@@ -66,14 +66,14 @@ pub(super) struct ObjectName {
     pub(super) name: String,
 }
 
-/// The answer to one of the five questions.
+/// Whether an approval was required.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Required {
     Yes,
     No,
-    /// No posture was looked at, so nothing was asked for.
+    /// No posture was used, so nothing was required.
     Unasked,
-    /// Where it was found, that is not told.
+    /// The source does not say.
     #[default]
     Untold,
 }
@@ -137,7 +137,7 @@ impl From<DecisionRecord> for Row {
     }
 }
 
-/// Everybody who signed, once.
+/// All reviewers, each once.
 fn reviewers(approvals: &[ApprovalRecord]) -> Vec<String> {
     let mut reviewers: Vec<String> = approvals.iter().flat_map(|approval| approval.reviewers.clone()).collect();
     reviewers.sort_unstable();

@@ -1,5 +1,6 @@
-//! `--verify`: which records are sealed by a webhook, and what is forged, altered or missing. Core judges; here are the
-//! keys, where a finding was made, and the report.
+//! `--verify`: which records a webhook has sealed, and what is forged, altered or missing. Core verifies. This file has
+//! the
+//! keys, the positions of findings, and the report.
 
 use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
 
@@ -18,22 +19,22 @@ use writgate_core::{
 
 use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};
 
-/// ConfigMaps that a list asks for at once.
+/// ConfigMaps per page of a list.
 const PAGE: u32 = 500;
-/// Findings whose places are remembered; core names as many.
+/// Findings whose positions are remembered. Core has the same limit.
 const MOST_PLACES: usize = 10_000;
 
-/// What is known so far of the lines that were read.
+/// The state of a verification.
 pub(super) struct Verification {
     verifier: ChainVerifier,
-    /// Where findings were made, in order.
+    /// The position of each finding, in order.
     places: VecDeque<(String, ChainFinding)>,
-    /// What is wrong with checkpoints.
+    /// Problems with checkpoints.
     remarks: Vec<String>,
 }
 
 impl Verification {
-    /// By the keys in these files, and nothing else.
+    /// Verifies with the keys in these files only.
     pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
         let key = |path: &PathBuf| {
             PublicKey::from_pem(&input::small_text(path)?)
@@ -43,7 +44,7 @@ impl Verification {
         Ok(Self { verifier: ChainVerifier::new(keys), places: VecDeque::new(), remarks: Vec::new() })
     }
 
-    /// By what the system namespace keeps of each chain: its key, and how far it had come.
+    /// Verifies with the checkpoints in the system namespace: the key of each chain, and its latest head.
     pub(super) fn by_cluster(cluster: &Cluster) -> Result<Self, Failure> {
         let mut verification = Self::by_files(&[])?;
         let mut known = false;
@@ -60,21 +61,20 @@ impl Verification {
         }
         if !known {
             return Err(Failure::CouldNotTell(format!(
-                "no key to verify with: there is no checkpoint of a chain in namespace {} (ConfigMaps with the label \
-                 {SELECTOR}); give the webhook's public key with --key, or look in the right place with \
-                 --system-namespace",
+                "no key to verify with: namespace {} contains no checkpoint of a chain (ConfigMaps with the label \
+                 {SELECTOR}); pass the webhook's public key with --key, or another namespace with --system-namespace",
                 shown(&cluster.system_namespace)
             )));
         }
         Ok(verification)
     }
 
-    /// What a line is by itself; any thread may ask.
+    /// Checks a line by itself. Threads may call it in parallel.
     pub(super) fn check(&self, line: &str) -> CheckedLine {
         self.verifier.check(line)
     }
 
-    /// Takes a line from `place`; gives back what speaks against it, in a word.
+    /// Adds a line from `place`. Returns the finding about it, as one word.
     pub(super) fn take(&mut self, checked: CheckedLine, place: impl FnOnce() -> String) -> Option<&'static str> {
         let LineOutcome::Found(finding) = self.verifier.take(checked) else { return None };
         let word = finding.as_str();
@@ -84,8 +84,7 @@ impl Verification {
         Some(word)
     }
 
-    /// What all lines came to. Where they are known to be only `some` of the records, those that are not there say
-    /// nothing.
+    /// Ends the verification. If the lines are known to be only `some` of the records, missing ones are not reported.
     pub(super) fn finish(self, some: bool) -> Verified {
         let Self { verifier, mut places, remarks } = self;
         let mut report = verifier.finish();
@@ -94,7 +93,7 @@ impl Verification {
             report.counts.remove("missing");
         }
         let placed = report.findings.iter().map(|finding| {
-            // In one order: those that have no line of their own are only in the report.
+            // Findings are in one order. Those without a line are only in the report.
             let place = places.front().is_some_and(|(_, found)| found == finding).then(|| places.pop_front()).flatten();
             place.map_or_else(|| text(finding), |(place, _)| format!("{} ({place})", text(finding)))
         });
@@ -103,7 +102,7 @@ impl Verification {
     }
 }
 
-/// The end of a verification.
+/// The result of a verification.
 pub(super) struct Verified {
     findings: Vec<String>,
     remarks: Vec<String>,
@@ -115,7 +114,7 @@ impl Verified {
         self.report.is_clean() && self.remarks.is_empty()
     }
 
-    /// Each writer and what was checked, each finding, and the sum.
+    /// Each writer with its links, each finding, and the sum.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for chain in &self.report.chains {
@@ -126,13 +125,13 @@ impl Verified {
         }
         let links: u64 = self.report.chains.iter().map(|chain| chain.links).sum();
         let counts: Vec<String> = self.report.counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let found = if counts.is_empty() { "nothing speaks against them".to_owned() } else { counts.join(", ") };
+        let found = if counts.is_empty() { "no findings".to_owned() } else { counts.join(", ") };
         let _ = writeln!(text, "verified: {links} links of {} chains; {found}", self.report.chains.len());
         text
     }
 }
 
-/// One writer: how much of its chain is there, and how far it is known to reach.
+/// One writer: which part of its chain was read, and how far the chain is known to reach.
 fn summary(chain: &ChainSummary) -> String {
     let mut line = format!("writer {}: {} links", chain.writer, chain.links);
     if let (Some(from), Some(to)) = (chain.from, chain.to) {
@@ -145,29 +144,29 @@ fn summary(chain: &ChainSummary) -> String {
         Some(head) => {
             let _ = write!(line, "; known to reach {}", head.sequence);
         }
-        None => line.push_str("; whether the log goes on behind it cannot be told without the cluster's checkpoints"),
+        None => line.push_str("; without the cluster's checkpoints it is not known whether the chain continues"),
     }
     line
 }
 
-/// A finding in words. What a line says of itself is told as what it says.
+/// A finding as text. What a line says about itself is marked as a claim.
 fn text(finding: &ChainFinding) -> String {
     let what = |claims: &UnverifiedClaims| {
         let mut what = claims.id.as_ref().map_or("a line without an id".to_owned(), |id| format!("record {id}"));
         if let (Some(writer), Some(sequence)) = (&claims.writer, claims.sequence) {
-            let _ = write!(what, ", link {sequence} of {writer} as it says");
+            let _ = write!(what, ", which claims to be link {sequence} of {writer}");
         }
         what
     };
     match finding {
         ChainFinding::Forged { claims } => format!(
-            "forged: {}: signed with key {}, which is not known to write it",
+            "forged: {}: signed with key {}, which is not a known key of the writer",
             what(claims),
             claims.keyid.as_deref().unwrap_or("(none)")
         ),
-        ChainFinding::Altered { claims } => format!("altered: {}: the signature is of another text", what(claims)),
-        ChainFinding::Unsigned { claims } => format!("unsigned: {}: nobody vouches for it", what(claims)),
-        ChainFinding::Unreadable => "unreadable: it names a record's format and is no whole JSON".to_owned(),
+        ChainFinding::Altered { claims } => format!("altered: {}: the signature is for another text", what(claims)),
+        ChainFinding::Unsigned { claims } => format!("unsigned: {}: it has no signature", what(claims)),
+        ChainFinding::Unreadable => "unreadable: the line names a record's format but is not complete JSON".to_owned(),
         ChainFinding::Missing { writer, from, to, after, before } => {
             let links = if from == to { format!("link {from}") } else { format!("links {from} to {to}") };
             let id =
@@ -176,7 +175,7 @@ fn text(finding: &ChainFinding) -> String {
         }
         ChainFinding::Forked { position } => {
             format!(
-                "forked: link {} of {}, record {}: another stood there",
+                "forked: link {} of {}, record {}: another record has the same position",
                 position.sequence, position.writer, position.id
             )
         }

@@ -1,8 +1,9 @@
-//! A request from a denial that just happened: what the webhook's Events say was denied.
+//! A request from a recent denial, as the webhook's Events say.
 //!
-//! One `kubectl apply` of a release is denied once for each workload, so the denials of the same minute belong together.
-//! An Event holds no spec: with the manifests at hand exactly what was denied is taken from them, and without them the
-//! request names hashes alone, for which whoever reviews it needs the manifest from elsewhere.
+//! One `kubectl apply` of a release is denied once for each workload, so the denials of the same minute belong
+//! together. An
+//! Event contains no spec. With manifests, the denied workloads are taken from them. Without manifests, the request
+//! contains only hashes, and the reviewer needs the manifests from elsewhere.
 
 use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::{clock, names};
@@ -25,10 +26,10 @@ use crate::{
     terminal::output::shown,
 };
 
-/// Denials that are so close together are of one attempt.
+/// Denials within this time belong to one attempt.
 const ATTEMPT: SignedDuration = SignedDuration::from_mins(1);
 
-/// Asks for what was denied last: of the object `KIND/NAME`, or, where it is empty, of who asks.
+/// Requests approval for the most recent denial: of the object `KIND/NAME`, or, if that is empty, of the requester.
 pub(super) fn request(
     arguments: &Arguments,
     object: &str,
@@ -38,7 +39,7 @@ pub(super) fn request(
 ) -> Result<Option<RequestFile>, Failure> {
     let namespace = arguments.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
     if !names::is_label(namespace) {
-        return Err(Failure::Misuse(format!("{} is not the name of a namespace", shown(namespace))));
+        return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));
     }
     let denied = last_denied(cluster, namespace, object, asker)?;
     if arguments.filename.is_empty() {
@@ -48,7 +49,7 @@ pub(super) fn request(
     file.map(|file| only_denied(file, &denied)).transpose()
 }
 
-/// The denials of the last attempt, each object once.
+/// The denials of the last attempt, one for each object.
 fn last_denied(
     cluster: &Cluster,
     namespace: &str,
@@ -69,7 +70,7 @@ fn last_denied(
         let whose =
             if object.is_empty() { format!("of {}", shown(&asker.user)) } else { format!("of {}", shown(object)) };
         return Err(Failure::CouldNotTell(format!(
-            "no denial {whose} is told in namespace {namespace}; Events live an hour, and other namespaces are named with -n"
+            "no denial {whose} found in namespace {namespace}; Events expire after an hour, and -n selects another namespace"
         )));
     };
     let since = newest.checked_sub(ATTEMPT).unwrap_or(Timestamp::MIN);
@@ -97,18 +98,18 @@ fn subject(record: &DecisionRecord) -> String {
     })
 }
 
-/// Of `file` what was denied, which must be in it as it was denied.
+/// Reduces `file` to what was denied. Fails if a denied workload is missing or differs.
 fn only_denied(mut file: RequestFile, denied: &[DecisionRecord]) -> Result<RequestFile, Failure> {
     for record in denied {
         let name = subject(record);
         let Some(found) = file.workloads.iter().find(|workload| workload.subject == name) else {
-            return Err(Failure::No(format!("{} was denied, and is not in the manifests", shown(&name))));
+            return Err(Failure::No(format!("{} was denied, but is not in the manifests", shown(&name))));
         };
         if Some(found.spec_hash) != record.spec_hash {
             let hash = record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default();
             return Err(Failure::No(format!(
-                "{}: the manifest is not what was denied\n  denied    {hash}\n  manifest  {}\nleave out --denial to ask for \
-                 what the manifest says",
+                "{}: the manifest differs from what was denied\n  denied    {hash}\n  manifest  {}\nomit --denial to request \
+                 approval for the manifest",
                 shown(&name),
                 found.spec_hash
             )));
@@ -128,7 +129,7 @@ fn of_records(
     let (environment, project, action) = denied.first().map(place).unwrap_or_default();
     if let Some(other) = denied.iter().find(|record| place(record) != (environment.clone(), project.clone(), action)) {
         return Err(Failure::Misuse(format!(
-            "{} was denied too, for another environment, project or action; name one with --denial=KIND/NAME",
+            "{} was denied too, for another environment, project or action; select one with --denial=KIND/NAME",
             shown(&subject(other))
         )));
     }

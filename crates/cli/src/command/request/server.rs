@@ -1,8 +1,10 @@
-//! `--server`: what the API server would make of the manifests, with its defaults and every mutating webhook.
+//! `--server`: what the API server would make of the manifests, with its defaults and all mutating webhooks.
 //!
-//! A server-side dry run gets the gate's true verdict, so that of a workload nobody has approved is denied, and no object
-//! comes back. But the denial tells the hash of what reached the gate: where it is the manifest's own, nothing changed it
-//! on the way. Where it is another, a namespace that is not governed can show what it became.
+//! The webhook decides about a server-side dry run as about any request, so the dry run of an unapproved workload is
+//! denied
+//! and returns no object. But the denial contains the hash of what reached the webhook. If it equals the manifest's own
+//! hash, nothing changed the object on the way. If not, a dry run in a namespace that is not governed shows the changed
+//! object.
 
 use kube::{
     Api,
@@ -22,24 +24,24 @@ use crate::{
     },
 };
 
-/// Who owns the fields, were it not a dry run. Flux strips those of managers whose name begins with `kubectl`.
+/// Field manager of the dry run. Flux removes fields of managers whose name begins with `kubectl`.
 const FIELD_MANAGER: &str = "writgate";
-/// Where a denial tells the hash of what it judged.
+/// Prefix of the line with the hash in a denial.
 const HASH_LINE: &str = "spec hash: ";
 
-/// What to ask the API server for.
+/// Whether to ask the API server, and where.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct ServerFlags {
-    /// Ask for what the API server would make of the manifests, by a server-side dry run
+    /// Request approval for what the API server would make of the manifests, by a server-side dry run
     #[arg(long, conflicts_with = "posture_dir")]
     server: bool,
-    /// A namespace that is not governed, to see in it what mutating webhooks make of a manifest
+    /// Namespace that is not governed, in which a dry run shows what mutating webhooks change
     #[arg(long, value_name = "NAMESPACE", requires = "server")]
     scratch_namespace: Option<String>,
 }
 
 impl ServerFlags {
-    /// The manifests as the API server makes them; `None` where it was not to be asked.
+    /// The manifests as the API server would store them; `None` without `--server`.
     pub(super) fn ask(
         &self,
         manifests: &[&Manifest],
@@ -67,43 +69,46 @@ impl ServerFlags {
         }
         let Some(scratch) = &self.scratch_namespace else {
             return Err(Failure::No(format!(
-                "{manifest}: something in the cluster changes it on its way, a mutating webhook or a default of its own\n  \
-                 the manifest's spec hash  {}\n  what reaches the gate     {}\ngive --scratch-namespace, a namespace that is \
-                 not governed and where you may create it, to see what it becomes",
+                "{manifest}: something in the cluster changes it on its way, a mutating webhook or a default\n  the \
+                 manifest's spec hash  {}\n  hash at the webhook       {}\npass --scratch-namespace with a namespace that is \
+                 not governed and in which you may create it, to see the changed object",
                 own.unwrap_or_default(),
                 shown(&judged)
             )));
         };
         let DryRun::Made(object) = dry_run(&manifest.in_namespace(scratch), scratch, cluster)? else {
-            return Err(Failure::No(format!("{manifest}: namespace {} is governed too", shown(scratch))));
+            return Err(Failure::No(format!(
+                "{manifest}: namespace {} is governed as well; pass another --scratch-namespace",
+                shown(scratch)
+            )));
         };
         let made = manifest.with_object(object).in_namespace(namespace);
         let hash = made.spec_hash().transpose()?.map(|hash| hash.to_string());
         if hash.as_ref() != Some(&judged) {
             return Err(Failure::No(format!(
-                "{manifest}: in namespace {} it becomes something else than in {}, whose hash is {}",
+                "{manifest}: the cluster makes another object of it in namespace {} than in {}, where its hash is {}",
                 shown(scratch),
                 shown(namespace),
                 shown(&judged)
             )));
         }
-        output::note(&format!("note: {manifest}: the cluster changes it; what it becomes is asked for"));
+        output::note(&format!("note: {manifest}: the cluster changes it; the request is for the changed object"));
         Ok(made)
     }
 }
 
-/// What a dry run came to.
+/// The result of a dry run.
 enum DryRun {
-    /// The object as it would be stored.
+    /// The object that would be stored.
     Made(Value),
-    /// The gate denied it; the hash of what it judged.
+    /// The webhook denied it; the hash that it computed.
     Denied(String),
 }
 
 fn dry_run(manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<DryRun, Failure> {
     let what = format!("dry-run {manifest} in {}", shown(namespace));
     let resource = resource(manifest)
-        .ok_or_else(|| Failure::Misuse(format!("{manifest}: it is nothing that the gate is asked about")))?;
+        .ok_or_else(|| Failure::Misuse(format!("{manifest}: the webhook does not check objects of this kind")))?;
     let mut object = manifest.without_approvals().object().clone();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         metadata.insert("namespace".to_owned(), namespace.into());
@@ -138,7 +143,7 @@ fn denied_hash(message: &str) -> Option<String> {
     line.filter(|_| message.contains("admission webhook")).map(|hash| hash.trim().to_owned())
 }
 
-/// What a server writes and nobody applies.
+/// Removes what a server sets and nobody applies.
 fn without_traces(mut object: Value) -> Value {
     if let Value::Object(fields) = &mut object {
         fields.remove("status");

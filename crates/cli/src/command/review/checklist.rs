@@ -1,7 +1,8 @@
-//! The guidance for reviewers as a list: what a machine found out, and what only a person can judge.
+//! The guidance for reviewers as a list: what a program found, and what only a person can decide.
 //!
-//! The words of each line are the workflow guide's. What is told as `ok` or `NO` comes from the posture's own decision or
-//! from what was recomputed; all else is `look`.
+//! The wording of each item is the workflow guide's. `ok` and `NO` come from the posture's own decision or from values
+//! that
+//! were recomputed; everything else is `look`.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -12,13 +13,13 @@ use writgate_core::{
 
 use crate::{approval::case::Case, command::review::dry_runs::DryRuns, terminal::output::shown};
 
-/// One line of the guidance.
+/// One item of the guidance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    /// Which list it is of.
+    /// The list that it belongs to.
     pub(super) list: List,
     pub(super) verdict: Verdict,
-    /// The line, as the guide has it.
+    /// Its text in the guide.
     pub(super) line: &'static str,
     /// What was found.
     pub(super) found: String,
@@ -35,9 +36,9 @@ pub(super) enum List {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Verdict {
-    /// It was checked, and is so.
+    /// Checked, and true.
     Ok,
-    /// It was checked, and is not so.
+    /// Checked, and false.
     No,
     /// A person has to look.
     Look,
@@ -45,7 +46,7 @@ pub(super) enum Verdict {
 
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
-/// The lines that apply.
+/// The items that apply.
 pub(super) fn of(case: &Case<'_>, dry_runs: Option<&DryRuns>) -> Vec<Check> {
     let mut checks = match case.approval.action {
         Action::Deploy => deployment(case),
@@ -89,7 +90,7 @@ fn operator(case: &Case<'_>, dry_runs: Option<&DryRuns>) -> Vec<Check> {
 
 type Finding = (Verdict, String);
 
-/// What the posture says against it that one of `codes` names.
+/// The posture's denial with one of `codes`.
 fn denied(case: &Case<'_>, codes: &[&str]) -> Option<Finding> {
     let (_, standing) = case.rules.as_ref()?;
     let denial =
@@ -102,7 +103,7 @@ fn look(found: impl Into<String>) -> Finding {
 }
 
 fn unjudged() -> Finding {
-    look("no posture could be asked")
+    look("no posture was used")
 }
 
 fn canonical_build(case: &Case<'_>) -> Finding {
@@ -111,9 +112,9 @@ fn canonical_build(case: &Case<'_>) -> Finding {
     }
     let Some(posture) = case.posture() else { return unjudged() };
     match (&case.approval.pipeline_version, &posture.builds) {
-        (None, _) => look("it names no pipeline version"),
+        (None, _) => look("the approval names no pipeline version"),
         (Some(version), None) => {
-            look(format!("it says {}; the posture lists no builds, so nothing proves it", shown(version)))
+            look(format!("the approval says {}; the posture lists no builds, so nothing proves it", shown(version)))
         }
         (Some(version), Some(_)) => (Verdict::Ok, format!("{} is listed with these images", shown(version))),
     }
@@ -125,15 +126,15 @@ fn config_bundle(case: &Case<'_>) -> Finding {
     }
     let bundle = case.approval.config_bundle.as_deref().map(shown);
     match (bundle, case.posture().map(|posture| posture.config_bundle.is_some())) {
-        (None, Some(true)) => look("the posture asks for a bundle, and it names none"),
+        (None, Some(true)) => look("the posture requires a config bundle, but the approval names none"),
         (None, Some(false)) => {
-            look("it names no config bundle, and the posture asks for none: nothing binds its configuration")
+            look("the approval names no config bundle, and the posture requires none: nothing binds the configuration")
         }
-        (None, None) => look("it names no config bundle: nothing binds its configuration"),
-        (Some(bundle), Some(_)) => look(format!(
-            "{bundle}; it is read and digested when the approval is judged, whether it is the right one is yours to say"
-        )),
-        (Some(bundle), None) => look(format!("{bundle}; no posture was looked at")),
+        (None, None) => look("the approval names no config bundle: nothing binds the configuration"),
+        (Some(bundle), Some(_)) => {
+            look(format!("{bundle}; the webhook checks its digest, but whether it is the right one is your decision"))
+        }
+        (Some(bundle), None) => look(format!("{bundle}; no posture was used")),
     }
 }
 
@@ -143,9 +144,9 @@ fn environment(case: &Case<'_>) -> Finding {
         return unjudged();
     }
     if case.wrong.iter().any(|wrong| wrong.contains("says environment")) {
-        return (Verdict::No, format!("it would run in {environment}, which is not what was asked for"));
+        return (Verdict::No, format!("the target is {environment}, which is not what was requested"));
     }
-    look(format!("it would run in {environment}: is that where you mean it to run?"))
+    look(format!("the target is {environment}: is that the intended one?"))
 }
 
 fn project(case: &Case<'_>) -> Finding {
@@ -161,7 +162,7 @@ fn project(case: &Case<'_>) -> Finding {
     denied(case, &["NamespaceNotListed", "PostureMissing"]).unwrap_or((Verdict::Ok, place))
 }
 
-/// What is named must be what is needed: no less, and not more.
+/// The approval must grant exactly what is required.
 fn scope(case: &Case<'_>) -> Finding {
     let given = case.approval.capabilities.join(", ");
     if case.posture().is_none() {
@@ -169,11 +170,11 @@ fn scope(case: &Case<'_>) -> Finding {
     }
     let missing = case.ground.needed.iter().find(|needed| !case.approval.capabilities.contains(&needed.capability));
     match missing {
-        Some(missing) => (Verdict::No, format!("it does not give {}", shown(&missing.capability))),
+        Some(missing) => (Verdict::No, format!("the approval does not grant {}", shown(&missing.capability))),
         None if case.approval.capabilities.len() > case.ground.needed.len() => {
-            look(format!("it gives {}, which is more than is needed", shown(&given)))
+            look(format!("the approval grants {}, which is more than is required", shown(&given)))
         }
-        None => (Verdict::Ok, format!("it gives {}", shown(&given))),
+        None => (Verdict::Ok, format!("the approval grants {}", shown(&given))),
     }
 }
 
@@ -182,13 +183,13 @@ fn source(case: &Case<'_>) -> Finding {
         return denied;
     }
     let replay = case.approval.replay.clone().unwrap_or_default();
-    let artifact = replay.source_artifact.as_deref().map_or("it names no artifact".to_owned(), |digest| {
-        format!("it reads artifact {}; that this came from there is yours to say", shown(digest))
+    let artifact = replay.source_artifact.as_deref().map_or("the approval names no artifact".to_owned(), |digest| {
+        format!("it reads artifact {}; whether that came from there is your decision", shown(digest))
     });
     let permitted = case.posture().is_some_and(|posture| posture.replay.source_environments.is_some());
     let permitted = if permitted { ", which the posture permits" } else { "" };
     look(format!(
-        "it says that it reads from {}{permitted}; {artifact}",
+        "the approval says that the replay reads from {}{permitted}; {artifact}",
         replay.source_environment.as_deref().map_or("nowhere".to_owned(), shown)
     ))
 }
@@ -198,7 +199,7 @@ fn incident(case: &Case<'_>) -> Finding {
         return denied;
     }
     let said = case.approval.replay.as_ref().and_then(|replay| replay.incident_spec_hash.as_deref());
-    let Some(said) = said else { return look("it names no incident spec hash") };
+    let Some(said) = said else { return look("the approval names no incident spec hash") };
     let version = case.approval.pipeline_version.as_deref();
     let builds = case.posture().and_then(|posture| posture.builds.as_ref());
     let build = builds.zip(version).and_then(|(builds, version)| builds.get(version)?.spec_hash);
@@ -208,30 +209,30 @@ fn incident(case: &Case<'_>) -> Finding {
         }
         (Some(build), _, Some(version)) => (
             Verdict::No,
-            format!("{} was deployed with spec {build}, the incident's is {}", shown(version), shown(said)),
+            format!("{} was deployed with spec {build}, but the incident's is {}", shown(version), shown(said)),
         ),
         (None, _, Some(version)) => look(format!(
-            "the incident's is {}; the posture does not say with which spec {} was deployed",
+            "the incident's spec is {}; the posture does not say with which spec {} was deployed",
             shown(said),
             shown(version)
         )),
-        (_, _, None) => look(format!("the incident's is {}; it names no pipeline version", shown(said))),
+        (_, _, None) => look(format!("the incident's spec is {}; the approval names no pipeline version", shown(said))),
     }
 }
 
 fn hashes(case: &Case<'_>) -> Finding {
     match (case.matter.wrong.first(), case.request) {
         (Some(wrong), _) => (Verdict::No, shown(wrong)),
-        (None, Some(_)) => (Verdict::Ok, "computed here, and as the request says".to_owned()),
-        (None, None) => (Verdict::Ok, "computed here, of the manifests".to_owned()),
+        (None, Some(_)) => (Verdict::Ok, "computed here, and equal to the request's".to_owned()),
+        (None, None) => (Verdict::Ok, "computed here from the manifests".to_owned()),
     }
 }
 
 fn lifetime(case: &Case<'_>) -> Finding {
     let lasts = case.approval.lifetime();
     match case.ground.max_lifetime.filter(|most| lasts > *most) {
-        Some(most) => (Verdict::No, format!("{lasts:#}, and the posture permits {most:#} at most")),
-        None if lasts > SHORT => look(format!("{lasts:#}: does it need that long?")),
+        Some(most) => (Verdict::No, format!("{lasts:#}, but the posture permits at most {most:#}")),
+        None if lasts > SHORT => look(format!("{lasts:#}: is that long necessary?")),
         None => (Verdict::Ok, format!("{lasts:#}")),
     }
 }
@@ -242,9 +243,9 @@ fn tried(dry_runs: &DryRuns) -> Finding {
         DryRuns::Found(jobs) => match jobs.iter().find(|(_, succeeded)| *succeeded).or(jobs.first()) {
             Some((name, true)) => (Verdict::Ok, format!("Job {} of the same incident succeeded", shown(name))),
             Some((name, false)) => {
-                look(format!("Job {} of the same incident is there, and has not succeeded", shown(name)))
+                look(format!("Job {} of the same incident exists, but has not succeeded", shown(name)))
             }
-            None => look("no Job of a dry run of this incident is there; one may have been and gone"),
+            None => look("no dry-run Job of this incident exists; one may have been deleted"),
         },
     }
 }

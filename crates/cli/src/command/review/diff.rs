@@ -1,7 +1,7 @@
-//! What changes from one object to another, field by field, as Kubernetes would tell the items of its lists apart.
+//! The changes from one object to another, field by field. Items of lists are matched as Kubernetes matches them.
 //!
-//! Both sides are objects as the API server has them, defaults filled in, so a default is no change. What a change means
-//! is `unusual`'s; how it is shown is `text`'s. Called by `review` alone.
+//! Both objects have the API server's defaults, so a default is not a change. `unusual` says what a change means, and
+//! `text` prints it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use writgate_core::{approval::projected, kube::WorkloadKind};
 
-/// Lists whose items have names, by the list's field, and the fields that make the name: the merge keys of
-/// `k8s.io/api/core/v1`. A list that is not here, or whose items lack a key or share one, goes by position.
+/// Lists whose items have names, and the fields that form the name: the merge keys of `k8s.io/api/core/v1`. The items
+/// of other lists, and items without a unique name, are matched by position.
 const KEYS: [(&str, &[&str]); 14] = [
     ("containers", &["name"]),
     ("initContainers", &["name"]),
@@ -28,7 +28,7 @@ const KEYS: [(&str, &[&str]); 14] = [
     ("sysctls", &["name"]),
 ];
 
-/// Fields by which a workload gets at more than itself.
+/// Fields that give a workload access to more than itself.
 const PRIVILEGES: [&str; 26] = [
     "securityContext",
     "serviceAccountName",
@@ -75,31 +75,31 @@ const BOUND: [(&str, &str); 7] = [
 pub(super) struct Change {
     /// `spec.template.spec.containers[orders].image`
     pub(super) path: String,
-    /// What it is about.
+    /// What the field is about.
     pub(super) concern: Concern,
-    /// Whether the approval is for exactly this; else anybody may change it again.
+    /// Whether the approval binds this value. If not, anybody may change it again.
     pub(super) bound: bool,
-    /// What is there; absent where nothing is.
+    /// The old value; absent if the field is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) old: Option<Value>,
-    /// What would be there; absent where it goes.
+    /// The new value; absent if the field is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) new: Option<Value>,
 }
 
-/// What a change is about, in the order in which a reviewer wants to know.
+/// What a change is about, the most important to a reviewer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Concern {
-    /// Which program runs.
+    /// The program that runs.
     Images,
-    /// What it gets at.
+    /// What the workload can access.
     Privileges,
-    /// All else.
+    /// Everything else.
     Rest,
 }
 
-/// Every field in which `new` differs from `old`, or all of its fields where there is no `old`.
+/// Every field in which `new` differs from `old`, or all of its fields if there is no `old`.
 pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Change> {
     let mut differences = Differences::default();
     let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
@@ -113,14 +113,14 @@ pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Ch
     }
     let spec = differences.found.into_iter().map(|found| found.into_change(&bound));
     let metadata = metadata.found.into_iter().map(|found| Change { bound: true, ..found.into_change(&bound) });
-    // What a manifest leaves out and no approval binds stays as it is, or gets the API server's default again.
+    // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again.
     let stays = |change: &Change| !change.bound && change.new.is_none();
     let mut changes: Vec<Change> = spec.chain(metadata).filter(|change| !stays(change)).collect();
-    changes.sort_by_key(|change| change.concern); // stable: within one, as the object has them
+    changes.sort_by_key(|change| change.concern); // stable: within one concern, in the object's order
     changes
 }
 
-/// The paths that the spec hash covers, among those that differ.
+/// The changed paths that the spec hash covers.
 fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet<String> {
     let covered = |object: &Value| {
         let spec = object.get("spec")?.to_string();
@@ -134,7 +134,7 @@ fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet
 #[derive(Clone, Default)]
 struct Path {
     text: String,
-    /// The fields on the way, without the names of items.
+    /// The field names of the path, without the names of items.
     fields: Vec<String>,
 }
 
@@ -191,7 +191,7 @@ impl Differences {
             (None, None) => {}
             (Some(Value::Object(old)), Some(Value::Object(new))) => self.walk_fields(&path, old, new),
             (Some(Value::Array(old)), Some(Value::Array(new))) => self.walk_items(&path, old, new),
-            // What comes or goes whole is told field by field too: a privilege may be deep inside.
+            // An added or removed object is reported field by field too: a privilege may be deep inside.
             (None, Some(Value::Object(fields))) if !fields.is_empty() => self.walk_fields(&path, &Map::new(), fields),
             (Some(Value::Object(fields)), None) if !fields.is_empty() => self.walk_fields(&path, fields, &Map::new()),
             (None, Some(Value::Array(items))) if !items.is_empty() => self.walk_items(&path, &[], items),
@@ -206,7 +206,7 @@ impl Differences {
         for name in names {
             self.walk(path.then_field(name), old.get(name), new.get(name));
         }
-        debug_assert!(self.found.len() > before, "they differ, so a field does");
+        debug_assert!(self.found.len() > before, "the objects differ, so a field differs");
     }
 
     fn walk_items(&mut self, path: &Path, old: &[Value], new: &[Value]) {
@@ -231,7 +231,7 @@ impl Differences {
         for (name, _) in new.iter().chain(gone) {
             self.walk(path.then_item(name), before.get(&**name).copied(), after.get(&**name).copied());
         }
-        // The order counts as well: init containers run in it, and variables refer to those before them.
+        // The order matters: init containers run in it, and variables refer to earlier ones.
         let common = |items: &[(String, &Value)], others: &BTreeMap<&str, &Value>| -> Vec<Value> {
             items.iter().filter(|(name, _)| others.contains_key(&**name)).map(|(name, _)| name.clone().into()).collect()
         };
@@ -251,7 +251,7 @@ fn by_name<'a>(items: &'a [(String, &'a Value)]) -> BTreeMap<&'a str, &'a Value>
     items.iter().map(|(name, item)| (&**name, *item)).collect()
 }
 
-/// The items with their names, if every one has a name and no two share it.
+/// The items with their names, if every item has a name and the names are unique.
 fn by_key<'a>(field: &str, items: &'a [Value]) -> Option<Vec<(String, &'a Value)>> {
     let (_, keys) = KEYS.iter().find(|(name, _)| *name == field)?;
     let part = |item: &Value, key: &str| match item.get(key)? {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn items_of_named_lists_are_matched_by_name_wherever_they_stand() {
+    fn matches_items_of_named_lists_by_name_whatever_their_position() {
         let port = |port: u16, protocol: &str| json!({"containerPort": port, "protocol": protocol});
         let old = json!({"containers": [
             {"name": "a", "env": [{"name": "X", "value": "1"}], "ports": [port(53, "TCP"), port(53, "UDP")]}]});
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_approval_does_not_bind_is_marked() {
+    fn marks_what_the_approval_does_not_bind() {
         let (old, mut new) = (deployment(&json!({"hostPID": false})), deployment(&json!({"hostPID": true})));
         new["spec"]["replicas"] = json!(5);
         let bound: Vec<(String, bool)> = of(WorkloadKind::Deployment, Some(&old), &new)
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_and_not_bound_is_no_change() {
+    fn an_omitted_field_that_is_not_bound_is_not_a_change() {
         let (mut old, new) = (deployment(&json!({})), deployment(&json!({})));
         old["spec"]["progressDeadlineSeconds"] = json!(600);
         assert_eq!(paths(Some(&old), &new), [""; 0]);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_the_object_are_told_and_other_metadata_is_not() {
+    fn reports_bound_annotations_and_no_other_metadata() {
         let old =
             json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@1", "other": "1"}}, "spec": {}});
         let new =

@@ -1,5 +1,4 @@
-//! Whether somebody looked before they asked to act: dry-run replays of the same incident, as far as the cluster still
-//! has their Jobs.
+//! Dry-run replays of the same incident, as far as the cluster still has their Jobs.
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
@@ -10,19 +9,19 @@ use crate::approval::case::Case;
 /// The annotation that names an incident.
 const INCIDENT: &str = "writgate.dev/incident";
 const DRY_RUNS: &str = "writgate.dev/replay=dry-run";
-/// Jobs are cleaned away; of those that are there the first page tells enough.
+/// Jobs that are listed in a namespace, at most. Jobs are deleted over time, so the first page says enough.
 const MOST: u32 = 500;
 
-/// What is known of the dry runs of an incident.
+/// What is known about the dry runs of an incident.
 pub(super) enum DryRuns {
-    /// The Jobs of the same namespace and incident: name, and whether it succeeded.
+    /// The Jobs of the same namespace and incident: name, and whether the Job succeeded.
     Found(Vec<(String, bool)>),
-    /// Why nobody can tell.
+    /// Why the dry runs are not known.
     NotKnown(String),
 }
 
 impl DryRuns {
-    /// Looks for them; none where it is no replay in execute mode.
+    /// Looks for dry runs; none unless the action is replay-execute.
     pub(super) fn of(case: &Case<'_>) -> Option<Self> {
         if case.approval.action != Action::ReplayExecute {
             return None;
@@ -30,7 +29,7 @@ impl DryRuns {
         let incident = case.approval.replay.as_ref().and_then(|replay| replay.incident.as_deref());
         let cluster = case.rules.as_ref().and_then(|(judge, _)| judge.rules.cluster.as_ref());
         let (Some(incident), Some(cluster)) = (incident, cluster) else {
-            return Some(Self::NotKnown("no cluster was asked".to_owned()));
+            return Some(Self::NotKnown("no cluster was contacted".to_owned()));
         };
         let mut namespaces: Vec<&str> = case.matter.asked.iter().map(|asked| &*asked.namespace).collect();
         namespaces.sort_unstable();

@@ -1,4 +1,4 @@
-//! A review as a person reads it: what is wrong first, then what is unusual, then what changes, then the rest.
+//! A review as text: what is wrong first, then what is unusual, then the changes, then the rest.
 
 use std::fmt::Write as _;
 
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// A longer value is shown around where it differs.
+/// A longer value is shortened to the part that differs.
 const LONG: usize = 160;
-/// How much of what is equal stands before a difference.
+/// Equal characters that are shown before a difference.
 const BEFORE: usize = 24;
 
-/// The whole review; `full` tells every field of what is new, and every value whole.
+/// The whole report. `full` shows every field of new objects, and complete values.
 pub(super) fn of(review: &Review, full: bool) -> String {
     let mut text = style::heading("To be signed") + "\n";
     text.push_str(&columns(review.asked.iter().map(|fact| (fact.name, said(fact)))));
@@ -29,7 +29,7 @@ pub(super) fn of(review: &Review, full: bool) -> String {
     section(&mut text, "WRONG: do not sign this", wrong);
     let refused =
         review.refused.iter().map(|one| format!("{}: {} ({})", one.reason, shown(&one.message), shown(&one.subject)));
-    section(&mut text, "REFUSED by the posture, whoever signs", refused);
+    section(&mut text, "DENIED by the posture, whoever signs", refused);
     let several = review.workloads.len() > 1;
     let of_workloads = review.workloads.iter().flat_map(|workload| {
         let whose = if several { format!("{}: ", shown(name(&workload.subject))) } else { String::new() };
@@ -45,11 +45,13 @@ pub(super) fn of(review: &Review, full: bool) -> String {
         let because = if because.is_empty() { String::new() } else { format!("  {}", because.join("; ")) };
         format!("{}{because}", shown(&needed.capability))
     });
-    section(&mut text, "Capabilities, and why", capabilities);
+    section(&mut text, "Required capabilities, and why", capabilities);
     if let Some(signers) = &review.signers {
         let could = if signers.could.is_empty() { "nobody".to_owned() } else { shown(&signers.could.join(", ")) };
         let mut lines = vec![signers.quorum.clone(), format!("could sign: {could}")];
-        lines.extend(signers.signed.iter().map(|key| format!("signed already, it says, by {}", shown(key))));
+        lines.extend(
+            signers.signed.iter().map(|key| format!("already signed, according to the envelope, by {}", shown(key))),
+        );
         section(&mut text, "Who may sign", lines);
     }
     checklist(&mut text, &review.checklist);
@@ -63,7 +65,7 @@ fn name(subject: &str) -> &str {
 
 fn said(fact: &Fact) -> String {
     match fact.word_of {
-        Some(whose) => shown(&fact.value) + &style::faint(&format!("  (the {whose}'s word)")),
+        Some(whose) => shown(&fact.value) + &style::faint(&format!("  (claimed by the {whose})")),
         None => shown(&fact.value),
     }
 }
@@ -80,19 +82,19 @@ fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = Strin
 
 fn workload(text: &mut String, one: &OneWorkload, full: bool) {
     let how = match one.against {
-        Against::Cluster if one.changes.is_empty() => "is what runs already",
-        Against::Cluster => "against what runs in the cluster",
-        Against::Nothing => "is new: nothing runs under this name",
-        Against::Request => "against what runs by the request's word; no cluster was asked",
-        Against::Unknown => "all of it, since no cluster was asked what runs",
+        Against::Cluster if one.changes.is_empty() => "equal to the live object",
+        Against::Cluster => "compared with the live object",
+        Against::Nothing => "new: no live object has this name",
+        Against::Request => "compared with the live object that the request claims; no cluster was contacted",
+        Against::Unknown => "all fields, since no cluster was contacted",
     };
     let subject = style::heading(&shown(&one.subject));
-    let _ = writeln!(text, "\n{subject}: {how}\n  spec {} (computed here)", one.spec_hash);
+    let _ = writeln!(text, "\n{subject}: {how}\n  spec hash {} (computed here)", one.spec_hash);
     let compared = matches!(one.against, Against::Cluster | Against::Request);
     for (concern, title) in
         [(Concern::Images, "images"), (Concern::Privileges, "privileges"), (Concern::Rest, "the rest")]
     {
-        // What is new and empty gives nothing.
+        // A new and empty field has no effect.
         let matters = |change: &&Change| full || compared || !is_empty(change.new.as_ref());
         let changes: Vec<&Change> =
             one.changes.iter().filter(|change| change.concern == concern).filter(matters).collect();
@@ -134,7 +136,7 @@ fn line(change: &Change, full: bool) -> String {
     }
 }
 
-/// Where a path is in the Pod, which is where most of what matters is.
+/// A path without its prefix up to the Pod spec, where most of what matters is.
 fn short(path: &str) -> &str {
     ["spec.jobTemplate.spec.template.spec.", "spec.template.spec."]
         .into_iter()
@@ -146,7 +148,7 @@ fn first_difference(old: &Value, new: &Value) -> usize {
     old.to_string().chars().zip(new.to_string().chars()).take_while(|(old, new)| old == new).count()
 }
 
-/// A value, or what of a long one is around the character at `from`.
+/// A value; of a long one, the part around the character at `from`.
 fn around(value: &Value, from: usize) -> String {
     let text = value.to_string();
     let length = text.chars().count();

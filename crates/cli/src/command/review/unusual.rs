@@ -1,7 +1,8 @@
-//! What of a workload a reviewer should not pass over: what can change after the signature, what gets at more than
-//! itself, and what is new in that.
+//! What a reviewer should look at in a workload: what can change after the signature, what gives access to more than
+//! the
+//! workload itself, and what of that is new.
 //!
-//! A list of things to look at, not of rules: what is refused is the posture's. Called by `review` alone.
+//! These are hints and not rules: the posture says what is denied.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,7 @@ use writgate_core::{
 
 use crate::{manifest::Manifest, terminal::output::shown};
 
-/// What is longer than this is standing coverage, of which the guidance warns.
+/// A longer lifetime is standing coverage, of which the guidance warns.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
 /// Something to look at.
@@ -23,7 +24,7 @@ const SHORT: SignedDuration = SignedDuration::from_hours(1);
 pub(super) struct Unusual {
     /// Stable, for programs: `mutable-tag`.
     pub(super) code: &'static str,
-    /// Where it is, and what; safe to print.
+    /// Where it is, and what it is; safe to print.
     pub(super) what: String,
 }
 
@@ -31,7 +32,7 @@ fn unusual(code: &'static str, what: impl Into<String>) -> Unusual {
     Unusual { code, what: what.into() }
 }
 
-/// What is unusual in a Pod's spec, `old` being what runs.
+/// What is unusual in a Pod spec, compared with the live object `old`.
 pub(super) fn of_workload(manifest: &Manifest, old: Option<&Value>, new: &Value) -> Vec<Unusual> {
     let Some(pod) = manifest.pod_of(new) else { return Vec::new() };
     let old = old.and_then(|old| manifest.pod_of(old));
@@ -49,16 +50,19 @@ pub(super) fn of_workload(manifest: &Manifest, old: Option<&Value>, new: &Value)
 const CONTAINERS: [(&str, &str); 3] =
     [("containers", "container"), ("initContainers", "init container"), ("ephemeralContainers", "ephemeral container")];
 
-/// What is unusual in a statement, by the rules of its environment where they are known.
+/// What is unusual in a statement, by the posture of its environment if it is known.
 pub(super) fn of_approval(approval: &Approval, posture: Option<&Posture>) -> Vec<Unusual> {
     let mut found = Vec::new();
     if approval.break_glass {
-        found.push(unusual("break-glass", "it is asked for as an emergency (breakGlass)"));
+        found.push(unusual("break-glass", "a break-glass approval is requested (breakGlass)"));
     }
     if approval.requested_by.starts_with("system:") {
         found.push(unusual(
             "service-account",
-            format!("{} asks, which is no person: find out on whose behalf", shown(&approval.requested_by)),
+            format!(
+                "the requester {} is not a person: find out on whose behalf it acts",
+                shown(&approval.requested_by)
+            ),
         ));
     }
     let requester = posture.filter(|posture| posture.separation_of_duties == SeparationOfDuties::Off);
@@ -67,11 +71,11 @@ pub(super) fn of_approval(approval: &Approval, posture: Option<&Posture>) -> Vec
         let who = shown(&reviewer.name);
         found.push(unusual(
             "self-approval",
-            format!("{who} asks and could sign it too: the posture says separationOfDuties: off"),
+            format!("{who} requests the approval and could sign it too: the posture says separationOfDuties: off"),
         ));
     }
     if approval.lifetime() > SHORT {
-        found.push(unusual("long-lived", format!("it would be valid for {:#}", approval.lifetime())));
+        found.push(unusual("long-lived", format!("the approval would be valid for {:#}", approval.lifetime())));
     }
     found
 }
@@ -90,14 +94,17 @@ fn of_pod(pod: &Value, old: Option<&Value>) -> Vec<Unusual> {
             format!("the service account changes from {} to {}", named(&before), named(&account(pod))),
         )),
         None if !["", "default"].contains(&&*account(pod)) => {
-            found.push(unusual("service-account-new", format!("it runs as service account {}", named(&account(pod)))));
+            found.push(unusual(
+                "service-account-new",
+                format!("the Pod runs as service account {}", named(&account(pod))),
+            ));
         }
         _ => {}
     }
     if flag(pod, "automountServiceAccountToken") {
         found.push(unusual(
             "token",
-            "its containers get a token for the API server (automountServiceAccountToken: true)",
+            "the containers get a token for the API server (automountServiceAccountToken: true)",
         ));
     }
     found.extend(of_security("the Pod", pod.get("securityContext").unwrap_or(&Value::Null)));
@@ -106,7 +113,7 @@ fn of_pod(pod: &Value, old: Option<&Value>) -> Vec<Unusual> {
     }
     let (now, before) = (secrets(pod), old.map(secrets).unwrap_or_default());
     found.extend(
-        now.difference(&before).map(|name| unusual("secret", format!("it newly reads Secret {}", named(name)))),
+        now.difference(&before).map(|name| unusual("secret", format!("the Pod newly reads Secret {}", named(name)))),
     );
     found
 }
@@ -114,7 +121,7 @@ fn of_pod(pod: &Value, old: Option<&Value>) -> Vec<Unusual> {
 fn of_volume(volume: &Value) -> Option<Unusual> {
     let name = shown(text(volume, "name"));
     if let Some(path) = volume.pointer("/hostPath/path") {
-        return Some(unusual("host-access", format!("volume {name} is {} of the node", shown_value(path))));
+        return Some(unusual("host-access", format!("volume {name} mounts {} of the node", shown_value(path))));
     }
     let reference = volume.pointer("/image/reference")?.as_str()?;
     mutable(&format!("volume {name}"), reference)
@@ -125,13 +132,13 @@ fn of_container(at: &str, container: &Value, old: Option<&Value>) -> Vec<Unusual
     found.extend(of_security(at, container.get("securityContext").unwrap_or(&Value::Null)));
     for port in items(container, "ports") {
         if let Some(number) = port.get("hostPort").and_then(Value::as_u64).filter(|port| *port != 0) {
-            found.push(unusual("host-access", format!("{at} takes port {number} of the node")));
+            found.push(unusual("host-access", format!("{at} uses port {number} of the node")));
         }
     }
     for field in ["command", "args"] {
         let (before, now) = (old.and_then(|old| old.get(field)), container.get(field));
         if old.is_some() && before != now {
-            found.push(unusual("command-changed", format!("{at} runs another {field}")));
+            found.push(unusual("command-changed", format!("{at} has another {field}")));
         }
     }
     let (now, before) = (sources(container), old.map(sources).unwrap_or_default());
@@ -141,16 +148,16 @@ fn of_container(at: &str, container: &Value, old: Option<&Value>) -> Vec<Unusual
         } else {
             "whose contents no hash covers"
         };
-        found.push(unusual("env-from", format!("{at} takes variables from {source}, {contents}")));
+        found.push(unusual("env-from", format!("{at} reads variables from {source}, {contents}")));
     }
     found
 }
 
-/// What a security context gives, of a Pod or of a container.
+/// What a security context permits, of a Pod or of a container.
 fn of_security(at: &str, context: &Value) -> Vec<Unusual> {
     let mut found = Vec::new();
     if flag(context, "privileged") {
-        found.push(unusual("privileged", format!("{at} is privileged: it owns the node")));
+        found.push(unusual("privileged", format!("{at} is privileged: it controls the node")));
     }
     if flag(context, "allowPrivilegeEscalation") {
         found.push(unusual(
@@ -167,7 +174,7 @@ fn of_security(at: &str, context: &Value) -> Vec<Unusual> {
     let added = context.pointer("/capabilities/add").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if !added.is_empty() {
         let added: Vec<String> = added.iter().map(shown_value).collect();
-        found.push(unusual("capabilities", format!("{at} gets Linux capabilities {}", added.join(", "))));
+        found.push(unusual("capabilities", format!("{at} has additional Linux capabilities {}", added.join(", "))));
     }
     for profile in ["seccompProfile", "appArmorProfile"] {
         if context.pointer(&format!("/{profile}/type")).and_then(Value::as_str) == Some("Unconfined") {
@@ -177,7 +184,7 @@ fn of_security(at: &str, context: &Value) -> Vec<Unusual> {
     found
 }
 
-/// An image that can be another one tomorrow under the same name.
+/// An image whose name may refer to another image tomorrow.
 fn mutable(at: &str, image: &str) -> Option<Unusual> {
     if image.contains("@sha256:") {
         return None;
@@ -185,13 +192,13 @@ fn mutable(at: &str, image: &str) -> Option<Unusual> {
     let last = image.rsplit('/').next().unwrap_or_default();
     let what = format!("{at} runs {}", shown(image));
     Some(match last.rsplit_once(':') {
-        None => unusual("latest", format!("{what}: without a tag, so whatever is latest when it starts")),
-        Some((_, "latest")) => unusual("latest", format!("{what}: whatever that is when it starts")),
-        Some(_) => unusual("mutable-tag", format!("{what}: the tag can be moved to another program; no digest")),
+        None => unusual("latest", format!("{what}, without a tag: whichever image is latest when it starts")),
+        Some((_, "latest")) => unusual("latest", format!("{what}: whichever image that is when it starts")),
+        Some(_) => unusual("mutable-tag", format!("{what}, without a digest: the tag can be moved to another image")),
     })
 }
 
-/// The Secrets that a Pod gets at, wherever it names them.
+/// The Secrets that a Pod reads, in any of its fields.
 fn secrets(pod: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for volume in items(pod, "volumes") {
@@ -209,7 +216,7 @@ fn secrets(pod: &Value) -> BTreeSet<String> {
     found
 }
 
-/// The ConfigMaps and Secrets that fill variables of a container.
+/// The ConfigMaps and Secrets that set variables of a container.
 fn sources(container: &Value) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (list, at, word) in [
@@ -224,7 +231,8 @@ fn sources(container: &Value) -> BTreeSet<String> {
     found
 }
 
-/// Whether the name says what it holds. Whether that is true is checked where the posture asks for bundles.
+/// Whether the name contains a digest. If the posture requires config bundles, the webhook checks that the digest is
+/// true.
 fn is_named_like_a_bundle(source: &str) -> bool {
     source.starts_with("ConfigMap ")
         && source.rsplit_once('-').is_some_and(|(_, end)| end.len() >= 32 && end.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -280,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_to_more_is_called_out() {
+    fn reports_each_way_to_more_access() {
         let cases: [(&str, Value, &str); 14] = [
             ("/hostNetwork", json!(true), "host-access"),
             ("/hostPID", json!(true), "host-access"),
@@ -306,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_told_against_what_runs() {
+    fn reports_what_is_new_compared_with_the_live_object() {
         let mut new = plain();
         new["containers"][0]["command"] = json!(["sh"]);
         new["containers"][0]["envFrom"] = json!([{"secretRef": {"name": "s"}}]);

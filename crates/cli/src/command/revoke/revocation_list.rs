@@ -1,7 +1,6 @@
-//! An entry put into the text of a list of revocations, with everything else left byte for byte as it is.
+//! Adds an entry to the text of a list of revocations and leaves every other byte unchanged.
 //!
-//! Where the lists are is asked of the YAML reader; the new text is read again and must say what the old one said and
-//! the entry, nothing else. Called by `revoke`.
+//! The YAML reader locates the lists. The new text is read again, and must equal the old one apart from the entry.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,24 +9,24 @@ use writgate_core::{encoding::read_yaml, vocabulary::KIND_LABEL};
 
 use crate::manifest::edit::range;
 
-/// The key of a ConfigMap that holds a list, and the value of its label.
+/// The key of a ConfigMap that contains a list, and the value of its label.
 pub(crate) const KEY: &str = "revocations.yaml";
 pub(crate) const KIND: &str = "revocations";
 
-/// What is revoked, as an entry says it.
+/// An entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// `approvals`, `keys` or `specs`
     pub(crate) list: &'static str,
     /// Its id or hash.
     pub(crate) id: String,
-    /// RFC 3339; none: at once.
+    /// RFC 3339; none means immediately.
     pub(crate) at: Option<String>,
     pub(crate) why: String,
 }
 
 impl Entry {
-    /// What names it.
+    /// The field that identifies the entry.
     fn field(&self) -> &'static str {
         if self.list == "specs" { "hash" } else { "id" }
     }
@@ -40,13 +39,13 @@ impl Entry {
         value
     }
 
-    /// Whether `list`, a document, has it already, whatever its time and reason.
+    /// Whether `document` contains this id already, whatever its time and reason.
     pub(crate) fn is_in(&self, document: &Value) -> bool {
         let entries = document.get(self.list).and_then(Value::as_array).into_iter().flatten();
         entries.filter_map(|entry| entry.get(self.field())).any(|id| *id == *self.id)
     }
 
-    /// A mapping on one line. A JSON string is a YAML string, and no digits are taken for a number.
+    /// A mapping on one line. Its strings are JSON strings, which YAML never takes for numbers.
     fn flow(&self, as_json: bool) -> String {
         let fields = [(self.field(), Some(&self.id)), ("at", self.at.as_ref()), ("why", Some(&self.why))];
         let quote = |name: &str| if as_json { Value::from(name).to_string() } else { name.to_owned() };
@@ -60,24 +59,24 @@ impl Entry {
 /// A document of revocations in a text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct List {
-    /// Its name; none in a ConfigMap's text, where the ConfigMap has it.
+    /// Its name; none for the text in a ConfigMap, since the ConfigMap has the name.
     pub(crate) name: Option<String>,
     /// The document itself.
     pub(crate) document: Value,
-    /// Its number among the text's documents.
+    /// Its index among the text's documents.
     index: usize,
-    /// Whether a ConfigMap is around it.
+    /// Whether it is inside a ConfigMap.
     wrapped: bool,
 }
 
 impl List {
-    /// Whether `other` is at the same place of its text.
+    /// Whether `other` is at the same position of its text.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.index == other.index
     }
 }
 
-/// Every list in `text`; what cannot be read holds none.
+/// Every list in `text`; none if the text cannot be read.
 pub(crate) fn lists(text: &str) -> Vec<List> {
     let documents = read_yaml(text).unwrap_or_default();
     documents.into_iter().enumerate().filter_map(|(index, document)| list(index, document)).collect()
@@ -95,16 +94,15 @@ fn list(index: usize, document: Value) -> Option<List> {
     }
 }
 
-/// `text` with the entry in `list`, at its end; a list in brackets gets it first. The error says why that cannot be done in place.
+/// Adds the entry at the end of `list`, or at the beginning of a list in brackets. The error says what to add by hand.
 pub(crate) fn append(text: &str, list: &List, entry: &Entry) -> Result<String, String> {
-    let by_hand = || {
-        format!("the text is written in a way that cannot be added to; add to {}: {}", entry.list, entry.flow(false))
-    };
+    let by_hand =
+        || format!("the layout of the list allows no insertion; add to {} by hand: {}", entry.list, entry.flow(false));
     let edited = if list.wrapped { in_config_map(text, list, entry) } else { in_document(text, list.index, entry) };
     let edited = edited.ok_or_else(by_hand)?;
     let (Ok(mut before), Ok(mut after)) = (read_yaml(text), read_yaml(&edited)) else { return Err(by_hand()) };
     let held = lists(&edited).into_iter().find(|other| other.index == list.index).ok_or_else(by_hand)?;
-    // The list is the old one and the entry, and nothing else is other than it was.
+    // The list must be the old one with the entry, and nothing else may differ.
     for documents in [&mut before, &mut after] {
         match documents.get_mut(list.index) {
             Some(config_map) if list.wrapped => config_map["data"][KEY].take(),
@@ -115,7 +113,7 @@ pub(crate) fn append(text: &str, list: &List, entry: &Entry) -> Result<String, S
     if is_with(&held.document, &list.document, entry) && before == after { Ok(edited) } else { Err(by_hand()) }
 }
 
-/// Whether `after` is `before` and the entry, at one end of its list.
+/// Whether `after` is `before` with the entry at one end of its list.
 fn is_with(after: &Value, before: &Value, entry: &Entry) -> bool {
     let with = |first: bool| {
         let mut document = before.clone();
@@ -129,7 +127,7 @@ fn is_with(after: &Value, before: &Value, entry: &Entry) -> bool {
     *after == with(false) || *after == with(true)
 }
 
-/// As much of a document as says where its lists are.
+/// The part of a document that locates its lists.
 #[derive(Default, Deserialize)]
 struct Outline {
     approvals: Option<Spanned<Vec<Spanned<Value>>>>,
@@ -176,7 +174,7 @@ fn in_document(text: &str, index: usize, entry: &Entry) -> Option<String> {
         return put(start..end, &format!("{newline}{indent}  - {}", entry.flow(false)));
     };
     if is_flow {
-        // Where it ends the reader does not tell, so it goes first.
+        // The reader does not say where the list ends, so the entry goes first.
         return put(at.start + 1..at.start + 1, &format!("{}, ", entry.flow(as_json)));
     }
     let (indent, _) = line_of(text, range(newest)?.start).split_once('-')?;
@@ -184,7 +182,7 @@ fn in_document(text: &str, index: usize, entry: &Entry) -> Option<String> {
     put(end..end, &format!("{newline}{indent}- {}", entry.flow(false)))
 }
 
-/// Where the item that begins at `start` ends: behind the last line that is indented deeper than its dash.
+/// Where the item that begins at `start` ends: after the last line that is indented deeper than its dash.
 fn end_of_item(text: &str, start: usize, depth: usize) -> usize {
     let mut end = start;
     let mut at = start;
@@ -206,13 +204,13 @@ fn line_of(text: &str, at: usize) -> &str {
     text.get(..at).and_then(|before| before.rsplit('\n').next()).unwrap_or_default()
 }
 
-/// The same inside a ConfigMap's literal block (`revocations.yaml: |`), the only way in which people write one.
+/// The same inside a ConfigMap's literal block (`revocations.yaml: |`), the only style that people use.
 fn in_config_map(text: &str, list: &List, entry: &Entry) -> Option<String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is_key = |line: &&str| line.trim().trim_start_matches(KEY).trim_start_matches(':').trim().starts_with('|');
     let mut keys = (0..lines.len())
         .filter(|&index| lines.get(index).is_some_and(|line| line.trim().starts_with(KEY) && is_key(line)));
-    // Of several the reader could not say here which is which.
+    // The reader does not say which of several blocks is which.
     let (key, None) = (keys.next()?, keys.next()) else { return None };
     let depth = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let own = depth(lines.get(key)?);
@@ -252,7 +250,7 @@ mod tests {
     const FLOW: &str = r#"{id: "5e10", why: "lost: \"laptop\""}"#;
 
     #[test]
-    fn an_entry_is_put_at_the_end_and_nothing_else_changes() {
+    fn adds_an_entry_at_the_end_and_changes_nothing_else() {
         let cases = [
             ("keys: [] # none\nspecs: []\n", "keys:\n  - ENTRY # none\nspecs: []\n"),
             (
@@ -286,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_several_documents_is_meant() {
+    fn edits_one_of_several_documents() {
         let text = format!("{HEAD}name: a\nkeys: []\n---\n{HEAD}name: b\nkeys: []\n");
         let second = lists(&text).pop().unwrap();
         assert_eq!(second.name.as_deref(), Some("b"));

@@ -1,6 +1,6 @@
-//! The workloads of governed namespaces that run by an approval, a key's signature or a spec. Called by `revoke`.
+//! The live workloads of governed namespaces that rest on an approval, a key's signature or a spec.
 //!
-//! What an annotation says is not verified here: it only tells where to look.
+//! Annotations are not verified here: they only say where to look.
 
 use std::collections::BTreeSet;
 
@@ -19,21 +19,21 @@ use crate::{cluster::Cluster, failure::Failure};
 
 /// The annotations that carry approvals.
 const APPROVAL: &str = "writgate.dev/approval";
-/// What is listed at once.
+/// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// By what a workload is recognised.
+/// How a workload is recognised.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sought<'a> {
-    /// The id of an approval that it carries.
+    /// By the id of an approval that it carries.
     Approval(&'a str),
-    /// The id of a key that signed an approval that it carries.
+    /// By the id of a key that signed an approval that it carries.
     Key(&'a str),
-    /// Its spec hash.
+    /// By its spec hash.
     Spec(&'a str),
 }
 
-/// `Deployment payments/orders` for each that is found; what a controller made is its owner's.
+/// `Deployment payments/orders` for each match. An object that a controller made is left out in favour of its owner.
 pub(crate) fn workloads(cluster: &Cluster, sought: &[Sought<'_>]) -> Result<Vec<String>, Failure> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let governed = ListParams::default().labels(ENVIRONMENT_LABEL);
