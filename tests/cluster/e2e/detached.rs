@@ -215,7 +215,7 @@ fn an_approval_is_attached_to_what_runs_and_to_nothing_else(gate: &Gate) {
     desk.approve("app.json", "approval.json");
     let live = ["attach", "--live", "--approval", "approval.json"];
     let ran = writgate(gate, &desk, &live);
-    assert!(ran.code == Some(1) && ran.stderr.contains("there is no Deployment"), "{ran}");
+    assert!(ran.code == Some(1) && ran.stderr.contains("does not exist, so there is nothing to annotate"), "{ran}");
 
     let ran = gate.operator.apply(&governed.approved(&orders));
     assert!(ran.ok(), "{ran}");
@@ -234,5 +234,5 @@ fn an_approval_is_attached_to_what_runs_and_to_nothing_else(gate: &Gate) {
     desk.write("app.json", &other.to_string());
     desk.approve("app.json", "other.json");
     let ran = writgate(gate, &desk, &["attach", "--live", "--approval", "other.json"]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("what runs is not what was approved"), "{ran}");
+    assert!(ran.code == Some(1) && ran.stderr.contains("the live spec is not the approved one"), "{ran}");
 }

@@ -64,7 +64,7 @@ fn a_release_is_one_request_for_what_needs_one(gate: &Gate) {
     assert_eq!(asked["requestedBy"], gate.operator.name, "the cluster says who asks");
     assert_eq!(asked["workloads"].as_array().map(Vec::len), Some(1));
     assert_eq!(asked["workloads"][0]["specHash"], format!("sha256:{}", gate.hash(&new)));
-    assert!(ran.stderr.contains("nothing changes of what runs"), "{ran}");
+    assert!(ran.stderr.contains("nothing changes in the live object"), "{ran}");
     assert!(!ran.stdout.contains("hunter2"), "Secrets stay where they are");
 
     let mut changed = runs.clone();
@@ -109,7 +109,7 @@ fn a_denial_that_just_happened_is_what_is_asked_for(gate: &Gate) {
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
     let ran = ask(&["-f", "-"], &changed.to_string());
     assert_eq!(ran.code, Some(1));
-    assert!(ran.stderr.contains("the manifest is not what was denied"), "{ran}");
+    assert!(ran.stderr.contains("the manifest differs from what was denied"), "{ran}");
 }
 
 fn who_may_not_look_is_told_what_to_ask_for(gate: &Gate) {

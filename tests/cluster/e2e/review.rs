@@ -61,7 +61,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
     desk.write("request.json", &asked.stdout);
 
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
-    assert!(review.contains("against what runs in the cluster"), "{review}");
+    assert!(review.contains("compared with the live object"), "{review}");
     let image = r#"~ containers[orders].image: "ghcr.io/acme/orders:1.4.2" -> "ghcr.io/acme/orders:1.4.3""#;
     assert_eq!(changes(&review), [image], "what the API server fills in is no change");
 
@@ -74,7 +74,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
 
     let again = desk.run(&approve);
     assert_eq!(again.code, Some(1), "{again}");
-    assert!(again.stderr.contains("it runs already as it is"), "{again}");
+    assert!(again.stderr.contains("the live objects have these specs already"), "{again}");
 }
 
 fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
@@ -83,9 +83,9 @@ fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
     let desk = Desk::of(&governed);
     let wanted = governed.deployment("orders");
     let cases: [(Edit, &str); 4] = [
-        (|request| request["environment"] = json!("staging"), "it says environment staging"),
-        (|request| request["project"] = json!("ledger"), "it says project ledger"),
-        (|request| request["cluster"] = json!("prod-us-1"), "it says cluster prod-us-1, but it is none"),
+        (|request| request["environment"] = json!("staging"), "the request says environment staging"),
+        (|request| request["project"] = json!("ledger"), "the request says project ledger"),
+        (|request| request["cluster"] = json!("prod-us-1"), "the request says cluster prod-us-1, expected none"),
         (|request| request["workloads"][0]["object"]["spec"]["template"]["spec"]["hostPID"] = json!(true), "has spec"),
     ];
     for (edit, why) in cases {
@@ -105,8 +105,8 @@ fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.replay_job("act"), |_| {}).to_string());
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
-    assert!(review.contains("no Job of a dry run of this incident is there"), "{review}");
-    assert!(review.contains("is new: nothing runs under this name"), "{review}");
+    assert!(review.contains("no dry-run Job of this incident exists"), "{review}");
+    assert!(review.contains("new: no live object has this name"), "{review}");
 
     let mut other = governed.dry_run_job("other");
     other["metadata"]["annotations"]["writgate.dev/incident"] = json!("INC-8");
@@ -115,7 +115,7 @@ fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
         assert!(ran.ok(), "{ran}");
     }
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
-    assert!(review.contains("Job look of the same incident is there, and has not succeeded"), "{review}");
+    assert!(review.contains("Job look of the same incident exists, but has not succeeded"), "{review}");
 }
 
 fn a_reviewer_without_rights_is_told_which(gate: &Gate) {
@@ -126,7 +126,7 @@ fn a_reviewer_without_rights_is_told_which(gate: &Gate) {
     let ran = desk.run(&["review", "-f", "request.json", "--kubeconfig", tina]);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
-    assert!(ran.stderr.contains("ask whoever administers the cluster"), "{ran}");
+    assert!(ran.stderr.contains("ask a cluster administrator"), "{ran}");
 }
 
 fn a_cluster_that_does_not_answer_is_not_waited_for(gate: &Gate) {

@@ -1,5 +1,5 @@
-//! Keys and envelopes of other programs, and ours for them: OpenSSL, and securesystemslib (the library of in-toto and
-//! TUF). Each direction has its near miss, so that a check which always says yes would show.
+//! Keys and envelopes are exchanged in both directions with OpenSSL and securesystemslib (the library of in-toto and TUF).
+//! Each direction has a near miss, so that a check that accepts everything fails the test.
 //!
 //! Python's packages are pinned in `interop/requirements.txt` and fetched once, into an ignored folder.
 
@@ -71,7 +71,7 @@ impl Folder {
         ));
     }
 
-    /// What the gate would decide of the manifest with the approval attached, if `public` is bob's key.
+    /// The decision about the manifest with the approval attached, if `public` is Bob's key.
     fn decided(&self, public: &str) -> Value {
         let pem = self.read(public);
         fs::create_dir_all(self.path("postures")).expect("a folder");
@@ -106,7 +106,7 @@ impl Folder {
         assert_eq!(record["reasons"], json!([reason]), "{record:#}");
     }
 
-    /// Writes what the approval's signer signed, by the text of DSSE's protocol, and the signature.
+    /// Writes the bytes that were signed, as DSSE's protocol specifies them, and the signature.
     fn write_signed_bytes(&self) {
         let envelope = self.json("approval.json");
         let decode = |value: &Value| BASE64.decode(value.as_str().expect("a text")).expect("base64");
@@ -114,7 +114,7 @@ impl Folder {
         self.write("signature", decode(&envelope["signatures"][0]["sig"]));
     }
 
-    /// Has OpenSSL sign the approval's payload instead.
+    /// Replaces the signature by OpenSSL's.
     fn sign_with_openssl(&self, arguments: &str) {
         self.write_signed_bytes();
         self.openssl(&format!("pkeyutl -sign -rawin -in pae -out signature {arguments}"));
@@ -189,7 +189,7 @@ fn a_second_implementation_agrees_on_every_vector() {
 }
 
 #[test]
-fn securesystemslib_verifies_our_envelopes() {
+fn securesystemslib_verifies_writgates_envelopes() {
     let folder = Folder::new();
     folder.writgate("keygen -o bob.pem --no-passphrase");
     folder.approve("bob.pem");
@@ -203,7 +203,7 @@ fn securesystemslib_verifies_our_envelopes() {
 }
 
 #[test]
-fn we_admit_what_securesystemslib_signed() {
+fn admits_what_securesystemslib_signed() {
     let folder = Folder::new();
     let hash = folder.command(env!("CARGO_BIN_EXE_kubectl-writgate"), "hash -f app.yaml -o json").stdout;
     let hash: Value = serde_json::from_slice(&hash).expect("JSON");
@@ -224,13 +224,13 @@ fn we_admit_what_securesystemslib_signed() {
     folder.run(python(), &format!("{} sign payload approval.json theirs.pub.pem", dsse_py()));
     folder.expect_admitted("theirs.pub.pem");
 
-    // Its key id is not ours, so a signature that no key made is by nobody known.
+    // securesystemslib's key id differs from Writgate's, so a tampered signature has no known key.
     folder.tamper();
     folder.expect_denied("theirs.pub.pem", "UnknownKey");
 }
 
 #[test]
-fn we_sign_with_keys_that_openssl_made_and_openssl_verifies() {
+fn signs_with_openssls_keys_and_openssl_verifies() {
     let kinds = [
         ("plain", "genpkey -algorithm ed25519 -out theirs.pem"),
         ("PBKDF2", "genpkey -algorithm ed25519 -aes256 -pass file:passphrase -out theirs.pem"),
@@ -255,7 +255,7 @@ fn we_sign_with_keys_that_openssl_made_and_openssl_verifies() {
 }
 
 #[test]
-fn openssl_reads_our_keys_and_signs_with_them() {
+fn openssl_reads_writgates_keys_and_signs_with_them() {
     for (keygen, passin) in [("--no-passphrase", ""), ("--passphrase-file passphrase", "-passin file:passphrase")] {
         let folder = Folder::new();
         folder.writgate(&format!("keygen -o bob.pem {keygen}"));
@@ -271,7 +271,7 @@ fn openssl_reads_our_keys_and_signs_with_them() {
 }
 
 #[test]
-fn openssl_opens_our_key_with_its_passphrase_alone() {
+fn openssl_opens_writgates_key_only_with_its_passphrase() {
     let folder = Folder::new();
     folder.writgate("keygen -o bob.pem --passphrase-file passphrase");
     folder.write("wrong", "correct horse battery stable\n");

@@ -1,5 +1,4 @@
-//! `attach` behind the tools that render manifests: the real Helm and the real kustomize call it as their users would, and
-//! what they print would be admitted.
+//! `attach` as a filter of Helm and kustomize, called by the real programs as users do.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -44,7 +43,7 @@ impl Desk {
         );
         desk.write(
             "bob.pem",
-            &fs::read_to_string(root().join("crates/cli/tests/cli/tour.in/bob.pem")).expect("it is there"),
+            &fs::read_to_string(root().join("crates/cli/tests/cli/tour.in/bob.pem")).expect("it exists"),
         );
         fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("it is ours");
         desk.approve("deployment.yaml");
@@ -82,7 +81,7 @@ impl Desk {
 
     fn helm(&self) -> Ran {
         let mut command = self.command(&helm());
-        // A folder of plugins, of which the one is that we ship.
+        // A folder that contains only the plugin in packaging/.
         let plugins = self.path("plugins");
         fs::create_dir_all(&plugins).expect("it can be made");
         let _ =
@@ -102,14 +101,14 @@ impl Desk {
 
 /// Helm, as `make tools` builds it.
 fn helm() -> PathBuf {
-    let module = fs::read_to_string(root().join("tests/helm/go.mod")).expect("it is there");
+    let module = fs::read_to_string(root().join("tests/helm/go.mod")).expect("it exists");
     let version = module.split_whitespace().skip_while(|word| *word != "helm.sh/helm/v4").nth(1).expect("it is pinned");
     let path = root().join(format!(".tools/helm-{version}"));
-    assert!(path.exists(), "{} is not there: run make tools", path.display());
+    assert!(path.exists(), "{} does not exist: run make tools", path.display());
     path
 }
 
-/// The approval that a rendered Deployment carries.
+/// The approval that is attached to a rendered Deployment.
 fn approval(ran: &Ran) -> Value {
     assert!(ran.ok(), "{ran}");
     let objects = writgate_core::encoding::read_yaml(&ran.stdout).expect("YAML");
@@ -120,7 +119,7 @@ fn approval(ran: &Ran) -> Value {
 }
 
 fn signed(desk: &Desk) -> Value {
-    serde_json::from_str(&fs::read_to_string(desk.path("approval.json")).expect("it is there")).expect("JSON")
+    serde_json::from_str(&fs::read_to_string(desk.path("approval.json")).expect("it exists")).expect("JSON")
 }
 
 #[test]
@@ -129,7 +128,7 @@ fn helm_attaches_an_approval_to_what_a_chart_renders() {
     let ran = desk.helm();
     assert_eq!(approval(&ran), signed(&desk));
     assert!(ran.stdout.contains("# The order service.\n"), "comments stay: {ran}");
-    // Another image is another spec, and then nothing is rendered at all.
+    // Another image makes another spec, and Helm fails.
     desk.write("chart/templates/deployment.yaml", &DEPLOYMENT.replace("1.4.2", "1.4.3"));
     let ran = desk.helm();
     assert!(!ran.ok() && ran.stdout.is_empty(), "{ran}");
@@ -145,5 +144,5 @@ fn kustomize_attaches_an_approval_to_what_it_renders() {
     assert_eq!(approval(&ran), signed(&desk));
     desk.write("deployment.yaml", &DEPLOYMENT.replace("1.4.2", "1.4.3"));
     let ran = desk.kustomize();
-    assert!(!ran.ok() && ran.stderr.contains("this spec was not approved"), "{ran}");
+    assert!(!ran.ok() && ran.stderr.contains("this spec is not approved"), "{ran}");
 }

@@ -1,5 +1,5 @@
-//! Keys that are not in a file: programs and the SSH agent, as they should be and as they should not; and the question at
-//! a terminal. Whatever goes wrong, no file is left behind.
+//! Signers other than key files: programs and the SSH agent, with valid and invalid answers, and the question on a
+//! terminal. A failure leaves no file behind.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ const APPROVE: &str = "approve --yes -f request.json --posture-dir postures -o a
 const BOB: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 const VERSION: &str = "writgate.dev/signer/v1";
 
-/// The files of `cli/approve.md`, for a reviewer to work on.
+/// A folder with the files of `approve.md`.
 struct Desk {
     folder: TempDir,
     agent: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl Desk {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// Signs, and returns the envelope.
+    /// Runs `approve`, which must sign, and returns the envelope.
     fn signs(&self, signer: &[&str]) -> Value {
         let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
         let (code, told) = self.writgate(&arguments);
@@ -68,7 +68,7 @@ impl Desk {
         serde_json::from_str(&fs::read_to_string(self.path("approval.json")).expect("it is written")).expect("JSON")
     }
 
-    /// Does not sign, says why, and leaves nothing behind.
+    /// Runs `approve`, which must fail with `why` and leave no file behind.
     fn refuses(&self, code: i32, signer: &[&str], why: &str) {
         let before = self.names();
         let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
@@ -92,7 +92,7 @@ impl Desk {
     }
 }
 
-/// The signer that the documentation shows.
+/// The program in docs/signers.md.
 fn documented() -> String {
     let page = fs::read_to_string(writgate_testing::repository().join("docs/signers.md")).expect("a page");
     let (_, rest) = page.split_once("```python\n").expect("an example");
@@ -105,11 +105,11 @@ fn a_program_signs_as_the_documentation_says() {
     desk.program("signer", &documented());
     let envelope = desk.signs(&["--signer", "./signer", "bob.pem"]);
     assert_eq!(envelope["signatures"][0]["keyid"], BOB);
-    desk.refuses(3, &["--signer", "./signer", "nowhere.pem"], "it ended with exit status: 1");
+    desk.refuses(3, &["--signer", "./signer", "nowhere.pem"], "the program ended with exit status: 1");
 }
 
 #[test]
-fn a_program_that_answers_otherwise_signs_nothing() {
+fn a_program_with_an_invalid_answer_signs_nothing() {
     let desk = Desk::new();
     let answer = |fields: Value| {
         let mut answer = json!({"version": VERSION});
@@ -120,46 +120,46 @@ fn a_program_that_answers_otherwise_signs_nothing() {
         ("echo hello".to_owned(), "its answer cannot be read: expected value"),
         (":".to_owned(), "its answer cannot be read: EOF"),
         (answer(json!({})), "missing field `signature`"),
-        (answer(json!({"version": "writgate.dev/signer/v2", "signature": ""})), "it answers in version"),
-        (answer(json!({"signature": "====" })), "not the base64 of 64 bytes"),
-        (answer(json!({"signature": BASE64.encode([0; 63])})), "not the base64 of 64 bytes"),
-        (answer(json!({"signature": BASE64.encode([7; 64])})), "is not one by key"),
+        (answer(json!({"version": "writgate.dev/signer/v2", "signature": ""})), "its answer has version"),
+        (answer(json!({"signature": "====" })), "its signature is not 64 bytes in base64"),
+        (answer(json!({"signature": BASE64.encode([0; 63])})), "its signature is not 64 bytes in base64"),
+        (answer(json!({"signature": BASE64.encode([7; 64])})), "does not verify with key"),
         ("yes".to_owned(), "its answer has more than 65536 bytes"),
-        ("echo busy >&2; exit 7".to_owned(), "it ended with exit status: 7 and signed nothing"),
-        ("kill -9 $$".to_owned(), "it ended with signal: 9"),
-        ("exec sleep 600".to_owned(), "it gave no answer within 1s"),
-        ("exec 1>&-; exec sleep 600".to_owned(), "it did not end within 1s"),
+        ("echo busy >&2; exit 7".to_owned(), "the program ended with exit status: 7 and did not sign"),
+        ("kill -9 $$".to_owned(), "the program ended with signal: 9"),
+        ("exec sleep 600".to_owned(), "no answer within 1s"),
+        ("exec 1>&-; exec sleep 600".to_owned(), "the program did not exit within 1s"),
     ];
     for (line, why) in cases {
         desk.odd_program(&line);
         desk.refuses(3, &["--signer-timeout", "1s", "--signer", "./odd"], why);
     }
-    desk.refuses(3, &["--signer", "./nowhere"], "it cannot be started: No such file");
+    desk.refuses(3, &["--signer", "./nowhere"], "cannot start the program: No such file");
     desk.refuses(2, &["--signer", "./odd", "--key", "bob.pem"], "cannot be used with");
 }
 
 #[test]
-fn a_program_has_a_key_that_can_be_used() {
+fn refuses_a_program_whose_key_cannot_be_used() {
     let desk = Desk::new();
     for (key, why) in [
-        ("none", "its publicKey is none that can be used"),
+        ("none", "its publicKey cannot be used"),
         (
             "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\\n-----END PUBLIC KEY-----\\n",
-            "its publicKey is none",
+            "its publicKey cannot be used",
         ),
         (
             "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=\\n-----END PUBLIC KEY-----\\n",
-            "the environment knows no such key",
+            "the posture does not contain this key",
         ),
     ] {
         let answer = format!("{{\"version\": \"{VERSION}\", \"publicKey\": \"{key}\"}}");
         desk.program("other", &format!("#!/bin/sh\ncat <<'END'\n{answer}\nEND\n"));
-        let code = if why.starts_with("the env") { 1 } else { 3 };
+        let code = if why.starts_with("the posture") { 1 } else { 3 };
         desk.refuses(code, &["--signer", "./other"], why);
     }
 }
 
-/// An agent in this process that gives the answers in turn, each to a connection of its own.
+/// An agent in this process that gives one answer to each connection.
 fn agent(desk: &mut Desk, answers: Vec<Vec<u8>>) {
     let socket = desk.path("agent");
     let _ = fs::remove_file(&socket);
@@ -173,7 +173,7 @@ fn agent(desk: &mut Desk, answers: Vec<Vec<u8>>) {
             let _ = (&mut stream).take(u32::from_be_bytes(length).into()).read_to_end(&mut Vec::new());
             let _ = stream.write_all(&answer);
             if answer.is_empty() {
-                // It keeps the connection, and says nothing.
+                // Keeps the connection open without an answer.
                 let _ = stream.read_to_end(&mut Vec::new());
             }
         }
@@ -192,19 +192,19 @@ fn identities() -> Vec<u8> {
 }
 
 #[test]
-fn an_agent_that_answers_otherwise_signs_nothing() {
+fn an_agent_with_an_invalid_answer_signs_nothing() {
     let mut desk = Desk::new();
     let signature = |bytes: &[u8]| put(&[&[[14].as_slice(), &put(&[&put(&[b"ssh-ed25519", bytes])])].concat()]);
     let cases = [
         (vec![put(&[&[5]])], "its list of keys cannot be read"),
-        (vec![vec![0xff; 8]], "its answer has another length"),
+        (vec![vec![0xff; 8]], "its length differs from the announced one"),
         (vec![put(&[&[12, 0, 0, 0, 9]])], "its list of keys cannot be read"),
         (vec![put(&[&[12, 0, 0, 0, 0]])], "the SSH agent has no Ed25519 key; add one"),
         (vec![identities(), put(&[&[5]])], "the SSH agent did not sign"),
-        (vec![identities(), signature(&[7; 64])], "is not one by key"),
+        (vec![identities(), signature(&[7; 64])], "does not verify with key"),
         (vec![identities(), signature(&[7; 63])], "the SSH agent did not sign"),
-        (vec![identities(), vec![0, 0, 0, 9, 14]], "its answer has another length"),
-        (vec![identities(), Vec::new()], "the SSH agent gave no answer within 1s"),
+        (vec![identities(), vec![0, 0, 0, 9, 14]], "its length differs from the announced one"),
+        (vec![identities(), Vec::new()], "the SSH agent did not answer within 1s"),
     ];
     for (answers, why) in cases {
         agent(&mut desk, answers);
@@ -213,9 +213,9 @@ fn an_agent_that_answers_otherwise_signs_nothing() {
     agent(&mut desk, vec![identities()]);
     desk.refuses(3, &["--ssh-agent", "somebody's"], "the SSH agent has no Ed25519 key somebody's");
     agent(&mut desk, vec![identities()]);
-    desk.refuses(3, &["--ssh-agent", "bob.pem"], "bob.pem holds no Ed25519 public key");
+    desk.refuses(3, &["--ssh-agent", "bob.pem"], "bob.pem contains no Ed25519 public key");
     desk.agent = Some(desk.path("nowhere"));
-    desk.refuses(3, &["--ssh-agent"], "cannot ask the SSH agent at");
+    desk.refuses(3, &["--ssh-agent"], "cannot contact the SSH agent at");
     desk.agent = None;
     desk.refuses(3, &["--ssh-agent"], "SSH_AUTH_SOCK is not set");
 }
@@ -231,12 +231,12 @@ impl Drop for OpenSsh {
 }
 
 impl OpenSsh {
-    /// None where OpenSSH is not on this machine; then the agent above is all that speaks.
+    /// None if OpenSSH is not installed. The agent in this process is tested anyway.
     fn start(desk: &mut Desk) -> Option<Self> {
         let socket = desk.path("ssh");
         let agent = desk.command("ssh-agent").args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).spawn().ok()?;
         let mut agent = Self(agent);
-        // It says where it listens once it does.
+        // It prints its address once it listens.
         let mut first = [0; 1];
         agent.0.stdout.take()?.read_exact(&mut first).expect("it starts");
         desk.agent = Some(socket);
@@ -244,7 +244,7 @@ impl OpenSsh {
     }
 }
 
-/// Makes a key and gives it to the agent; returns its public key as the posture has it.
+/// Makes a key and adds it to the agent. Returns the public key in the form of a posture.
 fn add_key(desk: &Desk, name: &str, kind: &str) -> String {
     let run = |program: &str, arguments: &[&str]| {
         let output = desk.command(program).args(arguments).output().expect("OpenSSH is there");
@@ -259,13 +259,13 @@ fn add_key(desk: &Desk, name: &str, kind: &str) -> String {
 }
 
 #[test]
-fn openssh_signs_what_the_gate_admits() {
+fn openssh_signs_what_the_webhook_admits() {
     let mut desk = Desk::new();
     let Some(_agent) = OpenSsh::start(&mut desk) else { return };
     add_key(&desk, "rsa", "rsa");
     desk.refuses(3, &["--ssh-agent"], "the SSH agent has no Ed25519 key");
     let pem = add_key(&desk, "dora", "ed25519");
-    desk.refuses(1, &["--ssh-agent"], "the environment knows no such key");
+    desk.refuses(1, &["--ssh-agent"], "the posture does not contain this key");
     let reviewers = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "name": "prod-reviewers",
         "reviewers": [{"name": "dora@acme.example", "capabilities": ["deploy"], "keys": [{"publicKey": pem}]}]});
     fs::write(desk.path("postures/reviewers.yaml"), reviewers.to_string()).expect("it can be written");
@@ -281,14 +281,14 @@ fn openssh_signs_what_the_gate_admits() {
 
     fs::remove_file(desk.path("approval.json")).expect("it is ours");
     add_key(&desk, "eve", "ed25519");
-    desk.refuses(2, &["--ssh-agent"], "say which with --ssh-agent FINGERPRINT: SHA256:");
-    desk.refuses(1, &["--ssh-agent", "eve's"], "the environment knows no such key");
+    desk.refuses(2, &["--ssh-agent"], "select one with --ssh-agent FINGERPRINT: SHA256:");
+    desk.refuses(1, &["--ssh-agent", "eve's"], "the posture does not contain this key");
     for name in ["dora's", "dora.pub"] {
         desk.signs(&["--ssh-agent", name]);
     }
 }
 
-/// Runs `approve` at a terminal, answers the question, and returns how it ends.
+/// Runs `approve` on a terminal, answers the question, and returns the exit code.
 fn at_a_terminal(desk: &Desk, answer: &str) -> Option<i32> {
     let script = "import os, pty, sys\n\
         pid, terminal = pty.fork()\n\
@@ -308,7 +308,7 @@ fn at_a_terminal(desk: &Desk, answer: &str) -> Option<i32> {
 }
 
 #[test]
-fn at_a_terminal_it_asks_and_only_yes_is_yes() {
+fn asks_on_a_terminal_and_only_yes_counts() {
     let desk = Desk::new();
     for answer in ["n", ""] {
         assert_eq!(at_a_terminal(&desk, answer), Some(1));
@@ -319,9 +319,9 @@ fn at_a_terminal_it_asks_and_only_yes_is_yes() {
 }
 
 #[test]
-fn without_a_terminal_it_asks_nobody_and_reads_nothing() {
+fn without_a_terminal_it_fails_before_reading() {
     let desk = Desk::new();
     let (code, told) = desk.writgate(&["approve", "-f", "nowhere.json", "--key", "nowhere.pem"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("there is no terminal to ask at"), "{told}");
+    assert!(told.contains("there is no terminal to ask on"), "{told}");
 }

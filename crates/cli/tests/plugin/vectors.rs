@@ -1,5 +1,5 @@
-//! The vectors of `docs/spec`, asked of the finished binary: decisions by `verify`, spec hashes by `hash`. Core's own
-//! test runs every vector.
+//! The vectors of `docs/spec`, run with the binary: decisions with `verify`, spec hashes with `hash`. Core's own test runs
+//! every vector.
 
 use std::{
     fs,
@@ -96,11 +96,11 @@ fn config_maps(facts: &Value) -> Option<Vec<Value>> {
 }
 
 #[test]
-fn decisions_by_the_binary() {
+fn the_binary_agrees_with_the_decision_vectors() {
     let mut checked = 0;
     for (name, case) in cases("decision-v1") {
         let label = |label: &str| case["namespaceLabels"][format!("writgate.dev/{label}")].as_str();
-        // A ledger, which uses and histories are in, is only in a cluster. Without labels there is nothing to verify.
+        // Uses and histories are in a ledger, which only a cluster has. Without labels there is nothing to verify.
         let (Some(config_maps), Some(environment), Some(project)) =
             (config_maps(&case["facts"]), label("environment"), label("project"))
         else {
@@ -149,7 +149,7 @@ fn a_manifest_has_the_hash_of_what_the_api_server_makes_of_it() {
         let manifest = case["manifest"].as_str();
         match case["expect"]["specHash"].as_str() {
             Some(expected) => {
-                // What admission sees has been defaulted. Filling in defaults again changes nothing.
+                // The object at admission has its defaults already. Setting them again changes nothing.
                 let admitted = case.get("admitted").filter(|_| manifest.is_some()).map(Value::to_string);
                 for manifest in manifest.into_iter().chain(admitted.as_deref()) {
                     assert_eq!(hashes(manifest), [expected], "{name}");

@@ -1,0 +1,75 @@
+//! Request files: their limits, and texts in them that a reviewer must not be misled by.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{folder::Folder, transcripts};
+
+#[test]
+fn refuses_a_release_that_one_approval_cannot_cover() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let release = |count: usize| {
+        let named = |n| app.replace("name: orders\n", &format!("name: orders-{n}\n"));
+        (0..count).map(named).collect::<Vec<_>>().join("---\n")
+    };
+    let request = "request -f - --posture-dir postures --requested-by alice@acme.example";
+    let (asked, _) = folder.expect(0, request, release(64));
+    assert_eq!(serde_json::from_str::<Value>(&asked).expect("JSON")["workloads"].as_array().map(Vec::len), Some(64));
+    let (_, err) = folder.expect(2, request, release(65));
+    assert!(err.contains("65 workloads require an approval, but one approval covers at most 64"), "{err}");
+}
+
+#[test]
+fn refuses_to_review_an_invalid_request() {
+    let folder = Folder::new();
+    let request = fs::read_to_string(transcripts().join("review.in/request.json")).expect("a request");
+    let review = "review -f - --posture-dir postures";
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut request: Value = serde_json::from_str(&request).expect("JSON");
+        edit(&mut request);
+        request.to_string()
+    };
+    let cases = [
+        (3, with(&|request| request["apiVersion"] = "writgate.dev/v2".into()), "its apiVersion is"),
+        (3, with(&|request| request["more"] = true.into()), "unknown field `more`"),
+        (3, with(&|request| request["action"] = "rm".into()), "unknown variant `rm`"),
+        (3, with(&|request| request["workloads"] = Value::Array(Vec::new())), "contains no workload"),
+        (2, with(&|request| request["workloads"][0]["object"]["kind"] = "Secret".into()), "contains no workload"),
+        (3, with(&|request| request["workloads"][0]["object"] = Value::Array(Vec::new())), "found a list"),
+        (2, format!("{request}---\n{request}"), "two request files are given"),
+    ];
+    for (code, text, why) in cases {
+        let (_, err) = folder.expect(code, review, text);
+        assert!(err.contains(why), "{why}: {err}");
+    }
+    folder.expect(3, review, b"\xff\xfe");
+    folder.expect(3, "review -f /dev/zero --posture-dir postures", "");
+}
+
+#[test]
+fn texts_of_a_requester_cannot_control_the_terminal() {
+    let folder = Folder::new();
+    let request = fs::read_to_string(transcripts().join("review.in/request.json")).expect("a request");
+    let mut request: Value = serde_json::from_str(&request).expect("JSON");
+    let evil = "a\u{1b}[2J\u{202e}\nWRONG";
+    for field in ["requestedBy", "reason", "environment", "project", "cluster"] {
+        request[field] = evil.into();
+    }
+    let workload = &mut request["workloads"][0];
+    for place in ["object", "runs"] {
+        let pod = &mut workload[place]["spec"]["template"]["spec"];
+        pod["serviceAccountName"] = format!("{place}{evil}").into();
+        pod["containers"][0]["name"] = evil.into();
+        pod["volumes"] =
+            serde_json::json!([{"name": evil, "hostPath": {"path": evil}, "secret": {"secretName": evil}}]);
+    }
+    workload["subject"] = evil.into();
+    let (code, out, err) = folder.writgate("review -f - --posture-dir postures", request.to_string());
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.lines().filter(|line| line.starts_with("WRONG")).count() == 1, "{out}");
+    for text in [&out, &err] {
+        assert!(text.chars().all(|char| char == '\n' || !char.is_control() && char != '\u{202e}'), "{text:?}");
+    }
+}
