@@ -1,6 +1,6 @@
-//! The one value that a request is decided to, and its record.
+//! The decision on a request, its record, and its text for people.
 //!
-//! Response, Event, log line, metric and command line render what is here and add nothing of their own.
+//! The response, the Event, the log line, the metric and the command line render these values and add nothing.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -20,27 +20,27 @@ use crate::{
 /// The `version` of a record.
 pub const RECORD_VERSION: &str = "writgate.dev/decision/v1";
 
-/// Faults of a document that its denial tells in the text; all are among its causes.
+/// Problems of a document in the text of its denial. The response's causes contain all of them.
 const MAX_FAULTS: usize = 20;
 
 /// A decided request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What is kept of it, everywhere the same.
+    /// The record, the same in every place where it is kept.
     pub record: DecisionRecord,
-    /// Every reason against it, in the order of the table; under `warn` and `audit` of an admission too.
+    /// Every reason for a denial, in the order of the table. Under `warn` and `audit`, an admission has reasons too.
     pub denials: Vec<Denial>,
-    /// The object's `metadata.generation`, 0 where it has none.
+    /// The object's `metadata.generation`, or 0.
     pub generation: i64,
-    /// What is to be noted for rollbacks, once the object was seen as it was admitted.
+    /// What is added to the history for rollbacks once the object was seen as it was admitted.
     pub note: Option<HistoryNote>,
-    /// What the user should know though nothing speaks against it.
+    /// What the user should know although no check fails.
     pub remarks: Vec<String>,
-    /// What the posture asks for an admission's record.
+    /// What the posture requires of an admission's record.
     pub durability: Durability,
 }
 
-/// The record of a decision (docs/records.md), as it stands in the log, in the Event and in `verify -o json`.
+/// The record of a decision (docs/records.md), as the log, the Event and `verify -o json` contain it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {
@@ -50,9 +50,9 @@ pub struct DecisionRecord {
     pub id: Uuid,
     /// When it was decided.
     pub time: Timestamp,
-    /// The review's uid, to be found in the API server's audit log.
+    /// The request's uid in the AdmissionReview, which the API server's audit log has too.
     pub request_uid: Option<String>,
-    /// Whether nothing would be persisted.
+    /// Whether the request is a dry run.
     pub dry_run: bool,
     /// The posture's cluster.
     pub cluster: Option<String>,
@@ -60,62 +60,62 @@ pub struct DecisionRecord {
     pub environment: Option<String>,
     /// The namespace's project.
     pub project: Option<String>,
-    /// The API user who asked.
+    /// The API user who sends the request.
     pub initiator: Option<Initiator>,
-    /// On whose behalf, as a verified approval says.
+    /// The requester, as a verified approval says.
     pub requested_by: Option<String>,
     /// `CREATE`, `UPDATE` …
     pub operation: Option<String>,
-    /// What would be done; absent where it is not an action or could not be told.
+    /// What the request would do; `None` if it is not an action or that is not known.
     pub action: Option<Action>,
-    /// What it would be done to.
+    /// The object that the request changes.
     pub object: Option<ObjectRecord>,
-    /// The way into it that would be opened; absent for everything but CONNECT.
+    /// The connection that the request opens; `None` for everything but CONNECT.
     #[serde(default)]
     pub connection: Option<Connection>,
-    /// What a change of what governs comes to, in words; absent for workloads.
+    /// The change to what governs, in words; `None` for workloads.
     #[serde(default)]
     pub change: Option<String>,
-    /// What would run.
+    /// The spec hash of the object after the request.
     pub spec_hash: Option<SpecHash>,
-    /// What runs.
+    /// The spec hash of the object before the request.
     pub previous_spec_hash: Option<SpecHash>,
-    /// Whether the posture asks for an approval; absent where no posture was looked at.
+    /// Whether an approval is required; `None` if no posture was consulted.
     pub approval_required: Option<bool>,
-    /// What the action needs.
+    /// The capabilities that the action requires.
     pub required_capabilities: Vec<String>,
     /// The capability rules that matched.
     #[serde(default)]
     pub capability_rules: Vec<RuleRecord>,
-    /// The approvals that were given and whose signatures were verified.
+    /// The approvals that a known key has signed, even if they were not enough.
     pub approvals: Vec<ApprovalRecord>,
-    /// What was decided.
+    /// The outcome.
     pub decision: Outcome,
-    /// What an admission rests on; absent where nothing was admitted, or only because the posture is not enforced.
+    /// What an admission rests on; `None` for a denial, and for an admission under `warn` or `audit` that has reasons.
     #[serde(default)]
     pub basis: Option<Basis>,
-    /// How strictly the posture is enforced.
+    /// What a failed check does under the posture.
     pub enforcement: Option<Enforcement>,
-    /// The codes of all reasons against it, in the order of the table.
+    /// The codes of all reasons, in the order of the table.
     pub reasons: Vec<String>,
     /// Digest of the posture's documents.
     pub posture_version: Option<String>,
-    /// Its place in its writer's chain; absent where nothing was sealed, as in `verify -o json`.
+    /// The record's link in its writer's chain; `None` if it is not sealed, as in `verify -o json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Link>,
-    /// Its writer's signature over all the rest.
+    /// The writer's signature over all other fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<RecordSignature>,
 }
 
-/// The API user who asked.
+/// The API user who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initiator {
-    /// As authentication gave it.
+    /// The user name from authentication.
     pub username: String,
-    /// As authentication gave it, often empty.
+    /// The uid from authentication, often empty.
     pub uid: String,
-    /// As authentication gave them.
+    /// The groups from authentication.
     pub groups: Vec<String>,
 }
 
@@ -127,40 +127,40 @@ pub struct ObjectRecord {
     pub api_version: String,
     /// `Deployment`
     pub kind: String,
-    /// Its namespace.
+    /// Its namespace; empty for a Namespace.
     pub namespace: String,
-    /// Its name; `<generateName>*` where it is still to be generated.
+    /// Its name; `<generateName>*` before the API server has generated it.
     pub name: String,
-    /// Its uid, where it has one.
+    /// Its uid, if it has one.
     pub uid: Option<String>,
 }
 
-/// A capability rule that matched: why something is needed beside the action's own.
+/// A capability rule that matched: why the action requires capabilities in addition to its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRecord {
     /// Its name in the posture.
     pub name: String,
-    /// What it requires.
+    /// The capabilities that it requires.
     pub require: Vec<String>,
-    /// What it tells people.
+    /// Its message for people.
     pub message: Option<String>,
 }
 
-/// An approval whose signatures were verified; whether it was enough is the decision's.
+/// An approval that a known key has signed. It need not have been enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRecord {
     /// Its id.
     pub id: String,
-    /// Who signed it with a known key.
+    /// The reviewers who signed it with a known key.
     pub reviewers: Vec<String>,
-    /// With which.
+    /// Those keys.
     pub key_ids: Vec<String>,
-    /// What it gives.
+    /// The capabilities that it names.
     pub capabilities: Vec<String>,
-    /// Until when.
+    /// When it expires.
     pub expires_at: Timestamp,
-    /// Why, in the words of who asked.
+    /// The requester's reason.
     pub reason: Option<String>,
 }
 
@@ -168,15 +168,15 @@ pub struct ApprovalRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Basis {
-    /// The posture asks for no approval.
+    /// The posture requires no approval.
     NotRequired,
     /// A valid approval.
     Approval,
-    /// A valid approval for an emergency.
+    /// A valid break-glass approval.
     BreakGlass,
-    /// An earlier admission, whose approvals are the record's.
+    /// An earlier admission; the record has its approvals.
     Rollback,
-    /// The rights of who asked: a guard had nothing against a change of what governs.
+    /// The user's permissions: no check of a guard failed.
     Guard,
 }
 
@@ -194,15 +194,15 @@ impl Basis {
     }
 }
 
-/// What was decided.
+/// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// An action that may go on.
+    /// An action that is admitted.
     Admitted,
-    /// Refused.
+    /// Denied.
     Denied,
-    /// Nothing that an approval is about; it may go on, and leaves no Event.
+    /// Not an action: it is admitted and leaves no Event.
     NotAnAction,
 }
 
@@ -219,7 +219,7 @@ impl Outcome {
 }
 
 impl DecisionRecord {
-    /// What was asked for, in a word: the action, the way into a Pod, or `govern` for a change of what governs.
+    /// The request in a word: the action, the subresource of a connection, or `govern` for a change to what governs.
     #[must_use]
     pub fn deed(&self) -> &str {
         let connection = self.connection.as_ref().map(|connection| connection.subresource.as_str());
@@ -227,7 +227,7 @@ impl DecisionRecord {
         self.action.map(Action::as_str).or(connection).or(change).unwrap_or_default()
     }
 
-    /// A record that knows no more than when it was made.
+    /// A record with an id and a time only.
     pub(crate) fn empty(id: Uuid, time: Timestamp) -> Self {
         Self {
             version: RECORD_VERSION.to_owned(),
@@ -263,33 +263,32 @@ impl DecisionRecord {
 }
 
 impl Decision {
-    /// Whether the ledger must have the record before the request is answered. Nothing comes of a dry run.
+    /// Whether the ledger must have the record before the request is answered. A dry run changes nothing, so it need not.
     #[must_use]
     pub fn must_be_kept(&self) -> bool {
         let admitted = self.record.decision == Outcome::Admitted && !self.record.dry_run;
         admitted && self.durability == Durability::Required
     }
 
-    /// Whether the request may go on.
+    /// Whether the request is admitted.
     #[must_use]
     pub fn allowed(&self) -> bool {
         self.record.decision != Outcome::Denied
     }
 
-    /// The reason that comes first in the table.
+    /// The first reason in the order of the table.
     #[must_use]
     pub fn headline(&self) -> Option<&Denial> {
         self.denials.first()
     }
 
-    /// Why it is, or would have been, refused: at most six lines for the person who asked, and more only for what is
-    /// wrong in a document.
-    /// Empty where nothing speaks against it.
+    /// Why the request is, or would have been, denied: at most six lines for the user, and more only for the problems of a
+    /// document. Empty if no check failed.
     #[must_use]
     pub fn message(&self) -> String {
         let Some(headline) = self.headline() else { return String::new() };
         let mut lines = vec![self.summary()];
-        // Whoever repairs a posture wants to see all that is wrong in it, and no hash stands below.
+        // To repair a posture takes all its problems, and there is no spec hash that they could hide.
         let most = if self.record.change.is_some() { MAX_FAULTS } else { 3 };
         lines.extend(self.denials.iter().take(most).map(|denial| format!("{}: {denial}", denial.code())));
         if self.record.change.is_some() && self.denials.len() > most {
@@ -298,18 +297,18 @@ impl Decision {
         if let Some(hash) = self.record.spec_hash {
             lines.push(format!("spec hash: {hash}"));
         }
-        lines.push(format!("next: {}", headline.next(&self.ask())));
+        lines.push(format!("next: {}", headline.next(&self.request_command())));
         lines.join("\n")
     }
 
-    /// The command by which an approval of it is asked for. What else a reviewer must know it finds out by itself.
-    fn ask(&self) -> String {
+    /// The command that requests an approval. It finds out by itself what else a reviewer must know.
+    fn request_command(&self) -> String {
         let namespace = self.record.object.as_ref().map_or("", |object| &object.namespace);
         let namespace = if namespace.is_empty() { String::new() } else { format!(" -n {}", quoted(namespace)) };
         format!("kubectl writgate request -f FILE{namespace} -o REQUEST")
     }
 
-    /// The first line: what was decided of what, where, and for which reasons.
+    /// The first line: the outcome, the action, the object, the environment and the reason codes.
     #[must_use]
     pub fn summary(&self) -> String {
         let record = &self.record;
@@ -335,8 +334,8 @@ impl Decision {
         if record.reasons.is_empty() { line } else { format!("{line}: {}", record.reasons.join(", ")) }
     }
 
-    /// What the user is warned of: under `warn` the text that a denial would have had, that an emergency is on the
-    /// record, and what a guard remarks.
+    /// The warning for the user: under `warn`, the text that a denial would have had; for break-glass, that it is recorded;
+    /// otherwise the remarks of a guard.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         if self.record.basis == Some(Basis::BreakGlass) {

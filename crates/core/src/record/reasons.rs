@@ -8,7 +8,7 @@
 /// What a denied user can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextStep {
-    /// Something that needs no approval.
+    /// Something that requires no approval.
     Advice(&'static str),
     /// To request an approval; the command for it follows the text.
     Request(&'static str),

@@ -103,9 +103,23 @@ fn every_page_has_an_entry_and_the_index_lists_it() {
         let line = format!("\n{row}| [{code}]({code}.md) | {} |\n", page.summary(), code = page.code);
         assert!(index.contains(&line), "{line}");
     }
-    assert_eq!(index.matches("](").count(), known.len());
+    assert_eq!(index.matches(".md) | ").count(), known.len());
     let records = fs::read_to_string(docs("records.md")).expect("the page about records");
     assert!(records.contains("(reasons/README.md)"), "docs/records.md refers to the codes that a record can have");
+}
+
+#[test]
+fn the_specification_has_the_rows_and_their_order() {
+    let text = fs::read_to_string(docs("spec/decision-v1.md")).expect("the specification");
+    let (_, table) = text.split_once("\n## Reasons\n").expect("a table of reasons");
+    for row in 2..=17 {
+        let (_, line) = table.split_once(&format!("\n| {row} | ")).expect("a row");
+        let listed: Vec<&str> = line.lines().next().unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        let reasons = Reason::ALL.iter().filter(|reason| reason.row() == row);
+        let mut codes: Vec<&str> = reasons.map(|reason| reason.code()).collect();
+        codes.dedup();
+        assert_eq!(listed, codes, "row {row}");
+    }
 }
 
 #[test]
