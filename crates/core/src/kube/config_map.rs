@@ -17,7 +17,7 @@ use crate::{
     vocabulary::{BUNDLE_KIND, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 
-/// How many hexadecimal digits of its digest a bundle's name ends in, at least and at most: 128 and 256 bits.
+/// The number of hexadecimal digits of the digest in a bundle's name: at least 128 bits, at most 256.
 const DIGITS: std::ops::RangeInclusive<usize> = 32..=64;
 
 /// The fields of a v1 ConfigMap that Writgate reads.
@@ -51,7 +51,7 @@ impl ConfigMapContent {
             labels: Option<BTreeMap<String, String>>,
         }
         let read = ConfigMap::deserialize(config_map).map_err(|error| format!("not a ConfigMap: {error}"))?;
-        // In a manifest base64 may be folded; the API server takes the line breaks out.
+        // A manifest may fold base64. The API server removes the line breaks.
         let unfolded = |(key, value): (String, String)| (key, value.replace(['\r', '\n'], ""));
         Ok(Self {
             labels: read.metadata.and_then(|metadata| metadata.labels).unwrap_or_default(),
@@ -64,8 +64,8 @@ impl ConfigMapContent {
 
 /// The digest of a ConfigMap's content: `sha256:` and 64 lower-case hexadecimal digits.
 ///
-/// SHA-256 over the RFC 8785 form of `{"binaryData": {…}, "data": {…}}`, where a map that is empty is left out and
-/// binary values are in base64 as in JSON. Labels, annotations and names are no content.
+/// It is the SHA-256 digest of the RFC 8785 form of `{"binaryData": {…}, "data": {…}}`. An empty map is left out.
+/// Binary values are in base64, as in JSON. Labels, annotations and names are not part of the content.
 #[must_use]
 pub fn content_digest(content: &ConfigMapContent) -> String {
     let maps = [("binaryData", &content.binary_data), ("data", &content.data)];
@@ -74,12 +74,12 @@ pub fn content_digest(content: &ConfigMapContent) -> String {
         (field.to_owned(), Value::Object(map))
     });
     let text = Value::Object(maps.collect::<Map<_, _>>()).to_string();
-    // Texts alone always have a canonical form; were there none, the text's own digest would be nobody's.
+    // An object of strings always has a canonical form. If it had none, no name could contain the digest of the text.
     let bytes = canonical(&text, Everything).unwrap_or_else(|_| text.into_bytes());
     format!("sha256:{}", hex::encode(&Sha256::digest(bytes).into()))
 }
 
-/// The name of a bundle: `stem`, a dash, and the first 32 digits of its content's digest.
+/// The name of a bundle: `stem`, a dash, and the first 32 digits of the digest of its content.
 #[must_use]
 pub fn bundle_name(stem: &str, content: &ConfigMapContent) -> String {
     let digest = content_digest(content);
@@ -87,21 +87,25 @@ pub fn bundle_name(stem: &str, content: &ConfigMapContent) -> String {
     format!("{stem}-{digits}")
 }
 
-/// The digits of a digest at the end of a bundle's name, if there are enough of them.
+/// The digits of the digest at the end of a bundle's name. `None`: there are too few or too many.
 fn digits_of(name: &str) -> Option<&str> {
     let (_, digits) = name.rsplit_once('-')?;
     let is_hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
     (DIGITS.contains(&digits.len()) && digits.bytes().all(is_hex)).then_some(digits)
 }
 
-/// Whether a name could be a bundle's, whatever the ConfigMap holds.
+/// Whether a bundle could have this name, whatever the ConfigMap contains.
 pub(crate) fn names_a_digest(name: &str) -> bool {
     digits_of(name).is_some()
 }
 
-/// Whether a ConfigMap of this name is a config bundle for `environment`, or why it is not.
+/// Checks that the ConfigMap `name` is a config bundle for `environment`. Without `environment`, the label may name any
+/// environment.
 ///
-/// Without an environment, which is then not known, the label may say any, but must be there.
+/// # Errors
+///
+/// A label is missing or has another value, the ConfigMap is not immutable, or its name does not contain the digest of
+/// its content. The text says which.
 pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<&str>) -> Result<(), String> {
     let label = |key: &str| content.labels.get(key).map(String::as_str);
     let shown = |value: Option<&str>| value.map_or("not set".to_owned(), quoted);
@@ -148,7 +152,7 @@ mod tests {
         }
     }
 
-    /// The reason with one thing changed, under the name that the bundle had before.
+    /// The error for the bundle after `change`, under the name from before.
     fn refused(change: impl FnOnce(&mut ConfigMapContent)) -> String {
         let mut content = bundle();
         let name = bundle_name("orders-config", &content);
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_of_the_canonical_content() {
+    fn the_digest_covers_only_the_canonical_content() {
         // printf '{"binaryData":{"seed":"AAEC"},"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
         let digest = "sha256:61e65d3429b8cd292b4b6119b8a644074b1ddddb8af9b195408ddb4da668ab0e";
         assert_eq!(content_digest(&bundle()), digest);
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_is_what_its_name_says() {
+    fn accepts_a_bundle_whose_name_contains_its_digest() {
         let name = bundle_name("orders-config", &bundle());
         assert_eq!(check_bundle(&name, &bundle(), Some("production")), Ok(()));
         assert_eq!(check_bundle(&name, &bundle(), None), Ok(()));
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_read_as_the_api_server_reads_it() {
+    fn reads_a_manifest_as_the_api_server_does() {
         let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
             "metadata": {"name": "a", "labels": {KIND_LABEL: BUNDLE_KIND, ENVIRONMENT_LABEL: "production"}},
             "data": {"app.yaml": "workers: 4\n"}, "binaryData": {"seed": "AA\nEC\n"}});
@@ -194,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_can_change() {
+    fn refuses_a_config_map_that_is_not_immutable() {
         assert!(refused(|content| content.immutable = false).contains("not immutable"));
     }
 
     #[test]
-    fn refuses_what_is_not_labelled_as_a_bundle() {
+    fn refuses_a_config_map_without_the_label_of_a_bundle() {
         assert!(refused(|content| drop(content.labels.remove(KIND_LABEL))).contains("is not set"));
         assert!(
             refused(|content| drop(content.labels.insert(KIND_LABEL.into(), "approval".into())))
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_another_environment() {
+    fn refuses_a_bundle_of_another_environment() {
         let of = |environment: &str| {
             let environment = environment.to_owned();
             refused(|content| drop(content.labels.insert(ENVIRONMENT_LABEL.to_owned(), environment)))
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_content_under_the_name() {
+    fn refuses_other_content_under_a_bundles_name() {
         let changes: [fn(&mut ConfigMapContent); 4] = [
             |content| drop(content.data.insert("app.yaml".into(), "workers: 5\n".into())),
             |content| drop(content.data.insert("more.yaml".into(), String::new())),
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_name_with_too_little_of_the_digest() {
+    fn refuses_a_name_with_too_few_or_too_many_digits() {
         let digest = content_digest(&bundle()).replace("sha256:", "");
         let under = |name: &str| check_bundle(name, &bundle(), Some("production"));
         assert!(under(&format!("orders-{}", &digest[..31])).is_err());
