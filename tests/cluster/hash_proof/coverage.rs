@@ -36,9 +36,8 @@ pub(crate) fn check(gate: &Gate, kind: WorkloadKind) {
 
 /// What the hash does not cover, as JSON pointers into a spec that was admitted.
 pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
-    const ROLLOUT: [&str; 8] = [
+    const ROLLOUT: [&str; 7] = [
         "/replicas",
-        "/selector",
         "/paused",
         "/strategy",
         "/updateStrategy",
@@ -69,6 +68,10 @@ pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
                 pointers.push(format!("{job}{labels}/batch.kubernetes.io~1{label}"));
             }
         }
+    }
+    const UNAVAILABLE: &str = "/updateStrategy/rollingUpdate/maxUnavailable";
+    if kind == WorkloadKind::StatefulSet && spec.pointer(UNAVAILABLE) == Some(&json!(1)) {
+        pointers.push(UNAVAILABLE.to_owned());
     }
     let restarted = format!("{job}{RESTARTED}");
     if spec.pointer(&restarted).and_then(Value::as_str).is_some_and(|time| time.ends_with('Z')) {

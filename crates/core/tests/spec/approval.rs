@@ -56,8 +56,9 @@ fn approval(envelope: &str) -> Value {
     let envelope = Envelope::parse(envelope).expect("an envelope");
     let approval = Approval::parse(envelope.payload()).expect("an approval");
     let subjects = approval.subjects.iter().map(|subject| json!({"name": subject.name, "specHash": subject.hash}));
+    let subjects: Value = subjects.collect();
     let written: Value = serde_json::from_slice(&approval.to_payload()).expect("JSON");
-    json!({"subjects": Value::from_iter(subjects), "predicate": written["predicate"]})
+    json!({"subjects": subjects, "predicate": written["predicate"]})
 }
 
 #[test]

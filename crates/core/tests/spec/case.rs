@@ -1,5 +1,7 @@
 //! Test vectors as files: where they are and how a case refers to other files.
 
+#![expect(clippy::disallowed_methods, reason = "a test of files; core itself has none")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
