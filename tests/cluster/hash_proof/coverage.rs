@@ -45,6 +45,7 @@ pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
         "/progressDeadlineSeconds",
         "/revisionHistoryLimit",
     ];
+    const UNAVAILABLE: &str = "/updateStrategy/rollingUpdate/maxUnavailable";
     const RESTARTED: &str = "template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
     let (job, mut pointers) = match kind {
         // A partition decides which revision runs.
@@ -69,7 +70,6 @@ pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
             }
         }
     }
-    const UNAVAILABLE: &str = "/updateStrategy/rollingUpdate/maxUnavailable";
     if kind == WorkloadKind::StatefulSet && spec.pointer(UNAVAILABLE) == Some(&json!(1)) {
         pointers.push(UNAVAILABLE.to_owned());
     }
