@@ -327,7 +327,7 @@ class Decision:
         if self.bundle_is_open:
             maps, secrets = images.config_maps(self.pod_spec), images.secrets(self.pod_spec)
             names_digest = all(re.search(r"-[0-9a-f]{32,64}$", name) for name in maps)
-            if not is_digest(self.annotation("config-bundle")) or len(maps) > 32 or not names_digest or secrets - posture.secrets:
+            if not is_digest(self.annotation("config-bundle")) or not 1 <= len(maps) <= 32 or not names_digest or secrets - posture.secrets:
                 reasons.append("ConfigBundleMismatch")
                 self.bundle_is_open = False
         return reasons
