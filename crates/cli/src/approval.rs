@@ -1,9 +1,9 @@
 //! What an approval is for, what it states, and what the posture decides about it.
 
-pub(crate) mod candidates;
-pub(crate) mod case;
-pub(crate) mod judge;
-pub(crate) mod matter;
+pub(crate) mod assessment;
+pub(crate) mod decider;
+pub(crate) mod draft;
+pub(crate) mod proposal;
 pub(crate) mod request_file;
-pub(crate) mod standing;
+pub(crate) mod search;
 pub(crate) mod statement;

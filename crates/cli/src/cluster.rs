@@ -2,7 +2,7 @@
 //!
 //! A verb that does not use a cluster starts no runtime and reads no kubeconfig.
 
-pub(crate) mod trail;
+pub(crate) mod event_reader;
 
 use std::{future::Future, path::PathBuf, time::Duration};
 
@@ -76,7 +76,7 @@ impl ClusterFlags {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Failure::CouldNotTell(format!("cannot start the async runtime: {error}")))?;
+            .map_err(|error| Failure::Undetermined(format!("cannot start the async runtime: {error}")))?;
         let mut config = runtime.block_on(self.config())?;
         config.connect_timeout = Some(CONNECT);
         let namespace = config.default_namespace.clone();
@@ -105,7 +105,7 @@ impl ClusterFlags {
 }
 
 fn no_cluster(why: &str) -> Failure {
-    Failure::CouldNotTell(format!(
+    Failure::Undetermined(format!(
         "cannot connect to a cluster: {}; select one with --kubeconfig and --context",
         shown(why)
     ))
@@ -120,13 +120,13 @@ impl Cluster {
     ) -> Result<T, Failure> {
         match self.runtime.block_on(question::ask(self.patience, question)) {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => Err(Failure::CouldNotTell(
+            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Undetermined(
                 format!("cannot {what}: {}; ask a cluster administrator for this permission", shown(&status.message)),
             )),
             Err(slow @ Unanswered::Slow(_)) => {
-                Err(Failure::CouldNotTell(format!("cannot {what}: {slow}; --request-timeout changes the limit")))
+                Err(Failure::Undetermined(format!("cannot {what}: {slow}; --request-timeout changes the limit")))
             }
-            Err(failed) => Err(Failure::CouldNotTell(format!("cannot {what}: {}", shown(&failed.to_string())))),
+            Err(failed) => Err(Failure::Undetermined(format!("cannot {what}: {}", shown(&failed.to_string())))),
         }
     }
 
@@ -148,7 +148,7 @@ impl Cluster {
         found
             .map(serde_json::to_value)
             .transpose()
-            .map_err(|error| Failure::CouldNotTell(format!("cannot {what}: {error}")))
+            .map_err(|error| Failure::Undetermined(format!("cannot {what}: {error}")))
     }
 }
 

@@ -68,7 +68,7 @@ enum Verb {
     Explain(explain::Arguments),
     Completion(completion::Arguments),
     #[command(name = "__complete", hide = true)]
-    Complete(completion::Words),
+    Complete(completion::CompletionWords),
     #[command(hide = true)]
     Man(man::Arguments),
 }
@@ -122,7 +122,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             match failure {
                 Failure::No(_) => ExitCode::from(1),
                 Failure::Misuse(_) => ExitCode::from(2),
-                Failure::CouldNotTell(_) => ExitCode::from(3),
+                Failure::Undetermined(_) => ExitCode::from(3),
             }
         }
     }

@@ -25,18 +25,18 @@ pub(crate) enum Failure {
     /// The command line is incomplete or contradicts itself. Exit code 2.
     Misuse(String),
     /// Something that is required could not be read, written or understood. Exit code 3.
-    CouldNotTell(String),
+    Undetermined(String),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::No(why) | Self::Misuse(why) | Self::CouldNotTell(why)) = self;
+        let (Self::No(why) | Self::Misuse(why) | Self::Undetermined(why)) = self;
         f.write_str(why)
     }
 }
 
 impl From<ManifestError> for Failure {
     fn from(error: ManifestError) -> Self {
-        Self::CouldNotTell(error.to_string())
+        Self::Undetermined(error.to_string())
     }
 }

@@ -3,7 +3,7 @@
 //! [`command`] has a file or a folder for each verb. A verb reads its input, asks core, and prints. The other modules
 //! are
 //! shared by verbs: `manifest` reads and edits manifests; `approval` collects what an approval is for and checks it
-//! against the posture; `cluster` and `rules` read from the API server or from a folder; `signer` signs; `terminal`
+//! against the posture; `cluster` and `postures` read from the API server or from a folder; `signer` signs; `terminal`
 //! handles prompts and output.
 
 mod approval;
@@ -11,6 +11,6 @@ mod cluster;
 pub mod command;
 mod failure;
 mod manifest;
-mod rules;
+mod postures;
 mod signer;
 mod terminal;

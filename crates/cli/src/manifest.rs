@@ -3,7 +3,7 @@
 //! No file is opened and nothing is decided here. Core reads YAML (`read_yaml`) and applies the API server's defaults
 //! (`default_forward`).
 
-pub(crate) mod annotations;
+pub(crate) mod code_scanning;
 pub(crate) mod edit;
 pub(crate) mod input;
 pub(crate) mod namespace;

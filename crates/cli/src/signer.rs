@@ -93,7 +93,7 @@ fn checked(key: &PublicKey, message: &[u8], bytes: [u8; 64], whose: &str) -> Res
     if key.verify_strict(message, &bytes) {
         return Ok(Signature { key: key.id(), bytes });
     }
-    Err(Failure::CouldNotTell(format!(
+    Err(Failure::Undetermined(format!(
         "the signature of {} does not verify with key {}, which it named; nothing was written",
         shown(whose),
         key.id()

@@ -43,7 +43,7 @@ pub(crate) struct RequestFile {
     /// The requested action.
     pub(crate) action: Action,
     /// The capabilities that all of the workloads require.
-    pub(crate) capabilities: Vec<NeededCapability>,
+    pub(crate) capabilities: Vec<RequiredCapability>,
     /// Whether a break-glass approval is requested.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) break_glass: bool,
@@ -58,14 +58,14 @@ pub(crate) struct RequestFile {
 /// A required capability, and why it is required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct NeededCapability {
+pub(crate) struct RequiredCapability {
     /// `deploy.privileged`
     pub(crate) capability: String,
     /// The action itself, or the capability rules that match, each with its message.
     pub(crate) because: Vec<String>,
 }
 
-impl NeededCapability {
+impl RequiredCapability {
     /// The capabilities that `records` require, each with its reason: the action, or the rules that match.
     pub(crate) fn of<'r>(
         posture: &Posture,

@@ -13,10 +13,10 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::{case::Ground, matter::Matter, request_file::RequestFile},
+    approval::{draft::StatementBasis, proposal::Proposal, request_file::RequestFile},
     failure::Failure,
     manifest::{Manifest, input, workloads::Workload},
-    rules::Place,
+    postures::NamespaceLabels,
     terminal::output::{self, shown},
 };
 
@@ -98,10 +98,13 @@ impl StatementFlags {
     }
 
     /// The environment and project that the flags or the request file claim, for namespaces whose labels are not known.
-    pub(crate) fn place(&self, request: Option<&RequestFile>) -> Place {
+    pub(crate) fn place(&self, request: Option<&RequestFile>) -> NamespaceLabels {
         let environment = request.map(|request| request.environment.clone());
         let project = request.map(|request| request.project.clone());
-        Place { environment: self.environment.clone().or(environment), project: self.project.clone().or(project) }
+        NamespaceLabels {
+            environment: self.environment.clone().or(environment),
+            project: self.project.clone().or(project),
+        }
     }
 
     /// Whether this is a break-glass approval.
@@ -115,18 +118,18 @@ impl StatementFlags {
         }
     }
 
-    /// The statement about `matter`, based on the posture if it is used, else on the request file and the flags.
+    /// The statement about `proposal`, based on the posture if it is used, else on the request file and the flags.
     pub(crate) fn state(
         &self,
-        matter: &Matter,
+        proposal: &Proposal,
         request: Option<&RequestFile>,
-        ground: &Ground,
+        basis: &StatementBasis,
     ) -> Result<Approval, Failure> {
         let now = clock::now();
-        let (not_before, expires_at) = self.validity(now, ground.max_lifetime)?;
-        let whose = if ground.by_rules { "the posture says" } else { SAID };
-        let by_labels = action_of(matter).map(|action| action.to_string());
-        let found = ground.action.map(|action| action.to_string());
+        let (not_before, expires_at) = self.validity(now, basis.max_lifetime)?;
+        let whose = if basis.by_posture { "the posture says" } else { SAID };
+        let by_labels = action_of(proposal).map(|action| action.to_string());
+        let found = basis.action.map(|action| action.to_string());
         let asked = self.action.map(|action| action.to_string());
         let action = agreed("action", asked.as_deref(), found.as_deref(), whose)?.map_or(by_labels, Ok)?;
         let action = self::action(&action).map_err(Failure::Misuse)?;
@@ -135,8 +138,8 @@ impl StatementFlags {
                 Failure::Misuse(format!("the {name} is not known without a posture or a request; pass --{name}"))
             })
         };
-        let cluster = match (&self.cluster, &ground.cluster) {
-            (Some(asked), None) if ground.by_rules => {
+        let cluster = match (&self.cluster, &basis.cluster) {
+            (Some(asked), None) if basis.by_posture => {
                 return Err(Failure::No(format!(
                     "--cluster says {}, but the posture names no cluster; omit the flag",
                     shown(asked)
@@ -145,16 +148,16 @@ impl StatementFlags {
             (asked, found) => agreed("cluster", asked.as_deref(), found.as_deref(), whose)?,
         };
         let approval = Approval {
-            subjects: matter.workloads().map(|workload| workload.subject.clone()).collect(),
+            subjects: proposal.workloads().map(|workload| workload.subject.clone()).collect(),
             id: clock::decision_id(now).to_string(),
             action,
             cluster,
-            environment: place("environment", &self.environment, &ground.place.environment)?,
-            project: place("project", &self.project, &ground.place.project)?,
-            capabilities: self.capabilities(action, self.emergency(request)?, ground)?,
-            pipeline_version: claim(matter.workloads(), "pipeline-version", self.pipeline_version.as_deref())?,
-            config_bundle: claim(matter.workloads(), "config-bundle", self.config_bundle.as_deref())?,
-            replay: self.replay(action, matter)?,
+            environment: place("environment", &self.environment, &basis.place.environment)?,
+            project: place("project", &self.project, &basis.place.project)?,
+            capabilities: self.capabilities(action, self.emergency(request)?, basis)?,
+            pipeline_version: claim(proposal.workloads(), "pipeline-version", self.pipeline_version.as_deref())?,
+            config_bundle: claim(proposal.workloads(), "config-bundle", self.config_bundle.as_deref())?,
+            replay: self.replay(action, proposal)?,
             break_glass: self.emergency(request)?,
             requested_by: self.requester(request)?,
             reason: self.reason.clone().or_else(|| request.and_then(|request| request.reason.clone())),
@@ -196,9 +199,9 @@ impl StatementFlags {
         }
     }
 
-    fn capabilities(&self, action: Action, emergency: bool, ground: &Ground) -> Result<Vec<String>, Failure> {
+    fn capabilities(&self, action: Action, emergency: bool, basis: &StatementBasis) -> Result<Vec<String>, Failure> {
         let asked: Vec<String> = self.capability.iter().map(ToString::to_string).collect();
-        let found: Vec<String> = ground.needed.iter().map(|needed| needed.capability.clone()).collect();
+        let found: Vec<String> = basis.needed.iter().map(|needed| needed.capability.clone()).collect();
         let sorted = |names: &[String]| {
             let mut names = names.to_vec();
             names.sort_unstable();
@@ -217,7 +220,7 @@ impl StatementFlags {
         }
     }
 
-    fn replay(&self, action: Action, matter: &Matter) -> Result<Option<Replay>, Failure> {
+    fn replay(&self, action: Action, proposal: &Proposal) -> Result<Option<Replay>, Failure> {
         let asked = [
             ("incident", &self.incident),
             ("incident-spec-hash", &self.incident_spec_hash),
@@ -233,7 +236,7 @@ impl StatementFlags {
             };
         }
         let [incident, incident_spec_hash, source_environment, source_artifact] =
-            asked.map(|(name, value)| claim(matter.workloads(), name, value.as_deref()));
+            asked.map(|(name, value)| claim(proposal.workloads(), name, value.as_deref()));
         let replay = Replay {
             incident: incident?,
             incident_spec_hash: incident_spec_hash?,
@@ -274,13 +277,13 @@ fn own_capability(action: Action, emergency: bool) -> &'static str {
 }
 
 /// The action by the workloads' labels.
-fn action_of(matter: &Matter) -> Result<Action, Failure> {
+fn action_of(proposal: &Proposal) -> Result<Action, Failure> {
     let action = |workload: &Workload| match workload.manifest.label(REPLAY_LABEL) {
         Some(_) => Action::ReplayExecute,
         None => Action::Deploy,
     };
-    let first = matter.workloads().next().map_or(Action::Deploy, action);
-    match matter.workloads().find(|workload| action(workload) != first) {
+    let first = proposal.workloads().next().map_or(Action::Deploy, action);
+    match proposal.workloads().find(|workload| action(workload) != first) {
         None => Ok(first),
         Some(other) => Err(Failure::Misuse(format!(
             "{} is {}, but another workload is {first}; an approval covers one action: use a separate file for each",
@@ -333,21 +336,21 @@ fn claim<'a>(
 /// The statement in an envelope, whoever signed it.
 pub(crate) fn approval_in(envelope: &Envelope, name: &str) -> Result<Approval, Failure> {
     Approval::parse(envelope.payload())
-        .map_err(|why| Failure::CouldNotTell(format!("{name} contains no approval: {why}")))
+        .map_err(|why| Failure::Undetermined(format!("{name} contains no approval: {why}")))
 }
 
 /// Reads another reviewer's envelope, and checks that it is for exactly these workloads.
-pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, Approval), Failure> {
+pub(crate) fn in_envelope(path: &Path, proposal: &Proposal) -> Result<(Envelope, Approval), Failure> {
     let envelope = input::envelope(path)?;
     let name = input::name(path);
     let approval = approval_in(&envelope, &name)?;
     let refuse = |why: String| Err(Failure::No(format!("{name} is not for this file: {why}")));
     for subject in &approval.subjects {
-        if matter.workloads().all(|workload| workload.subject.name != subject.name) {
+        if proposal.workloads().all(|workload| workload.subject.name != subject.name) {
             return refuse(format!("the approval covers {}, which is not in the file", shown(&subject.name)));
         }
     }
-    for Workload { manifest, subject } in matter.workloads() {
+    for Workload { manifest, subject } in proposal.workloads() {
         let approved = approval.subjects.iter().find(|approved| approved.name == subject.name);
         match approved {
             None => return refuse(format!("the approval does not cover {manifest}")),
@@ -361,7 +364,7 @@ pub(crate) fn in_envelope(path: &Path, matter: &Matter) -> Result<(Envelope, App
         }
     }
     for (name, approved) in claims(&approval) {
-        let found = claim(matter.workloads(), name, None)?;
+        let found = claim(proposal.workloads(), name, None)?;
         if found.as_deref() != Some(approved) {
             let found = found.as_deref().map_or("missing".to_owned(), shown);
             return refuse(format!(

@@ -1,10 +1,10 @@
 //! `approve`: shows what an approval is for, asks, has it signed, and writes it if the webhook would accept it.
 //!
-//! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `verdict` checks
+//! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `precheck` checks
 //! whether
 //! this reviewer may sign.
 
-mod verdict;
+mod precheck;
 
 use std::path::PathBuf;
 
@@ -12,15 +12,15 @@ use writgate_core::approval::{Envelope, PAYLOAD_TYPE};
 
 use crate::{
     approval::{
-        case::{self, Case, Opening},
-        matter::MatterFlags,
-        standing::PostureFlags,
+        assessment::PostureFlags,
+        draft::{self, ApprovalDraft, DraftInputs},
+        proposal::ProposalFlags,
         statement::StatementFlags,
     },
-    command::review::Review,
+    command::review::ReviewReport,
     failure::{Answer, Failure},
     signer::SignerFlags,
-    terminal::{asking, output},
+    terminal::{confirm, output},
 };
 
 /// Review a request and sign an approval
@@ -40,7 +40,7 @@ Examples:
       --reason CHG-1234 -o approval.json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    matter: MatterFlags,
+    proposal: ProposalFlags,
     #[command(flatten)]
     signer: SignerFlags,
     /// Write the approval to FILE [default: standard output]
@@ -61,29 +61,29 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let Arguments { signer, add_signature, .. } = arguments;
     let others = [&signer.passphrase.passphrase_file, add_signature, &signer.key];
-    asking::can_be_asked(arguments.yes)?;
-    let files = case::read(&arguments.matter, others.into_iter().flatten().map(PathBuf::as_path))?;
+    confirm::can_be_asked(arguments.yes)?;
+    let files = draft::read(&arguments.proposal, others.into_iter().flatten().map(PathBuf::as_path))?;
     let signer = signer.find()?;
-    let mut case = Case::open(&Opening {
+    let mut draft = ApprovalDraft::open(&DraftInputs {
         files: &files,
-        matter: &arguments.matter,
+        proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
         envelope: add_signature.as_deref(),
     })?;
-    output::tell(&Review::of(&case)?.text());
-    verdict::before(&case, signer.id())?;
-    asking::ask(&case.approval, arguments.yes)?;
+    output::note_styled(&ReviewReport::of(&draft)?.text());
+    precheck::before(&draft, signer.id())?;
+    confirm::ask(&draft.approval, arguments.yes)?;
 
-    let signature = signer.sign(PAYLOAD_TYPE, &case.envelope.signed_bytes())?;
-    if case.envelope.keyids().any(|signed| signed == signature.key.to_string()) {
-        return Err(verdict::signed_already(signature.key));
+    let signature = signer.sign(PAYLOAD_TYPE, &draft.envelope.signed_bytes())?;
+    if draft.envelope.keyids().any(|signed| signed == signature.key.to_string()) {
+        return Err(precheck::signed_already(signature.key));
     }
-    let mut alone = Envelope::new(case.envelope.payload().to_vec());
+    let mut alone = Envelope::new(draft.envelope.payload().to_vec());
     alone.add_signature(signature.key, signature.bytes);
-    let mut envelope = case.envelope.clone();
+    let mut envelope = draft.envelope.clone();
     envelope.add_signature(signature.key, signature.bytes);
-    let missing = verdict::after(&mut case, signature.key, &alone, &envelope)?;
+    let missing = precheck::after(&mut draft, signature.key, &alone, &envelope)?;
     let json = envelope.to_json();
     Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
     output::write(arguments.output.as_deref(), &(json + "\n"))?;

@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     #[command(flatten)]
-    kinds: input::Kinds,
+    kinds: input::WorkloadKindFlags,
     /// Attach the first approval in addition to others, as annotation `writgate.dev/approval.NAME`
     #[arg(long, value_name = "NAME", value_parser = suffix)]
     suffix: Option<String>,
@@ -149,7 +149,7 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
         }));
         let paths: Vec<&edit::Path> = targets.into_iter().map(Manifest::path).collect();
         let edited = edit::annotate(&text, &paths, &attachment.annotation, &attachment.envelope.to_json())
-            .map_err(|why| Failure::CouldNotTell(format!("{}: {why}", input::name(filename))))?;
+            .map_err(|why| Failure::Undetermined(format!("{}: {why}", input::name(filename))))?;
         text = match edited {
             Edited::InPlace(text) => text,
             Edited::Rewritten(text) => {

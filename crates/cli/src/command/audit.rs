@@ -8,6 +8,7 @@ mod audit_log;
 mod filter;
 mod lines;
 mod log;
+mod log_prefix;
 mod printer;
 mod record_line;
 mod row;
@@ -26,14 +27,14 @@ use writgate_cluster::{clock, names};
 use crate::{
     cluster::{
         Cluster, ClusterFlags,
-        trail::{ScopeFlags, Told, Trail},
+        event_reader::{EventReader, NamespaceScopeFlags, ReportedEvent},
     },
     command::audit::{
         filter::{Filter, FilterFlags},
         log::Log,
         printer::{Format, Printer, READER_GONE},
         row::{NOT_PERSISTED, Required, Row},
-        verification::{Verification, Verified},
+        verification::{Verification, VerificationReport},
     },
     failure::{Answer, Failure},
     manifest::input,
@@ -68,7 +69,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with = "all_namespaces")]
     audit_log: Vec<PathBuf>,
     #[command(flatten)]
-    scope: ScopeFlags,
+    scope: NamespaceScopeFlags,
     #[command(flatten)]
     filters: FilterFlags,
     /// Continue with new decisions until Ctrl-C
@@ -117,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         _ => audit.logs(arguments, logs()),
     };
     match read.and_then(|()| audit.printer.flush()) {
-        Err(Failure::CouldNotTell(why)) if why == READER_GONE && !arguments.verify => {
+        Err(Failure::Undetermined(why)) if why == READER_GONE && !arguments.verify => {
             return Ok(Answer::of(audit.tally.shown > 0));
         }
         read => read?,
@@ -154,7 +155,7 @@ struct Tally {
     /// Rows that were printed.
     shown: u64,
     /// Of these, rows whose source does not say whether an approval was required.
-    untold: u64,
+    unknown: u64,
     /// Of these, admissions whose object was never seen.
     not_persisted: u64,
     /// Records that cannot be read.
@@ -171,7 +172,7 @@ impl Audit<'_> {
             self.progress = None;
         }
         self.tally.shown += 1;
-        self.tally.untold += u64::from(row.required == Required::Untold);
+        self.tally.unknown += u64::from(row.required == Required::Unknown);
         self.tally.not_persisted += u64::from(row.is_not_persisted());
         self.printer.print(row, json)
     }
@@ -199,22 +200,22 @@ impl Audit<'_> {
             "Events expire after an hour and are not evidence; for evidence use the webhook's log (--log) or the API \
              server's audit log (--audit-log)",
         );
-        let mut trail = Trail::new(cluster, arguments.scope.of(cluster)?);
+        let mut reader = EventReader::new(cluster, arguments.scope.of(cluster)?);
         loop {
-            let (events, version) = trail.list()?;
+            let (events, version) = reader.list()?;
             events.into_iter().try_for_each(|event| self.event(event))?;
             if !arguments.watch {
                 return Ok(());
             }
             self.printer.flush()?;
-            trail.watch(&version, |event| {
+            reader.watch(&version, |event| {
                 self.event(event)?;
                 self.printer.flush()
             })?;
         }
     }
 
-    fn event(&mut self, event: Told) -> Result<(), Failure> {
+    fn event(&mut self, event: ReportedEvent) -> Result<(), Failure> {
         let against = self.verification.as_mut().and_then(|verification| {
             let checked = verification.check(&event.json);
             verification.take(checked, || event.name.clone())
@@ -250,11 +251,11 @@ impl Audit<'_> {
     /// Prints the final notes, and returns the answer.
     fn conclude(self, of_events: bool) -> Result<Answer, Failure> {
         let Self { verification, format, tally, progress, .. } = self;
-        let Tally { shown, untold, not_persisted, unreadable } = tally;
+        let Tally { shown, unknown, not_persisted, unreadable } = tally;
         drop(progress);
-        if untold > 0 {
+        if unknown > 0 {
             output::note(&format!(
-                "{untold} of these {shown}: the source does not say whether an approval was required; the webhook's log does"
+                "{unknown} of these {shown}: the source does not say whether an approval was required; the webhook's log does"
             ));
         }
         if not_persisted > 0 && matches!(format, Format::Json | Format::Yaml) {
@@ -267,21 +268,21 @@ impl Audit<'_> {
         }
         let verified = verification.map(|verification| verification.finish(of_events));
         if let Some(verified) = &verified {
-            tell(verified, format, of_events)?;
+            report(verified, format, of_events)?;
         }
         if verified.is_some_and(|verified| !verified.is_clean()) {
             return Ok(Answer::No);
         }
         if unreadable > 0 {
             let records = if unreadable == 1 { "1 record".to_owned() } else { format!("{unreadable} records") };
-            return Err(Failure::CouldNotTell(format!("{records} cannot be read; the output is incomplete")));
+            return Err(Failure::Undetermined(format!("{records} cannot be read; the output is incomplete")));
         }
         Ok(Answer::of(shown > 0))
     }
 }
 
 /// Prints the report after a table. If programs read the output, the report goes to standard error.
-fn tell(verified: &Verified, format: Format, of_events: bool) -> Result<(), Failure> {
+fn report(verified: &VerificationReport, format: Format, of_events: bool) -> Result<(), Failure> {
     if of_events {
         output::note(
             "Events are not all of the records, so missing records are not reported; for these, verify the webhook's log",

@@ -138,7 +138,7 @@ fn file_name(path: &Path) -> Result<&str, Failure> {
 
 /// The files directly in a folder. As in kubectl, subfolders and links to them are skipped.
 fn folder(folder: &Path, values: &mut BTreeMap<String, Vec<u8>>) -> Result<(), Failure> {
-    let failed = |error| Failure::CouldNotTell(format!("cannot read {}: {error}", folder.display()));
+    let failed = |error| Failure::Undetermined(format!("cannot read {}: {error}", folder.display()));
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         if path.is_file() {
@@ -211,11 +211,11 @@ fn scalar(text: &str) -> String {
 
 fn check(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &input::Kinds::default())?;
+    let manifests = input::manifests(&arguments.filename, &input::WorkloadKindFlags::default())?;
     let config_maps: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.is_config_map()).collect();
     if config_maps.is_empty() {
         let names: Vec<String> = arguments.filename.iter().map(|path| input::name(path)).collect();
-        return Err(Failure::CouldNotTell(format!("no ConfigMap found in {}", names.join(", "))));
+        return Err(Failure::Undetermined(format!("no ConfigMap found in {}", names.join(", "))));
     }
     let (mut text, mut all) = (String::new(), true);
     for config_map in config_maps {

@@ -46,12 +46,12 @@ Examples:
 pub(crate) struct Arguments {
     /// Shell, or kubectl
     #[arg(value_enum)]
-    shell: For,
+    shell: CompletionTarget,
 }
 
 /// What the script is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum For {
+enum CompletionTarget {
     /// kubectl, in all of its shells
     Kubectl,
     /// bash, without kubectl
@@ -66,11 +66,11 @@ enum For {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let shell = match arguments.shell {
-        For::Kubectl => return output::print(FOR_KUBECTL).map(|()| Answer::Yes),
-        For::Bash => Shell::Bash,
-        For::Fish => Shell::Fish,
-        For::Powershell => Shell::PowerShell,
-        For::Zsh => Shell::Zsh,
+        CompletionTarget::Kubectl => return output::print(FOR_KUBECTL).map(|()| Answer::Yes),
+        CompletionTarget::Bash => Shell::Bash,
+        CompletionTarget::Fish => Shell::Fish,
+        CompletionTarget::Powershell => Shell::PowerShell,
+        CompletionTarget::Zsh => Shell::Zsh,
     };
     let mut script = Vec::new();
     generate(shell, &mut CommandLine::command(), BINARY, &mut script);
@@ -81,12 +81,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 /// The words after `kubectl writgate`. The last one is incomplete.
 #[derive(clap::Args, Debug)]
 #[command(disable_help_flag = true)]
-pub(crate) struct Words {
+pub(crate) struct CompletionWords {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
 
-pub(crate) fn candidates(words: &Words) -> Result<Answer, Failure> {
+pub(crate) fn candidates(words: &CompletionWords) -> Result<Answer, Failure> {
     let mut line = vec![OsString::from(BINARY)];
     line.extend(words.words.iter().cloned());
     if words.words.is_empty() {

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     namespace: NamespaceFlag,
     #[command(flatten)]
-    kinds: input::Kinds,
+    kinds: input::WorkloadKindFlags,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,

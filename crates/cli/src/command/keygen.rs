@@ -12,7 +12,7 @@ use writgate_core::approval::Grant;
 use crate::{
     failure::{Answer, Failure},
     terminal::{
-        output::{self, Access, Staged},
+        output::{self, Access, StagedFile},
         passphrase::PassphraseSource,
     },
 };
@@ -61,21 +61,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     // Before asking for a passphrase twice.
     for path in [private_path, &public_path] {
         if fs::symlink_metadata(path).is_ok() {
-            return Err(Failure::CouldNotTell(format!(
+            return Err(Failure::Undetermined(format!(
                 "{} exists and is not overwritten; choose another name",
                 path.display()
             )));
         }
     }
-    let broken = |error: writgate_cluster::key_file::KeyFileError| Failure::CouldNotTell(error.to_string());
+    let broken = |error: writgate_cluster::key_file::KeyFileError| Failure::Undetermined(error.to_string());
     let key = PrivateKey::generate().map_err(broken)?;
     let (pem, how) = if arguments.no_passphrase {
         (key.to_plain_pem(), "NOT encrypted")
     } else {
         (key.to_encrypted_pem(&arguments.passphrase.for_new_key()?).map_err(broken)?, "encrypted")
     };
-    let private = Staged::write(private_path, pem.as_bytes(), Access::Private)?;
-    let public = Staged::write(&public_path, key.public_pem().as_bytes(), Access::Public)?;
+    let private = StagedFile::write(private_path, pem.as_bytes(), Access::Private)?;
+    let public = StagedFile::write(&public_path, key.public_pem().as_bytes(), Access::Public)?;
     private.create()?;
     public.create().inspect_err(|_| drop(fs::remove_file(private_path)))?;
     output::note(&format!(

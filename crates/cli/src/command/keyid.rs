@@ -13,7 +13,7 @@ use crate::{
     command::Format,
     failure::{Answer, Failure},
     manifest::input,
-    rules::RulesFlags,
+    postures::PostureSourceFlags,
     terminal::{
         output::{self, shown},
         passphrase::PassphraseSource,
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     reviewers: bool,
     #[command(flatten)]
-    rules: RulesFlags,
+    postures: PostureSourceFlags,
     #[command(flatten)]
     passphrase: PassphraseSource,
     /// Output format
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let keys = if arguments.reviewers { of_reviewers(&arguments.rules)? } else { of_files(arguments)? };
+    let keys = if arguments.reviewers { of_reviewers(&arguments.postures)? } else { of_files(arguments)? };
     match arguments.output {
         Format::Json => output::print_json(&keys.iter().map(Key::to_json).collect::<Vec<_>>())?,
         Format::Text => output::print(&keys.iter().map(Key::to_text).collect::<String>())?,
@@ -74,9 +74,9 @@ impl Key {
     }
 }
 
-fn of_reviewers(rules: &RulesFlags) -> Result<Vec<Key>, Failure> {
-    let rules = rules.load()?;
-    let postures = rules.set.environments().filter_map(|(_, posture)| posture.ok());
+fn of_reviewers(flags: &PostureSourceFlags) -> Result<Vec<Key>, Failure> {
+    let loaded = flags.load()?;
+    let postures = loaded.set.environments().filter_map(|(_, posture)| posture.ok());
     let keys = postures.flat_map(|posture| {
         posture.keys().map(|(reviewer, key)| Key {
             id: key.id,
@@ -100,10 +100,10 @@ fn of_files(arguments: &Arguments) -> Result<Vec<Key>, Failure> {
 fn of_file(path: &Path, passphrase: &PassphraseSource) -> Result<Vec<Key>, Failure> {
     let text = zeroize::Zeroizing::new(input::small_text(path)?);
     let source = input::name(path);
-    let failed = |error: KeyFileError| Failure::CouldNotTell(format!("{source}: {error}"));
+    let failed = |error: KeyFileError| Failure::Undetermined(format!("{source}: {error}"));
     let key = |id: KeyId, name: &str| Key { id, source: source.clone(), name: name.to_owned() };
     if !text.contains("PRIVATE KEY-----") || text.contains("BEGIN OPENSSH PRIVATE KEY") {
-        let named = public_key_file::read(&text).map_err(|why| Failure::CouldNotTell(format!("{source}: {why}")))?;
+        let named = public_key_file::read(&text).map_err(|why| Failure::Undetermined(format!("{source}: {why}")))?;
         return Ok(named.iter().map(|named| key(named.key.id(), &named.comment)).collect());
     }
     let id = match KeyFile::parse(&text).map_err(failed)? {

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let folder = &arguments.folder;
-    let failed = |error| Failure::CouldNotTell(format!("cannot write {}: {error}", folder.display()));
+    let failed = |error| Failure::Undetermined(format!("cannot write {}: {error}", folder.display()));
     fs::create_dir_all(folder).map_err(failed)?;
     let mut command = CommandLine::command().disable_help_subcommand(true);
     command.build();

@@ -16,7 +16,7 @@ use writgate_core::{
 use crate::{
     cluster::{
         Cluster, ClusterFlags,
-        trail::{ScopeFlags, Told, Trail},
+        event_reader::{EventReader, NamespaceScopeFlags, ReportedEvent},
     },
     failure::{Answer, Failure},
     manifest::{self, input},
@@ -38,9 +38,9 @@ Examples:
   kubectl writgate pending -A -o json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    scope: ScopeFlags,
+    scope: NamespaceScopeFlags,
     #[command(flatten)]
-    kinds: input::Kinds,
+    kinds: input::WorkloadKindFlags,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -62,7 +62,7 @@ enum Format {
 /// A spec that somebody wants to run. Stable: other programs read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Wanted {
+struct PendingApproval {
     object: ObjectRecord,
     spec_hash: SpecHash,
     environment: Option<String>,
@@ -82,30 +82,30 @@ struct Wanted {
 
 /// The Events about one spec of one object.
 #[derive(Clone, Debug, Default)]
-struct History {
+struct DenialHistory {
     denials: Vec<(Timestamp, i32, DecisionRecord)>,
     admitted: Option<Timestamp>,
 }
 
-type Key = (String, String, String, SpecHash);
+type PendingKey = (String, String, String, SpecHash);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let cluster = arguments.cluster.connect()?;
-    let mut trail = Trail::new(&cluster, arguments.scope.of(&cluster)?);
-    let (events, _) = trail.list()?;
+    let mut reader = EventReader::new(&cluster, arguments.scope.of(&cluster)?);
+    let (events, _) = reader.list()?;
     let mut pending = Vec::new();
-    for wanted in wanted(events) {
-        if !runs(&wanted, &arguments.kinds, &cluster)? {
+    for wanted in pending_of(events) {
+        if !is_live(&wanted, &arguments.kinds, &cluster)? {
             pending.push(wanted);
         }
     }
-    print(&pending, arguments.output, &trail.place())?;
+    print(&pending, arguments.output, &reader.place())?;
     Ok(Answer::of(!pending.is_empty()))
 }
 
 /// Specs that were denied because they lack an approval and not admitted since, the oldest first.
-fn wanted(events: Vec<Told>) -> Vec<Wanted> {
-    let mut histories: BTreeMap<Key, History> = BTreeMap::new();
+fn pending_of(events: Vec<ReportedEvent>) -> Vec<PendingApproval> {
+    let mut histories: BTreeMap<PendingKey, DenialHistory> = BTreeMap::new();
     for event in events {
         let record = match event.record {
             Ok(record) => record,
@@ -127,13 +127,13 @@ fn wanted(events: Vec<Told>) -> Vec<Wanted> {
             _ => {}
         }
     }
-    let mut wanted: Vec<Wanted> = histories.into_values().filter_map(History::wanted).collect();
+    let mut wanted: Vec<PendingApproval> = histories.into_values().filter_map(DenialHistory::pending).collect();
     wanted.sort_by_key(|wanted| wanted.since);
     wanted
 }
 
-impl History {
-    fn wanted(mut self) -> Option<Wanted> {
+impl DenialHistory {
+    fn pending(mut self) -> Option<PendingApproval> {
         self.denials.retain(|(last, ..)| self.admitted.is_none_or(|admitted| admitted < *last));
         self.denials.sort_by_key(|(last, ..)| *last);
         let mut by: Vec<String> = self.denials.iter().filter_map(|(_, _, record)| initiator(record)).collect();
@@ -144,7 +144,7 @@ impl History {
         let (last, _, record) = self.denials.pop()?;
         let action = Some(record.deed().to_owned()).filter(|action| !action.is_empty());
         let object = record.object?;
-        Some(Wanted {
+        Some(PendingApproval {
             next: next(&object),
             spec_hash: record.spec_hash?,
             object,
@@ -171,7 +171,7 @@ fn next(object: &ObjectRecord) -> String {
 }
 
 /// Whether the spec is live by now. What cannot be read counts as pending, with a note.
-fn runs(wanted: &Wanted, kinds: &input::Kinds, cluster: &Cluster) -> Result<bool, Failure> {
+fn is_live(wanted: &PendingApproval, kinds: &input::WorkloadKindFlags, cluster: &Cluster) -> Result<bool, Failure> {
     let ObjectRecord { api_version, kind, namespace, name, .. } = &wanted.object;
     let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}).to_string();
     let manifests = manifest::read("an Event", &text, &kinds.known())?;
@@ -189,12 +189,12 @@ fn runs(wanted: &Wanted, kinds: &input::Kinds, cluster: &Cluster) -> Result<bool
     }
 }
 
-fn print(pending: &[Wanted], format: Format, place: &str) -> Result<(), Failure> {
+fn print(pending: &[PendingApproval], format: Format, place: &str) -> Result<(), Failure> {
     match format {
         Format::Json => output::print_json(&pending),
         Format::Yaml => {
             let text = serde_saphyr::to_string(&pending)
-                .map_err(|error| Failure::CouldNotTell(format!("cannot write YAML: {error}")))?;
+                .map_err(|error| Failure::Undetermined(format!("cannot write YAML: {error}")))?;
             output::print(&text)
         }
         Format::Text if pending.is_empty() => {
@@ -205,8 +205,8 @@ fn print(pending: &[Wanted], format: Format, place: &str) -> Result<(), Failure>
     }
 }
 
-fn text(wanted: &Wanted) -> String {
-    let Wanted { object, environment, project, .. } = wanted;
+fn text(wanted: &PendingApproval) -> String {
+    let PendingApproval { object, environment, project, .. } = wanted;
     let place: Vec<&str> = [environment, project].into_iter().flatten().map(String::as_str).collect();
     let what = format!("{} {}/{}", object.kind, object.namespace, object.name);
     let times = if wanted.times == 1 { "once".to_owned() } else { format!("{} times", wanted.times) };
@@ -248,7 +248,7 @@ mod tests {
     const HASH: &str = "sha256:4f0c1a3e9d8b7a6c5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f";
 
     /// An Event `minute` minutes after eleven.
-    fn event(minute: i8, decision: &str, reasons: &[&str]) -> Told {
+    fn event(minute: i8, decision: &str, reasons: &[&str]) -> ReportedEvent {
         let time = format!("2026-11-22T11:{minute:02}:00Z");
         let record = json!({
             "version": "writgate.dev/decision/v1", "id": uuid::Uuid::nil(), "time": time, "dryRun": false,
@@ -258,7 +258,7 @@ mod tests {
             "object": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders"},
             "requiredCapabilities": ["deploy"], "approvals": [], "decision": decision, "reasons": reasons
         });
-        Told {
+        ReportedEvent {
             name: "Event".into(),
             record: Ok(serde_json::from_value(record).unwrap()),
             json: String::new(),
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn denials_of_one_spec_are_one_entry() {
         let events = vec![event(0, "denied", &["ApprovalRequired"]), event(5, "denied", &["Expired", "QuorumNotMet"])];
-        let wanted = wanted(events);
+        let wanted = pending_of(events);
         assert_eq!(wanted.len(), 1);
         assert_eq!((wanted[0].times, wanted[0].by.len()), (4, 2));
         assert_eq!(wanted[0].reasons, ["Expired", "QuorumNotMet"], "what it lacks now");
@@ -282,16 +282,16 @@ mod tests {
     #[test]
     fn a_spec_that_was_admitted_since_is_not_pending() {
         let denied = || event(0, "denied", &["ApprovalRequired"]);
-        assert_eq!(wanted(vec![denied(), event(5, "admitted", &[])]).len(), 0);
-        assert_eq!(wanted(vec![event(5, "denied", &["Expired"]), event(3, "admitted", &[])]).len(), 1);
-        let unseen = Told { not_persisted: true, ..event(5, "admitted", &[]) };
-        assert_eq!(wanted(vec![denied(), unseen]).len(), 1, "admitted, and then stopped by something else");
+        assert_eq!(pending_of(vec![denied(), event(5, "admitted", &[])]).len(), 0);
+        assert_eq!(pending_of(vec![event(5, "denied", &["Expired"]), event(3, "admitted", &[])]).len(), 1);
+        let unseen = ReportedEvent { not_persisted: true, ..event(5, "admitted", &[]) };
+        assert_eq!(pending_of(vec![denied(), unseen]).len(), 1, "admitted, and then stopped by something else");
     }
 
     #[test]
     fn a_denial_that_no_approval_cures_is_not_pending() {
-        assert_eq!(wanted(vec![event(0, "denied", &["PostureInvalid"])]).len(), 0);
-        assert_eq!(wanted(vec![event(0, "denied", &["ImageNotPinned"])]).len(), 0);
-        assert_eq!(wanted(vec![event(0, "denied", &["ApprovalRequired", "ImageNotPinned"])]).len(), 1);
+        assert_eq!(pending_of(vec![event(0, "denied", &["PostureInvalid"])]).len(), 0);
+        assert_eq!(pending_of(vec![event(0, "denied", &["ImageNotPinned"])]).len(), 0);
+        assert_eq!(pending_of(vec![event(0, "denied", &["ApprovalRequired", "ImageNotPinned"])]).len(), 1);
     }
 }

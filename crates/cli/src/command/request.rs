@@ -26,8 +26,8 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        judge::{Judge, JudgeFlags},
-        request_file::{API_VERSION, KIND, NeededCapability, RequestFile, RequestedWorkload},
+        decider::{Decider, DecisionFlags},
+        request_file::{API_VERSION, KIND, RequestFile, RequestedWorkload, RequiredCapability},
     },
     cluster::Cluster,
     failure::{Answer, Failure},
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     namespace: NamespaceFlag,
     #[command(flatten)]
-    judge: JudgeFlags,
+    decider: DecisionFlags,
     /// Request approval for your most recent denial, or for KIND/NAME's; with -f, take what was denied from the
     /// manifests
     #[arg(long, value_name = "KIND/NAME", num_args = 0..=1, require_equals = true, default_missing_value = "")]
@@ -92,34 +92,36 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
-    let judge = arguments.judge.load(&manifests, clock::now())?;
-    let asker = arguments.asker(judge.rules.cluster.as_ref())?;
-    let file = match (&arguments.denial, judge.rules.cluster.as_ref()) {
-        (Some(object), Some(cluster)) => denied::request(arguments, object, cluster, &judge, &asker)?,
-        _ => from_manifests(arguments, &judge, &asker)?,
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
+    let decider = arguments.decider.load(&manifests, clock::now())?;
+    let requester = arguments.requester(decider.postures.cluster.as_ref())?;
+    let file = match (&arguments.denial, decider.postures.cluster.as_ref()) {
+        (Some(object), Some(cluster)) => denied::request(arguments, object, cluster, &decider, &requester)?,
+        _ => from_manifests(arguments, &decider, &requester)?,
     };
     let Some(file) = file else {
-        output::tell(&format!("{}: no workload requires an approval", style::good("no request")));
+        output::note_styled(&format!("{}: no workload requires an approval", style::good("no request")));
         return Ok(Answer::Yes);
     };
     output::write(arguments.output.as_deref(), &file.to_json())?;
-    tell(&file, arguments);
+    report(&file, arguments);
     Ok(Answer::Yes)
 }
 
 /// The requester: the name in the approval, and the user that the webhook will see.
-struct Asker {
+struct Requester {
     person: String,
     user: String,
 }
 
 impl Arguments {
-    fn asker(&self, cluster: Option<&Cluster>) -> Result<Asker, Failure> {
+    fn requester(&self, cluster: Option<&Cluster>) -> Result<Requester, Failure> {
         let user = cluster.map(who_am_i).transpose()?;
         match (&self.requested_by, user) {
-            (Some(person), user) => Ok(Asker { user: user.unwrap_or_else(|| person.clone()), person: person.clone() }),
-            (None, Some(user)) => Ok(Asker { person: user.clone(), user }),
+            (Some(person), user) => {
+                Ok(Requester { user: user.unwrap_or_else(|| person.clone()), person: person.clone() })
+            }
+            (None, Some(user)) => Ok(Requester { person: user.clone(), user }),
             (None, None) => Err(Failure::Misuse(
                 "the requester is not known without a cluster; pass --requested-by PERSON".to_owned(),
             )),
@@ -136,12 +138,12 @@ fn who_am_i(cluster: &Cluster) -> Result<String, Failure> {
     )?;
     let user = review.status.and_then(|status| status.user_info).and_then(|user| user.username);
     user.ok_or_else(|| {
-        Failure::CouldNotTell("the cluster does not say who you are; pass --requested-by PERSON".to_owned())
+        Failure::Undetermined("the cluster does not say who you are; pass --requested-by PERSON".to_owned())
     })
 }
 
 /// A workload that requires an approval.
-struct Wanting<'m> {
+struct UnapprovedWorkload<'m> {
     manifest: &'m Manifest,
     namespace: String,
     runs: Option<Value>,
@@ -149,62 +151,66 @@ struct Wanting<'m> {
 }
 
 /// The result for one object of the manifests.
-enum Found<'m> {
+enum ApprovalNeed<'m> {
     /// It requires an approval.
-    Wanting(Box<Wanting<'m>>),
+    Required(Box<UnapprovedWorkload<'m>>),
     /// It requires none; why.
-    NotNeeded(String),
+    NotRequired(String),
     /// No approval could allow it; why.
-    Hopeless(String),
+    Impossible(String),
 }
 
-fn from_manifests(arguments: &Arguments, judge: &Judge<'_>, asker: &Asker) -> Result<Option<RequestFile>, Failure> {
-    let judged: Vec<&Manifest> = judge.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
-    judge.manifests.iter().for_each(workloads::warn_of_outdated);
+fn from_manifests(
+    arguments: &Arguments,
+    decider: &Decider<'_>,
+    requester: &Requester,
+) -> Result<Option<RequestFile>, Failure> {
+    let judged: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
+    decider.manifests.iter().for_each(workloads::warn_of_outdated);
     if judged.is_empty() {
-        return Err(Failure::Misuse(workloads::none_in(judge.manifests)));
+        return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
     }
-    let from_server = arguments.server.ask(&judged, &arguments.namespace, judge)?;
+    let from_server = arguments.server.ask(&judged, &arguments.namespace, decider)?;
     let mut progress = Progress::of("checking", Some(judged.len()));
-    let (mut wanting, mut not_needed, mut hopeless) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut required, mut not_needed, mut impossible) = (Vec::new(), Vec::new(), Vec::new());
     for manifest in from_server.as_ref().map_or(judged, |made| made.iter().collect()) {
-        match find(manifest, arguments, judge, asker)? {
-            Found::Wanting(found) => wanting.push(*found),
-            Found::NotNeeded(why) => not_needed.push(why),
-            Found::Hopeless(why) => hopeless.push(why),
+        match assess(manifest, arguments, decider, requester)? {
+            ApprovalNeed::Required(found) => required.push(*found),
+            ApprovalNeed::NotRequired(why) => not_needed.push(why),
+            ApprovalNeed::Impossible(why) => impossible.push(why),
         }
         progress.step();
     }
     drop(progress);
-    if !hopeless.is_empty() {
+    if !impossible.is_empty() {
         return Err(Failure::No(format!(
             "no approval could allow these workloads as they are:\n{}",
-            hopeless.join("\n")
+            impossible.join("\n")
         )));
     }
-    tell_not_needed(&not_needed);
-    if wanting.is_empty() {
+    report_not_needed(&not_needed);
+    if required.is_empty() {
         return Ok(None);
     }
-    let group = only_group(wanting, arguments.action)?;
-    Ok(Some(group.request(arguments, judge, asker, not_needed)?))
+    let group = only_group(required, arguments.action)?;
+    Ok(Some(group.request(arguments, decider, requester, not_needed)?))
 }
 
-fn find<'m>(
+fn assess<'m>(
     manifest: &'m Manifest,
     arguments: &Arguments,
-    judge: &Judge<'_>,
-    asker: &Asker,
-) -> Result<Found<'m>, Failure> {
-    let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
-    let cluster = judge.rules.cluster.as_ref();
+    decider: &Decider<'_>,
+    requester: &Requester,
+) -> Result<ApprovalNeed<'m>, Failure> {
+    let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
+    let cluster = decider.postures.cluster.as_ref();
     let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
-    let user = Some(&*asker.user);
-    let decision = judge.manifest(manifest, &namespace, runs.as_ref(), user)?;
+    let user = Some(&*requester.user);
+    let decision = decider.decide_manifest(manifest, &namespace, runs.as_ref(), user)?;
     if decision.allowed() && decision.denials.is_empty() {
-        return Ok(Found::NotNeeded(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
+        return Ok(ApprovalNeed::NotRequired(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
     }
-    let unapproved = judge.unapproved(manifest, &namespace, runs.as_ref(), &asker.user)?;
+    let unapproved = decider.decide_unapproved(manifest, &namespace, runs.as_ref(), &requester.user)?;
     let mut cannot: Vec<String> = unapproved
         .denials
         .iter()
@@ -213,9 +219,9 @@ fn find<'m>(
         .collect();
     cannot.extend(missing_of_replay(manifest, &unapproved));
     if !cannot.is_empty() {
-        return Ok(Found::Hopeless(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
+        return Ok(ApprovalNeed::Impossible(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
     }
-    Ok(Found::Wanting(Box::new(Wanting { manifest, namespace, runs, decision: unapproved })))
+    Ok(ApprovalNeed::Required(Box::new(UnapprovedWorkload { manifest, namespace, runs, decision: unapproved })))
 }
 
 /// The annotations that an approval of a replay takes from the object, and that are missing.
@@ -248,15 +254,15 @@ fn why_not_needed(decision: &Decision) -> String {
     }
 }
 
-fn tell_not_needed(not_needed: &[String]) {
+fn report_not_needed(not_needed: &[String]) {
     for one in not_needed {
-        output::tell(&style::faint(&format!("no approval required: {}", escape(one))));
+        output::note_styled(&style::faint(&format!("no approval required: {}", escape(one))));
     }
 }
 
 /// What one approval states once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Scope {
+struct ApprovalScope {
     environment: String,
     project: String,
     action: Action,
@@ -264,36 +270,36 @@ struct Scope {
     claims: Vec<(&'static str, Option<String>)>,
 }
 
-struct Group<'m> {
-    scope: Scope,
-    wanting: Vec<Wanting<'m>>,
+struct ScopeGroup<'m> {
+    scope: ApprovalScope,
+    required: Vec<UnapprovedWorkload<'m>>,
 }
 
 /// The only group. If there are several, the error says how they differ.
-fn only_group(wanting: Vec<Wanting<'_>>, action: Option<Action>) -> Result<Group<'_>, Failure> {
-    let mut groups: BTreeMap<Scope, Vec<Wanting<'_>>> = BTreeMap::new();
-    for one in wanting {
+fn only_group(required: Vec<UnapprovedWorkload<'_>>, action: Option<Action>) -> Result<ScopeGroup<'_>, Failure> {
+    let mut groups: BTreeMap<ApprovalScope, Vec<UnapprovedWorkload<'_>>> = BTreeMap::new();
+    for one in required {
         let scope = one.scope();
         if action.is_none_or(|action| action == scope.action) {
             groups.entry(scope).or_default().push(one);
         }
     }
     if groups.len() > 1 {
-        let told: Vec<String> = groups.iter().map(|(scope, members)| scope.in_words(members)).collect();
+        let listed: Vec<String> = groups.iter().map(|(scope, members)| scope.describe(members)).collect();
         return Err(Failure::Misuse(format!(
             "an approval covers one environment, project, action, pipeline version and config bundle, but the workloads \
              are {} groups:\n{}\nrequest each group in a separate file; select it with -f or --action",
-            told.len(),
-            told.join("\n")
+            listed.len(),
+            listed.join("\n")
         )));
     }
-    let (scope, wanting) =
+    let (scope, required) =
         groups.pop_first().ok_or_else(|| Failure::No("no workload's change is that action".to_owned()))?;
-    Ok(Group { scope, wanting })
+    Ok(ScopeGroup { scope, required })
 }
 
-impl Wanting<'_> {
-    fn scope(&self) -> Scope {
+impl UnapprovedWorkload<'_> {
+    fn scope(&self) -> ApprovalScope {
         const CLAIMS: [&str; 6] = [
             "writgate.dev/pipeline-version",
             "writgate.dev/config-bundle",
@@ -303,7 +309,7 @@ impl Wanting<'_> {
             "writgate.dev/source-artifact",
         ];
         let record = &self.decision.record;
-        Scope {
+        ApprovalScope {
             environment: record.environment.clone().unwrap_or_default(),
             project: record.project.clone().unwrap_or_default(),
             action: record.action.unwrap_or(Action::Deploy),
@@ -312,8 +318,8 @@ impl Wanting<'_> {
     }
 }
 
-impl Scope {
-    fn in_words(&self, members: &[Wanting<'_>]) -> String {
+impl ApprovalScope {
+    fn describe(&self, members: &[UnapprovedWorkload<'_>]) -> String {
         let names: Vec<String> = members.iter().map(|one| name(one.manifest, &one.namespace)).collect();
         let claims = self.claims.iter().filter_map(|(claim, value)| Some((claim, value.as_ref()?)));
         let claims: Vec<String> = claims.map(|(claim, value)| format!(", {claim} {}", shown(value))).collect();
@@ -328,38 +334,38 @@ impl Scope {
     }
 }
 
-impl Group<'_> {
+impl ScopeGroup<'_> {
     fn request(
         self,
         arguments: &Arguments,
-        judge: &Judge<'_>,
-        asker: &Asker,
+        decider: &Decider<'_>,
+        requester: &Requester,
         not_needed: Vec<String>,
     ) -> Result<RequestFile, Failure> {
-        let Self { scope, wanting } = self;
-        let posture = judge.rules.set.environment(&scope.environment);
-        let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
-        if wanting.len() > MAX_SUBJECTS {
+        let Self { scope, required } = self;
+        let posture = decider.postures.set.environment(&scope.environment);
+        let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
+        if required.len() > MAX_SUBJECTS {
             return Err(Failure::Misuse(format!(
                 "{} workloads require an approval, but one approval covers at most {MAX_SUBJECTS}; request them in \
                  several files, selected with -f",
-                wanting.len()
+                required.len()
             )));
         }
         let mut requested = Vec::new();
         let mut subjects = BTreeSet::new();
-        for one in &wanting {
+        for one in &required {
             let workload = one.requested()?;
             if !subjects.insert(workload.subject.clone()) {
                 return Err(Failure::Misuse(format!("{} appears twice; remove one", one.manifest)));
             }
             requested.push(workload);
         }
-        let records: Vec<&DecisionRecord> = wanting.iter().map(|one| &one.decision.record).collect();
+        let records: Vec<&DecisionRecord> = required.iter().map(|one| &one.decision.record).collect();
         Ok(RequestFile {
             api_version: API_VERSION.to_owned(),
             kind: KIND.to_owned(),
-            requested_by: asker.person.clone(),
+            requested_by: requester.person.clone(),
             reason: arguments.reason.clone(),
             requested_at: clock::now(),
             cluster: posture.cluster.clone(),
@@ -374,7 +380,7 @@ impl Group<'_> {
     }
 }
 
-impl Wanting<'_> {
+impl UnapprovedWorkload<'_> {
     fn requested(&self) -> Result<RequestedWorkload, Failure> {
         let hash = self.manifest.spec_hash().ok_or_else(|| {
             Failure::No(format!("{} has no spec hash, so it cannot be approved", name(self.manifest, &self.namespace)))
@@ -411,18 +417,18 @@ fn needed(
     action: Action,
     arguments: &Arguments,
     records: &[&DecisionRecord],
-) -> Result<Vec<NeededCapability>, Failure> {
+) -> Result<Vec<RequiredCapability>, Failure> {
     if arguments.break_glass && posture.break_glass.is_none() {
         return Err(Failure::No(format!(
             "the posture of {} permits no break-glass approval (breakGlass)",
             shown(&posture.environment)
         )));
     }
-    Ok(NeededCapability::of(posture, Some(action), arguments.break_glass, records.iter().copied()))
+    Ok(RequiredCapability::of(posture, Some(action), arguments.break_glass, records.iter().copied()))
 }
 
 /// Prints the request in short, and the next step.
-fn tell(file: &RequestFile, arguments: &Arguments) {
+fn report(file: &RequestFile, arguments: &Arguments) {
     let rows: Vec<[String; 3]> = file
         .workloads
         .iter()
@@ -431,7 +437,7 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
             let runs = match (&workload.object, &workload.runs) {
                 (None, _) => "not in the file: the reviewer adds the manifest",
                 (_, Some(_)) => "update",
-                (_, None) if arguments.judge.rules.posture_dir.is_some() => "not known: no cluster was contacted",
+                (_, None) if arguments.decider.postures.posture_dir.is_some() => "not known: no cluster was contacted",
                 (_, None) => "new",
             };
             [shown(&workload.subject), hash.get(..SHORT_HASH).unwrap_or(&hash).to_owned(), runs.to_owned()]
@@ -448,7 +454,7 @@ fn tell(file: &RequestFile, arguments: &Arguments) {
         ("capabilities", shown(&needed.collect::<Vec<_>>().join(", "))),
     ]);
     let request = arguments.output.as_ref().map_or("REQUEST".to_owned(), |path| shown(&path.display().to_string()));
-    output::tell(&format!(
+    output::note_styled(&format!(
         "{}\n{facts}{}\nnext: a reviewer runs: kubectl writgate approve -f {request} --key KEY -o approval.json",
         style::heading("Request for one approval"),
         table(["WORKLOAD", "SPEC HASH", "CHANGE"], &rows)

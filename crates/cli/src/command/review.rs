@@ -19,17 +19,17 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        case::{self, Case, Opening},
-        matter::{Asked, MatterFlags},
-        request_file::NeededCapability,
-        standing::{PostureFlags, Runs, Seen},
+        assessment::{AssessedWorkload, LiveObject, PostureFlags},
+        draft::{self, ApprovalDraft, DraftInputs},
+        proposal::{ProposalFlags, ProposedWorkload},
+        request_file::RequiredCapability,
         statement::{self, StatementFlags},
     },
     command::{
         Format,
         review::{
-            checklist::{Check, Verdict},
-            diff::Change,
+            checklist::{CheckResult, ChecklistItem},
+            diff::FieldChange,
             dry_runs::DryRuns,
             unusual::Unusual,
         },
@@ -51,7 +51,7 @@ Examples:
   kubectl writgate review -f app.yaml --requested-by alice@acme.example --full")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    matter: MatterFlags,
+    proposal: ProposalFlags,
     #[command(flatten)]
     posture: PostureFlags,
     /// Show every field of new objects, not only the important ones
@@ -67,27 +67,27 @@ pub(crate) struct Arguments {
 /// The complete report.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Review {
+pub(crate) struct ReviewReport {
     /// The requester, the environment, the validity.
-    asked: Vec<Fact>,
+    asked: Vec<ReportFact>,
     /// Claims of the request file or the envelope that are false.
     wrong: Vec<String>,
     /// Denials that no signature would change.
     refused: Vec<Refusal>,
     /// What is unusual about the statement. For a workload, this is with the workload.
     unusual: Vec<Unusual>,
-    workloads: Vec<OneWorkload>,
-    capabilities: Vec<NeededCapability>,
+    workloads: Vec<ReviewedWorkload>,
+    capabilities: Vec<RequiredCapability>,
     /// Who may sign; absent if no posture is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     signers: Option<Signers>,
-    checklist: Vec<Check>,
+    checklist: Vec<ChecklistItem>,
 }
 
 /// A fact about an approval, and whose claim it is, if it was not checked.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Fact {
+struct ReportFact {
     name: &'static str,
     value: String,
     /// Who claims it; absent if it was checked, or is the reviewer's own.
@@ -105,20 +105,20 @@ struct Refusal {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OneWorkload {
+struct ReviewedWorkload {
     subject: String,
     /// Computed here.
     spec_hash: String,
     /// What it was compared with.
-    against: Against,
+    against: Baseline,
     unusual: Vec<Unusual>,
-    changes: Vec<Change>,
+    changes: Vec<FieldChange>,
 }
 
 /// What a workload was compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Against {
+enum Baseline {
     /// The live object in the cluster.
     Cluster,
     /// Nothing: the cluster has no object of this name.
@@ -141,15 +141,15 @@ struct Signers {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let files = case::read(&arguments.matter, [])?;
-    let case = Case::open(&Opening {
+    let files = draft::read(&arguments.proposal, [])?;
+    let draft = ApprovalDraft::open(&DraftInputs {
         files: &files,
-        matter: &arguments.matter,
+        proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
         envelope: None,
     })?;
-    let review = Review::of(&case)?;
+    let review = ReviewReport::of(&draft)?;
     match arguments.output {
         Format::Json => output::print_json(&review)?,
         Format::Text => output::print(&text::of(&review, arguments.full))?,
@@ -157,36 +157,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::of(review.is_clear()))
 }
 
-impl Review {
+impl ReviewReport {
     /// Collects the report.
-    pub(crate) fn of(case: &Case<'_>) -> Result<Self, Failure> {
-        let seen = case.rules.as_ref().map(|(_, standing)| &*standing.seen).unwrap_or_default();
+    pub(crate) fn of(draft: &ApprovalDraft<'_>) -> Result<Self, Failure> {
+        let seen = draft.decided.as_ref().map(|(_, assessment)| &*assessment.seen).unwrap_or_default();
         let mut workloads = Vec::new();
-        for (index, asked) in case.matter.asked.iter().enumerate() {
-            workloads.push(OneWorkload::of(asked, seen.get(index))?);
+        for (index, asked) in draft.proposal.asked.iter().enumerate() {
+            workloads.push(ReviewedWorkload::of(asked, seen.get(index))?);
         }
-        let refused = case.rules.iter().flat_map(|(_, standing)| standing.refused(&case.matter));
+        let refused = draft.decided.iter().flat_map(|(_, assessment)| assessment.refused(&draft.proposal));
         let refused = refused.map(|(asked, denial)| Refusal {
             subject: asked.workload.subject.name.clone(),
             reason: denial.code(),
             message: denial.to_string(),
         });
-        let dry_runs = DryRuns::of(case);
+        let dry_runs = DryRuns::of(draft);
         Ok(Self {
-            asked: facts(case),
-            wrong: case.wrong.clone(),
+            asked: facts(draft),
+            wrong: draft.contradictions.clone(),
             refused: refused.collect(),
-            unusual: unusual::of_approval(&case.approval, case.posture()),
+            unusual: unusual::of_approval(&draft.approval, draft.posture()),
             workloads,
-            capabilities: needed(case),
-            signers: signers(case),
-            checklist: checklist::of(case, dry_runs.as_ref()),
+            capabilities: needed(draft),
+            signers: signers(draft),
+            checklist: checklist::of(draft, dry_runs.as_ref()),
         })
     }
 
     /// Whether no check fails. Items that only a person can decide do not count.
     pub(crate) fn is_clear(&self) -> bool {
-        let failed = self.checklist.iter().any(|check| check.verdict == Verdict::No);
+        let failed = self.checklist.iter().any(|check| check.verdict == CheckResult::No);
         self.wrong.is_empty() && self.refused.is_empty() && !failed
     }
 
@@ -196,16 +196,16 @@ impl Review {
     }
 }
 
-impl OneWorkload {
-    fn of(asked: &Asked, seen: Option<&Seen>) -> Result<Self, Failure> {
+impl ReviewedWorkload {
+    fn of(asked: &ProposedWorkload, seen: Option<&AssessedWorkload>) -> Result<Self, Failure> {
         let manifest = &asked.workload.manifest;
-        let said = asked.said_to_run.clone().map_or(Runs::Unknown, Runs::Said);
+        let said = asked.claimed_live.clone().map_or(LiveObject::Unknown, LiveObject::Claimed);
         let runs = seen.map_or(&said, |seen| &seen.runs);
         let against = match runs {
-            Runs::Live(Some(_)) => Against::Cluster,
-            Runs::Live(None) => Against::Nothing,
-            Runs::Said(_) => Against::Request,
-            Runs::Unknown => Against::Unknown,
+            LiveObject::Live(Some(_)) => Baseline::Cluster,
+            LiveObject::Live(None) => Baseline::Nothing,
+            LiveObject::Claimed(_) => Baseline::Request,
+            LiveObject::Unknown => Baseline::Unknown,
         };
         let new = manifest.as_admitted()?;
         let old = runs.object().map(|old| defaulted(manifest.workload(), old));
@@ -230,51 +230,51 @@ fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
 }
 
 /// The requester, the environment, the validity.
-fn facts(case: &Case<'_>) -> Vec<Fact> {
-    let approval = &case.approval;
-    let by_rules = case.ground.by_rules;
-    let request = case.request.map(|_| "request");
-    let envelope = case.envelope.keyids().next().map(|_| "envelope");
+fn facts(draft: &ApprovalDraft<'_>) -> Vec<ReportFact> {
+    let approval = &draft.approval;
+    let by_posture = draft.basis.by_posture;
+    let request = draft.request.map(|_| "request");
+    let envelope = draft.envelope.keyids().next().map(|_| "envelope");
     let mut facts = Vec::new();
     let mut tell = |name, value: Option<String>, word_of: Option<&'static str>| {
-        facts.extend(value.map(|value| Fact { name, value, word_of }));
+        facts.extend(value.map(|value| ReportFact { name, value, word_of }));
     };
     let word = envelope.or(request);
-    tell("action", Some(approval.action.to_string()), word.filter(|_| !by_rules));
-    tell("environment", Some(approval.environment.clone()), word.filter(|_| !by_rules));
-    tell("project", Some(approval.project.clone()), word.filter(|_| !by_rules));
-    tell("cluster", approval.cluster.clone(), word.filter(|_| !by_rules));
+    tell("action", Some(approval.action.to_string()), word.filter(|_| !by_posture));
+    tell("environment", Some(approval.environment.clone()), word.filter(|_| !by_posture));
+    tell("project", Some(approval.project.clone()), word.filter(|_| !by_posture));
+    tell("cluster", approval.cluster.clone(), word.filter(|_| !by_posture));
     tell("asked by", Some(approval.requested_by.clone()), word);
     tell("reason", approval.reason.clone(), word);
-    tell("asked at", case.request.map(|request| request.requested_at.to_string()), request);
+    tell("asked at", draft.request.map(|request| request.requested_at.to_string()), request);
     let validity = format!("{} to {} ({:#})", approval.not_before, approval.expires_at, approval.lifetime());
     tell("valid", Some(validity), None);
     for (name, value) in statement::claims(approval) {
         tell(name, Some(value.to_owned()), None);
     }
     tell("id", Some(approval.id.clone()), None);
-    tell("posture", case.posture().map(|posture| posture.version.clone()), None);
+    tell("posture", draft.posture().map(|posture| posture.version.clone()), None);
     facts
 }
 
-fn needed(case: &Case<'_>) -> Vec<NeededCapability> {
-    if !case.ground.needed.is_empty() {
-        return case.ground.needed.clone();
+fn needed(draft: &ApprovalDraft<'_>) -> Vec<RequiredCapability> {
+    if !draft.basis.needed.is_empty() {
+        return draft.basis.needed.clone();
     }
-    let named = case.approval.capabilities.iter();
-    named.map(|name| NeededCapability { capability: name.clone(), because: Vec::new() }).collect()
+    let named = draft.approval.capabilities.iter();
+    named.map(|name| RequiredCapability { capability: name.clone(), because: Vec::new() }).collect()
 }
 
-fn signers(case: &Case<'_>) -> Option<Signers> {
-    let posture = case.posture()?;
-    let could = case.could_sign().into_iter().map(|reviewer| match &*reviewer.groups {
+fn signers(draft: &ApprovalDraft<'_>) -> Option<Signers> {
+    let posture = draft.posture()?;
+    let could = draft.could_sign().into_iter().map(|reviewer| match &*reviewer.groups {
         [] => reviewer.name.clone(),
         groups => format!("{} ({})", reviewer.name, groups.join(", ")),
     });
     Some(Signers {
-        quorum: format!("the posture requires {}", describe_quorum(case.quorum(posture))),
+        quorum: format!("the posture requires {}", describe_quorum(draft.quorum(posture))),
         could: could.collect(),
-        signed: case.envelope.keyids().map(|id| key_of(posture, id)).collect(),
+        signed: draft.envelope.keyids().map(|id| key_of(posture, id)).collect(),
     })
 }
 

@@ -22,12 +22,12 @@ use writgate_core::{
 use crate::{
     cluster::Cluster,
     command::revoke::{
-        revocation_list::{Entry, KEY, KIND, List},
-        running::Sought,
+        revocation_list::{KEY, KIND, RevocationDocument, RevocationEntry},
+        running::WorkloadSelector,
     },
     failure::{Answer, Failure},
     manifest::input,
-    rules::{self, Rules, RulesFlags},
+    postures::{self, LoadedPostures, PostureSourceFlags},
     terminal::{
         output::{self, shown},
         style,
@@ -50,7 +50,7 @@ Examples:
 pub(crate) struct Arguments {
     /// What to revoke
     #[arg(value_enum)]
-    what: What,
+    what: RevocationTarget,
     /// Id, or file: an approval, a public key or a manifest; for a key also the reviewer's name
     #[arg(value_name = "ID|FILE|NAME", value_parser = NonEmptyStringValueParser::new())]
     which: String,
@@ -67,9 +67,9 @@ pub(crate) struct Arguments {
     #[arg(short = 'f', value_name = "DIR", conflicts_with = "posture_dir")]
     folder: Option<PathBuf>,
     #[command(flatten)]
-    rules: RulesFlags,
+    postures: PostureSourceFlags,
     #[command(flatten)]
-    kinds: input::Kinds,
+    kinds: input::WorkloadKindFlags,
     /// Print the change without making it
     #[arg(long)]
     dry_run: bool,
@@ -77,7 +77,7 @@ pub(crate) struct Arguments {
 
 /// What can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
+enum RevocationTarget {
     /// An approval, by its id
     Approval,
     /// A reviewer's key, by its id
@@ -87,38 +87,38 @@ enum What {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let flags = arguments.rules.or_folder(arguments.folder.as_deref());
-    let rules = flags.load()?;
-    let mut entries = entries(arguments, &rules.set)?;
-    let (place, list) = choose(&flags, &rules, arguments.list.as_deref())?;
+    let flags = arguments.postures.or_folder(arguments.folder.as_deref());
+    let loaded = flags.load()?;
+    let mut entries = entries(arguments, &loaded.set)?;
+    let (source, list) = choose(&flags, &loaded, arguments.list.as_deref())?;
     entries.retain(|entry| {
         let known = entry.is_in(&list.document);
         if known {
-            output::note(&format!("{} is already revoked in {}", entry.id, place.told));
+            output::note(&format!("{} is already revoked in {}", entry.id, source.label));
         }
         !known
     });
     if entries.is_empty() {
         return Ok(Answer::Yes);
     }
-    let edited = add(&place.text, &list, &entries)?;
-    let after = PostureSet::assemble(place.documents(&edited));
+    let edited = add(&source.text, &list, &entries)?;
+    let after = PostureSet::assemble(source.documents(&edited));
     if arguments.dry_run {
-        output::print(&change(&place, &edited))?;
+        output::print(&change(&source, &edited))?;
     } else {
-        match &rules.cluster {
-            None => output::write(Some(&place.path), &edited)?,
-            Some(cluster) => write(cluster, &place.name, &entries)?,
+        match &loaded.cluster {
+            None => output::write(Some(&source.path), &edited)?,
+            Some(cluster) => write(cluster, &source.name, &entries)?,
         }
     }
-    tell(arguments, &rules, &after, &place, &entries);
+    report(arguments, &loaded, &after, &source, &entries);
     Ok(Answer::Yes)
 }
 
 /// A text that contains lists, and all documents of which it is one.
-struct Place {
+struct ListSource {
     /// Its name in messages.
-    told: String,
+    label: String,
     text: String,
     /// The file, if it is one.
     path: PathBuf,
@@ -129,7 +129,7 @@ struct Place {
     all: Vec<Document>,
 }
 
-impl Place {
+impl ListSource {
     /// All documents, with this text replaced.
     fn documents(&self, edited: &str) -> Vec<Document> {
         let mut all = self.all.clone();
@@ -153,21 +153,25 @@ fn in_config_map(name: &str, text: &str) -> String {
 }
 
 /// The list of this name, or the only one.
-fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Place, List), Failure> {
-    let all = match (&flags.posture_dir, &rules.cluster) {
-        (Some(folder), _) => posture_dir::read(folder).map_err(|error| Failure::CouldNotTell(error.to_string()))?,
-        (None, Some(cluster)) => rules::documents(cluster)?,
+fn choose(
+    flags: &PostureSourceFlags,
+    loaded: &LoadedPostures,
+    name: Option<&str>,
+) -> Result<(ListSource, RevocationDocument), Failure> {
+    let all = match (&flags.posture_dir, &loaded.cluster) {
+        (Some(folder), _) => posture_dir::read(folder).map_err(|error| Failure::Undetermined(error.to_string()))?,
+        (None, Some(cluster)) => postures::documents(cluster)?,
         (None, None) => Vec::new(),
     };
     let is_file = flags.posture_dir.is_some();
-    let mut found: Vec<(usize, List)> = Vec::new();
+    let mut found: Vec<(usize, RevocationDocument)> = Vec::new();
     for (index, document) in all.iter().enumerate() {
         found.extend(revocation_list::lists(&document.text).into_iter().map(|list| (index, list)));
     }
     let names: Vec<String> = found.iter().map(|(_, list)| shown(list.name.as_deref().unwrap_or("(no name)"))).collect();
     found.retain(|(_, list)| name.is_none_or(|name| list.name.as_deref() == Some(name)));
     let (Some((index, list)), true) = (found.pop(), found.is_empty()) else {
-        let from = rules.source();
+        let from = loaded.source();
         return Err(Failure::Misuse(match (names.len(), name) {
             (0, _) => {
                 format!("{from} contains no list of revocations; `kubectl writgate posture init` shows an example")
@@ -178,11 +182,11 @@ fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Plac
             (_, None) => format!("{from} contains several lists; select one with --list: {}", names.join(", ")),
         }));
     };
-    let source = all.get(index).map(|document| document.source.clone()).unwrap_or_default();
+    let label = all.get(index).map(|document| document.source.clone()).unwrap_or_default();
     let text = all.get(index).map(|document| document.text.clone()).unwrap_or_default();
     if is_file {
-        let (path, name) = (PathBuf::from(&source), String::new());
-        return Ok((Place { told: source, text, path, name, index, all }, list));
+        let (path, name) = (PathBuf::from(&label), String::new());
+        return Ok((ListSource { label, text, path, name, index, all }, list));
     }
     // The text inside the ConfigMap, not the whole ConfigMap that `PostureSet` reads.
     let name = list.name.clone().unwrap_or_default();
@@ -190,39 +194,39 @@ fn choose(flags: &RulesFlags, rules: &Rules, name: Option<&str>) -> Result<(Plac
     let text =
         held.pointer("/data").and_then(|data| data.get(KEY)).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = own_list(&text)?;
-    Ok((Place { told: source, text, path: PathBuf::new(), name, index, all }, list))
+    Ok((ListSource { label, text, path: PathBuf::new(), name, index, all }, list))
 }
 
 /// The list that a text consists of.
-fn own_list(text: &str) -> Result<List, Failure> {
+fn own_list(text: &str) -> Result<RevocationDocument, Failure> {
     revocation_list::lists(text)
         .pop()
-        .ok_or_else(|| Failure::CouldNotTell("the list of revocations cannot be read".to_owned()))
+        .ok_or_else(|| Failure::Undetermined("the list of revocations cannot be read".to_owned()))
 }
 
-fn add(text: &str, list: &List, entries: &[Entry]) -> Result<String, Failure> {
+fn add(text: &str, list: &RevocationDocument, entries: &[RevocationEntry]) -> Result<String, Failure> {
     let (mut text, mut list) = (text.to_owned(), list.clone());
     for entry in entries {
-        text = revocation_list::append(&text, &list, entry).map_err(Failure::CouldNotTell)?;
+        text = revocation_list::append(&text, &list, entry).map_err(Failure::Undetermined)?;
         list = revocation_list::lists(&text)
             .into_iter()
             .find(|other| other.is_at(&list))
-            .ok_or_else(|| Failure::CouldNotTell("the edited list of revocations cannot be read".to_owned()))?;
+            .ok_or_else(|| Failure::Undetermined("the edited list of revocations cannot be read".to_owned()))?;
     }
     Ok(text)
 }
 
 /// Adds to the cluster's current list, and tries again after a concurrent change.
-fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure> {
+fn write(cluster: &Cluster, name: &str, entries: &[RevocationEntry]) -> Result<(), Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system_namespace);
     let what = format!("write ConfigMap {name} in {}", cluster.system_namespace);
     for _ in 0..ATTEMPTS {
         let mut config_map = cluster.ask(&format!("read ConfigMap {name}"), config_maps.get(name))?;
         let Some(text) = config_map.data.as_mut().and_then(|data| data.get_mut(KEY)) else {
-            return Err(Failure::CouldNotTell(format!("ConfigMap {name} no longer contains {KEY}")));
+            return Err(Failure::Undetermined(format!("ConfigMap {name} no longer contains {KEY}")));
         };
         let list = own_list(text)?;
-        let new: Vec<Entry> = entries.iter().filter(|entry| !entry.is_in(&list.document)).cloned().collect();
+        let new: Vec<RevocationEntry> = entries.iter().filter(|entry| !entry.is_in(&list.document)).cloned().collect();
         *text = add(text, &list, &new)?;
         // With its resourceVersion, a concurrent change is a conflict and is not overwritten.
         let written = cluster.run(config_maps.replace(name, &PostParams::default(), &config_map));
@@ -235,35 +239,35 @@ fn write(cluster: &Cluster, name: &str, entries: &[Entry]) -> Result<(), Failure
             Err(error) => return cluster.ask(&what, async { Err(error) }),
         }
     }
-    Err(Failure::CouldNotTell(format!(
+    Err(Failure::Undetermined(format!(
         "cannot {what}: somebody else changed it {ATTEMPTS} times at the same time; try again"
     )))
 }
 
 /// The lines that differ, for a dry run.
-fn change(place: &Place, edited: &str) -> String {
-    let (before, after): (Vec<&str>, Vec<&str>) = (place.text.lines().collect(), edited.lines().collect());
+fn change(source: &ListSource, edited: &str) -> String {
+    let (before, after): (Vec<&str>, Vec<&str>) = (source.text.lines().collect(), edited.lines().collect());
     let head = before.iter().zip(&after).take_while(|(old, new)| old == new).count();
     let room = before.len().min(after.len()) - head;
     let tail = before.iter().rev().zip(after.iter().rev()).take(room).take_while(|(old, new)| old == new).count();
     let lines = |mark: char, lines: &[&str]| -> Vec<String> {
         lines.iter().take(lines.len() - tail).skip(head).map(|line| format!("{mark} {}", escape(line))).collect()
     };
-    let mut text = vec![style::heading(&format!("would change {}", shown(&place.told)))];
+    let mut text = vec![style::heading(&format!("would change {}", shown(&source.label)))];
     text.extend(lines('-', &before).iter().map(|line| style::bad(line)));
     text.extend(lines('+', &after).iter().map(|line| style::good(line)));
     text.join("\n") + "\n"
 }
 
 /// The entries to add.
-fn entries(arguments: &Arguments, set: &PostureSet) -> Result<Vec<Entry>, Failure> {
+fn entries(arguments: &Arguments, set: &PostureSet) -> Result<Vec<RevocationEntry>, Failure> {
     let (list, ids) = match arguments.what {
-        What::Approval => ("approvals", vec![approval(&arguments.which)?]),
-        What::Key => ("keys", keys(&arguments.which, set)?),
-        What::Spec => ("specs", specs(arguments)?),
+        RevocationTarget::Approval => ("approvals", vec![approval(&arguments.which)?]),
+        RevocationTarget::Key => ("keys", keys(&arguments.which, set)?),
+        RevocationTarget::Spec => ("specs", specs(arguments)?),
     };
     let at = arguments.at.map(|at| at.to_string());
-    Ok(ids.into_iter().map(|id| Entry { list, id, at: at.clone(), why: arguments.why.clone() }).collect())
+    Ok(ids.into_iter().map(|id| RevocationEntry { list, id, at: at.clone(), why: arguments.why.clone() }).collect())
 }
 
 fn is_file(which: &str) -> bool {
@@ -279,7 +283,7 @@ fn approval(which: &str) -> Result<String, Failure> {
     }
     let envelope = input::envelope(which.as_ref())?;
     let approval = Approval::parse(envelope.payload())
-        .map_err(|why| Failure::CouldNotTell(format!("{which} contains no approval: {why}")))?;
+        .map_err(|why| Failure::Undetermined(format!("{which} contains no approval: {why}")))?;
     Ok(approval.id)
 }
 
@@ -294,7 +298,7 @@ fn keys(which: &str, set: &PostureSet) -> Result<Vec<String>, Failure> {
         .collect();
     if ids.is_empty() && is_file(which) {
         let named = public_key_file::read(&input::small_text(which.as_ref())?)
-            .map_err(|why| Failure::CouldNotTell(format!("{which}: {why}")))?;
+            .map_err(|why| Failure::Undetermined(format!("{which}: {why}")))?;
         ids = named.iter().map(|named| named.key.id().to_string()).collect();
     }
     ids.sort();
@@ -331,16 +335,22 @@ fn postures(set: &PostureSet) -> impl Iterator<Item = &Posture> {
 }
 
 /// Reports what was revoked, what that changes in each environment, and what keeps running.
-fn tell(arguments: &Arguments, rules: &Rules, after: &PostureSet, place: &Place, entries: &[Entry]) {
+fn report(
+    arguments: &Arguments,
+    loaded: &LoadedPostures,
+    after: &PostureSet,
+    source: &ListSource,
+    entries: &[RevocationEntry],
+) {
     let done = if arguments.dry_run { "would revoke" } else { "revoked" };
     for entry in entries {
         let whose = whose(entry, after);
-        output::note(&format!("{done} {}{whose} in {}", entry.id, place.told));
+        output::note(&format!("{done} {}{whose} in {}", entry.id, source.label));
     }
     let moment = arguments.at.unwrap_or_else(clock::now);
     let mut counts = false;
     for posture in postures(after) {
-        let before = rules.set.environment(&posture.environment).ok();
+        let before = loaded.set.environment(&posture.environment).ok();
         counts |= before.is_none_or(|before| before.revocations != posture.revocations);
         let known = before.map(|before| before.unmet_quorums(moment)).unwrap_or_default();
         for (path, why) in posture.unmet_quorums(moment) {
@@ -352,26 +362,26 @@ fn tell(arguments: &Arguments, rules: &Rules, after: &PostureSet, place: &Place,
     if !counts {
         output::note("no valid posture names this list (revocationLists), so it revokes nothing yet");
     }
-    if let Some(cluster) = &rules.cluster {
+    if let Some(cluster) = &loaded.cluster {
         running(cluster, entries);
     }
 }
 
 /// ` (bob@acme.example)`
-fn whose(entry: &Entry, set: &PostureSet) -> String {
+fn whose(entry: &RevocationEntry, set: &PostureSet) -> String {
     let id = entry.id.parse::<KeyId>().ok().filter(|_| entry.list == "keys");
     let person =
         id.and_then(|id| postures(set).find_map(|posture| posture.key(&id).map(|(person, _)| person.name.clone())));
     person.map(|name| format!(" ({})", shown(&name))).unwrap_or_default()
 }
 
-fn running(cluster: &Cluster, entries: &[Entry]) {
-    let sought: Vec<Sought<'_>> = entries
+fn running(cluster: &Cluster, entries: &[RevocationEntry]) {
+    let sought: Vec<WorkloadSelector<'_>> = entries
         .iter()
         .map(|entry| match entry.list {
-            "approvals" => Sought::Approval(&entry.id),
-            "keys" => Sought::Key(&entry.id),
-            _ => Sought::Spec(&entry.id),
+            "approvals" => WorkloadSelector::Approval(&entry.id),
+            "keys" => WorkloadSelector::Key(&entry.id),
+            _ => WorkloadSelector::Spec(&entry.id),
         })
         .collect();
     match running::workloads(cluster, &sought) {

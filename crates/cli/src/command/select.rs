@@ -1,7 +1,7 @@
 //! `select`: the approvals with which the webhook would admit a change, and why it would not accept the others.
 //!
 //! Each approval is decided as if it alone were attached. Those that only lack signatures are then decided together.
-//! `candidates` finds the approvals.
+//! `search` finds the approvals.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -16,8 +16,8 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        candidates::{Candidate, Candidates},
-        judge::{Judge, JudgeFlags},
+        decider::{Decider, DecisionFlags},
+        search::{FoundApproval, FoundApprovals},
     },
     command::Format,
     failure::{Answer, Failure},
@@ -50,7 +50,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH")]
     approvals: Vec<PathBuf>,
     #[command(flatten)]
-    judge: JudgeFlags,
+    decider: DecisionFlags,
     /// Time of the decision, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -77,7 +77,7 @@ struct Selection {
     eligible: Vec<Eligible>,
     /// The approvals that are sufficient together, if none is alone.
     together: Vec<Eligible>,
-    others: Vec<Other>,
+    others: Vec<Ineligible>,
 }
 
 /// An approval that the webhook would accept.
@@ -92,7 +92,7 @@ struct Eligible {
 /// An approval that it would not accept.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Other {
+struct Ineligible {
     /// Absent if no known key has signed it.
     id: Option<String>,
     reasons: Vec<&'static str>,
@@ -112,17 +112,17 @@ impl Selection {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().chain(&arguments.approvals).map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
-    let mut judge = arguments.judge.load(&manifests, arguments.now.unwrap_or_else(clock::now))?;
-    judge.given_alone = true;
-    let mut found = Candidates::default();
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
+    let mut decider = arguments.decider.load(&manifests, arguments.now.unwrap_or_else(clock::now))?;
+    decider.supplied_alone = true;
+    let mut found = FoundApprovals::default();
     if arguments.approvals.is_empty() {
         found.add_working_tree();
     } else {
         found.add_paths(&arguments.approvals)?;
     }
     found.add_manifests(&manifests);
-    let selections = select(arguments, &judge, found)?;
+    let selections = select(arguments, &decider, found)?;
     match arguments.output {
         Format::Json => output::print_json(&selections)?,
         Format::Text => output::print(&selections.iter().map(text).collect::<Vec<_>>().join("\n"))?,
@@ -130,17 +130,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::of(selections.iter().all(Selection::is_served)))
 }
 
-fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Result<Vec<Selection>, Failure> {
+fn select(arguments: &Arguments, decider: &Decider<'_>, mut found: FoundApprovals) -> Result<Vec<Selection>, Failure> {
     let mut workloads = Vec::new();
-    for manifest in judge.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
+    for manifest in decider.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
         workloads::warn_of_outdated(manifest);
-        let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
+        let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
         workloads.push((manifest, namespace));
     }
     if workloads.is_empty() {
-        return Err(Failure::Misuse(workloads::none_in(judge.manifests)));
+        return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
     }
-    if let Some(cluster) = &judge.rules.cluster {
+    if let Some(cluster) = &decider.postures.cluster {
         let mut namespaces: Vec<&String> = workloads.iter().map(|(_, namespace)| namespace).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
@@ -149,14 +149,14 @@ fn select(arguments: &Arguments, judge: &Judge<'_>, mut found: Candidates) -> Re
         }
     }
     let for_one = |(manifest, namespace): (&Manifest, String)| {
-        Gate::of(judge, manifest, &namespace, arguments.as_user.as_deref())?.selection(&found.0)
+        WorkloadDecider::of(decider, manifest, &namespace, arguments.as_user.as_deref())?.selection(&found.0)
     };
     workloads.into_iter().map(for_one).collect()
 }
 
 /// Decides about one workload.
-struct Gate<'a> {
-    judge: &'a Judge<'a>,
+struct WorkloadDecider<'a> {
+    decider: &'a Decider<'a>,
     manifest: &'a Manifest,
     namespace: &'a str,
     /// The live object of its name.
@@ -164,26 +164,31 @@ struct Gate<'a> {
     user: Option<&'a str>,
 }
 
-impl<'a> Gate<'a> {
+impl<'a> WorkloadDecider<'a> {
     fn of(
-        judge: &'a Judge<'a>,
+        decider: &'a Decider<'a>,
         manifest: &'a Manifest,
         namespace: &'a str,
         user: Option<&'a str>,
     ) -> Result<Self, Failure> {
-        let runs = match &judge.rules.cluster {
+        let runs = match &decider.postures.cluster {
             Some(cluster) => cluster.live(manifest, namespace)?,
             None => None,
         };
-        Ok(Self { judge, manifest, namespace, runs, user })
+        Ok(Self { decider, manifest, namespace, runs, user })
     }
 
     /// The decision with these approvals and no others.
     fn decide(&self, envelopes: &[&str]) -> Result<Decision, Failure> {
-        self.judge.manifest(&self.manifest.with_approvals(envelopes), self.namespace, self.runs.as_ref(), self.user)
+        self.decider.decide_manifest(
+            &self.manifest.with_approvals(envelopes),
+            self.namespace,
+            self.runs.as_ref(),
+            self.user,
+        )
     }
 
-    fn selection(&self, candidates: &[Candidate]) -> Result<Selection, Failure> {
+    fn selection(&self, candidates: &[FoundApproval]) -> Result<Selection, Failure> {
         let bare = self.decide(&[])?;
         let name = self.manifest.subject_name().unwrap_or_default();
         let object = format!("{}/{}/{}/{name}", self.manifest.api_version(), self.manifest.kind(), self.namespace);
@@ -231,24 +236,24 @@ fn is_admitted(decision: &Decision) -> bool {
 }
 
 /// The approvals that an admission rests on, and where they were found.
-fn eligible(decision: &Decision, candidates: &[&Candidate]) -> Vec<Eligible> {
+fn eligible(decision: &Decision, candidates: &[&FoundApproval]) -> Vec<Eligible> {
     let found = |approval: &ApprovalRecord| {
         let places = candidates.iter().filter(|candidate| candidate.claims.id == approval.id);
-        let from = places.flat_map(|candidate| candidate.places.clone()).collect();
+        let from = places.flat_map(|candidate| candidate.locations.clone()).collect();
         Eligible { approval: approval.clone(), from }
     };
     decision.record.approvals.iter().map(found).collect()
 }
 
-fn other(decision: &Decision, candidate: &Candidate, selection: &Selection) -> Other {
+fn other(decision: &Decision, candidate: &FoundApproval, selection: &Selection) -> Ineligible {
     let is_near = |subject: &writgate_core::approval::Subject| {
         subject.name == selection.object || Some(subject.hash) == selection.spec_hash
     };
-    Other {
+    Ineligible {
         id: decision.record.approvals.first().map(|approval| approval.id.clone()),
         reasons: decision.denials.iter().map(writgate_core::record::Denial::code).collect(),
         messages: decision.denials.iter().map(ToString::to_string).collect(),
-        from: candidate.places.clone(),
+        from: candidate.locations.clone(),
         is_near: candidate.claims.subjects.iter().any(is_near),
     }
 }
@@ -270,8 +275,10 @@ fn text(selection: &Selection) -> String {
         text.push_str(&style::bad("no approval is eligible"));
         text.push_str("; request one: kubectl writgate request -f FILE -o REQUEST\n");
     }
-    let together = |other: &&Other| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());
-    let (near, far): (Vec<&Other>, Vec<&Other>) = selection.others.iter().filter(together).partition(|one| one.is_near);
+    let together =
+        |other: &&Ineligible| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());
+    let (near, far): (Vec<&Ineligible>, Vec<&Ineligible>) =
+        selection.others.iter().filter(together).partition(|one| one.is_near);
     if !near.is_empty() {
         text.push_str("not eligible:\n");
         text.extend(near.into_iter().map(reasons_of));
@@ -294,7 +301,7 @@ fn table_of(approvals: &[Eligible]) -> String {
     table(["APPROVAL", "BY", "UNTIL", "FROM"], &approvals.iter().map(row).collect::<Vec<_>>())
 }
 
-fn reasons_of(other: &Other) -> String {
+fn reasons_of(other: &Ineligible) -> String {
     let id = other.id.as_deref().map(|id| format!(" (approval {})", shown(id))).unwrap_or_default();
     let mut text = format!("{}{id}\n", shown(&other.from.join(", ")));
     for (code, message) in other.reasons.iter().zip(&other.messages) {

@@ -11,11 +11,11 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::judge::{Judge, JudgeFlags},
+    approval::decider::{Decider, DecisionFlags},
     failure::{Answer, Failure},
     manifest::{
         Manifest,
-        annotations::{self, Judged, Place, Places},
+        code_scanning::{self, LocatedDecision, SourceLocation, SourceLocations},
         input,
         namespace::NamespaceFlag,
         workloads,
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     filename: Vec<PathBuf>,
     #[command(flatten)]
-    judge: JudgeFlags,
+    decider: DecisionFlags,
     /// Time of the decision, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME")]
     now: Option<Timestamp>,
@@ -77,12 +77,12 @@ enum Format {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.judge.kinds)?;
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
     let now = arguments.now.unwrap_or_else(clock::now);
-    let judge = arguments.judge.load(&manifests, now)?;
+    let decider = arguments.decider.load(&manifests, now)?;
     let decisions = match &arguments.review {
-        Some(path) => vec![(judge.review(&input::bytes(path, MAX_REVIEW)?)?, None)],
-        None => of_manifests(&judge, arguments)?,
+        Some(path) => vec![(decider.decide_review(&input::bytes(path, MAX_REVIEW)?)?, None)],
+        None => of_manifests(&decider, arguments)?,
     };
     print(&decisions, arguments.output)?;
     Ok(Answer::of(decisions.iter().all(|(decision, _)| decision.allowed())))
@@ -90,20 +90,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
 
 /// Decides about every object of the manifests that the webhook checks.
 fn of_manifests<'a>(
-    judge: &'a Judge<'_>,
+    decider: &'a Decider<'_>,
     arguments: &Arguments,
 ) -> Result<Vec<(Decision, Option<&'a Manifest>)>, Failure> {
     let mut decisions = Vec::new();
-    for manifest in judge.manifests {
+    for manifest in decider.manifests {
         workloads::warn_of_outdated(manifest);
         if manifest.is_judged() {
-            let namespace = arguments.namespace.of(manifest, judge.rules.cluster.as_ref())?;
-            let decision = judge.manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
+            let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
+            let decision = decider.decide_manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
             decisions.push((decision, Some(manifest)));
         }
     }
     if decisions.is_empty() {
-        return Err(Failure::CouldNotTell(workloads::none_in(judge.manifests)));
+        return Err(Failure::Undetermined(workloads::none_in(decider.manifests)));
     }
     Ok(decisions)
 }
@@ -118,20 +118,20 @@ fn print(decisions: &[(Decision, Option<&Manifest>)], format: Format) -> Result<
         (Format::Text, _) => {
             output::print(&decisions.iter().map(|(decision, _)| text(decision)).collect::<Vec<_>>().join("\n"))
         }
-        (Format::Sarif, _) => output::print_json(&annotations::sarif(&judged(decisions)?)),
-        (Format::Github, _) => output::print(&annotations::github(&judged(decisions)?)),
+        (Format::Sarif, _) => output::print_json(&code_scanning::sarif(&located(decisions)?)),
+        (Format::Github, _) => output::print(&code_scanning::github(&located(decisions)?)),
     }
 }
 
 /// The decisions, each with the location of its object.
-fn judged<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<Judged<'a>>, Failure> {
-    let mut places = Places::default();
-    let mut judged = Vec::new();
+fn located<'a>(decisions: &'a [(Decision, Option<&Manifest>)]) -> Result<Vec<LocatedDecision<'a>>, Failure> {
+    let mut locations = SourceLocations::default();
+    let mut located = Vec::new();
     for (decision, manifest) in decisions {
-        let place: Option<Place> = manifest.map(|manifest| places.find(manifest)).transpose()?.flatten();
-        judged.push(Judged { decision, place });
+        let location: Option<SourceLocation> = manifest.map(|manifest| locations.find(manifest)).transpose()?.flatten();
+        located.push(LocatedDecision { decision, location });
     }
-    Ok(judged)
+    Ok(located)
 }
 
 fn text(decision: &Decision) -> String {

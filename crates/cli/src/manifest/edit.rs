@@ -108,7 +108,7 @@ impl Edit {
     }
 
     /// Inserts an entry before the first one of the mapping at `at`, in the mapping's style.
-    fn first_entry(text: &str, at: usize, key: &str, entry: &dyn Entry) -> Self {
+    fn first_entry(text: &str, at: usize, key: &str, entry: &dyn YamlValue) -> Self {
         if let Some(inside) = text.get(at..).and_then(|rest| rest.strip_prefix('{')) {
             let more = if inside.trim_start().starts_with('}') { "" } else { ", " };
             let insert = format!("{}: {}{more}", Value::from(key), entry.flow());
@@ -123,7 +123,7 @@ impl Edit {
 }
 
 /// A value in YAML's flow style and block style.
-trait Entry {
+trait YamlValue {
     fn flow(&self) -> String;
     /// The text after the colon of a key that is indented by `indent`.
     fn block(&self, indent: &str, newline: &str) -> String;
@@ -134,7 +134,7 @@ struct Scalar<'a> {
     value: &'a str,
 }
 
-impl Entry for Scalar<'_> {
+impl YamlValue for Scalar<'_> {
     fn flow(&self) -> String {
         self.json_value.clone()
     }
@@ -151,7 +151,7 @@ struct Nested<'a> {
     value: &'a str,
 }
 
-impl Entry for Nested<'_> {
+impl YamlValue for Nested<'_> {
     fn flow(&self) -> String {
         format!("{{{}: {}}}", self.json_key, self.json_value)
     }
@@ -190,7 +190,7 @@ struct Outline {
 #[derive(Deserialize)]
 struct Metadata {
     #[serde(default, deserialize_with = "even_null")]
-    annotations: Option<Spanned<Option<Entries>>>,
+    annotations: Option<Spanned<Option<AnnotationEntries>>>,
 }
 
 /// Distinguishes `annotations: null` from a missing field.
@@ -198,29 +198,29 @@ fn even_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) ->
     T::deserialize(deserializer).map(Some)
 }
 
-struct Entries(Vec<(String, Spanned<Option<String>>)>);
+struct AnnotationEntries(Vec<(String, Spanned<Option<String>>)>);
 
-impl<'de> Deserialize<'de> for Entries {
+impl<'de> Deserialize<'de> for AnnotationEntries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor(PhantomData<Entries>);
+        struct AnnotationEntriesVisitor(PhantomData<AnnotationEntries>);
 
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
+        impl<'de> Visitor<'de> for AnnotationEntriesVisitor {
+            type Value = AnnotationEntries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a mapping of annotations")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnnotationEntries, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(Entries(entries))
+                Ok(AnnotationEntries(entries))
             }
         }
 
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
+        deserializer.deserialize_map(AnnotationEntriesVisitor(PhantomData))
     }
 }
 

@@ -51,9 +51,9 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
         Ok(bytes)
     };
     let bytes =
-        read().map_err(|error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", name(path))))?;
+        read().map_err(|error: io::Error| Failure::Undetermined(format!("cannot read {}: {error}", name(path))))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
-        return Err(Failure::CouldNotTell(format!(
+        return Err(Failure::Undetermined(format!(
             "{} has more than {limit} bytes, the limit for this file",
             name(path)
         )));
@@ -64,7 +64,7 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 /// Reads text of at most `limit` bytes, without a byte order mark.
 pub(crate) fn text(path: &Path, limit: u64) -> Result<String, Failure> {
     let text = String::from_utf8(bytes(path, limit)?)
-        .map_err(|error| Failure::CouldNotTell(format!("{} is not UTF-8 text: {}", name(path), error.utf8_error())))?;
+        .map_err(|error| Failure::Undetermined(format!("{} is not UTF-8 text: {}", name(path), error.utf8_error())))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn manifest_text(path: &Path) -> Result<String, Failure> {
 
 /// How to read manifests: which kinds are workloads in addition to Kubernetes' own, and whether to read subfolders.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct Kinds {
+pub(crate) struct WorkloadKindFlags {
     /// Custom resource to check as a workload, as configured for the webhook; may be repeated
     #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]
     further: Vec<WorkloadKind>,
@@ -89,7 +89,7 @@ pub(crate) struct Kinds {
     recursive: bool,
 }
 
-impl Kinds {
+impl WorkloadKindFlags {
     /// Kubernetes' workload kinds and the further ones.
     pub(crate) fn known(&self) -> WorkloadKinds {
         self.further.iter().copied().collect()
@@ -97,13 +97,13 @@ impl Kinds {
 }
 
 /// Reads every object of files and folders.
-pub(crate) fn manifests(paths: &[PathBuf], kinds: &Kinds) -> Result<Vec<Manifest>, Failure> {
+pub(crate) fn manifests(paths: &[PathBuf], kinds: &WorkloadKindFlags) -> Result<Vec<Manifest>, Failure> {
     let known = kinds.known();
     let mut manifests = Vec::new();
     for path in paths {
         let files = files(path, kinds.recursive)?;
         if files.is_empty() {
-            return Err(Failure::CouldNotTell(format!(
+            return Err(Failure::Undetermined(format!(
                 "{} contains no manifest: no file in it ends in .yaml, .yml or .json; pass -R to read its subfolders",
                 path.display()
             )));
@@ -120,7 +120,7 @@ pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failur
     if is_stdin(path) || !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let cannot = |error: io::Error| Failure::CouldNotTell(format!("cannot read {}: {error}", path.display()));
+    let cannot = |error: io::Error| Failure::Undetermined(format!("cannot read {}: {error}", path.display()));
     let mut entries = Vec::new();
     for entry in fs::read_dir(path).map_err(cannot)? {
         entries.push(entry.map_err(cannot)?.path());
@@ -145,8 +145,8 @@ pub(crate) fn envelope(path: &Path) -> Result<Envelope, Failure> {
     let limit = u64::try_from(4 * MAX_ENVELOPE).unwrap_or(u64::MAX);
     let text = text(path, limit)?;
     let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Failure::CouldNotTell(format!("{} contains no approval: not JSON: {error}", name(path))))?;
+        .map_err(|error| Failure::Undetermined(format!("{} contains no approval: not JSON: {error}", name(path))))?;
     // Only the original text shows what a strict reader rejects, such as a duplicate key.
     let text = if text.len() > MAX_ENVELOPE { value.to_string() } else { text };
-    Envelope::parse(&text).map_err(|why| Failure::CouldNotTell(format!("{} contains no approval: {why}", name(path))))
+    Envelope::parse(&text).map_err(|why| Failure::Undetermined(format!("{} contains no approval: {why}", name(path))))
 }

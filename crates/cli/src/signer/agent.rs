@@ -47,9 +47,9 @@ impl Identity {
         match (found.pop(), found.len()) {
             (Some(only), 0) => Ok(only),
             (None, _) if wanted.is_empty() => {
-                Err(Failure::CouldNotTell("the SSH agent has no Ed25519 key; add one with ssh-add".to_owned()))
+                Err(Failure::Undetermined("the SSH agent has no Ed25519 key; add one with ssh-add".to_owned()))
             }
-            (None, _) => Err(Failure::CouldNotTell(format!(
+            (None, _) => Err(Failure::Undetermined(format!(
                 "the SSH agent has no Ed25519 key {}; run `ssh-add -l` to list its keys",
                 shown(wanted)
             ))),
@@ -81,7 +81,7 @@ impl Identity {
         request.extend([0; 4]); // no flags: they are for RSA keys
         let answer = exchange(&request, self.patience)?;
         signature(&answer).ok_or_else(|| {
-            Failure::CouldNotTell(
+            Failure::Undetermined(
                 "the SSH agent did not sign: the key may have been removed, or the request was declined".to_owned(),
             )
         })
@@ -89,7 +89,7 @@ impl Identity {
 }
 
 fn odd(why: &str) -> Failure {
-    Failure::CouldNotTell(format!("unexpected answer from the SSH agent: {why}"))
+    Failure::Undetermined(format!("unexpected answer from the SSH agent: {why}"))
 }
 
 /// The Ed25519 keys of an answer; none if the answer is malformed.
@@ -144,11 +144,11 @@ fn public_key_file(wanted: &str) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(None);
     }
     let text = fs::read_to_string(path)
-        .map_err(|error| Failure::CouldNotTell(format!("cannot read {}: {error}", path.display())))?;
+        .map_err(|error| Failure::Undetermined(format!("cannot read {}: {error}", path.display())))?;
     let blob = text.split_whitespace().nth(1).and_then(|blob| BASE64.decode(blob.trim_end_matches('=')).ok());
     match blob.filter(|blob| ed25519_key(blob).is_some()) {
         Some(blob) => Ok(Some(blob)),
-        None => Err(Failure::CouldNotTell(format!(
+        None => Err(Failure::Undetermined(format!(
             "{} contains no Ed25519 public key in ssh-keygen's format; expected `ssh-ed25519 AAAA… comment`",
             path.display()
         ))),
@@ -163,7 +163,7 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
         os::unix::net::UnixStream,
     };
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).ok_or_else(|| {
-        Failure::CouldNotTell("no SSH agent found: SSH_AUTH_SOCK is not set; start an agent with ssh-agent".to_owned())
+        Failure::Undetermined("no SSH agent found: SSH_AUTH_SOCK is not set; start an agent with ssh-agent".to_owned())
     })?;
     let exchanged = || -> io::Result<Option<Vec<u8>>> {
         let mut stream = UnixStream::connect(&socket)?;
@@ -186,11 +186,11 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
         Ok(Some(answer)) => Ok(answer),
         Ok(None) => Err(odd("its length differs from the announced one")),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            Err(Failure::CouldNotTell(format!(
+            Err(Failure::Undetermined(format!(
                 "the SSH agent did not answer within {patience:?}; --signer-timeout changes the limit"
             )))
         }
-        Err(error) => Err(Failure::CouldNotTell(format!(
+        Err(error) => Err(Failure::Undetermined(format!(
             "cannot contact the SSH agent at {}: {error}",
             shown(&socket.to_string_lossy())
         ))),

@@ -90,7 +90,7 @@ fn name(command: &[String]) -> String {
 }
 
 fn odd(command: &[String], why: &str) -> Failure {
-    Failure::CouldNotTell(format!("{}: {}; docs/signers.md describes the protocol", name(command), shown(why)))
+    Failure::Undetermined(format!("{}: {}; docs/signers.md describes the protocol", name(command), shown(why)))
 }
 
 fn expect_version(command: &[String], version: &str) -> Result<(), Failure> {
@@ -102,7 +102,7 @@ fn expect_version(command: &[String], version: &str) -> Result<(), Failure> {
 
 /// Runs the program once. Its standard error goes to the terminal unchanged, because it may ask for a PIN.
 fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Question<'_>) -> Result<T, Failure> {
-    let failed = |why: String| Failure::CouldNotTell(format!("{}: {why}", name(command)));
+    let failed = |why: String| Failure::Undetermined(format!("{}: {why}", name(command)));
     let [program, arguments @ ..] = command else {
         return Err(Failure::Misuse("--signer is empty; give a program and its arguments".to_owned()));
     };

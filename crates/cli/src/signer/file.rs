@@ -18,7 +18,7 @@ pub(crate) struct KeyInFile<'a> {
 impl<'a> KeyInFile<'a> {
     pub(super) fn read(path: &'a Path, passphrase: &'a PassphraseSource) -> Result<Self, Failure> {
         let file = KeyFile::parse(&Zeroizing::new(input::small_text(path)?))
-            .map_err(|error| Failure::CouldNotTell(format!("{}: {error}", input::name(path))))?;
+            .map_err(|error| Failure::Undetermined(format!("{}: {error}", input::name(path))))?;
         // Last, so that a file that is not a private key is reported as such.
         check_private(path)?;
         Ok(Self { path, passphrase, file })
@@ -38,7 +38,7 @@ impl<'a> KeyInFile<'a> {
         };
         let key = key
             .decrypt(&self.passphrase.of_key(self.path)?)
-            .map_err(|error| Failure::CouldNotTell(format!("{}: {error}", input::name(self.path))))?;
+            .map_err(|error| Failure::Undetermined(format!("{}: {error}", input::name(self.path))))?;
         Ok(Signature { key: key.id(), bytes: key.sign(message) })
     }
 }
@@ -53,7 +53,7 @@ fn check_private(path: &Path) -> Result<(), Failure> {
     if input::is_stdin(path) || !found.is_file() || mode.trailing_zeros() >= 6 {
         return Ok(());
     }
-    Err(Failure::CouldNotTell(format!(
+    Err(Failure::Undetermined(format!(
         "others can read the private key {0} (mode {mode:04o}); run: chmod 600 {0}",
         path.display()
     )))

@@ -28,13 +28,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::CouldNotTell(format!("cannot write to standard output: {error}")))
+        .map_err(|error| Failure::Undetermined(format!("cannot write to standard output: {error}")))
 }
 
 /// Prints JSON for programs.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::CouldNotTell(format!("cannot write JSON: {error}")))?;
+        .map_err(|error| Failure::Undetermined(format!("cannot write JSON: {error}")))?;
     print(&(text + "\n"))
 }
 
@@ -45,17 +45,17 @@ pub(crate) fn note(text: &str) {
 }
 
 /// Prints styled text on standard error. The caller has escaped what comes from others.
-pub(crate) fn tell(text: &str) {
+pub(crate) fn note_styled(text: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.trim_end());
 }
 
 /// A complete temporary file in the folder of its final path.
-pub(crate) struct Staged {
+pub(crate) struct StagedFile {
     file: NamedTempFile,
     path: PathBuf,
 }
 
-impl Staged {
+impl StagedFile {
     /// Writes `contents` to a temporary file in the folder of `path`. Does not touch `path`.
     pub(crate) fn write(path: &Path, contents: &[u8], access: Access) -> Result<Self, Failure> {
         let staged = || {
@@ -104,7 +104,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::AlreadyExists => "the file exists and is not overwritten".to_owned(),
         _ => error.to_string(),
     };
-    Failure::CouldNotTell(format!("cannot write {}: {why}", path.display()))
+    Failure::Undetermined(format!("cannot write {}: {why}", path.display()))
 }
 
 /// Writes to `path`, or to standard output if there is none or it is `-`.
@@ -128,11 +128,11 @@ fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
         }
         Ok(found) => {
             let path = fs::canonicalize(path).map_err(failed)?;
-            let staged = Staged::write(&path, contents.as_bytes(), Access::Private)?;
+            let staged = StagedFile::write(&path, contents.as_bytes(), Access::Private)?;
             staged.file.as_file().set_permissions(found.permissions()).map_err(failed)?;
             staged.replace()
         }
-        Err(_) => Staged::write(path, contents.as_bytes(), Access::Public)?.replace(),
+        Err(_) => StagedFile::write(path, contents.as_bytes(), Access::Public)?.replace(),
     }
 }
 
@@ -182,8 +182,8 @@ mod tests {
     fn create_does_not_overwrite_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        Staged::write(&path, b"one", Access::Private).unwrap().create().unwrap();
-        assert!(Staged::write(&path, b"two", Access::Private).unwrap().create().is_err());
+        StagedFile::write(&path, b"one", Access::Private).unwrap().create().unwrap();
+        assert!(StagedFile::write(&path, b"two", Access::Private).unwrap().create().is_err());
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

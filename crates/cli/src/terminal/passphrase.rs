@@ -53,8 +53,8 @@ fn ask(prompt: Password<'_>) -> Result<Zeroizing<String>, Failure> {
             Failure::Misuse("there is no terminal to ask for a passphrase; pass --passphrase-file".to_owned())
         }
         InquireError::OperationCanceled | InquireError::OperationInterrupted => {
-            Failure::CouldNotTell("no passphrase was given".to_owned())
+            Failure::Undetermined("no passphrase was given".to_owned())
         }
-        other => Failure::CouldNotTell(format!("cannot ask for a passphrase: {other}")),
+        other => Failure::Undetermined(format!("cannot ask for a passphrase: {other}")),
     })
 }

@@ -29,7 +29,7 @@ fn namespaces<'a>(attachment: &'a Attachment, only: Option<&str>) -> Result<BTre
     let named = subjects.filter_map(|subject| subject.name.rsplit('/').nth(1));
     let namespaces: BTreeSet<&str> = named.filter(|name| only.is_none_or(|only| only == *name)).collect();
     if let Some(bad) = namespaces.iter().find(|namespace| !is_label(namespace)) {
-        return Err(Failure::CouldNotTell(format!(
+        return Err(Failure::Undetermined(format!(
             "{}: {} is not a valid namespace name",
             attachment.source,
             shown(bad)

@@ -22,7 +22,7 @@ use crate::{
 const FIELD_MANAGER: &str = "writgate";
 
 /// The object that a subject names.
-struct Place<'a> {
+struct WorkloadRef<'a> {
     kind: WorkloadKind,
     namespace: &'a str,
     name: &'a str,
@@ -34,9 +34,9 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
     for attachment in attachments {
         let before = patches.len();
         for subject in &attachment.approval.subjects {
-            let place = place(arguments, subject)?;
-            if arguments.namespace.as_deref().is_none_or(|only| only == place.namespace) {
-                patches.push(patch(&cluster, place, subject, attachment)?);
+            let workload = workload_ref(arguments, subject)?;
+            if arguments.namespace.as_deref().is_none_or(|only| only == workload.namespace) {
+                patches.push(patch(&cluster, workload, subject, attachment)?);
             }
         }
         if patches.len() == before {
@@ -47,24 +47,24 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
         }
     }
     // All objects are checked before any is changed.
-    for (place, patch) in patches {
-        let what = format!("annotate {} {} in {}", place.kind.kind(), place.name, place.namespace);
+    for (workload, patch) in patches {
+        let what = format!("annotate {} {} in {}", workload.kind.kind(), workload.name, workload.namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let objects = place.objects(&cluster);
-        cluster.ask(&what, objects.patch(place.name, &params, &Patch::Merge(patch)))?;
-        output::note(&format!("attached: {} {}/{}", place.kind.kind(), place.namespace, place.name));
+        let objects = workload.objects(&cluster);
+        cluster.ask(&what, objects.patch(workload.name, &params, &Patch::Merge(patch)))?;
+        output::note(&format!("attached: {} {}/{}", workload.kind.kind(), workload.namespace, workload.name));
     }
     Ok(Answer::Yes)
 }
 
 /// `apps/v1/Deployment/payments/orders`
-fn place<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<Place<'a>, Failure> {
+fn workload_ref<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<WorkloadRef<'a>, Failure> {
     let parts = || {
         let (rest, name) = subject.name.rsplit_once('/')?;
         let (rest, namespace) = rest.rsplit_once('/')?;
         let (api_version, kind) = rest.rsplit_once('/')?;
         let kind = arguments.kinds.known().find(api_version, kind)?;
-        (is_label(namespace) && is_subdomain(name)).then_some(Place { kind, namespace, name })
+        (is_label(namespace) && is_subdomain(name)).then_some(WorkloadRef { kind, namespace, name })
     };
     parts().ok_or_else(|| {
         Failure::No(format!(
@@ -77,19 +77,19 @@ fn place<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<Place<'a>, F
 /// The patch for the live object, if it has the approved spec.
 fn patch<'a>(
     cluster: &Cluster,
-    place: Place<'a>,
+    workload: WorkloadRef<'a>,
     subject: &Subject,
     attachment: &Attachment,
-) -> Result<(Place<'a>, Value), Failure> {
-    let object = format!("{} {}/{}", place.kind.kind(), place.namespace, place.name);
+) -> Result<(WorkloadRef<'a>, Value), Failure> {
+    let object = format!("{} {}/{}", workload.kind.kind(), workload.namespace, workload.name);
     let instead = "attach the approval to its manifest (-f) or use --detached, and apply that";
-    let what = format!("read {} {} in {}", place.kind.kind(), place.name, place.namespace);
-    let Some(found) = cluster.ask(&what, place.objects(cluster).get_opt(place.name))? else {
+    let what = format!("read {} {} in {}", workload.kind.kind(), workload.name, workload.namespace);
+    let Some(found) = cluster.ask(&what, workload.objects(cluster).get_opt(workload.name))? else {
         return Err(Failure::No(format!("{object} does not exist, so there is nothing to annotate; {instead}")));
     };
     let spec = found.data.get("spec").cloned().unwrap_or_default().to_string();
-    let hash = spec_hash(place.kind, &spec)
-        .map_err(|error| Failure::CouldNotTell(format!("{object} has no spec hash: {error}")))?;
+    let hash = spec_hash(workload.kind, &spec)
+        .map_err(|error| Failure::Undetermined(format!("{object} has no spec hash: {error}")))?;
     if hash != subject.hash {
         return Err(Failure::No(format!(
             "{object}: the live spec is not the approved one\n{}\na denied change leaves the live object as it was; \
@@ -103,10 +103,10 @@ fn patch<'a>(
         "uid": found.metadata.uid,
         "annotations": {&attachment.annotation: attachment.envelope.to_json()},
     }});
-    Ok((place, patch))
+    Ok((workload, patch))
 }
 
-impl Place<'_> {
+impl WorkloadRef<'_> {
     fn objects(&self, cluster: &Cluster) -> Api<DynamicObject> {
         let api_version = self.kind.api_version();
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));

@@ -73,7 +73,7 @@ struct ResponseStatus {
 /// What the audit log says about a decision. Stable: other programs read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Audited {
+pub(super) struct AuditedRequest {
     version: &'static str,
     id: String,
     time: Timestamp,
@@ -126,7 +126,7 @@ impl AuditLog {
 
     /// The decisions of one line: usually none or one, and several if several webhooks decided. `Err` says why a line
     /// with a decision cannot be read.
-    pub(super) fn read(&mut self, json: &[u8]) -> Result<Vec<Audited>, String> {
+    pub(super) fn read(&mut self, json: &[u8]) -> Result<Vec<AuditedRequest>, String> {
         if !Self::may_tell(json) {
             return Ok(Vec::new());
         }
@@ -149,14 +149,14 @@ impl AuditLog {
     }
 }
 
-fn audited(line: &Line<'_>, webhook: &str) -> Audited {
+fn audited(line: &Line<'_>, webhook: &str) -> AuditedRequest {
     let annotation =
         |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
     // The webhook joins the values with commas. Only a person's name may contain one.
     let list = |key: &str| annotation(key).map_or(Vec::new(), |text| text.split(',').map(str::to_owned).collect());
     let object = &line.object_ref;
     let group = if object.api_group.is_empty() { String::new() } else { format!("{}/", object.api_group) };
-    Audited {
+    AuditedRequest {
         version: VERSION,
         id: annotation("decision-id").unwrap_or_default(),
         time: line.request_received_timestamp,
@@ -195,8 +195,8 @@ fn is_dry_run(uri: &str) -> bool {
     query.split('&').any(|parameter| parameter.strip_prefix("dryRun=").is_some_and(|value| !value.is_empty()))
 }
 
-impl From<&Audited> for Row {
-    fn from(audited: &Audited) -> Self {
+impl From<&AuditedRequest> for Row {
+    fn from(audited: &AuditedRequest) -> Self {
         let own = |text: &Option<String>| text.clone().unwrap_or_default();
         let basis = audited.basis.clone().filter(|basis| matches!(&**basis, "break-glass" | "rollback"));
         let dry_run = audited.dry_run.then(|| "dry run".to_owned());
@@ -222,7 +222,7 @@ impl From<&Audited> for Row {
             cluster: String::new(),
             environment: own(&audited.environment),
             project: own(&audited.project),
-            required: audited.approval_required.map_or(Required::Untold, |required| Required::of(Some(required))),
+            required: audited.approval_required.map_or(Required::Unknown, |required| Required::of(Some(required))),
             approvals: audited.approvals.clone(),
             reviewers: audited.reviewers.clone(),
             capabilities: audited.required_capabilities.clone(),
@@ -315,7 +315,7 @@ mod tests {
         let line = line(|line| {
             line["annotations"].as_object_mut().unwrap().remove("workloads.writgate.dev/approval-required");
         });
-        assert_eq!(rows(&[line])[0].required, Required::Untold);
+        assert_eq!(rows(&[line])[0].required, Required::Unknown);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Lines {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let source = if input::is_stdin(path) { Ok(Source::Stdin(io::stdin())) } else { open(path).map(Source::File) };
         let source =
-            source.map_err(|error| Failure::CouldNotTell(format!("cannot read {}: {error}", input::name(path))))?;
+            source.map_err(|error| Failure::Undetermined(format!("cannot read {}: {error}", input::name(path))))?;
         let reader = BufReader::with_capacity(BUFFER, source);
         Ok(Self { path: path.to_owned(), reader, line: Vec::new(), number: 0, skips: false, read: 0 })
     }
@@ -132,7 +132,7 @@ impl Lines {
     }
 
     fn cannot_read(&self, error: &io::Error) -> Failure {
-        Failure::CouldNotTell(format!("cannot read {}: {error}", input::name(&self.path)))
+        Failure::Undetermined(format!("cannot read {}: {error}", input::name(&self.path)))
     }
 }
 

@@ -13,13 +13,13 @@ use crate::{
         Audit,
         audit_log::AuditLog,
         lines::{Lines, Next},
+        log_prefix::LogPrefix,
         record_line::{self, RecordLine},
         row::Row,
         verification::Verification,
     },
     failure::Failure,
     manifest::input,
-    terminal::wrapping::Wrapping,
 };
 
 /// Bytes after which a batch ends.
@@ -36,19 +36,19 @@ pub(super) struct Log {
 
 enum Reader {
     /// The webhook's log.
-    Records(Wrapping),
+    Records(LogPrefix),
     /// The API server's audit log.
     AuditLog(AuditLog),
 }
 
 /// A line's number and JSON, or why there is no JSON.
-struct Numbered {
+struct NumberedLine {
     number: u64,
     json: Result<Vec<u8>, &'static str>,
 }
 
 /// The result for one line.
-struct Judged {
+struct ParsedLine {
     line: RecordLine,
     checked: Option<CheckedLine>,
 }
@@ -56,7 +56,7 @@ struct Judged {
 impl Log {
     pub(super) fn open(path: &Path, as_audit_log: bool) -> Result<Self, Failure> {
         let reader =
-            if as_audit_log { Reader::AuditLog(AuditLog::default()) } else { Reader::Records(Wrapping::default()) };
+            if as_audit_log { Reader::AuditLog(AuditLog::default()) } else { Reader::Records(LogPrefix::default()) };
         Ok(Self { name: input::name(path), lines: Lines::open(path)?, reader })
     }
 
@@ -79,7 +79,7 @@ impl Log {
                 audit.printer.flush()?; // the next line may take long to arrive
             }
             let (batch, ended) = self.batch()?;
-            self.tell(&batch, audit)?;
+            self.report(&batch, audit)?;
             if ended {
                 return Ok(());
             }
@@ -91,11 +91,11 @@ impl Log {
         let number = self.lines.number() + 1;
         let Some(line) = self.lines.rest() else { return Ok(()) };
         let Some(json) = self.reader.json(line) else { return Ok(()) };
-        self.tell(&[Numbered { number, json: Ok(json) }], audit)
+        self.report(&[NumberedLine { number, json: Ok(json) }], audit)
     }
 
     /// The next lines, and whether no more are available for now.
-    fn batch(&mut self) -> Result<(Vec<Numbered>, bool), Failure> {
+    fn batch(&mut self) -> Result<(Vec<NumberedLine>, bool), Failure> {
         let (mut batch, mut size) = (Vec::new(), 0);
         loop {
             let (number, next) = self.lines.next()?;
@@ -106,7 +106,7 @@ impl Log {
             };
             if let Some(json) = json {
                 size += json.as_ref().map_or(0, Vec::len);
-                batch.push(Numbered { number, json });
+                batch.push(NumberedLine { number, json });
             }
             if size >= BATCH || !self.lines.is_at_hand() {
                 return Ok((batch, false));
@@ -114,24 +114,24 @@ impl Log {
         }
     }
 
-    fn tell(&mut self, batch: &[Numbered], audit: &mut Audit<'_>) -> Result<(), Failure> {
+    fn report(&mut self, batch: &[NumberedLine], audit: &mut Audit<'_>) -> Result<(), Failure> {
         let Self { name, reader, .. } = self;
-        let place = |number: u64| format!("{name}, line {number}");
+        let position = |number: u64| format!("{name}, line {number}");
         match reader {
             Reader::Records(_) => {
-                for (line, judged) in batch.iter().zip(judge(batch, audit.verification.as_ref())) {
-                    tell_record(line, judged, audit, || place(line.number))?;
+                for (line, parsed) in batch.iter().zip(parse(batch, audit.verification.as_ref())) {
+                    report_record(line, parsed, audit, || position(line.number))?;
                 }
             }
             Reader::AuditLog(log) => {
-                for Numbered { number, json } in batch {
+                for NumberedLine { number, json } in batch {
                     match json.as_ref().map_err(|why| (*why).to_owned()).and_then(|json| log.read(json)) {
                         Ok(decisions) => decisions.iter().try_for_each(|decision| {
                             let json = serde_json::to_string(decision)
-                                .map_err(|error| Failure::CouldNotTell(format!("cannot write JSON: {error}")))?;
+                                .map_err(|error| Failure::Undetermined(format!("cannot write JSON: {error}")))?;
                             audit.show(&Row::from(decision), &json)
                         })?,
-                        Err(why) => audit.cannot_read(&place(*number), &why),
+                        Err(why) => audit.cannot_read(&position(*number), &why),
                     }
                 }
             }
@@ -144,7 +144,7 @@ impl Reader {
     /// The JSON of a line, if there is any.
     fn json(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Records(wrapping) => wrapping.take_off(line).map(std::borrow::Cow::into_owned),
+            Self::Records(prefix) => prefix.remove(line).map(std::borrow::Cow::into_owned),
             Self::AuditLog(_) => AuditLog::may_tell(line).then(|| line.to_vec()),
         }
     }
@@ -152,13 +152,13 @@ impl Reader {
 
 /// The result for each line, in order. Verifying signatures is worth a thread for each processor. Parsing alone is not:
 /// the threads would wait for each other longer than they save.
-fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged> {
-    let one = |line: &Numbered| match &line.json {
-        Ok(json) => Judged {
+fn parse(batch: &[NumberedLine], verification: Option<&Verification>) -> Vec<ParsedLine> {
+    let one = |line: &NumberedLine| match &line.json {
+        Ok(json) => ParsedLine {
             line: record_line::read(json),
             checked: verification.map(|verification| verification.check(&String::from_utf8_lossy(json))),
         },
-        Err(why) => Judged { line: RecordLine::Unreadable((*why).to_owned()), checked: None },
+        Err(why) => ParsedLine { line: RecordLine::Unreadable((*why).to_owned()), checked: None },
     };
     let threads = verification.and_then(|_| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let share = batch.len().div_ceil(threads).max(FEW);
@@ -172,21 +172,21 @@ fn judge(batch: &[Numbered], verification: Option<&Verification>) -> Vec<Judged>
     })
 }
 
-fn tell_record(
-    line: &Numbered,
-    judged: Judged,
+fn report_record(
+    line: &NumberedLine,
+    parsed: ParsedLine,
     audit: &mut Audit<'_>,
-    place: impl Fn() -> String,
+    position: impl Fn() -> String,
 ) -> Result<(), Failure> {
     let verification = audit.verification.as_mut();
     let against =
-        verification.zip(judged.checked).and_then(|(verification, checked)| verification.take(checked, &place));
-    match (judged.line, &line.json) {
+        verification.zip(parsed.checked).and_then(|(verification, checked)| verification.take(checked, &position));
+    match (parsed.line, &line.json) {
         (RecordLine::Record(record), Ok(json)) => {
             audit.record(Row::from(*record), &String::from_utf8_lossy(json), against)?;
         }
         // The verification report names its findings.
-        (RecordLine::Unreadable(why), _) if against.is_none() => audit.cannot_read(&place(), &why),
+        (RecordLine::Unreadable(why), _) if against.is_none() => audit.cannot_read(&position(), &why),
         _ => {}
     }
     Ok(())

@@ -190,9 +190,9 @@ impl<W: Write> Printer<W> {
 
     fn yaml(&mut self, json: &str) -> Result<io::Result<()>, Failure> {
         let value: Value = serde_json::from_str(json)
-            .map_err(|error| Failure::CouldNotTell(format!("cannot read a record: {error}")))?;
+            .map_err(|error| Failure::Undetermined(format!("cannot read a record: {error}")))?;
         let text = serde_saphyr::to_string(&value)
-            .map_err(|error| Failure::CouldNotTell(format!("cannot write YAML: {error}")))?;
+            .map_err(|error| Failure::Undetermined(format!("cannot write YAML: {error}")))?;
         Ok(write!(self.out, "---\n{text}"))
     }
 
@@ -269,9 +269,9 @@ pub(super) const READER_GONE: &str = "standard output was closed";
 
 fn cannot_print(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Failure::CouldNotTell(READER_GONE.to_owned());
+        return Failure::Undetermined(READER_GONE.to_owned());
     }
-    Failure::CouldNotTell(format!("cannot write to standard output: {error}"))
+    Failure::Undetermined(format!("cannot write to standard output: {error}"))
 }
 
 #[cfg(test)]

@@ -72,23 +72,23 @@ pub(super) enum Required {
     Yes,
     No,
     /// No posture was used, so nothing was required.
-    Unasked,
+    NotChecked,
     /// The source does not say.
     #[default]
-    Untold,
+    Unknown,
 }
 
 impl Required {
     pub(super) fn of(told: Option<bool>) -> Self {
-        told.map_or(Self::Unasked, |required| if required { Self::Yes } else { Self::No })
+        told.map_or(Self::NotChecked, |required| if required { Self::Yes } else { Self::No })
     }
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Yes => "yes",
             Self::No => "no",
-            Self::Unasked => "",
-            Self::Untold => "?",
+            Self::NotChecked => "",
+            Self::Unknown => "?",
         }
     }
 }

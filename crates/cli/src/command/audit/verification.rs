@@ -22,13 +22,13 @@ use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::outpu
 /// ConfigMaps per page of a list.
 const PAGE: u32 = 500;
 /// Findings whose positions are remembered. Core has the same limit.
-const MOST_PLACES: usize = 10_000;
+const MAX_POSITIONS: usize = 10_000;
 
 /// The state of a verification.
 pub(super) struct Verification {
     verifier: ChainVerifier,
     /// The position of each finding, in order.
-    places: VecDeque<(String, ChainFinding)>,
+    positions: VecDeque<(String, ChainFinding)>,
     /// Problems with checkpoints.
     remarks: Vec<String>,
 }
@@ -38,10 +38,10 @@ impl Verification {
     pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
         let key = |path: &PathBuf| {
             PublicKey::from_pem(&input::small_text(path)?)
-                .map_err(|error| Failure::CouldNotTell(format!("{} holds no public key: {error}", input::name(path))))
+                .map_err(|error| Failure::Undetermined(format!("{} holds no public key: {error}", input::name(path))))
         };
         let keys = paths.iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
-        Ok(Self { verifier: ChainVerifier::new(keys), places: VecDeque::new(), remarks: Vec::new() })
+        Ok(Self { verifier: ChainVerifier::new(keys), positions: VecDeque::new(), remarks: Vec::new() })
     }
 
     /// Verifies with the checkpoints in the system namespace: the key of each chain, and its latest head.
@@ -60,7 +60,7 @@ impl Verification {
             }
         }
         if !known {
-            return Err(Failure::CouldNotTell(format!(
+            return Err(Failure::Undetermined(format!(
                 "no key to verify with: namespace {} contains no checkpoint of a chain (ConfigMaps with the label \
                  {SELECTOR}); pass the webhook's public key with --key, or another namespace with --system-namespace",
                 shown(&cluster.system_namespace)
@@ -74,19 +74,19 @@ impl Verification {
         self.verifier.check(line)
     }
 
-    /// Adds a line from `place`. Returns the finding about it, as one word.
-    pub(super) fn take(&mut self, checked: CheckedLine, place: impl FnOnce() -> String) -> Option<&'static str> {
+    /// Adds a line from `position`. Returns the finding about it, as one word.
+    pub(super) fn take(&mut self, checked: CheckedLine, position: impl FnOnce() -> String) -> Option<&'static str> {
         let LineOutcome::Found(finding) = self.verifier.take(checked) else { return None };
         let word = finding.as_str();
-        if self.places.len() < MOST_PLACES {
-            self.places.push_back((place(), finding));
+        if self.positions.len() < MAX_POSITIONS {
+            self.positions.push_back((position(), finding));
         }
         Some(word)
     }
 
     /// Ends the verification. If the lines are known to be only `some` of the records, missing ones are not reported.
-    pub(super) fn finish(self, some: bool) -> Verified {
-        let Self { verifier, mut places, remarks } = self;
+    pub(super) fn finish(self, some: bool) -> VerificationReport {
+        let Self { verifier, mut positions, remarks } = self;
         let mut report = verifier.finish();
         if some {
             report.findings.retain(|finding| !matches!(finding, ChainFinding::Missing { .. }));
@@ -94,22 +94,23 @@ impl Verification {
         }
         let placed = report.findings.iter().map(|finding| {
             // Findings are in one order. Those without a line are only in the report.
-            let place = places.front().is_some_and(|(_, found)| found == finding).then(|| places.pop_front()).flatten();
-            place.map_or_else(|| text(finding), |(place, _)| format!("{} ({place})", text(finding)))
+            let position =
+                positions.front().is_some_and(|(_, found)| found == finding).then(|| positions.pop_front()).flatten();
+            position.map_or_else(|| text(finding), |(position, _)| format!("{} ({position})", text(finding)))
         });
         let findings = placed.collect();
-        Verified { findings, remarks, report }
+        VerificationReport { findings, remarks, report }
     }
 }
 
 /// The result of a verification.
-pub(super) struct Verified {
+pub(super) struct VerificationReport {
     findings: Vec<String>,
     remarks: Vec<String>,
     report: ChainReport,
 }
 
-impl Verified {
+impl VerificationReport {
     pub(super) fn is_clean(&self) -> bool {
         self.report.is_clean() && self.remarks.is_empty()
     }

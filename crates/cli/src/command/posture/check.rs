@@ -13,7 +13,7 @@ use writgate_core::{
 use crate::{
     command::Format,
     failure::{Answer, Failure},
-    rules::RulesFlags,
+    postures::PostureSourceFlags,
     terminal::output::{self, columns, shown},
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'f', value_name = "DIR", conflicts_with = "posture_dir")]
     folder: Option<PathBuf>,
     #[command(flatten)]
-    rules: RulesFlags,
+    rules: PostureSourceFlags,
     /// How to print the findings
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,

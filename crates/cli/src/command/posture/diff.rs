@@ -13,7 +13,7 @@ use crate::{
         posture::effect::{self, Change, Effect},
     },
     failure::{Answer, Failure},
-    rules::RulesFlags,
+    postures::PostureSourceFlags,
     terminal::{
         output::{self, shown},
         style,
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let load = |folder: Option<&Path>| {
-        let flags = RulesFlags { posture_dir: None, cluster: arguments.cluster.clone() };
+        let flags = PostureSourceFlags { posture_dir: None, cluster: arguments.cluster.clone() };
         flags.or_folder(folder).load()
     };
     let (before, after) = match &arguments.second {

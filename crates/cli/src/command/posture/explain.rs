@@ -10,7 +10,7 @@ use writgate_core::{
 use crate::{
     command::posture::{check, field},
     failure::{Answer, Failure},
-    rules::RulesFlags,
+    postures::PostureSourceFlags,
     terminal::{
         output::{self, columns, shown},
         style,
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(short = 'f', value_name = "DIR", conflicts_with = "posture_dir")]
     folder: Option<PathBuf>,
     #[command(flatten)]
-    rules: RulesFlags,
+    rules: PostureSourceFlags,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {

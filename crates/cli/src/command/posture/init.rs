@@ -15,7 +15,7 @@ use crate::{
     command::posture::check,
     failure::{Answer, Failure},
     manifest::input,
-    terminal::output::{self, Access, Staged},
+    terminal::output::{self, Access, StagedFile},
 };
 
 /// Write an environment's documents to begin with: posture, reviewers, revocations, namespace
@@ -102,17 +102,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let folder = &arguments.folder;
     for (name, _) in &files {
         if fs::symlink_metadata(folder.join(name)).is_ok() {
-            return Err(Failure::CouldNotTell(format!(
+            return Err(Failure::Undetermined(format!(
                 "{} is there already, and is not overwritten",
                 folder.join(name).display()
             )));
         }
     }
     fs::create_dir_all(folder)
-        .map_err(|error| Failure::CouldNotTell(format!("cannot make {}: {error}", folder.display())))?;
+        .map_err(|error| Failure::Undetermined(format!("cannot make {}: {error}", folder.display())))?;
     for (name, text) in &files {
         let path = folder.join(name);
-        Staged::write(&path, text.as_bytes(), Access::Public)?.create()?;
+        StagedFile::write(&path, text.as_bytes(), Access::Public)?.create()?;
         output::print(&format!("{}\n", path.display()))?;
     }
     let next = if arguments.bare { "kubectl writgate verify --posture-dir" } else { "kubectl apply -f" };
@@ -125,7 +125,7 @@ fn reviewers(arguments: &Arguments) -> Result<Vec<(String, Vec<String>)>, Failur
     let mut people: Vec<(String, Vec<String>)> = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for NamedFile { name, file } in &arguments.reviewer {
-        let failed = |why: String| Failure::CouldNotTell(format!("{}: {why}", input::name(file)));
+        let failed = |why: String| Failure::Undetermined(format!("{}: {why}", input::name(file)));
         let keys = public_key_file::read(&input::small_text(file)?).map_err(failed)?;
         let index = *seen.entry(name.clone()).or_insert_with(|| {
             people.push((name.clone(), Vec::new()));

@@ -14,14 +14,14 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        judge::Judge,
+        decider::Decider,
         request_file::{API_VERSION, KIND, RequestFile, RequestedWorkload},
     },
     cluster::{
         Cluster,
-        trail::{Scope, Trail},
+        event_reader::{EventReader, NamespaceScope},
     },
-    command::request::{Arguments, Asker, from_manifests, needed},
+    command::request::{Arguments, Requester, from_manifests, needed},
     failure::Failure,
     terminal::output::shown,
 };
@@ -34,18 +34,18 @@ pub(super) fn request(
     arguments: &Arguments,
     object: &str,
     cluster: &Cluster,
-    judge: &Judge<'_>,
-    asker: &Asker,
+    decider: &Decider<'_>,
+    requester: &Requester,
 ) -> Result<Option<RequestFile>, Failure> {
     let namespace = arguments.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
     if !names::is_label(namespace) {
         return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));
     }
-    let denied = last_denied(cluster, namespace, object, asker)?;
+    let denied = last_denied(cluster, namespace, object, requester)?;
     if arguments.filename.is_empty() {
-        return of_records(arguments, &denied, judge, asker).map(Some);
+        return of_records(arguments, &denied, decider, requester).map(Some);
     }
-    let file = from_manifests(arguments, judge, asker)?;
+    let file = from_manifests(arguments, decider, requester)?;
     file.map(|file| only_denied(file, &denied)).transpose()
 }
 
@@ -54,22 +54,22 @@ fn last_denied(
     cluster: &Cluster,
     namespace: &str,
     object: &str,
-    asker: &Asker,
+    requester: &Requester,
 ) -> Result<Vec<DecisionRecord>, Failure> {
-    let (told, _) = Trail::new(cluster, Scope::Namespace(namespace.to_owned())).list()?;
-    let mut denied: Vec<(Timestamp, DecisionRecord)> = told
+    let (events, _) = EventReader::new(cluster, NamespaceScope::Namespace(namespace.to_owned())).list()?;
+    let mut denied: Vec<(Timestamp, DecisionRecord)> = events
         .into_iter()
-        .filter_map(|told| Some((told.last, told.record.ok()?)))
+        .filter_map(|events| Some((events.last, events.record.ok()?)))
         .filter(|(_, record)| {
             record.decision == Outcome::Denied && record.action.is_some() && record.spec_hash.is_some()
         })
-        .filter(|(_, record)| if object.is_empty() { is_by(record, &asker.user) } else { is_about(record, object) })
+        .filter(|(_, record)| if object.is_empty() { is_by(record, &requester.user) } else { is_about(record, object) })
         .collect();
     denied.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let Some((newest, _)) = denied.first() else {
         let whose =
-            if object.is_empty() { format!("of {}", shown(&asker.user)) } else { format!("of {}", shown(object)) };
-        return Err(Failure::CouldNotTell(format!(
+            if object.is_empty() { format!("of {}", shown(&requester.user)) } else { format!("of {}", shown(object)) };
+        return Err(Failure::Undetermined(format!(
             "no denial {whose} found in namespace {namespace}; Events expire after an hour, and -n selects another namespace"
         )));
     };
@@ -122,8 +122,8 @@ fn only_denied(mut file: RequestFile, denied: &[DecisionRecord]) -> Result<Reque
 fn of_records(
     arguments: &Arguments,
     denied: &[DecisionRecord],
-    judge: &Judge<'_>,
-    asker: &Asker,
+    decider: &Decider<'_>,
+    requester: &Requester,
 ) -> Result<RequestFile, Failure> {
     let place = |record: &DecisionRecord| (record.environment.clone(), record.project.clone(), record.action);
     let (environment, project, action) = denied.first().map(place).unwrap_or_default();
@@ -134,8 +134,8 @@ fn of_records(
         )));
     }
     let (environment, action) = (environment.unwrap_or_default(), action.unwrap_or(Action::Deploy));
-    let posture = judge.rules.set.environment(&environment);
-    let posture = posture.map_err(|error| Failure::CouldNotTell(error.to_string()))?;
+    let posture = decider.postures.set.environment(&environment);
+    let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
     let records: Vec<&DecisionRecord> = denied.iter().collect();
     let workload = |record: &DecisionRecord| {
         Some(RequestedWorkload {
@@ -149,7 +149,7 @@ fn of_records(
     Ok(RequestFile {
         api_version: API_VERSION.to_owned(),
         kind: KIND.to_owned(),
-        requested_by: asker.person.clone(),
+        requested_by: requester.person.clone(),
         reason: arguments.reason.clone(),
         requested_at: clock::now(),
         cluster: posture.cluster.clone(),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use writgate_cluster::client::why;
 
 use crate::{
-    approval::judge::Judge,
+    approval::decider::Decider,
     cluster::{Cluster, resource},
     failure::Failure,
     manifest::{Manifest, namespace::NamespaceFlag},
@@ -46,9 +46,9 @@ impl ServerFlags {
         &self,
         manifests: &[&Manifest],
         namespace: &NamespaceFlag,
-        judge: &Judge<'_>,
+        decider: &Decider<'_>,
     ) -> Result<Option<Vec<Manifest>>, Failure> {
-        let Some(cluster) = judge.rules.cluster.as_ref().filter(|_| self.server) else { return Ok(None) };
+        let Some(cluster) = decider.postures.cluster.as_ref().filter(|_| self.server) else { return Ok(None) };
         let mut progress = Progress::of("asking the API server", Some(manifests.len()));
         let mut made = Vec::new();
         for manifest in manifests {
@@ -131,7 +131,7 @@ fn dry_run(manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<Dr
         Err(message) => Ok(DryRun::Denied(denied_hash(&message).unwrap_or_default())),
         Ok(object) => {
             let object = serde_json::to_value(object).map_err(|error| {
-                Failure::CouldNotTell(format!("cannot {what}: {}", why(&kube::Error::SerdeError(error))))
+                Failure::Undetermined(format!("cannot {what}: {}", why(&kube::Error::SerdeError(error))))
             })?;
             Ok(DryRun::Made(without_traces(object)))
         }

@@ -11,14 +11,14 @@ use writgate_core::{
     record::Denial,
 };
 
-use crate::{approval::case::Case, command::review::dry_runs::DryRuns, terminal::output::shown};
+use crate::{approval::draft::ApprovalDraft, command::review::dry_runs::DryRuns, terminal::output::shown};
 
 /// One item of the guidance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Check {
+pub(super) struct ChecklistItem {
     /// The list that it belongs to.
-    pub(super) list: List,
-    pub(super) verdict: Verdict,
+    pub(super) list: Checklist,
+    pub(super) verdict: CheckResult,
     /// Its text in the guide.
     pub(super) line: &'static str,
     /// What was found.
@@ -27,7 +27,7 @@ pub(super) struct Check {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum List {
+pub(super) enum Checklist {
     Deployment,
     Replay,
     Operator,
@@ -35,7 +35,7 @@ pub(super) enum List {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Verdict {
+pub(super) enum CheckResult {
     /// Checked, and true.
     Ok,
     /// Checked, and false.
@@ -47,40 +47,40 @@ pub(super) enum Verdict {
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
 /// The items that apply.
-pub(super) fn of(case: &Case<'_>, dry_runs: Option<&DryRuns>) -> Vec<Check> {
-    let mut checks = match case.approval.action {
-        Action::Deploy => deployment(case),
-        Action::ReplayExecute | Action::ReplayDryRun => replay(case),
+pub(super) fn of(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<ChecklistItem> {
+    let mut checks = match draft.approval.action {
+        Action::Deploy => deployment(draft),
+        Action::ReplayExecute | Action::ReplayDryRun => replay(draft),
     };
-    checks.extend(operator(case, dry_runs));
+    checks.extend(operator(draft, dry_runs));
     checks
 }
 
-fn deployment(case: &Case<'_>) -> Vec<Check> {
-    let check = |line, (verdict, found)| Check { list: List::Deployment, verdict, line, found };
+fn deployment(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
+    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Deployment, verdict, line, found };
     vec![
-        check("the pipeline version is the expected canonical build", canonical_build(case)),
-        check("the config bundle matches the intended environment", config_bundle(case)),
-        check("the deployment target environment is correct", environment(case)),
-        check("the approval scope covers the deployment action", scope(case)),
+        check("the pipeline version is the expected canonical build", canonical_build(draft)),
+        check("the config bundle matches the intended environment", config_bundle(draft)),
+        check("the deployment target environment is correct", environment(draft)),
+        check("the approval scope covers the deployment action", scope(draft)),
     ]
 }
 
-fn replay(case: &Case<'_>) -> Vec<Check> {
-    let check = |line, (verdict, found)| Check { list: List::Replay, verdict, line, found };
+fn replay(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
+    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Replay, verdict, line, found };
     vec![
-        check("the source artifact came from the expected environment", source(case)),
-        check("the resolved pipeline version matches the incident spec hash", incident(case)),
-        check("the approval scope is valid for replay execution", scope(case)),
+        check("the source artifact came from the expected environment", source(draft)),
+        check("the resolved pipeline version matches the incident spec hash", incident(draft)),
+        check("the approval scope is valid for replay execution", scope(draft)),
     ]
 }
 
-fn operator(case: &Case<'_>, dry_runs: Option<&DryRuns>) -> Vec<Check> {
-    let check = |line, (verdict, found)| Check { list: List::Operator, verdict, line, found };
+fn operator(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<ChecklistItem> {
+    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Operator, verdict, line, found };
     let mut checks = vec![
-        check("verify environment and project before requesting approval", project(case)),
-        check("verify the spec hash or version being approved", hashes(case)),
-        check("prefer short-lived approvals over broad standing coverage", lifetime(case)),
+        check("verify environment and project before requesting approval", project(draft)),
+        check("verify the spec hash or version being approved", hashes(draft)),
+        check("prefer short-lived approvals over broad standing coverage", lifetime(draft)),
     ];
     checks.extend(
         dry_runs.map(|dry_runs| check("use dry-run replay first when investigating incidents", tried(dry_runs))),
@@ -88,44 +88,44 @@ fn operator(case: &Case<'_>, dry_runs: Option<&DryRuns>) -> Vec<Check> {
     checks
 }
 
-type Finding = (Verdict, String);
+type Finding = (CheckResult, String);
 
 /// The posture's denial with one of `codes`.
-fn denied(case: &Case<'_>, codes: &[&str]) -> Option<Finding> {
-    let (_, standing) = case.rules.as_ref()?;
+fn denied(draft: &ApprovalDraft<'_>, codes: &[&str]) -> Option<Finding> {
+    let (_, assessment) = draft.decided.as_ref()?;
     let denial =
-        standing.refused(&case.matter).map(|(_, denial)| denial).find(|denial| codes.contains(&denial.code()))?;
-    Some((Verdict::No, shown(&Denial::to_string(denial))))
+        assessment.refused(&draft.proposal).map(|(_, denial)| denial).find(|denial| codes.contains(&denial.code()))?;
+    Some((CheckResult::No, shown(&Denial::to_string(denial))))
 }
 
 fn look(found: impl Into<String>) -> Finding {
-    (Verdict::Look, found.into())
+    (CheckResult::Look, found.into())
 }
 
 fn unjudged() -> Finding {
     look("no posture was used")
 }
 
-fn canonical_build(case: &Case<'_>) -> Finding {
-    if let Some(denied) = denied(case, &["PipelineVersionMismatch", "NotCanonicalBuild"]) {
+fn canonical_build(draft: &ApprovalDraft<'_>) -> Finding {
+    if let Some(denied) = denied(draft, &["PipelineVersionMismatch", "NotCanonicalBuild"]) {
         return denied;
     }
-    let Some(posture) = case.posture() else { return unjudged() };
-    match (&case.approval.pipeline_version, &posture.builds) {
+    let Some(posture) = draft.posture() else { return unjudged() };
+    match (&draft.approval.pipeline_version, &posture.builds) {
         (None, _) => look("the approval names no pipeline version"),
         (Some(version), None) => {
             look(format!("the approval says {}; the posture lists no builds, so nothing proves it", shown(version)))
         }
-        (Some(version), Some(_)) => (Verdict::Ok, format!("{} is listed with these images", shown(version))),
+        (Some(version), Some(_)) => (CheckResult::Ok, format!("{} is listed with these images", shown(version))),
     }
 }
 
-fn config_bundle(case: &Case<'_>) -> Finding {
-    if let Some(denied) = denied(case, &["ConfigBundleMismatch"]) {
+fn config_bundle(draft: &ApprovalDraft<'_>) -> Finding {
+    if let Some(denied) = denied(draft, &["ConfigBundleMismatch"]) {
         return denied;
     }
-    let bundle = case.approval.config_bundle.as_deref().map(shown);
-    match (bundle, case.posture().map(|posture| posture.config_bundle.is_some())) {
+    let bundle = draft.approval.config_bundle.as_deref().map(shown);
+    match (bundle, draft.posture().map(|posture| posture.config_bundle.is_some())) {
         (None, Some(true)) => look("the posture requires a config bundle, but the approval names none"),
         (None, Some(false)) => {
             look("the approval names no config bundle, and the posture requires none: nothing binds the configuration")
@@ -138,55 +138,55 @@ fn config_bundle(case: &Case<'_>) -> Finding {
     }
 }
 
-fn environment(case: &Case<'_>) -> Finding {
-    let environment = shown(&case.approval.environment);
-    if !case.ground.by_rules {
+fn environment(draft: &ApprovalDraft<'_>) -> Finding {
+    let environment = shown(&draft.approval.environment);
+    if !draft.basis.by_posture {
         return unjudged();
     }
-    if case.wrong.iter().any(|wrong| wrong.contains("says environment")) {
-        return (Verdict::No, format!("the target is {environment}, which is not what was requested"));
+    if draft.contradictions.iter().any(|wrong| wrong.contains("says environment")) {
+        return (CheckResult::No, format!("the target is {environment}, which is not what was requested"));
     }
     look(format!("the target is {environment}: is that the intended one?"))
 }
 
-fn project(case: &Case<'_>) -> Finding {
-    let place = format!("{}, project {}", shown(&case.approval.environment), shown(&case.approval.project));
-    if !case.ground.by_rules {
+fn project(draft: &ApprovalDraft<'_>) -> Finding {
+    let place = format!("{}, project {}", shown(&draft.approval.environment), shown(&draft.approval.project));
+    if !draft.basis.by_posture {
         return unjudged();
     }
     let about =
         |wrong: &String| ["says environment", "says project", "says cluster"].iter().any(|what| wrong.contains(what));
-    if let Some(wrong) = case.wrong.iter().find(|wrong| about(wrong)) {
-        return (Verdict::No, wrong.clone());
+    if let Some(wrong) = draft.contradictions.iter().find(|wrong| about(wrong)) {
+        return (CheckResult::No, wrong.clone());
     }
-    denied(case, &["NamespaceNotListed", "PostureMissing"]).unwrap_or((Verdict::Ok, place))
+    denied(draft, &["NamespaceNotListed", "PostureMissing"]).unwrap_or((CheckResult::Ok, place))
 }
 
 /// The approval must grant exactly what is required.
-fn scope(case: &Case<'_>) -> Finding {
-    let given = case.approval.capabilities.join(", ");
-    if case.posture().is_none() {
+fn scope(draft: &ApprovalDraft<'_>) -> Finding {
+    let given = draft.approval.capabilities.join(", ");
+    if draft.posture().is_none() {
         return unjudged();
     }
-    let missing = case.ground.needed.iter().find(|needed| !case.approval.capabilities.contains(&needed.capability));
+    let missing = draft.basis.needed.iter().find(|needed| !draft.approval.capabilities.contains(&needed.capability));
     match missing {
-        Some(missing) => (Verdict::No, format!("the approval does not grant {}", shown(&missing.capability))),
-        None if case.approval.capabilities.len() > case.ground.needed.len() => {
+        Some(missing) => (CheckResult::No, format!("the approval does not grant {}", shown(&missing.capability))),
+        None if draft.approval.capabilities.len() > draft.basis.needed.len() => {
             look(format!("the approval grants {}, which is more than is required", shown(&given)))
         }
-        None => (Verdict::Ok, format!("the approval grants {}", shown(&given))),
+        None => (CheckResult::Ok, format!("the approval grants {}", shown(&given))),
     }
 }
 
-fn source(case: &Case<'_>) -> Finding {
-    if let Some(denied) = denied(case, &["SourceEnvironmentMismatch", "SourceArtifactMismatch"]) {
+fn source(draft: &ApprovalDraft<'_>) -> Finding {
+    if let Some(denied) = denied(draft, &["SourceEnvironmentMismatch", "SourceArtifactMismatch"]) {
         return denied;
     }
-    let replay = case.approval.replay.clone().unwrap_or_default();
+    let replay = draft.approval.replay.clone().unwrap_or_default();
     let artifact = replay.source_artifact.as_deref().map_or("the approval names no artifact".to_owned(), |digest| {
         format!("it reads artifact {}; whether that came from there is your decision", shown(digest))
     });
-    let permitted = case.posture().is_some_and(|posture| posture.replay.source_environments.is_some());
+    let permitted = draft.posture().is_some_and(|posture| posture.replay.source_environments.is_some());
     let permitted = if permitted { ", which the posture permits" } else { "" };
     look(format!(
         "the approval says that the replay reads from {}{permitted}; {artifact}",
@@ -194,21 +194,21 @@ fn source(case: &Case<'_>) -> Finding {
     ))
 }
 
-fn incident(case: &Case<'_>) -> Finding {
-    if let Some(denied) = denied(case, &["IncidentMismatch"]) {
+fn incident(draft: &ApprovalDraft<'_>) -> Finding {
+    if let Some(denied) = denied(draft, &["IncidentMismatch"]) {
         return denied;
     }
-    let said = case.approval.replay.as_ref().and_then(|replay| replay.incident_spec_hash.as_deref());
+    let said = draft.approval.replay.as_ref().and_then(|replay| replay.incident_spec_hash.as_deref());
     let Some(said) = said else { return look("the approval names no incident spec hash") };
-    let version = case.approval.pipeline_version.as_deref();
-    let builds = case.posture().and_then(|posture| posture.builds.as_ref());
+    let version = draft.approval.pipeline_version.as_deref();
+    let builds = draft.posture().and_then(|posture| posture.builds.as_ref());
     let build = builds.zip(version).and_then(|(builds, version)| builds.get(version)?.spec_hash);
     match (build, said.parse::<SpecHash>(), version) {
         (Some(build), Ok(said), Some(version)) if build == said => {
-            (Verdict::Ok, format!("{} was deployed with spec {said}", shown(version)))
+            (CheckResult::Ok, format!("{} was deployed with spec {said}", shown(version)))
         }
         (Some(build), _, Some(version)) => (
-            Verdict::No,
+            CheckResult::No,
             format!("{} was deployed with spec {build}, but the incident's is {}", shown(version), shown(said)),
         ),
         (None, _, Some(version)) => look(format!(
@@ -220,20 +220,20 @@ fn incident(case: &Case<'_>) -> Finding {
     }
 }
 
-fn hashes(case: &Case<'_>) -> Finding {
-    match (case.matter.wrong.first(), case.request) {
-        (Some(wrong), _) => (Verdict::No, shown(wrong)),
-        (None, Some(_)) => (Verdict::Ok, "computed here, and equal to the request's".to_owned()),
-        (None, None) => (Verdict::Ok, "computed here from the manifests".to_owned()),
+fn hashes(draft: &ApprovalDraft<'_>) -> Finding {
+    match (draft.proposal.contradictions.first(), draft.request) {
+        (Some(wrong), _) => (CheckResult::No, shown(wrong)),
+        (None, Some(_)) => (CheckResult::Ok, "computed here, and equal to the request's".to_owned()),
+        (None, None) => (CheckResult::Ok, "computed here from the manifests".to_owned()),
     }
 }
 
-fn lifetime(case: &Case<'_>) -> Finding {
-    let lasts = case.approval.lifetime();
-    match case.ground.max_lifetime.filter(|most| lasts > *most) {
-        Some(most) => (Verdict::No, format!("{lasts:#}, but the posture permits at most {most:#}")),
+fn lifetime(draft: &ApprovalDraft<'_>) -> Finding {
+    let lasts = draft.approval.lifetime();
+    match draft.basis.max_lifetime.filter(|most| lasts > *most) {
+        Some(most) => (CheckResult::No, format!("{lasts:#}, but the posture permits at most {most:#}")),
         None if lasts > SHORT => look(format!("{lasts:#}: is that long necessary?")),
-        None => (Verdict::Ok, format!("{lasts:#}")),
+        None => (CheckResult::Ok, format!("{lasts:#}")),
     }
 }
 
@@ -241,7 +241,7 @@ fn tried(dry_runs: &DryRuns) -> Finding {
     match dry_runs {
         DryRuns::NotKnown(why) => look(format!("not known: {}", shown(why))),
         DryRuns::Found(jobs) => match jobs.iter().find(|(_, succeeded)| *succeeded).or(jobs.first()) {
-            Some((name, true)) => (Verdict::Ok, format!("Job {} of the same incident succeeded", shown(name))),
+            Some((name, true)) => (CheckResult::Ok, format!("Job {} of the same incident succeeded", shown(name))),
             Some((name, false)) => {
                 look(format!("Job {} of the same incident exists, but has not succeeded", shown(name)))
             }

@@ -72,7 +72,7 @@ const BOUND: [(&str, &str); 7] = [
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Change {
+pub(super) struct FieldChange {
     /// `spec.template.spec.containers[orders].image`
     pub(super) path: String,
     /// What the field is about.
@@ -100,22 +100,22 @@ pub(super) enum Concern {
 }
 
 /// Every field in which `new` differs from `old`, or all of its fields if there is no `old`.
-pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Change> {
+pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<FieldChange> {
     let mut differences = Differences::default();
     let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
-    differences.walk(Path::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
+    differences.walk(FieldPath::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
     let bound = bound_paths(kind, old, new);
     let mut metadata = Differences::default();
     for (field, name) in BOUND {
         let said = |object: &Value| object.get("metadata")?.get(field)?.get(name).cloned();
-        let path = Path::field("metadata").then_field(field).then_field(name);
+        let path = FieldPath::field("metadata").then_field(field).then_field(name);
         metadata.walk(path, old.and_then(said).as_ref(), said(new).as_ref());
     }
     let spec = differences.found.into_iter().map(|found| found.into_change(&bound));
-    let metadata = metadata.found.into_iter().map(|found| Change { bound: true, ..found.into_change(&bound) });
+    let metadata = metadata.found.into_iter().map(|found| FieldChange { bound: true, ..found.into_change(&bound) });
     // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again.
-    let stays = |change: &Change| !change.bound && change.new.is_none();
-    let mut changes: Vec<Change> = spec.chain(metadata).filter(|change| !stays(change)).collect();
+    let stays = |change: &FieldChange| !change.bound && change.new.is_none();
+    let mut changes: Vec<FieldChange> = spec.chain(metadata).filter(|change| !stays(change)).collect();
     changes.sort_by_key(|change| change.concern); // stable: within one concern, in the object's order
     changes
 }
@@ -127,18 +127,18 @@ fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet
         serde_json::from_slice::<Value>(&projected(kind, &spec).ok()?).ok()
     };
     let mut differences = Differences::default();
-    differences.walk(Path::field("spec"), old.and_then(covered).as_ref(), covered(new).as_ref());
+    differences.walk(FieldPath::field("spec"), old.and_then(covered).as_ref(), covered(new).as_ref());
     differences.found.into_iter().map(|found| found.path.text).collect()
 }
 
 #[derive(Clone, Default)]
-struct Path {
+struct FieldPath {
     text: String,
     /// The field names of the path, without the names of items.
     fields: Vec<String>,
 }
 
-impl Path {
+impl FieldPath {
     fn field(name: &str) -> Self {
         Self { text: name.to_owned(), fields: vec![name.to_owned()] }
     }
@@ -166,26 +166,26 @@ impl Path {
     }
 }
 
-struct Found {
-    path: Path,
+struct RawDifference {
+    path: FieldPath,
     old: Option<Value>,
     new: Option<Value>,
 }
 
-impl Found {
-    fn into_change(self, bound: &BTreeSet<String>) -> Change {
+impl RawDifference {
+    fn into_change(self, bound: &BTreeSet<String>) -> FieldChange {
         let Self { path, old, new } = self;
-        Change { concern: path.concern(), bound: bound.contains(&path.text), path: path.text, old, new }
+        FieldChange { concern: path.concern(), bound: bound.contains(&path.text), path: path.text, old, new }
     }
 }
 
 #[derive(Default)]
 struct Differences {
-    found: Vec<Found>,
+    found: Vec<RawDifference>,
 }
 
 impl Differences {
-    fn walk(&mut self, path: Path, old: Option<&Value>, new: Option<&Value>) {
+    fn walk(&mut self, path: FieldPath, old: Option<&Value>, new: Option<&Value>) {
         match (old, new) {
             (Some(old), Some(new)) if old == new => {}
             (None, None) => {}
@@ -196,11 +196,11 @@ impl Differences {
             (Some(Value::Object(fields)), None) if !fields.is_empty() => self.walk_fields(&path, fields, &Map::new()),
             (None, Some(Value::Array(items))) if !items.is_empty() => self.walk_items(&path, &[], items),
             (Some(Value::Array(items)), None) if !items.is_empty() => self.walk_items(&path, items, &[]),
-            (old, new) => self.found.push(Found { path, old: old.cloned(), new: new.cloned() }),
+            (old, new) => self.found.push(RawDifference { path, old: old.cloned(), new: new.cloned() }),
         }
     }
 
-    fn walk_fields(&mut self, path: &Path, old: &Map<String, Value>, new: &Map<String, Value>) {
+    fn walk_fields(&mut self, path: &FieldPath, old: &Map<String, Value>, new: &Map<String, Value>) {
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let before = self.found.len();
         for name in names {
@@ -209,7 +209,7 @@ impl Differences {
         debug_assert!(self.found.len() > before, "the objects differ, so a field differs");
     }
 
-    fn walk_items(&mut self, path: &Path, old: &[Value], new: &[Value]) {
+    fn walk_items(&mut self, path: &FieldPath, old: &[Value], new: &[Value]) {
         let scalar = |item: &Value| !item.is_object() && !item.is_array();
         let field = path.fields.last().map(String::as_str).unwrap_or_default();
         if let (Some(old), Some(new)) = (by_key(field, old), by_key(field, new)) {
@@ -218,14 +218,14 @@ impl Differences {
         if old.iter().chain(new).all(scalar) {
             let whole = |items: &[Value]| (!items.is_empty()).then(|| Value::Array(items.to_vec()));
             let (old, new) = (whole(old), whole(new));
-            return self.found.push(Found { path: path.clone(), old, new });
+            return self.found.push(RawDifference { path: path.clone(), old, new });
         }
         for index in 0..old.len().max(new.len()) {
             self.walk(path.then_item(&index.to_string()), old.get(index), new.get(index));
         }
     }
 
-    fn walk_named(&mut self, path: &Path, old: &[(String, &Value)], new: &[(String, &Value)]) {
+    fn walk_named(&mut self, path: &FieldPath, old: &[(String, &Value)], new: &[(String, &Value)]) {
         let (before, after) = (by_name(old), by_name(new));
         let gone = old.iter().filter(|(name, _)| !after.contains_key(&**name));
         for (name, _) in new.iter().chain(gone) {
@@ -241,8 +241,8 @@ impl Differences {
         if old_order != new_order || inserted {
             let names =
                 |items: &[(String, &Value)]| Some(items.iter().map(|(name, _)| name.clone()).collect::<Value>());
-            let path = Path { text: format!("{} (order)", path.text), fields: path.fields.clone() };
-            self.found.push(Found { path, old: names(old), new: names(new) });
+            let path = FieldPath { text: format!("{} (order)", path.text), fields: path.fields.clone() };
+            self.found.push(RawDifference { path, old: names(old), new: names(new) });
         }
     }
 }
@@ -283,7 +283,7 @@ mod tests {
     }
 
     fn paths(old: Option<&Value>, new: &Value) -> Vec<String> {
-        let short = |change: Change| change.path.replace("spec.template.spec.", "");
+        let short = |change: FieldChange| change.path.replace("spec.template.spec.", "");
         of(WorkloadKind::Deployment, old, new).into_iter().map(short).collect()
     }
 

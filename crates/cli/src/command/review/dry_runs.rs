@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
 use writgate_core::approval::Action;
 
-use crate::approval::case::Case;
+use crate::approval::draft::ApprovalDraft;
 
 /// The annotation that names an incident.
 const INCIDENT: &str = "writgate.dev/incident";
@@ -22,16 +22,16 @@ pub(super) enum DryRuns {
 
 impl DryRuns {
     /// Looks for dry runs; none unless the action is replay-execute.
-    pub(super) fn of(case: &Case<'_>) -> Option<Self> {
-        if case.approval.action != Action::ReplayExecute {
+    pub(super) fn of(draft: &ApprovalDraft<'_>) -> Option<Self> {
+        if draft.approval.action != Action::ReplayExecute {
             return None;
         }
-        let incident = case.approval.replay.as_ref().and_then(|replay| replay.incident.as_deref());
-        let cluster = case.rules.as_ref().and_then(|(judge, _)| judge.rules.cluster.as_ref());
+        let incident = draft.approval.replay.as_ref().and_then(|replay| replay.incident.as_deref());
+        let cluster = draft.decided.as_ref().and_then(|(decider, _)| decider.postures.cluster.as_ref());
         let (Some(incident), Some(cluster)) = (incident, cluster) else {
             return Some(Self::NotKnown("no cluster was contacted".to_owned()));
         };
-        let mut namespaces: Vec<&str> = case.matter.asked.iter().map(|asked| &*asked.namespace).collect();
+        let mut namespaces: Vec<&str> = draft.proposal.asked.iter().map(|asked| &*asked.namespace).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         let mut found = Vec::new();

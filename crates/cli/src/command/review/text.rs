@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::{
     command::review::{
-        Against, Fact, OneWorkload, Review,
-        checklist::{Check, List, Verdict},
-        diff::{Change, Concern},
+        Baseline, ReportFact, ReviewReport, ReviewedWorkload,
+        checklist::{CheckResult, Checklist, ChecklistItem},
+        diff::{Concern, FieldChange},
     },
     terminal::{
         output::{columns, shown},
@@ -22,7 +22,7 @@ const LONG: usize = 160;
 const BEFORE: usize = 24;
 
 /// The whole report. `full` shows every field of new objects, and complete values.
-pub(super) fn of(review: &Review, full: bool) -> String {
+pub(super) fn of(review: &ReviewReport, full: bool) -> String {
     let mut text = style::heading("To be signed") + "\n";
     text.push_str(&columns(review.asked.iter().map(|fact| (fact.name, said(fact)))));
     let wrong = review.wrong.iter().map(|wrong| style::bad(&shown(wrong)));
@@ -63,7 +63,7 @@ fn name(subject: &str) -> &str {
     subject.rmatch_indices('/').nth(2).map_or(subject, |(at, _)| subject.get(at + 1..).unwrap_or(subject))
 }
 
-fn said(fact: &Fact) -> String {
+fn said(fact: &ReportFact) -> String {
     match fact.word_of {
         Some(whose) => shown(&fact.value) + &style::faint(&format!("  (claimed by the {whose})")),
         None => shown(&fact.value),
@@ -80,23 +80,23 @@ fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = Strin
     }
 }
 
-fn workload(text: &mut String, one: &OneWorkload, full: bool) {
+fn workload(text: &mut String, one: &ReviewedWorkload, full: bool) {
     let how = match one.against {
-        Against::Cluster if one.changes.is_empty() => "equal to the live object",
-        Against::Cluster => "compared with the live object",
-        Against::Nothing => "new: no live object has this name",
-        Against::Request => "compared with the live object that the request claims; no cluster was contacted",
-        Against::Unknown => "all fields, since no cluster was contacted",
+        Baseline::Cluster if one.changes.is_empty() => "equal to the live object",
+        Baseline::Cluster => "compared with the live object",
+        Baseline::Nothing => "new: no live object has this name",
+        Baseline::Request => "compared with the live object that the request claims; no cluster was contacted",
+        Baseline::Unknown => "all fields, since no cluster was contacted",
     };
     let subject = style::heading(&shown(&one.subject));
     let _ = writeln!(text, "\n{subject}: {how}\n  spec hash {} (computed here)", one.spec_hash);
-    let compared = matches!(one.against, Against::Cluster | Against::Request);
+    let compared = matches!(one.against, Baseline::Cluster | Baseline::Request);
     for (concern, title) in
         [(Concern::Images, "images"), (Concern::Privileges, "privileges"), (Concern::Rest, "the rest")]
     {
         // A new and empty field has no effect.
-        let matters = |change: &&Change| full || compared || !is_empty(change.new.as_ref());
-        let changes: Vec<&Change> =
+        let matters = |change: &&FieldChange| full || compared || !is_empty(change.new.as_ref());
+        let changes: Vec<&FieldChange> =
             one.changes.iter().filter(|change| change.concern == concern).filter(matters).collect();
         if changes.is_empty() {
             continue;
@@ -120,7 +120,7 @@ fn is_empty(value: Option<&Value>) -> bool {
     }
 }
 
-fn line(change: &Change, full: bool) -> String {
+fn line(change: &FieldChange, full: bool) -> String {
     let path = shown(short(&change.path));
     let unbound = if change.bound { String::new() } else { style::faint("  (not bound by the approval)") };
     let whole = |value: &Value| if full { shown(&value.to_string()) } else { around(value, 0) };
@@ -162,18 +162,18 @@ fn around(value: &Value, from: usize) -> String {
     format!("{before}{}{after} ({length} characters; --full shows all)", shown(&part))
 }
 
-fn checklist(text: &mut String, checks: &[Check]) {
+fn checklist(text: &mut String, checks: &[ChecklistItem]) {
     let titles = [
-        (List::Deployment, "Before approving a deployment"),
-        (List::Replay, "Before approving a replay"),
-        (List::Operator, "Always"),
+        (Checklist::Deployment, "Before approving a deployment"),
+        (Checklist::Replay, "Before approving a replay"),
+        (Checklist::Operator, "Always"),
     ];
     for (list, title) in titles {
         let lines = checks.iter().filter(|check| check.list == list).map(|check| {
             let verdict = match check.verdict {
-                Verdict::Ok => style::good("ok  "),
-                Verdict::No => style::bad("NO  "),
-                Verdict::Look => style::careful("look"),
+                CheckResult::Ok => style::good("ok  "),
+                CheckResult::No => style::bad("NO  "),
+                CheckResult::Look => style::careful("look"),
             };
             format!("{verdict}  {}: {}", check.line, check.found)
         });

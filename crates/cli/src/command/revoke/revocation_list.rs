@@ -15,7 +15,7 @@ pub(crate) const KIND: &str = "revocations";
 
 /// An entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct RevocationEntry {
     /// `approvals`, `keys` or `specs`
     pub(crate) list: &'static str,
     /// Its id or hash.
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     pub(crate) why: String,
 }
 
-impl Entry {
+impl RevocationEntry {
     /// The field that identifies the entry.
     fn field(&self) -> &'static str {
         if self.list == "specs" { "hash" } else { "id" }
@@ -58,7 +58,7 @@ impl Entry {
 
 /// A document of revocations in a text.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct List {
+pub(crate) struct RevocationDocument {
     /// Its name; none for the text in a ConfigMap, since the ConfigMap has the name.
     pub(crate) name: Option<String>,
     /// The document itself.
@@ -69,7 +69,7 @@ pub(crate) struct List {
     wrapped: bool,
 }
 
-impl List {
+impl RevocationDocument {
     /// Whether `other` is at the same position of its text.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.index == other.index
@@ -77,25 +77,25 @@ impl List {
 }
 
 /// Every list in `text`; none if the text cannot be read.
-pub(crate) fn lists(text: &str) -> Vec<List> {
+pub(crate) fn lists(text: &str) -> Vec<RevocationDocument> {
     let documents = read_yaml(text).unwrap_or_default();
     documents.into_iter().enumerate().filter_map(|(index, document)| list(index, document)).collect()
 }
 
-fn list(index: usize, document: Value) -> Option<List> {
+fn list(index: usize, document: Value) -> Option<RevocationDocument> {
     let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     match document.get("kind")?.as_str()? {
-        "Revocations" => Some(List { name: text(&document, "/name"), document, index, wrapped: false }),
+        "Revocations" => Some(RevocationDocument { name: text(&document, "/name"), document, index, wrapped: false }),
         "ConfigMap" if document.pointer("/metadata/labels")?.get(KIND_LABEL)? == KIND => {
             let inner = read_yaml(document.pointer("/data")?.get(KEY)?.as_str()?).ok()?.pop()?;
-            Some(List { name: text(&document, "/metadata/name"), document: inner, index, wrapped: true })
+            Some(RevocationDocument { name: text(&document, "/metadata/name"), document: inner, index, wrapped: true })
         }
         _ => None,
     }
 }
 
 /// Adds the entry at the end of `list`, or at the beginning of a list in brackets. The error says what to add by hand.
-pub(crate) fn append(text: &str, list: &List, entry: &Entry) -> Result<String, String> {
+pub(crate) fn append(text: &str, list: &RevocationDocument, entry: &RevocationEntry) -> Result<String, String> {
     let by_hand =
         || format!("the layout of the list allows no insertion; add to {} by hand: {}", entry.list, entry.flow(false));
     let edited = if list.wrapped { in_config_map(text, list, entry) } else { in_document(text, list.index, entry) };
@@ -114,7 +114,7 @@ pub(crate) fn append(text: &str, list: &List, entry: &Entry) -> Result<String, S
 }
 
 /// Whether `after` is `before` with the entry at one end of its list.
-fn is_with(after: &Value, before: &Value, entry: &Entry) -> bool {
+fn is_with(after: &Value, before: &Value, entry: &RevocationEntry) -> bool {
     let with = |first: bool| {
         let mut document = before.clone();
         match document.get_mut(entry.list).and_then(Value::as_array_mut) {
@@ -135,7 +135,7 @@ struct Outline {
     specs: Option<Spanned<Vec<Spanned<Value>>>>,
 }
 
-fn in_document(text: &str, index: usize, entry: &Entry) -> Option<String> {
+fn in_document(text: &str, index: usize, entry: &RevocationEntry) -> Option<String> {
     let outlines: Vec<Outline> = serde_saphyr::from_multiple(text).ok()?;
     let alone = outlines.len() == 1;
     let outline = outlines.into_iter().nth(index)?;
@@ -205,7 +205,7 @@ fn line_of(text: &str, at: usize) -> &str {
 }
 
 /// The same inside a ConfigMap's literal block (`revocations.yaml: |`), the only style that people use.
-fn in_config_map(text: &str, list: &List, entry: &Entry) -> Option<String> {
+fn in_config_map(text: &str, list: &RevocationDocument, entry: &RevocationEntry) -> Option<String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is_key = |line: &&str| line.trim().trim_start_matches(KEY).trim_start_matches(':').trim().starts_with('|');
     let mut keys = (0..lines.len())
@@ -218,7 +218,7 @@ fn in_config_map(text: &str, list: &List, entry: &Entry) -> Option<String> {
     let block: Vec<&str> = lines.get(key + 1..)?.iter().take_while(inside).copied().collect();
     let indent = block.iter().find(|line| !line.trim().is_empty()).map(|line| depth(line))?;
     let inner: String = block.iter().map(|line| line.get(indent..).unwrap_or("\n")).collect();
-    let inner_list = List { name: None, document: list.document.clone(), index: 0, wrapped: false };
+    let inner_list = RevocationDocument { name: None, document: list.document.clone(), index: 0, wrapped: false };
     let edited = append(&inner, &inner_list, entry).ok()?;
     let margin = " ".repeat(indent);
     let block_after: String = edited
@@ -237,8 +237,8 @@ mod tests {
 
     const HEAD: &str = "apiVersion: writgate.dev/v1\nkind: Revocations\n";
 
-    fn entry() -> Entry {
-        Entry { list: "keys", id: "5e10".to_owned(), at: None, why: "lost: \"laptop\"".to_owned() }
+    fn entry() -> RevocationEntry {
+        RevocationEntry { list: "keys", id: "5e10".to_owned(), at: None, why: "lost: \"laptop\"".to_owned() }
     }
 
     #[track_caller]

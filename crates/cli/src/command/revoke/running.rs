@@ -24,7 +24,7 @@ const PAGE: u32 = 500;
 
 /// How a workload is recognised.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Sought<'a> {
+pub(crate) enum WorkloadSelector<'a> {
     /// By the id of an approval that it carries.
     Approval(&'a str),
     /// By the id of a key that signed an approval that it carries.
@@ -34,7 +34,7 @@ pub(crate) enum Sought<'a> {
 }
 
 /// `Deployment payments/orders` for each match. An object that a controller made is left out in favour of its owner.
-pub(crate) fn workloads(cluster: &Cluster, sought: &[Sought<'_>]) -> Result<Vec<String>, Failure> {
+pub(crate) fn workloads(cluster: &Cluster, selectors: &[WorkloadSelector<'_>]) -> Result<Vec<String>, Failure> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let governed = ListParams::default().labels(ENVIRONMENT_LABEL);
     let governed = cluster.ask("list governed namespaces", namespaces.list_metadata(&governed))?;
@@ -43,7 +43,9 @@ pub(crate) fn workloads(cluster: &Cluster, sought: &[Sought<'_>]) -> Result<Vec<
     for kind in WorkloadKind::ALL {
         for object in list(cluster, kind)? {
             let namespace = object.namespace().unwrap_or_default();
-            if governed.contains(&namespace) && object.owner_references().is_empty() && is_sought(kind, &object, sought)
+            if governed.contains(&namespace)
+                && object.owner_references().is_empty()
+                && matches(kind, &object, selectors)
             {
                 found.push(format!("{} {namespace}/{}", kind.kind(), object.name_any()));
             }
@@ -74,23 +76,23 @@ fn list(cluster: &Cluster, kind: WorkloadKind) -> Result<Vec<DynamicObject>, Fai
     }
 }
 
-fn is_sought(kind: WorkloadKind, object: &DynamicObject, sought: &[Sought<'_>]) -> bool {
+fn matches(kind: WorkloadKind, object: &DynamicObject, selectors: &[WorkloadSelector<'_>]) -> bool {
     let envelopes: Vec<Envelope> = object
         .annotations()
         .iter()
         .filter(|(name, _)| *name == APPROVAL || name.starts_with("writgate.dev/approval."))
         .filter_map(|(_, text)| Envelope::parse(text).ok())
         .collect();
-    let is_one = |sought: &Sought<'_>| match sought {
-        Sought::Approval(id) => envelopes
+    let is_one = |selectors: &WorkloadSelector<'_>| match selectors {
+        WorkloadSelector::Approval(id) => envelopes
             .iter()
             .any(|envelope| Approval::parse(envelope.payload()).is_ok_and(|approval| approval.id == *id)),
-        Sought::Key(id) => envelopes.iter().any(|envelope| envelope.keyids().any(|keyid| keyid == *id)),
-        Sought::Spec(hash) => object
+        WorkloadSelector::Key(id) => envelopes.iter().any(|envelope| envelope.keyids().any(|keyid| keyid == *id)),
+        WorkloadSelector::Spec(hash) => object
             .data
             .get("spec")
             .and_then(|spec| spec_hash(kind, &spec.to_string()).ok())
             .is_some_and(|own| own.to_string() == *hash),
     };
-    sought.iter().any(is_one)
+    selectors.iter().any(is_one)
 }

@@ -34,7 +34,7 @@ pub(crate) fn ask(approval: &Approval, yes: bool) -> Result<(), Failure> {
             Err(Failure::No("not signed; nothing was written".to_owned()))
         }
         Err(InquireError::NotTTY | InquireError::IO(_)) => can_be_asked(false)
-            .and(Err(Failure::CouldNotTell("the terminal gave no answer; nothing was signed".to_owned()))),
-        Err(other) => Err(Failure::CouldNotTell(format!("cannot ask for confirmation: {other}"))),
+            .and(Err(Failure::Undetermined("the terminal gave no answer; nothing was signed".to_owned()))),
+        Err(other) => Err(Failure::Undetermined(format!("cannot ask for confirmation: {other}"))),
     }
 }

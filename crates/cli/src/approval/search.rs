@@ -1,5 +1,5 @@
 //! Finds approvals in named files, in the Git working tree and in the cluster's ConfigMaps. Nothing is checked here. An
-//! envelope that is found in several places is one entry.
+//! envelope that is found in several locations is one entry.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::judge::detached_approvals,
+    approval::decider::detached_approvals,
     cluster::Cluster,
     failure::Failure,
     manifest::{self, Manifest, input},
@@ -29,19 +29,19 @@ const MAX_FILE: u64 = 1 << 20;
 const MARK: &str = "payloadType";
 
 /// An envelope that may be for a workload.
-pub(crate) struct Candidate {
+pub(crate) struct FoundApproval {
     pub(crate) envelope: String,
     /// Its statement, not verified.
     pub(crate) claims: Approval,
     /// Where it was found.
-    pub(crate) places: Vec<String>,
+    pub(crate) locations: Vec<String>,
 }
 
 /// All approvals that were found.
 #[derive(Default)]
-pub(crate) struct Candidates(pub(crate) Vec<Candidate>);
+pub(crate) struct FoundApprovals(pub(crate) Vec<FoundApproval>);
 
-impl Candidates {
+impl FoundApprovals {
     /// Adds the approvals in files, and in folders and their subfolders.
     pub(crate) fn add_paths(&mut self, paths: &[PathBuf]) -> Result<(), Failure> {
         for path in paths {
@@ -52,7 +52,7 @@ impl Candidates {
             } else {
                 let text = input::text(path, MAX_FILE)?;
                 if self.add_text(&text, &input::name(path)) == 0 {
-                    return Err(Failure::CouldNotTell(format!("{} contains no approval", input::name(path))));
+                    return Err(Failure::Undetermined(format!("{} contains no approval", input::name(path))));
                 }
             }
         }
@@ -127,19 +127,19 @@ impl Candidates {
         let manifests = manifest::read(name, text, &WorkloadKinds::default()).unwrap_or_default();
         let held: Vec<_> =
             manifests.iter().filter_map(|one| Some((one.detached_approval()?, one.to_string()))).collect();
-        held.iter().filter(|(found, place)| self.add(&found.text, place)).count()
+        held.iter().filter(|(found, location)| self.add(&found.text, location)).count()
     }
 
     /// Adds a text, if it is an envelope with a statement.
-    fn add(&mut self, text: &str, place: &str) -> bool {
+    fn add(&mut self, text: &str, location: &str) -> bool {
         let Ok(envelope) = Envelope::parse(text) else { return false };
         let Ok(claims) = Approval::parse(envelope.payload()) else { return false };
         let envelope = envelope.to_json();
-        let place = place.to_owned();
+        let location = location.to_owned();
         match self.0.iter_mut().find(|known| known.envelope == envelope) {
-            Some(known) if known.places.contains(&place) => {}
-            Some(known) => known.places.push(place),
-            None => self.0.push(Candidate { envelope, claims, places: vec![place] }),
+            Some(known) if known.locations.contains(&location) => {}
+            Some(known) => known.locations.push(location),
+            None => self.0.push(FoundApproval { envelope, claims, locations: vec![location] }),
         }
         true
     }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Where the postures are.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct RulesFlags {
+pub(crate) struct PostureSourceFlags {
     /// Read posture documents from DIR, bare or inside ConfigMaps [default: the cluster's]
     #[arg(long, value_name = "DIR")]
     pub(crate) posture_dir: Option<PathBuf>,
@@ -32,23 +32,23 @@ pub(crate) struct RulesFlags {
 }
 
 /// The postures, and the cluster that they come from, if any.
-pub(crate) struct Rules {
+pub(crate) struct LoadedPostures {
     pub(crate) set: PostureSet,
     /// None if the postures come from a folder. Then no cluster is contacted.
     pub(crate) cluster: Option<Cluster>,
     source: String,
     /// Namespaces of the cluster that were read already.
-    places: RefCell<BTreeMap<String, Option<Place>>>,
+    namespaces: RefCell<BTreeMap<String, Option<NamespaceLabels>>>,
 }
 
 /// The labels of a namespace that govern it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct NamespaceLabels {
     pub(crate) environment: Option<String>,
     pub(crate) project: Option<String>,
 }
 
-impl RulesFlags {
+impl PostureSourceFlags {
     /// The same flags, but with `folder` if it is given.
     pub(crate) fn or_folder(&self, folder: Option<&Path>) -> Self {
         let posture_dir = folder.map(Path::to_owned).or_else(|| self.posture_dir.clone());
@@ -56,15 +56,15 @@ impl RulesFlags {
     }
 
     /// Reads all documents.
-    pub(crate) fn load(&self) -> Result<Rules, Failure> {
+    pub(crate) fn load(&self) -> Result<LoadedPostures, Failure> {
         if let Some(folder) = &self.posture_dir {
-            let documents = posture_dir::read(folder).map_err(|error| Failure::CouldNotTell(error.to_string()))?;
-            return Ok(Rules::new(documents, None, folder.display().to_string()));
+            let documents = posture_dir::read(folder).map_err(|error| Failure::Undetermined(error.to_string()))?;
+            return Ok(LoadedPostures::new(documents, None, folder.display().to_string()));
         }
         let cluster = self.cluster.connect()?;
         let documents = documents(&cluster)?;
         let source = format!("namespace {} of the cluster", cluster.system_namespace);
-        Ok(Rules::new(documents, Some(cluster), source))
+        Ok(LoadedPostures::new(documents, Some(cluster), source))
     }
 }
 
@@ -79,23 +79,23 @@ pub(crate) fn documents(cluster: &Cluster) -> Result<Vec<Document>, Failure> {
     Ok(list.items.iter().map(config_map::document).collect())
 }
 
-impl Rules {
+impl LoadedPostures {
     fn new(documents: Vec<Document>, cluster: Option<Cluster>, source: String) -> Self {
-        Self { set: PostureSet::assemble(documents), cluster, source, places: RefCell::default() }
+        Self { set: PostureSet::assemble(documents), cluster, source, namespaces: RefCell::default() }
     }
 
     /// A namespace's labels; none if the namespace does not exist. Reads each namespace of the cluster once.
-    pub(crate) fn place(&self, namespace: &str) -> Result<Option<Place>, Failure> {
+    pub(crate) fn labels(&self, namespace: &str) -> Result<Option<NamespaceLabels>, Failure> {
         if let Some(labels) = self.set.namespaces().get(namespace) {
-            return Ok(Some(Place::of(labels)));
+            return Ok(Some(NamespaceLabels::of(labels)));
         }
         let Some(cluster) = &self.cluster else { return Ok(None) };
-        if let Some(known) = self.places.borrow().get(namespace) {
+        if let Some(known) = self.namespaces.borrow().get(namespace) {
             return Ok(known.clone());
         }
-        let place = read_place(cluster, namespace)?;
-        self.places.borrow_mut().insert(namespace.to_owned(), place.clone());
-        Ok(place)
+        let labels = read_labels(cluster, namespace)?;
+        self.namespaces.borrow_mut().insert(namespace.to_owned(), labels.clone());
+        Ok(labels)
     }
 
     /// Where the postures come from, for messages.
@@ -104,14 +104,14 @@ impl Rules {
     }
 }
 
-impl Place {
+impl NamespaceLabels {
     fn of(labels: &BTreeMap<String, String>) -> Self {
         let label = |name: &str| labels.get(name).cloned();
         Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
     }
 }
 
-fn read_place(cluster: &Cluster, namespace: &str) -> Result<Option<Place>, Failure> {
+fn read_labels(cluster: &Cluster, namespace: &str) -> Result<Option<NamespaceLabels>, Failure> {
     if !names::is_label(namespace) {
         return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));
     }
@@ -120,5 +120,5 @@ fn read_place(cluster: &Cluster, namespace: &str) -> Result<Option<Place>, Failu
         &format!("read namespace {namespace} (ClusterRole writgate-namespace-reader permits it)"),
         namespaces.get_metadata_opt(namespace),
     )?;
-    Ok(found.map(|found| Place::of(&found.metadata.labels.unwrap_or_default())))
+    Ok(found.map(|found| NamespaceLabels::of(&found.metadata.labels.unwrap_or_default())))
 }

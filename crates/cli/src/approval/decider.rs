@@ -20,79 +20,79 @@ use crate::{
     cluster::Cluster,
     failure::Failure,
     manifest::{Manifest, UNKNOWN_USER, input},
-    rules::{Place, Rules, RulesFlags},
+    postures::{LoadedPostures, NamespaceLabels, PostureSourceFlags},
     terminal::output::shown,
 };
 
 /// Detached approvals that are read from a namespace, at most.
-const MAX_BESIDE: u32 = 500;
+const MAX_DETACHED: u32 = 500;
 
 /// What a decision depends on, apart from the objects.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct JudgeFlags {
+pub(crate) struct DecisionFlags {
     #[command(flatten)]
-    pub(crate) rules: RulesFlags,
+    pub(crate) postures: PostureSourceFlags,
     /// Environment of the namespace [default: its label]
-    #[arg(long, help_heading = "Rules")]
+    #[arg(long, help_heading = "Posture")]
     pub(crate) environment: Option<String>,
     /// Project of the namespace [default: its label]
-    #[arg(long, requires = "environment", help_heading = "Rules")]
+    #[arg(long, requires = "environment", help_heading = "Posture")]
     pub(crate) project: Option<String>,
     #[command(flatten)]
-    pub(crate) kinds: input::Kinds,
+    pub(crate) kinds: input::WorkloadKindFlags,
     /// Controller whose child objects are exempt, as configured for the webhook; may be repeated; replaces the default
-    #[arg(long, value_name = "USER=RESOURCE", help_heading = "Rules")]
+    #[arg(long, value_name = "USER=RESOURCE", help_heading = "Posture")]
     pub(crate) exempt_controller: Vec<ExemptController>,
 }
 
 /// Decides with postures that were loaded once.
-pub(crate) struct Judge<'a> {
+pub(crate) struct Decider<'a> {
     /// The postures.
-    pub(crate) rules: Rules,
+    pub(crate) postures: LoadedPostures,
     /// The time of the decision.
     pub(crate) now: Timestamp,
     /// ConfigMaps and approvals among these count, since they are applied together.
     pub(crate) manifests: &'a [Manifest],
     /// Approvals that count as detached approvals in every namespace.
-    pub(crate) given: Vec<DetachedApproval>,
+    pub(crate) supplied: Vec<DetachedApproval>,
     /// Whether only those count, and no other detached approval.
-    pub(crate) given_alone: bool,
+    pub(crate) supplied_alone: bool,
     exempt: ExemptControllers,
     kinds: WorkloadKinds,
-    told: Option<Place>,
+    stated_labels: Option<NamespaceLabels>,
 }
 
-impl JudgeFlags {
+impl DecisionFlags {
     /// Loads the postures for decisions about `manifests`.
-    pub(crate) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Judge<'a>, Failure> {
-        let told = self
+    pub(crate) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Decider<'a>, Failure> {
+        let stated_labels = self
             .environment
             .clone()
-            .map(|environment| Place { environment: Some(environment), project: self.project.clone() });
-        Ok(Judge {
-            rules: self.rules.load()?,
+            .map(|environment| NamespaceLabels { environment: Some(environment), project: self.project.clone() });
+        Ok(Decider {
+            postures: self.postures.load()?,
             now,
             manifests,
-            given: Vec::new(),
-            given_alone: false,
+            supplied: Vec::new(),
+            supplied_alone: false,
             exempt: match &*self.exempt_controller {
                 [] => ExemptControllers::default(),
                 listed => listed.iter().cloned().collect(),
             },
             kinds: self.kinds.known(),
-            told,
+            stated_labels,
         })
     }
 }
 
-impl Judge<'_> {
+impl Decider<'_> {
     /// Decides an AdmissionReview as the webhook would.
-    pub(crate) fn review(&self, body: &[u8]) -> Result<Decision, Failure> {
+    pub(crate) fn decide_review(&self, body: &[u8]) -> Result<Decision, Failure> {
         self.decide(body, true)
     }
 
     /// Decides about a manifest without its approvals. No approval cures a denial other than `ApprovalRequired`.
-    pub(crate) fn unapproved(
+    pub(crate) fn decide_unapproved(
         &self,
         manifest: &Manifest,
         namespace: &str,
@@ -103,21 +103,21 @@ impl Judge<'_> {
         self.decide(&manifest.without_approvals().to_review(&uid, namespace, user, runs)?, false)
     }
 
-    fn decide(&self, body: &[u8], looks_beside: bool) -> Result<Decision, Failure> {
+    fn decide(&self, body: &[u8], reads_detached: bool) -> Result<Decision, Failure> {
         let decision_id = clock::decision_id(self.now);
         let request = match Request::parse_with(body, &self.kinds) {
             Ok(request) => request,
             Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
         };
-        let place = self.place(&request.namespace)?;
-        let governance = self.governance(&place);
+        let labels = self.labels(&request.namespace)?;
+        let governance = self.governance(&labels);
         let facts = Facts { decision_id, exempt: &self.exempt };
-        let mut answers = LocalAnswers { judge: self, namespace: &request.namespace, looks_beside };
+        let mut answers = LocalAnswers { decider: self, namespace: &request.namespace, reads_detached };
         Ok(decide(&request, &governance, &facts, self.now, &mut answers))
     }
 
     /// Decides about `user` applying a manifest: its creation, or an update of `runs`.
-    pub(crate) fn manifest(
+    pub(crate) fn decide_manifest(
         &self,
         manifest: &Manifest,
         namespace: &str,
@@ -125,41 +125,41 @@ impl Judge<'_> {
         user: Option<&str>,
     ) -> Result<Decision, Failure> {
         let uid = clock::decision_id(self.now).to_string();
-        self.review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
+        self.decide_review(&manifest.to_review(&uid, namespace, user.unwrap_or(UNKNOWN_USER), runs)?)
     }
 
-    /// Assumes `place` for every namespace.
-    pub(crate) fn assume(&mut self, place: Place) {
-        self.told = Some(place);
+    /// Assumes `labels` for every namespace.
+    pub(crate) fn assume(&mut self, labels: NamespaceLabels) {
+        self.stated_labels = Some(labels);
     }
 
     /// The labels of a namespace. Flags have precedence over labels.
-    pub(crate) fn place(&self, namespace: &str) -> Result<Place, Failure> {
-        match &self.told {
-            Some(told) if told.project.is_some() => return Ok(told.clone()),
-            Some(told) => {
-                let found = self.rules.place(namespace)?.unwrap_or_default();
-                return Ok(Place { environment: told.environment.clone(), ..found });
+    pub(crate) fn labels(&self, namespace: &str) -> Result<NamespaceLabels, Failure> {
+        match &self.stated_labels {
+            Some(stated_labels) if stated_labels.project.is_some() => return Ok(stated_labels.clone()),
+            Some(stated_labels) => {
+                let found = self.postures.labels(namespace)?.unwrap_or_default();
+                return Ok(NamespaceLabels { environment: stated_labels.environment.clone(), ..found });
             }
             None => {}
         }
-        self.rules.place(namespace)?.ok_or_else(|| {
-            Failure::CouldNotTell(format!(
+        self.postures.labels(namespace)?.ok_or_else(|| {
+            Failure::Undetermined(format!(
                 "cannot determine the environment of namespace {}: it is not in {}; pass --environment and --project, \
                  or add the Namespace there",
                 shown(namespace),
-                self.rules.source()
+                self.postures.source()
             ))
         })
     }
 
-    fn governance<'a>(&'a self, place: &'a Place) -> Governance<'a> {
-        match &place.environment {
+    fn governance<'a>(&'a self, labels: &'a NamespaceLabels) -> Governance<'a> {
+        match &labels.environment {
             None => Governance::Ungoverned,
             Some(environment) => Governance::Governed {
                 environment,
-                project: place.project.as_deref(),
-                posture: self.rules.set.environment(environment),
+                project: labels.project.as_deref(),
+                posture: self.postures.set.environment(environment),
             },
         }
     }
@@ -173,28 +173,28 @@ impl Judge<'_> {
         if let Some(manifest) = self.manifests.iter().find(is_it) {
             return manifest.config_map();
         }
-        if let Some(found) = self.rules.set.config_map(namespace, name) {
+        if let Some(found) = self.postures.set.config_map(namespace, name) {
             return found.cloned().map_err(str::to_owned);
         }
         let absent = "it is not among the manifests; pass it with -f";
-        let Some(cluster) = &self.rules.cluster else { return Err(absent.to_owned()) };
+        let Some(cluster) = &self.postures.cluster else { return Err(absent.to_owned()) };
         read_config_map(cluster, namespace, name)?.ok_or_else(|| "it does not exist".to_owned())
     }
 
     /// Detached approvals that were supplied, or are among the manifests or in the posture folder.
-    fn beside(&self, namespace: &str) -> Vec<DetachedApproval> {
-        if self.given_alone {
-            return self.given.clone();
+    fn detached(&self, namespace: &str) -> Vec<DetachedApproval> {
+        if self.supplied_alone {
+            return self.supplied.clone();
         }
         let here = self.manifests.iter().filter(|manifest| manifest.namespace().is_none_or(|own| own == namespace));
-        let in_folder = self.rules.set.detached_approvals(namespace);
-        let given = self.given.iter().cloned();
-        given.chain(here.filter_map(Manifest::detached_approval)).chain(in_folder).collect()
+        let in_folder = self.postures.set.detached_approvals(namespace);
+        let supplied = self.supplied.iter().cloned();
+        supplied.chain(here.filter_map(Manifest::detached_approval)).chain(in_folder).collect()
     }
 
-    fn live_beside(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
-        let mut found = self.beside(namespace);
-        if let Some(cluster) = self.rules.cluster.as_ref().filter(|_| !self.given_alone) {
+    fn live_detached(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
+        let mut found = self.detached(namespace);
+        if let Some(cluster) = self.postures.cluster.as_ref().filter(|_| !self.supplied_alone) {
             found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
         }
         Ok(found)
@@ -203,31 +203,31 @@ impl Judge<'_> {
 
 /// The answers to one review, from manifests, the posture folder and the cluster.
 struct LocalAnswers<'j> {
-    judge: &'j Judge<'j>,
+    decider: &'j Decider<'j>,
     namespace: &'j str,
     /// Whether detached approvals count.
-    looks_beside: bool,
+    reads_detached: bool,
 }
 
 impl LocalAnswers<'_> {
     /// The command line does not read the ledger: it assumes that no approval was used and that nothing was admitted
     /// before.
     fn ledger(&self) -> EmptyCluster {
-        EmptyCluster { now: self.judge.now }
+        EmptyCluster { now: self.decider.now }
     }
 }
 
 impl Answers for LocalAnswers<'_> {
     fn cached_approvals(&mut self, _: &DetachedQuery) -> Vec<DetachedApproval> {
-        if self.looks_beside { self.judge.beside(self.namespace) } else { Vec::new() }
+        if self.reads_detached { self.decider.detached(self.namespace) } else { Vec::new() }
     }
 
     fn live_approvals(&mut self, _: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
-        if self.looks_beside { self.judge.live_beside(self.namespace) } else { Ok(Vec::new()) }
+        if self.reads_detached { self.decider.live_detached(self.namespace) } else { Ok(Vec::new()) }
     }
 
     fn config_map(&mut self, name: &str) -> ConfigMapAnswer {
-        self.judge.config_map(self.namespace, name).map(Some)
+        self.decider.config_map(self.namespace, name).map(Some)
     }
 
     fn holder(&mut self, wanted: &Use) -> HolderAnswer {
@@ -254,7 +254,7 @@ fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opt
 /// The detached approvals of a namespace.
 pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_BESIDE);
+    let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_DETACHED);
     let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
     let held = |mut found: ConfigMap| {
         let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;

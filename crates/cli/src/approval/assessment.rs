@@ -14,13 +14,13 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        judge::{Judge, JudgeFlags},
-        matter::{Asked, Matter},
-        request_file::NeededCapability,
+        decider::{Decider, DecisionFlags},
+        proposal::{Proposal, ProposedWorkload},
+        request_file::RequiredCapability,
     },
     failure::Failure,
     manifest::{Manifest, input},
-    rules::{Place, RulesFlags},
+    postures::{NamespaceLabels, PostureSourceFlags},
     terminal::output::shown,
 };
 
@@ -28,7 +28,7 @@ use crate::{
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct PostureFlags {
     #[command(flatten)]
-    pub(crate) rules: RulesFlags,
+    pub(crate) postures: PostureSourceFlags,
     /// Skip the posture: nothing is checked, and no cluster is contacted
     #[arg(long, conflicts_with = "posture_dir")]
     pub(crate) no_posture: bool,
@@ -39,48 +39,48 @@ impl PostureFlags {
     pub(crate) fn load<'a>(
         &self,
         manifests: &'a [Manifest],
-        kinds: &input::Kinds,
-    ) -> Result<Option<Judge<'a>>, Failure> {
+        kinds: &input::WorkloadKindFlags,
+    ) -> Result<Option<Decider<'a>>, Failure> {
         if self.no_posture {
             return Ok(None);
         }
-        let flags = JudgeFlags { rules: self.rules.clone(), kinds: kinds.clone(), ..JudgeFlags::default() };
-        let mut judge = flags.load(manifests, clock::now()).map_err(|failure| match failure {
-            Failure::CouldNotTell(why) => {
-                Failure::CouldNotTell(format!("{why}; or pass a folder of posture documents with --posture-dir"))
+        let flags = DecisionFlags { postures: self.postures.clone(), kinds: kinds.clone(), ..DecisionFlags::default() };
+        let mut decider = flags.load(manifests, clock::now()).map_err(|failure| match failure {
+            Failure::Undetermined(why) => {
+                Failure::Undetermined(format!("{why}; or pass a folder of posture documents with --posture-dir"))
             }
             other => other,
         })?;
-        judge.given_alone = true;
-        Ok(Some(judge))
+        decider.supplied_alone = true;
+        Ok(Some(decider))
     }
 }
 
 /// The live object under a workload's name.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Runs {
+pub(crate) enum LiveObject {
     /// Read from the cluster; none if it does not exist.
     Live(Option<Value>),
     /// Claimed by the request file, and not checked.
-    Said(Value),
+    Claimed(Value),
     /// Neither read nor claimed.
     Unknown,
 }
 
-impl Runs {
+impl LiveObject {
     /// The object, whether read or claimed.
     pub(crate) fn object(&self) -> Option<&Value> {
         match self {
             Self::Live(object) => object.as_ref(),
-            Self::Said(object) => Some(object),
+            Self::Claimed(object) => Some(object),
             Self::Unknown => None,
         }
     }
 }
 
 /// The decision about one workload, without an approval.
-pub(crate) struct Seen {
-    pub(crate) runs: Runs,
+pub(crate) struct AssessedWorkload {
+    pub(crate) runs: LiveObject,
     /// Whether the live object has this spec already.
     pub(crate) unchanged: bool,
     /// The decision without an approval.
@@ -88,53 +88,53 @@ pub(crate) struct Seen {
 }
 
 /// The decisions about all workloads of one approval.
-pub(crate) struct Standing {
+pub(crate) struct Assessment {
     /// In the order of the workloads.
-    pub(crate) seen: Vec<Seen>,
+    pub(crate) seen: Vec<AssessedWorkload>,
     /// The environment and project of all of them.
-    pub(crate) place: Place,
+    pub(crate) place: NamespaceLabels,
     /// The action of all of them; absent if the posture cannot be used.
     pub(crate) action: Option<Action>,
 }
 
 /// The requester, and claims about namespaces whose labels are not known.
-pub(crate) struct Claimed {
+pub(crate) struct Applicant {
     /// The requester, who is assumed to apply the change as well.
     pub(crate) requested_by: String,
     /// Whether a break-glass approval is requested.
     pub(crate) emergency: bool,
     /// Environment and project of the namespaces, if nothing else says.
-    pub(crate) place: Place,
+    pub(crate) place: NamespaceLabels,
 }
 
-impl Standing {
+impl Assessment {
     /// Decides about every workload.
-    pub(crate) fn of(judge: &mut Judge<'_>, matter: &Matter, claimed: &Claimed) -> Result<Self, Failure> {
+    pub(crate) fn of(decider: &mut Decider<'_>, proposal: &Proposal, claimed: &Applicant) -> Result<Self, Failure> {
         let mut labelled = false;
-        for asked in &matter.asked {
-            labelled |= judge.rules.place(&asked.namespace)?.is_some();
+        for asked in &proposal.asked {
+            labelled |= decider.postures.labels(&asked.namespace)?.is_some();
         }
         if !labelled && claimed.place.environment.is_some() {
-            judge.assume(claimed.place.clone());
+            decider.assume(claimed.place.clone());
         }
         let mut places = Vec::new();
-        for asked in &matter.asked {
-            let place = judge.place(&asked.namespace)?;
+        for asked in &proposal.asked {
+            let place = decider.labels(&asked.namespace)?;
             if place.environment.is_none() {
                 return Err(ungoverned(&asked.namespace));
             }
             places.push(place);
         }
-        let place = same(matter, places, |place| {
+        let place = same(proposal, places, |place| {
             let said = |label: &Option<String>| label.as_deref().map_or("none".to_owned(), shown);
             format!("belongs to environment {} and project {}", said(&place.environment), said(&place.project))
         })?;
         let mut seen = Vec::new();
-        for asked in &matter.asked {
-            seen.push(Seen::of(judge, asked, &claimed.requested_by)?);
+        for asked in &proposal.asked {
+            seen.push(AssessedWorkload::of(decider, asked, &claimed.requested_by)?);
         }
         let actions = seen.iter().map(|seen| seen.decision.record.action).collect();
-        let action = same(matter, actions, |action| match action {
+        let action = same(proposal, actions, |action| match action {
             Some(action) => format!("is {action}"),
             None => "cannot be checked".to_owned(),
         })?;
@@ -142,14 +142,17 @@ impl Standing {
     }
 
     /// The environment's posture, if it is valid.
-    pub(crate) fn posture<'j>(&self, judge: &'j Judge<'_>) -> Option<&'j Posture> {
-        judge.rules.set.environment(self.place.environment.as_deref()?).ok()
+    pub(crate) fn posture<'j>(&self, decider: &'j Decider<'_>) -> Option<&'j Posture> {
+        decider.postures.set.environment(self.place.environment.as_deref()?).ok()
     }
 
     /// The denials that no signature would change, each with its workload.
-    pub(crate) fn refused<'s>(&'s self, matter: &'s Matter) -> impl Iterator<Item = (&'s Asked, &'s Denial)> {
+    pub(crate) fn refused<'s>(
+        &'s self,
+        proposal: &'s Proposal,
+    ) -> impl Iterator<Item = (&'s ProposedWorkload, &'s Denial)> {
         let lacks_more = |denial: &&Denial| !matches!(denial, Denial::ApprovalRequired { .. });
-        let pairs = matter.asked.iter().zip(&self.seen);
+        let pairs = proposal.asked.iter().zip(&self.seen);
         pairs
             .flat_map(move |(asked, seen)| seen.decision.denials.iter().filter(lacks_more).map(move |why| (asked, why)))
     }
@@ -160,48 +163,49 @@ impl Standing {
     }
 
     /// The capabilities that the workloads require, and why.
-    pub(crate) fn needed(&self, posture: &Posture, emergency: bool) -> Vec<NeededCapability> {
+    pub(crate) fn needed(&self, posture: &Posture, emergency: bool) -> Vec<RequiredCapability> {
         let records = self.seen.iter().map(|seen| &seen.decision.record);
-        NeededCapability::of(posture, self.action, emergency, records)
+        RequiredCapability::of(posture, self.action, emergency, records)
     }
 
     /// The denials of all workloads with this approval alone; empty if it is accepted.
-    pub(crate) fn judge(
+    pub(crate) fn decide(
         &self,
-        judge: &mut Judge<'_>,
-        matter: &Matter,
+        decider: &mut Decider<'_>,
+        proposal: &Proposal,
         requested_by: &str,
         envelope: &Envelope,
     ) -> Result<Vec<Denial>, Failure> {
-        judge.given = vec![DetachedApproval { name: "of this approval".to_owned(), text: envelope.to_json() }];
+        decider.supplied = vec![DetachedApproval { name: "of this approval".to_owned(), text: envelope.to_json() }];
         let mut denials: Vec<Denial> = Vec::new();
-        for (asked, seen) in matter.asked.iter().zip(&self.seen) {
+        for (asked, seen) in proposal.asked.iter().zip(&self.seen) {
             let manifest = asked.workload.manifest.without_approvals();
-            let decision = judge.manifest(&manifest, &asked.namespace, seen.judged_against(), Some(requested_by))?;
+            let decision =
+                decider.decide_manifest(&manifest, &asked.namespace, seen.judged_against(), Some(requested_by))?;
             for denial in decision.denials {
                 if !denials.contains(&denial) {
                     denials.push(denial);
                 }
             }
         }
-        judge.given.clear();
+        decider.supplied.clear();
         Ok(denials)
     }
 }
 
-impl Seen {
-    fn of(judge: &Judge<'_>, asked: &Asked, requested_by: &str) -> Result<Self, Failure> {
+impl AssessedWorkload {
+    fn of(decider: &Decider<'_>, asked: &ProposedWorkload, requested_by: &str) -> Result<Self, Failure> {
         let manifest = &asked.workload.manifest;
-        let runs = match (&judge.rules.cluster, &asked.said_to_run) {
-            (Some(cluster), _) => Runs::Live(cluster.live(manifest, &asked.namespace)?),
-            (None, Some(said)) => Runs::Said(said.clone()),
-            (None, None) => Runs::Unknown,
+        let runs = match (&decider.postures.cluster, &asked.claimed_live) {
+            (Some(cluster), _) => LiveObject::Live(cluster.live(manifest, &asked.namespace)?),
+            (None, Some(said)) => LiveObject::Claimed(said.clone()),
+            (None, None) => LiveObject::Unknown,
         };
-        let judged = |runs| judge.unapproved(manifest, &asked.namespace, runs, requested_by);
+        let judged = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
         // The requester's claim is not used: a claimed live object could hide a change.
         let live = match &runs {
-            Runs::Live(live) => live.as_ref(),
-            Runs::Said(_) | Runs::Unknown => None,
+            LiveObject::Live(live) => live.as_ref(),
+            LiveObject::Claimed(_) | LiveObject::Unknown => None,
         };
         let decision = judged(live)?;
         let unchanged = live.is_some() && decision.record.decision == Outcome::NotAnAction;
@@ -212,7 +216,7 @@ impl Seen {
     /// The live object that the decision compares with, if the cluster has it.
     fn judged_against(&self) -> Option<&Value> {
         match &self.runs {
-            Runs::Live(live) if !self.unchanged => live.as_ref(),
+            LiveObject::Live(live) if !self.unchanged => live.as_ref(),
             _ => None,
         }
     }
@@ -226,8 +230,8 @@ fn ungoverned(namespace: &str) -> Failure {
 }
 
 /// The value that all workloads share, since an approval states it once.
-fn same<T: PartialEq>(matter: &Matter, all: Vec<T>, words: impl Fn(&T) -> String) -> Result<T, Failure> {
-    let name = |index: usize| matter.asked.get(index).map(|asked| asked.workload.manifest.to_string());
+fn same<T: PartialEq>(proposal: &Proposal, all: Vec<T>, words: impl Fn(&T) -> String) -> Result<T, Failure> {
+    let name = |index: usize| proposal.asked.get(index).map(|asked| asked.workload.manifest.to_string());
     if let Some(other) = all.iter().position(|one| Some(one) != all.first()) {
         let [first, second] = [0, other].map(|index| (name(index).unwrap_or_default(), all.get(index).map(&words)));
         return Err(Failure::Misuse(format!(

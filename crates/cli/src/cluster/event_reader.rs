@@ -26,7 +26,7 @@ const PAGE: u32 = 500;
 const WATCH: u32 = 290;
 
 /// One Event of the webhook.
-pub(crate) struct Told {
+pub(crate) struct ReportedEvent {
     /// Its name, for messages: `Event payments/orders.1f2e`.
     pub(crate) name: String,
     /// The decision record in the Event, or why it cannot be read.
@@ -43,14 +43,14 @@ pub(crate) struct Told {
 
 /// Which namespaces to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum NamespaceScope {
     All,
     Namespace(String),
 }
 
 /// The namespace, selected with kubectl's own flags.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(crate) struct ScopeFlags {
+pub(crate) struct NamespaceScopeFlags {
     /// Include only this namespace [default: the context's]
     #[arg(short, long, value_parser = clap::builder::NonEmptyStringValueParser::new(), conflicts_with = "all_namespaces")]
     pub(crate) namespace: Option<String>,
@@ -59,33 +59,33 @@ pub(crate) struct ScopeFlags {
     pub(crate) all_namespaces: bool,
 }
 
-impl ScopeFlags {
-    pub(crate) fn of(&self, cluster: &Cluster) -> Result<Scope, Failure> {
+impl NamespaceScopeFlags {
+    pub(crate) fn of(&self, cluster: &Cluster) -> Result<NamespaceScope, Failure> {
         if self.all_namespaces {
-            return Ok(Scope::All);
+            return Ok(NamespaceScope::All);
         }
         let namespace = self.namespace.as_ref().unwrap_or(&cluster.namespace);
         if !names::is_label(namespace) {
             return Err(Failure::Misuse(format!("{namespace:?} is not a valid namespace name")));
         }
-        Ok(Scope::Namespace(namespace.clone()))
+        Ok(NamespaceScope::Namespace(namespace.clone()))
     }
 }
 
 /// Reads the webhook's Events in one namespace or in all.
-pub(crate) struct Trail<'a> {
+pub(crate) struct EventReader<'a> {
     cluster: &'a Cluster,
     events: Api<Event>,
-    scope: Scope,
+    scope: NamespaceScope,
     selector: String,
     seen: HashSet<(String, String)>,
 }
 
-impl<'a> Trail<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, scope: Scope) -> Self {
+impl<'a> EventReader<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, scope: NamespaceScope) -> Self {
         let events = match &scope {
-            Scope::All => Api::all(cluster.client.clone()),
-            Scope::Namespace(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+            NamespaceScope::All => Api::all(cluster.client.clone()),
+            NamespaceScope::Namespace(namespace) => Api::namespaced(cluster.client.clone(), namespace),
         };
         let selector = format!("reportingController={CONTROLLER}");
         Self { cluster, events, scope, selector, seen: HashSet::new() }
@@ -94,19 +94,20 @@ impl<'a> Trail<'a> {
     /// The namespaces that are read, for messages.
     pub(crate) fn place(&self) -> String {
         match &self.scope {
-            Scope::All => "all namespaces".to_owned(),
-            Scope::Namespace(namespace) => format!("namespace {namespace}"),
+            NamespaceScope::All => "all namespaces".to_owned(),
+            NamespaceScope::Namespace(namespace) => format!("namespace {namespace}"),
         }
     }
 
     /// Events that no earlier call returned, the oldest first, and the version from which a watch can continue.
-    pub(crate) fn list(&mut self) -> Result<(Vec<Told>, String), Failure> {
+    pub(crate) fn list(&mut self) -> Result<(Vec<ReportedEvent>, String), Failure> {
         let (events, version) = self.pages()?;
         let key = |event: &Event| (event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default());
         let seen = std::mem::replace(&mut self.seen, events.iter().map(key).collect());
-        let mut told: Vec<Told> = events.iter().filter(|event| !seen.contains(&key(event))).map(told).collect();
-        told.sort_by_key(|told| told.last);
-        Ok((told, version))
+        let mut new: Vec<ReportedEvent> =
+            events.iter().filter(|event| !seen.contains(&key(event))).map(reported).collect();
+        new.sort_by_key(|event| event.last);
+        Ok((new, version))
     }
 
     fn pages(&self) -> Result<(Vec<Event>, String), Failure> {
@@ -115,7 +116,7 @@ impl<'a> Trail<'a> {
         let mut params = ListParams::default().fields(&self.selector).limit(PAGE);
         loop {
             let page = self.cluster.ask(&what, self.events.list(&params))?;
-            events.extend(page.items.into_iter().filter(is_ours));
+            events.extend(page.items.into_iter().filter(is_writgates));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 return Ok((events, page.metadata.resource_version.unwrap_or_default()));
@@ -123,23 +124,23 @@ impl<'a> Trail<'a> {
         }
     }
 
-    /// Passes each Event after `version` to `tell`, until the watch ends, which it does regularly, or `tell` fails.
+    /// Passes each Event after `version` to `report`, until the watch ends, which it does regularly, or `report` fails.
     pub(crate) fn watch(
         &mut self,
         version: &str,
-        mut tell: impl FnMut(Told) -> Result<(), Failure>,
+        mut report: impl FnMut(ReportedEvent) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let params = WatchParams { timeout: Some(WATCH), ..WatchParams::default() }.fields(&self.selector);
         let place = self.place();
-        let cannot = |why: &str| Failure::CouldNotTell(format!("cannot watch Events in {place}: {}", shown(why)));
+        let cannot = |why: &str| Failure::Undetermined(format!("cannot watch Events in {place}: {}", shown(why)));
         let Self { cluster, events, seen, .. } = self;
         cluster.run(async {
             let mut events = events.watch(&params, version).await.map_err(|e| cannot(&why(&e)))?.boxed();
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) if is_ours(&event) => {
+                    Ok(WatchEvent::Added(event) | WatchEvent::Modified(event)) if is_writgates(&event) => {
                         seen.insert((event.uid().unwrap_or_default(), event.resource_version().unwrap_or_default()));
-                        tell(told(&event))?;
+                        report(reported(&event))?;
                     }
                     // The version is too old after a pause. The next list returns what the watch missed.
                     Ok(WatchEvent::Error(status)) if status.code != 410 => return Err(cannot(&status.message)),
@@ -153,11 +154,11 @@ impl<'a> Trail<'a> {
 }
 
 /// Checked again here, in case the API server ignores the field selector.
-fn is_ours(event: &Event) -> bool {
+fn is_writgates(event: &Event) -> bool {
     event.reporting_controller.as_deref() == Some(CONTROLLER)
 }
 
-fn told(event: &Event) -> Told {
+fn reported(event: &Event) -> ReportedEvent {
     let name = format!("Event {}/{}", event.namespace().unwrap_or_default(), event.name_any());
     let json = event.annotations().get(RECORD_ANNOTATION).cloned().unwrap_or_default();
     let record = match serde_json::from_str::<DecisionRecord>(&json) {
@@ -168,5 +169,5 @@ fn told(event: &Event) -> Told {
     };
     let first = event.event_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let (times, last) = event.series.as_ref().map_or((1, first), |series| (series.count, series.last_observed_time.0));
-    Told { name, record, json, not_persisted: event.reason.as_deref() == Some(NOT_PERSISTED), times, last }
+    ReportedEvent { name, record, json, not_persisted: event.reason.as_deref() == Some(NOT_PERSISTED), times, last }
 }

@@ -11,7 +11,7 @@ const MAX_LINE: usize = 1 << 20;
 
 /// Removes the wrapper from each line, and joins lines that the runtime has split.
 #[derive(Default)]
-pub(crate) struct Wrapping {
+pub(crate) struct LogPrefix {
     /// The parts of unfinished lines, by stream.
     parts: HashMap<Vec<u8>, Vec<u8>>,
 }
@@ -25,9 +25,9 @@ struct Docker<'a> {
     stream: Cow<'a, str>,
 }
 
-impl Wrapping {
+impl LogPrefix {
     /// The JSON in `line`. None if there is none, or if the line continues in a later one.
-    pub(crate) fn take_off<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    pub(crate) fn remove<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         if line.starts_with(b"{\"log\":")
             && let Ok(docker) = serde_json::from_slice::<Docker<'_>>(line)
         {
@@ -82,8 +82,8 @@ mod tests {
     use super::*;
 
     fn unwrapped(lines: &[&str]) -> Vec<String> {
-        let mut wrapping = Wrapping::default();
-        let lines = lines.iter().filter_map(|line| wrapping.take_off(line.as_bytes()));
+        let mut prefix = LogPrefix::default();
+        let lines = lines.iter().filter_map(|line| prefix.remove(line.as_bytes()));
         lines.map(|line| String::from_utf8(line.into_owned()).unwrap()).collect()
     }
 

@@ -1,6 +1,6 @@
 //! The workloads of one approval, from manifests or from a request file, with names and hashes computed here.
 //!
-//! A request file is not trusted: its claims are compared with its own objects. `standing` decides by the posture.
+//! A request file is not trusted: its claims are compared with its own objects. `assessment` decides by the posture.
 
 use std::path::PathBuf;
 
@@ -19,18 +19,18 @@ use crate::{
 
 /// The files to read.
 #[derive(clap::Args, Debug)]
-pub(crate) struct MatterFlags {
+pub(crate) struct ProposalFlags {
     /// Request file or manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true)]
     pub(crate) filename: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) namespace: NamespaceFlag,
     #[command(flatten)]
-    pub(crate) kinds: input::Kinds,
+    pub(crate) kinds: input::WorkloadKindFlags,
 }
 
 /// The objects of all files, and the request file if there is one.
-pub(crate) struct Files {
+pub(crate) struct ProposalFiles {
     /// The objects of the manifests, not those of the request file.
     pub(crate) manifests: Vec<Manifest>,
     /// The request file, and its name in messages.
@@ -38,26 +38,26 @@ pub(crate) struct Files {
 }
 
 /// A workload for which the approval is requested.
-pub(crate) struct Asked {
+pub(crate) struct ProposedWorkload {
     /// The object, its name, and its hash as computed here.
     pub(crate) workload: Workload,
     /// Its namespace.
     pub(crate) namespace: String,
     /// The live object that the request file claims; absent if there is none, or nothing is claimed.
-    pub(crate) said_to_run: Option<Value>,
+    pub(crate) claimed_live: Option<Value>,
 }
 
 /// All workloads of one approval.
-pub(crate) struct Matter {
+pub(crate) struct Proposal {
     /// At least one.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<ProposedWorkload>,
     /// Claims of the request file that differ from its own objects.
-    pub(crate) wrong: Vec<String>,
+    pub(crate) contradictions: Vec<String>,
 }
 
-impl MatterFlags {
+impl ProposalFlags {
     /// Reads all files.
-    pub(crate) fn read(&self) -> Result<Files, Failure> {
+    pub(crate) fn read(&self) -> Result<ProposalFiles, Failure> {
         let mut request = None;
         let mut manifests = Vec::new();
         for manifest in input::manifests(&self.filename, &self.kinds)? {
@@ -68,7 +68,7 @@ impl MatterFlags {
             }
             let name = manifest.file().to_owned();
             let read = RequestFile::read(manifest.object().clone()).map_err(|why| {
-                Failure::CouldNotTell(format!(
+                Failure::Undetermined(format!(
                     "{name} is not a request file: {}; create one with `kubectl writgate request`",
                     shown(&why)
                 ))
@@ -79,33 +79,42 @@ impl MatterFlags {
                 ));
             }
         }
-        Ok(Files { manifests, request })
+        Ok(ProposalFiles { manifests, request })
     }
 }
 
-impl Files {
+impl ProposalFiles {
     /// The workloads of the approval. Objects without a namespace are in `namespace`.
-    pub(crate) fn matter(&self, kinds: &input::Kinds, namespace: Option<&str>) -> Result<Matter, Failure> {
+    pub(crate) fn proposal(
+        &self,
+        kinds: &input::WorkloadKindFlags,
+        namespace: Option<&str>,
+    ) -> Result<Proposal, Failure> {
         let Some((request, name)) = &self.request else {
             let workloads = workloads::of(self.manifests.clone(), namespace)?;
-            let asked = workloads.into_iter().map(|workload| Asked::new(workload, None)).collect();
-            return Ok(Matter { asked, wrong: Vec::new() });
+            let asked = workloads.into_iter().map(|workload| ProposedWorkload::new(workload, None)).collect();
+            return Ok(Proposal { asked, contradictions: Vec::new() });
         };
-        let mut matter = Matter { asked: Vec::new(), wrong: Vec::new() };
+        let mut proposal = Proposal { asked: Vec::new(), contradictions: Vec::new() };
         for requested in &request.workloads {
-            matter.ask(self.find(requested, name, kinds)?, requested)?;
+            proposal.ask(self.find(requested, name, kinds)?, requested)?;
         }
-        if matter.asked.is_empty() {
-            return Err(Failure::CouldNotTell(format!(
+        if proposal.asked.is_empty() {
+            return Err(Failure::Undetermined(format!(
                 "{name} contains no workload; create another request with `kubectl writgate request`"
             )));
         }
-        self.pass_over(&matter, namespace);
-        Ok(matter)
+        self.pass_over(&proposal, namespace);
+        Ok(proposal)
     }
 
     /// The object of a requested workload: from the request file, or else from the other files.
-    fn find(&self, requested: &RequestedWorkload, request: &str, kinds: &input::Kinds) -> Result<Workload, Failure> {
+    fn find(
+        &self,
+        requested: &RequestedWorkload,
+        request: &str,
+        kinds: &input::WorkloadKindFlags,
+    ) -> Result<Workload, Failure> {
         let namespace = Some(&*requested.namespace);
         let only = |manifest: Manifest| workloads::of(vec![manifest], namespace).map(|mut found| found.remove(0));
         if let Some(object) = &requested.object {
@@ -113,7 +122,7 @@ impl Files {
             let mut read = manifest::read(&name, &object.to_string(), &kinds.known())?;
             return match (read.pop(), read.pop()) {
                 (Some(manifest), None) => only(manifest),
-                _ => Err(Failure::CouldNotTell(format!("{name}: expected exactly one object"))),
+                _ => Err(Failure::Undetermined(format!("{name}: expected exactly one object"))),
             };
         }
         let mut other_hash = None;
@@ -139,11 +148,11 @@ impl Files {
     }
 
     /// Notes workloads of the other files that are not part of the request.
-    fn pass_over(&self, matter: &Matter, namespace: Option<&str>) {
+    fn pass_over(&self, proposal: &Proposal, namespace: Option<&str>) {
         for manifest in self.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
             let of = workloads::of(vec![manifest.clone()], namespace);
             let asked = |workload: &Workload| {
-                matter.asked.iter().any(|asked| asked.workload.subject.name == workload.subject.name)
+                proposal.asked.iter().any(|asked| asked.workload.subject.name == workload.subject.name)
             };
             if !of.is_ok_and(|found| found.iter().all(asked)) {
                 output::note(&format!("note: {manifest} is not part of the request and is ignored"));
@@ -152,36 +161,36 @@ impl Files {
     }
 }
 
-impl Asked {
-    fn new(workload: Workload, said_to_run: Option<Value>) -> Self {
+impl ProposedWorkload {
+    fn new(workload: Workload, claimed_live: Option<Value>) -> Self {
         // `<group>/<version>/<kind>/<namespace>/<name>`, the group absent in the core group.
         let namespace = workload.subject.name.rsplit('/').nth(1).unwrap_or_default().to_owned();
-        Self { workload, namespace, said_to_run }
+        Self { workload, namespace, claimed_live }
     }
 }
 
-impl Matter {
+impl Proposal {
     fn ask(&mut self, workload: Workload, requested: &RequestedWorkload) -> Result<(), Failure> {
         let subject = &workload.subject;
         if self.asked.iter().any(|other| other.workload.subject.name == subject.name) {
             return Err(Failure::Misuse(format!("the request names {} twice; remove one", subject.name)));
         }
         if subject.name != requested.subject {
-            self.wrong.push(format!(
+            self.contradictions.push(format!(
                 "the request says subject {}, but contains {}",
                 shown(&requested.subject),
                 shown(&subject.name)
             ));
         }
         if subject.hash != requested.spec_hash {
-            self.wrong.push(format!(
+            self.contradictions.push(format!(
                 "the request says that {} has spec hash {}, but its object has {}",
                 shown(&subject.name),
                 requested.spec_hash,
                 subject.hash
             ));
         }
-        self.asked.push(Asked::new(workload, requested.runs.clone()));
+        self.asked.push(ProposedWorkload::new(workload, requested.runs.clone()));
         Ok(())
     }
 

@@ -19,21 +19,21 @@ use crate::{
 };
 
 /// A decision and where its object begins; no location for standard input and for an AdmissionReview.
-pub(crate) struct Judged<'a> {
+pub(crate) struct LocatedDecision<'a> {
     pub(crate) decision: &'a Decision,
-    pub(crate) place: Option<Place>,
+    pub(crate) location: Option<SourceLocation>,
 }
 
 /// A file and a line, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct SourceLocation {
     file: String,
     line: Option<u64>,
 }
 
 /// Where objects begin. Each file is read once.
 #[derive(Default)]
-pub(crate) struct Places(BTreeMap<String, Vec<Spanned<Outline>>>);
+pub(crate) struct SourceLocations(BTreeMap<String, Vec<Spanned<Outline>>>);
 
 /// The part of a document that locates its items.
 #[derive(Deserialize)]
@@ -41,8 +41,8 @@ pub(crate) struct Outline {
     items: Option<Vec<Spanned<Outline>>>,
 }
 
-impl Places {
-    pub(crate) fn find(&mut self, manifest: &Manifest) -> Result<Option<Place>, Failure> {
+impl SourceLocations {
+    pub(crate) fn find(&mut self, manifest: &Manifest) -> Result<Option<SourceLocation>, Failure> {
         let file = manifest.file();
         if file == input::name(Path::new("-")) {
             return Ok(None);
@@ -53,7 +53,7 @@ impl Places {
             self.0.insert(file.to_owned(), outlines);
         }
         let line = self.0.get(file).and_then(|outlines| line(outlines, manifest.path()));
-        Ok(Some(Place { file: file.to_owned(), line }))
+        Ok(Some(SourceLocation { file: file.to_owned(), line }))
     }
 }
 
@@ -67,8 +67,8 @@ fn line(documents: &[Spanned<Outline>], path: &[usize]) -> Option<u64> {
 }
 
 /// Every denial, with its decision.
-fn results<'a>(judged: &'a [Judged<'a>]) -> impl Iterator<Item = (&'a Judged<'a>, &'a Denial)> {
-    judged.iter().flat_map(|judged| judged.decision.denials.iter().map(move |denial| (judged, denial)))
+fn results<'a>(located: &'a [LocatedDecision<'a>]) -> impl Iterator<Item = (&'a LocatedDecision<'a>, &'a Denial)> {
+    located.iter().flat_map(|located| located.decision.denials.iter().map(move |denial| (located, denial)))
 }
 
 /// The denial, and what to do next.
@@ -79,8 +79,8 @@ fn message(decision: &Decision, denial: &Denial) -> String {
 }
 
 /// A log of one run, for code scanning.
-pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
-    let mut codes: Vec<&str> = results(judged).map(|(_, denial)| denial.code()).collect();
+pub(crate) fn sarif(located: &[LocatedDecision<'_>]) -> Value {
+    let mut codes: Vec<&str> = results(located).map(|(_, denial)| denial.code()).collect();
     codes.sort_unstable();
     codes.dedup();
     let rule = |code: &&str| {
@@ -88,15 +88,15 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
         // The page itself, so that the log does not depend on where the page is published.
         json!({"id": code, "shortDescription": {"text": summary}, "help": {"text": page, "markdown": page}})
     };
-    let result = |(judged, denial): (&Judged<'_>, &Denial)| {
-        let decision = judged.decision;
+    let result = |(located, denial): (&LocatedDecision<'_>, &Denial)| {
+        let decision = located.decision;
         let object = decision.record.object.as_ref();
         let name = object.map(|object| format!("{} {}/{}", object.kind, object.namespace, object.name));
-        let mut location = json!({"logicalLocations": [{"fullyQualifiedName": escape(&name.unwrap_or_default())}]});
-        if let Some(place) = &judged.place {
-            location["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&place.file)}});
-            if let Some(line) = place.line {
-                location["physicalLocation"]["region"] = json!({"startLine": line});
+        let mut found = json!({"logicalLocations": [{"fullyQualifiedName": escape(&name.unwrap_or_default())}]});
+        if let Some(location) = &located.location {
+            found["physicalLocation"] = json!({"artifactLocation": {"uri": uri(&location.file)}});
+            if let Some(line) = location.line {
+                found["physicalLocation"]["region"] = json!({"startLine": line});
             }
         }
         json!({
@@ -104,7 +104,7 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
             "ruleIndex": codes.iter().position(|code| *code == denial.code()),
             "level": if decision.allowed() { "warning" } else { "error" },
             "message": {"text": message(decision, denial)},
-            "locations": [location],
+            "locations": [found],
             "properties": {"specHash": decision.record.spec_hash},
         })
     };
@@ -114,24 +114,24 @@ pub(crate) fn sarif(judged: &[Judged<'_>]) -> Value {
         "runs": [{
             "tool": {"driver": {"name": "kubectl-writgate", "semanticVersion": env!("CARGO_PKG_VERSION"),
                 "rules": codes.iter().map(rule).collect::<Vec<_>>()}},
-            "results": results(judged).map(result).collect::<Vec<_>>(),
+            "results": results(located).map(result).collect::<Vec<_>>(),
         }],
     })
 }
 
 /// One workflow command for each denial.
-pub(crate) fn github(judged: &[Judged<'_>]) -> String {
-    let command = |(judged, denial): (&Judged<'_>, &Denial)| {
-        let level = if judged.decision.allowed() { "warning" } else { "error" };
+pub(crate) fn github(located: &[LocatedDecision<'_>]) -> String {
+    let command = |(located, denial): (&LocatedDecision<'_>, &Denial)| {
+        let level = if located.decision.allowed() { "warning" } else { "error" };
         let mut properties = Vec::new();
-        if let Some(place) = &judged.place {
-            properties.push(format!("file={}", property(&place.file)));
-            properties.extend(place.line.map(|line| format!("line={line}")));
+        if let Some(location) = &located.location {
+            properties.push(format!("file={}", property(&location.file)));
+            properties.extend(location.line.map(|line| format!("line={line}")));
         }
         properties.push(format!("title={}", property(denial.code())));
-        format!("::{level} {}::{}\n", properties.join(","), data(&message(judged.decision, denial)))
+        format!("::{level} {}::{}\n", properties.join(","), data(&message(located.decision, denial)))
     };
-    results(judged).map(command).collect::<Vec<_>>().concat()
+    results(located).map(command).collect::<Vec<_>>().concat()
 }
 
 /// Escapes as the runner's own toolkit does (actions/toolkit, `packages/core/src/command.ts`).
