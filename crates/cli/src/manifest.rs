@@ -17,15 +17,12 @@ use writgate_core::{
     encoding::{YamlError, read_yaml},
     kube::{ConfigMapContent, DefaultError, WorkloadKind, WorkloadKinds, default_forward},
     text::escape_line,
-    vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF},
+    vocabulary::{APPROVAL_ANNOTATION, APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, KIND_LABEL, is_approval},
 };
 
-/// The annotation that holds an approval; a further one has a suffix.
-const APPROVAL: &str = "writgate.dev/approval";
-
-fn is_of_an_approval(annotation: &str) -> bool {
-    annotation == APPROVAL_REF
-        || annotation.strip_prefix(APPROVAL).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// Whether an annotation holds an approval or refers to one.
+pub(crate) fn is_of_an_approval(annotation: &str) -> bool {
+    annotation == APPROVAL_REF || is_approval(annotation)
 }
 
 /// The user of an AdmissionReview that was made from a file.
@@ -231,7 +228,7 @@ impl Manifest {
     /// The detached approval in a ConfigMap, if it is one.
     #[must_use]
     pub(crate) fn detached_approval(&self) -> Option<DetachedApproval> {
-        if !self.is_config_map() || self.label("writgate.dev/kind") != Some(APPROVAL_KIND) {
+        if !self.is_config_map() || self.label(KIND_LABEL) != Some(APPROVAL_KIND) {
             return None;
         }
         let text = self.object.pointer("/data")?.get(APPROVAL_KEY)?.as_str()?.to_owned();
@@ -243,11 +240,7 @@ impl Manifest {
     pub(crate) fn without_approvals(&self) -> Self {
         let mut bare = self.clone();
         if let Some(Value::Object(annotations)) = bare.object.pointer_mut("/metadata/annotations") {
-            let is_approval = |name: &str| {
-                let rest = name.strip_prefix("writgate.dev/approval");
-                name == APPROVAL_REF || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            annotations.retain(|name, _| !is_approval(name));
+            annotations.retain(|name, _| !is_of_an_approval(name));
         }
         bare
     }
@@ -320,7 +313,7 @@ impl Manifest {
             if let Some(annotations) = annotations.as_object_mut() {
                 annotations.retain(|name, _| !is_of_an_approval(name));
                 for (number, envelope) in envelopes.iter().enumerate() {
-                    annotations.insert(format!("{APPROVAL}.{}", number + 1), (*envelope).into());
+                    annotations.insert(format!("{APPROVAL_ANNOTATION}.{}", number + 1), (*envelope).into());
                 }
             }
         }

@@ -10,6 +10,7 @@ use writgate_core::{
     approval::{Action, DetachedApproval, Envelope},
     posture::Posture,
     record::{Decision, Denial, Outcome},
+    vocabulary::ENVIRONMENT_LABEL,
 };
 
 use crate::{
@@ -224,7 +225,7 @@ impl AssessedWorkload {
 
 fn ungoverned(namespace: &str) -> Failure {
     Failure::No(format!(
-        "namespace {} has no label writgate.dev/environment, so it is not governed and requires no approval",
+        "namespace {} has no label {ENVIRONMENT_LABEL}, so it is not governed and requires no approval",
         shown(namespace)
     ))
 }

@@ -13,7 +13,7 @@ use writgate_core::{
     kube::{ConfigMapContent, WorkloadKinds},
     record::{Decision, History, ObjectRecord},
     request::{ExemptController, ExemptControllers, Request},
-    vocabulary::{APPROVAL_KEY, APPROVAL_KIND},
+    vocabulary::APPROVAL_KEY,
 };
 
 use crate::{
@@ -194,7 +194,9 @@ impl Decider<'_> {
 
     fn live_detached(&self, namespace: &str) -> Result<Vec<DetachedApproval>, String> {
         let mut found = self.detached(namespace);
-        if let Some(cluster) = self.postures.cluster.as_ref().filter(|_| !self.supplied_alone) {
+        if let Some(cluster) = &self.postures.cluster
+            && !self.supplied_alone
+        {
             found.extend(detached_approvals(cluster, namespace).map_err(|failure| failure.to_string())?);
         }
         Ok(found)
@@ -254,7 +256,7 @@ fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opt
 /// The detached approvals of a namespace.
 pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let labelled = ListParams::default().labels(&format!("writgate.dev/kind={APPROVAL_KIND}")).limit(MAX_DETACHED);
+    let labelled = ListParams::default().labels(names::APPROVAL_SELECTOR).limit(MAX_DETACHED);
     let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
     let held = |mut found: ConfigMap| {
         let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;

@@ -110,8 +110,10 @@ impl<'f> ApprovalDraft<'f> {
 
     /// The quorum of this approval: how many reviewers must sign, of which groups.
     pub(crate) fn quorum<'p>(&self, posture: &'p Posture) -> &'p [QuorumEntry] {
-        let emergency = posture.break_glass.as_ref().filter(|_| self.approval.break_glass);
-        emergency.map_or(&posture.rule(self.approval.action).quorum, |rule| &rule.quorum)
+        match &posture.break_glass {
+            Some(rule) if self.approval.break_glass => &rule.quorum,
+            _ => &posture.rule(self.approval.action).quorum,
+        }
     }
 
     /// The reviewers whose signature would count; none if no posture is used.
@@ -206,9 +208,9 @@ impl<'a> StatedClaims<'a> {
 
 impl StatementBasis {
     fn of_posture(assessment: &Assessment, posture: Option<&Posture>, emergency: bool) -> Self {
-        let lifetime = |posture: &Posture| {
-            let action = assessment.action.map(|action| posture.rule(action).max_lifetime);
-            posture.break_glass.as_ref().filter(|_| emergency).map(|rule| rule.max_lifetime).or(action)
+        let lifetime = |posture: &Posture| match &posture.break_glass {
+            Some(rule) if emergency => Some(rule.max_lifetime),
+            _ => assessment.action.map(|action| posture.rule(action).max_lifetime),
         };
         Self {
             by_posture: true,
@@ -236,7 +238,10 @@ impl StatementBasis {
 
     /// Claims that differ from the posture; none if no posture is used.
     fn contradicts(&self, whose: &str, word: &StatedClaims<'_>) -> Vec<String> {
-        let Some(action) = self.action.filter(|_| self.by_posture) else { return Vec::new() };
+        let Some(action) = self.action else { return Vec::new() };
+        if !self.by_posture {
+            return Vec::new();
+        }
         let mut contradictions = Vec::new();
         let mut compare = |what: &str, said: Option<&str>, is: Option<&str>| {
             let named = |value: Option<&str>| value.map_or("none".to_owned(), shown);

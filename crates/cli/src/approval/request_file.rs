@@ -80,10 +80,12 @@ impl RequiredCapability {
                 Some(known) => known.because.push(because),
                 None => needed.push(Self { capability: capability.to_owned(), because: vec![because] }),
             };
-        let own = match (posture.break_glass.as_ref().filter(|_| emergency), action) {
-            (Some(rule), _) => Some((&rule.capabilities, "required by every break-glass approval".to_owned())),
-            (None, Some(action)) => Some((&posture.rule(action).capabilities, format!("required by every {action}"))),
-            (None, None) => None,
+        let own = match (&posture.break_glass, action) {
+            (Some(rule), _) if emergency => {
+                Some((&rule.capabilities, "required by every break-glass approval".to_owned()))
+            }
+            (_, Some(action)) => Some((&posture.rule(action).capabilities, format!("required by every {action}"))),
+            (_, None) => None,
         };
         for (capability, because) in own.iter().flat_map(|(own, why)| own.iter().map(move |one| (one, why))) {
             need(capability.as_str(), because.clone());

@@ -148,5 +148,5 @@ impl FoundApprovals {
 /// Git's output; none if the command fails.
 fn git(folder: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(folder).args(arguments).stdin(Stdio::null()).output().ok()?;
-    String::from_utf8(output.stdout).ok().filter(|_| output.status.success())
+    if output.status.success() { String::from_utf8(output.stdout).ok() } else { None }
 }

@@ -10,6 +10,7 @@ use writgate_cluster::clock;
 use writgate_core::{
     approval::{Action, Approval, Capability, Envelope, Replay},
     encoding::{parse_duration, parse_time},
+    vocabulary::{DOMAIN, REPLAY_LABEL},
 };
 
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-const REPLAY_LABEL: &str = "writgate.dev/replay";
 /// Lifetime of an approval if nothing else sets it.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
@@ -246,7 +246,7 @@ impl StatementFlags {
         for (missing, name) in [(&replay.incident, "incident"), (&replay.source_environment, "source-environment")] {
             if missing.is_none() && action == Action::ReplayExecute {
                 return Err(Failure::Misuse(format!(
-                    "a replay requires its {name}; annotate the objects with writgate.dev/{name}, or pass --{name}"
+                    "a replay requires its {name}; annotate the objects with {DOMAIN}{name}, or pass --{name}"
                 )));
             }
         }
@@ -300,7 +300,7 @@ fn claim<'a>(
     name: &str,
     asked: Option<&str>,
 ) -> Result<Option<String>, Failure> {
-    let annotation = format!("writgate.dev/{name}");
+    let annotation = format!("{DOMAIN}{name}");
     let mut said: BTreeMap<Option<&str>, &Manifest> = BTreeMap::new();
     for workload in workloads {
         said.entry(workload.manifest.annotation(&annotation)).or_insert(&workload.manifest);

@@ -11,7 +11,10 @@ mod live;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
-use writgate_core::approval::{Approval, Envelope, SpecHash};
+use writgate_core::{
+    approval::{Approval, Envelope, SpecHash},
+    vocabulary::APPROVAL_ANNOTATION,
+};
 
 use crate::{
     approval::statement,
@@ -104,10 +107,9 @@ fn attachments(arguments: &Arguments) -> Result<Vec<Attachment>, Failure> {
         let (envelope, source) = (input::envelope(path)?, input::name(path));
         let approval = statement::approval_in(&envelope, &source)?;
         let first = attachments.is_empty();
-        let suffix = arguments.suffix.as_deref().filter(|_| first);
-        let suffix = suffix.or_else(|| (!first).then(|| short_id(&approval)));
+        let suffix = if first { arguments.suffix.as_deref() } else { Some(short_id(&approval)) };
         let suffix = suffix.map(|suffix| format!(".{suffix}")).unwrap_or_default();
-        let annotation = format!("writgate.dev/approval{suffix}");
+        let annotation = format!("{APPROVAL_ANNOTATION}{suffix}");
         if attachments.iter().any(|other| other.annotation == annotation || other.approval.id == approval.id) {
             return Err(Failure::Misuse(format!(
                 "{source}: approval {} is given twice; pass each approval once",

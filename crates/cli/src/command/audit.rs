@@ -131,9 +131,9 @@ impl Arguments {
         if !self.verify {
             return Ok(None);
         }
-        match cluster.filter(|_| self.key.is_empty()) {
-            Some(cluster) => Verification::by_cluster(cluster).map(Some),
-            None => Verification::by_files(&self.key).map(Some),
+        match cluster {
+            Some(cluster) if self.key.is_empty() => Verification::by_cluster(cluster).map(Some),
+            _ => Verification::by_files(&self.key).map(Some),
         }
     }
 }

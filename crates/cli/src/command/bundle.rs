@@ -13,7 +13,7 @@ use serde_json::Value;
 use writgate_cluster::names::{self, ENVIRONMENT_LABEL};
 use writgate_core::{
     kube::{ConfigMapContent, bundle_name, check_bundle, content_digest},
-    vocabulary::{BUNDLE_KIND, KIND_LABEL},
+    vocabulary::{BUNDLE_KIND, CONFIG_BUNDLE, KIND_LABEL},
 };
 
 use crate::{
@@ -90,7 +90,7 @@ fn make(arguments: &Arguments, stem: &str, environment: &str) -> Result<Answer, 
     }
     output::write(arguments.output.as_deref(), &manifest(&name, arguments.namespace.as_deref(), &content))?;
     output::note(&format!(
-        "config bundle: {name}\nrefer to it by this name, and annotate the workload:\n  writgate.dev/config-bundle: \"{}\"",
+        "config bundle: {name}\nrefer to it by this name, and annotate the workload:\n  {CONFIG_BUNDLE}: \"{}\"",
         content_digest(&content)
     ));
     Ok(Answer::Yes)

@@ -22,6 +22,7 @@ use writgate_core::{
     posture::Posture,
     record::{Basis, Decision, DecisionRecord, Outcome},
     text::escape,
+    vocabulary::{BOUND_ANNOTATIONS, INCIDENT, SOURCE_ENVIRONMENT},
 };
 
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
     },
     cluster::Cluster,
     failure::{Answer, Failure},
-    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
+    manifest::{Manifest, input, is_of_an_approval, namespace::NamespaceFlag, workloads},
     terminal::{
         output::{self, columns, shown, table},
         progress::Progress,
@@ -229,7 +230,7 @@ fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
     if decision.record.action != Some(Action::ReplayExecute) {
         return Vec::new();
     }
-    let needed = ["writgate.dev/incident", "writgate.dev/source-environment"];
+    let needed = [INCIDENT, SOURCE_ENVIRONMENT];
     let missing = needed.into_iter().filter(|name| manifest.annotation(name).is_none());
     missing.map(|name| format!("  a replay requires the annotation {name}; add it")).collect()
 }
@@ -300,20 +301,12 @@ fn only_group(required: Vec<UnapprovedWorkload<'_>>, action: Option<Action>) -> 
 
 impl UnapprovedWorkload<'_> {
     fn scope(&self) -> ApprovalScope {
-        const CLAIMS: [&str; 6] = [
-            "writgate.dev/pipeline-version",
-            "writgate.dev/config-bundle",
-            "writgate.dev/incident",
-            "writgate.dev/incident-spec-hash",
-            "writgate.dev/source-environment",
-            "writgate.dev/source-artifact",
-        ];
         let record = &self.decision.record;
         ApprovalScope {
             environment: record.environment.clone().unwrap_or_default(),
             project: record.project.clone().unwrap_or_default(),
             action: record.action.unwrap_or(Action::Deploy),
-            claims: CLAIMS.map(|claim| (claim, self.manifest.annotation(claim).map(str::to_owned))).to_vec(),
+            claims: BOUND_ANNOTATIONS.map(|claim| (claim, self.manifest.annotation(claim).map(str::to_owned))).to_vec(),
         }
     }
 }
@@ -406,7 +399,7 @@ fn bare(mut runs: Value) -> Value {
     }
     if let Some(Value::Object(annotations)) = runs.pointer_mut("/metadata/annotations") {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        annotations.retain(|name, _| !name.starts_with("writgate.dev/approval"));
+        annotations.retain(|name, _| !is_of_an_approval(name));
     }
     runs
 }

@@ -240,10 +240,11 @@ fn facts(draft: &ApprovalDraft<'_>) -> Vec<ReportFact> {
         facts.extend(value.map(|value| ReportFact { name, value, word_of }));
     };
     let word = envelope.or(request);
-    tell("action", Some(approval.action.to_string()), word.filter(|_| !by_posture));
-    tell("environment", Some(approval.environment.clone()), word.filter(|_| !by_posture));
-    tell("project", Some(approval.project.clone()), word.filter(|_| !by_posture));
-    tell("cluster", approval.cluster.clone(), word.filter(|_| !by_posture));
+    let unchecked = if by_posture { None } else { word };
+    tell("action", Some(approval.action.to_string()), unchecked);
+    tell("environment", Some(approval.environment.clone()), unchecked);
+    tell("project", Some(approval.project.clone()), unchecked);
+    tell("cluster", approval.cluster.clone(), unchecked);
     tell("asked by", Some(approval.requested_by.clone()), word);
     tell("reason", approval.reason.clone(), word);
     tell("asked at", draft.request.map(|request| request.requested_at.to_string()), request);

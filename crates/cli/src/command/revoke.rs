@@ -369,7 +369,7 @@ fn report(
 
 /// ` (bob@acme.example)`
 fn whose(entry: &RevocationEntry, set: &PostureSet) -> String {
-    let id = entry.id.parse::<KeyId>().ok().filter(|_| entry.list == "keys");
+    let id = if entry.list == "keys" { entry.id.parse::<KeyId>().ok() } else { None };
     let person =
         id.and_then(|id| postures(set).find_map(|posture| posture.key(&id).map(|(person, _)| person.name.clone())));
     person.map(|name| format!(" ({})", shown(&name))).unwrap_or_default()

@@ -113,7 +113,7 @@ fn identities(answer: &[u8], patience: Duration) -> Option<Vec<Identity>> {
 fn ed25519_key(mut blob: &[u8]) -> Option<PublicKey> {
     (take(&mut blob)? == ED25519).then_some(())?;
     let key = <&[u8; 32]>::try_from(take(&mut blob)?).ok()?;
-    public_key(key).ok().filter(|_| blob.is_empty())
+    if blob.is_empty() { public_key(key).ok() } else { None }
 }
 
 /// The 64 bytes of `string (string "ssh-ed25519", string signature)`.

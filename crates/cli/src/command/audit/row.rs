@@ -149,7 +149,7 @@ fn remarks(record: &DecisionRecord) -> Vec<String> {
     let basis = record.basis.filter(|basis| matches!(basis, Basis::BreakGlass | Basis::Rollback));
     let softened = record.enforcement.filter(|enforcement| *enforcement != Enforcement::Enforce);
     let would_be_denied =
-        softened.filter(|_| !record.reasons.is_empty()).map(|enforcement| enforcement.as_str().to_owned());
+        if record.reasons.is_empty() { None } else { softened.map(|enforcement| enforcement.as_str().to_owned()) };
     let dry_run = record.dry_run.then(|| "dry run".to_owned());
     [basis.map(|basis| basis.as_str().to_owned()), would_be_denied, dry_run].into_iter().flatten().collect()
 }

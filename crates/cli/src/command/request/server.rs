@@ -48,7 +48,10 @@ impl ServerFlags {
         namespace: &NamespaceFlag,
         decider: &Decider<'_>,
     ) -> Result<Option<Vec<Manifest>>, Failure> {
-        let Some(cluster) = decider.postures.cluster.as_ref().filter(|_| self.server) else { return Ok(None) };
+        let Some(cluster) = &decider.postures.cluster else { return Ok(None) };
+        if !self.server {
+            return Ok(None);
+        }
         let mut progress = Progress::of("asking the API server", Some(manifests.len()));
         let mut made = Vec::new();
         for manifest in manifests {
@@ -139,8 +142,10 @@ fn dry_run(manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<Dr
 }
 
 fn denied_hash(message: &str) -> Option<String> {
-    let line = message.lines().find_map(|line| line.strip_prefix(HASH_LINE));
-    line.filter(|_| message.contains("admission webhook")).map(|hash| hash.trim().to_owned())
+    if !message.contains("admission webhook") {
+        return None;
+    }
+    message.lines().find_map(|line| line.strip_prefix(HASH_LINE)).map(|hash| hash.trim().to_owned())
 }
 
 /// Removes what a server sets and nobody applies.

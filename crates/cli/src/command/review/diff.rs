@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use writgate_core::{approval::projected, kube::WorkloadKind};
+use writgate_core::{
+    approval::projected,
+    kube::WorkloadKind,
+    vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
+};
 
 /// Lists whose items have names, and the fields that form the name: the merge keys of `k8s.io/api/core/v1`. The items
 /// of other lists, and items without a unique name, are matched by position.
@@ -58,16 +62,11 @@ const PRIVILEGES: [&str; 26] = [
     "nfs",
 ];
 
-/// The annotations and the label that an approval binds.
-const BOUND: [(&str, &str); 7] = [
-    ("annotations", "writgate.dev/pipeline-version"),
-    ("annotations", "writgate.dev/config-bundle"),
-    ("annotations", "writgate.dev/incident"),
-    ("annotations", "writgate.dev/incident-spec-hash"),
-    ("annotations", "writgate.dev/source-environment"),
-    ("annotations", "writgate.dev/source-artifact"),
-    ("labels", "writgate.dev/replay"),
-];
+/// The fields of the metadata that an approval binds: annotations, and the label that makes a Job a replay.
+fn bound_metadata() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let annotations = BOUND_ANNOTATIONS.into_iter().map(|name| ("annotations", name));
+    annotations.chain([("labels", REPLAY_LABEL)])
+}
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,7 +105,7 @@ pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Fi
     differences.walk(FieldPath::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
     let bound = bound_paths(kind, old, new);
     let mut metadata = Differences::default();
-    for (field, name) in BOUND {
+    for (field, name) in bound_metadata() {
         let said = |object: &Value| object.get("metadata")?.get(field)?.get(name).cloned();
         let path = FieldPath::field("metadata").then_field(field).then_field(name);
         metadata.walk(path, old.and_then(said).as_ref(), said(new).as_ref());

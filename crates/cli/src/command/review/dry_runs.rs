@@ -2,13 +2,15 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::{Api, ListParams};
-use writgate_core::approval::Action;
+use writgate_core::{
+    approval::Action,
+    vocabulary::{INCIDENT, REPLAY_LABEL},
+};
 
 use crate::approval::draft::ApprovalDraft;
 
-/// The annotation that names an incident.
-const INCIDENT: &str = "writgate.dev/incident";
-const DRY_RUNS: &str = "writgate.dev/replay=dry-run";
+/// The value of the replay label on a dry run.
+const DRY_RUN: &str = "dry-run";
 /// Jobs that are listed in a namespace, at most. Jobs are deleted over time, so the first page says enough.
 const MOST: u32 = 500;
 
@@ -37,7 +39,7 @@ impl DryRuns {
         let mut found = Vec::new();
         for namespace in namespaces {
             let jobs: Api<Job> = Api::namespaced(cluster.client.clone(), namespace);
-            let labelled = ListParams::default().labels(DRY_RUNS).limit(MOST);
+            let labelled = ListParams::default().labels(&format!("{REPLAY_LABEL}={DRY_RUN}")).limit(MOST);
             match cluster.ask(&format!("list Jobs in {namespace}"), jobs.list(&labelled)) {
                 Err(failure) => return Some(Self::NotKnown(failure.to_string())),
                 Ok(list) => found.extend(list.items.into_iter().filter_map(|job| {

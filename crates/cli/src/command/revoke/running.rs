@@ -13,12 +13,11 @@ use writgate_cluster::names::ENVIRONMENT_LABEL;
 use writgate_core::{
     approval::{Approval, Envelope, spec_hash},
     kube::WorkloadKind,
+    vocabulary::is_approval,
 };
 
 use crate::{cluster::Cluster, failure::Failure};
 
-/// The annotations that carry approvals.
-const APPROVAL: &str = "writgate.dev/approval";
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 
@@ -80,7 +79,7 @@ fn matches(kind: WorkloadKind, object: &DynamicObject, selectors: &[WorkloadSele
     let envelopes: Vec<Envelope> = object
         .annotations()
         .iter()
-        .filter(|(name, _)| *name == APPROVAL || name.starts_with("writgate.dev/approval."))
+        .filter(|(name, _)| is_approval(name))
         .filter_map(|(_, text)| Envelope::parse(text).ok())
         .collect();
     let is_one = |selectors: &WorkloadSelector<'_>| match selectors {
