@@ -280,7 +280,7 @@ pub(crate) fn claim_spec(random: &mut Random) -> Value {
         draft.maybe_text("volumeName", &["volume"]);
         draft.maybe("volumeMode", |random| random.text(&["Filesystem", "Block"]));
         draft.maybe("volumeAttributesClassName", |random| random.text(&["gold"]));
-        match draft.random.below(4) {
+        match draft.random.below(5) {
             0 => draft.set("dataSource", json!({"kind": "PersistentVolumeClaim", "name": "other"})),
             1 => draft.set(
                 "dataSource",
@@ -289,6 +289,11 @@ pub(crate) fn claim_spec(random: &mut Random) -> Value {
             2 => draft.set(
                 "dataSourceRef",
                 json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "other"}),
+            ),
+            // Its feature gate is off, but the server drops it only from claims of their own.
+            3 => draft.set(
+                "dataSourceRef",
+                json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "other", "namespace": "a"}),
             ),
             _ => {}
         }

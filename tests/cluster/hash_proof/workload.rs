@@ -102,6 +102,7 @@ fn claim_status(random: &mut Random) -> Value {
         }
         draft.maybe_or("allocatedResourceStatuses", json!({}), |_| json!({"storage": "ControllerResizeInProgress"}));
         draft.maybe("currentVolumeAttributesClassName", |random| random.text(&["", "gold"]));
+        draft.maybe("healthStatus", |_| json!({"lastTransitionTime": "2026-11-22T10:00:00Z"}));
         draft.maybe("modifyVolumeStatus", |random| {
             random.object(|draft| {
                 draft.set("status", "Pending");
