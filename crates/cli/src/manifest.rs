@@ -194,7 +194,7 @@ impl Manifest {
 
     /// Whether the webhook checks objects of this kind.
     #[must_use]
-    pub(crate) fn is_judged(&self) -> bool {
+    pub(crate) fn is_checked(&self) -> bool {
         let others = [("v1", "Pod"), ("apps/v1", "ControllerRevision")];
         self.workload().is_some() || others.contains(&(&self.api_version, &self.kind))
     }
@@ -270,7 +270,7 @@ impl Manifest {
     /// The plural resource, for kinds that the webhook checks.
     #[must_use]
     pub(crate) fn resource(&self) -> Option<String> {
-        if !self.is_judged() {
+        if !self.is_checked() {
             return None;
         }
         Some(self.workload().map_or_else(|| format!("{}s", self.kind.to_lowercase()), |kind| kind.resource().into()))
@@ -372,8 +372,8 @@ impl Manifest {
             metadata.insert("namespace".to_owned(), namespace.into());
             // The API server copies these from the live object.
             for field in ["uid", "generation"] {
-                if let Some(kept) = runs.and_then(|runs| runs.get("metadata")?.get(field)) {
-                    metadata.insert(field.to_owned(), kept.clone());
+                if let Some(copied) = runs.and_then(|runs| runs.get("metadata")?.get(field)) {
+                    metadata.insert(field.to_owned(), copied.clone());
                 }
             }
         }
@@ -441,7 +441,7 @@ mod tests {
         assert!(old.workload().is_none() && old.is_outdated_workload());
         let other = only("{apiVersion: example.com/v1, kind: Deployment}");
         assert!(other.workload().is_none() && !other.is_outdated_workload());
-        assert!(only("{apiVersion: v1, kind: Pod}").is_judged());
-        assert!(!only("{apiVersion: v1, kind: Secret}").is_judged());
+        assert!(only("{apiVersion: v1, kind: Pod}").is_checked());
+        assert!(!only("{apiVersion: v1, kind: Secret}").is_checked());
     }
 }

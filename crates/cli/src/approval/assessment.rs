@@ -202,15 +202,15 @@ impl AssessedWorkload {
             (None, Some(said)) => LiveObject::Claimed(said.clone()),
             (None, None) => LiveObject::Unknown,
         };
-        let judged = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
+        let decide = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
         // The requester's claim is not used: a claimed live object could hide a change.
         let live = match &runs {
             LiveObject::Live(live) => live.as_ref(),
             LiveObject::Claimed(_) | LiveObject::Unknown => None,
         };
-        let decision = judged(live)?;
+        let decision = decide(live)?;
         let unchanged = live.is_some() && decision.record.decision == Outcome::NotAnAction;
-        let decision = if unchanged { judged(None)? } else { decision };
+        let decision = if unchanged { decide(None)? } else { decision };
         Ok(Self { runs, unchanged, decision })
     }
 

@@ -62,7 +62,7 @@ impl ProposalFlags {
         let mut manifests = Vec::new();
         for manifest in input::manifests(&self.filename, &self.kinds)? {
             if !RequestFile::is_one(manifest.object()) {
-                self.namespace.told(&manifest)?;
+                self.namespace.stated(&manifest)?;
                 manifests.push(manifest);
                 continue;
             }
@@ -70,7 +70,7 @@ impl ProposalFlags {
             let read = RequestFile::read(manifest.object().clone()).map_err(|why| {
                 Failure::Undetermined(format!(
                     "{name} is not a request file: {}; create one with `kubectl writgate request`",
-                    shown(&why)
+                    shown(&why.to_string())
                 ))
             })?;
             if request.replace((read, name)).is_some() {

@@ -91,9 +91,9 @@ impl RequiredCapability {
             need(capability.as_str(), because.clone());
         }
         for rule in records.into_iter().flat_map(|record| &record.capability_rules) {
-            let told = rule.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+            let why = rule.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
             for capability in &rule.require {
-                need(capability, format!("rule {}{told}", rule.name));
+                need(capability, format!("rule {}{why}", rule.name));
             }
         }
         needed
@@ -120,19 +120,28 @@ pub(crate) struct RequestedWorkload {
     pub(crate) runs: Option<Value>,
 }
 
+/// Why a document is not a request file that this version reads.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestFileError {
+    #[error("its apiVersion is {0:?}, expected {API_VERSION:?}")]
+    OtherVersion(String),
+    #[error(transparent)]
+    Invalid(#[from] serde_json::Error),
+}
+
 impl RequestFile {
     /// Whether a document is a request file.
     pub(crate) fn is_one(document: &Value) -> bool {
         document.get("kind").and_then(Value::as_str) == Some(KIND)
     }
 
-    /// Reads a request file. The error says what was found and what was expected.
-    pub(crate) fn read(document: Value) -> Result<Self, String> {
+    /// Reads a request file.
+    pub(crate) fn read(document: Value) -> Result<Self, RequestFileError> {
         let found = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         if found != API_VERSION {
-            return Err(format!("its apiVersion is {found:?}, expected {API_VERSION:?}"));
+            return Err(RequestFileError::OtherVersion(found.to_owned()));
         }
-        serde_json::from_value(document).map_err(|error| error.to_string())
+        Ok(serde_json::from_value(document)?)
     }
 
     /// The file's text: JSON, indented for readers.

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         hashed.push(Hashed {
             api_version: manifest.api_version().to_owned(),
             kind: manifest.kind().to_owned(),
-            namespace: arguments.namespace.told(manifest)?,
+            namespace: arguments.namespace.stated(manifest)?,
             name: manifest.subject_name(),
             spec_hash: hash?.to_string(),
         });

@@ -166,15 +166,15 @@ fn from_manifests(
     decider: &Decider<'_>,
     requester: &Requester,
 ) -> Result<Option<RequestFile>, Failure> {
-    let judged: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_judged()).collect();
+    let checked: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_checked()).collect();
     decider.manifests.iter().for_each(workloads::warn_of_outdated);
-    if judged.is_empty() {
+    if checked.is_empty() {
         return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
     }
-    let from_server = arguments.server.ask(&judged, &arguments.namespace, decider)?;
-    let mut progress = Progress::of("checking", Some(judged.len()));
+    let from_server = arguments.server.ask(&checked, &arguments.namespace, decider)?;
+    let mut progress = Progress::of("checking", Some(checked.len()));
     let (mut required, mut not_needed, mut impossible) = (Vec::new(), Vec::new(), Vec::new());
-    for manifest in from_server.as_ref().map_or(judged, |made| made.iter().collect()) {
+    for manifest in from_server.as_ref().map_or(checked, |made| made.iter().collect()) {
         match assess(manifest, arguments, decider, requester)? {
             ApprovalNeed::Required(found) => required.push(*found),
             ApprovalNeed::NotRequired(why) => not_needed.push(why),

@@ -236,25 +236,25 @@ fn facts(draft: &ApprovalDraft<'_>) -> Vec<ReportFact> {
     let request = draft.request.map(|_| "request");
     let envelope = draft.envelope.keyids().next().map(|_| "envelope");
     let mut facts = Vec::new();
-    let mut tell = |name, value: Option<String>, word_of: Option<&'static str>| {
+    let mut add = |name, value: Option<String>, word_of: Option<&'static str>| {
         facts.extend(value.map(|value| ReportFact { name, value, word_of }));
     };
     let word = envelope.or(request);
     let unchecked = if by_posture { None } else { word };
-    tell("action", Some(approval.action.to_string()), unchecked);
-    tell("environment", Some(approval.environment.clone()), unchecked);
-    tell("project", Some(approval.project.clone()), unchecked);
-    tell("cluster", approval.cluster.clone(), unchecked);
-    tell("asked by", Some(approval.requested_by.clone()), word);
-    tell("reason", approval.reason.clone(), word);
-    tell("asked at", draft.request.map(|request| request.requested_at.to_string()), request);
+    add("action", Some(approval.action.to_string()), unchecked);
+    add("environment", Some(approval.environment.clone()), unchecked);
+    add("project", Some(approval.project.clone()), unchecked);
+    add("cluster", approval.cluster.clone(), unchecked);
+    add("asked by", Some(approval.requested_by.clone()), word);
+    add("reason", approval.reason.clone(), word);
+    add("asked at", draft.request.map(|request| request.requested_at.to_string()), request);
     let validity = format!("{} to {} ({:#})", approval.not_before, approval.expires_at, approval.lifetime());
-    tell("valid", Some(validity), None);
+    add("valid", Some(validity), None);
     for (name, value) in statement::claims(approval) {
-        tell(name, Some(value.to_owned()), None);
+        add(name, Some(value.to_owned()), None);
     }
-    tell("id", Some(approval.id.clone()), None);
-    tell("posture", draft.posture().map(|posture| posture.version.clone()), None);
+    add("id", Some(approval.id.clone()), None);
+    add("posture", draft.posture().map(|posture| posture.version.clone()), None);
     facts
 }
 

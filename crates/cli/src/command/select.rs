@@ -264,9 +264,9 @@ fn text(selection: &Selection) -> String {
     if let Some(why) = &selection.not_needed {
         return text + &format!("no approval is required: {}\n", shown(why));
     }
-    for (told, approvals) in [("eligible", &selection.eligible), ("eligible together", &selection.together)] {
+    for (title, approvals) in [("eligible", &selection.eligible), ("eligible together", &selection.together)] {
         if !approvals.is_empty() {
-            text.push_str(&style::good(told));
+            text.push_str(&style::good(title));
             text.push_str(":\n");
             text.push_str(&table_of(approvals));
         }

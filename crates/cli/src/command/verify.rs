@@ -96,7 +96,7 @@ fn of_manifests<'a>(
     let mut decisions = Vec::new();
     for manifest in decider.manifests {
         workloads::warn_of_outdated(manifest);
-        if manifest.is_judged() {
+        if manifest.is_checked() {
             let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
             let decision = decider.decide_manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
             decisions.push((decision, Some(manifest)));

@@ -15,13 +15,13 @@ pub(crate) struct NamespaceFlag {
 impl NamespaceFlag {
     /// The namespace of `manifest`, of the flag, or of the cluster's context, in this order.
     pub(crate) fn of(&self, manifest: &Manifest, cluster: Option<&Cluster>) -> Result<String, Failure> {
-        self.told(manifest)?
+        self.stated(manifest)?
             .or_else(|| cluster.map(|cluster| cluster.namespace.clone()))
             .ok_or_else(|| Failure::Misuse(format!("{manifest} has no namespace; set metadata.namespace or pass -n")))
     }
 
     /// The namespace of `manifest` or of the flag. As in kubectl, two different ones are an error.
-    pub(crate) fn told(&self, manifest: &Manifest) -> Result<Option<String>, Failure> {
+    pub(crate) fn stated(&self, manifest: &Manifest) -> Result<Option<String>, Failure> {
         match (manifest.namespace(), self.namespace.as_deref()) {
             (Some(own), Some(flag)) if own != flag => Err(Failure::Misuse(format!(
                 "{manifest} is in namespace {}, but -n says {}; omit -n, or correct one of them",

@@ -22,7 +22,7 @@ pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<KeyId>) -> Result<()
     let Some((_, assessment)) = &draft.decided else { return Ok(()) };
     let refused: Vec<String> = assessment
         .refused(&draft.proposal)
-        .map(|(asked, denial)| format!("{} ({})", told(denial), shown(&asked.workload.subject.name)))
+        .map(|(asked, denial)| format!("{} ({})", describe(denial), shown(&asked.workload.subject.name)))
         .collect();
     if !refused.is_empty() {
         return Err(refusal("the posture denies it whoever signs", refused, None));
@@ -52,7 +52,7 @@ pub(super) fn after(
 ) -> Result<Vec<String>, Failure> {
     let lacks_people = |denial: &Denial| matches!(denial, Denial::QuorumNotMet { .. });
     let Some(denials) = draft.decide(alone)? else { return Ok(Vec::new()) };
-    let against: Vec<String> = denials.iter().filter(|denial| !lacks_people(denial)).map(told).collect();
+    let against: Vec<String> = denials.iter().filter(|denial| !lacks_people(denial)).map(describe).collect();
     if !against.is_empty() {
         return Err(refusal("the posture does not accept your signature", against, Some(draft)));
     }
@@ -60,7 +60,7 @@ pub(super) fn after(
     let Some(missing) = missing.iter().find(|denial| lacks_people(denial)) else { return Ok(Vec::new()) };
     let signed: Vec<String> = all.keyids().map(str::to_owned).chain([key.to_string()]).collect();
     Ok(vec![
-        format!("more signatures are required: {}", told(missing)),
+        format!("more signatures are required: {}", describe(missing)),
         format!(
             "{}; add a signature with: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL",
             others(draft, &signed)
@@ -73,7 +73,7 @@ pub(super) fn signed_already(key: KeyId) -> Failure {
 }
 
 /// `SelfApproval: alice@acme.example signed, but …`
-fn told(denial: &Denial) -> String {
+fn describe(denial: &Denial) -> String {
     shown(&format!("{}: {denial}", denial.code()))
 }
 

@@ -79,8 +79,8 @@ pub(super) enum Required {
 }
 
 impl Required {
-    pub(super) fn of(told: Option<bool>) -> Self {
-        told.map_or(Self::NotChecked, |required| if required { Self::Yes } else { Self::No })
+    pub(super) fn of(required: Option<bool>) -> Self {
+        required.map_or(Self::NotChecked, |yes| if yes { Self::Yes } else { Self::No })
     }
 
     pub(super) fn as_str(self) -> &'static str {

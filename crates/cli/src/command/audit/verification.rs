@@ -37,8 +37,9 @@ impl Verification {
     /// Verifies with the keys in these files only.
     pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
         let key = |path: &PathBuf| {
-            PublicKey::from_pem(&input::small_text(path)?)
-                .map_err(|error| Failure::Undetermined(format!("{} holds no public key: {error}", input::name(path))))
+            PublicKey::from_pem(&input::small_text(path)?).map_err(|error| {
+                Failure::Undetermined(format!("{} contains no public key: {error}", input::name(path)))
+            })
         };
         let keys = paths.iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
         Ok(Self { verifier: ChainVerifier::new(keys), positions: VecDeque::new(), remarks: Vec::new() })

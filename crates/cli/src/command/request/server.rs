@@ -63,11 +63,11 @@ impl ServerFlags {
 
     fn made(&self, manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<Manifest, Failure> {
         let own = manifest.spec_hash().transpose()?.map(|hash| hash.to_string());
-        let judged = match dry_run(manifest, namespace, cluster)? {
+        let at_webhook = match dry_run(manifest, namespace, cluster)? {
             DryRun::Made(object) => return Ok(manifest.with_object(object)),
             DryRun::Denied(hash) => hash,
         };
-        if own.as_ref() == Some(&judged) {
+        if own.as_ref() == Some(&at_webhook) {
             return Ok(manifest.clone());
         }
         let Some(scratch) = &self.scratch_namespace else {
@@ -76,7 +76,7 @@ impl ServerFlags {
                  manifest's spec hash  {}\n  hash at the webhook       {}\npass --scratch-namespace with a namespace that is \
                  not governed and in which you may create it, to see the changed object",
                 own.unwrap_or_default(),
-                shown(&judged)
+                shown(&at_webhook)
             )));
         };
         let DryRun::Made(object) = dry_run(&manifest.in_namespace(scratch), scratch, cluster)? else {
@@ -87,12 +87,12 @@ impl ServerFlags {
         };
         let made = manifest.with_object(object).in_namespace(namespace);
         let hash = made.spec_hash().transpose()?.map(|hash| hash.to_string());
-        if hash.as_ref() != Some(&judged) {
+        if hash.as_ref() != Some(&at_webhook) {
             return Err(Failure::No(format!(
                 "{manifest}: the cluster makes another object of it in namespace {} than in {}, where its hash is {}",
                 shown(scratch),
                 shown(namespace),
-                shown(&judged)
+                shown(&at_webhook)
             )));
         }
         output::note(&format!("note: {manifest}: the cluster changes it; the request is for the changed object"));
