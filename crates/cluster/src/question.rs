@@ -60,7 +60,11 @@ impl Questions {
         Ok(self.in_turn(question).await??)
     }
 
-    /// Waits for a turn, however long that takes; for what bounds its own time.
+    /// Waits for a turn without a limit. The caller bounds the time.
+    ///
+    /// # Panics
+    ///
+    /// Never: the semaphore is not closed.
     pub async fn turn(&self) -> SemaphorePermit<'_> {
         self.turns.acquire().await.expect("the turns never close")
     }

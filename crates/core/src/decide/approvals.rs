@@ -88,14 +88,14 @@ impl<'a> Candidates<'a> {
         let mut before = std::mem::take(&mut self.detached);
         for approval in detached::choose(found, &query(context), context.now, self.vacancies) {
             let known = before.iter().position(|(known, _)| known == approval);
-            self.detached.push(match known {
-                Some(index) => before.swap_remove(index),
-                None => {
-                    let source = format!("ConfigMap {}", approval.name);
-                    let candidate = Candidate::check(context, &source, &approval.text, &mut self.budget);
-                    (approval.clone(), candidate)
-                }
-            });
+            let checked = if let Some(index) = known {
+                before.swap_remove(index)
+            } else {
+                let source = format!("ConfigMap {}", approval.name);
+                let candidate = Candidate::check(context, &source, &approval.text, &mut self.budget);
+                (approval.clone(), candidate)
+            };
+            self.detached.push(checked);
         }
     }
 

@@ -256,10 +256,10 @@ impl<'a> CheckContext<'a> {
     fn check_annotations(&self, approval: &Approval, denials: &mut Vec<Denial>) {
         let posture = self.namespace.posture;
         let version = &approval.pipeline_version;
-        let mismatch = self.mismatch(PIPELINE_VERSION, version, posture.pipeline_version_required);
+        let mismatch = self.mismatch(PIPELINE_VERSION, version.as_deref(), posture.pipeline_version_required);
         denials.extend(mismatch.map(Denial::PipelineVersionMismatch));
         let is_required = posture.bundle_required(self.action);
-        let mismatch = self.mismatch(CONFIG_BUNDLE, &approval.config_bundle, is_required);
+        let mismatch = self.mismatch(CONFIG_BUNDLE, approval.config_bundle.as_deref(), is_required);
         denials.extend(mismatch.map(Denial::ConfigBundleMismatch));
         self.check_replay(approval, denials);
     }
@@ -268,27 +268,27 @@ impl<'a> CheckContext<'a> {
     fn check_replay(&self, approval: &Approval, denials: &mut Vec<Denial>) {
         let executes = self.action == Action::ReplayExecute;
         let Some(replay) = &approval.replay else {
-            denials.extend(self.mismatch(INCIDENT, &None, executes).map(Denial::IncidentMismatch));
+            denials.extend(self.mismatch(INCIDENT, None, executes).map(Denial::IncidentMismatch));
             return;
         };
-        let source = self.mismatch(SOURCE_ENVIRONMENT, &replay.source_environment, executes);
+        let source = self.mismatch(SOURCE_ENVIRONMENT, replay.source_environment.as_deref(), executes);
         denials.extend(source.map(Denial::SourceEnvironmentMismatch));
-        let artifact = self.mismatch(SOURCE_ARTIFACT, &replay.source_artifact, false);
+        let artifact = self.mismatch(SOURCE_ARTIFACT, replay.source_artifact.as_deref(), false);
         denials.extend(artifact.map(Denial::SourceArtifactMismatch));
         let incident = self
-            .mismatch(INCIDENT, &replay.incident, executes)
-            .or_else(|| self.mismatch(INCIDENT_SPEC_HASH, &replay.incident_spec_hash, false));
+            .mismatch(INCIDENT, replay.incident.as_deref(), executes)
+            .or_else(|| self.mismatch(INCIDENT_SPEC_HASH, replay.incident_spec_hash.as_deref(), false));
         denials.extend(incident.map(Denial::IncidentMismatch));
     }
 
     /// Whether the claim about the annotation `name` differs from the object, or is absent although it `is_required`.
-    fn mismatch(&self, name: &'static str, approved: &Option<String>, is_required: bool) -> Option<ClaimMismatch> {
+    fn mismatch(&self, name: &'static str, approved: Option<&str>, is_required: bool) -> Option<ClaimMismatch> {
         let found = self.workload.object.metadata.annotations.get(name);
         let is_wrong = match approved {
             Some(approved) => found != Some(approved),
             None => is_required,
         };
-        is_wrong.then(|| ClaimMismatch { name, approved: approved.clone(), found: found.map(str::to_owned) })
+        is_wrong.then(|| ClaimMismatch { name, approved: approved.map(str::to_owned), found: found.map(str::to_owned) })
     }
 
     /// The reviewers whose signatures count. If there is none, the approval fails for the reasons of every signer.

@@ -28,6 +28,7 @@ use crate::{
 /// How far a decision has come.
 #[must_use = "a request is undecided until it is `Done`"]
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step is moved twice for each lookup, and a box would be allocated")]
 pub enum Step<'a> {
     /// The request is decided.
     Done(Box<Decision>),

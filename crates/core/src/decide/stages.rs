@@ -53,7 +53,7 @@ enum Search {
 }
 
 /// Decides a workload's change.
-pub(crate) fn decide_workload<'a>(draft: DecisionDraft, action: WorkloadAction<'a>) -> Step<'a> {
+pub(crate) fn decide_workload(draft: DecisionDraft, action: WorkloadAction<'_>) -> Step<'_> {
     let WorkloadAction { context, object, approval_required } = action;
     let candidates = Candidates::new();
     let (search, holders) = (Search::Nowhere, Holders::default());

@@ -176,8 +176,6 @@ impl<'a> PodSpec<'a> {
     /// Reads the Pod's spec at `path` of the spec of an object. Fails if there is none, or a field has another type
     /// than the API server accepts.
     pub(crate) fn read(spec: &'a str, path: PodPath) -> serde_json::Result<Self> {
-        #[cfg(test)]
-        crate::work::count(crate::work::Work::PodSpec);
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Job<'a> {
@@ -199,6 +197,8 @@ impl<'a> PodSpec<'a> {
             #[serde(borrow)]
             spec: PodSpec<'a>,
         }
+        #[cfg(test)]
+        crate::work::count(crate::work::Work::PodSpec);
         match path {
             PodPath::Itself => serde_json::from_str(spec),
             PodPath::Template => serde_json::from_str(spec).map(|spec: Template<'a>| spec.template.spec),
