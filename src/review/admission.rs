@@ -262,7 +262,7 @@ impl Admission {
             (Some(labels), _) if labels.environment.is_some() => Ok(labels.clone()),
             // Cluster-scoped.
             _ if namespace.is_empty() => Ok(NamespaceLabels::default()),
-            (_, Some(reader)) => reader.read(namespace).await.map_err(|error| error.to_string()),
+            (_, Some(reader)) => Box::pin(reader.read(namespace)).await.map_err(|error| error.to_string()),
             // A folder has all the namespaces that it governs; one that it lacks was sent by mistake, not to be let by.
             (None, None) => Err(format!("namespace {namespace} is not among the Namespaces of the posture folder")),
             (Some(labels), None) => Ok(labels.clone()),

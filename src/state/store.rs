@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::state::watch::Follower;
 
 /// Age at which what is known no longer counts as known: a revocation may have been missed.
-pub const STALE_AFTER: Duration = Duration::from_secs(60);
+pub const STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// What a namespace's labels say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -137,7 +137,7 @@ async fn work(
         }
         let writer = writer.clone();
         tasks.spawn(async move {
-            writer.tell(decided).await;
+            Box::pin(writer.tell(decided)).await;
             writer.metrics.event_queued(lane, -1);
         });
     }

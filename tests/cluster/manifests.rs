@@ -13,7 +13,7 @@ use writgate_testing::{Plane, Ran, User, harness, harness::Test, wait_until};
 /// Nothing listens on port 1, and connecting to it fails at once.
 const NOBODY: &str = "https://127.0.0.1:1/validate";
 /// Controllers answer within a second or two; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The controllers that write to a namespace, by what the API server calls them.
 const CONTROLLERS: &str = "system:serviceaccount:kube-system:";
 

@@ -5,8 +5,8 @@
 //! `WRITGATE_MODEL_HISTORIES` is the number of histories (6), `WRITGATE_MODEL_STEPS` their length (40), and
 //! `WRITGATE_MODEL_SEED` makes a failed one again, alone.
 
-mod model;
 mod player;
+mod verdict;
 mod witness;
 
 use writgate_testing::{Gate, harness, harness::Test};

@@ -34,6 +34,7 @@
 #![allow(
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
+    clippy::new_without_default,
     reason = "a test that panics has failed, which is the point"
 )]
 

@@ -51,8 +51,8 @@ fn build_plugin(cargo: &OsStr, path: &Path) {
     if let Some(profile) = profile_folder().file_name().filter(|name| *name != "debug") {
         build.arg("--profile").arg(profile);
     }
-    let built = build.status().expect("cargo starts");
-    assert!(built.success(), "{} could not be built: {built}", path.display());
+    let status = build.status().expect("cargo starts");
+    assert!(status.success(), "{} could not be built: {status}", path.display());
 }
 
 /// A program of the profile that the running test is of.

@@ -25,7 +25,7 @@ const AFTER_HEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Checkpoints that are kept at most: a replica that starts again and again begins as many chains.
 const MAX_CHECKPOINTS: usize = 1000;
 /// Time between two sweeps: from one to two of it, so that replicas do not meet.
-const PERIOD: Duration = Duration::from_secs(40 * 60);
+const PERIOD: Duration = Duration::from_mins(40);
 /// Entries that are read at once.
 const PAGE: u32 = 250;
 /// Pause between two deletions.

@@ -186,7 +186,7 @@ async fn run(script: Script) -> Ran {
     let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
     let held = ledger.use_of(&wanted, false, now()).await;
     // Under this clock, until nobody has anything left to do.
-    sleep(Duration::from_secs(600)).await;
+    sleep(Duration::from_mins(10)).await;
     let asked = server.asked.lock().expect("no panic").clone();
     Ran { held, asked, metrics }
 }

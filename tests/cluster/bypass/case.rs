@@ -16,7 +16,7 @@ use crate::bypass::table::{self, Line};
 use writgate_testing::{Gate, Governed, Ran, User, attach, envelope, wait_until};
 
 /// Controllers answer within a second or two; the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A governed namespace in which a tenant with the `edit` role tries.
 pub(crate) struct Ground<'g> {

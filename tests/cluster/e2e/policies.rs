@@ -118,7 +118,7 @@ fn a_namespace_with_events_of_ours_comes_to_its_end(gate: &Gate) {
     trail::event_of(&governed, &admitted);
     let admin = &gate.plane.admin;
     assert!(admin.kubectl(&["delete", "namespace", &governed.namespace, "--wait=false"]).ok());
-    wait_until("the namespace is gone", Duration::from_secs(60), || {
+    wait_until("the namespace is gone", Duration::from_mins(1), || {
         admin.get(&["namespace", &governed.namespace]).is_none().then_some(())
     });
 }

@@ -8,7 +8,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
-use crate::model::model::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
+use crate::model::verdict::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
 use crate::model::witness::{self, Persisted};
 use writgate_testing::random::Random;
 use writgate_testing::{APPROVAL, Gate, Governed, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until};

@@ -7,8 +7,8 @@ use futures::TryStreamExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use crate::model::model::{Answer, Because, Name};
 use crate::model::player::{resource, text};
+use crate::model::verdict::{Answer, Because, Name};
 use writgate_testing::{Gate, Governed};
 
 /// What was persisted, by the object's name: each uid and number of a spec in its turn.

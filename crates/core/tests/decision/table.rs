@@ -560,7 +560,7 @@ fn a_claim_that_is_there_always_binds() {
         .with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1"))
         .expect("admitted");
     let replay = |c: &mut Case, change: fn(&mut writgate_core::approval::Replay)| {
-        change(c.approval.replay.as_mut().expect("there"))
+        change(c.approval.replay.as_mut().expect("there"));
     };
     Case::replay().with(|c| c.approval.replay = None).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident = None)).expect("IncidentMismatch");
