@@ -1,7 +1,6 @@
-//! ConfigMaps that a workload refers to, read from the cluster at the moment of a review.
+//! The ConfigMaps that a workload refers to, read live.
 //!
-//! Only where a posture asks for config bundles, and only for a request that nothing else speaks against. What is read
-//! is judged by core. Called by `lookups`.
+//! They are read only if a posture requires config bundles, and only for a request that no other check denies.
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;

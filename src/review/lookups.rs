@@ -1,7 +1,6 @@
-//! What decisions ask to be looked up, and where it is found; and where a record is kept that must be.
+//! Looks up what a decision asks for, and stores the records that a posture requires to be stored.
 //!
-//! Called by `admission`, between two rounds of one decision or behind the last, and only for requests whose posture asks
-//! for what costs the API server something.
+//! Only requests whose posture requires a lookup come here; an ordinary admission costs the API server nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};

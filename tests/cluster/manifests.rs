@@ -1,6 +1,8 @@
 //! The webhook configuration in `manifests/`, on a real API server and with nobody at the webhook's address: what is sent
 //! to it fails, and what is not goes through. So this shows both what the gate sees, and that the cluster heals itself
 //! while the gate is down. What the webhook answers is e2e's.
+//!
+//! The file is longer than 500 lines: its tests share one control plane whose webhook is down.
 
 mod children;
 

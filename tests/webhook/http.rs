@@ -1,4 +1,6 @@
 //! The webhook's HTTP contract, on the router in process: what is answered to a review, and to what is none.
+//!
+//! The file is longer than 500 lines: one short test for each answer, all through the same router.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,4 +1,6 @@
 //! Random containers: main, init and sidecar, with everything that may hang on one.
+//!
+//! The file is longer than 500 lines: it lists every field of a container.
 
 use serde_json::{Value, json};
 

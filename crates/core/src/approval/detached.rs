@@ -1,8 +1,7 @@
-//! Approvals beside the object: ConfigMaps of its namespace, which Git applies like the manifest itself.
+//! Detached approvals: envelopes in ConfigMaps of the workload's namespace, which Git applies like the workload itself.
 //!
-//! The signature carries the trust, not the place: an envelope is judged the same wherever it was found. Here is which
-//! of them can be about an object at all, so that a namespace full of approvals costs no signature checks. Called by
-//! `approvals`, and for an index by whoever keeps what a watch sees.
+//! The signature carries the trust, so an envelope is checked in the same way wherever it was found. This file says which
+//! detached approvals can be about an object at all, so that a namespace full of approvals costs no signature checks.
 
 use jiff::Timestamp;
 

@@ -1,6 +1,6 @@
-//! The closed contract of a dry-run replay: what is written here is permitted, and nothing beside it.
+//! The contract of a dry-run replay. It is closed: only what this file names is permitted.
 //!
-//! Called by `decide` for a Job that says it is a dry run, on the spec as the API server has defaulted it.
+//! A Job that says that it is a dry run is checked as the API server has defaulted it.
 
 use serde_json::{Map, Value};
 

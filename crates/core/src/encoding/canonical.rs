@@ -3,6 +3,8 @@
 //! Members are written in the order of the text and sorted when their object ends; no tree is built. Input that would
 //! give two different documents the same bytes is refused: duplicate keys, lone surrogates, and numbers that a double
 //! does not hold exactly. A [`Scope`] says what to leave out.
+//!
+//! The file is longer than 500 lines, because the tests of each rule of RFC 8785 are next to the writer.
 
 use std::{borrow::Cow, cmp::Ordering};
 

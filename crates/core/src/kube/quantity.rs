@@ -2,6 +2,8 @@
 //!
 //! A port of `k8s.io/apimachinery/pkg/api/resource`, including its quirks: it keeps a text that the API server keeps,
 //! and rewrites a text that the API server rewrites. It has no arithmetic.
+//!
+//! The file is longer than 500 lines, because it follows the files that it ports line by line.
 
 use std::{cmp::Ordering, fmt};
 

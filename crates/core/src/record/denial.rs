@@ -3,6 +3,8 @@
 //! Code, row, next step and page are in the table of reasons (`reasons`). A text says what was found and what was
 //! expected; the decision's message adds what to do next. Of an envelope that no known key has signed, a text repeats
 //! only the key ids, and says that they are the envelope's own claim.
+//!
+//! The file is longer than 500 lines, because each reason has its facts and its text in one place.
 
 use std::fmt;
 

@@ -2,6 +2,8 @@
 //!
 //! Everything borrows from the body, and a spec stays the text that the API server sent. If the body is malformed, the
 //! error contains the request's uid if the body has one, because the response must echo it.
+//!
+//! The file is longer than 500 lines, because the types and the reader that fills them share one lifetime and one test kit.
 
 use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
 

@@ -1,6 +1,8 @@
 //! Each rule of the decision, from a case that is admitted and one thing changed.
 //!
 //! The published vectors hold one case per reason; what is here is beside and between them.
+//!
+//! The file is longer than 500 lines: one short test for each rule, in the order of the table.
 
 use serde_json::{Value, json};
 use writgate_core::{kube::WorkloadKind, record::Outcome};
