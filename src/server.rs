@@ -18,7 +18,7 @@ use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_cluster::client;
 use writgate_cluster::client::NoCluster;
-use writgate_cluster::names::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
+use writgate_cluster::config_map::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
 use writgate_cluster::posture_dir::FolderError;
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},

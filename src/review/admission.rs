@@ -9,6 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use uuid::Uuid;
 use writgate_cluster::clock;
+use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
     decide::{self, Facts, Governance, decide_malformed},
     guard::{self, GuardContext},
@@ -21,7 +22,7 @@ use writgate_core::{
 use crate::http::respond;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
 use crate::review::lookups::Lookups;
-use crate::state::store::{NamespaceLabels, Store};
+use crate::state::store::Store;
 use crate::trail::chain::Sealer;
 use crate::trail::events::Events;
 use crate::trail::events::event::Decided;

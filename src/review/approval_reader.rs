@@ -6,7 +6,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use writgate_cluster::names::APPROVAL_SELECTOR;
+use writgate_cluster::config_map::APPROVAL_SELECTOR;
 use writgate_cluster::question::Questions;
 use writgate_cluster::{client, names};
 use writgate_core::{

@@ -6,8 +6,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
-use writgate_cluster::config_map;
-use writgate_cluster::names::POSTURE_SELECTOR;
+use writgate_cluster::config_map::{self, POSTURE_SELECTOR};
 use writgate_cluster::question::Questions;
 use writgate_core::{posture::Document, request::User};
 

@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
 use writgate_cluster::names;
+use writgate_cluster::namespace::NamespaceLabels;
 use writgate_cluster::question::{Questions, Unanswered};
 
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
-use crate::state::store::NamespaceLabels;
 
 /// Reads at once. Anyone who reaches the webhook can name a namespace; this is what it can cost the API server.
 const MAX_READS: usize = 16;

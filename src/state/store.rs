@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use tokio::time::Instant;
 use writgate_cluster::config_map::document;
-use writgate_cluster::names::{ENVIRONMENT_LABEL, PROJECT_LABEL};
+use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::posture::{Document, PostureSet};
 
 use crate::metrics::Metrics;
@@ -22,24 +22,6 @@ use crate::state::watch::Follower;
 
 /// Age at which what is known no longer counts as known: a revocation may have been missed.
 pub const STALE_AFTER: Duration = Duration::from_mins(1);
-
-/// What a namespace's labels say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NamespaceLabels {
-    /// Its environment; absent where it is not governed.
-    pub environment: Option<Arc<str>>,
-    /// Its project.
-    pub project: Option<Arc<str>>,
-}
-
-impl NamespaceLabels {
-    /// Picks ours out of all labels.
-    #[must_use]
-    pub fn of(labels: &BTreeMap<String, String>) -> Self {
-        let label = |key| labels.get(key).map(|value| Arc::from(value.as_str()));
-        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
-    }
-}
 
 /// One of the two things that are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,6 +255,7 @@ impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use writgate_core::vocabulary::ENVIRONMENT_LABEL;
 
     use super::*;
 

@@ -9,8 +9,9 @@ use std::{
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams};
 use writgate_cluster::{
-    config_map,
-    names::{self, ENVIRONMENT_LABEL, POSTURE_SELECTOR, PROJECT_LABEL},
+    config_map::{self, POSTURE_SELECTOR},
+    names,
+    namespace::NamespaceLabels,
     posture_dir,
 };
 use writgate_core::posture::{Document, PostureSet};
@@ -39,13 +40,6 @@ pub(crate) struct LoadedPostures {
     source: String,
     /// Namespaces of the cluster that were read already.
     namespaces: RefCell<BTreeMap<String, Option<NamespaceLabels>>>,
-}
-
-/// The labels of a namespace that govern it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct NamespaceLabels {
-    pub(crate) environment: Option<String>,
-    pub(crate) project: Option<String>,
 }
 
 impl PostureSourceFlags {
@@ -101,13 +95,6 @@ impl LoadedPostures {
     /// Where the postures come from, for messages.
     pub(crate) fn source(&self) -> &str {
         &self.source
-    }
-}
-
-impl NamespaceLabels {
-    fn of(labels: &BTreeMap<String, String>) -> Self {
-        let label = |name: &str| labels.get(name).cloned();
-        Self { environment: label(ENVIRONMENT_LABEL), project: label(PROJECT_LABEL) }
     }
 }
 

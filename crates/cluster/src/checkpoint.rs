@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 use writgate_core::record::Checkpoint;
+use writgate_core::vocabulary::KIND_LABEL;
 
 /// Checkpoints as a label selector.
 pub const SELECTOR: &str = "writgate.dev/kind=audit";
@@ -41,7 +42,7 @@ pub fn config_map(checkpoint: &Checkpoint, version: Option<String>) -> ConfigMap
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name(checkpoint)),
-            labels: Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "audit".to_owned())])),
+            labels: Some(BTreeMap::from([(KIND_LABEL.to_owned(), "audit".to_owned())])),
             resource_version: version,
             ..ObjectMeta::default()
         },

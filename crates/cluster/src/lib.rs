@@ -10,6 +10,7 @@ pub mod config_map;
 pub mod event;
 pub mod key_file;
 pub mod names;
+pub mod namespace;
 pub mod posture_dir;
 pub mod public_key_file;
 pub mod question;

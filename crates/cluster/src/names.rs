@@ -2,15 +2,6 @@
 //!
 //! Paths to the API server are built from them, and the client library does not escape.
 
-/// Label of a namespace: its environment. With it the namespace is governed.
-pub const ENVIRONMENT_LABEL: &str = "writgate.dev/environment";
-/// Label of a namespace: its project.
-pub const PROJECT_LABEL: &str = "writgate.dev/project";
-/// The ConfigMaps that make up postures, as a label selector.
-pub const POSTURE_SELECTOR: &str = "writgate.dev/kind in (posture,reviewers,revocations,pipelines)";
-/// The ConfigMaps that hold approvals, as a label selector.
-pub const APPROVAL_SELECTOR: &str = "writgate.dev/kind=approval";
-
 /// Longest name of an object; RFC 1123 as the API server applies it.
 pub const MAX_SUBDOMAIN: usize = 253;
 /// Longest name of a namespace.

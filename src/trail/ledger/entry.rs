@@ -12,6 +12,7 @@ use writgate_core::{
     decide::{USE_VERSION, UseRecord},
     encoding::hex,
     record::{DecisionRecord, History, ObjectRecord},
+    vocabulary::KIND_LABEL,
 };
 
 /// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
@@ -120,7 +121,7 @@ fn empty(name: &str, object: &ObjectRecord) -> ConfigMap {
 }
 
 fn metadata(name: &str) -> ObjectMeta {
-    let labels = Some(BTreeMap::from([("writgate.dev/kind".to_owned(), "ledger".to_owned())]));
+    let labels = Some(BTreeMap::from([(KIND_LABEL.to_owned(), "ledger".to_owned())]));
     ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() }
 }
 

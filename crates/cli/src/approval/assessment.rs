@@ -5,7 +5,7 @@
 //! Every answer is the webhook's own decision, made without an approval or with exactly one.
 
 use serde_json::Value;
-use writgate_cluster::clock;
+use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
     approval::{Action, DetachedApproval, Envelope},
     posture::Posture,
@@ -21,7 +21,7 @@ use crate::{
     },
     failure::Failure,
     manifest::{Manifest, input},
-    postures::{NamespaceLabels, PostureSourceFlags},
+    postures::PostureSourceFlags,
     terminal::output::shown,
 };
 
@@ -127,8 +127,12 @@ impl Assessment {
             places.push(place);
         }
         let place = same(proposal, places, |place| {
-            let said = |label: &Option<String>| label.as_deref().map_or("none".to_owned(), shown);
-            format!("belongs to environment {} and project {}", said(&place.environment), said(&place.project))
+            let said = |label: Option<&str>| label.map_or("none".to_owned(), shown);
+            format!(
+                "belongs to environment {} and project {}",
+                said(place.environment.as_deref()),
+                said(place.project.as_deref())
+            )
         })?;
         let mut seen = Vec::new();
         for asked in &proposal.asked {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
-use writgate_cluster::{clock, names};
+use writgate_cluster::{clock, config_map, names, namespace::NamespaceLabels};
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery},
     decide::{Answers, ConfigMapAnswer, EmptyCluster, Facts, Governance, HolderAnswer, Use, decide, decide_malformed},
@@ -20,7 +20,7 @@ use crate::{
     cluster::Cluster,
     failure::Failure,
     manifest::{Manifest, UNKNOWN_USER, input},
-    postures::{LoadedPostures, NamespaceLabels, PostureSourceFlags},
+    postures::{LoadedPostures, PostureSourceFlags},
     terminal::output::shown,
 };
 
@@ -65,10 +65,10 @@ pub(crate) struct Decider<'a> {
 impl DecisionFlags {
     /// Loads the postures for decisions about `manifests`.
     pub(crate) fn load<'a>(&self, manifests: &'a [Manifest], now: Timestamp) -> Result<Decider<'a>, Failure> {
-        let stated_labels = self
-            .environment
-            .clone()
-            .map(|environment| NamespaceLabels { environment: Some(environment), project: self.project.clone() });
+        let stated_labels = self.environment.as_deref().map(|environment| NamespaceLabels {
+            environment: Some(environment.into()),
+            project: self.project.as_deref().map(Into::into),
+        });
         Ok(Decider {
             postures: self.postures.load()?,
             now,
@@ -249,14 +249,13 @@ fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opt
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
     let what = format!("read ConfigMap {name} in {namespace}");
     let found = cluster.ask(&what, config_maps.get_opt(name)).map_err(|failure| failure.to_string())?;
-    let found = found.map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
-    found.map(|found| ConfigMapContent::of(&found)).transpose()
+    found.as_ref().map(config_map::content).transpose()
 }
 
 /// The detached approvals of a namespace.
 pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let labelled = ListParams::default().labels(names::APPROVAL_SELECTOR).limit(MAX_DETACHED);
+    let labelled = ListParams::default().labels(config_map::APPROVAL_SELECTOR).limit(MAX_DETACHED);
     let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
     let held = |mut found: ConfigMap| {
         let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;

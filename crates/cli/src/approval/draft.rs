@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use jiff::SignedDuration;
+use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
     approval::{Action, Approval, Capability, Envelope},
     decide::EligibilityTerms,
@@ -22,7 +23,6 @@ use crate::{
     },
     failure::Failure,
     manifest::input,
-    postures::NamespaceLabels,
     terminal::output::shown,
 };
 
@@ -154,7 +154,10 @@ impl DraftInputs<'_> {
             Some(Approval { requested_by, break_glass, environment, project, .. }) => Ok(Applicant {
                 requested_by: requested_by.clone(),
                 emergency: *break_glass,
-                place: NamespaceLabels { environment: Some(environment.clone()), project: Some(project.clone()) },
+                place: NamespaceLabels {
+                    environment: Some(environment.as_str().into()),
+                    project: Some(project.as_str().into()),
+                },
             }),
             None => Ok(Applicant {
                 requested_by: self.statement.requester(request)?,
@@ -226,8 +229,8 @@ impl StatementBasis {
         Self {
             by_posture: false,
             place: NamespaceLabels {
-                environment: Some(request.environment.clone()),
-                project: Some(request.project.clone()),
+                environment: Some(request.environment.as_str().into()),
+                project: Some(request.project.as_str().into()),
             },
             cluster: request.cluster.clone(),
             action: Some(request.action),

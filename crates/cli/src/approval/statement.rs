@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use jiff::{SignedDuration, Timestamp, Unit};
-use writgate_cluster::clock;
+use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
     approval::{Action, Approval, Capability, Envelope, Replay},
     encoding::{parse_duration, parse_time},
@@ -17,7 +17,6 @@ use crate::{
     approval::{draft::StatementBasis, proposal::Proposal, request_file::RequestFile},
     failure::Failure,
     manifest::{Manifest, input, workloads::Workload},
-    postures::NamespaceLabels,
     terminal::output::{self, shown},
 };
 
@@ -99,11 +98,11 @@ impl StatementFlags {
 
     /// The environment and project that the flags or the request file claim, for namespaces whose labels are not known.
     pub(crate) fn place(&self, request: Option<&RequestFile>) -> NamespaceLabels {
-        let environment = request.map(|request| request.environment.clone());
-        let project = request.map(|request| request.project.clone());
+        let environment = request.map(|request| request.environment.as_str());
+        let project = request.map(|request| request.project.as_str());
         NamespaceLabels {
-            environment: self.environment.clone().or(environment),
-            project: self.project.clone().or(project),
+            environment: self.environment.as_deref().or(environment).map(Into::into),
+            project: self.project.as_deref().or(project).map(Into::into),
         }
     }
 
@@ -133,8 +132,8 @@ impl StatementFlags {
         let asked = self.action.map(|action| action.to_string());
         let action = agreed("action", asked.as_deref(), found.as_deref(), whose)?.map_or(by_labels, Ok)?;
         let action = self::action(&action).map_err(Failure::Misuse)?;
-        let place = |name: &str, asked: &Option<String>, found: &Option<String>| {
-            agreed(name, asked.as_deref(), found.as_deref(), whose)?.ok_or_else(|| {
+        let place = |name: &str, asked: &Option<String>, found: Option<&str>| {
+            agreed(name, asked.as_deref(), found, whose)?.ok_or_else(|| {
                 Failure::Misuse(format!("the {name} is not known without a posture or a request; pass --{name}"))
             })
         };
@@ -152,8 +151,8 @@ impl StatementFlags {
             id: clock::decision_id(now).to_string(),
             action,
             cluster,
-            environment: place("environment", &self.environment, &basis.place.environment)?,
-            project: place("project", &self.project, &basis.place.project)?,
+            environment: place("environment", &self.environment, basis.place.environment.as_deref())?,
+            project: place("project", &self.project, basis.place.project.as_deref())?,
             capabilities: self.capabilities(action, self.emergency(request)?, basis)?,
             pipeline_version: claim(proposal.workloads(), "pipeline-version", self.pipeline_version.as_deref())?,
             config_bundle: claim(proposal.workloads(), "config-bundle", self.config_bundle.as_deref())?,

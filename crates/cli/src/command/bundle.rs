@@ -10,10 +10,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use serde_json::Value;
-use writgate_cluster::names::{self, ENVIRONMENT_LABEL};
+use writgate_cluster::names;
 use writgate_core::{
     kube::{ConfigMapContent, bundle_name, check_bundle, content_digest},
-    vocabulary::{BUNDLE_KIND, CONFIG_BUNDLE, KIND_LABEL},
+    vocabulary::{BUNDLE_KIND, CONFIG_BUNDLE, ENVIRONMENT_LABEL, KIND_LABEL},
 };
 
 use crate::{

@@ -5,11 +5,11 @@
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, str::FromStr};
 
 use serde_json::Value;
-use writgate_cluster::{
-    names::{self, ENVIRONMENT_LABEL, PROJECT_LABEL},
-    public_key_file,
+use writgate_cluster::{names, public_key_file};
+use writgate_core::{
+    posture::{Document, PostureSet},
+    vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };
-use writgate_core::posture::{Document, PostureSet};
 
 use crate::{
     command::posture::check,

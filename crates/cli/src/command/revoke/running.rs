@@ -9,11 +9,10 @@ use kube::{
     ResourceExt as _,
     api::{Api, ApiResource, DynamicObject, ListParams},
 };
-use writgate_cluster::names::ENVIRONMENT_LABEL;
 use writgate_core::{
     approval::{Approval, Envelope, spec_hash},
     kube::WorkloadKind,
-    vocabulary::is_approval,
+    vocabulary::{ENVIRONMENT_LABEL, is_approval},
 };
 
 use crate::{cluster::Cluster, failure::Failure};
