@@ -5,7 +5,9 @@
 //! decided in `decide`.
 
 mod build;
+mod difference;
 mod document;
+mod explain;
 mod gather;
 mod named_documents;
 mod pipelines;
@@ -17,9 +19,11 @@ mod revocations;
 pub(crate) mod rule;
 mod schema;
 mod set;
+mod setting;
 mod signers;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +32,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::record::enforcement::{Durability, Enforcement};
+pub use difference::{ChangeEffect, PostureChange};
+pub use explain::{ExplainedRow, Explanation};
 pub use gather::Document;
 pub use pipelines::Build;
 pub use problems::PostureProblem;

@@ -64,6 +64,13 @@ impl CapabilityRule {
         Ok(Self { name, when, require, message, condition })
     }
 
+    /// Everything that the document says: name, condition, capabilities and message.
+    pub(super) fn as_written(&self) -> (&str, &str, &[Capability], Option<&str>) {
+        // The compiled condition follows from `when`.
+        let Self { name, when, require, message, condition: _ } = self;
+        (name, when, require, message.as_deref())
+    }
+
     /// Why the capabilities are required: the message, or else the rule's name.
     pub(crate) fn reason(&self) -> &str {
         self.message.as_deref().unwrap_or(&self.name)
