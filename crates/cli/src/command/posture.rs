@@ -1,8 +1,9 @@
-//! `posture`: the rules of environments, written, checked, told in words and compared. One file for each verb.
+//! `posture`: write, check, explain and compare the rules of environments. One file for each verb.
+//!
+//! What a posture means, and whether a change is looser or stricter, is decided in core.
 
 mod check;
 mod diff;
-mod effect;
 mod explain;
 mod field;
 mod init;
@@ -11,7 +12,7 @@ use clap::Subcommand;
 
 use crate::failure::{Answer, Failure};
 
-/// What to do with postures.
+/// The verbs.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     Init(init::Arguments),

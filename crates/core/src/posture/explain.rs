@@ -5,7 +5,7 @@
 use super::{
     ActionRule, Actions, ApprovalRule, BreakGlassRule, Build, CapabilityRule, ConfigRule, ConnectRule, DryRunContract,
     Durability, ImageRule, PodRule, Posture, ReplayRule, Reviewer, ReviewerKey, Revocations, RollbackRule,
-    SeparationOfDuties, WorkloadRule, describe_quorum, setting::Setting,
+    SeparationOfDuties, WorkloadRule, describe_quorum,
 };
 use crate::{approval::action::Action, approval::capability::Capability, text::escape_line, vocabulary::REPLAY_LABEL};
 
@@ -268,12 +268,11 @@ fn describe_break_glass(rule: Option<&BreakGlassRule>) -> String {
 }
 
 fn describe_durability(durability: Durability) -> String {
-    let (_, word) = durability.describe();
     let text = match durability {
         Durability::BestEffort => "stored after the response",
         Durability::Required => "stored in the ledger before the response, or the request is denied",
     };
-    format!("{text} ({word})")
+    format!("{text} ({})", durability.as_str())
 }
 
 fn names(capabilities: &[Capability]) -> String {

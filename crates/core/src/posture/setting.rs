@@ -69,10 +69,7 @@ impl Setting for ConnectRule {
 
 impl Setting for Durability {
     fn describe(self) -> (u8, &'static str) {
-        match self {
-            Self::Required => (0, "required"),
-            Self::BestEffort => (1, "best-effort"),
-        }
+        (u8::from(self == Self::BestEffort), self.as_str())
     }
 }
 

@@ -38,3 +38,14 @@ pub enum Durability {
     /// Before the response, in the ledger. If that fails, the request is denied.
     Required,
 }
+
+impl Durability {
+    /// `best-effort` or `required`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Required => "required",
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! `posture check`: what posture documents come to, and what is wrong in them.
+//! `posture check`: the problems of posture documents, and the rules that they give.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use writgate_cluster::clock;
 use writgate_core::{
     approval::Action,
-    posture::{ActionRule, ApprovalRule, Posture, PostureProblem, PostureSet, QuorumEntry, Reviewer, ReviewerKey},
+    posture::{ActionRule, ApprovalRule, Explanation, Posture, PostureProblem, PostureSet, Reviewer},
     text::escape,
 };
 
@@ -17,10 +17,10 @@ use crate::{
     terminal::output::{self, columns, shown},
 };
 
-/// Check posture documents and list the rules that are in force by them
+/// Check posture documents and list their rules
 ///
-/// Of a folder, so that a change can be checked before it is applied, or of the cluster. Exits with 1 if a document is
-/// wrong or an environment has no valid posture.
+/// The documents are those of a folder, which shows a change before it is applied, or those of the cluster. Exits with
+/// 1 if a document has a problem or an environment has no valid posture. Warnings do not change the exit code.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     folder: Option<PathBuf>,
     #[command(flatten)]
     rules: PostureSourceFlags,
-    /// How to print the findings
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -47,35 +47,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let found = set.environments().next().is_some();
     if !found {
-        output::note(&format!("{} holds no posture", rules.source()));
+        output::note(&format!("{} contains no posture", rules.source()));
     }
-    Ok(Answer::of(found && is_right(set)))
+    Ok(Answer::of(found && is_valid(set)))
 }
 
-/// Whether nothing is wrong.
-pub(super) fn is_right(set: &PostureSet) -> bool {
+/// Whether every posture is valid and no document has a problem.
+pub(super) fn is_valid(set: &PostureSet) -> bool {
     set.environments().all(|(_, posture)| posture.is_ok()) && problems(set).next().is_none()
 }
 
-/// All that a cluster refuses when it is written: what is wrong, and what is right but can never be met.
+/// Everything that the cluster refuses when it is written: invalid documents, and quorums that cannot be met.
 pub(super) fn problems(set: &PostureSet) -> impl Iterator<Item = &PostureProblem> {
     let unmet = set.unreachable_quorums().iter().filter(|quorum| quorum.is_written);
     set.problems().iter().chain(unmet.map(|quorum| &quorum.problem))
-}
-
-/// What nobody can do by default rules, and what nobody can do today, whose keys are expired or revoked being left out.
-fn warnings(set: &PostureSet, posture: &Posture) -> Vec<String> {
-    let never: Vec<_> =
-        set.unreachable_quorums().iter().filter(|quorum| quorum.environment == posture.environment).collect();
-    let implied = never.iter().filter(|quorum| !quorum.is_written);
-    let mut warnings: Vec<String> =
-        implied.map(|quorum| format!("{}: {}", quorum.problem.path, quorum.problem.message)).collect();
-    for (path, why) in posture.unmet_quorums(clock::now()) {
-        if !never.iter().any(|quorum| quorum.problem.path.starts_with(&path)) {
-            warnings.push(format!("{path}: with the keys that are valid today {why}"));
-        }
-    }
-    warnings
 }
 
 fn as_json(set: &PostureSet) -> Value {
@@ -87,7 +72,7 @@ fn as_json(set: &PostureSet) -> Value {
         })
         .collect();
     let problem = |problem: &PostureProblem| {
-        let PostureProblem { source, path, at, message, .. } = problem;
+        let PostureProblem { source, path, at, message, is_incomplete: _ } = problem;
         let (line, column) = at.unzip();
         json!({"source": source, "path": path, "line": line, "column": column, "message": message})
     };
@@ -104,7 +89,8 @@ fn valid_as_json(set: &PostureSet, environment: &str, posture: &Posture) -> Valu
         "version": posture.version,
         "actions": actions,
         "reviewers": posture.reviewers.iter().map(reviewer_as_json).collect::<Vec<_>>(),
-        "warnings": warnings(set, posture),
+        "audit": {"durability": posture.durability.as_str()},
+        "warnings": set.warnings(posture, clock::now()),
     })
 }
 
@@ -135,6 +121,7 @@ fn reviewer_as_json(reviewer: &Reviewer) -> Value {
         "groups": reviewer.groups,
         "projects": reviewer.projects,
         "capabilities": reviewer.capabilities.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "identities": reviewer.identities,
         "keys": keys,
     })
 }
@@ -144,61 +131,22 @@ fn as_text(set: &PostureSet) -> String {
     for (environment, posture) in set.environments() {
         match posture {
             Ok(posture) => lines.extend(valid_as_text(set, environment, posture)),
-            Err(_) => lines.push(format!("environment {}: INVALID, every action in it is denied", shown(environment))),
+            Err(_) => lines.push(format!("environment {}: INVALID, every action is denied", shown(environment))),
         }
     }
     lines.extend(problems(set).map(|problem| format!("problem: {}", escape(&problem.to_string()))));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
+/// A summary. `posture explain` has everything.
 fn valid_as_text(set: &PostureSet, environment: &str, posture: &Posture) -> Vec<String> {
     let cluster = posture.cluster.as_ref().map(|cluster| format!(" (cluster {})", shown(cluster))).unwrap_or_default();
     let mut lines = vec![format!("environment {}{cluster}: valid", shown(environment))];
-    let rules = Action::ALL.map(|action| (action.as_str(), rule_as_text(posture.rule(action))));
-    lines.extend(columns(rules).lines().map(str::to_owned));
-    lines.extend(posture.reviewers.iter().flat_map(reviewer_as_text));
+    let Explanation { actions, reviewers, records, .. } = posture.explain();
+    lines.extend(columns(actions.into_iter().chain(records)).lines().map(str::to_owned));
+    lines.extend(reviewers.into_iter().map(|line| format!("  {line}")));
     lines.push(format!("  version {}", posture.version));
-    lines.extend(warnings(set, posture).into_iter().map(|warning| format!("  warning: {warning}")));
-    lines
-}
-
-pub(super) fn rule_as_text(rule: &ActionRule) -> String {
-    let enforcement = rule.enforcement.as_str();
-    if rule.approval == ApprovalRule::None {
-        return format!("no approval ({enforcement})");
-    }
-    let capabilities: Vec<String> = rule.capabilities.iter().map(ToString::to_string).collect();
-    format!(
-        "approval with {}, signed by {}, for at most {:#}{} ({enforcement})",
-        capabilities.join(", "),
-        quorum_as_text(&rule.quorum),
-        rule.max_lifetime,
-        if rule.single_use { ", used once" } else { "" }
-    )
-}
-
-pub(super) fn quorum_as_text(quorum: &[QuorumEntry]) -> String {
-    let entry = |entry: &QuorumEntry| match &entry.group {
-        Some(group) => format!("{} of group {}", entry.count, shown(group)),
-        None => format!("{} of anybody", entry.count),
-    };
-    quorum.iter().map(entry).collect::<Vec<_>>().join(" and ")
-}
-
-pub(super) fn reviewer_as_text(reviewer: &Reviewer) -> Vec<String> {
-    let capabilities: Vec<String> = reviewer.capabilities.iter().map(ToString::to_string).collect();
-    let projects = match &reviewer.projects {
-        Some(projects) => format!(" in {}", projects.join(", ")),
-        None => String::new(),
-    };
-    let groups = if reviewer.groups.is_empty() { String::new() } else { format!(" ({})", reviewer.groups.join(", ")) };
-    let grants = format!("{}{groups} may grant {}{projects}", reviewer.name, capabilities.join(", "));
-    let key = |key: &ReviewerKey| {
-        let from = key.not_before.map(|time| format!(" from {time}")).unwrap_or_default();
-        let until = key.not_after.map(|time| format!(" until {time}")).unwrap_or_default();
-        format!("    key {}{from}{until}", key.id)
-    };
-    let mut lines = vec![format!("  reviewer {}", shown(&grants))];
-    lines.extend(reviewer.keys.iter().map(key));
+    let warnings = set.warnings(posture, clock::now());
+    lines.extend(warnings.into_iter().map(|warning| format!("  warning: {}", shown(&warning))));
     lines
 }

@@ -1,17 +1,11 @@
-//! `posture diff`: what a change of the rules comes to, before it is applied.
+//! `posture diff`: what a change of posture documents permits and forbids, before it is applied.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use writgate_core::posture::{Posture, PostureSet};
+use writgate_core::posture::{ChangeEffect, PostureChange};
 
 use crate::{
-    command::{
-        Format,
-        posture::effect::{self, Change, Effect},
-    },
+    command::Format,
     failure::{Answer, Failure},
     postures::PostureSourceFlags,
     terminal::{
@@ -20,11 +14,11 @@ use crate::{
     },
 };
 
-/// Compare rules: of a folder with the cluster's, or of two folders
+/// Compare the postures of a folder with those of the cluster or of another folder
 ///
-/// Tells what is permitted after the change that was not before (looser), what is no longer (stricter), and which
-/// reviewers, keys, grants and revocations come and go. Compared is what the documents come to, not their text. Exits
-/// with 0 if nothing differs and with 1 if something does, as diff and kubectl diff do.
+/// Each change is looser (it permits more, or records less), stricter (it permits less, or records more) or neither.
+/// The meaning of the documents is compared, with all defaults, and not their text. Exits with 0 if nothing differs and
+/// with 1 if something does, as diff and kubectl diff do.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -32,15 +26,15 @@ Examples:
   kubectl writgate posture diff postures postures.new
   kubectl writgate posture diff postures -o json")]
 pub(crate) struct Arguments {
-    /// Folder with the rules after the change; with a second folder, those before it
+    /// Folder with the documents after the change; with AFTER, the documents before the change
     #[arg(value_name = "DIR")]
     first: PathBuf,
-    /// Folder with the rules after the change [default: the first is compared with the cluster's]
+    /// Folder with the documents after the change [default: compare DIR with the cluster]
     #[arg(value_name = "AFTER")]
     second: Option<PathBuf>,
     #[command(flatten)]
     cluster: crate::cluster::ClusterFlags,
-    /// How to print the differences
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -54,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Some(second) => (load(Some(&arguments.first))?, load(Some(second))?),
         None => (load(None)?, load(Some(&arguments.first))?),
     };
-    let changes = between(&before.set, &after.set);
+    let changes = after.set.changes_since(&before.set);
     match arguments.output {
         Format::Json => output::print_json(&changes)?,
         Format::Text => output::print(&as_text(&changes))?,
@@ -62,46 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::of(changes.is_empty()))
 }
 
-fn between(before: &PostureSet, after: &PostureSet) -> Vec<Change> {
-    let environments = |set: &PostureSet| -> BTreeMap<String, Option<Posture>> {
-        set.environments().map(|(name, posture)| (name.to_owned(), posture.ok().cloned())).collect()
-    };
-    let (before, after) = (environments(before), environments(after));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    names.into_iter().flat_map(|name| of_environment(name, before.get(name), after.get(name))).collect()
-}
-
-/// An environment without rules, or with invalid ones, admits nothing.
-fn of_environment(name: &str, before: Option<&Option<Posture>>, after: Option<&Option<Posture>>) -> Vec<Change> {
-    if let (Some(Some(before)), Some(Some(after))) = (before, after) {
-        return effect::between(before, after);
-    }
-    let word = |posture: Option<&Option<Posture>>| {
-        posture.map(|posture| if posture.is_some() { "valid" } else { "INVALID, every action denied" }.to_owned())
-    };
-    let (old, new) = (word(before), word(after));
-    if old == new {
-        return Vec::new();
-    }
-    let effect = match (before.flatten(), after.flatten()) {
-        (None, Some(_)) => Effect::Looser,
-        (Some(_), None) => Effect::Stricter,
-        _ => Effect::Differs,
-    };
-    vec![Change { environment: name.to_owned(), what: "posture".to_owned(), before: old, after: new, effect }]
-}
-
-trait Flatten<'a> {
-    fn flatten(self) -> Option<&'a Posture>;
-}
-
-impl<'a> Flatten<'a> for Option<&'a Option<Posture>> {
-    fn flatten(self) -> Option<&'a Posture> {
-        self.and_then(Option::as_ref)
-    }
-}
-
-fn as_text(changes: &[Change]) -> String {
+fn as_text(changes: &[PostureChange]) -> String {
     let mut lines = Vec::new();
     let mut environment = None;
     for change in changes {
@@ -109,31 +64,35 @@ fn as_text(changes: &[Change]) -> String {
             environment = Some(&change.environment);
             lines.push(style::heading(&format!("environment {}", shown(&change.environment))));
         }
-        lines.push(format!("  {}  {}", word(change.effect), shown(&in_words(change))));
+        lines.push(format!("  {}  {}", effect(change.effect), shown(&describe(change))));
     }
-    let looser = changes.iter().filter(|change| change.effect == Effect::Looser).count();
-    if looser > 0 {
-        let are = if looser == 1 { "1 change permits" } else { &format!("{looser} changes permit") };
-        lines.push(style::careful(&format!("{are} what was not permitted before")));
+    match changes.iter().filter(|change| change.effect == ChangeEffect::Looser).count() {
+        0 => {}
+        1 => lines.push(style::careful("1 change is looser")),
+        looser => lines.push(style::careful(&format!("{looser} changes are looser"))),
     }
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-fn word(effect: Effect) -> String {
+fn effect(effect: ChangeEffect) -> String {
     match effect {
-        Effect::Looser => style::careful("looser  "),
-        Effect::Stricter => "stricter".to_owned(),
-        Effect::Differs => "differs ".to_owned(),
+        ChangeEffect::Looser => style::careful("looser  "),
+        ChangeEffect::Stricter => "stricter".to_owned(),
+        ChangeEffect::Differs => "differs ".to_owned(),
     }
 }
 
-fn in_words(change: &Change) -> String {
-    let Change { what, before, after, .. } = change;
-    let beside = |value: &str| if what.ends_with(value) { String::new() } else { format!(" ({value})") };
+fn describe(change: &PostureChange) -> String {
+    let PostureChange { environment: _, what, before, after, effect: _ } = change;
     match (before, after) {
         (Some(before), Some(after)) => format!("{what}: {before} → {after}"),
-        (None, Some(after)) => format!("{what} added{}", beside(after).replace(" (added)", "")),
-        (Some(before), None) => format!("{what} removed{}", beside(before).replace(" (removed)", "")),
+        (None, Some(value)) => format!("{what} added{}", in_parentheses(what, value, "added")),
+        (Some(value), None) => format!("{what} removed{}", in_parentheses(what, value, "removed")),
         (None, None) => what.clone(),
     }
+}
+
+/// The value, unless it repeats what is before it.
+fn in_parentheses(what: &str, value: &str, verb: &str) -> String {
+    if value == verb || what.ends_with(value) { String::new() } else { format!(" ({value})") }
 }

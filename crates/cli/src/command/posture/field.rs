@@ -1,4 +1,4 @@
-//! What a field of a posture's documents means, from the same types that read them: their JSON Schemas.
+//! The meaning of a field of the posture documents, from their JSON Schemas.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,11 @@ use crate::{
     },
 };
 
-/// What stands at `path`: `actions.deploy.quorum`, or a kind of document. As `kubectl explain` has it.
+/// Explains the field at `path`, such as `actions.deploy.quorum`, or a kind of document. The layout is that of
+/// `kubectl explain`.
 pub(super) fn explain(path: &str) -> Result<String, Failure> {
     let schemas = document_schemas();
-    // A kind may be the name of a field too: `reviewers.keys`.
+    // A kind may also be the name of a field: `reviewers.keys`.
     let found = schemas.iter().find_map(|(kind, schema)| {
         let below = path.strip_prefix(*kind).filter(|rest| rest.is_empty() || rest.starts_with('.'));
         let ways = below.map(|rest| rest.trim_start_matches('.')).into_iter().chain([path]);
@@ -24,8 +25,8 @@ pub(super) fn explain(path: &str) -> Result<String, Failure> {
     });
     let (kind, field, at) = found.ok_or_else(|| {
         Failure::Misuse(format!(
-            "no document has a field {}; `--field posture` tells those of a posture, and likewise reviewers, revocations \
-             and pipelines",
+            "no document has a field {}; to list the fields of a kind, use --field posture, reviewers, revocations or \
+             pipelines",
             shown(path)
         ))
     })?;
@@ -48,43 +49,43 @@ pub(super) fn explain(path: &str) -> Result<String, Failure> {
             text,
             "\n{}\n{}",
             title("FIELDS:"),
-            columns(fields.iter().map(|(name, told)| (&**name, told.clone())))
+            columns(fields.iter().map(|(name, description)| (&**name, description.clone())))
         );
     }
     Ok(text)
 }
 
-/// A place in a schema: what it says itself, and what it refers to.
-struct Place<'a> {
+/// A node of a schema.
+struct SchemaNode<'a> {
     root: &'a Value,
     schema: &'a Value,
     description: &'a str,
 }
 
-fn find<'a>(root: &'a Value, path: &str) -> Option<Place<'a>> {
-    let mut place = Place { root, schema: root, description: describe(root) };
+fn find<'a>(root: &'a Value, path: &str) -> Option<SchemaNode<'a>> {
+    let mut node = SchemaNode { root, schema: root, description: describe(root) };
     let path = path.replace("[]", "");
     for name in path.split('.').filter(|name| !name.is_empty()) {
-        let inner = place.inner();
+        let inner = node.inner();
         let schema = inner
             .pointer("/properties")
             .and_then(|fields| fields.get(name))
             .or_else(|| inner.get("additionalProperties").filter(|more| more.is_object()))?;
         let own = describe(schema);
         let description = if own.is_empty() { describe(resolve(root, schema)) } else { own };
-        place = Place { root, schema, description };
+        node = SchemaNode { root, schema, description };
     }
-    Some(place)
+    Some(node)
 }
 
-impl<'a> Place<'a> {
-    /// What a value, or each item of a list of them, is.
+impl<'a> SchemaNode<'a> {
+    /// The schema of the value, or of each item if the value is a list.
     fn inner(&self) -> &'a Value {
         let schema = resolve(self.root, self.schema);
         schema.get("items").map_or(schema, |items| resolve(self.root, items))
     }
 
-    /// The words that may stand here, where not every text may.
+    /// The permitted words, if not every text is permitted.
     fn words(&self) -> impl Iterator<Item = &'a str> {
         let schema = self.inner();
         let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
@@ -94,12 +95,12 @@ impl<'a> Place<'a> {
 
     fn fields(&self) -> Vec<(String, String)> {
         let fields = self.inner().get("properties").and_then(Value::as_object).into_iter().flatten();
-        let told = fields.map(|(name, schema)| {
-            let told = describe(schema).replace('\n', " ");
-            let own = if told.is_empty() { describe(resolve(self.root, schema)).replace('\n', " ") } else { told };
-            (name.clone(), own)
-        });
-        told.collect()
+        let describe_field = |(name, schema): (&String, &'a Value)| {
+            let own = describe(schema);
+            let description = if own.is_empty() { describe(resolve(self.root, schema)) } else { own };
+            (name.clone(), description.replace('\n', " "))
+        };
+        fields.map(describe_field).collect()
     }
 }
 
@@ -118,11 +119,11 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
-fn type_of(place: &Place<'_>) -> String {
+fn type_of(node: &SchemaNode<'_>) -> String {
     let name = |schema: &Value| schema.get("type").and_then(Value::as_str).unwrap_or("string").to_owned();
-    let schema = resolve(place.root, place.schema);
+    let schema = resolve(node.root, node.schema);
     match schema.get("items") {
-        Some(items) => format!("[]{}", name(resolve(place.root, items))),
+        Some(items) => format!("[]{}", name(resolve(node.root, items))),
         None => name(schema),
     }
 }
@@ -131,7 +132,6 @@ fn type_of(place: &Place<'_>) -> String {
 mod tests {
     use super::*;
 
-    /// A field without a word about it would be an empty page.
     #[test]
     fn every_field_of_every_document_is_described() {
         for (kind, schema) in document_schemas() {
@@ -139,9 +139,9 @@ mod tests {
             while let Some(path) = paths.pop() {
                 let text = explain(&path).unwrap();
                 let rest = path.strip_prefix(kind).unwrap().trim_start_matches('.');
-                let place = find(&schema, rest).unwrap();
-                for (name, told) in place.fields() {
-                    assert!(!told.is_empty() || ["apiVersion", "kind"].contains(&&*name), "{path}.{name}");
+                let node = find(&schema, rest).unwrap();
+                for (name, description) in node.fields() {
+                    assert!(!description.is_empty() || ["apiVersion", "kind"].contains(&&*name), "{path}.{name}");
                     paths.push(format!("{path}.{name}"));
                 }
                 assert!(text.contains("DOCUMENT:"), "{path}");

@@ -1,6 +1,6 @@
-//! `posture init`: a folder to begin with: a posture, its reviewers, a list of revocations and a governed namespace.
+//! `posture init`: the first documents of an environment: posture, reviewers, revocations and a governed namespace.
 //!
-//! What is written is checked before it is, by what the cluster checks it with.
+//! The documents are checked before they are written, with the checks of the cluster.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, str::FromStr};
 
@@ -18,10 +18,9 @@ use crate::{
     terminal::output::{self, Access, StagedFile},
 };
 
-/// Write an environment's documents to begin with: posture, reviewers, revocations, namespace
+/// Write the first documents of an environment: posture, reviewers, revocations, namespace
 ///
-/// They are ConfigMaps for `kubectl apply -f DIR`, with comments that tell what else may stand there. Nothing is
-/// overwritten.
+/// The documents are ConfigMaps for `kubectl apply -f DIR`. Their comments show further fields. No file is overwritten.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "\
 kubectl writgate posture init <DIR> --environment <NAME> --project <NAME>
@@ -33,31 +32,31 @@ Examples:
   kubectl writgate posture init postures --environment staging --project payments \\
       --namespace payments-staging --reviewer bob@acme.example=~/.ssh/id_ed25519.pub --bare")]
 pub(crate) struct Arguments {
-    /// Folder to write into, which is made if it is not there
+    /// Folder to write to; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// The environment
+    /// Name of the environment
     #[arg(long, value_parser = label)]
     environment: String,
-    /// The project of the namespace
+    /// Project of the namespace
     #[arg(long, value_parser = label)]
     project: String,
-    /// The namespace that is to be governed
+    /// Namespace that the posture will govern
     #[arg(short, long, value_parser = namespace)]
     namespace: String,
-    /// The cluster's name, which approvals must then give
+    /// Name of the cluster, which every approval must then name
     #[arg(long)]
     cluster: Option<String>,
-    /// Who may approve, and the file of a public key; may be repeated, also for further keys of one person
+    /// Reviewer and the file of a public key; repeatable, also for further keys of one reviewer
     #[arg(long, value_name = "NAME=FILE", required = true)]
     reviewer: Vec<NamedFile>,
-    /// How many people must approve
+    /// Number of reviewers who must sign
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     quorum: u8,
-    /// Namespace of the postures
+    /// Namespace of the posture documents
     #[arg(long, env = "WRITGATE_SYSTEM_NAMESPACE", default_value = "writgate-system", value_name = "NAMESPACE", value_parser = namespace)]
     system_namespace: String,
-    /// Write the documents alone, without ConfigMaps around them
+    /// Write bare documents instead of ConfigMaps
     #[arg(long)]
     bare: bool,
 }
@@ -82,12 +81,12 @@ impl FromStr for NamedFile {
     }
 }
 
-/// Both are values of labels, and parts of ConfigMaps' names.
+/// Environment and project are label values, and the environment is part of ConfigMap names.
 fn label(text: &str) -> Result<String, &'static str> {
     if names::is_label(text) {
         Ok(text.to_owned())
     } else {
-        Err("expected lower-case letters, digits and -, 63 at most")
+        Err("expected at most 63 lower-case letters, digits and -")
     }
 }
 
@@ -103,46 +102,49 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     for (name, _) in &files {
         if fs::symlink_metadata(folder.join(name)).is_ok() {
             return Err(Failure::Undetermined(format!(
-                "{} is there already, and is not overwritten",
+                "{} already exists; choose another folder or remove the file",
                 folder.join(name).display()
             )));
         }
     }
     fs::create_dir_all(folder)
-        .map_err(|error| Failure::Undetermined(format!("cannot make {}: {error}", folder.display())))?;
+        .map_err(|error| Failure::Undetermined(format!("cannot create {}: {error}", folder.display())))?;
     for (name, text) in &files {
         let path = folder.join(name);
         StagedFile::write(&path, text.as_bytes(), Access::Public)?.create()?;
         output::print(&format!("{}\n", path.display()))?;
     }
     let next = if arguments.bare { "kubectl writgate verify --posture-dir" } else { "kubectl apply -f" };
-    output::note(&format!("read them, then: kubectl writgate posture check -f {0}\nand: {next} {0}", folder.display()));
+    output::note(&format!(
+        "next: read the files, then run kubectl writgate posture check -f {0}\nand: {next} {0}",
+        folder.display()
+    ));
     Ok(Answer::Yes)
 }
 
-/// Each person with all their keys in PEM, in the order in which they were given.
+/// Each reviewer with all their keys in PEM, in the order of the flags.
 fn reviewers(arguments: &Arguments) -> Result<Vec<(String, Vec<String>)>, Failure> {
-    let mut people: Vec<(String, Vec<String>)> = Vec::new();
+    let mut reviewers: Vec<(String, Vec<String>)> = Vec::new();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for NamedFile { name, file } in &arguments.reviewer {
         let failed = |why: String| Failure::Undetermined(format!("{}: {why}", input::name(file)));
         let keys = public_key_file::read(&input::small_text(file)?).map_err(failed)?;
         let index = *seen.entry(name.clone()).or_insert_with(|| {
-            people.push((name.clone(), Vec::new()));
-            people.len() - 1
+            reviewers.push((name.clone(), Vec::new()));
+            reviewers.len() - 1
         });
-        if let Some((_, pems)) = people.get_mut(index) {
+        if let Some((_, pems)) = reviewers.get_mut(index) {
             pems.extend(keys.iter().map(|named| public_key_file::to_pem(&named.key)));
         }
     }
-    Ok(people)
+    Ok(reviewers)
 }
 
 fn files(arguments: &Arguments, reviewers: &[(String, Vec<String>)]) -> Vec<(String, String)> {
     let Arguments { environment, project, namespace, .. } = arguments;
     let namespace_text = format!(
-        "# The labels govern it: changes in it are judged by the posture of the environment. Setting them needs the right to\n\
-         # govern (ClusterRole writgate-govern).\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels:\n    \
+        "# The labels make the posture of the environment govern this namespace. Setting them requires the verb govern\n\
+         # (ClusterRole writgate-govern).\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels:\n    \
          {ENVIRONMENT_LABEL}: {}\n    {PROJECT_LABEL}: {}\n",
         quoted(environment),
         quoted(project),
@@ -161,15 +163,15 @@ fn files(arguments: &Arguments, reviewers: &[(String, Vec<String>)]) -> Vec<(Str
     ]
 }
 
-/// What the cluster would refuse, or nobody could meet, is not written.
+/// Fails if the cluster would refuse one of the documents.
 fn check(arguments: &Arguments, files: &[(String, String)]) -> Result<(), Failure> {
     let document = |(name, text): &(String, String)| Document { source: name.clone(), name: None, text: text.clone() };
     let set = PostureSet::assemble(files.iter().map(document).collect());
-    if check::is_right(&set) {
+    if check::is_valid(&set) {
         return Ok(());
     }
     let problems: Vec<String> = check::problems(&set).map(ToString::to_string).collect();
-    let what = format!("{} would be no valid posture", arguments.environment);
+    let what = format!("the posture of {} would be invalid", arguments.environment);
     Err(Failure::Misuse(format!("{what}: {}", problems.join("; "))))
 }
 
@@ -194,8 +196,8 @@ fn posture_text(arguments: &Arguments) -> String {
     let Arguments { environment, quorum, .. } = arguments;
     let [named, namespace, project] = [environment, &arguments.namespace, &arguments.project].map(|text| quoted(text));
     let cluster = match &arguments.cluster {
-        Some(name) => format!("cluster: {} # approvals must name it\n", quoted(name)),
-        None => "# cluster: prod-eu-1 # approvals must name it then\n".to_owned(),
+        Some(name) => format!("cluster: {} # every approval must name it\n", quoted(name)),
+        None => "# cluster: prod-eu-1 # every approval must then name it\n".to_owned(),
     };
     format!(
         "\
@@ -203,23 +205,23 @@ apiVersion: writgate.dev/v1
 kind: Posture
 environment: {named}
 {cluster}\
-# Who may claim this environment: namespace, and its project. Without this, any namespace may.
+# The namespaces that may claim this environment, each with its project. Without this field, any namespace may.
 namespaces: {{{namespace}: {project}}}
-# warn admits and tells the user, audit admits and records. To begin with, audit shows what would be denied.
+# enforce denies, warn admits and warns the user, audit admits and records what would have been denied.
 enforcement: enforce
 actions:
   deploy:
-    # What the approval must name, and whoever signs it be allowed to grant.
+    # The capabilities that the approval must name and each signer must be allowed to grant.
     capabilities: [deploy]
-    # How many people; {{group: sre, count: 1}} asks for one of a group. Each person counts for one entry.
+    # How many reviewers must sign. {{group: sre, count: 1}} requires one of a group. A reviewer fills one entry only.
     quorum: [{{count: {quorum}}}]
     maxLifetime: 24h
   replay-execute:
     capabilities: [replay.execute]
     quorum: [{{count: {quorum}}}]
     maxLifetime: 2h
-    singleUse: true # an approval is spent by the first Job that uses it
-# What needs more than that, by conditions in CEL:
+    singleUse: true # an approval admits one Job only
+# Conditions in CEL that require further capabilities:
 # capabilityRules:
 #   - name: privileged
 #     when: containers.exists(c, c.?securityContext.privileged.orValue(false))
@@ -227,28 +229,29 @@ actions:
 #     message: runs privileged
 reviewerSets: [reviewers-{environment}]
 revocationLists: [revocations-{environment}]
-# claimed: whoever asks, or applies, does not count as a reviewer. proven: and it is certain who asked.
+# claimed: requester and initiator do not count as reviewers. proven: in addition, the requester must be proven.
 separationOfDuties: claimed
-# images: digest # every image is named by its digest
-# rollback: {{within: 720h, revisions: 3}} # what was admitted may run again after its approval expired
-# breakGlass: {{maxLifetime: 1h, capabilities: [break-glass], quorum: [{{count: 1}}]}} # emergencies
-# connect: audit # exec and the like: allow, audit (who and where is on the record) or deny
-# More: kubectl writgate posture explain --field posture
+# images: digest # every image must be named by digest
+# rollback: {{within: 720h, revisions: 3}} # admitted specs may run again after their approval has expired
+# breakGlass: {{maxLifetime: 1h, capabilities: [break-glass], quorum: [{{count: 1}}]}} # approvals for emergencies
+# connect: audit # exec, attach, port-forward and proxy: allow, audit (admit and record) or deny
+# audit: {{durability: required}} # no admission without a record in the ledger
+# All fields: kubectl writgate posture explain --field posture
 "
     )
 }
 
 fn reviewers_text(environment: &str, reviewers: &[(String, Vec<String>)]) -> String {
     let mut text = format!(
-        "apiVersion: writgate.dev/v1\nkind: Reviewers\nname: reviewers-{environment}\n# Who may approve. A person counts once, with however \
-         many keys.\nreviewers:\n"
+        "apiVersion: writgate.dev/v1\nkind: Reviewers\nname: reviewers-{environment}\n# The people who may approve. A person counts once, with any number of keys.\n\
+         reviewers:\n"
     );
     for (name, pems) in reviewers {
         let _ = write!(
             text,
-            "  - name: {}\n    # groups: [sre] # for quorums that ask for somebody of a group\n    # projects: [payments] # absent: all\n    \
-             # deploy.* would cover deploy.privileged and the like, not deploy itself.\n    capabilities: [deploy, replay.execute]\n    \
-             # identities: [bob] # API user names that are this person, who then cannot approve what they apply\n    keys:\n",
+            "  - name: {}\n    # groups: [sre] # for quorums that require a group\n    # projects: [payments] # if absent, all\n    \
+             # deploy.* covers deploy.privileged, but not deploy.\n    capabilities: [deploy, replay.execute]\n    \
+             # identities: [bob] # the API user names of this person, who cannot approve what these users apply\n    keys:\n",
             quoted(name)
         );
         for pem in pems {
@@ -260,7 +263,7 @@ fn reviewers_text(environment: &str, reviewers: &[(String, Vec<String>)]) -> Str
 
 fn revocations_text(environment: &str) -> String {
     format!(
-        "apiVersion: writgate.dev/v1\nkind: Revocations\nname: revocations-{environment}\n# kubectl writgate revoke adds entries. They stay: the \
-         cluster refuses to lift one.\napprovals: []\nkeys: []\nspecs: []\n"
+        "apiVersion: writgate.dev/v1\nkind: Revocations\nname: revocations-{environment}\n# kubectl writgate revoke adds entries. The cluster refuses \
+         to remove one.\napprovals: []\nkeys: []\nspecs: []\n"
     )
 }

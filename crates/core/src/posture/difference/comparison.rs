@@ -128,13 +128,13 @@ impl Changes {
 
     /// A list in which neither order nor repetition matters. `added` is the effect of one more item.
     pub(super) fn list<T: Display>(&mut self, what: &str, before: &[T], after: &[T], added: ChangeEffect) {
-        let items = |list: &[T]| list.iter().map(|item| (item.to_string(), ())).collect::<BTreeMap<_, _>>();
+        let items = |list: &[T]| list.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         let (before, after) = (items(before), items(after));
-        for item in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-            let [old, new] = [&before, &after].map(|items| items.contains_key(item).then(|| item.clone()));
-            if old != new {
-                let effect = if new.is_some() { added } else { added.reverse() };
-                self.add(format_args!("{what} {item}"), old, new, effect);
+        for item in before.symmetric_difference(&after) {
+            let what = format_args!("{what} {item}");
+            match after.contains(item) {
+                true => self.add(what, None, Some(item.clone()), added),
+                false => self.add(what, Some(item.clone()), None, added.reverse()),
             }
         }
     }

@@ -325,6 +325,21 @@ fn the_table_changes_every_field_of_every_document() {
 }
 
 #[test]
+fn each_field_of_a_posture_document_changes_the_explanation() {
+    let explain = |set: &PostureSet| {
+        let mut explanation = set.environment("production").expect("a posture").explain();
+        explanation.scope.retain(|(label, _)| *label != "version");
+        explanation
+    };
+    let full = explain(&assemble(&documents()));
+    for Row { edits, .. } in rows().into_iter().filter(|row| row.kind == "Posture") {
+        let mut changed = documents();
+        edits.iter().for_each(|(pointer, new)| set(&mut changed[0], pointer, new));
+        assert_ne!(explain(&assemble(&changed)), full, "{edits:?}");
+    }
+}
+
+#[test]
 fn an_environment_that_gains_or_loses_its_posture_is_one_change() {
     let (none, full) = (PostureSet::assemble(Vec::new()), assemble(&documents()));
     let mut broken = documents();
