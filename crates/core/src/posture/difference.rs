@@ -19,7 +19,8 @@ use serde_json::json;
 use self::comparison::Changes;
 use super::{
     ActionRule, Actions, ApprovalRule, BreakGlassRule, Build, CapabilityRule, ConfigRule, DryRunContract, Posture,
-    PostureSet, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule, SeparationOfDuties,
+    PostureError, PostureSet, ReplayRule, Reviewer, ReviewerKey, Revocation, Revocations, RollbackRule,
+    SeparationOfDuties,
 };
 use crate::approval::action::Action;
 
@@ -60,31 +61,34 @@ impl PostureSet {
         let mut changes = Vec::new();
         for environment in environments(before).union(&environments(self)) {
             let mut within = Changes { environment: environment.clone(), found: Vec::new() };
-            within.environment(before.posture(environment), self.posture(environment));
+            within.environment(before.find(environment), self.find(environment));
             changes.append(&mut within.found);
         }
         changes
     }
 
-    /// The posture of an environment: `None` without one, and an inner `None` if it is invalid.
-    fn posture(&self, environment: &str) -> Option<Option<&Posture>> {
-        self.environments().find(|(name, _)| *name == environment).map(|(_, posture)| posture.ok())
+    fn find(&self, environment: &str) -> Option<Result<&Posture, &PostureError>> {
+        self.environments().find(|(name, _)| *name == environment).map(|(_, posture)| posture)
     }
 }
 
 impl Changes {
-    fn environment(&mut self, before: Option<Option<&Posture>>, after: Option<Option<&Posture>>) {
-        if let (Some(Some(before)), Some(Some(after))) = (before, after) {
+    fn environment(
+        &mut self,
+        before: Option<Result<&Posture, &PostureError>>,
+        after: Option<Result<&Posture, &PostureError>>,
+    ) {
+        if let (Some(Ok(before)), Some(Ok(after))) = (before, after) {
             return self.posture(before, after);
         }
-        let describe = |posture: Option<Option<&Posture>>| {
-            posture.map(|posture| posture.map_or("invalid, every action is denied", |_| "valid").to_owned())
+        let describe = |posture: Result<&Posture, &PostureError>| {
+            posture.map_or("invalid, every action is denied", |_| "valid").to_owned()
         };
-        let (old, new) = (describe(before), describe(after));
+        let (old, new) = (before.map(describe), after.map(describe));
         if old != new {
-            let effect = match (before.flatten(), after.flatten()) {
-                (None, Some(_)) => ChangeEffect::Looser,
-                (Some(_), None) => ChangeEffect::Stricter,
+            let effect = match (before, after) {
+                (_, Some(Ok(_))) => ChangeEffect::Looser,
+                (Some(Ok(_)), _) => ChangeEffect::Stricter,
                 _ => ChangeEffect::Differs,
             };
             self.add("posture", old, new, effect);

@@ -78,7 +78,7 @@ fn as_text(posture: &Posture) -> String {
         exceptions,
         records,
     } = posture.explain();
-    let lines = |lines: Vec<String>| lines.into_iter().map(|line| format!("  {line}\n")).collect::<String>();
+    let lines = |lines: Vec<String>| lines.iter().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
     let reviewers = if reviewers.is_empty() { vec!["nobody".to_owned()] } else { reviewers };
     let sections = [
         ("What requires an approval", columns(actions.into_iter().chain(other_requests))),

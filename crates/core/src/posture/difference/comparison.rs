@@ -132,9 +132,10 @@ impl Changes {
         let (before, after) = (items(before), items(after));
         for item in before.symmetric_difference(&after) {
             let what = format_args!("{what} {item}");
-            match after.contains(item) {
-                true => self.add(what, None, Some(item.clone()), added),
-                false => self.add(what, Some(item.clone()), None, added.reverse()),
+            if after.contains(item) {
+                self.add(what, None, Some(item.clone()), added);
+            } else {
+                self.add(what, Some(item.clone()), None, added.reverse());
             }
         }
     }
