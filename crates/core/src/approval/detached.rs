@@ -13,44 +13,49 @@ use crate::{
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL},
 };
 
-/// An envelope in a ConfigMap. Nobody has checked it.
+/// The content of a ConfigMap that should hold an envelope. It is not verified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DetachedApproval {
     /// The ConfigMap's name.
     pub name: String,
-    /// The envelope, JSON.
+    /// The JSON text of the envelope.
     pub text: String,
 }
 
 impl DetachedApproval {
-    /// What a ConfigMap of this name holds, if it is one for that.
+    /// The detached approval in the ConfigMap `name`. `None`: the ConfigMap is not labelled as one, or has no envelope.
     #[must_use]
-    pub fn of(name: &str, content: &ConfigMapContent) -> Option<Self> {
-        let labelled = content.labels.get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
-        let text = content.data.get(APPROVAL_KEY).filter(|_| labelled)?;
+    pub fn from_config_map(name: &str, content: &ConfigMapContent) -> Option<Self> {
+        let is_labelled = content.labels.get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
+        if !is_labelled {
+            return None;
+        }
+        let text = content.data.get(APPROVAL_KEY)?;
         Some(Self { name: name.to_owned(), text: text.clone() })
     }
 }
 
-/// Which approvals beside an object are asked for, all of its namespace.
+/// Which detached approvals of an object's namespace to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DetachedQuery {
-    /// The one in the ConfigMap that the object names.
+    /// The approval in the ConfigMap with this name, which the object names.
     Name(String),
-    /// Those that say, signed or not, that they cover this spec. More may be given: they are passed over.
+    /// The approvals that claim to cover the spec with this hash. The answer may contain others; they are ignored.
     Hash(SpecHash),
 }
 
-/// The spec hashes that an envelope says it covers, and until when; by nobody's word, so for choosing alone. `None`
-/// where it cannot be read as an approval.
+/// The spec hashes that the envelope `text` claims to cover, and when it claims to expire. The claims are not verified, so
+/// use them only to choose between envelopes. `None`: it is not an envelope around an approval.
 #[must_use]
 pub fn claims_to_cover(text: &str) -> Option<(Vec<SpecHash>, Timestamp)> {
     let approval = Approval::parse(Envelope::parse(text).ok()?.payload()).ok()?;
     Some((approval.subjects.iter().map(|subject| subject.hash).collect(), approval.expires_at))
 }
 
-/// Of `found` those that may be about a spec with this hash, the best first, at most `most`: a namespace keeps its old
-/// approvals, and these shall not stand in the way of the new one.
+/// At most `most` of the approvals in `found` that match `query`.
+///
+/// Approvals that have not expired come first, and of these the ones that last longest. A namespace keeps its old
+/// approvals, and they must not displace a new one.
 pub(crate) fn choose<'a>(
     found: &'a [DetachedApproval],
     query: &DetachedQuery,

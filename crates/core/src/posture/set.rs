@@ -150,7 +150,7 @@ impl PostureSet {
     /// The detached approvals among the documents, of ConfigMaps in this namespace or without a namespace.
     pub fn detached_approvals(&self, namespace: &str) -> impl Iterator<Item = DetachedApproval> {
         let here = self.config_maps.iter().filter(move |((own, _), _)| own.is_empty() || own == namespace);
-        here.filter_map(|((_, name), content)| DetachedApproval::of(name, content.as_ref().ok()?))
+        here.filter_map(|((_, name), content)| DetachedApproval::from_config_map(name, content.as_ref().ok()?))
     }
 
     /// The quorums of valid postures that the named reviewers cannot fill.
