@@ -183,7 +183,7 @@ impl Plan {
 }
 
 /// What approves `workload` as it is.
-fn claims_for(workload: &Workload) -> anyhow::Result<Claims> {
+pub(crate) fn claims_for(workload: &Workload) -> anyhow::Result<Claims> {
     Ok(Claims::of(spec_hash(WorkloadKind::Deployment, workload.spec()?)?.hex()))
 }
 

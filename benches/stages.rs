@@ -22,9 +22,9 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::key,
+    approval::{Claims, key},
     floor, folder,
-    plan::{USUAL_SPEC, approve, approve_for_floor},
+    plan::{USUAL_SPEC, approve, approve_for_floor, claims_for},
     review::Workload,
 };
 
@@ -71,6 +71,9 @@ pub(crate) fn print() -> anyhow::Result<()> {
     let update = approved.update_from(&before);
     stage("UPDATE, changed: read and decide", decided(&update, Outcome::Admitted)?);
     stage("CREATE, no approval: read and decide", decided(&usual.create(), Outcome::Denied)?);
+    let staging = Claims { environment: "staging", ..claims_for(&usual)? }.signed_by(&key(0))?;
+    let elsewhere = usual.with_approval(&staging)?.create();
+    stage("CREATE, another environment: read and decide", decided(&elsewhere, Outcome::Denied)?);
     rules::print([("CREATE, approved", &create), ("UPDATE, changed", &update)])
 }
 

@@ -20,9 +20,9 @@
 //! | 16 | it was not used, if it is single-use |
 //! | 17 | its record was kept, if the posture requires that; the webhook checks it last ([`Decision::not_recorded`]) |
 //!
-//! This file is row 1: which kind of change a request is, and whether anything could permit it. The other rows are
-//! applied to workloads, in `stages`. A decision that depends on a lookup asks its caller (`driver`), so the webhook and
-//! `verify` can differ only in their answers.
+//! This file is row 1: which kind of change a request is, and whether anything could permit it. `requirements` says what
+//! the posture requires for a workload, and `stages` applies the other rows. A decision that depends on a lookup asks its
+//! caller (`driver`), so the webhook and `verify` can differ only in their answers.
 
 pub(crate) mod approvals;
 pub(crate) mod candidate;
@@ -150,21 +150,18 @@ pub fn decide(
 pub fn start<'a>(request: &'a Request<'a>, governance: &Governance<'a>, facts: &Facts<'_>, now: Timestamp) -> Step<'a> {
     let mut draft = DecisionDraft::new(request, facts.decision_id, now);
     let Governance::Governed { environment, project, posture } = *governance else { return draft.not_an_action() };
-    if !environment.is_empty() {
-        draft.record.environment = Some(environment.to_owned());
-    }
-    draft.record.project = project.map(str::to_owned);
     draft.durability = posture.map_or_else(|_| Durability::default(), |posture| posture.durability);
     let hashes = Hashes::of(request);
-    draft.record.spec_hash = hashes.new.as_ref().and_then(|hash| hash.as_ref().ok().copied());
-    draft.record.previous_spec_hash = hashes.old.as_ref().and_then(|hash| hash.as_ref().ok().copied());
-    let change = Change::of(request, &hashes, facts.exempt);
+    let record = &mut draft.record;
+    record.environment = if environment.is_empty() { None } else { Some(environment.to_owned()) };
+    record.project = project.map(str::to_owned);
+    record.spec_hash = hashes.new.as_ref().and_then(|hash| hash.as_ref().ok().copied());
+    record.previous_spec_hash = hashes.old.as_ref().and_then(|hash| hash.as_ref().ok().copied());
     let govern = |record: &mut DecisionRecord| {
         let posture = usable(posture, record)?;
         GovernedNamespace::new(&request.namespace, environment, project, posture)
     };
-    let record = &mut draft.record;
-    let verdict = match change {
+    let checked = match Change::of(request, &hashes, facts.exempt) {
         Change::Nothing => Ok(None),
         Change::Refused(denial) => Err(denial),
         Change::Pod { object, what } => {
@@ -183,7 +180,7 @@ pub fn start<'a>(request: &'a Request<'a>, governance: &Governance<'a>, facts: &
             }
         }
     };
-    match verdict {
+    match checked {
         Ok(Some(verdict)) => draft.decided(verdict),
         Ok(None) => draft.not_an_action(),
         Err(denial) => draft.decided(Verdict::denied(vec![denial])),

@@ -40,9 +40,9 @@ pub(crate) struct Candidates<'a> {
 }
 
 /// What an admission by approvals rests on: approvals that agree with each other, by enough people.
-pub(crate) struct Grant {
+pub(crate) struct SufficientApprovals {
     pub(crate) requested_by: String,
-    pub(crate) approvals: Vec<ApprovalRecord>,
+    pub(crate) records: Vec<ApprovalRecord>,
     pub(crate) break_glass: bool,
     /// The use of each; empty if the action's approvals are not single-use.
     pub(crate) uses: Vec<WantedUse>,
@@ -114,15 +114,15 @@ impl<'a> Candidates<'a> {
     }
 
     /// The first approvals that agree with each other and are by enough people.
-    pub(crate) fn grant(&self, context: &CheckContext<'_>) -> Option<Grant> {
+    pub(crate) fn sufficient(&self, context: &CheckContext<'_>) -> Option<SufficientApprovals> {
         let passing = self.passing();
         let groups = passing.iter().map(|signed| agreeing(&passing, &signed.approval));
         let group = groups.into_iter().find(|group| is_enough(context, group))?;
         let first = &group.first()?.approval;
-        Some(Grant {
+        Some(SufficientApprovals {
             requested_by: first.requested_by.clone(),
             break_glass: first.break_glass,
-            approvals: group.iter().map(|signed| signed.record()).collect(),
+            records: group.iter().map(|signed| signed.record()).collect(),
             uses: group.iter().filter_map(|signed| signed.wanted_use.clone()).collect(),
         })
     }

@@ -67,16 +67,38 @@ pub type ConfigMapAnswer = Result<Option<ConfigMapContent>, String>;
 pub type HolderAnswer = Result<Option<UseRecord>, String>;
 
 /// What is asked, and how the decision goes on with the answer.
+///
+/// A question takes only its own kind of answer. This compiles:
+///
+/// ```
+/// use writgate_core::decide::{Pending, Step};
+///
+/// fn answer(pending: Pending<'_>) -> Step<'_> {
+///     match pending {
+///         Pending::MayGovern(question) => question.answer(Ok(false)),
+///         other => Step::Ask(other),
+///     }
+/// }
+/// ```
+///
+/// This does not:
+///
+/// ```compile_fail
+/// use writgate_core::decide::{Pending, Step};
+///
+/// fn answer(pending: Pending<'_>) -> Step<'_> {
+///     match pending {
+///         Pending::LiveApprovals(question) => question.answer(Ok(false)),
+///         other => Step::Ask(other),
+///     }
+/// }
+/// ```
 pub struct Question<'a, Q, A> {
     asked: Q,
     go_on: Box<dyn FnOnce(A) -> Step<'a> + Send + 'a>,
 }
 
 impl<'a, Q, A> Question<'a, Q, A> {
-    pub(crate) fn new(asked: Q, go_on: impl FnOnce(A) -> Step<'a> + Send + 'a) -> Self {
-        Self { asked, go_on: Box::new(go_on) }
-    }
-
     /// What is asked.
     pub fn asked(&self) -> &Q {
         &self.asked
@@ -124,15 +146,24 @@ pub trait Answers {
     }
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// Asks for the answer to `lookup` about `asked`, with which `go_on` goes on.
+    pub(crate) fn ask<Q, A>(
+        lookup: impl FnOnce(Question<'a, Q, A>) -> Pending<'a>,
+        asked: Q,
+        go_on: impl FnOnce(A) -> Self + Send + 'a,
+    ) -> Self {
+        Self::Ask(lookup(Question { asked, go_on: Box::new(go_on) }))
+    }
+
     /// Goes on with `answers` until the request is decided.
     #[must_use]
     pub fn finish(self, answers: &mut impl Answers) -> Decision {
         let mut step = self;
         loop {
             step = match step {
-                Step::Done(decision) => return *decision,
-                Step::Ask(pending) => pending.answer_from(answers),
+                Self::Done(decision) => return *decision,
+                Self::Ask(pending) => pending.answer_from(answers),
             }
         }
     }

@@ -1,6 +1,7 @@
-//! The contract of a dry-run replay. It is closed: only what this file names is permitted.
+//! The dry-run contract: the closed description of a Job that counts as a dry-run replay. A field that is not listed here
+//! is not permitted.
 //!
-//! A Job that says that it is a dry run is checked as the API server has defaulted it.
+//! The contract is checked on the spec as the API server has defaulted it, so it lists the defaults as well.
 
 use serde_json::{Map, Value};
 
@@ -9,7 +10,7 @@ use crate::{
     posture::{DryRunContract, ImageRule, Posture},
 };
 
-/// Whether the spec of a Job meets the contract whole.
+/// Whether the spec of a Job meets the whole contract.
 pub(crate) fn is_met(contract: &DryRunContract, posture: &Posture, spec: &str) -> bool {
     let contract = Contract { terms: contract, images: &posture.replay.images, naming: posture.images };
     serde_json::from_str(spec).is_ok_and(|spec| contract.job(&spec).is_some())
@@ -21,14 +22,14 @@ struct Contract<'p> {
     naming: ImageRule,
 }
 
-/// What is there, or nothing as soon as something is not permitted.
+/// `None` as soon as something is not permitted.
 type Met = Option<()>;
 
 fn require(holds: bool) -> Met {
     holds.then_some(())
 }
 
-/// Every member must be permitted by `check`.
+/// Requires that `check` permits every member.
 fn each<'v>(value: &'v Value, mut check: impl FnMut(&str, &'v Value) -> Met) -> Met {
     value.as_object()?.iter().try_for_each(|(key, value)| check(key, value))
 }
@@ -43,7 +44,7 @@ impl Contract<'_> {
                 template = Some(value);
                 Some(())
             }
-            // What the server sets.
+            // Set by the API server.
             "completionMode" => require(value == "NonIndexed"),
             "podReplacementPolicy" => require(value == "TerminatingOrFailed"),
             "manualSelector" => require(*value == false),
@@ -62,7 +63,7 @@ impl Contract<'_> {
         self.pod(pod?)
     }
 
-    /// Only the labels that the server generates for a Job's Pods.
+    /// Permits only the labels that the API server generates for a Job's Pods.
     fn metadata(metadata: &Value) -> Met {
         each(metadata, |key, value| match key {
             "creationTimestamp" => require(value.is_null()),
@@ -92,7 +93,7 @@ impl Contract<'_> {
             }
             "restartPolicy" | "terminationGracePeriodSeconds" | "automountServiceAccountToken" => Some(()),
             "securityContext" => only_restricts(value),
-            // What the server sets by default.
+            // Defaulted by the API server.
             "dnsPolicy" => require(value == "ClusterFirst"),
             "schedulerName" => require(value == "default-scheduler"),
             _ => None,
@@ -107,7 +108,7 @@ impl Contract<'_> {
             "name" | "resources" | "imagePullPolicy" | "env" | "args" => Some(()),
             "image" => self.image(value.as_str()?),
             "securityContext" => only_restricts(value),
-            // What the server sets by default.
+            // Defaulted by the API server.
             "terminationMessagePath" => require(value == "/dev/termination-log"),
             "terminationMessagePolicy" => require(value == "File"),
             _ => None,
@@ -119,7 +120,7 @@ impl Contract<'_> {
         require(self.naming == ImageRule::Any || pinned(image).is_some())
     }
 
-    /// Exactly the listed variables, each once, with the listed value spelled out.
+    /// Requires exactly the listed variables, each once and with its listed value as a literal.
     fn environment(&self, env: Option<&Value>) -> Met {
         let none = Vec::new();
         let variables = env.map_or(Some(&none), Value::as_array)?;
@@ -128,7 +129,7 @@ impl Contract<'_> {
         for variable in variables {
             let name = variable.get("name")?.as_str()?;
             require(seen.insert(name.to_owned(), Value::Null).is_none())?;
-            // The server leaves an empty value out.
+            // The API server omits an empty value.
             let value = variable.get("value").map_or(Some(""), Value::as_str)?;
             require(self.terms.env.get(name).is_some_and(|listed| listed == value))?;
             each(variable, |key, _| require(matches!(key, "name" | "value")))?;
@@ -136,7 +137,7 @@ impl Contract<'_> {
         Some(())
     }
 
-    /// One of the listed alternatives, word for word.
+    /// Requires one of the listed alternatives, word for word.
     fn arguments(&self, args: Option<&Value>) -> Met {
         let none = Vec::new();
         let words = args.map_or(Some(&none), Value::as_array)?;
@@ -148,8 +149,8 @@ impl Contract<'_> {
     }
 }
 
-/// `*` stands for one whole word that no program would read as an option or split, and that the kubelet runs as it is:
-/// it would put a variable in the place of `$(NAME)`, also one that a Service of the namespace brought.
+/// `*` stands for one whole word that no program reads as an option or splits, and that the kubelet does not change: the
+/// kubelet replaces `$(NAME)` by a variable, which may come from a Service of the namespace.
 fn is_word(listed: &str, word: &str) -> bool {
     if listed == "*" {
         !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace) && !word.contains("$(")
@@ -158,7 +159,7 @@ fn is_word(listed: &str, word: &str) -> bool {
     }
 }
 
-/// A security context that can only take away: a chosen user or group is not among it, since it may own something.
+/// Permits a security context that only restricts. A user or group is not permitted, since it may own files.
 fn only_restricts(context: &Value) -> Met {
     each(context, |key, value| match key {
         "runAsNonRoot" | "readOnlyRootFilesystem" => require(*value == true),

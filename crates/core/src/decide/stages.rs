@@ -1,30 +1,30 @@
 //! The stages of a decision about a workload, in the order in which they ask.
 //!
-//! ```text
-//! approvals ──enough──────────────────────────▶ ConfigMaps ─▶ uses ──free──▶ admitted
-//!  ▲     └─not enough─▶ cached ─▶ live ─▶ history ─▶ ConfigMaps ─▶ admitted    │
-//!  └────────────────────────┴───────┘        └──no evidence──▶ denied          │
-//!  └───────────────────────────────────────────────────────────────taken───────┘
-//! ```
+//! 1. *Approvals*: those that are attached, then detached ones as they are cached, then as they are now, until they are
+//!    enough.
+//! 2. *ConfigMaps* that the workload refers to.
+//! 3. *Uses* of single-use approvals. A used approval is set aside, which leads back to stage 1.
+//! 4. *History*, if the approvals are not enough: an earlier admission on which the request may rest. Stage 2 follows.
 //!
-//! Each stage is one method that returns the next one's step. A stage asks only if the answer can still change the
-//! decision, so no use is reserved and no ConfigMap is read for a request that is denied anyway. New detached approvals
-//! and used approvals lead back to the approvals, whose checks are kept.
+//! Each stage is a method that returns the step of the next one. A stage asks only if the answer can still change the
+//! decision, so no use is reserved and no ConfigMap is read for a request that is denied anyway. Whatever was checked
+//! before stays checked.
 
 use std::collections::VecDeque;
 
 use crate::{
     approval::detached::DetachedApproval,
     decide::{
-        approvals::{self, Candidates, Grant},
+        approvals::{Candidates, Closest, SufficientApprovals, query},
         candidate::CheckContext,
-        driver::{Pending, Question, Step},
+        driver::{Pending, Step},
         provenance::ObjectDenials,
         requirements::WorkloadAction,
         rollback,
         single_use::{Holders, Use, UseState},
         verdict::{DecisionDraft, Verdict},
     },
+    posture::RollbackRule,
     record::{
         decision::Basis,
         denial::Denial,
@@ -43,21 +43,26 @@ struct Undecided<'a> {
     holders: Holders,
 }
 
-/// Where detached approvals were searched for.
+/// How far the search for detached approvals has come.
 enum Search {
-    Nowhere,
-    InCache,
+    NotBegun,
+    Cached,
     Live,
-    /// Live, without success.
+    /// The live list failed.
     Failed(Denial),
 }
 
 /// Decides a workload's change.
 pub(crate) fn decide_workload(draft: DecisionDraft, action: WorkloadAction<'_>) -> Step<'_> {
     let WorkloadAction { context, object, approval_required } = action;
-    let candidates = Candidates::new();
-    let (search, holders) = (Search::Nowhere, Holders::default());
-    let mut undecided = Undecided { draft, context, object, candidates, search, holders };
+    let mut undecided = Undecided {
+        draft,
+        context,
+        object,
+        candidates: Candidates::new(),
+        search: Search::NotBegun,
+        holders: Holders::default(),
+    };
     if !approval_required {
         return undecided.read_config_maps(|undecided| undecided.finish(Verdict::admitted(Basis::NotRequired)));
     }
@@ -69,30 +74,31 @@ impl<'a> Undecided<'a> {
     /// Whether the approvals that were found so far are enough.
     fn consider_approvals(mut self) -> Step<'a> {
         self.candidates.set_aside_used(&self.holders, self.context.now);
-        match self.candidates.grant(&self.context) {
-            Some(grant) => self.read_config_maps(move |undecided| undecided.reserve_uses(grant)),
+        match self.candidates.sufficient(&self.context) {
+            Some(approvals) => self.read_config_maps(|undecided| undecided.reserve_uses(approvals)),
             None => self.search_detached(),
         }
     }
 
-    /// Detached approvals: first those that are cached, then, unless the object is denied anyway, those that are there
-    /// now.
+    /// Looks for detached approvals: first in the cache, then, unless the object is denied anyway, in the cluster.
     fn search_detached(mut self) -> Step<'a> {
-        let query = approvals::query(&self.context);
+        let query = query(&self.context);
         match self.search {
-            Search::Nowhere => Step::Ask(Pending::CachedApprovals(Question::new(query, move |found: Vec<_>| {
-                self.search = Search::InCache;
-                self.candidates.check_detached(&self.context, &found);
-                self.consider_approvals()
-            }))),
-            Search::InCache if self.object.denials.is_empty() => {
-                Step::Ask(Pending::LiveApprovals(Question::new(query, move |found| self.consider_live(found))))
+            Search::NotBegun => Step::ask(Pending::CachedApprovals, query, |found| self.consider_cached(&found)),
+            Search::Cached if !self.object_is_denied() => {
+                Step::ask(Pending::LiveApprovals, query, |found| self.consider_live(found))
             }
-            Search::InCache | Search::Live | Search::Failed(_) => {
-                let denials = self.closest_denials();
+            Search::Cached | Search::Live | Search::Failed(_) => {
+                let denials = self.report_closest();
                 self.look_into_history(denials)
             }
         }
+    }
+
+    fn consider_cached(mut self, found: &[DetachedApproval]) -> Step<'a> {
+        self.search = Search::Cached;
+        self.candidates.check_detached(&self.context, found);
+        self.consider_approvals()
     }
 
     fn consider_live(mut self, found: Result<Vec<DetachedApproval>, String>) -> Step<'a> {
@@ -109,25 +115,26 @@ impl<'a> Undecided<'a> {
         self.consider_approvals()
     }
 
-    /// ConfigMaps: `then` goes on after those that the workload refers to were read and checked. Nothing is read for an
-    /// object that is denied anyway.
+    /// Reads and checks the ConfigMaps that the workload refers to, unless the object is denied anyway; `then` goes on.
     fn read_config_maps(mut self, then: impl FnOnce(Self) -> Step<'a> + Send + 'a) -> Step<'a> {
         match self.object.missing.take() {
-            Some(bundle) if self.object.denials.is_empty() => {
-                Step::Ask(Pending::ConfigMaps(Question::new(bundle.names.clone(), move |read| {
+            Some(bundle) if !self.object_is_denied() => {
+                Step::ask(Pending::ConfigMaps, bundle.names.clone(), move |read| {
                     self.object.denials = bundle.failures(&read);
                     then(self)
-                })))
+                })
             }
             _ => then(self),
         }
     }
 
-    /// Uses: the last stage before an admission by approvals, since a use that is reserved is used.
-    fn reserve_uses(self, grant: Grant) -> Step<'a> {
+    /// Reserves the uses of the approvals. This comes last, since a use that is reserved is used.
+    fn reserve_uses(self, approvals: SufficientApprovals) -> Step<'a> {
+        if self.object_is_denied() {
+            return self.conclude(approvals, Vec::new());
+        }
         let (mut unanswered, mut denials) = (VecDeque::new(), Vec::new());
-        let is_denied = !self.object.denials.is_empty();
-        for wanted in grant.uses.iter().filter(|_| !is_denied) {
+        for wanted in &approvals.uses {
             match wanted.state(&self.holders) {
                 UseState::Free => {}
                 UseState::Taken(_) => return self.consider_approvals(),
@@ -136,80 +143,84 @@ impl<'a> Undecided<'a> {
                 UseState::Unknown(why) => denials.push(wanted.unknown(why)),
             }
         }
-        if unanswered.is_empty() { self.conclude(grant, denials) } else { self.reserve(unanswered, grant) }
+        if unanswered.is_empty() { self.conclude(approvals, denials) } else { self.reserve(unanswered, approvals) }
     }
 
     /// Reserves these uses one after the other.
-    fn reserve(mut self, mut unanswered: VecDeque<Use>, grant: Grant) -> Step<'a> {
-        let Some(wanted) = unanswered.pop_front() else { return self.reserve_uses(grant) };
-        Step::Ask(Pending::Use(Question::new(wanted.clone(), move |holder| {
+    fn reserve(mut self, mut unanswered: VecDeque<Use>, approvals: SufficientApprovals) -> Step<'a> {
+        let Some(wanted) = unanswered.pop_front() else { return self.reserve_uses(approvals) };
+        Step::ask(Pending::Use, wanted.clone(), move |holder| {
             self.holders.insert(&wanted, holder);
-            self.reserve(unanswered, grant)
-        })))
+            self.reserve(unanswered, approvals)
+        })
     }
 
-    /// The approvals are enough. `denials` say which uses could not be looked up.
-    fn conclude(mut self, grant: Grant, denials: Vec<Denial>) -> Step<'a> {
+    /// Decides by approvals that are enough. `failed` says which of their uses could not be looked up.
+    fn conclude(mut self, approvals: SufficientApprovals, failed: Vec<Denial>) -> Step<'a> {
         let record = &mut self.draft.record;
-        record.requested_by = Some(grant.requested_by);
-        record.approvals = grant.approvals;
-        if grant.break_glass
+        record.requested_by = Some(approvals.requested_by);
+        record.approvals = approvals.records;
+        if approvals.break_glass
             && let Some(requirements) = &self.context.break_glass
         {
             record.required_capabilities = requirements.capability_names();
         }
-        if !denials.is_empty() {
-            return self.look_into_history(denials);
+        if !failed.is_empty() {
+            return self.look_into_history(failed);
         }
-        if grant.break_glass {
+        if approvals.break_glass {
             return self.finish(Verdict::admitted(Basis::BreakGlass));
         }
         let note = rollback::note(&self.context, &self.draft.record);
         self.finish(Verdict { note, ..Verdict::admitted(Basis::Approval) })
     }
 
-    /// Rows 2 to 16: why the approvals that were found are not enough.
-    fn closest_denials(&mut self) -> Vec<Denial> {
-        // That people are lacking is reported only if nothing else is.
-        let counts_people = self.object.denials.is_empty();
-        let closest = self.candidates.closest(&self.context, counts_people);
-        self.draft.record.requested_by = closest.requested_by;
-        self.draft.record.approvals = closest.approvals;
-        let mut denials = closest.denials;
+    /// Looks for an earlier admission on which the request may rest. Without one, it is denied for `denials`.
+    fn look_into_history(self, denials: Vec<Denial>) -> Step<'a> {
+        let rule = if self.object_is_denied() { None } else { rollback::rule(&self.context, &denials) };
+        let Some(rule) = rule else { return self.finish(Verdict::denied(denials)) };
+        let object = object_record(self.context.request);
+        Step::ask(Pending::History, object, move |history| self.rest_on(rule, history, denials))
+    }
+
+    fn rest_on(self, rule: RollbackRule, history: Result<History, String>, mut denials: Vec<Denial>) -> Step<'a> {
+        match history.map(|history| rollback::evidence(&self.context, rule, &history)) {
+            Ok(Some(past)) => self.read_config_maps(|undecided| undecided.roll_back(past)),
+            Ok(None) => self.finish(Verdict::denied(denials)),
+            Err(why) => {
+                denials.push(Denial::LookupFailed { what: "what was admitted before".to_owned(), why });
+                self.finish(Verdict::denied(denials))
+            }
+        }
+    }
+
+    /// Decides by an earlier admission, after the ConfigMaps were checked.
+    fn roll_back(mut self, past: PastAdmission) -> Step<'a> {
+        if self.object_is_denied() {
+            let denials = self.report_closest();
+            return self.finish(Verdict::denied(denials));
+        }
+        self.draft.record.requested_by = past.requested_by;
+        self.draft.record.approvals = past.approvals;
+        self.finish(Verdict::admitted(Basis::Rollback))
+    }
+
+    /// Records the approval that comes closest, and returns why the approvals are not enough.
+    fn report_closest(&mut self) -> Vec<Denial> {
+        // Too few people are reported only if no other check fails.
+        let counts_people = !self.object_is_denied();
+        let Closest { requested_by, approvals, mut denials } = self.candidates.closest(&self.context, counts_people);
+        self.draft.record.requested_by = requested_by;
+        self.draft.record.approvals = approvals;
         if let Search::Failed(denial) = &self.search {
             denials.push(denial.clone());
         }
         denials
     }
 
-    /// History: a request that its approvals do not permit, because of `denials`, may be a rollback.
-    fn look_into_history(self, mut denials: Vec<Denial>) -> Step<'a> {
-        let is_denied = !self.object.denials.is_empty();
-        let Some(rule) = rollback::rule(&self.context, &denials).filter(|_| !is_denied) else {
-            return self.finish(Verdict::denied(denials));
-        };
-        let object = object_record(self.context.request);
-        Step::Ask(Pending::History(Question::new(object, move |history: Result<History, String>| match history {
-            Ok(history) => match rollback::evidence(&self.context, rule, &history) {
-                Some(past) => self.read_config_maps(move |undecided| undecided.roll_back(past)),
-                None => self.finish(Verdict::denied(denials)),
-            },
-            Err(why) => {
-                denials.push(Denial::LookupFailed { what: "what was admitted before".to_owned(), why });
-                self.finish(Verdict::denied(denials))
-            }
-        })))
-    }
-
-    /// The request may rest on `past`, unless its ConfigMaps deny it.
-    fn roll_back(mut self, past: PastAdmission) -> Step<'a> {
-        if !self.object.denials.is_empty() {
-            let denials = self.closest_denials();
-            return self.finish(Verdict::denied(denials));
-        }
-        self.draft.record.requested_by = past.requested_by;
-        self.draft.record.approvals = past.approvals;
-        self.finish(Verdict::admitted(Basis::Rollback))
+    /// Whether the object is denied whatever was approved. Then nothing more is looked up.
+    fn object_is_denied(&self) -> bool {
+        !self.object.denials.is_empty()
     }
 
     fn finish(self, mut verdict: Verdict) -> Step<'a> {

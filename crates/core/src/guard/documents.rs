@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::GuardContext;
 use crate::{
     decide::{
-        driver::{Pending, Question, Step},
+        driver::{Pending, Step},
         verdict::{DecisionDraft, Verdict},
     },
     posture::{Document, PostureError, PostureProblem, PostureSet, Revocation, Revocations, is_document_kind},
@@ -53,13 +53,13 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: GuardContext<'a>, mut
         return draft.decided(verdict);
     }
     // The cached documents may be older than the last change, which this change may depend on.
-    Step::Ask(Pending::Documents(Question::new((), move |live: Result<Vec<Document>, String>| match live {
+    Step::ask(Pending::Documents, (), move |live| match live {
         Ok(documents) => {
             let verdict = change.check_among(&documents, &of_new, context.governed, &mut draft);
             draft.decided(verdict)
         }
         Err(_) => draft.decided(verdict),
-    })))
+    })
 }
 
 fn denied(mut denials: Vec<Denial>) -> Verdict {

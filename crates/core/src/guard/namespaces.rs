@@ -7,7 +7,7 @@
 use super::{GuardContext, verdict_of};
 use crate::{
     decide::{
-        driver::{Pending, Question, Step},
+        driver::{Pending, Step},
         verdict::DecisionDraft,
     },
     record::denial::Denial,
@@ -48,10 +48,10 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: &GuardContext<'_>, mu
     if let Some(denial) = contradiction(name, new, context) {
         return draft.decided(verdict_of(vec![denial]));
     }
-    Step::Ask(Pending::MayGovern(Question::new(name.to_owned(), move |may_govern| {
+    Step::ask(Pending::MayGovern, name.to_owned(), move |may_govern| {
         let denial = no_right(&request.user.username, name, &change, may_govern);
         draft.decided(verdict_of(denial.into_iter().collect()))
-    })))
+    })
 }
 
 /// Why the user may not change the governing labels of the namespace.
