@@ -75,14 +75,14 @@ impl<'f> ApprovalDraft<'f> {
         let request = inputs.files.request.as_ref().map(|(request, _)| request);
         let given = inputs.envelope.map(|path| statement::in_envelope(path, &proposal)).transpose()?;
         let claimed = inputs.claimed(given.as_ref().map(|(_, approval)| approval), request)?;
-        let decided = match decider {
+        let assessed = match decider {
             None => None,
             Some(mut decider) => {
                 let assessment = Assessment::of(&mut decider, &proposal, &claimed)?;
                 Some((decider, assessment))
             }
         };
-        let basis = match &decided {
+        let basis = match &assessed {
             Some((decider, assessment)) => {
                 StatementBasis::of_posture(assessment, assessment.posture(decider), claimed.emergency)
             }
@@ -100,7 +100,7 @@ impl<'f> ApprovalDraft<'f> {
             let approval = inputs.statement.state(&proposal, request, &basis)?;
             (Envelope::new(approval.to_payload()), approval)
         };
-        Ok(Self { request, proposal, decided, basis, approval, envelope, contradictions })
+        Ok(Self { request, proposal, decided: assessed, basis, approval, envelope, contradictions })
     }
 
     /// The environment's posture, if it is used and valid.

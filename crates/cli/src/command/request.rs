@@ -345,14 +345,14 @@ impl ScopeGroup<'_> {
                 required.len()
             )));
         }
-        let mut requested = Vec::new();
+        let mut workloads = Vec::new();
         let mut subjects = BTreeSet::new();
         for one in &required {
             let workload = one.requested()?;
             if !subjects.insert(workload.subject.clone()) {
                 return Err(Failure::Misuse(format!("{} appears twice; remove one", one.manifest)));
             }
-            requested.push(workload);
+            workloads.push(workload);
         }
         let records: Vec<&DecisionRecord> = required.iter().map(|one| &one.decision.record).collect();
         Ok(RequestFile {
@@ -367,7 +367,7 @@ impl ScopeGroup<'_> {
             project: scope.project,
             action: scope.action,
             break_glass: arguments.break_glass,
-            workloads: requested,
+            workloads,
             not_needed,
         })
     }
