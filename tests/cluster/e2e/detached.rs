@@ -122,7 +122,7 @@ fn a_workload_names_one_among_many(gate: &Gate) {
     assert!(denied_for(&named("staging"), "WrongEnvironment"));
     let ran = named("junk");
     assert!(denied_for(&ran, "MalformedApproval"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("configmap junk")), "{ran}");
+    assert!(denial(&ran).is_some_and(|told| told.contains("ConfigMap junk")), "{ran}");
     let ran = named("nowhere");
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
     assert!(denial(&ran).is_some_and(|told| told.contains("none in configmap nowhere")), "{ran}");
