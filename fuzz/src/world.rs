@@ -42,7 +42,8 @@ impl World {
 
     fn new() -> Self {
         let bob = SigningKey::from_bytes(&[1; 32]);
-        let spec = json!({"replicas": 1, "selector": {"matchLabels": {"app": "orders"}},
+        // Without a selector, which the API server would refuse: the seeds are signed for the hash of this spec.
+        let spec = json!({"replicas": 1,
             "template": {"metadata": {"labels": {"app": "orders"}},
                 "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}});
         let hash = spec_hash(WorkloadKind::Deployment, &spec.to_string()).expect("a hash").hex();
