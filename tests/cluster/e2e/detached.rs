@@ -125,7 +125,7 @@ fn a_workload_names_one_among_many(gate: &Gate) {
     assert!(denial(&ran).is_some_and(|told| told.contains("ConfigMap junk")), "{ran}");
     let ran = named("nowhere");
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("none in configmap nowhere")), "{ran}");
+    assert!(denial(&ran).is_some_and(|told| told.contains("ConfigMap nowhere")), "{ran}");
     let ran = named("good");
     assert!(ran.ok(), "{ran}");
 }
