@@ -1,4 +1,4 @@
-//! `attach` as a filter of Helm and kustomize, called by the real programs as users do.
+//! `attach` as a filter of Helm and kustomize, run with the real programs as users run them.
 
 use std::env;
 use std::fs::{self, Permissions};
