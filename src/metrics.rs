@@ -91,20 +91,20 @@ impl ReloadOutcome {
 
 /// Which queue an Event waited in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum EventQueue {
     /// Events of admissions.
     Admission,
     /// Events of denials.
     Denial,
 }
 
-impl Lane {
-    pub(crate) fn labels(self) -> LaneLabels {
+impl EventQueue {
+    pub(crate) fn labels(self) -> EventQueueLabels {
         let lane = match self {
             Self::Admission => "admission",
             Self::Denial => "denial",
         };
-        LaneLabels { lane }
+        EventQueueLabels { lane }
     }
 }
 
@@ -118,20 +118,20 @@ pub enum UseOutcome {
     /// Its object surely never was there, and it is free again.
     Released,
     /// It stays spent, though its object was not seen: the watch that would have proved it broke.
-    Kept,
+    Spent,
     /// The ledger could not be asked or written.
     Failed,
 }
 
 impl UseOutcome {
-    const ALL: [Self; 5] = [Self::Reserved, Self::Confirmed, Self::Released, Self::Kept, Self::Failed];
+    const ALL: [Self; 5] = [Self::Reserved, Self::Confirmed, Self::Released, Self::Spent, Self::Failed];
 
     pub(crate) fn labels(self) -> OutcomeLabels {
         let outcome = match self {
             Self::Reserved => "reserved",
             Self::Confirmed => "confirmed",
             Self::Released => "released",
-            Self::Kept => "kept",
+            Self::Spent => "kept",
             Self::Failed => "failed",
         };
         OutcomeLabels { outcome }
@@ -140,7 +140,7 @@ impl UseOutcome {
 
 /// Why an approval beside workloads was not kept when it was seen; it is found live nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassedOver {
+pub enum SkippedApproval {
     /// It is no approval, or too large for one.
     Unreadable,
     /// It is worth nothing any more.
@@ -149,7 +149,7 @@ pub enum PassedOver {
     Full,
 }
 
-impl PassedOver {
+impl SkippedApproval {
     pub(crate) const ALL: [Self; 3] = [Self::Unreadable, Self::Expired, Self::Full];
 
     pub(crate) fn labels(self) -> RefusalLabels {
@@ -197,7 +197,7 @@ pub struct OutcomeLabels {
 
 /// Label set of what counts Events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LaneLabels {
+pub struct EventQueueLabels {
     lane: &'static str,
 }
 
@@ -221,21 +221,21 @@ pub struct Families {
     pub refusals: Family<RefusalLabels, Counter>,
     pub records_dropped: Counter,
     pub records_sealed: Counter,
-    pub records_kept: Family<OutcomeLabels, Counter>,
+    pub records_stored: Family<OutcomeLabels, Counter>,
     pub checkpoints: Family<OutcomeLabels, Counter>,
     pub log_lines_dropped: Counter,
-    pub events_written: Family<LaneLabels, Counter>,
-    pub events_dropped: Family<LaneLabels, Counter>,
-    pub events_failed: Family<LaneLabels, Counter>,
-    pub events_queued: Family<LaneLabels, Gauge>,
+    pub events_written: Family<EventQueueLabels, Counter>,
+    pub events_dropped: Family<EventQueueLabels, Counter>,
+    pub events_failed: Family<EventQueueLabels, Counter>,
+    pub events_queued: Family<EventQueueLabels, Gauge>,
     pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub posture_problems: Gauge,
     pub namespace_reads: Counter,
     pub ledger_uses: Family<OutcomeLabels, Counter>,
     pub history_notes: Family<OutcomeLabels, Counter>,
     pub break_glass: Counter,
-    pub approvals_kept: Gauge,
-    pub approvals_passed_over: Family<RefusalLabels, Counter>,
+    pub approvals_cached: Gauge,
+    pub approvals_skipped: Family<RefusalLabels, Counter>,
     pub approval_lists: Counter,
     pub certificate_reloads: Family<OutcomeLabels, Counter>,
     pub certificate_expiry: Gauge,
@@ -249,7 +249,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             records_dropped: Counter::default(),
             records_sealed: Counter::default(),
-            records_kept: Family::default(),
+            records_stored: Family::default(),
             checkpoints: Family::default(),
             log_lines_dropped: Counter::default(),
             events_written: Family::default(),
@@ -262,8 +262,8 @@ impl Default for Metrics {
             ledger_uses: Family::default(),
             history_notes: Family::default(),
             break_glass: Counter::default(),
-            approvals_kept: Gauge::default(),
-            approvals_passed_over: Family::default(),
+            approvals_cached: Gauge::default(),
+            approvals_skipped: Family::default(),
             approval_lists: Counter::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -296,7 +296,7 @@ impl Metrics {
         registry.register(
             "records_kept",
             "Records of admissions that the ledger had to have before the answer",
-            self.records_kept.clone(),
+            self.records_stored.clone(),
         );
         registry.register("checkpoints", "Checkpoints of the chain of records", self.checkpoints.clone());
         registry.register(
@@ -335,11 +335,11 @@ impl Metrics {
             "Requests admitted by an approval for an emergency",
             self.break_glass.clone(),
         );
-        registry.register("approvals_kept", "Approvals beside workloads that are kept", self.approvals_kept.clone());
+        registry.register("approvals_kept", "Approvals beside workloads that are kept", self.approvals_cached.clone());
         registry.register(
             "approvals_passed_over",
             "Approvals beside workloads that were seen and not kept: they are found live",
-            self.approvals_passed_over.clone(),
+            self.approvals_skipped.clone(),
         );
         registry.register(
             "approval_lists",
@@ -362,20 +362,20 @@ impl Metrics {
 
     /// A counter that appears only with its first failure cannot be alerted on.
     fn begin(&self) {
-        for lane in [Lane::Admission, Lane::Denial] {
+        for queue in [EventQueue::Admission, EventQueue::Denial] {
             for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
-                drop(family.get_or_create(&lane.labels()));
+                drop(family.get_or_create(&queue.labels()));
             }
-            drop(self.events_queued.get_or_create(&lane.labels()));
+            drop(self.events_queued.get_or_create(&queue.labels()));
         }
         for outcome in UseOutcome::ALL {
             drop(self.ledger_uses.get_or_create(&outcome.labels()));
         }
-        for why in PassedOver::ALL {
-            drop(self.approvals_passed_over.get_or_create(&why.labels()));
+        for why in SkippedApproval::ALL {
+            drop(self.approvals_skipped.get_or_create(&why.labels()));
         }
         for outcome in WriteOutcome::ALL {
-            for family in [&self.history_notes, &self.records_kept, &self.checkpoints] {
+            for family in [&self.history_notes, &self.records_stored, &self.checkpoints] {
                 drop(family.get_or_create(&outcome.labels()));
             }
         }
@@ -395,8 +395,8 @@ impl Metrics {
     }
 
     /// Counts an approval beside workloads that is not kept.
-    pub fn approval_passed_over(&self, why: PassedOver) {
-        self.approvals_passed_over.get_or_create(&why.labels()).inc();
+    pub fn approval_skipped(&self, why: SkippedApproval) {
+        self.approvals_skipped.get_or_create(&why.labels()).inc();
     }
 
     /// Counts what became of a use.
@@ -410,8 +410,8 @@ impl Metrics {
     }
 
     /// Counts how keeping a record before the answer went.
-    pub fn record_kept(&self, outcome: WriteOutcome) {
-        self.records_kept.get_or_create(&outcome.labels()).inc();
+    pub fn record_stored(&self, outcome: WriteOutcome) {
+        self.records_stored.get_or_create(&outcome.labels()).inc();
     }
 
     /// Counts how noting the chain's head went.
@@ -420,28 +420,28 @@ impl Metrics {
     }
 
     /// Counts an Event written.
-    pub fn event_written(&self, lane: Lane) {
-        self.events_written.get_or_create(&lane.labels()).inc();
+    pub fn event_written(&self, queue: EventQueue) {
+        self.events_written.get_or_create(&queue.labels()).inc();
     }
 
     /// Counts Events that were never tried: their queue was full, or the process ended.
-    pub fn events_dropped(&self, lane: Lane, how_many: u64) {
-        self.events_dropped.get_or_create(&lane.labels()).inc_by(how_many);
+    pub fn events_dropped(&self, queue: EventQueue, how_many: u64) {
+        self.events_dropped.get_or_create(&queue.labels()).inc_by(how_many);
     }
 
     /// Counts an Event given up.
-    pub fn event_failed(&self, lane: Lane) {
-        self.events_failed.get_or_create(&lane.labels()).inc();
+    pub fn event_failed(&self, queue: EventQueue) {
+        self.events_failed.get_or_create(&queue.labels()).inc();
     }
 
     /// An Event entered (`1`) or left (`-1`) its queue.
-    pub fn event_queued(&self, lane: Lane, change: i64) {
-        self.events_queued.get_or_create(&lane.labels()).inc_by(change);
+    pub fn event_queued(&self, queue: EventQueue, change: i64) {
+        self.events_queued.get_or_create(&queue.labels()).inc_by(change);
     }
 
     /// Events that entered a queue and were neither written nor given up.
     #[must_use]
-    pub fn events_waiting(&self, lane: Lane) -> u64 {
-        u64::try_from(self.events_queued.get_or_create(&lane.labels()).get()).unwrap_or_default()
+    pub fn events_waiting(&self, queue: EventQueue) -> u64 {
+        u64::try_from(self.events_queued.get_or_create(&queue.labels()).get()).unwrap_or_default()
     }
 }

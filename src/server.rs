@@ -17,7 +17,7 @@ use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_cluster::client;
-use writgate_cluster::client::NoCluster;
+use writgate_cluster::client::ClusterUnavailable;
 use writgate_cluster::config_map::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
 use writgate_cluster::posture_dir::FolderError;
 use writgate_core::{
@@ -34,10 +34,10 @@ use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
 use crate::review::guard_reader::GuardReader;
-use crate::review::lookups::{Beside, Lookups};
+use crate::review::lookups::{DetachedSource, Lookups};
 use crate::review::namespace_reader::NamespaceReader;
 use crate::state::approvals::ApprovalStore;
-use crate::state::store::{Namespaces, Postures, Store};
+use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
 use crate::telemetry;
 use crate::trail::chain::checkpoint::{self, Checkpoints};
@@ -136,7 +136,7 @@ pub enum ServeError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     #[error(transparent)]
-    Cluster(#[from] NoCluster),
+    Cluster(#[from] ClusterUnavailable),
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
@@ -188,11 +188,11 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let events = cluster.clone().zip(ledger.clone());
     let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let sealer = Sealer::new(audit_key, heads(cluster.as_ref(), &args.system_namespace).await, metrics.clone());
-    let keep = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
-    let checkpoints = cluster.clone().map(keep);
+    let write = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
+    let checkpoints = cluster.clone().map(write);
     let config_maps = cluster.clone().map(ConfigMapReader::new);
     let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
-    let approvals = beside(&args, cluster.clone(), &metrics);
+    let approvals = detached_source(&args, cluster.clone(), &metrics);
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
     let lookups = Lookups::new(reader)
         .with_ledger(ledger)
@@ -261,22 +261,22 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
     let client = client::client(args.kubeconfig.as_deref()).await?;
     let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let (to_postures, to_namespaces) = (Postures(store.clone()), Namespaces(store.clone()));
+    let (to_postures, to_namespaces) = (PostureFollower(store.clone()), NamespaceFollower(store.clone()));
     tokio::spawn(async move { watch::follow("postures", postures, POSTURE_SELECTOR, &to_postures).await });
     tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
     Ok(Some(client))
 }
 
 /// Where approvals beside workloads are; starts following those of a cluster. Its watch may fail, for want of rights say:
-/// then nothing is kept, and each is looked for live.
-fn beside(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> Beside {
+/// then nothing is cached, and each approval is read live.
+fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> DetachedSource {
     let Some(client) = cluster.filter(|_| args.detached_approvals) else {
-        return if args.detached_approvals { Beside::Folder } else { Beside::Nowhere };
+        return if args.detached_approvals { DetachedSource::Folder } else { DetachedSource::Nowhere };
     };
-    let kept = ApprovalStore::new(metrics.clone());
-    let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), kept.clone());
+    let cached = ApprovalStore::new(metrics.clone());
+    let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), cached.clone());
     tokio::spawn(async move { watch::follow("approvals", config_maps, APPROVAL_SELECTOR, &follower).await });
-    Beside::Cluster { kept, live: ApprovalReader::new(client, metrics.clone()) }
+    DetachedSource::Cluster { cached, live: ApprovalReader::new(client, metrics.clone()) }
 }
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {

@@ -12,7 +12,7 @@ use writgate_core::{
 /// Length at which a warning goes on in the next one.
 const MAX_WARNING: usize = 120;
 /// Length at which one without a space to break at is cut, as the API server would.
-const MAX_WORDLESS: usize = 256;
+const MAX_UNBROKEN: usize = 256;
 /// Longest audit annotation: each goes into one line of the API server's log.
 const MAX_ANNOTATION: usize = 1024;
 /// Longest message: what a person reads is far shorter.
@@ -20,7 +20,7 @@ const MAX_MESSAGE: usize = 4096;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Review<'a> {
+struct ReviewResponse<'a> {
     api_version: &'static str,
     kind: &'static str,
     response: Response<'a>,
@@ -99,7 +99,7 @@ pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
         audit_annotations: audit_annotations(decision),
         warnings: decision.warning().map(|text| warnings(&text)).unwrap_or_default(),
     };
-    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    let review = ReviewResponse { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
     serde_json::to_vec(&review).expect("strings and numbers always serialise")
 }
 
@@ -127,7 +127,7 @@ fn warnings(text: &str) -> Vec<String> {
         }
         warnings.push(warning);
     }
-    warnings.iter().map(|warning| bounded(warning.trim_end(), MAX_WORDLESS)).collect()
+    warnings.iter().map(|warning| bounded(warning.trim_end(), MAX_UNBROKEN)).collect()
 }
 
 fn audit_annotations(decision: &Decision) -> AuditAnnotations {

@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::admin::Status;
 use crate::http::limits::{Limits, caught, refuse};
-use crate::review::admission::{Admission, Question, Refused};
+use crate::review::admission::{Admission, Endpoint, Refused};
 
 /// What all requests share.
 struct Webhook {
@@ -26,13 +26,13 @@ struct Webhook {
 pub fn router(admission: Admission, status: Arc<Status>) -> Router {
     let metrics = admission.metrics().clone();
     let panics = CatchPanicLayer::custom(move |panic| caught(&metrics, panic));
-    let validate = |State(webhook), request| review(webhook, Question::Workload, request);
-    let guard = |State(webhook), request| review(webhook, Question::Guard, request);
+    let validate = |State(webhook), request| review(webhook, Endpoint::Workload, request);
+    let guard = |State(webhook), request| review(webhook, Endpoint::Guard, request);
     let routes = Router::new().route("/validate", post(validate)).route("/guard", post(guard));
     routes.with_state(Arc::new(Webhook { admission, limits: Limits::default(), status })).layer(panics)
 }
 
-async fn review(webhook: Arc<Webhook>, question: Question, request: Request) -> Response {
+async fn review(webhook: Arc<Webhook>, endpoint: Endpoint, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Webhook { admission, limits, status } = &*webhook;
     let metrics = admission.metrics();
@@ -41,7 +41,7 @@ async fn review(webhook: Arc<Webhook>, question: Question, request: Request) -> 
             Ok(body) => body,
             Err(refusal) => return refusal,
         };
-        match admission.answer(question, &body.bytes).await {
+        match admission.answer(endpoint, &body.bytes).await {
             Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             Err(Refused { reason, why }) => refuse(metrics, reason, why),
         }

@@ -25,13 +25,13 @@ use crate::review::lookups::Lookups;
 use crate::state::store::Store;
 use crate::trail::chain::Sealer;
 use crate::trail::events::Events;
-use crate::trail::events::event::Decided;
+use crate::trail::events::event::DecidedRequest;
 use crate::trail::output::Output;
 
 /// Where postures are unless told otherwise.
 const SYSTEM_NAMESPACE: &str = "writgate-system";
 
-/// Everything that a review needs to be judged and recorded.
+/// What it takes to decide and record a review.
 pub struct Admission {
     store: Arc<Store>,
     lookups: Lookups,
@@ -46,10 +46,10 @@ pub struct Admission {
 
 /// Which question a review puts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Question {
+pub(crate) enum Endpoint {
     /// What a workload may run.
     Workload,
-    /// What may change of that by which workloads are judged.
+    /// Whether the rules may change by which workloads are decided.
     Guard,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Refused {
 }
 
 /// What was decided, and what only its rendering needs.
-struct Judged {
+struct DecidedReview {
     decision: Decision,
     /// For metrics: only an environment that has a posture is a label of its own.
     environment: Arc<str>,
@@ -70,7 +70,7 @@ struct Judged {
     posture: Option<String>,
 }
 
-impl Judged {
+impl DecidedReview {
     fn of(decision: Decision, request: &Request<'_>, postures: &PostureSet, environment: Arc<str>) -> Self {
         let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
         Self {
@@ -123,28 +123,33 @@ impl Admission {
     }
 
     /// The answer to a review, as JSON.
-    pub(crate) async fn answer(&self, question: Question, body: &[u8]) -> Result<Vec<u8>, Refused> {
+    pub(crate) async fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Vec<u8>, Refused> {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
-        let (uid, mut judged) = match Request::parse_with(body, &self.kinds) {
+        let (uid, mut decided) = match Request::parse_with(body, &self.kinds) {
             Ok(request) => {
-                let judged = match question {
-                    Question::Workload => self.judge(&request, id, now).await,
-                    Question::Guard => self.guard(&request, id, now).await,
+                let decided = match endpoint {
+                    Endpoint::Workload => self.decide_workload(&request, id, now).await,
+                    Endpoint::Guard => self.decide_guarded(&request, id, now).await,
                 };
-                (Some(request.uid.to_string()), judged)
+                (Some(request.uid.to_string()), decided)
             }
             Err(malformed) => {
                 let decision = decide_malformed(&malformed, id, now);
-                let judged =
-                    Judged { decision, environment: "".into(), resource: String::new(), workload: None, posture: None };
-                (malformed.uid, judged)
+                let decided = DecidedReview {
+                    decision,
+                    environment: "".into(),
+                    resource: String::new(),
+                    workload: None,
+                    posture: None,
+                };
+                (malformed.uid, decided)
             }
         };
-        self.keep(&mut judged.decision).await?;
-        let decision = &judged.decision;
-        self.metrics.requests.get_or_create(&labels(&judged)).inc();
+        self.record_everywhere(&mut decided.decision).await?;
+        let decision = &decided.decision;
+        self.metrics.requests.get_or_create(&labels(&decided)).inc();
         if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
             self.metrics.break_glass.inc();
         }
@@ -152,9 +157,9 @@ impl Admission {
             return Err(Refused { reason: Refusal::Unreadable, why: format!("writgate: {}", decision.message()) });
         };
         let json = respond::response(&uid, decision);
-        if let Some(events) = self.events.as_ref().filter(|_| Decided::is_told(decision)) {
-            let Judged { decision, resource, workload, posture, .. } = judged;
-            events.submit(Decided { decision, resource, workload, posture });
+        if let Some(events) = self.events.as_ref().filter(|_| DecidedRequest::has_event(decision)) {
+            let DecidedReview { decision, resource, workload, posture, .. } = decided;
+            events.submit(DecidedRequest { decision, resource, workload, posture });
         }
         self.metrics.duration.observe(begun.elapsed().as_secs_f64());
         Ok(json)
@@ -162,7 +167,7 @@ impl Admission {
 
     /// Puts the decision on the record, before the answer; in the ledger as well where its posture asks for that. What
     /// the ledger did not take is decided anew, since the record of its admission is written already.
-    async fn keep(&self, decision: &mut Decision) -> Result<(), Refused> {
+    async fn record_everywhere(&self, decision: &mut Decision) -> Result<(), Refused> {
         if decision.record.decision == Outcome::NotAnAction {
             tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
             return Ok(());
@@ -171,7 +176,7 @@ impl Admission {
         if !decision.must_be_kept() {
             return Ok(());
         }
-        let Err(why) = Box::pin(self.lookups.keep(&decision.record)).await else { return Ok(()) };
+        let Err(why) = Box::pin(self.lookups.store_record(&decision.record)).await else { return Ok(()) };
         tracing::error!(decision = %decision.record.id, why, "record not kept in the ledger");
         let now = clock::now();
         *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
@@ -196,7 +201,7 @@ impl Admission {
         Ok(())
     }
 
-    async fn judge(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn decide_workload(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> DecidedReview {
         let labels = self.labels(&request.namespace).await;
         let postures = self.store.postures();
         let unusable;
@@ -221,14 +226,15 @@ impl Admission {
         let facts = Facts { decision_id: id, exempt: &self.exempt };
         let step = decide::start(request, &governance, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
-        Judged::of(decision, request, &postures, environment)
+        DecidedReview::of(decision, request, &postures, environment)
     }
 
-    async fn guard(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> Judged {
+    async fn decide_guarded(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> DecidedReview {
         let postures = self.store.postures();
         // The system's own objects and the namespaces themselves are in no governed namespace.
-        let is_placed = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
-        let labels = if is_placed { self.labels(&request.namespace).await } else { Ok(NamespaceLabels::default()) };
+        let is_in_tenant_namespace = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
+        let labels =
+            if is_in_tenant_namespace { self.labels(&request.namespace).await } else { Ok(NamespaceLabels::default()) };
         let unusable;
         let governance = match &labels {
             Ok(NamespaceLabels { environment: Some(environment), project }) => {
@@ -253,7 +259,7 @@ impl Admission {
         let step = guard::start(request, &context, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
         let environment = decision.record.environment.as_deref().unwrap_or_default().into();
-        Judged::of(decision, request, &postures, environment)
+        DecidedReview::of(decision, request, &postures, environment)
     }
 
     /// The labels of `namespace`; `Err` says why they are not known.
@@ -276,21 +282,21 @@ fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
     postures.environment(environment).ok()?.config_map.clone()
 }
 
-fn labels(judged: &Judged) -> RequestLabels {
+fn labels(decided: &DecidedReview) -> RequestLabels {
     const OTHERS: [&str; 5] = ["Pod", "ControllerRevision", "Scale", "ConfigMap", "Namespace"];
     const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
     let known = |value: Option<&str>, among: &[&'static str]| {
         among.iter().find(|known| Some(**known) == value).copied().unwrap_or("other")
     };
-    let record = &judged.decision.record;
+    let record = &decided.decision.record;
     let other = || known(record.object.as_ref().map(|object| object.kind.as_str()), &OTHERS);
     RequestLabels {
-        environment: judged.environment.clone(),
-        kind: judged.workload.map_or_else(other, WorkloadKind::kind),
+        environment: decided.environment.clone(),
+        kind: decided.workload.map_or_else(other, WorkloadKind::kind),
         operation: known(record.operation.as_deref(), &OPERATIONS),
         action: record.action.map_or("", |action| action.as_str()),
         decision: record.decision.as_str(),
-        reason: judged.decision.headline().map_or("", |denial| denial.code()),
+        reason: decided.decision.headline().map_or("", |denial| denial.code()),
         enforcement: record.enforcement.map_or("", |enforcement| enforcement.as_str()),
         dry_run: if record.dry_run { "true" } else { "false" },
     }

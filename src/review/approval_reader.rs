@@ -6,8 +6,8 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
+use writgate_cluster::bounded_request::RequestLimiter;
 use writgate_cluster::config_map::APPROVAL_SELECTOR;
-use writgate_cluster::question::Questions;
 use writgate_cluster::{client, names};
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
@@ -27,7 +27,7 @@ const MAX_PAGES: usize = 128;
 /// Reads approvals, a bounded number at once.
 pub struct ApprovalReader {
     client: Client,
-    questions: Questions,
+    limiter: RequestLimiter,
     metrics: Metrics,
 }
 
@@ -35,7 +35,7 @@ impl ApprovalReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, questions: Questions::new(MAX_READS, PATIENCE), metrics }
+        Self { client, limiter: RequestLimiter::new(MAX_READS, PATIENCE), metrics }
     }
 
     /// The approvals of `namespace` that may answer `query`, as they are now; or why nobody can tell.
@@ -51,7 +51,7 @@ impl ApprovalReader {
                 DetachedQuery::Hash(hash) => covering(&config_maps, *hash).await,
             }
         };
-        self.questions.in_turn(read).await.unwrap_or_else(|slow| Err(slow.to_string()))
+        self.limiter.run(read).await.unwrap_or_else(|slow| Err(slow.to_string()))
     }
 }
 
@@ -105,10 +105,10 @@ mod tests {
 
     use super::*;
 
-    /// A reader of an API server that gives these answers, the last one again and again; and the paths that were asked.
+    /// A reader of an API server that gives these answers, the last one again and again; and the paths of its requests.
     fn reader(answers: Vec<(u16, Value)>) -> (ApprovalReader, Arc<Mutex<Vec<String>>>) {
-        let asked = Arc::new(Mutex::new(Vec::<String>::new()));
-        let paths = asked.clone();
+        let requests = Arc::new(Mutex::new(Vec::<String>::new()));
+        let paths = requests.clone();
         let service = service_fn(move |request: Request<kube::client::Body>| {
             let mut paths = paths.lock().expect("no panic");
             let (status, body) = &answers[paths.len().min(answers.len() - 1)];
@@ -116,7 +116,7 @@ mod tests {
             let response = Response::builder().status(*status).body(Body::from(body.to_string())).expect("a response");
             std::future::ready(Ok::<_, Infallible>(response))
         });
-        (ApprovalReader::new(Client::new(service, "default"), Metrics::default()), asked)
+        (ApprovalReader::new(Client::new(service, "default"), Metrics::default()), requests)
     }
 
     fn config_map(kind: &str, data: &Value) -> Value {
@@ -146,9 +146,9 @@ mod tests {
     #[tokio::test]
     async fn the_one_that_is_named_is_read_as_it_is_if_it_is_labelled() {
         let one = |text: &str| Ok(vec![DetachedApproval { name: "a".to_owned(), text: text.to_owned() }]);
-        let (named, asked) = reader(vec![(200, config_map("approval", &json!({"approval.json": "junk"})))]);
+        let (named, requests) = reader(vec![(200, config_map("approval", &json!({"approval.json": "junk"})))]);
         assert_eq!(named.read("payments", &by_name()).await, one("junk"));
-        assert_eq!(*asked.lock().expect("no panic"), ["/api/v1/namespaces/payments/configmaps/a"]);
+        assert_eq!(*requests.lock().expect("no panic"), ["/api/v1/namespaces/payments/configmaps/a"]);
         let (empty, _) = reader(vec![(200, config_map("approval", &json!({"other": "x"})))]);
         assert_eq!(empty.read("payments", &by_name()).await, one(""));
         let (other, _) = reader(vec![(200, config_map("config-bundle", &json!({"approval.json": "junk"})))]);
@@ -158,20 +158,22 @@ mod tests {
     #[tokio::test]
     async fn all_pages_are_looked_through_and_what_cannot_be_for_the_spec_is_left() {
         let junk = config_map("approval", &json!({"approval.json": "junk"}));
-        let (reader, asked) = reader(vec![list(std::slice::from_ref(&junk), "more"), list(&[junk], "")]);
+        let (reader, requests) = reader(vec![list(std::slice::from_ref(&junk), "more"), list(&[junk], "")]);
         assert_eq!(reader.read("payments", &by_hash()).await, Ok(vec![]));
-        let asked = asked.lock().expect("no panic");
-        assert_eq!(asked.len(), 2);
-        assert!(asked[0].contains("labelSelector=writgate.dev%2Fkind%3Dapproval") && asked[0].contains("limit=4"));
-        assert!(asked[1].contains("continue=more"), "{asked:?}");
+        let requests = requests.lock().expect("no panic");
+        assert_eq!(requests.len(), 2);
+        assert!(
+            requests[0].contains("labelSelector=writgate.dev%2Fkind%3Dapproval") && requests[0].contains("limit=4")
+        );
+        assert!(requests[1].contains("continue=more"), "{requests:?}");
     }
 
     #[tokio::test]
     async fn more_than_are_looked_through_is_told_with_what_to_do() {
-        let (reader, asked) = reader(vec![list(&[], "more")]);
+        let (reader, requests) = reader(vec![list(&[], "more")]);
         let why = reader.read("payments", &by_hash()).await.expect_err("too many");
         assert!(why.contains("512") && why.contains(APPROVAL_REF), "{why}");
-        assert_eq!(asked.lock().expect("no panic").len(), MAX_PAGES);
+        assert_eq!(requests.lock().expect("no panic").len(), MAX_PAGES);
     }
 
     #[tokio::test]
@@ -187,10 +189,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_name_never_becomes_part_of_a_request() {
-        let (reader, asked) = reader(vec![refusal(500)]);
+        let (reader, requests) = reader(vec![refusal(500)]);
         assert_eq!(reader.read("payments", &DetachedQuery::Name("../secrets/a".to_owned())).await, Ok(vec![]));
         assert_eq!(reader.read("../default", &by_hash()).await, Ok(vec![]));
-        assert!(asked.lock().expect("no panic").is_empty());
+        assert!(requests.lock().expect("no panic").is_empty());
     }
 
     #[tokio::test(start_paused = true)]

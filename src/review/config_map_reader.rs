@@ -5,43 +5,43 @@
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
+use writgate_cluster::bounded_request::RequestLimiter;
 use writgate_cluster::config_map::content;
 use writgate_cluster::names;
-use writgate_cluster::question::Questions;
 use writgate_core::kube::ConfigMapContent;
 
 use crate::review::PATIENCE;
 
 /// Reads at once, of all requests: what callers can cost the API server, and 16 MiB of answers at most.
-const MAX_READS: usize = 16;
+const MAX_REQUESTS: usize = 16;
 
 /// What is known of a ConfigMap: its content, that there is none of the name, or why nobody can tell.
-pub type Read = Result<Option<ConfigMapContent>, String>;
+pub type ConfigMapAnswer = Result<Option<ConfigMapContent>, String>;
 
 /// Reads ConfigMaps, a bounded number at once.
 pub struct ConfigMapReader {
     client: Client,
-    questions: Questions,
+    limiter: RequestLimiter,
 }
 
 impl ConfigMapReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, questions: Questions::new(MAX_READS, PATIENCE) }
+        Self { client, limiter: RequestLimiter::new(MAX_REQUESTS, PATIENCE) }
     }
 
     /// The ConfigMaps of these names as they are now, in the same order.
-    pub async fn read(&self, namespace: &str, names: &[String]) -> Vec<Read> {
+    pub async fn read(&self, namespace: &str, names: &[String]) -> Vec<ConfigMapAnswer> {
         let config_maps = Api::namespaced(self.client.clone(), namespace);
         join_all(names.iter().map(|name| self.read_one(&config_maps, namespace, name))).await
     }
 
-    async fn read_one(&self, config_maps: &Api<ConfigMap>, namespace: &str, name: &str) -> Read {
+    async fn read_one(&self, config_maps: &Api<ConfigMap>, namespace: &str, name: &str) -> ConfigMapAnswer {
         if !names::is_label(namespace) || !names::is_subdomain(name) {
             return Ok(None);
         }
-        let found = self.questions.ask(config_maps.get_opt(name)).await.map_err(|unanswered| unanswered.to_string())?;
+        let found = self.limiter.send(config_maps.get_opt(name)).await.map_err(|error| error.to_string())?;
         found.as_ref().map(content).transpose()
     }
 }
@@ -60,20 +60,20 @@ mod tests {
 
     use super::*;
 
-    /// A reader for which every ConfigMap is `status` with `body`, and how often it asked.
+    /// A reader for which every ConfigMap is `status` with `body`, and the number of its requests.
     fn reader(status: u16, body: &Value) -> (ConfigMapReader, Arc<AtomicUsize>) {
-        let (body, asked) = (body.to_string(), Arc::new(AtomicUsize::new(0)));
-        let counted = asked.clone();
+        let (body, requests) = (body.to_string(), Arc::new(AtomicUsize::new(0)));
+        let counted = requests.clone();
         let service = service_fn(move |request: Request<kube::client::Body>| {
             assert!(request.uri().path().starts_with("/api/v1/namespaces/payments/configmaps/"));
             counted.fetch_add(1, Ordering::Relaxed);
             let response = Response::builder().status(status).body(Body::from(body.clone())).expect("a response");
             std::future::ready(Ok::<_, Infallible>(response))
         });
-        (ConfigMapReader::new(Client::new(service, "default")), asked)
+        (ConfigMapReader::new(Client::new(service, "default")), requests)
     }
 
-    async fn only(reader: &ConfigMapReader, name: &str) -> Read {
+    async fn only(reader: &ConfigMapReader, name: &str) -> ConfigMapAnswer {
         reader.read("payments", &[name.to_owned()]).await.pop().expect("an answer")
     }
 
@@ -98,17 +98,17 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_name_never_becomes_part_of_a_request() {
-        let (reader, asked) = reader(200, &json!({}));
+        let (reader, requests) = reader(200, &json!({}));
         for name in ["", "../secrets/a", "a?watch=true", "A"] {
             assert_eq!(only(&reader, name).await, Ok(None), "{name}");
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        assert_eq!(requests.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_reads_have_the_time_of_one_and_few_are_made_at_once() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = asked.clone();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = requests.clone();
         let service = service_fn(move |_: Request<kube::client::Body>| {
             counted.fetch_add(1, Ordering::Relaxed);
             std::future::pending::<Result<Response<Body>, Infallible>>()
@@ -119,6 +119,6 @@ mod tests {
         assert_eq!(read.len(), 32);
         assert!(read.iter().all(|read| read.as_ref().is_err_and(|why| why.contains("within 2s"))));
         assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
-        assert_eq!(asked.load(Ordering::Relaxed), MAX_READS);
+        assert_eq!(requests.load(Ordering::Relaxed), MAX_REQUESTS);
     }
 }

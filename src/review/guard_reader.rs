@@ -6,24 +6,24 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::{Api, ListParams, PostParams};
+use writgate_cluster::bounded_request::RequestLimiter;
 use writgate_cluster::config_map::{self, POSTURE_SELECTOR};
-use writgate_cluster::question::Questions;
 use writgate_core::{posture::Document, request::User};
 
 use crate::review::PATIENCE;
 
-/// Questions at once. Anyone who reaches the webhook can cause them; this is what it can cost the API server.
-const MAX_QUESTIONS: usize = 16;
+/// Requests at once. Anyone who reaches the webhook can cause them, so this bounds what that costs the API server.
+const MAX_REQUESTS: usize = 16;
 /// The verb, and the resource that exists for this question alone.
 const VERB: &str = "govern";
 const GROUP: &str = "writgate.dev";
 const RESOURCE: &str = "namespaces";
 
-/// Asks the API server, a bounded number of questions at once.
+/// Reads from the API server, with a bounded number of requests at once.
 pub struct GuardReader {
     reviews: Api<SubjectAccessReview>,
     config_maps: Api<ConfigMap>,
-    questions: Questions,
+    limiter: RequestLimiter,
 }
 
 impl GuardReader {
@@ -32,7 +32,7 @@ impl GuardReader {
     pub fn new(client: Client, system_namespace: &str) -> Self {
         let reviews = Api::all(client.clone());
         let config_maps = Api::namespaced(client, system_namespace);
-        Self { reviews, config_maps, questions: Questions::new(MAX_QUESTIONS, PATIENCE) }
+        Self { reviews, config_maps, limiter: RequestLimiter::new(MAX_REQUESTS, PATIENCE) }
     }
 
     /// Whether `user` has the verb `govern` on `namespaces.writgate.dev` of this name; `Err` says why it is not known.
@@ -59,7 +59,7 @@ impl GuardReader {
             },
             ..SubjectAccessReview::default()
         };
-        let review = self.ask(self.reviews.create(&PostParams::default(), &review)).await?;
+        let review = self.send(self.reviews.create(&PostParams::default(), &review)).await?;
         let status = review.status.ok_or("the API server left the question open")?;
         // An authorizer that failed may still have said no; only a yes without doubt is one.
         match status.evaluation_error.filter(|error| !status.allowed && !error.is_empty()) {
@@ -71,12 +71,12 @@ impl GuardReader {
     /// The documents of all postures as they are now.
     pub async fn documents(&self) -> Result<Vec<Document>, String> {
         let params = ListParams::default().labels(POSTURE_SELECTOR);
-        let list = self.ask(self.config_maps.list(&params)).await?;
+        let list = self.send(self.config_maps.list(&params)).await?;
         Ok(list.items.iter().map(config_map::document).collect())
     }
 
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-        self.questions.ask(question).await.map_err(|unanswered| unanswered.to_string())
+    async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
+        self.limiter.send(request).await.map_err(|error| error.to_string())
     }
 }
 

@@ -24,14 +24,14 @@ const NO_CLUSTER: &str = "this webhook has no cluster to ask";
 
 /// Where approvals beside objects are.
 #[derive(Default)]
-pub enum Beside {
+pub enum DetachedSource {
     /// Among the ConfigMaps of the posture folder.
     #[default]
     Folder,
     /// In the cluster: as they were seen, and as they are.
     Cluster {
         /// What a watch has told.
-        kept: ApprovalStore,
+        cached: ApprovalStore,
         /// What is there now.
         live: ApprovalReader,
     },
@@ -39,11 +39,11 @@ pub enum Beside {
     Nowhere,
 }
 
-impl Beside {
-    fn kept(&self, namespace: &str, query: &DetachedQuery, postures: &PostureSet) -> Vec<DetachedApproval> {
+impl DetachedSource {
+    fn cached(&self, namespace: &str, query: &DetachedQuery, postures: &PostureSet) -> Vec<DetachedApproval> {
         match self {
             Self::Folder => postures.detached_approvals(namespace).collect(),
-            Self::Cluster { kept, .. } => kept.find(namespace, query),
+            Self::Cluster { cached, .. } => cached.find(namespace, query),
             Self::Nowhere => Vec::new(),
         }
     }
@@ -56,7 +56,7 @@ impl Beside {
     ) -> Result<Vec<DetachedApproval>, String> {
         match self {
             Self::Cluster { live, .. } => live.read(namespace, query).await,
-            _ => Ok(self.kept(namespace, query, postures)),
+            _ => Ok(self.cached(namespace, query, postures)),
         }
     }
 }
@@ -70,7 +70,7 @@ pub struct Lookups {
     config_maps: Option<ConfigMapReader>,
     /// What guards ask; none without a cluster.
     guards: Option<GuardReader>,
-    approvals: Beside,
+    approvals: DetachedSource,
     /// Without a cluster: uses that this process knows of, for as long as it runs.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
@@ -102,7 +102,7 @@ impl Lookups {
 
     /// With approvals beside objects looked for there.
     #[must_use]
-    pub fn with_approvals(self, approvals: Beside) -> Self {
+    pub fn with_approvals(self, approvals: DetachedSource) -> Self {
         Self { approvals, ..self }
     }
 
@@ -133,34 +133,34 @@ impl Lookups {
     ) -> Step<'a> {
         let namespace = &*request.namespace;
         match pending {
-            Pending::CachedApprovals(question) => {
-                let found = self.approvals.kept(namespace, question.asked(), postures);
-                question.answer(found)
+            Pending::CachedApprovals(lookup) => {
+                let found = self.approvals.cached(namespace, lookup.asked(), postures);
+                lookup.answer(found)
             }
-            Pending::LiveApprovals(question) => {
-                let found = self.approvals.live(namespace, question.asked(), postures).await;
-                question.answer(found)
+            Pending::LiveApprovals(lookup) => {
+                let found = self.approvals.live(namespace, lookup.asked(), postures).await;
+                lookup.answer(found)
             }
-            Pending::ConfigMaps(question) => {
-                let found = self.config_maps(namespace, question.asked(), postures).await;
-                question.answer(found)
+            Pending::ConfigMaps(lookup) => {
+                let found = self.config_maps(namespace, lookup.asked(), postures).await;
+                lookup.answer(found)
             }
-            Pending::Use(question) => {
-                let holder = self.use_of(question.asked(), request.dry_run, now).await;
-                question.answer(holder)
+            Pending::Use(lookup) => {
+                let holder = self.use_of(lookup.asked(), request.dry_run, now).await;
+                lookup.answer(holder)
             }
-            Pending::History(question) => {
-                let history = self.history_of(question.asked()).await;
-                question.answer(history)
+            Pending::History(lookup) => {
+                let history = self.history_of(lookup.asked()).await;
+                lookup.answer(history)
             }
-            Pending::MayGovern(question) => {
+            Pending::MayGovern(lookup) => {
                 let may_govern = match &self.guards {
-                    Some(guards) => guards.may_govern(&request.user, question.asked()).await,
+                    Some(guards) => guards.may_govern(&request.user, lookup.asked()).await,
                     None => Err(NO_CLUSTER.to_owned()),
                 };
-                question.answer(may_govern)
+                lookup.answer(may_govern)
             }
-            Pending::Documents(question) => question.answer(match &self.guards {
+            Pending::Documents(lookup) => lookup.answer(match &self.guards {
                 Some(guards) => guards.documents().await,
                 None => Err(NO_CLUSTER.to_owned()),
             }),
@@ -168,9 +168,9 @@ impl Lookups {
     }
 
     /// Keeps the sealed record of an admission in the ledger. The error says why it is not there.
-    pub async fn keep(&self, record: &DecisionRecord) -> Result<(), String> {
+    pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         match &self.ledger {
-            Some(ledger) => ledger.keep(record).await,
+            Some(ledger) => ledger.store_record(record).await,
             None => Err("this webhook has no cluster, and so no ledger".to_owned()),
         }
     }

@@ -7,9 +7,9 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt};
+use writgate_cluster::bounded_request::{RequestError, RequestLimiter};
 use writgate_cluster::names;
 use writgate_cluster::namespace::NamespaceLabels;
-use writgate_cluster::question::{Questions, Unanswered};
 
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
@@ -19,7 +19,7 @@ const MAX_READS: usize = 16;
 
 /// Why a namespace's labels are not known.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum NamespaceError {
     /// It cannot exist.
     #[error("{0:?} is not the name of a namespace")]
     NotAName(String),
@@ -32,14 +32,14 @@ pub enum ReadError {
         /// The namespace.
         name: String,
         /// Why not.
-        source: Unanswered,
+        source: RequestError,
     },
 }
 
 /// Reads namespaces, a bounded number at once.
 pub struct NamespaceReader {
     namespaces: Api<PartialObjectMeta<Namespace>>,
-    questions: Questions,
+    limiter: RequestLimiter,
     metrics: Metrics,
 }
 
@@ -47,19 +47,19 @@ impl NamespaceReader {
     /// Through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { namespaces: Api::all(client), questions: Questions::new(MAX_READS, PATIENCE), metrics }
+        Self { namespaces: Api::all(client), limiter: RequestLimiter::new(MAX_READS, PATIENCE), metrics }
     }
 
     /// The labels of the namespace `name` as they are now.
-    pub async fn read(&self, name: &str) -> Result<NamespaceLabels, ReadError> {
+    pub async fn read(&self, name: &str) -> Result<NamespaceLabels, NamespaceError> {
         if !names::is_label(name) {
-            return Err(ReadError::NotAName(name.to_owned()));
+            return Err(NamespaceError::NotAName(name.to_owned()));
         }
         self.metrics.namespace_reads.inc();
-        match self.questions.ask(self.namespaces.get_opt(name)).await {
+        match self.limiter.send(self.namespaces.get_opt(name)).await {
             Ok(Some(namespace)) => Ok(NamespaceLabels::of(namespace.labels())),
-            Ok(None) => Err(ReadError::NotFound(name.to_owned())),
-            Err(source) => Err(ReadError::Unanswered { name: name.to_owned(), source }),
+            Ok(None) => Err(NamespaceError::NotFound(name.to_owned())),
+            Err(source) => Err(NamespaceError::Unanswered { name: name.to_owned(), source }),
         }
     }
 }

@@ -17,7 +17,7 @@ use writgate_core::{
     vocabulary::APPROVAL_KEY,
 };
 
-use crate::metrics::{Metrics, PassedOver};
+use crate::metrics::{Metrics, SkippedApproval};
 use crate::state::watch::Follower;
 
 /// What one namespace may take: some five hundred approvals as `approve` writes them.
@@ -28,24 +28,24 @@ const MAX_IN_ALL: usize = 32 << 20;
 const ENTRY: usize = 512;
 const HASH: usize = 128;
 
-/// What is kept of an approval.
+/// What the index holds of an approval.
 #[derive(Debug)]
-struct Kept {
+struct IndexedApproval {
     text: Arc<str>,
     hashes: Vec<SpecHash>,
     expires_at: Timestamp,
 }
 
-impl Kept {
+impl IndexedApproval {
     /// Of a ConfigMap what can be an approval that is still worth something.
-    fn of(object: &ConfigMap, now: Timestamp) -> Result<Self, PassedOver> {
+    fn of(object: &ConfigMap, now: Timestamp) -> Result<Self, SkippedApproval> {
         let text = object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
-        let text = text.filter(|text| text.len() <= MAX_ENVELOPE).ok_or(PassedOver::Unreadable)?;
-        let (mut hashes, expires_at) = claims_to_cover(text).ok_or(PassedOver::Unreadable)?;
+        let text = text.filter(|text| text.len() <= MAX_ENVELOPE).ok_or(SkippedApproval::Unreadable)?;
+        let (mut hashes, expires_at) = claims_to_cover(text).ok_or(SkippedApproval::Unreadable)?;
         hashes.sort_unstable();
         hashes.dedup();
         if expires_at <= now {
-            Err(PassedOver::Expired)
+            Err(SkippedApproval::Expired)
         } else {
             Ok(Self { text: (**text).into(), hashes, expires_at })
         }
@@ -58,25 +58,25 @@ impl Kept {
 
 /// The approvals of one namespace.
 #[derive(Debug, Default)]
-struct Shelf {
-    by_name: BTreeMap<Arc<str>, Kept>,
+struct NamespaceApprovals {
+    by_name: BTreeMap<Arc<str>, IndexedApproval>,
     by_hash: HashMap<SpecHash, BTreeSet<Arc<str>>>,
     cost: usize,
 }
 
-impl Shelf {
-    fn put(&mut self, name: Arc<str>, kept: Kept) {
-        self.cost += kept.cost();
-        for hash in &kept.hashes {
+impl NamespaceApprovals {
+    fn insert(&mut self, name: Arc<str>, approval: IndexedApproval) {
+        self.cost += approval.cost();
+        for hash in &approval.hashes {
             self.by_hash.entry(*hash).or_default().insert(name.clone());
         }
-        self.by_name.insert(name, kept);
+        self.by_name.insert(name, approval);
     }
 
-    fn take(&mut self, name: &str) {
-        let Some((name, kept)) = self.by_name.remove_entry(name) else { return };
-        self.cost -= kept.cost();
-        for hash in &kept.hashes {
+    fn remove(&mut self, name: &str) {
+        let Some((name, approval)) = self.by_name.remove_entry(name) else { return };
+        self.cost -= approval.cost();
+        for hash in &approval.hashes {
             if let Some(names) = self.by_hash.get_mut(hash) {
                 names.remove(&name);
                 if names.is_empty() {
@@ -86,17 +86,17 @@ impl Shelf {
         }
     }
 
-    fn take_expired(&mut self, now: Timestamp) {
-        let expired = self.by_name.iter().filter(|(_, kept)| kept.expires_at <= now);
+    fn remove_expired(&mut self, now: Timestamp) {
+        let expired = self.by_name.iter().filter(|(_, approval)| approval.expires_at <= now);
         for name in expired.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            self.take(&name);
+            self.remove(&name);
         }
     }
 
     fn find(&self, query: &DetachedQuery) -> Vec<DetachedApproval> {
         let found = |name: &str| {
-            let kept = self.by_name.get(name)?;
-            Some(DetachedApproval { name: name.to_owned(), text: (*kept.text).to_owned() })
+            let approval = self.by_name.get(name)?;
+            Some(DetachedApproval { name: name.to_owned(), text: (*approval.text).to_owned() })
         };
         match query {
             DetachedQuery::Name(name) => found(name).into_iter().collect(),
@@ -107,39 +107,39 @@ impl Shelf {
     }
 }
 
-/// All that are kept, or a list of them that is still being read.
+/// The indexed approvals of all namespaces, or a list of them that is still being read.
 #[derive(Debug, Default)]
-pub struct Shelves {
-    by_namespace: HashMap<String, Shelf>,
+pub struct ApprovalIndex {
+    by_namespace: HashMap<String, NamespaceApprovals>,
     cost: usize,
 }
 
-impl Shelves {
-    fn put(&mut self, object: &ConfigMap, now: Timestamp) -> Result<(), PassedOver> {
+impl ApprovalIndex {
+    fn insert(&mut self, object: &ConfigMap, now: Timestamp) -> Result<(), SkippedApproval> {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        self.take(&namespace, &name);
-        let kept = Kept::of(object, now)?;
-        self.change(&namespace, |shelf, others| {
-            if shelf.cost + kept.cost() > MAX_IN_NAMESPACE {
-                shelf.take_expired(now);
+        self.remove(&namespace, &name);
+        let approval = IndexedApproval::of(object, now)?;
+        self.change(&namespace, |approvals, others| {
+            if approvals.cost + approval.cost() > MAX_IN_NAMESPACE {
+                approvals.remove_expired(now);
             }
             let room = MAX_IN_NAMESPACE.min(MAX_IN_ALL.saturating_sub(others));
-            if shelf.cost + kept.cost() > room {
-                return Err(PassedOver::Full);
+            if approvals.cost + approval.cost() > room {
+                return Err(SkippedApproval::Full);
             }
-            shelf.put(name.into(), kept);
+            approvals.insert(name.into(), approval);
             Ok(())
         })
     }
 
-    fn take(&mut self, namespace: &str, name: &str) {
+    fn remove(&mut self, namespace: &str, name: &str) {
         if self.by_namespace.contains_key(namespace) {
-            self.change(namespace, |shelf, _| shelf.take(name));
+            self.change(namespace, |approvals, _| approvals.remove(name));
         }
     }
 
     /// Changes one namespace's; the function is told what all others cost.
-    fn change<T>(&mut self, namespace: &str, how: impl FnOnce(&mut Shelf, usize) -> T) -> T {
+    fn change<T>(&mut self, namespace: &str, how: impl FnOnce(&mut NamespaceApprovals, usize) -> T) -> T {
         let one = self.by_namespace.entry(namespace.to_owned()).or_default();
         let others = self.cost - one.cost;
         let changed = how(one, others);
@@ -151,14 +151,14 @@ impl Shelves {
     }
 
     fn number(&self) -> usize {
-        self.by_namespace.values().map(|shelf| shelf.by_name.len()).sum()
+        self.by_namespace.values().map(|approvals| approvals.by_name.len()).sum()
     }
 }
 
 /// See the module.
 #[derive(Clone)]
 pub struct ApprovalStore {
-    shelves: Arc<RwLock<Shelves>>,
+    index: Arc<RwLock<ApprovalIndex>>,
     metrics: Metrics,
 }
 
@@ -166,50 +166,50 @@ impl ApprovalStore {
     /// An empty one.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
-        Self { shelves: Arc::default(), metrics }
+        Self { index: Arc::default(), metrics }
     }
 
     /// The approvals of a namespace that may answer `query`.
     #[must_use]
     pub fn find(&self, namespace: &str, query: &DetachedQuery) -> Vec<DetachedApproval> {
-        let shelves = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
-        shelves.by_namespace.get(namespace).map(|shelf| shelf.find(query)).unwrap_or_default()
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.by_namespace.get(namespace).map(|approvals| approvals.find(query)).unwrap_or_default()
     }
 
-    fn put(&self, shelves: &mut Shelves, object: &ConfigMap) {
-        if let Err(why) = shelves.put(object, clock::now()) {
-            self.metrics.approval_passed_over(why);
+    fn insert(&self, index: &mut ApprovalIndex, object: &ConfigMap) {
+        if let Err(why) = index.insert(object, clock::now()) {
+            self.metrics.approval_skipped(why);
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut Shelves)) {
-        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
-        change(&mut shelves);
-        self.metrics.approvals_kept.set(i64::try_from(shelves.number()).unwrap_or(i64::MAX));
+    fn change(&self, change: impl FnOnce(&mut ApprovalIndex)) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut index);
+        self.metrics.approvals_cached.set(i64::try_from(index.number()).unwrap_or(i64::MAX));
     }
 }
 
 impl Follower<ConfigMap> for ApprovalStore {
     /// Each may have a MiB of text, which is six in JSON at worst.
     const PAGE: u32 = 4;
-    type Listed = Shelves;
+    type Listed = ApprovalIndex;
 
-    fn list(&self, listed: &mut Shelves, page: Vec<ConfigMap>) {
+    fn list(&self, listed: &mut ApprovalIndex, page: Vec<ConfigMap>) {
         for object in &page {
-            self.put(listed, object);
+            self.insert(listed, object);
         }
     }
 
-    fn reset(&self, listed: Shelves) {
-        self.change(|shelves| *shelves = listed);
+    fn reset(&self, listed: ApprovalIndex) {
+        self.change(|index| *index = listed);
     }
 
     fn apply(&self, object: ConfigMap) {
-        self.change(|shelves| self.put(shelves, &object));
+        self.change(|index| self.insert(index, &object));
     }
 
     fn delete(&self, object: ConfigMap) {
-        self.change(|shelves| shelves.take(&object.namespace().unwrap_or_default(), &object.name_any()));
+        self.change(|index| index.remove(&object.namespace().unwrap_or_default(), &object.name_any()));
     }
 
     fn fresh(&self, _: Instant) {}
@@ -270,8 +270,8 @@ mod tests {
         found.into_iter().map(|found| found.name).collect()
     }
 
-    fn passed_over(store: &ApprovalStore) -> [u64; 3] {
-        PassedOver::ALL.map(|why| store.metrics.approvals_passed_over.get_or_create(&why.labels()).get())
+    fn skipped(store: &ApprovalStore) -> [u64; 3] {
+        SkippedApproval::ALL.map(|why| store.metrics.approvals_skipped.get_or_create(&why.labels()).get())
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         assert_eq!((names(&store, "payments", 1), names(&store, "payments", 4)), (vec!["b".into()], vec!["a".into()]));
         store.delete(config_map("payments", "b", ""));
         assert_eq!(names(&store, "payments", 1), Vec::<String>::new());
-        assert_eq!(store.metrics.approvals_kept.get(), 2);
+        assert_eq!(store.metrics.approvals_cached.get(), 2);
     }
 
     #[test]
@@ -304,16 +304,16 @@ mod tests {
             assert_eq!(names(&store, "payments", 0), Vec::<String>::new());
         }
         store.apply(config_map("payments", "a", &envelope(0..1, "2026-11-22T12:00:00Z", 0)));
-        assert_eq!(passed_over(&store), [3, 1, 0]);
-        let shelves = store.shelves.read().expect("no panic");
-        assert!(shelves.by_namespace.is_empty() && shelves.cost == 0, "{shelves:?}");
+        assert_eq!(skipped(&store), [3, 1, 0]);
+        let index = store.index.read().expect("no panic");
+        assert!(index.by_namespace.is_empty() && index.cost == 0, "{index:?}");
     }
 
     #[test]
     fn a_new_list_replaces_all() {
         let store = store();
         store.apply(config_map("payments", "a", &envelope(0..1, LATER, 0)));
-        let mut listed = Shelves::default();
+        let mut listed = ApprovalIndex::default();
         store.list(&mut listed, vec![config_map("payments", "b", &envelope(0..1, LATER, 0))]);
         store.list(&mut listed, vec![config_map("ledger", "c", &envelope(0..1, LATER, 0))]);
         assert_eq!(names(&store, "payments", 0), ["a"], "until the list is complete");
@@ -328,9 +328,9 @@ mod tests {
         for number in 0..100 {
             store.apply(config_map("greedy", &format!("a{number}"), &large));
         }
-        let kept = names(&store, "greedy", 0).len();
-        assert!((20..40).contains(&kept), "{kept}");
-        assert_eq!(passed_over(&store), [0, 0, 100 - u64::try_from(kept).expect("few")]);
+        let approval = names(&store, "greedy", 0).len();
+        assert!((20..40).contains(&approval), "{approval}");
+        assert_eq!(skipped(&store), [0, 0, 100 - u64::try_from(approval).expect("few")]);
         store.apply(config_map("payments", "a", &large));
         assert_eq!(names(&store, "payments", 0), ["a"]);
         // One that goes makes room for one that comes.
@@ -346,8 +346,8 @@ mod tests {
         for number in 0..1500 {
             store.apply(config_map(&format!("n{}", number % 60), &format!("a{number}"), &large));
         }
-        let shelves = store.shelves.read().expect("no panic");
-        assert!(shelves.cost <= MAX_IN_ALL && shelves.cost > MAX_IN_ALL - 2 * MAX_ENVELOPE, "{}", shelves.cost);
-        assert_eq!(shelves.cost, shelves.by_namespace.values().map(|shelf| shelf.cost).sum::<usize>());
+        let index = store.index.read().expect("no panic");
+        assert!(index.cost <= MAX_IN_ALL && index.cost > MAX_IN_ALL - 2 * MAX_ENVELOPE, "{}", index.cost);
+        assert_eq!(index.cost, index.by_namespace.values().map(|approvals| approvals.cost).sum::<usize>());
     }
 }

@@ -25,14 +25,14 @@ pub const STALE_AFTER: Duration = Duration::from_mins(1);
 
 /// One of the two things that are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum WatchedSource {
     /// The documents of the postures.
     Postures,
     /// The namespaces and their labels.
     Namespaces,
 }
 
-impl Source {
+impl WatchedSource {
     const ALL: [Self; 2] = [Self::Postures, Self::Namespaces];
 
     fn what(self) -> &'static str {
@@ -49,7 +49,7 @@ pub struct Store {
     documents: Mutex<BTreeMap<String, Document>>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
-    /// When each source was last proved complete and current; in the order of [`Source::ALL`].
+    /// When each source was last proved complete and current; in the order of [`WatchedSource::ALL`].
     fresh: RwLock<[Option<Instant>; 2]>,
 }
 
@@ -110,13 +110,13 @@ impl Store {
 
     /// Everything that happened until `at` is known here.
     pub fn prove_all_fresh(&self, at: Instant) {
-        for source in Source::ALL {
+        for source in WatchedSource::ALL {
             self.prove_fresh(source, at);
         }
     }
 
     /// Everything that happened to `source` until `at` is known here.
-    pub fn prove_fresh(&self, source: Source, at: Instant) {
+    pub fn prove_fresh(&self, source: WatchedSource, at: Instant) {
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         let proved = &mut fresh[source as usize];
         *proved = Some(proved.map_or(at, |earlier| earlier.max(at)));
@@ -152,7 +152,7 @@ impl Store {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
-        let unread = Source::ALL.into_iter().filter(|source| fresh[*source as usize].is_none());
+        let unread = WatchedSource::ALL.into_iter().filter(|source| fresh[*source as usize].is_none());
         let unread: Vec<_> = unread.map(|source| format!("{} not listed yet", source.what())).collect();
         if unread.is_empty() { self.staleness(Instant::now()).into_iter().collect() } else { unread }
     }
@@ -182,9 +182,9 @@ impl Store {
 }
 
 /// The store as follower of the ConfigMaps that make up postures.
-pub struct Postures(pub Arc<Store>);
+pub struct PostureFollower(pub Arc<Store>);
 
-impl Follower<ConfigMap> for Postures {
+impl Follower<ConfigMap> for PostureFollower {
     type Listed = Vec<ConfigMap>;
 
     fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
@@ -209,20 +209,20 @@ impl Follower<ConfigMap> for Postures {
     }
 
     fn fresh(&self, at: Instant) {
-        self.0.prove_fresh(Source::Postures, at);
+        self.0.prove_fresh(WatchedSource::Postures, at);
     }
 }
 
 /// The store as follower of the namespaces.
-pub struct Namespaces(pub Arc<Store>);
+pub struct NamespaceFollower(pub Arc<Store>);
 
-impl Namespaces {
+impl NamespaceFollower {
     fn change(&self, change: impl FnOnce(&mut HashMap<String, NamespaceLabels>)) {
         change(&mut self.0.namespaces.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
+impl Follower<PartialObjectMeta<Namespace>> for NamespaceFollower {
     type Listed = Vec<PartialObjectMeta<Namespace>>;
 
     fn list(&self, listed: &mut Self::Listed, page: Self::Listed) {
@@ -248,7 +248,7 @@ impl Follower<PartialObjectMeta<Namespace>> for Namespaces {
     }
 
     fn fresh(&self, at: Instant) {
-        self.0.prove_fresh(Source::Namespaces, at);
+        self.0.prove_fresh(WatchedSource::Namespaces, at);
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_posture_is_in_force_from_its_apply_to_its_delete() {
-        let postures = Postures(Arc::default());
+        let postures = PostureFollower(Arc::default());
         postures.apply(posture("production"));
         assert_eq!(code(&postures.0, "production"), "valid");
         assert_eq!(code(&postures.0, "staging"), "missing");
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_new_list_replaces_what_was_known() {
-        let postures = Postures(Arc::default());
+        let postures = PostureFollower(Arc::default());
         postures.reset(vec![posture("production"), posture("staging")]);
         postures.reset(vec![posture("staging")]);
         assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "valid"));
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn an_invalid_change_leaves_no_older_trust_in_force() {
-        let postures = Postures(Arc::default());
+        let postures = PostureFollower(Arc::default());
         postures.reset(vec![posture("production"), posture("staging")]);
         postures.apply(config_map(
             "posture-production",
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_does_not_change_under_a_review() {
-        let postures = Postures(Arc::default());
+        let postures = PostureFollower(Arc::default());
         postures.apply(posture("production"));
         let snapshot = postures.0.postures();
         postures.delete(posture("production"));
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_same_documents_have_one_version_in_a_cluster_and_in_a_folder() {
-        let postures = Postures(Arc::default());
+        let postures = PostureFollower(Arc::default());
         let object = posture("production");
         postures.apply(object.clone());
         let bare = Store::default();
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn namespaces_follow_their_labels() {
-        let namespaces = Namespaces(Arc::default());
+        let namespaces = NamespaceFollower(Arc::default());
         namespaces.reset(vec![namespace("payments", Some("production")), namespace("default", None)]);
         let environment =
             |name| namespaces.0.namespace(name).map(|labels| labels.environment.as_deref().map(str::to_owned));
@@ -359,13 +359,13 @@ mod tests {
         let store = Store::default();
         let begun = Instant::now();
         assert!(store.staleness(begun).is_some_and(|why| why.contains("not been read yet")));
-        store.prove_fresh(Source::Postures, begun);
+        store.prove_fresh(WatchedSource::Postures, begun);
         assert!(store.staleness(begun).is_some(), "the namespaces are still unknown");
-        store.prove_fresh(Source::Namespaces, begun + Duration::from_secs(30));
+        store.prove_fresh(WatchedSource::Namespaces, begun + Duration::from_secs(30));
         assert_eq!(store.staleness(begun + Duration::from_secs(59)), None);
         assert!(store.staleness(begun + STALE_AFTER).is_some_and(|why| why.contains("60 s")));
-        store.prove_fresh(Source::Postures, begun + Duration::from_secs(50));
-        store.prove_fresh(Source::Postures, begun);
+        store.prove_fresh(WatchedSource::Postures, begun + Duration::from_secs(50));
+        store.prove_fresh(WatchedSource::Postures, begun);
         assert_eq!(store.age(begun + Duration::from_secs(50)), Some(Duration::from_secs(20)));
     }
 }

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
-use writgate_cluster::question::{self, Unanswered};
+use writgate_cluster::bounded_request::{self, RequestError};
 
 /// How long one watch lasts. The API server sends a bookmark shortly before its end, so a cache in which nothing
 /// happens is proved fresh about this often, well within the age at which the store refuses to judge.
@@ -48,7 +48,7 @@ pub trait Follower<K> {
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
     #[error(transparent)]
-    Unanswered(#[from] Unanswered),
+    Request(#[from] RequestError),
     #[error("the watch went silent")]
     Silent,
     #[error("the API server ended the watch: {}", .0.message)]
@@ -102,7 +102,7 @@ where
     let mut listed = F::Listed::default();
     let mut params = ListParams::default().labels(labels).limit(F::PAGE);
     loop {
-        let page = question::ask(ANSWER, api.list(&params)).await?;
+        let page = bounded_request::send(ANSWER, api.list(&params)).await?;
         follower.list(&mut listed, page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -124,7 +124,7 @@ where
     let params = WatchParams::default().labels(labels).timeout(WATCH_SECONDS);
     let lasts = Duration::from_secs(WATCH_SECONDS.into());
     let begun = Instant::now();
-    let mut stream = question::ask(ANSWER, api.watch(&params, &version)).await?.boxed();
+    let mut stream = bounded_request::send(ANSWER, api.watch(&params, &version)).await?.boxed();
     loop {
         let left = (lasts + GRACE).saturating_sub(begun.elapsed());
         let event = timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?;
@@ -137,7 +137,7 @@ where
             }
             return Ok(version);
         };
-        match event.map_err(Unanswered::from)? {
+        match event.map_err(RequestError::from)? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 version = object.resource_version().unwrap_or(version);
                 follower.apply(object);

@@ -81,14 +81,14 @@ struct Shared {
 
 /// A record in its place, and what comes before it.
 #[derive(Debug)]
-pub struct Sealed {
+pub struct SealedRecord {
     /// The chain's first line, where this is its first record.
     pub start: Option<StartLink>,
     /// The record, signed.
     pub record: DecisionRecord,
 }
 
-impl Sealed {
+impl SealedRecord {
     /// The lines of the log, without the last newline.
     #[must_use]
     pub fn lines(&self) -> Vec<u8> {
@@ -125,11 +125,11 @@ impl Sealer {
     }
 
     /// Gives `record` the next place in the chain and signs it. The error says why it has no canonical form.
-    pub fn seal(&self, record: DecisionRecord) -> Result<Sealed, String> {
+    pub fn seal(&self, record: DecisionRecord) -> Result<SealedRecord, String> {
         let (start, record) = self.place(record)?;
         self.noted(record.head());
         self.0.metrics.records_sealed.inc();
-        Ok(Sealed { start: start.map(|start| self.sign(start)), record: self.sign(record) })
+        Ok(SealedRecord { start: start.map(|start| self.sign(start)), record: self.sign(record) })
     }
 
     fn place(

@@ -19,15 +19,15 @@ use kube::{Client, Error};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use writgate_cluster::question::{self, Unanswered};
+use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::retry;
 
-use crate::metrics::{Lane, Metrics, WriteOutcome};
+use crate::metrics::{EventQueue, Metrics, WriteOutcome};
 use crate::trail::ledger::Ledger;
-use event::{Decided, Reporter, Told};
-use persisted::Sight;
+use event::{DecidedRequest, EventContent, Reporter};
+use persisted::Persistence;
 
-/// Events that may wait, in each lane. An admission is a few KiB.
+/// Events that may wait in each queue. An admission takes a few KiB.
 const CAPACITY: usize = 1024;
 /// Admissions in progress: most of that time is spent waiting to see the object.
 const ADMISSIONS: usize = 64;
@@ -42,8 +42,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// Where decisions go to become Events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    admissions: mpsc::Sender<Decided>,
-    denials: mpsc::Sender<Decided>,
+    admissions: mpsc::Sender<DecidedRequest>,
+    denials: mpsc::Sender<DecidedRequest>,
     closing: watch::Sender<bool>,
     workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
     metrics: Metrics,
@@ -54,30 +54,30 @@ impl Events {
     #[must_use]
     pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
         let (metrics_of_writer, in_progress) = (metrics.clone(), Mutex::default());
-        let writer = Arc::new(Writer { client, reporter, ledger, metrics: metrics_of_writer, in_progress });
+        let writer = Arc::new(EventWriter { client, reporter, ledger, metrics: metrics_of_writer, in_progress });
         let (closing, closed) = watch::channel(false);
         let mut workers = Vec::new();
-        let mut lane = |lane, at_once, pause| {
-            let (sender, queue) = mpsc::channel(CAPACITY);
-            workers.push(tokio::spawn(work(writer.clone(), lane, queue, closed.clone(), at_once, pause)));
+        let mut start = |queue, at_once, pause| {
+            let (sender, waiting) = mpsc::channel(CAPACITY);
+            workers.push(tokio::spawn(work(writer.clone(), queue, waiting, closed.clone(), at_once, pause)));
             sender
         };
-        let admissions = lane(Lane::Admission, ADMISSIONS, None);
-        let denials = lane(Lane::Denial, DENIALS, Some(DENIAL_PAUSE));
+        let admissions = start(EventQueue::Admission, ADMISSIONS, None);
+        let denials = start(EventQueue::Denial, DENIALS, Some(DENIAL_PAUSE));
         Self { admissions, denials, closing, workers: Arc::new(Mutex::new(workers)), metrics }
     }
 
     /// Queues the Event of a decision; never waits. A full queue drops it, counted and logged.
-    pub fn submit(&self, decided: Decided) {
-        let lane = decided.lane();
-        let queue = match lane {
-            Lane::Admission => &self.admissions,
-            Lane::Denial => &self.denials,
+    pub fn submit(&self, decided: DecidedRequest) {
+        let queue = decided.queue();
+        let sender = match queue {
+            EventQueue::Admission => &self.admissions,
+            EventQueue::Denial => &self.denials,
         };
-        self.metrics.event_queued(lane, 1);
-        if let Err(error) = queue.try_send(decided) {
-            self.metrics.event_queued(lane, -1);
-            self.metrics.events_dropped(lane, 1);
+        self.metrics.event_queued(queue, 1);
+        if let Err(error) = sender.try_send(decided) {
+            self.metrics.event_queued(queue, -1);
+            self.metrics.events_dropped(queue, 1);
             let decided = error.into_inner();
             if decided.decision.note.is_some() {
                 self.metrics.note_counted(WriteOutcome::Failed);
@@ -95,21 +95,21 @@ impl Events {
             return;
         }
         aborts.iter().for_each(AbortHandle::abort);
-        for lane in [Lane::Admission, Lane::Denial] {
-            let left = self.metrics.events_waiting(lane);
+        for queue in [EventQueue::Admission, EventQueue::Denial] {
+            let left = self.metrics.events_waiting(queue);
             if left > 0 {
-                self.metrics.events_dropped(lane, left);
-                tracing::warn!(?lane, left, "Events not written before the end; their records are in this log");
+                self.metrics.events_dropped(queue, left);
+                tracing::warn!(lane = ?queue, left, "Events not written before the end; their records are in this log");
             }
         }
     }
 }
 
-/// Works one lane off until it is closed and empty.
+/// Works off one queue until it is closed and empty.
 async fn work(
-    writer: Arc<Writer>,
-    lane: Lane,
-    mut queue: mpsc::Receiver<Decided>,
+    writer: Arc<EventWriter>,
+    queue: EventQueue,
+    mut waiting: mpsc::Receiver<DecidedRequest>,
     mut closed: watch::Receiver<bool>,
     at_once: usize,
     pause: Option<Duration>,
@@ -125,9 +125,9 @@ async fn work(
             tasks.join_next().await;
         }
         let next = tokio::select! {
-            next = queue.recv() => next,
-            _ = closed.wait_for(|closed| *closed), if !queue.is_closed() => {
-                queue.close();
+            next = waiting.recv() => next,
+            _ = closed.wait_for(|closed| *closed), if !waiting.is_closed() => {
+                waiting.close();
                 continue;
             }
         };
@@ -137,15 +137,15 @@ async fn work(
         }
         let writer = writer.clone();
         tasks.spawn(async move {
-            Box::pin(writer.tell(decided)).await;
-            writer.metrics.event_queued(lane, -1);
+            Box::pin(writer.report(decided)).await;
+            writer.metrics.event_queued(queue, -1);
         });
     }
     while tasks.join_next().await.is_some() {}
 }
 
 /// Turns decisions into Events in the cluster.
-struct Writer {
+struct EventWriter {
     client: Client,
     reporter: Reporter,
     ledger: Ledger,
@@ -154,27 +154,27 @@ struct Writer {
     in_progress: Mutex<HashSet<String>>,
 }
 
-impl Writer {
-    async fn tell(&self, decided: Decided) {
-        let lane = decided.lane();
-        if lane == Lane::Denial {
-            return self.write(lane, self.reporter.event(&decided, &Told::Decided)).await;
+impl EventWriter {
+    async fn report(&self, decided: DecidedRequest) {
+        let queue = decided.queue();
+        if queue == EventQueue::Denial {
+            return self.write(queue, self.reporter.event(&decided, &EventContent::Decision)).await;
         }
-        let name = decided.event_name(&Told::Decided);
+        let name = decided.event_name(&EventContent::Decision);
         if !self.in_progress().insert(name.clone()) {
             return;
         }
-        let told = match persisted::wait_for(&self.client, &decided).await {
-            Sight::Seen => Told::Decided,
-            Sight::Unseen(instead) => Told::NotPersisted(instead),
+        let content = match persisted::wait_for(&self.client, &decided).await {
+            Persistence::Confirmed => EventContent::Decision,
+            Persistence::Unconfirmed(instead) => EventContent::NotPersisted(instead),
         };
-        let note = decided.decision.note.as_ref().filter(|_| told == Told::Decided);
+        let note = decided.decision.note.as_ref().filter(|_| content == EventContent::Decision);
         let noted = async {
             if let Some(note) = note {
                 self.ledger.note(note).await;
             }
         };
-        tokio::join!(self.write(lane, self.reporter.event(&decided, &told)), noted);
+        tokio::join!(self.write(queue, self.reporter.event(&decided, &content)), noted);
         self.in_progress().remove(&name);
     }
 
@@ -183,33 +183,33 @@ impl Writer {
     }
 
     /// Creates `event`, again after failures that may pass.
-    async fn write(&self, lane: Lane, event: Event) {
+    async fn write(&self, queue: EventQueue, event: Event) {
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let mut pauses = retry::pauses();
         loop {
-            let why = match question::ask(ANSWER, events.create(&PostParams::default(), &event)).await {
-                Ok(_) => return self.metrics.event_written(lane),
-                // Told before, by this replica or another. Who is refused again and again is told how often.
-                Err(Unanswered::Failed(Error::Api(status))) if status.is_already_exists() => {
-                    if lane == Lane::Denial {
+            let why = match bounded_request::send(ANSWER, events.create(&PostParams::default(), &event)).await {
+                Ok(_) => return self.metrics.event_written(queue),
+                // This replica or another has written the Event already. A repeated denial is counted in its series.
+                Err(RequestError::Failed(Error::Api(status))) if status.is_already_exists() => {
+                    if queue == EventQueue::Denial {
                         series::add(&events, &event).await;
                     }
-                    return self.metrics.event_written(lane);
+                    return self.metrics.event_written(queue);
                 }
-                Err(unanswered) if !unanswered.may_pass() => {
-                    return self.give_up(lane, &event, &unanswered.to_string());
+                Err(error) if !error.is_retriable() => {
+                    return self.give_up(queue, &event, &error.to_string());
                 }
-                Err(unanswered) => unanswered.to_string(),
+                Err(error) => error.to_string(),
             };
-            let Some(pause) = pauses.next() else { return self.give_up(lane, &event, &why) };
+            let Some(pause) = pauses.next() else { return self.give_up(queue, &event, &why) };
             tracing::debug!(event = event.metadata.name, why, "Event not written yet");
             sleep(pause).await;
         }
     }
 
-    fn give_up(&self, lane: Lane, event: &Event, why: &str) {
-        self.metrics.event_failed(lane);
+    fn give_up(&self, queue: EventQueue, event: &Event, why: &str) {
+        self.metrics.event_failed(queue);
         let (namespace, name) = (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
         tracing::error!(namespace, name, why, "Event given up; its record is in this log");
     }
@@ -354,7 +354,7 @@ mod tests {
         let metrics = case.metrics.clone();
         case.events.submit(decided(PRODUCTION, |_| ()));
         assert_eq!(case.finish().await, ["ApprovalRequired"]);
-        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 0);
+        assert_eq!(metrics.events_failed.get_or_create(&queue_labels()).get(), 0);
     }
 
     #[tokio::test]
@@ -364,7 +364,7 @@ mod tests {
         case.events.submit(decided(PRODUCTION, |_| ()));
         assert!(case.finish().await.is_empty());
         assert_eq!(server.creates.load(Ordering::Relaxed), 1);
-        assert_eq!(metrics.events_failed.get_or_create(&lane_labels()).get(), 1);
+        assert_eq!(metrics.events_failed.get_or_create(&queue_labels()).get(), 1);
     }
 
     #[tokio::test]
@@ -373,7 +373,7 @@ mod tests {
         let metrics = case.metrics.clone();
         case.events.submit(decided(PRODUCTION, |_| ()));
         case.finish().await;
-        assert_eq!(metrics.events_written.get_or_create(&lane_labels()).get(), 1);
+        assert_eq!(metrics.events_written.get_or_create(&queue_labels()).get(), 1);
     }
 
     #[tokio::test]
@@ -386,14 +386,14 @@ mod tests {
         }
         case.events.submit(decided(STAGING, |_| ()));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert!(metrics.events_dropped.get_or_create(&lane_labels()).get() >= u64::try_from(CAPACITY).expect("fits"));
+        assert!(metrics.events_dropped.get_or_create(&queue_labels()).get() >= u64::try_from(CAPACITY).expect("fits"));
         case.events.finish(Duration::from_secs(2)).await;
         let created = server.created.lock().expect("no panic");
         assert!(created.iter().any(|event| event["reason"] == "Admitted"), "{} Events", created.len());
         assert!(created.len() < 300, "{} Events in two seconds", created.len());
     }
 
-    fn lane_labels() -> crate::metrics::LaneLabels {
-        Lane::Denial.labels()
+    fn queue_labels() -> crate::metrics::EventQueueLabels {
+        EventQueue::Denial.labels()
     }
 }

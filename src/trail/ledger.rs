@@ -20,8 +20,8 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Error};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use writgate_cluster::bounded_request::{self, RequestError, RequestLimiter};
 use writgate_cluster::clock;
-use writgate_cluster::question::{self, Questions, Unanswered};
 use writgate_core::{
     decide::{Use, UseRecord},
     kube::WorkloadKinds,
@@ -52,7 +52,7 @@ struct Shared {
     client: Client,
     kinds: WorkloadKinds,
     entries: Api<ConfigMap>,
-    lookups: Questions,
+    lookups: RequestLimiter,
     watches: Arc<Semaphore>,
     release_after: Duration,
     metrics: Metrics,
@@ -70,14 +70,14 @@ impl Ledger {
         metrics: Metrics,
     ) -> Self {
         let entries = Api::namespaced(client.clone(), namespace);
-        let (lookups, watches) = (Questions::new(MAX_LOOKUPS, PATIENCE), Arc::new(Semaphore::new(MAX_WATCHES)));
+        let (lookups, watches) = (RequestLimiter::new(MAX_LOOKUPS, PATIENCE), Arc::new(Semaphore::new(MAX_WATCHES)));
         Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
     }
 
     /// Reserves `wanted` for its object, or tells who has it. In a dry run only looks: `None` is nobody.
     pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
         if dry_run {
-            let found = self.look(self.0.entries.get_opt(&wanted.entry)).await?;
+            let found = self.look_up(self.0.entries.get_opt(&wanted.entry)).await?;
             return found.map(|found| entry::use_in(&found)).transpose();
         }
         if wanted.object.uid.is_none() {
@@ -99,31 +99,31 @@ impl Ledger {
 
     /// The earlier admissions of `object`.
     pub async fn history(&self, object: &ObjectRecord) -> Result<History, String> {
-        let found = self.look(self.0.entries.get_opt(&entry::history_name(object))).await?;
+        let found = self.look_up(self.0.entries.get_opt(&entry::history_name(object))).await?;
         found.map_or_else(|| Ok(History::default()), |found| entry::history_in(&found))
     }
 
     /// Keeps the sealed record of an admission. The error says why it is not there; where no answer came in time it may be
     /// there all the same, and then tells of an admission that was not answered.
-    pub async fn keep(&self, record: &DecisionRecord) -> Result<(), String> {
+    pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         let (new, params) = (entry::of_record(record), PostParams::default());
-        let kept = self.look(self.0.entries.create(&params, &new)).await.map(drop);
-        self.0.metrics.record_kept(if kept.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed });
-        kept
+        let stored = self.look_up(self.0.entries.create(&params, &new)).await.map(drop);
+        self.0.metrics.record_stored(if stored.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed });
+        stored
     }
 
     /// One request on the way of an answer.
-    async fn look<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-        self.0.lookups.ask(request).await.map_err(|unanswered| match unanswered {
-            Unanswered::Slow(_) => slow(),
-            failed @ Unanswered::Failed(_) => failed.to_string(),
+    async fn look_up<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+        self.0.lookups.send(request).await.map_err(|unanswered| match unanswered {
+            RequestError::Timeout(_) => slow(),
+            failed @ RequestError::Failed(_) => failed.to_string(),
         })
     }
 
     /// Creates the entry of `record`, or returns the one that is there.
     async fn reserve(&self, mut record: UseRecord) -> Result<UseRecord, String> {
         let Shared { entries, lookups, metrics, .. } = &*self.0;
-        let _turn = lookups.turn().await;
+        let _permit = lookups.permit().await;
         record.free_at = Some(self.free_at());
         let new = entry::of_use(&record);
         for _ in 0..ATTEMPTS {
@@ -133,7 +133,7 @@ impl Ledger {
                     self.settle_later(entry, record.clone());
                     return Ok(record);
                 }
-                Err(failure) if failure.code() == Some(409) => {}
+                Err(failure) if failure.status_code() == Some(409) => {}
                 Err(failure) => return Err(failure.to_string()),
             }
             let found = bounded(entries.get_opt(&record.used.entry)).await.map_err(|failure| failure.to_string())?;
@@ -164,7 +164,7 @@ impl Ledger {
                 }
                 Ok(Some(held))
             }
-            Err(failure) if matches!(failure.code(), Some(404 | 409)) => Ok(None),
+            Err(failure) if matches!(failure.status_code(), Some(404 | 409)) => Ok(None),
             Err(failure) => Err(failure.to_string()),
         }
     }
@@ -183,8 +183,8 @@ impl Ledger {
     }
 }
 
-async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
-    question::ask(ANSWER, request).await
+async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
+    bounded_request::send(ANSWER, request).await
 }
 
 fn slow() -> String {

@@ -15,8 +15,8 @@ use kube::{
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use writgate_cluster::{
+    bounded_request::{self, RequestError},
     client::why,
-    question::{self, Unanswered},
 };
 
 use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
@@ -118,12 +118,12 @@ impl Cluster {
         what: &str,
         question: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failure> {
-        match self.runtime.block_on(question::ask(self.patience, question)) {
+        match self.runtime.block_on(bounded_request::send(self.patience, question)) {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Failed(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Undetermined(
+            Err(RequestError::Failed(kube::Error::Api(status))) if status.code == 403 => Err(Failure::Undetermined(
                 format!("cannot {what}: {}; ask a cluster administrator for this permission", shown(&status.message)),
             )),
-            Err(slow @ Unanswered::Slow(_)) => {
+            Err(slow @ RequestError::Timeout(_)) => {
                 Err(Failure::Undetermined(format!("cannot {what}: {slow}; --request-timeout changes the limit")))
             }
             Err(failed) => Err(Failure::Undetermined(format!("cannot {what}: {}", shown(&failed.to_string())))),

@@ -12,10 +12,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 #[error("no cluster: {0}; run in a Pod with a ServiceAccount, give --kubeconfig, or use --posture-dir without one")]
-pub struct NoCluster(String);
+pub struct ClusterUnavailable(String);
 
 /// A client with the credentials in `kubeconfig`, else the Pod's own, else those that `KUBECONFIG` names.
-pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, NoCluster> {
+pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterUnavailable> {
     let mut config = match kubeconfig {
         Some(file) => {
             let file = Kubeconfig::read_from(file).map_err(failed)?;
@@ -30,8 +30,8 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, NoCluster> {
     Client::try_from(config).map_err(failed)
 }
 
-fn failed(error: impl std::error::Error) -> NoCluster {
-    NoCluster(chain(&error))
+fn failed(error: impl std::error::Error) -> ClusterUnavailable {
+    ClusterUnavailable(chain(&error))
 }
 
 /// What went wrong, for a person: the API server's own words where it answered, else every cause.

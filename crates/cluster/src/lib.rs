@@ -3,6 +3,7 @@
 //!
 //! Nothing here serves requests or talks to a terminal.
 
+pub mod bounded_request;
 pub mod checkpoint;
 pub mod client;
 pub mod clock;
@@ -13,5 +14,4 @@ pub mod names;
 pub mod namespace;
 pub mod posture_dir;
 pub mod public_key_file;
-pub mod question;
 pub mod retry;

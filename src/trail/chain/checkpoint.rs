@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use writgate_cluster::checkpoint::{SELECTOR, config_map, in_config_map, name};
-use writgate_cluster::{clock, question};
+use writgate_cluster::{bounded_request, clock};
 use writgate_core::record::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
 
 use crate::metrics::WriteOutcome;
@@ -41,7 +41,7 @@ pub async fn heads(client: Client, namespace: &str) -> Result<Vec<Head>, String>
 /// What notes how far the chain has come.
 pub struct Checkpoints {
     closing: watch::Sender<bool>,
-    keeper: JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
 impl Checkpoints {
@@ -49,29 +49,29 @@ impl Checkpoints {
     #[must_use]
     pub fn start(sealer: Sealer, client: Client, namespace: &str) -> Self {
         let (closing, closed) = watch::channel(false);
-        let keeper = Keeper { sealer, config_maps: Api::namespaced(client, namespace), version: None };
-        Self { closing, keeper: tokio::spawn(keeper.keep(closed)) }
+        let writer = CheckpointWriter { sealer, config_maps: Api::namespaced(client, namespace), version: None };
+        Self { closing, writer: tokio::spawn(writer.keep(closed)) }
     }
 
     /// Notes where the chain ends, for at most `patience`.
     pub async fn finish(self, patience: Duration) {
         self.closing.send_replace(true);
-        let abort = self.keeper.abort_handle();
-        if timeout(patience, self.keeper).await.is_err() {
+        let abort = self.writer.abort_handle();
+        if timeout(patience, self.writer).await.is_err() {
             abort.abort();
             tracing::warn!("the end of the chain of records is not noted: the API server did not answer in time");
         }
     }
 }
 
-struct Keeper {
+struct CheckpointWriter {
     sealer: Sealer,
     config_maps: Api<ConfigMap>,
     /// The resource version of what was written last; none where that is not known.
     version: Option<String>,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     async fn keep(mut self, mut closed: watch::Receiver<bool>) {
         let mut moved = self.sealer.0.head.subscribe();
         let mut noted: Option<Head> = None;
@@ -144,5 +144,5 @@ impl Sealer {
 }
 
 async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    question::ask(ANSWER, request).await.map_err(|unanswered| unanswered.to_string())
+    bounded_request::send(ANSWER, request).await.map_err(|unanswered| unanswered.to_string())
 }

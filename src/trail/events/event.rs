@@ -18,7 +18,7 @@ use writgate_core::{
     text::{bounded, escape},
 };
 
-use crate::metrics::Lane;
+use crate::metrics::EventQueue;
 
 /// The API's bound on `note`.
 const MAX_NOTE: usize = 1024;
@@ -33,7 +33,7 @@ const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
 
 /// A decision on its way to an Event.
 #[derive(Clone, Debug)]
-pub struct Decided {
+pub struct DecidedRequest {
     /// What was decided.
     pub decision: Decision,
     /// Plural resource of the object, as in the path of its URL.
@@ -46,37 +46,37 @@ pub struct Decided {
 
 /// What there is to tell of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum EventContent {
     /// The decision itself.
-    Decided,
+    Decision,
     /// The object was admitted, and did not appear; and what was seen instead.
     NotPersisted(String),
 }
 
-impl Decided {
+impl DecidedRequest {
     /// Whether an Event is due: for admissions and denials in governed namespaces, and of what governs; except of dry
     /// runs.
     #[must_use]
-    pub fn is_told(decision: &Decision) -> bool {
+    pub fn has_event(decision: &Decision) -> bool {
         let record = &decision.record;
-        let place = record.object.as_ref().is_some_and(|object| names::is_label(place(object)));
+        let has_namespace = record.object.as_ref().is_some_and(|object| names::is_label(event_namespace(object)));
         let governed = record.environment.as_ref().is_some_and(|environment| !environment.is_empty());
         // What was admitted is told once it was seen, and a change of what governs is not looked for.
-        let ours = if record.change.is_some() { !decision.allowed() } else { governed };
-        record.decision != Outcome::NotAnAction && !record.dry_run && ours && place
+        let is_reported = if record.change.is_some() { !decision.allowed() } else { governed };
+        record.decision != Outcome::NotAnAction && !record.dry_run && is_reported && has_namespace
     }
 
     /// The queue it waits in. A connection leaves nothing that could be seen, so a bare call to the webhook can tell of
     /// one, as of a denial: neither may displace an admission.
     #[must_use]
-    pub fn lane(&self) -> Lane {
+    pub fn queue(&self) -> EventQueue {
         let connects = self.decision.record.connection.is_some();
-        if self.decision.allowed() && !connects { Lane::Admission } else { Lane::Denial }
+        if self.decision.allowed() && !connects { EventQueue::Admission } else { EventQueue::Denial }
     }
 
     /// The Event's name: begins with the object's, so that a list sorted by name groups an object's Events.
     #[must_use]
-    pub fn event_name(&self, told: &Told) -> String {
+    pub fn event_name(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
         let object = record.object.as_ref();
         let name = object.map_or("", |object| object.name.as_str());
@@ -84,11 +84,11 @@ impl Decided {
             prefix if names::is_subdomain(name) => prefix.trim_end_matches(['-', '.']),
             _ => "writgate",
         };
-        format!("{prefix}.{}", &self.digest(told)[..DIGEST_DIGITS])
+        format!("{prefix}.{}", &self.digest(content)[..DIGEST_DIGITS])
     }
 
     /// Of all that makes it another decision. The review's uid is not in it: one request can cause several.
-    fn digest(&self, told: &Told) -> String {
+    fn digest(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
         let uid = self.identity();
         let approvals = record.approvals.iter().map(|approval| approval.id.as_str());
@@ -101,7 +101,7 @@ impl Decided {
             record.decision.as_str().to_owned(),
             record.reasons.join("\n"),
             record.change.clone().unwrap_or_default(),
-            matches!(told, Told::NotPersisted(_)).to_string(),
+            matches!(content, EventContent::NotPersisted(_)).to_string(),
         ];
         let mut digest = Sha256::new();
         for part in parts {
@@ -124,28 +124,30 @@ impl Decided {
         }
     }
 
-    fn reason(&self, told: &Told) -> &str {
-        match told {
-            Told::NotPersisted(_) => NOT_PERSISTED,
-            Told::Decided if self.decision.allowed() && self.decision.record.connection.is_some() => "ConnectAdmitted",
-            Told::Decided if self.decision.allowed() => match self.decision.record.basis {
+    fn reason(&self, content: &EventContent) -> &str {
+        match content {
+            EventContent::NotPersisted(_) => NOT_PERSISTED,
+            EventContent::Decision if self.decision.allowed() && self.decision.record.connection.is_some() => {
+                "ConnectAdmitted"
+            }
+            EventContent::Decision if self.decision.allowed() => match self.decision.record.basis {
                 Some(Basis::Rollback) => "RollbackAdmitted",
                 Some(Basis::BreakGlass) => "BreakGlassAdmitted",
                 _ => "Admitted",
             },
-            Told::Decided => self.decision.headline().map_or("Denied", |denial| denial.code()),
+            EventContent::Decision => self.decision.headline().map_or("Denied", |denial| denial.code()),
         }
     }
 
-    fn note(&self, told: &Told) -> String {
-        let note = match told {
-            Told::NotPersisted(seen) => format!(
+    fn note(&self, content: &EventContent) -> String {
+        let note = match content {
+            EventContent::NotPersisted(seen) => format!(
                 "{}, but the object was not seen so within 10 s ({seen}): another webhook, a quota or a conflict stopped \
                  it, or it was changed or deleted at once",
                 self.decision.summary()
             ),
-            Told::Decided if self.decision.denials.is_empty() => self.admission(),
-            Told::Decided => self.decision.message(),
+            EventContent::Decision if self.decision.denials.is_empty() => self.admission(),
+            EventContent::Decision => self.decision.message(),
         };
         bounded(&escape(&note), MAX_NOTE)
     }
@@ -189,7 +191,7 @@ impl Decided {
 }
 
 /// The namespace of an object's Events: the API server takes those of cluster-scoped objects in this one.
-fn place(object: &ObjectRecord) -> &str {
+fn event_namespace(object: &ObjectRecord) -> &str {
     if object.namespace.is_empty() { "default" } else { &object.namespace }
 }
 
@@ -210,23 +212,24 @@ impl Reporter {
 
     /// The Event that tells of `decided`.
     #[must_use]
-    pub fn event(&self, decided: &Decided, told: &Told) -> Event {
+    pub fn event(&self, decided: &DecidedRequest, content: &EventContent) -> Event {
         let record = &decided.decision.record;
         let object = record.object.as_ref();
         let annotations = decided.record().map(|record| BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record)]));
-        let normal = *told == Told::Decided && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
+        let normal =
+            *content == EventContent::Decision && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
         Event {
             metadata: ObjectMeta {
-                name: Some(decided.event_name(told)),
-                namespace: object.map(|object| place(object).to_owned()),
+                name: Some(decided.event_name(content)),
+                namespace: object.map(|object| event_namespace(object).to_owned()),
                 annotations,
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(record.time)),
             type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
-            reason: Some(bounded(decided.reason(told), MAX_WORD)),
-            action: Some(bounded(done(record), MAX_WORD)),
-            note: Some(decided.note(told)),
+            reason: Some(bounded(decided.reason(content), MAX_WORD)),
+            action: Some(bounded(action(record), MAX_WORD)),
+            note: Some(decided.note(content)),
             regarding: object.map(|object| ObjectReference {
                 api_version: Some(object.api_version.clone()),
                 kind: Some(object.kind.clone()),
@@ -250,7 +253,7 @@ impl Reporter {
 }
 
 /// What was asked for; the API wants a word.
-fn done(record: &DecisionRecord) -> &str {
+fn action(record: &DecisionRecord) -> &str {
     if record.deed().is_empty() { "unknown" } else { record.deed() }
 }
 
@@ -271,7 +274,7 @@ pub(super) mod tests {
         "{apiVersion: writgate.dev/v1, kind: Posture, environment: e}";
 
     /// What is decided under `posture` of the creation of a Deployment, after `change`.
-    pub(in crate::trail::events) fn decided(posture: &str, change: impl FnOnce(&mut Value)) -> Decided {
+    pub(in crate::trail::events) fn decided(posture: &str, change: impl FnOnce(&mut Value)) -> DecidedRequest {
         let mut review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
             "request": {
@@ -296,7 +299,7 @@ pub(super) mod tests {
         let request = Request::parse(body.as_bytes()).expect("a review");
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
         let decision = decide(&request, &governance, &facts, now, &mut EmptyCluster { now });
-        Decided {
+        DecidedRequest {
             decision,
             resource: "deployments".into(),
             workload: request.workload,
@@ -304,12 +307,13 @@ pub(super) mod tests {
         }
     }
 
-    fn event(decided: &Decided) -> Event {
-        Reporter::new("webhook-0", "writgate-system").event(decided, &Told::Decided)
+    fn event(decided: &DecidedRequest) -> Event {
+        Reporter::new("webhook-0", "writgate-system").event(decided, &EventContent::Decision)
     }
 
     fn name(object: &str) -> String {
-        decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into()).event_name(&Told::Decided)
+        decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into())
+            .event_name(&EventContent::Decision)
     }
 
     #[test]
@@ -349,8 +353,8 @@ pub(super) mod tests {
                 "object": {"apiVersion": "v1", "kind": "PodExecOptions", "container": "c", "command": ["echo", "s3cret"]}
             });
         });
-        assert!(Decided::is_told(&decided.decision));
-        assert_eq!(decided.lane(), Lane::Denial);
+        assert!(DecidedRequest::has_event(&decided.decision));
+        assert_eq!(decided.queue(), EventQueue::Denial);
         let event = event(&decided);
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("ConnectAdmitted")));
         assert_eq!(event.action.as_deref(), Some("exec"));
@@ -363,10 +367,10 @@ pub(super) mod tests {
     #[test]
     fn an_admitted_object_that_did_not_appear_is_a_warning_of_another_name() {
         let decided = decided(STAGING, |_| ());
-        let told = Told::NotPersisted("it does not exist".into());
-        let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &told);
+        let content = EventContent::NotPersisted("it does not exist".into());
+        let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &content);
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NotPersisted")));
-        assert_ne!(event.metadata.name, Some(decided.event_name(&Told::Decided)));
+        assert_ne!(event.metadata.name, Some(decided.event_name(&EventContent::Decision)));
     }
 
     #[test]
@@ -383,8 +387,8 @@ pub(super) mod tests {
 
     #[test]
     fn one_decision_has_one_name_and_another_decision_another() {
-        let same = decided(STAGING, |_| ()).event_name(&Told::Decided);
-        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).event_name(&Told::Decided), same);
+        let same = decided(STAGING, |_| ()).event_name(&EventContent::Decision);
+        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).event_name(&EventContent::Decision), same);
         let others: [fn(&mut Value); 4] = [
             |request| request["userInfo"]["username"] = "mallory".into(),
             |request| request["object"]["metadata"]["uid"] = "u-2".into(),
@@ -392,9 +396,9 @@ pub(super) mod tests {
             |request| request["object"]["spec"]["template"]["spec"]["containers"][0]["image"] = "j".into(),
         ];
         for (index, change) in others.into_iter().enumerate() {
-            assert_ne!(decided(STAGING, change).event_name(&Told::Decided), same, "{index}");
+            assert_ne!(decided(STAGING, change).event_name(&EventContent::Decision), same, "{index}");
         }
-        assert_ne!(decided(PRODUCTION, |_| ()).event_name(&Told::Decided), same);
+        assert_ne!(decided(PRODUCTION, |_| ()).event_name(&EventContent::Decision), same);
     }
 
     #[test]
@@ -414,10 +418,12 @@ pub(super) mod tests {
 
     #[test]
     fn dry_runs_and_what_is_no_action_or_ungoverned_leave_no_event() {
-        assert!(Decided::is_told(&decided(PRODUCTION, |_| ()).decision));
-        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["dryRun"] = true.into()).decision));
-        assert!(!Decided::is_told(&decided(PRODUCTION, |request| request["operation"] = "DELETE".into()).decision));
+        assert!(DecidedRequest::has_event(&decided(PRODUCTION, |_| ()).decision));
+        assert!(!DecidedRequest::has_event(&decided(PRODUCTION, |request| request["dryRun"] = true.into()).decision));
+        assert!(!DecidedRequest::has_event(
+            &decided(PRODUCTION, |request| request["operation"] = "DELETE".into()).decision
+        ));
         let nowhere = decided(PRODUCTION, |request| request["namespace"] = "a/b".into());
-        assert!(!Decided::is_told(&nowhere.decision));
+        assert!(!DecidedRequest::has_event(&nowhere.decision));
     }
 }

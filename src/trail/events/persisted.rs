@@ -16,7 +16,7 @@ use writgate_core::{
     kube::WorkloadKind,
 };
 
-use crate::trail::events::event::Decided;
+use crate::trail::events::event::DecidedRequest;
 
 /// How long an object may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,16 +26,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What became of an admitted object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Persistence {
     /// It is there, as admitted.
-    Seen,
+    Confirmed,
     /// It was not seen in time, and what was seen instead.
-    Unseen(String),
+    Unconfirmed(String),
 }
 
 /// The object as admitted, as far as it can be told from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sought {
+pub struct AdmittedObject {
     /// Path of the object below the API server's root.
     path: String,
     kind: Option<WorkloadKind>,
@@ -46,47 +46,48 @@ pub struct Sought {
 
 /// What of an object is read back.
 #[derive(Deserialize)]
-struct Found<'a> {
-    metadata: FoundMetadata,
+struct LiveObject<'a> {
+    metadata: LiveMetadata,
     #[serde(borrow)]
     spec: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct FoundMetadata {
+struct LiveMetadata {
     uid: String,
     #[serde(default)]
     generation: i64,
 }
 
 /// Looks for the object of `decided` until it is seen as admitted, for ten seconds at most.
-pub async fn wait_for(client: &Client, decided: &Decided) -> Sight {
-    let Some(sought) = Sought::of(decided) else {
-        return Sight::Unseen("the object has no name or no uid to look for".to_owned());
+pub async fn wait_for(client: &Client, decided: &DecidedRequest) -> Persistence {
+    let Some(admitted) = AdmittedObject::of(decided) else {
+        return Persistence::Unconfirmed("the object has no name or no uid to look for".to_owned());
     };
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     let mut last = "nothing yet".to_owned();
     loop {
         sleep(pause).await;
-        match timeout_at(deadline, sought.look(client)).await {
-            Ok(Ok(())) => return Sight::Seen,
+        match timeout_at(deadline, admitted.read_back(client)).await {
+            Ok(Ok(())) => return Persistence::Confirmed,
             Ok(Err(why)) => last = why,
-            Err(_) => return Sight::Unseen(last),
+            Err(_) => return Persistence::Unconfirmed(last),
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
         if Instant::now() + pause >= deadline {
-            return Sight::Unseen(last);
+            return Persistence::Unconfirmed(last);
         }
     }
 }
 
-impl Sought {
-    fn of(decided: &Decided) -> Option<Self> {
+impl AdmittedObject {
+    fn of(decided: &DecidedRequest) -> Option<Self> {
         let object = decided.decision.record.object.as_ref()?;
         let (namespace, name) = (&object.namespace, &object.name);
-        let sane = names::is_label(namespace) && names::is_subdomain(name) && names::is_label(&decided.resource);
-        if !sane {
+        let is_addressable =
+            names::is_label(namespace) && names::is_subdomain(name) && names::is_label(&decided.resource);
+        if !is_addressable {
             return None;
         }
         let api_version = &object.api_version;
@@ -103,18 +104,18 @@ impl Sought {
         })
     }
 
-    async fn look(&self, client: &Client) -> Result<(), String> {
+    async fn read_back(&self, client: &Client) -> Result<(), String> {
         let request = Request::get(&self.path).body(Vec::new()).map_err(|error| error.to_string())?;
         match client.request_text(request).await {
-            Ok(text) => self.is(&text),
+            Ok(text) => self.matches(&text),
             Err(Error::Api(status)) if status.is_not_found() => Err("it does not exist".to_owned()),
             Err(error) => Err(format!("it could not be read: {}", client::why(&error))),
         }
     }
 
     /// Whether `object` is the one admitted. A later change of it that leaves the spec alone does not matter.
-    fn is(&self, object: &str) -> Result<(), String> {
-        let found: Found<'_> =
+    fn matches(&self, object: &str) -> Result<(), String> {
+        let found: LiveObject<'_> =
             serde_json::from_str(object).map_err(|error| format!("it could not be read: {error}"))?;
         if found.metadata.uid != self.uid {
             return Err("another object of that name is there".to_owned());
@@ -138,8 +139,8 @@ mod tests {
 
     const SPEC: &str = r#"{"replicas":1,"template":{"spec":{"containers":[{"name":"c","image":"i"}]}}}"#;
 
-    fn sought() -> Sought {
-        Sought {
+    fn admitted() -> AdmittedObject {
+        AdmittedObject {
             path: "/apis/apps/v1/namespaces/payments/deployments/orders".into(),
             kind: Some(WorkloadKind::Deployment),
             uid: "u-1".into(),
@@ -154,15 +155,15 @@ mod tests {
 
     #[test]
     fn the_admitted_object_is_seen_also_after_it_was_scaled() {
-        assert_eq!(sought().is(&object("u-1", 2, SPEC)), Ok(()));
-        assert_eq!(sought().is(&object("u-1", 3, &SPEC.replace(":1", ":5"))), Ok(()));
+        assert_eq!(admitted().matches(&object("u-1", 2, SPEC)), Ok(()));
+        assert_eq!(admitted().matches(&object("u-1", 3, &SPEC.replace(":1", ":5"))), Ok(()));
     }
 
     #[test]
     fn another_object_an_older_or_another_spec_is_not_the_admitted_one() {
-        assert!(sought().is(&object("u-2", 2, SPEC)).is_err());
-        assert!(sought().is(&object("u-1", 1, SPEC)).is_err());
-        assert!(sought().is(&object("u-1", 2, &SPEC.replace("\"i\"", "\"j\""))).is_err());
-        assert!(sought().is("{}").is_err());
+        assert!(admitted().matches(&object("u-2", 2, SPEC)).is_err());
+        assert!(admitted().matches(&object("u-1", 1, SPEC)).is_err());
+        assert!(admitted().matches(&object("u-1", 2, &SPEC.replace("\"i\"", "\"j\""))).is_err());
+        assert!(admitted().matches("{}").is_err());
     }
 }

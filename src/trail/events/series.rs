@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Error;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::event::CONTROLLER;
-use writgate_cluster::question::{self, Unanswered};
 
 use crate::trail::events::ANSWER;
 
@@ -18,8 +18,8 @@ const ATTEMPTS: usize = 3;
 /// Counts `again`, a decision whose Event is there already. What fails is left: the count is for people.
 pub(super) async fn add(events: &Api<Event>, again: &Event) {
     for _ in 0..ATTEMPTS {
-        match question::ask(ANSWER, raise(events, again)).await {
-            Err(Unanswered::Failed(Error::Api(status))) if status.is_conflict() => {}
+        match bounded_request::send(ANSWER, raise(events, again)).await {
+            Err(RequestError::Failed(Error::Api(status))) if status.is_conflict() => {}
             Ok(()) => return,
             Err(why) => return tracing::debug!(event = again.metadata.name, %why, "series not counted"),
         }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use tokio::time::sleep;
-use writgate_cluster::question::Unanswered;
+use writgate_cluster::bounded_request::RequestError;
 use writgate_cluster::retry;
 use writgate_core::record::{History, HistoryNote};
 
@@ -14,10 +14,10 @@ use crate::trail::ledger::{Ledger, bounded, entry};
 const MAX_BYTES: usize = 768 << 10;
 
 /// How one attempt ended without a note.
-struct Miss {
+struct FailedAttempt {
     why: String,
     /// Whether another attempt may fare better.
-    may_pass: bool,
+    retriable: bool,
 }
 
 impl Ledger {
@@ -26,29 +26,29 @@ impl Ledger {
     pub async fn note(&self, note: &HistoryNote) {
         let mut pauses = retry::pauses();
         loop {
-            let Err(miss) = self.try_note(note).await else {
+            let Err(attempt) = self.try_note(note).await else {
                 return self.0.metrics.note_counted(WriteOutcome::Written);
             };
-            let Some(pause) = pauses.next().filter(|_| miss.may_pass) else {
+            let Some(pause) = pauses.next().filter(|_| attempt.retriable) else {
                 self.0.metrics.note_counted(WriteOutcome::Failed);
-                tracing::error!(decision = %note.admission.decision, why = miss.why, "admission not noted: no rollback to it");
+                tracing::error!(decision = %note.admission.decision, why = attempt.why, "admission not noted: no rollback to it");
                 return;
             };
             sleep(pause).await;
         }
     }
 
-    async fn try_note(&self, note: &HistoryNote) -> Result<(), Miss> {
-        let failed = |failure: Unanswered| Miss {
+    async fn try_note(&self, note: &HistoryNote) -> Result<(), FailedAttempt> {
+        let failed = |failure: RequestError| FailedAttempt {
             // Changed, made or removed by somebody else in between.
-            may_pass: matches!(failure.code(), Some(404 | 409)) || failure.may_pass(),
+            retriable: matches!(failure.status_code(), Some(404 | 409)) || failure.is_retriable(),
             why: failure.to_string(),
         };
         let entries = &self.0.entries;
         let name = entry::history_name(&note.object);
         let found = bounded(entries.get_opt(&name)).await.map_err(failed)?;
         let history = found.as_ref().map(entry::history_in).transpose();
-        let mut history = history.map_err(|why| Miss { why, may_pass: false })?.unwrap_or_default();
+        let mut history = history.map_err(|why| FailedAttempt { why, retriable: false })?.unwrap_or_default();
         history.note(note.admission.clone());
         let is_new = found.is_none();
         let mut entry: ConfigMap = found.unwrap_or_else(|| entry::of_history(&note.object));

@@ -39,15 +39,15 @@ pub(super) struct Reserved {
 }
 
 /// What is known of the object of a use.
-enum Sight {
+enum UseFate {
     /// It is, or was, there as it was admitted.
     Seen,
     /// It never was.
-    Never,
+    NeverCreated,
 }
 
 /// How one watch ended.
-enum Watched {
+enum WatchEnd {
     Seen,
     /// By itself; all until this version was told.
     Until(u64),
@@ -58,41 +58,41 @@ enum Watched {
 impl Ledger {
     /// Confirms the use or gives it back, in a task of its own.
     pub(super) fn follow_up(&self, reserved: Reserved) {
-        let Ok(turn) = self.0.watches.clone().try_acquire_owned() else {
-            return self.kept(&reserved.record, "too many uses wait for their objects");
+        let Ok(permit) = self.0.watches.clone().try_acquire_owned() else {
+            return self.leave_spent(&reserved.record, "too many uses wait for their objects");
         };
         let ledger = self.clone();
         tokio::spawn(async move {
-            let _turn = turn;
+            let _permit = permit;
             ledger.settle(reserved).await;
         });
     }
 
     async fn settle(&self, reserved: Reserved) {
-        match self.sight(&reserved).await {
-            Ok(Sight::Seen) => {
+        match self.fate(&reserved).await {
+            Ok(UseFate::Seen) => {
                 let confirmed = self.amend(reserved, |record| record.confirmed = Some(clock::now())).await;
                 if confirmed {
                     self.0.metrics.use_counted(UseOutcome::Confirmed);
                 }
             }
-            Ok(Sight::Never) => self.release(&reserved).await,
+            Ok(UseFate::NeverCreated) => self.release(&reserved).await,
             Err(why) => {
-                self.kept(&reserved.record, &why);
+                self.leave_spent(&reserved.record, &why);
                 self.amend(reserved, |_| ()).await;
             }
         }
     }
 
-    fn kept(&self, record: &UseRecord, why: &str) {
-        self.0.metrics.use_counted(UseOutcome::Kept);
+    fn leave_spent(&self, record: &UseRecord, why: &str) {
+        self.0.metrics.use_counted(UseOutcome::Spent);
         let (approval, entry) = (&record.used.approval, &record.used.entry);
         tracing::warn!(approval, entry, why, "approval stays used, whether its object was made or not");
     }
 
     /// Whether the object of a use was ever there; the error says why that cannot be told.
-    async fn sight(&self, reserved: &Reserved) -> Result<Sight, String> {
-        let object = SoughtObject::of(&self.0.client, &self.0.kinds, &reserved.record.used)?;
+    async fn fate(&self, reserved: &Reserved) -> Result<UseFate, String> {
+        let object = UsedObject::of(&self.0.client, &self.0.kinds, &reserved.record.used)?;
         let mut version = reserved.since;
         // What is read after a write has its version at least, unless the two are kept in different places.
         let latest = object.latest_version().await?;
@@ -106,7 +106,7 @@ impl Ledger {
                 all = object.latest_version().await.ok();
             }
             match all {
-                Some(all) if version >= all => return Ok(Sight::Never),
+                Some(all) if version >= all => return Ok(UseFate::NeverCreated),
                 _ if Instant::now() > ready + GRACE => return Err("the API server did not tell all in time".to_owned()),
                 _ => {}
             }
@@ -115,11 +115,11 @@ impl Ledger {
                 None => whole_seconds(ready.saturating_duration_since(Instant::now())).max(PROOF_SECONDS),
             };
             match object.watch(version, seconds).await? {
-                Watched::Seen => return Ok(Sight::Seen),
-                Watched::Until(until) if until > version => version = until,
+                WatchEnd::Seen => return Ok(UseFate::Seen),
+                WatchEnd::Until(until) if until > version => version = until,
                 // It goes on where it was, so nothing is missed.
-                Watched::Until(_) => sleep(PAUSE).await,
-                Watched::Broken(why) => {
+                WatchEnd::Until(_) => sleep(PAUSE).await,
+                WatchEnd::Broken(why) => {
                     tracing::debug!(entry = reserved.record.used.entry, why, "watch broke");
                     sleep(PAUSE).await;
                 }
@@ -139,12 +139,14 @@ impl Ledger {
                     return tracing::info!(approval, object, "use given back: its object never was there");
                 }
                 // Somebody else is in charge of it now.
-                Err(failure) if matches!(failure.code(), Some(404 | 409)) => return,
-                Err(failure) if !failure.may_pass() => return self.kept(&reserved.record, &failure.to_string()),
+                Err(failure) if matches!(failure.status_code(), Some(404 | 409)) => return,
+                Err(failure) if !failure.is_retriable() => {
+                    return self.leave_spent(&reserved.record, &failure.to_string());
+                }
                 Err(_) => sleep(pause).await,
             }
         }
-        self.kept(&reserved.record, "the API server did not let it go");
+        self.leave_spent(&reserved.record, "the API server did not let it go");
     }
 
     /// Changes what the entry says of its use, which is not given back after that. Whether it is written.
@@ -157,14 +159,14 @@ impl Ledger {
             entry::put_use(&mut entry, &record);
             let replaced = bounded(self.0.entries.replace(&name, &PostParams::default(), &entry)).await;
             let Err(failure) = replaced else { return true };
-            if failure.code() == Some(409) {
+            if failure.status_code() == Some(409) {
                 // Renewed in between: the same use, of a later version.
                 let Ok(Some(found)) = bounded(self.0.entries.get_opt(&name)).await else { continue };
                 match entry::use_in(&found) {
                     Ok(held) if held.is_by_the_same(&record.used) => (entry, record) = (found, held),
                     _ => return false,
                 }
-            } else if failure.may_pass() {
+            } else if failure.is_retriable() {
                 sleep(pause).await;
             } else {
                 break;
@@ -177,7 +179,7 @@ impl Ledger {
 }
 
 /// The object of a use, in the cluster.
-struct SoughtObject<'a> {
+struct UsedObject<'a> {
     api: Api<DynamicObject>,
     resource: &'static str,
     kind: WorkloadKind,
@@ -185,7 +187,7 @@ struct SoughtObject<'a> {
     selector: String,
 }
 
-impl<'a> SoughtObject<'a> {
+impl<'a> UsedObject<'a> {
     fn of(client: &Client, kinds: &WorkloadKinds, used: &'a Use) -> Result<Self, String> {
         let object = &used.object;
         // Nothing but a workload has an approval, and the resource follows from its kind, whatever a caller says.
@@ -208,30 +210,30 @@ impl<'a> SoughtObject<'a> {
     }
 
     /// One watch from `since`. An error means that something may have been missed.
-    async fn watch(&self, since: u64, seconds: u32) -> Result<Watched, String> {
+    async fn watch(&self, since: u64, seconds: u32) -> Result<WatchEnd, String> {
         let end = Instant::now() + Duration::from_secs(seconds.into()) + ANSWER;
         let params = WatchParams::default().fields(&self.selector).timeout(seconds);
         let mut until = since;
         let events = match bounded(self.api.watch(&params, &since.to_string())).await {
             Ok(events) => events,
-            Err(failure) if failure.code() == Some(410) => return Err(failure.to_string()),
-            Err(failure) => return Ok(Watched::Broken(failure.to_string())),
+            Err(failure) if failure.status_code() == Some(410) => return Err(failure.to_string()),
+            Err(failure) => return Ok(WatchEnd::Broken(failure.to_string())),
         };
         let mut events = events.boxed();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(Some(event)) = timeout(left, events.next()).await else { return Ok(Watched::Until(until)) };
+            let Ok(Some(event)) = timeout(left, events.next()).await else { return Ok(WatchEnd::Until(until)) };
             match event {
                 Ok(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) => {
                     if self.is_in(&object)? {
-                        return Ok(Watched::Seen);
+                        return Ok(WatchEnd::Seen);
                     }
                     until = version(object.metadata.resource_version.as_deref())?;
                 }
                 Ok(WatchEvent::Bookmark(bookmark)) => until = version(Some(&bookmark.metadata.resource_version))?,
                 Ok(WatchEvent::Error(status)) if status.code == 410 => return Err(status.message),
-                Ok(WatchEvent::Error(status)) => return Ok(Watched::Broken(status.message)),
-                Err(error) => return Ok(Watched::Broken(error.to_string())),
+                Ok(WatchEvent::Error(status)) => return Ok(WatchEnd::Broken(status.message)),
+                Err(error) => return Ok(WatchEnd::Broken(error.to_string())),
             }
         }
     }

@@ -46,21 +46,24 @@ impl Ledger {
 
     /// Removes what is of no use at `now`; how many entries that were.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, String> {
-        let mut over = Vec::new();
-        self.each(entry::SELECTOR, |found| over.extend(is_over(&found, now).then(|| Identity::of(&found)))).await?;
+        let mut outdated = Vec::new();
+        self.each(entry::SELECTOR, |found| {
+            outdated.extend(is_outdated(&found, now).then(|| EntryIdentity::of(&found)))
+        })
+        .await?;
         let mut checkpoints = Vec::new();
         let read = |found: ConfigMap| {
             let checkpoint = checkpoint::in_config_map(&found).ok();
-            checkpoints.extend(checkpoint.map(|checkpoint| (checkpoint.head.time, Identity::of(&found))));
+            checkpoints.extend(checkpoint.map(|checkpoint| (checkpoint.head.time, EntryIdentity::of(&found))));
         };
         self.each(checkpoint::SELECTOR, read).await?;
         checkpoints.sort_by_key(|(head, _)| std::cmp::Reverse(*head));
-        let ended = |(index, (head, found)): (usize, (Timestamp, Identity))| {
+        let ended = |(index, (head, found)): (usize, (Timestamp, EntryIdentity))| {
             (index >= MAX_CHECKPOINTS || now.duration_since(head) > AFTER_HEAD).then_some(found)
         };
-        over.extend(checkpoints.into_iter().enumerate().filter_map(ended));
+        outdated.extend(checkpoints.into_iter().enumerate().filter_map(ended));
         let mut removed = 0;
-        for found in over {
+        for found in outdated {
             removed += usize::from(self.remove(&found).await);
             sleep(PAUSE).await;
         }
@@ -80,7 +83,7 @@ impl Ledger {
         }
     }
 
-    async fn remove(&self, found: &Identity) -> bool {
+    async fn remove(&self, found: &EntryIdentity) -> bool {
         match bounded(self.0.entries.delete(&found.name, &found.if_unchanged)).await {
             Ok(_) => true,
             Err(failure) => {
@@ -92,12 +95,12 @@ impl Ledger {
 }
 
 /// What it takes to remove an entry.
-struct Identity {
+struct EntryIdentity {
     name: String,
     if_unchanged: DeleteParams,
 }
 
-impl Identity {
+impl EntryIdentity {
     fn of(found: &ConfigMap) -> Self {
         Self { name: found.name_any(), if_unchanged: if_unchanged(found) }
     }
@@ -110,7 +113,7 @@ pub(super) fn if_unchanged(found: &ConfigMap) -> DeleteParams {
 }
 
 /// Whether nobody can need an entry at `now`. What cannot be read stays, for a person to look at.
-fn is_over(found: &ConfigMap, now: Timestamp) -> bool {
+fn is_outdated(found: &ConfigMap, now: Timestamp) -> bool {
     if let Ok(record) = entry::use_in(found) {
         return now.duration_since(record.used.expires_at) > AFTER_EXPIRY;
     }

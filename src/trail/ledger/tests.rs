@@ -93,7 +93,7 @@ fn expired() -> Value {
 /// The API server.
 struct Server {
     script: Mutex<Script>,
-    asked: Mutex<Vec<String>>,
+    requests: Mutex<Vec<String>>,
 }
 
 impl Server {
@@ -104,9 +104,9 @@ impl Server {
         let query = head.uri.query().unwrap_or_default();
         let since = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
         let delay = self.script().delay;
-        let (question, answer) = match (&head.method, head.uri.path().contains("/jobs")) {
+        let (request_name, answer) = match (&head.method, head.uri.path().contains("/jobs")) {
             (&Method::GET, true) if query.contains("watch=true") => {
-                self.asked.lock().expect("no panic").push(format!("watch {}", since.expect("a version")));
+                self.requests.lock().expect("no panic").push(format!("watch {}", since.expect("a version")));
                 sleep(Duration::from_secs(1)).await;
                 let lines: Vec<_> = next(&mut self.script().watches).iter().map(Value::to_string).collect();
                 return Response::new(Body::from(lines.join("\n") + "\n"));
@@ -126,7 +126,7 @@ impl Server {
             }
             other => panic!("{other:?}"),
         };
-        self.asked.lock().expect("no panic").push(question);
+        self.requests.lock().expect("no panic").push(request_name);
         let mut response = Response::new(Body::from(answer.1.to_string()));
         *response.status_mut() = StatusCode::from_u16(answer.0).expect("a status");
         response
@@ -165,17 +165,17 @@ fn with_version(mut entry: Value, version: &str) -> Value {
     entry
 }
 
-/// What the API server was asked to do, and what came of it.
-struct Ran {
+/// The requests that the API server received, and what came of the use.
+struct Settled {
     held: Result<Option<UseRecord>, String>,
-    asked: Vec<String>,
+    requests: Vec<String>,
     metrics: Metrics,
 }
 
 /// Reserves the use and waits until it is settled.
-async fn run(script: Script) -> Ran {
+async fn run(script: Script) -> Settled {
     let wanted = script.wanted.clone();
-    let server = Arc::new(Server { script: Mutex::new(script), asked: Mutex::default() });
+    let server = Arc::new(Server { script: Mutex::new(script), requests: Mutex::default() });
     let answering = server.clone();
     let service = service_fn(move |request| {
         let server = answering.clone();
@@ -187,17 +187,17 @@ async fn run(script: Script) -> Ran {
     let held = ledger.use_of(&wanted, false, now()).await;
     // Under this clock, until nobody has anything left to do.
     sleep(Duration::from_mins(10)).await;
-    let asked = server.asked.lock().expect("no panic").clone();
-    Ran { held, asked, metrics }
+    let requests = server.requests.lock().expect("no panic").clone();
+    Settled { held, requests, metrics }
 }
 
-impl Ran {
+impl Settled {
     fn count(&self, outcome: UseOutcome) -> u64 {
         self.metrics.ledger_uses.get_or_create(&outcome.labels()).get()
     }
 
     fn last(&self) -> &str {
-        self.asked.last().map_or("", String::as_str)
+        self.requests.last().map_or("", String::as_str)
     }
 }
 
@@ -215,53 +215,54 @@ fn taken() -> Vec<(u16, Value)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_use_whose_object_never_appears_is_given_back_as_it_was_written() {
-    let ran = run(Script::default()).await;
-    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
-    assert_eq!(ran.asked[..3], ["create", "list", "watch 100"]);
-    assert_eq!(ran.last(), "release 100");
-    assert_eq!((ran.count(UseOutcome::Reserved), ran.count(UseOutcome::Released)), (1, 1));
+    let settled = run(Script::default()).await;
+    assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
+    assert_eq!(settled.requests[..3], ["create", "list", "watch 100"]);
+    assert_eq!(settled.last(), "release 100");
+    assert_eq!((settled.count(UseOutcome::Reserved), settled.count(UseOutcome::Released)), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_that_was_there_for_a_moment_confirms_its_use() {
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
-        let ran = run(Script { watches: vec![vec![event(kind, "u-1", 2, "i")]], ..Script::default() }).await;
-        assert_eq!(ran.asked, ["create", "list", "watch 100", "confirm"], "{kind}");
-        assert_eq!(ran.count(UseOutcome::Confirmed), 1);
+        let settled = run(Script { watches: vec![vec![event(kind, "u-1", 2, "i")]], ..Script::default() }).await;
+        assert_eq!(settled.requests, ["create", "list", "watch 100", "confirm"], "{kind}");
+        assert_eq!(settled.count(UseOutcome::Confirmed), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_object_of_the_name_or_an_older_state_is_not_the_one() {
     for other in [event("ADDED", "u-2", 2, "i"), event("MODIFIED", "u-1", 1, "i")] {
-        let ran = run(Script { watches: vec![vec![other.clone()], vec![bookmark(200)]], ..Script::default() }).await;
-        assert_eq!(ran.last(), "release 100", "{other}");
+        let settled =
+            run(Script { watches: vec![vec![other.clone()], vec![bookmark(200)]], ..Script::default() }).await;
+        assert_eq!(settled.last(), "release 100", "{other}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_that_changed_in_another_way_leaves_its_use_spent() {
-    let ran = run(Script { watches: vec![vec![event("MODIFIED", "u-1", 2, "j")]], ..Script::default() }).await;
-    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+    let settled = run(Script { watches: vec![vec![event("MODIFIED", "u-1", 2, "j")]], ..Script::default() }).await;
+    assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("keep", 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_kept_in_another_etcd_leaves_its_use_spent() {
-    let ran = run(Script { lists: vec![RESERVED - 1, 200], ..Script::default() }).await;
-    assert_eq!(ran.asked, ["create", "list", "keep"]);
-    assert_eq!(ran.count(UseOutcome::Kept), 1);
+    let settled = run(Script { lists: vec![RESERVED - 1, 200], ..Script::default() }).await;
+    assert_eq!(settled.requests, ["create", "list", "keep"]);
+    assert_eq!(settled.count(UseOutcome::Spent), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_may_have_missed_something_leaves_its_use_spent() {
-    let ran = run(Script { watches: vec![vec![bookmark(150)], vec![expired()]], ..Script::default() }).await;
-    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+    let settled = run(Script { watches: vec![vec![bookmark(150)], vec![expired()]], ..Script::default() }).await;
+    assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("keep", 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_does_not_tell_all_in_time_leaves_its_use_spent() {
-    let ran = run(Script { watches: vec![vec![bookmark(199)]], ..Script::default() }).await;
-    assert_eq!((ran.last(), ran.count(UseOutcome::Kept)), ("keep", 1));
+    let settled = run(Script { watches: vec![vec![bookmark(199)]], ..Script::default() }).await;
+    assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("keep", 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,25 +270,25 @@ async fn a_watch_that_breaks_goes_on_where_it_was() {
     let mut broken = expired();
     broken["object"]["code"] = 500.into();
     let watches = vec![vec![bookmark(150)], vec![broken], vec![bookmark(200)]];
-    let ran = run(Script { watches, ..Script::default() }).await;
-    assert_eq!(ran.asked[..5], ["create", "list", "watch 100", "watch 150", "watch 150"]);
-    assert_eq!(ran.last(), "release 100");
+    let settled = run(Script { watches, ..Script::default() }).await;
+    assert_eq!(settled.requests[..5], ["create", "list", "watch 100", "watch 150", "watch 150"]);
+    assert_eq!(settled.last(), "release 100");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_further_request_by_the_same_object_renews_its_use_and_is_watched_from_the_first() {
-    let ran = run(Script { create: taken(), ..Script::default() }).await;
-    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
-    assert_eq!(ran.asked[..5], ["create", "read", "renew", "list", "watch 100"]);
-    assert_eq!(ran.last(), "release 110", "the renewed one, or none");
+    let settled = run(Script { create: taken(), ..Script::default() }).await;
+    assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
+    assert_eq!(settled.requests[..5], ["create", "read", "renew", "list", "watch 100"]);
+    assert_eq!(settled.last(), "release 110", "the renewed one, or none");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_use_that_should_have_been_given_back_is_spent_by_a_further_request() {
     let late = entry(RESERVED, |record| record.free_at = Some(now()));
-    let ran = run(Script { create: taken(), read: vec![(200, late)], ..Script::default() }).await;
-    assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
-    assert_eq!(ran.asked, ["create", "read", "keep"]);
+    let settled = run(Script { create: taken(), read: vec![(200, late)], ..Script::default() }).await;
+    assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
+    assert_eq!(settled.requests, ["create", "read", "keep"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,18 +296,18 @@ async fn the_use_of_another_or_a_confirmed_one_is_told_and_left_alone() {
     let of_another = entry(RESERVED, |record| record.used.object.uid = Some("u-2".to_owned()));
     let confirmed = entry(RESERVED, |record| (record.free_at, record.confirmed) = (None, Some(now())));
     for found in [of_another, confirmed] {
-        let ran = run(Script { create: taken(), read: vec![(200, found)], ..Script::default() }).await;
-        assert!(ran.held.as_ref().is_ok_and(Option::is_some), "{:?}", ran.held);
-        assert_eq!(ran.asked, ["create", "read"]);
+        let settled = run(Script { create: taken(), read: vec![(200, found)], ..Script::default() }).await;
+        assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
+        assert_eq!(settled.requests, ["create", "read"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_entry_that_goes_in_between_is_created_again() {
     let create = vec![refused(409, "AlreadyExists"), (201, entry(RESERVED, |_| ()))];
-    let ran = run(Script { create, read: vec![refused(404, "NotFound")], ..Script::default() }).await;
-    assert_eq!(ran.asked[..3], ["create", "read", "create"]);
-    assert!(ran.held.is_ok());
+    let settled = run(Script { create, read: vec![refused(404, "NotFound")], ..Script::default() }).await;
+    assert_eq!(settled.requests[..3], ["create", "read", "create"]);
+    assert!(settled.held.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -324,24 +325,24 @@ async fn a_ledger_that_fails_or_makes_no_sense_is_an_error() {
         Script { create: taken(), read: vec![(200, copied)], ..Script::default() },
     ];
     for script in scripts {
-        let ran = run(script).await;
-        assert!(ran.held.is_err(), "{:?}", ran.asked);
-        assert_eq!(ran.count(UseOutcome::Failed), 1);
+        let settled = run(script).await;
+        assert!(settled.held.is_err(), "{:?}", settled.requests);
+        assert_eq!(settled.count(UseOutcome::Failed), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_create_that_answers_too_late_denies_and_is_followed_up() {
-    let ran = run(Script { delay: PATIENCE + Duration::from_secs(1), ..Script::default() }).await;
-    assert!(ran.held.is_err());
-    assert_eq!(ran.last(), "release 100");
+    let settled = run(Script { delay: PATIENCE + Duration::from_secs(1), ..Script::default() }).await;
+    assert!(settled.held.is_err());
+    assert_eq!(settled.last(), "release 100");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_reserved_for_an_object_without_a_uid() {
     let mut wanted = wanted();
     wanted.object.uid = None;
-    let ran = run(Script { wanted, ..Script::default() }).await;
-    assert!(ran.held.is_err());
-    assert!(ran.asked.is_empty(), "{:?}", ran.asked);
+    let settled = run(Script { wanted, ..Script::default() }).await;
+    assert!(settled.held.is_err());
+    assert!(settled.requests.is_empty(), "{:?}", settled.requests);
 }

@@ -347,7 +347,7 @@ fn checkpoints_and_kept_records_are_swept_after_thirty_days(gate: &Gate) {
         let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics);
         let checkpoints = Checkpoints::start(sealer.clone(), client.clone(), &namespace);
         let kept = sealer.seal(record).expect("sealed").record;
-        ledger.keep(&kept).await.expect("kept");
+        ledger.store_record(&kept).await.expect("kept");
         checkpoints.finish(LIMIT).await;
         let heads = checkpoint::heads(client.clone(), &namespace).await.expect("a list");
         assert_eq!(heads.iter().map(|head| (head.writer, head.sequence)).collect::<Vec<_>>(), [(sealer.writer(), 1)]);

@@ -1,4 +1,4 @@
-//! Questions to the API server within bounds: how long an answer may take, and how many are asked at once.
+//! Requests to the API server within bounds: how long a response may take, and how many requests are sent at once.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::client;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered {
+pub enum RequestError {
     /// The answer did not come in time.
     #[error("the API server did not answer within {0:?}")]
-    Slow(Duration),
+    Timeout(Duration),
     /// The API server refused, or could not be reached.
     #[error("{}", client::why(.0))]
     Failed(#[from] Error),
 }
 
-impl Unanswered {
+impl RequestError {
     /// The HTTP status that the API server answered with, where it did.
     #[must_use]
-    pub fn code(&self) -> Option<u16> {
+    pub fn status_code(&self) -> Option<u16> {
         match self {
             Self::Failed(Error::Api(status)) => Some(status.code),
             _ => None,
@@ -31,33 +31,33 @@ impl Unanswered {
 
     /// Whether a later attempt may fare better: overload and outages pass, a refusal does not.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
-        self.code().is_none_or(|code| matches!(code, 408 | 429 | 500..))
+    pub fn is_retriable(&self) -> bool {
+        self.status_code().is_none_or(|code| matches!(code, 408 | 429 | 500..))
     }
 }
 
 /// Waits for the answer for at most `patience`.
-pub async fn ask<T>(patience: Duration, question: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
-    Ok(timeout(patience, question).await.map_err(|_| Unanswered::Slow(patience))??)
+pub async fn send<T>(patience: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
+    Ok(timeout(patience, request).await.map_err(|_| RequestError::Timeout(patience))??)
 }
 
-/// Asks a bounded number of questions at once.
+/// Sends a bounded number of requests at once.
 #[derive(Debug)]
-pub struct Questions {
-    turns: Semaphore,
+pub struct RequestLimiter {
+    permits: Semaphore,
     patience: Duration,
 }
 
-impl Questions {
-    /// At most `at_once` questions, each answered within `patience`.
+impl RequestLimiter {
+    /// A limiter of at most `at_once` requests, each answered within `patience`.
     #[must_use]
     pub fn new(at_once: usize, patience: Duration) -> Self {
-        Self { turns: Semaphore::new(at_once), patience }
+        Self { permits: Semaphore::new(at_once), patience }
     }
 
     /// Asks one question. The wait for a turn counts towards the patience.
-    pub async fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Unanswered> {
-        Ok(self.in_turn(question).await??)
+    pub async fn send<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
+        Ok(self.run(request).await??)
     }
 
     /// Waits for a turn without a limit. The caller bounds the time.
@@ -65,17 +65,17 @@ impl Questions {
     /// # Panics
     ///
     /// Never: the semaphore is not closed.
-    pub async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the turns never close")
+    pub async fn permit(&self) -> SemaphorePermit<'_> {
+        self.permits.acquire().await.expect("the permits never close")
     }
 
-    /// Does what takes several questions in one turn and within the patience for one.
-    pub async fn in_turn<T>(&self, work: impl Future<Output = T>) -> Result<T, Unanswered> {
+    /// Runs `work`, which sends several requests, under one permit and within the patience for one request.
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T, RequestError> {
         let work = async {
-            let _turn = self.turn().await;
+            let _permit = self.permit().await;
             work.await
         };
-        timeout(self.patience, work).await.map_err(|_| Unanswered::Slow(self.patience))
+        timeout(self.patience, work).await.map_err(|_| RequestError::Timeout(self.patience))
     }
 }
 
@@ -91,31 +91,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_that_waits_for_its_turn_waits_no_longer_than_one_that_was_asked() {
-        let (questions, asked) = (Questions::new(2, PATIENCE), AtomicUsize::new(0));
+        let (limiter, sent) = (RequestLimiter::new(2, PATIENCE), AtomicUsize::new(0));
         let never = || {
-            questions.ask(async {
-                asked.fetch_add(1, Ordering::Relaxed);
+            limiter.send(async {
+                sent.fetch_add(1, Ordering::Relaxed);
                 std::future::pending::<Result<(), Error>>().await
             })
         };
         let halfway = async {
             tokio::time::sleep(PATIENCE / 2).await;
-            asked.load(Ordering::Relaxed)
+            sent.load(Ordering::Relaxed)
         };
         let begun = Instant::now();
-        let (first, second, third, asked) = tokio::join!(never(), never(), never(), halfway);
+        let (first, second, third, sent) = tokio::join!(never(), never(), never(), halfway);
         for answer in [first, second, third] {
             assert_eq!(answer.expect_err("no answer").to_string(), "the API server did not answer within 2s");
         }
         assert_eq!(begun.elapsed(), PATIENCE);
-        assert_eq!(asked, 2);
+        assert_eq!(sent, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_with_its_answer() {
-        let questions = Questions::new(1, PATIENCE);
+        let limiter = RequestLimiter::new(1, PATIENCE);
         for _ in 0..3 {
-            let answer = questions.ask(async {
+            let answer = limiter.send(async {
                 tokio::time::sleep(PATIENCE / 2).await;
                 Ok(1)
             });
