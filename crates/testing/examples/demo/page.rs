@@ -1,43 +1,45 @@
-//! A page of documentation as something that can be played: prose, files, and what people type and see.
+//! A page of documentation, parsed into prose, files and sessions.
 //!
-//! Markdown, with three conventions. A fenced block whose info string has a second word (```` ```yaml orders.yaml ````) is a
-//! file. A `console` block is a session: `alice$ COMMAND` runs as that user, and what follows is what it prints, standard
-//! output and error as they come; a command that ends with `# exits with N` does so. A comment `<!-- until: WORDS -->`
-//! before a session, or several, have its first command repeated until it says so: what it shows comes behind an answer.
+//! A page is Markdown with three conventions:
+//! - A fenced block whose info string has a second word (```` ```yaml orders.yaml ````) is a file.
+//! - A `console` block is a session. `alice$ COMMAND` runs as that user, and the lines after it are its output, standard
+//!   output and error together. A command that ends with `# exits with N` has that exit code.
+//! - Comments `<!-- until: WORDS -->` before a session repeat its first command until it prints the words, since some
+//!   effects follow a response.
 
 use std::fmt::Write as _;
 
-/// One piece of a page, in its order.
+/// One part of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Lines that are neither of the others.
+    /// Lines that belong to no file and no session.
     Prose(String),
     /// A file, with its name and the info string's first word.
     File { language: String, name: String, text: String },
-    /// What is typed and seen.
+    /// Commands and their output.
     Session(Vec<Step>),
 }
 
-/// A command, and what it says.
+/// A command and its output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) user: String,
-    /// As it stands on the page, continued lines and comment included.
+    /// The command as the page has it, with continued lines and its comment.
     pub(crate) command: String,
-    pub(crate) says: String,
-    /// All that it must say before it counts.
+    pub(crate) output: String,
+    /// Texts that the output must contain; until it does, the command is repeated.
     pub(crate) until: Vec<String>,
 }
 
 impl Step {
-    /// The exit code that the page tells.
+    /// The exit code that the page says.
     pub(crate) fn exit_code(&self) -> i32 {
-        let told = self.command.rsplit_once("# exits with ").map(|(_, code)| code.trim());
-        told.map_or(0, |code| code.parse().expect("`# exits with` is followed by a number"))
+        let code = self.command.rsplit_once("# exits with ").map(|(_, code)| code.trim());
+        code.map_or(0, |code| code.parse().expect("`# exits with` is followed by a number"))
     }
 }
 
-/// Takes a page apart.
+/// Parses a page.
 pub(crate) fn parse(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut prose = String::new();
@@ -47,8 +49,8 @@ pub(crate) fn parse(text: &str) -> Vec<Part> {
         let info = line.strip_prefix("```").unwrap_or_default();
         let (language, name) = info.split_once(' ').unwrap_or((info, ""));
         if language != "console" && name.is_empty() {
-            let told = line.strip_prefix("<!-- until: ").and_then(|rest| rest.strip_suffix(" -->"));
-            until.extend(told.map(str::to_owned));
+            let words = line.strip_prefix("<!-- until: ").and_then(|rest| rest.strip_suffix(" -->"));
+            until.extend(words.map(str::to_owned));
             prose.push_str(line);
             prose.push('\n');
             continue;
@@ -74,20 +76,25 @@ fn steps(block: &[&str], mut until: Vec<String>) -> Vec<Step> {
         if let Some((user, command)) = prompt.filter(|(user, _)| !user.is_empty()) {
             let mut command = command.to_owned();
             while command.ends_with('\\') {
-                let next = lines.next().expect("a line that ends in a backslash goes on");
+                let next = lines.next().expect("a line follows a backslash");
                 let _ = write!(command, "\n{next}");
             }
-            steps.push(Step { user: user.to_owned(), command, says: String::new(), until: std::mem::take(&mut until) });
+            steps.push(Step {
+                user: user.to_owned(),
+                command,
+                output: String::new(),
+                until: std::mem::take(&mut until),
+            });
         } else {
-            let step = steps.last_mut().unwrap_or_else(|| panic!("a session begins with a prompt, not with {line:?}"));
-            step.says.push_str(line);
-            step.says.push('\n');
+            let step = steps.last_mut().unwrap_or_else(|| panic!("a session starts with {line:?}, expected a prompt"));
+            step.output.push_str(line);
+            step.output.push('\n');
         }
     }
     steps
 }
 
-/// Puts a page together again.
+/// Writes a page; the inverse of [`parse`].
 pub(crate) fn write(parts: &[Part]) -> String {
     let mut text = String::new();
     for part in parts {
@@ -95,7 +102,7 @@ pub(crate) fn write(parts: &[Part]) -> String {
             Part::Prose(prose) => write!(text, "{prose}"),
             Part::File { language, name, text: contents } => write!(text, "```{language} {name}\n{contents}```\n"),
             Part::Session(steps) => {
-                let step = |step: &Step| format!("{}$ {}\n{}", step.user, step.command, step.says);
+                let step = |step: &Step| format!("{}$ {}\n{}", step.user, step.command, step.output);
                 write!(text, "```console\n{}```\n", steps.iter().map(step).collect::<String>())
             }
         };
