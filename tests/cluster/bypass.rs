@@ -1,9 +1,8 @@
-//! Every way around the gate that we know of, tried: the real kubectl, the real API server and its controllers, the
-//! credentials of a tenant with the `edit` role. What came of each is printed as a table and kept in
-//! `docs/bypasses.md`.
+//! Attempts to bypass the webhook, with the real kubectl, the real API server and its controllers, and the credentials of a
+//! tenant with the `edit` role. The outcomes are printed as a table and compared with `docs/bypasses.md`.
 //!
-//! `case` says what an attempt is and which outcomes are safe; the other files are the rows, by theme. Whether the gate
-//! does its job is e2e's; here is only whether it can be got around.
+//! `case` defines an attempt and the outcomes that are safe. The other files are the rows, by theme. That the webhook
+//! admits what it should is shown by `e2e`.
 
 mod approvals;
 mod case;
@@ -20,12 +19,12 @@ mod table;
 mod trail;
 mod workloads;
 
-use writgate_testing::{Gate, harness::Test};
+use writgate_testing::{Installation, harness::Test};
 
 pub(crate) use table::is_right as table_is_right;
 
 /// Every attempt.
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     [
         approvals::tests(),
         changes::tests(),

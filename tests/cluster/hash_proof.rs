@@ -14,28 +14,38 @@ mod workload;
 use writgate_core::kube::WorkloadKind::{
     CronJob, DaemonSet, Deployment, Job, ReplicaSet, ReplicationController, StatefulSet,
 };
-use writgate_testing::{Gate, harness::Test};
+use writgate_testing::{Installation, harness::Test};
 
 /// Two tests for each kind.
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     vec![
-        ("offline_and_at_admission_a_deployment_has_one_hash", |gate| agreement::check(gate, Deployment)),
-        ("offline_and_at_admission_a_replica_set_has_one_hash", |gate| agreement::check(gate, ReplicaSet)),
-        ("offline_and_at_admission_a_daemon_set_has_one_hash", |gate| agreement::check(gate, DaemonSet)),
-        ("offline_and_at_admission_a_stateful_set_has_one_hash", |gate| agreement::check(gate, StatefulSet)),
-        ("offline_and_at_admission_a_replication_controller_has_one_hash", |gate| {
-            agreement::check(gate, ReplicationController);
+        ("the_offline_hash_of_a_deployment_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, Deployment)
         }),
-        ("offline_and_at_admission_a_job_has_one_hash", |gate| agreement::check(gate, Job)),
-        ("offline_and_at_admission_a_cron_job_has_one_hash", |gate| agreement::check(gate, CronJob)),
-        ("every_field_of_a_deployment_changes_its_hash", |gate| coverage::check(gate, Deployment)),
-        ("every_field_of_a_replica_set_changes_its_hash", |gate| coverage::check(gate, ReplicaSet)),
-        ("every_field_of_a_daemon_set_changes_its_hash", |gate| coverage::check(gate, DaemonSet)),
-        ("every_field_of_a_stateful_set_changes_its_hash", |gate| coverage::check(gate, StatefulSet)),
-        ("every_field_of_a_replication_controller_changes_its_hash", |gate| {
-            coverage::check(gate, ReplicationController);
+        ("the_offline_hash_of_a_replica_set_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, ReplicaSet)
         }),
-        ("every_field_of_a_job_changes_its_hash", |gate| coverage::check(gate, Job)),
-        ("every_field_of_a_cron_job_changes_its_hash", |gate| coverage::check(gate, CronJob)),
+        ("the_offline_hash_of_a_daemon_set_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, DaemonSet)
+        }),
+        ("the_offline_hash_of_a_stateful_set_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, StatefulSet)
+        }),
+        ("the_offline_hash_of_a_replication_controller_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, ReplicationController);
+        }),
+        ("the_offline_hash_of_a_job_is_its_hash_at_admission", |installation| agreement::check(installation, Job)),
+        ("the_offline_hash_of_a_cron_job_is_its_hash_at_admission", |installation| {
+            agreement::check(installation, CronJob)
+        }),
+        ("every_field_of_a_deployment_changes_its_hash", |installation| coverage::check(installation, Deployment)),
+        ("every_field_of_a_replica_set_changes_its_hash", |installation| coverage::check(installation, ReplicaSet)),
+        ("every_field_of_a_daemon_set_changes_its_hash", |installation| coverage::check(installation, DaemonSet)),
+        ("every_field_of_a_stateful_set_changes_its_hash", |installation| coverage::check(installation, StatefulSet)),
+        ("every_field_of_a_replication_controller_changes_its_hash", |installation| {
+            coverage::check(installation, ReplicationController);
+        }),
+        ("every_field_of_a_job_changes_its_hash", |installation| coverage::check(installation, Job)),
+        ("every_field_of_a_cron_job_changes_its_hash", |installation| coverage::check(installation, CronJob)),
     ]
 }

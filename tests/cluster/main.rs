@@ -16,12 +16,12 @@ mod model;
 
 use std::process::ExitCode;
 
-use writgate_testing::{Gate, harness};
+use writgate_testing::{Installation, harness};
 
 fn main() -> ExitCode {
-    let works = harness::run(Gate::start, vec![("e2e", e2e::tests())]);
+    let works = harness::run(Installation::start, vec![("e2e", e2e::tests())]);
     let suites = vec![("bypass", bypass::tests()), ("hash_proof", hash_proof::tests()), ("model", model::tests())];
-    let holds = bypass::table_is_right(&harness::run(Gate::start, suites));
+    let holds = bypass::table_is_right(&harness::run(Installation::start, suites));
     let unreachable = harness::run(manifests::Unreachable::start, vec![("manifests", manifests::tests())]);
     if works.is_success() && holds && unreachable.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,6 +1,6 @@
 //! The webhook configuration in `manifests/`, on a real API server and with nobody at the webhook's address: what is sent
-//! to it fails, and what is not goes through. So this shows both what the gate sees, and that the cluster heals itself
-//! while the gate is down. What the webhook answers is e2e's.
+//! to it fails, and what is not goes through. So this shows both what the webhook sees, and that the cluster heals itself
+//! while the webhook is down. What the webhook answers is e2e's.
 //!
 //! The file is longer than 500 lines: its tests share one control plane whose webhook is down.
 
@@ -22,19 +22,19 @@ const CONTROLLERS: &str = "system:serviceaccount:kube-system:";
 /// What the API server sends to the webhook, and what it does not.
 pub(crate) fn tests() -> Vec<Test<Unreachable>> {
     harness::tests![
-        sends_every_change_that_an_approval_is_about,
-        sends_nothing_that_is_no_action,
-        sends_every_way_into_a_pod,
-        sends_nothing_from_namespaces_that_are_not_governed,
-        sends_every_change_of_what_governs_a_namespace,
-        sends_metadata_that_is_written_through_a_status,
-        sends_config_bundles_and_no_other_config_map,
-        what_the_gate_rests_on_waits_for_it_and_comes_to_its_end_without,
-        a_lost_pod_comes_back,
-        a_deployment_can_be_deleted_without_what_it_owns,
-        what_is_owned_goes_with_its_owner,
-        a_governed_namespace_comes_to_its_end,
-        children::what_controllers_make_causes_no_call,
+        sends_every_request_that_may_be_an_action,
+        sends_no_request_that_cannot_be_an_action,
+        sends_every_connection_into_a_pod,
+        sends_no_request_from_ungoverned_namespaces,
+        sends_every_change_of_governing_labels,
+        sends_metadata_written_through_a_status,
+        sends_config_bundles_and_no_other_config_maps,
+        sends_changes_of_documents_and_not_the_end_of_their_namespace,
+        a_lost_pod_is_replaced_without_the_webhook,
+        a_deployment_can_be_deleted_without_its_replica_sets,
+        deleting_a_deployment_deletes_its_replica_sets_and_pods,
+        a_governed_namespace_can_be_deleted_without_the_webhook,
+        children::writes_of_controllers_cause_no_call,
     ]
 }
 
@@ -183,19 +183,19 @@ fn names(list: &Value) -> Vec<String> {
     items.iter().filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }
 
-fn sends_every_change_that_an_approval_is_about(unreachable: &Unreachable) {
+fn sends_every_request_that_may_be_an_action(unreachable: &Unreachable) {
     for (user, command) in SENT {
         assert!(unreachable.is_sent(&unreachable.user(user), command), "{user}: kubectl {command}: not sent");
     }
 }
 
-fn sends_nothing_that_is_no_action(unreachable: &Unreachable) {
+fn sends_no_request_that_cannot_be_an_action(unreachable: &Unreachable) {
     for (user, command) in NOT_SENT {
         assert!(!unreachable.is_sent(&unreachable.user(user), command), "{user}: kubectl {command}: sent");
     }
 }
 
-fn sends_every_way_into_a_pod(unreachable: &Unreachable) {
+fn sends_every_connection_into_a_pod(unreachable: &Unreachable) {
     let (admin, namespace) = (&unreachable.plane.admin, &unreachable.namespace);
     let running = r#"{"status":{"phase":"Running"}}"#; // kubectl forwards no port to a Pod that does not run
     let ran = admin.kubectl(&["patch", "pod", "p", "--subresource=status", "-p", running, "-n", namespace]);
@@ -211,7 +211,7 @@ fn sends_every_way_into_a_pod(unreachable: &Unreachable) {
     }
 }
 
-fn sends_nothing_from_namespaces_that_are_not_governed(unreachable: &Unreachable) {
+fn sends_no_request_from_ungoverned_namespaces(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let namespace = unreachable.plane.namespace("ungoverned");
     let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", &namespace]);
@@ -220,7 +220,7 @@ fn sends_nothing_from_namespaces_that_are_not_governed(unreachable: &Unreachable
     assert_eq!(is_sent(&ran), Some(false), "{ran}");
 }
 
-fn sends_every_change_of_what_governs_a_namespace(unreachable: &Unreachable) {
+fn sends_every_change_of_governing_labels(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let (governed, free) = (&unreachable.namespace, &unreachable.plane.namespace("free"));
     let taken = r#"{"metadata":{"labels":{"writgate.dev/environment":null}}}"#;
@@ -261,7 +261,7 @@ fn sends_every_change_of_what_governs_a_namespace(unreachable: &Unreachable) {
     }
 }
 
-fn sends_metadata_that_is_written_through_a_status(unreachable: &Unreachable) {
+fn sends_metadata_written_through_a_status(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let ask = |what: &str, patch: &str| {
         let namespace = &unreachable.namespace;
@@ -299,7 +299,7 @@ fn sends_metadata_that_is_written_through_a_status(unreachable: &Unreachable) {
     assert_eq!(ask("statefulset s", r#"{"metadata":{"labels":{"team":"a"}}}"#), None);
 }
 
-fn sends_config_bundles_and_no_other_config_map(unreachable: &Unreachable) {
+fn sends_config_bundles_and_no_other_config_maps(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let ask = |namespace: &str, kind: &str| {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -312,7 +312,7 @@ fn sends_config_bundles_and_no_other_config_map(unreachable: &Unreachable) {
     assert_eq!(ask("default", "config-bundle"), None);
 }
 
-fn what_the_gate_rests_on_waits_for_it_and_comes_to_its_end_without(unreachable: &Unreachable) {
+fn sends_changes_of_documents_and_not_the_end_of_their_namespace(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let ask = |command: &str| asked(admin, &format!("{command} -n writgate-system"), "");
     for command in [
@@ -335,12 +335,12 @@ fn what_the_gate_rests_on_waits_for_it_and_comes_to_its_end_without(unreachable:
         assert_eq!(ask(command), None, "{command}");
     }
     unreachable.admin(&["delete", "namespace", "writgate-system", "--wait=false"], "");
-    wait_until("the gate's own namespace is gone", PATIENCE, || {
+    wait_until("the system namespace is gone", PATIENCE, || {
         admin.get(&["namespace", "writgate-system"]).is_none().then_some(())
     });
 }
 
-fn a_lost_pod_comes_back(unreachable: &Unreachable) {
+fn a_lost_pod_is_replaced_without_the_webhook(unreachable: &Unreachable) {
     let namespace = unreachable.namespace_like("lost-pod");
     let lost = unreachable.pods(&namespace);
     let ran = unreachable.plane.admin.kubectl(&["delete", "pods", "--all", "--now", "-n", &namespace]);
@@ -350,7 +350,7 @@ fn a_lost_pod_comes_back(unreachable: &Unreachable) {
     });
 }
 
-fn a_deployment_can_be_deleted_without_what_it_owns(unreachable: &Unreachable) {
+fn a_deployment_can_be_deleted_without_its_replica_sets(unreachable: &Unreachable) {
     let namespace = unreachable.namespace_like("orphans");
     let admin = &unreachable.plane.admin;
     let ran = admin.kubectl(&["delete", "deployment", "web", "--cascade=orphan", "--wait=false", "-n", &namespace]);
@@ -363,7 +363,7 @@ fn a_deployment_can_be_deleted_without_what_it_owns(unreachable: &Unreachable) {
     assert_eq!(sets["items"][0]["metadata"]["ownerReferences"], Value::Null);
 }
 
-fn what_is_owned_goes_with_its_owner(unreachable: &Unreachable) {
+fn deleting_a_deployment_deletes_its_replica_sets_and_pods(unreachable: &Unreachable) {
     let namespace = unreachable.namespace_like("owners");
     let admin = &unreachable.plane.admin;
     let ran = admin.kubectl(&["delete", "deployment", "web", "--cascade=foreground", "--wait=false", "-n", &namespace]);
@@ -375,7 +375,7 @@ fn what_is_owned_goes_with_its_owner(unreachable: &Unreachable) {
 }
 
 /// With something of each kind in it, and Events that only the webhook may delete otherwise.
-fn a_governed_namespace_comes_to_its_end(unreachable: &Unreachable) {
+fn a_governed_namespace_can_be_deleted_without_the_webhook(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let namespace = unreachable.namespace_like("ending");
     let ran = admin.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);

@@ -9,17 +9,17 @@ mod player;
 mod verdict;
 mod witness;
 
-use writgate_testing::{Gate, harness, harness::Test};
+use writgate_testing::{Installation, harness, harness::Test};
 
 /// Histories that are played at once, each in a namespace of its own.
 const AT_ONCE: usize = 8;
 
 /// The one test: it plays all histories.
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    harness::tests![random_histories_go_as_the_model_says]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    harness::tests![random_histories_match_the_model]
 }
 
-fn random_histories_go_as_the_model_says(gate: &Gate) {
+fn random_histories_match_the_model(installation: &Installation) {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
     };
@@ -31,7 +31,7 @@ fn random_histories_go_as_the_model_says(gate: &Gate) {
     let mut failed = Vec::new();
     for some in seeds.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
-            let play = |seed: u64| scope.spawn(move || player::play(gate, seed, steps));
+            let play = |seed: u64| scope.spawn(move || player::play(installation, seed, steps));
             let histories: Vec<_> = some.iter().map(|seed| (*seed, play(*seed))).collect();
             failed.extend(histories.into_iter().filter_map(|(seed, run)| run.join().is_err().then_some(seed)));
         });

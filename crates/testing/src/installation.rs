@@ -15,8 +15,8 @@ use crate::webhook::{SYSTEM_NAMESPACE, Webhook};
 /// The annotation that carries an approval.
 pub const APPROVAL: &str = "writgate.dev/approval";
 
-/// The gate, installed.
-pub struct Gate {
+/// The webhook, installed.
+pub struct Installation {
     // Declared, and so stopped, before the plane.
     /// The webhook.
     pub webhook: Webhook,
@@ -30,12 +30,12 @@ pub struct Gate {
     pub tenant: User,
     /// A GitOps controller's service account, by token.
     pub gitops: User,
-    /// Where the API server's defaulting can be had without the gate.
+    /// Where the API server's defaulting can be had without the webhook.
     ungoverned: String,
 }
 
-impl Gate {
-    /// Starts a plane and installs the gate on it.
+impl Installation {
+    /// Starts a plane and installs the webhook on it.
     pub fn start() -> Self {
         let plane = Plane::start();
         let webhook = Webhook::install(&plane);
@@ -72,7 +72,7 @@ impl Gate {
     pub fn governed_with(&self, hint: &str, edit: impl FnOnce(&mut Value)) -> Governed<'_> {
         let namespace = self.plane.labelled_namespace(hint, &json!({}));
         let governed = Governed {
-            gate: self,
+            installation: self,
             environment: format!("{namespace}-env"),
             project: "payments".to_owned(),
             namespace,
@@ -150,7 +150,7 @@ impl Gate {
 /// A governed namespace, its environment, and its reviewers' keys.
 pub struct Governed<'a> {
     /// Where it is.
-    pub gate: &'a Gate,
+    pub installation: &'a Installation,
     /// Its name.
     pub namespace: String,
     /// Its environment, which no other namespace has.
@@ -178,7 +178,7 @@ impl Governed<'_> {
         let mut statement = json!({
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [{"name": format!("{kind}/{}/{}", self.namespace, name.expect("a name")),
-                         "digest": {"sha256": self.gate.hash(manifest)}}],
+                         "digest": {"sha256": self.installation.hash(manifest)}}],
             "predicateType": "https://writgate.dev/approval/v1",
             "predicate": {
                 "id": uuid::Uuid::now_v7().to_string(), "projection": "v1", "action": action,
@@ -249,7 +249,7 @@ impl Governed<'_> {
         ]
     }
 
-    /// The posture that `Gate::governed` puts in force.
+    /// The posture that `Installation::governed` puts in force.
     pub fn usual_posture(&self) -> Value {
         json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": self.environment,
             "reviewerSets": [format!("reviewers-{}", self.environment)],
@@ -262,23 +262,23 @@ impl Governed<'_> {
     fn wait_in_force(&self) {
         let probe = self.deployment("probe").to_string();
         wait_until("the posture is in force", Duration::from_secs(20), || {
-            self.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+            self.installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
             // Whatever the posture makes of it: only a posture asks for an approval.
             let judged = |record: &Value| {
                 record["environment"] == self.environment.as_str() && record["reasons"][0] == "ApprovalRequired"
             };
-            (!self.gate.webhook.records(judged).is_empty()).then_some(())
+            (!self.installation.webhook.records(judged).is_empty()).then_some(())
         });
     }
 }
 
-/// What the gate said to the user, without what kubectl says around it (which is all of the patch, when it patches).
+/// What the webhook said to the user, without what kubectl says around it (which is all of the patch, when it patches).
 pub fn denial(ran: &Ran) -> Option<&str> {
-    let refused = ".writgate.dev\" denied the request: "; // whichever of the gate's webhooks it was
+    let refused = ".writgate.dev\" denied the request: "; // whichever of the installation's webhooks it was
     ran.stderr.split_once(refused).filter(|_| ran.code == Some(1)).map(|(_, message)| message.trim_end())
 }
 
-/// Whether the gate denied it, for this reason first of all.
+/// Whether the webhook denied it, for this reason first of all.
 pub fn denied_for(ran: &Ran, code: &str) -> bool {
     let reason = denial(ran).and_then(|message| message.lines().nth(1)); // the first line says of what
     reason.is_some_and(|line| line.split(':').next() == Some(code))

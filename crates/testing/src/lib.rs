@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! With the gate installed it is a `Gate`: `harness::run(Gate::start, …)`, `gate.governed("hint")`, and so on.
+//! With the webhook installed it is a `Installation`: `harness::run(Installation::start, …)`, `installation.governed("hint")`, and so on.
 //!
 //! The plane starts with the first test that asks for it, and tests run in parallel in namespaces of their own. If the
 //! process is killed, a watcher per server sees its standard input close and stops that server (see `process`).
@@ -38,8 +38,8 @@
     reason = "a test that panics has failed, which is the point"
 )]
 
-mod gate;
 pub mod harness;
+mod installation;
 mod pki;
 mod plane;
 mod process;
@@ -50,7 +50,7 @@ mod tools;
 mod user;
 mod webhook;
 
-pub use gate::{APPROVAL, Gate, Governed, attach, denial, denied_for, detached, document};
+pub use installation::{APPROVAL, Governed, Installation, attach, denial, denied_for, detached, document};
 pub use pki::{Authority, Pair};
 pub use plane::Plane;
 pub use process::{Process, free_port, wait_until};

@@ -1,21 +1,27 @@
-//! What the gate rests on, changed by people whom RBAC lets: namespaces' labels, postures, metadata through a status,
-//! revisions. A tenant has none of these rights; who has them is not thereby above the gate.
+//! Changes of the objects that governance depends on, by users whom RBAC permits them: namespace labels, documents, metadata
+//! through a status, revisions. A tenant has none of these rights, and having them does not bypass the guards.
 
 use serde_json::{Value, json};
 
-use crate::bypass::case::{Ground, PATIENCE, as_kind, text};
+use crate::bypass::case::{PATIENCE, TenantNamespace, as_kind, text};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, SYSTEM_NAMESPACE, User, document, wait_until};
+use writgate_testing::{Installation, SYSTEM_NAMESPACE, User, document, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![labels_of_namespaces, documents, revocations, metadata_through_status, metadata_of_revisions]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![
+        guards_the_governing_labels,
+        guards_documents_in_use,
+        guards_revocations,
+        guards_metadata_written_through_a_status,
+        denies_changed_metadata_of_revisions,
+    ]
 }
 
-/// Somebody with rights to write all that is guarded, by RBAC, and without the right to govern.
-fn powerful(gate: &Gate, ground: &Ground<'_>) -> User {
-    let user = gate.plane.user(&format!("nora-{}", ground.namespace));
+/// A user whom RBAC permits to write everything that is guarded, without the right to govern.
+fn powerful(installation: &Installation, ns: &TenantNamespace<'_>) -> User {
+    let user = installation.plane.user(&format!("nora-{}", ns.namespace));
     let group = "rbac.authorization.k8s.io";
-    gate.plane.install(&[
+    installation.plane.install(&[
         json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": user.name}, "rules": [
             {"apiGroups": [""], "resources": ["namespaces", "namespaces/status", "namespaces/finalize", "configmaps"], "verbs": ["*"]},
             {"apiGroups": ["apps", "batch"], "resources": ["*"], "verbs": ["*"]}]}),
@@ -23,18 +29,18 @@ fn powerful(gate: &Gate, ground: &Ground<'_>) -> User {
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user.name},
             "subjects": [{"kind": "User", "apiGroup": group, "name": user.name}]}),
     ]);
-    wait_until("their rights are known", PATIENCE, || {
+    wait_until("the API server knows the user's rights", PATIENCE, || {
         user.kubectl(&["auth", "can-i", "update", "namespaces"]).ok().then_some(())
     });
     user
 }
 
-fn labels_of_namespaces(gate: &Gate) {
-    let ground = Ground::new(gate, "labels");
-    let nora = powerful(gate, &ground);
-    let name = &ground.namespace;
+fn guards_the_governing_labels(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "labels");
+    let nora = powerful(installation, &ns);
+    let name = &ns.namespace;
     let path = format!("/api/v1/namespaces/{name}/finalize");
-    let mut bare = gate.plane.admin.get(&["namespace", name]).expect("it is there");
+    let mut bare = installation.plane.admin.get(&["namespace", name]).expect("it is there");
     bare["metadata"]["labels"] = json!({});
     let bare = bare.to_string();
     let none =
@@ -59,29 +65,28 @@ fn labels_of_namespaces(gate: &Gate) {
     ];
     for (number, attempt, args, input) in ways {
         let attempt = format!("{attempt}, by a user who may write Namespaces");
-        ground.row(number, attempt).by(&nora).tries(|user| user.kubectl_in(&args, input)).guarded("GovernRequired");
+        ns.row(number, attempt).by(&nora).tries(|user| user.kubectl_in(&args, input)).guarded("GovernRequired");
     }
     let new = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": format!("{name}-more"), "labels":
-        {"writgate.dev/environment": ground.environment, "writgate.dev/project": ground.project}}});
+        {"writgate.dev/environment": ns.environment, "writgate.dev/project": ns.project}}});
     for (number, attempt) in [
         (41, "a new namespace with another namespace's governing labels, by a user who may write Namespaces"),
         (45, "a governed namespace created again, by a user who may write Namespaces"),
     ] {
-        ground.row(number, attempt).by(&nora).tries(|user| user.create(&new)).guarded("GovernRequired");
+        ns.row(number, attempt).by(&nora).tries(|user| user.create(&new)).guarded("GovernRequired");
     }
-    ground
-        .row(42, "only the environment label removed, by a user who may govern")
-        .by(&gate.plane.admin)
+    ns.row(42, "only the environment label removed, by a user who may govern")
+        .by(&installation.plane.admin)
         .tries(|user| user.kubectl(&label(&["writgate.dev/environment-"])))
         .guarded("GovernanceInvalid");
 }
 
-fn documents(gate: &Gate) {
-    let ground = Ground::new(gate, "documents");
-    let nora = powerful(gate, &ground);
-    let posture = format!("posture-{}", ground.environment);
-    let reviewers = format!("reviewers-{}", ground.environment);
-    let by = |number, attempt: &str| ground.row(number, format!("{attempt}, by a user who may write it")).by(&nora);
+fn guards_documents_in_use(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "documents");
+    let nora = powerful(installation, &ns);
+    let posture = format!("posture-{}", ns.environment);
+    let reviewers = format!("reviewers-{}", ns.environment);
+    let by = |number, attempt: &str| ns.row(number, format!("{attempt}, by a user who may write it")).by(&nora);
     let kubectl = |user: &User, verb: &[&str], name: &str, rest: &[&str]| {
         user.kubectl(&[verb, &["configmap", name, "-n", SYSTEM_NAMESPACE], rest].concat())
     };
@@ -96,12 +101,12 @@ fn documents(gate: &Gate) {
     let apply = |number, attempt: &str, object: &Value, code| {
         by(number, attempt).tries(|user| server_side(user, object)).guarded(code);
     };
-    let mut unknown = ground.usual_posture();
+    let mut unknown = ns.usual_posture();
     unknown["enforcment"] = json!("audit");
-    apply(68, "a posture with a misspelt field", &ground.posture_objects(&unknown)[0], "PostureInvalid");
-    let mut nobody = ground.usual_posture();
+    apply(68, "a posture with a misspelt field", &ns.posture_objects(&unknown)[0], "PostureInvalid");
+    let mut nobody = ns.usual_posture();
     nobody["actions"] = json!({"deploy": {"quorum": [{"count": 0}]}});
-    apply(68, "a posture with an empty quorum", &ground.posture_objects(&nobody)[0], "PostureInvalid");
+    apply(68, "a posture with an empty quorum", &ns.posture_objects(&nobody)[0], "PostureInvalid");
     let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
     let with_keys = |keys: Value| {
         document(
@@ -118,7 +123,7 @@ fn documents(gate: &Gate) {
         &with_keys(json!([reviewer("bob", weak)])),
         "PostureInvalid",
     );
-    let one = ground.bob.public_pem();
+    let one = ns.bob.public_pem();
     let twice = with_keys(json!([reviewer("bob", &one), reviewer("carol", &one)]));
     apply(58, "one key under two reviewers' names", &twice, "PostureInvalid");
 }
@@ -127,19 +132,19 @@ fn server_side(user: &User, object: &Value) -> writgate_testing::Ran {
     user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
 }
 
-fn revocations(gate: &Gate) {
-    let ground = Ground::new(gate, "lifted");
-    let nora = powerful(gate, &ground);
-    let name = format!("revocations-{}", ground.environment);
+fn guards_revocations(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "lifted");
+    let nora = powerful(installation, &ns);
+    let name = format!("revocations-{}", ns.environment);
     let list = |keys: Value| {
         document("revocations", &name, &json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "keys": keys}))
     };
-    let admin = &gate.plane.admin;
-    gate.plane.install(&[list(json!([{"id": "0".repeat(64), "at": "2026-01-01T00:00:00Z"}]))]);
-    let mut posture = ground.usual_posture();
+    let admin = &installation.plane.admin;
+    installation.plane.install(&[list(json!([{"id": "0".repeat(64), "at": "2026-01-01T00:00:00Z"}]))]);
+    let mut posture = ns.usual_posture();
     posture["revocationLists"] = json!([name]);
     wait_until("the list is known", PATIENCE, || {
-        server_side(admin, &ground.posture_objects(&posture)[0]).ok().then_some(())
+        server_side(admin, &ns.posture_objects(&posture)[0]).ok().then_some(())
     });
     let lifted = list(json!([]));
     wait_until("the posture is known", PATIENCE, || {
@@ -149,24 +154,22 @@ fn revocations(gate: &Gate) {
         );
         (!ran.ok()).then_some(())
     });
-    ground
-        .row(69, "a revocation lifted, by a user who may write it")
+    ns.row(69, "a revocation lifted, by a user who may write it")
         .by(&nora)
         .tries(|user| server_side(user, &lifted))
         .guarded("RevocationLifted");
 }
 
-fn metadata_through_status(gate: &Gate) {
-    let ground = Ground::new(gate, "status");
-    ground.runs(&ground.deployment("orders"));
-    ground.runs(&ground.replay_job("replay"));
-    let set = ground.list("replicasets").remove(0);
+fn guards_metadata_written_through_a_status(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "status");
+    ns.runs(&ns.deployment("orders"));
+    ns.runs(&ns.replay_job("replay"));
+    let set = ns.list("replicasets").remove(0);
     let set = format!("replicaset/{}", text(&set["metadata"]["name"]));
     let patch = |attempt: &str, target: &str, metadata: Value| {
         let patch = json!({"metadata": metadata}).to_string();
-        ground
-            .row(17, format!("{attempt} changed through its status, by a user who may write it"))
-            .by(&gate.operator)
+        ns.row(17, format!("{attempt} changed through its status, by a user who may write it"))
+            .by(&installation.operator)
             .kubectl(&["patch", target, "--subresource=status", "--type=merge", "-p", &patch])
             .guarded("StatusMetadata");
     };
@@ -181,14 +184,14 @@ fn metadata_through_status(gate: &Gate) {
     patch("a ReplicaSet's label that its selector uses", &set, json!({"labels": {"app": "other"}}));
 }
 
-fn metadata_of_revisions(gate: &Gate) {
-    let ground = Ground::new(gate, "revision");
-    ground.runs(&as_kind(&ground.deployment("orders"), "apps/v1", "StatefulSet", json!({"serviceName": "x"})));
-    let revision = ground.list("controllerrevisions").remove(0);
+fn denies_changed_metadata_of_revisions(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "revision");
+    ns.runs(&as_kind(&ns.deployment("orders"), "apps/v1", "StatefulSet", json!({"serviceName": "x"})));
+    let revision = ns.list("controllerrevisions").remove(0);
     let target = format!("controllerrevision/{}", text(&revision["metadata"]["name"]));
     let patch = |attempt: &str, patch: Value| {
-        let row = ground.row(81, format!("a ControllerRevision's {attempt}, by a user who may write it"));
-        row.by(&gate.operator).patch(&target, "merge", &patch)
+        let row = ns.row(81, format!("a ControllerRevision's {attempt}, by a user who may write it"));
+        row.by(&installation.operator).patch(&target, "merge", &patch)
     };
     patch("number", json!({"revision": 9})).denied("WorkloadNotAllowed");
     patch("labels", json!({"metadata": {"labels": {"app": "other"}}})).denied("WorkloadNotAllowed");

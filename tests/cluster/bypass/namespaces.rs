@@ -1,46 +1,49 @@
-//! Namespaces: which one is governed, by whom, and what may be done about it.
+//! Attempts with namespaces: their labels, their deletion, and ungoverned ones.
 
 use serde_json::json;
 
-use crate::bypass::case::{Ground, PATIENCE, row};
+use crate::bypass::case::{PATIENCE, TenantNamespace, row};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, wait_until};
+use writgate_testing::{Installation, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![a_namespace_that_claims_what_is_not_its_own, namespaces_are_not_the_tenants, beside_the_gate,]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![
+        denies_a_namespace_that_the_posture_does_not_list,
+        a_tenant_may_not_write_namespaces,
+        ungoverned_namespaces_are_a_documented_limit,
+    ]
 }
 
-/// The posture's own list says which namespaces are the environment's; a label only sends a request to the webhook.
-fn a_namespace_that_claims_what_is_not_its_own(gate: &Gate) {
-    let ground = Ground::new(gate, "claims");
+/// A posture lists the namespaces of its environment. The label alone only sends requests to the webhook.
+fn denies_a_namespace_that_the_posture_does_not_list(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "claims");
     let until = |code| {
-        let orders = ground.deployment("orders").to_string();
+        let orders = ns.deployment("orders").to_string();
         wait_until(code, PATIENCE, || {
-            let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders);
+            let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders);
             ran.stderr.contains(code).then_some(())
         });
     };
-    let mut posture = ground.usual_posture();
+    let mut posture = ns.usual_posture();
     posture["namespaces"] = json!({"another": "payments"});
-    gate.plane.install(&ground.posture_objects(&posture));
+    installation.plane.install(&ns.posture_objects(&posture));
     until("NamespaceNotListed");
-    ground
-        .row(41, "a namespace that claims an environment whose posture does not list it, with a correct approval")
-        .apply(&ground.approved(&ground.deployment("orders")))
+    ns.row(41, "a namespace that claims an environment whose posture does not list it, with a correct approval")
+        .apply(&ns.approved(&ns.deployment("orders")))
         .denied("NamespaceNotListed");
-    let name = &ground.namespace;
-    let ran = gate.plane.admin.kubectl(&["label", "--overwrite", "namespace", name, "writgate.dev/environment=dev"]);
+    let name = &ns.namespace;
+    let ran =
+        installation.plane.admin.kubectl(&["label", "--overwrite", "namespace", name, "writgate.dev/environment=dev"]);
     assert!(ran.ok(), "{ran}");
     until("PostureMissing");
-    ground
-        .row(41, "a namespace that claims an environment without a posture")
-        .apply(&ground.deployment("orders"))
+    ns.row(41, "a namespace that claims an environment without a posture")
+        .apply(&ns.deployment("orders"))
         .denied("PostureMissing");
 }
 
-fn namespaces_are_not_the_tenants(gate: &Gate) {
-    let ground = Ground::new(gate, "namespace");
-    let name = &ground.namespace;
+fn a_tenant_may_not_write_namespaces(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "namespace");
+    let name = &ns.namespace;
     for (number, attempt, args) in [
         (41, "a new namespace", vec!["create", "namespace", "mine"]),
         (42, "the governing label removed", vec!["label", "namespace", name, "writgate.dev/environment-"]),
@@ -51,11 +54,11 @@ fn namespaces_are_not_the_tenants(gate: &Gate) {
         ),
         (45, "the namespace deleted, to be created again", vec!["delete", "namespace", name]),
     ] {
-        ground.row(number, attempt).tries(|user| user.kubectl(&args)).refused("Forbidden");
+        ns.row(number, attempt).tries(|user| user.kubectl(&args)).refused("Forbidden");
     }
 }
 
-fn beside_the_gate(_: &Gate) {
+fn ungoverned_namespaces_are_a_documented_limit(_: &Installation) {
     row(44, "run it in a namespace that is not governed, and reach the same data over the network")
         .limit("What runs in namespaces that are not governed");
     row(42, "a change in the milliseconds after a namespace is labelled")

@@ -1,36 +1,36 @@
-//! The gate itself: its configuration, its rules, its records, and whoever calls it.
+//! Attempts against the webhook itself: its configuration, its posture, its records, its address, and its callers.
 
 use std::time::Duration;
 
 use axum::http::Request;
 use serde_json::{Value, json};
 
-use crate::bypass::case::{Ground, PATIENCE, row, text};
+use crate::bypass::case::{PATIENCE, TenantNamespace, row, text};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Ran, SYSTEM_NAMESPACE, document, free_port, wait_until};
+use writgate_testing::{Installation, Ran, SYSTEM_NAMESPACE, document, free_port, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        its_configuration,
-        somebody_else_at_its_address,
-        nobody_at_its_address,
-        its_rules,
-        a_flood_of_denials,
-        names_and_texts,
-        gone_within_a_second,
-        a_forged_call,
-        in_anothers_name,
-        content_that_changes_later,
-        outside,
+        a_tenant_may_not_write_the_webhook_or_its_posture,
+        refuses_a_server_with_another_certificate,
+        refuses_changes_while_the_webhook_is_unreachable,
+        denies_under_an_incomplete_posture,
+        an_admission_is_reported_despite_many_denials,
+        escapes_names_and_texts,
+        a_deleted_object_leaves_its_records,
+        a_forged_review_is_reported_as_not_persisted,
+        refuses_impersonation,
+        content_that_is_read_later_is_a_documented_limit,
+        nodes_and_administrators_are_a_documented_limit,
     ]
 }
 
-fn its_configuration(gate: &Gate) {
-    let ground = Ground::new(gate, "configuration");
+fn a_tenant_may_not_write_the_webhook_or_its_posture(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "configuration");
     let ignore = json!([{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"}]).to_string();
     let system = ["-n", SYSTEM_NAMESPACE];
     let refused = |number, attempt: &str, args: &[&str]| {
-        ground.row(number, attempt.to_owned()).tries(|user| user.kubectl(args)).refused("Forbidden");
+        ns.row(number, attempt.to_owned()).tries(|user| user.kubectl(args)).refused("Forbidden");
     };
     let configuration = "validatingwebhookconfiguration/writgate";
     refused(65, "the webhook configuration deleted", &["delete", configuration]);
@@ -49,7 +49,7 @@ fn its_configuration(gate: &Gate) {
         "the webhook's Service changed to another target",
         &in_system(&["patch", "service/writgate-webhook", "-p", "{}"]),
     );
-    let posture = format!("configmap/posture-{}", ground.environment);
+    let posture = format!("configmap/posture-{}", ns.environment);
     let delete = [&system[..], &["delete", &posture]].concat();
     refused(68, "the posture deleted", &delete);
     let edit =
@@ -57,65 +57,63 @@ fn its_configuration(gate: &Gate) {
     refused(68, "the posture emptied", &edit);
 }
 
-/// A copy of the webhook configuration for one namespace, with the webhook elsewhere.
-fn redirect(ground: &Ground<'_>, client: &Value) {
+/// Installs a copy of the webhook configuration for one namespace, with another address.
+fn redirect(ns: &TenantNamespace<'_>, client: &Value) {
     let mut copy =
-        ground.gate.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
-    copy["metadata"] = json!({"name": ground.namespace});
+        ns.installation.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+    copy["metadata"] = json!({"name": ns.namespace});
     let webhooks = copy["webhooks"].as_array_mut().expect("webhooks");
     webhooks.retain(|webhook| webhook["name"] == "workloads.writgate.dev");
     webhooks[0]["clientConfig"] = client.clone();
     webhooks[0]["timeoutSeconds"] = json!(2);
-    webhooks[0]["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": ground.namespace}});
-    ground.gate.plane.install(&[copy]);
-    let probe = ground.approved(&ground.deployment("probe")).to_string();
-    wait_until("the API server asks there", PATIENCE, || {
-        let ran = ground.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+    webhooks[0]["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": ns.namespace}});
+    ns.installation.plane.install(&[copy]);
+    let probe = ns.approved(&ns.deployment("probe")).to_string();
+    wait_until("the API server sends requests to the other address", PATIENCE, || {
+        let ran = ns.installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
         (!ran.ok()).then_some(())
     });
 }
 
-fn call(gate: &Gate) -> (String, Value) {
-    let configuration = gate.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+fn call(installation: &Installation) -> (String, Value) {
+    let configuration =
+        installation.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
     let client = configuration["webhooks"][0]["clientConfig"].clone();
     (text(&client["url"]), client)
 }
 
-fn somebody_else_at_its_address(gate: &Gate) {
-    let ground = Ground::new(gate, "impostor");
-    let approved = ground.approved(&ground.deployment("orders"));
-    let (_, mut client) = call(gate);
+fn refuses_a_server_with_another_certificate(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "impostor");
+    let approved = ns.approved(&ns.deployment("orders"));
+    let (_, mut client) = call(installation);
     client["caBundle"] = json!(base64_of(&writgate_testing::Authority::new("another").certificate));
-    redirect(&ground, &client);
-    ground
-        .row(67, "a server at the webhook's address with a certificate of another CA")
+    redirect(&ns, &client);
+    ns.row(67, "a server at the webhook's address with a certificate of another CA")
         .create(&approved)
         .unanswered("x509");
 }
 
-fn nobody_at_its_address(gate: &Gate) {
-    let ground = Ground::new(gate, "nobody");
-    let approved = ground.approved(&ground.deployment("orders"));
-    redirect(&ground, &json!({"url": format!("https://127.0.0.1:{}/validate", free_port())}));
-    ground
-        .row(66, "a change with a correct approval while the webhook is down")
+fn refuses_changes_while_the_webhook_is_unreachable(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "nobody");
+    let approved = ns.approved(&ns.deployment("orders"));
+    redirect(&ns, &json!({"url": format!("https://127.0.0.1:{}/validate", free_port())}));
+    ns.row(66, "a change with a correct approval while the webhook is down")
         .create(&approved)
         .unanswered("connection refused");
 
-    let ground = Ground::new(gate, "silent");
-    let approved = ground.approved(&ground.deployment("orders"));
-    // The kernel accepts the connection, and nobody ever says anything.
+    let ns = TenantNamespace::new(installation, "silent");
+    let approved = ns.approved(&ns.deployment("orders"));
+    // The kernel accepts the connection, and no server answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address");
-    redirect(&ground, &json!({"url": format!("https://{address}/validate")}));
-    ground
-        .row(70, "a change with a correct approval while the webhook is too slow")
+    redirect(&ns, &json!({"url": format!("https://{address}/validate")}));
+    ns.row(70, "a change with a correct approval while the webhook is too slow")
         .create(&approved)
         .unanswered("failed calling webhook");
     row(66, "controllers and deletions while the webhook is down").shown_by(
         "unchanged",
         "tests/cluster/manifests.rs",
-        "a_governed_namespace_comes_to_its_end",
+        "a_governed_namespace_can_be_deleted_without_the_webhook",
     );
     row(71, "endless bodies that occupy the webhook, and an ordinary request").shown_by(
         "admitted and recorded",
@@ -124,35 +122,35 @@ fn nobody_at_its_address(gate: &Gate) {
     );
 }
 
-/// What is in use cannot be taken away, but a namespace can be put under rules that are not whole.
-fn its_rules(gate: &Gate) {
-    let ground = Ground::new(gate, "rules");
-    let approved = ground.approved(&ground.deployment("orders"));
-    let mut posture = ground.usual_posture();
+/// A posture in use cannot be deleted, but a namespace can be labelled with the environment of an incomplete posture.
+fn denies_under_an_incomplete_posture(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "rules");
+    let approved = ns.approved(&ns.deployment("orders"));
+    let mut posture = ns.usual_posture();
     posture["environment"] = json!("half");
     posture["reviewerSets"] = json!(["nobody-wrote-it"]);
-    gate.plane.install(&[document("posture", "posture-half", &posture)]);
-    let name = &ground.namespace;
-    let ran = gate.plane.admin.kubectl(&["label", "--overwrite", "namespace", name, "writgate.dev/environment=half"]);
+    installation.plane.install(&[document("posture", "posture-half", &posture)]);
+    let name = &ns.namespace;
+    let ran =
+        installation.plane.admin.kubectl(&["label", "--overwrite", "namespace", name, "writgate.dev/environment=half"]);
     assert!(ran.ok(), "{ran}");
     wait_until("the label is known", PATIENCE, || {
-        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &approved.to_string());
+        let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &approved.to_string());
         ran.stderr.contains("PostureInvalid").then_some(())
     });
-    ground
-        .row(68, "a change while the reviewers that the posture names do not exist")
+    ns.row(68, "a change while the reviewers that the posture names do not exist")
         .create(&approved)
         .denied("PostureInvalid");
     row(69, "a revoked spec applied before a replica has learned of the revocation")
         .limit("A revocation is in force once a replica has learned of it");
 }
 
-fn a_flood_of_denials(gate: &Gate) {
-    let ground = Ground::new(gate, "flood");
-    let orders = ground.deployment("orders");
-    let flood = ground.row(74, "an admission after a hundred simultaneous denials: its Event does not wait for theirs");
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": (0..100).map(|n| ground.deployment(&format!("x{n}"))).collect::<Vec<_>>()});
-    let approved = ground.approved(&orders);
+fn an_admission_is_reported_despite_many_denials(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "flood");
+    let orders = ns.deployment("orders");
+    let flood = ns.row(74, "an admission after a hundred simultaneous denials: its Event does not wait for theirs");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": (0..100).map(|n| ns.deployment(&format!("x{n}"))).collect::<Vec<_>>()});
+    let approved = ns.approved(&orders);
     let admitted = flood.tries(|user| {
         let ran = user.create(&list);
         assert!(!ran.ok(), "{ran}");
@@ -160,47 +158,47 @@ fn a_flood_of_denials(gate: &Gate) {
     });
     admitted.admitted();
     wait_until("the Event of the admission", Duration::from_secs(10), || {
-        ground.list("events.events.k8s.io").iter().any(|event| event["reason"] == "Admitted").then_some(())
+        ns.list("events.events.k8s.io").iter().any(|event| event["reason"] == "Admitted").then_some(())
     });
 }
 
-fn names_and_texts(gate: &Gate) {
-    let ground = Ground::new(gate, "texts");
+fn escapes_names_and_texts(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "texts");
     let name = "n".repeat(240);
-    ground.row(75, "a name of 240 characters").create(&ground.approved(&ground.deployment(&name))).admitted();
-    wait_until("its Event", PATIENCE, || {
-        let events = ground.list("events.events.k8s.io");
+    ns.row(75, "a name of 240 characters").create(&ns.approved(&ns.deployment(&name))).admitted();
+    wait_until("the Event exists", PATIENCE, || {
+        let events = ns.list("events.events.k8s.io");
         events.iter().any(|event| event["regarding"]["name"] == name.as_str()).then_some(())
     });
-    let mut orders = ground.deployment("orders");
+    let mut orders = ns.deployment("orders");
     orders["metadata"]["annotations"] = json!({writgate_testing::APPROVAL: "\u{1b}[2Jnothing to see\u{202e}"});
-    let attempt = ground.row(75, "terminal escapes in an approval").create(&orders);
+    let attempt = ns.row(75, "terminal escapes in an approval").create(&orders);
     assert!(!attempt.ran.stderr.contains(['\u{1b}', '\u{202e}']), "{:?}", attempt.ran.stderr);
     attempt.denied("MalformedApproval");
 }
 
-fn gone_within_a_second(gate: &Gate) {
-    let ground = Ground::new(gate, "gone");
-    let approved = ground.approved(&ground.deployment("orders"));
-    let attempt = ground.row(76, "an object created and deleted at once: the records remain").tries(|user| {
+fn a_deleted_object_leaves_its_records(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "gone");
+    let approved = ns.approved(&ns.deployment("orders"));
+    let attempt = ns.row(76, "an object created and deleted at once: the records remain").tries(|user| {
         let ran = user.create(&approved);
-        user.kubectl(&["delete", "deployment/orders", "-n", &ground.namespace]);
+        user.kubectl(&["delete", "deployment/orders", "-n", &ns.namespace]);
         ran
     });
     let record = attempt.admitted();
     let key = "workloads.writgate.dev/decision-id";
     wait_until("the API server's audit log has it", PATIENCE, || {
-        (!gate.plane.audit_log(|line| line["annotations"][key] == record["id"]).is_empty()).then_some(())
+        (!installation.plane.audit_log(|line| line["annotations"][key] == record["id"]).is_empty()).then_some(())
     });
 }
 
-/// Whoever reaches the webhook's port can ask it; only what was seen through the API is told as admitted.
-fn a_forged_call(gate: &Gate) {
-    let ground = Ground::new(gate, "forged");
-    let mut object = ground.approved(&ground.deployment("orders"));
+/// Everyone who reaches the webhook's port can send a review. An Event says *admitted* only if the object exists in the API.
+fn a_forged_review_is_reported_as_not_persisted(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "forged");
+    let mut object = ns.approved(&ns.deployment("orders"));
     object["metadata"]["uid"] = json!("0b0c1d6a-0000-4000-8000-000000000000");
     let live: Value = serde_json::from_str(
-        &gate
+        &installation
             .plane
             .admin
             .kubectl_in(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &object.to_string())
@@ -211,15 +209,15 @@ fn a_forged_call(gate: &Gate) {
     let resource = json!({"group": "apps", "version": "v1", "resource": "deployments"});
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "0b0c1d6a-0000-4000-8000-000000000001", "kind": kind, "requestKind": kind, "resource": resource,
-        "requestResource": resource, "name": "orders", "namespace": ground.namespace, "operation": "CREATE",
+        "requestResource": resource, "name": "orders", "namespace": ns.namespace, "operation": "CREATE",
         "userInfo": {"username": "alice", "groups": []}, "object": live, "oldObject": null, "dryRun": false,
         "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}}});
-    let (url, _) = call(gate);
-    let authority = gate.plane.authority.certificate.clone();
+    let (url, _) = call(installation);
+    let authority = installation.plane.authority.certificate.clone();
     let attempt =
-        ground.row(77, "an AdmissionReview sent directly to the webhook, as Alice: no Event says that it was admitted");
-    let attempt = attempt.by(&gate.operator).tries(|_| {
-        let answer: Value = gate.plane.block_on(async {
+        ns.row(77, "an AdmissionReview sent directly to the webhook, as Alice: no Event says that it was admitted");
+    let attempt = attempt.by(&installation.operator).tries(|_| {
+        let answer: Value = installation.plane.block_on(async {
             let uri: axum::http::Uri = url.parse().expect("a URL");
             let mut config =
                 kube::Config::new(format!("https://{}", uri.authority().expect("a host")).parse().expect("a URL"));
@@ -230,19 +228,18 @@ fn a_forged_call(gate: &Gate) {
         });
         Ran { code: Some(0), stdout: answer.to_string(), stderr: String::new() }
     });
-    let event = wait_until("its Event", PATIENCE, || ground.list("events.events.k8s.io").pop());
+    let event = wait_until("the Event exists", PATIENCE, || ns.list("events.events.k8s.io").pop());
     assert_eq!(event["reason"], "NotPersisted", "{event}");
-    assert!(ground.live("deployment/orders").is_none());
+    assert!(ns.live("deployment/orders").is_none());
     attempt.unpersisted();
 }
 
-fn in_anothers_name(gate: &Gate) {
-    let ground = Ground::new(gate, "name");
-    let orders = ground.deployment("orders");
+fn refuses_impersonation(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "name");
+    let orders = ns.deployment("orders");
     let as_user = |user: &str| format!("--as={user}");
-    let own = format!("system:serviceaccount:{}:default", ground.namespace);
-    ground
-        .row(78, "impersonating a service account of the namespace, which `edit` permits, without an approval")
+    let own = format!("system:serviceaccount:{}:default", ns.namespace);
+    ns.row(78, "impersonating a service account of the namespace, which `edit` permits, without an approval")
         .kubectl_in(&["create", "--validate=false", "-f", "-", &as_user(&own)], &orders.to_string())
         .refused("Forbidden");
     for (attempt, user) in [
@@ -251,42 +248,41 @@ fn in_anothers_name(gate: &Gate) {
         ("impersonating the webhook", "system:serviceaccount:writgate-system:writgate-webhook"),
         ("impersonating the requester, Alice", "alice"),
     ] {
-        ground
-            .row(78, attempt)
+        ns.row(78, attempt)
             .kubectl_in(&["create", "--validate=false", "-f", "-", &as_user(user)], &orders.to_string())
             .refused("Forbidden");
     }
-    // With rights of its own, which nobody gave it here, it is judged and recorded as itself.
-    let account = format!("--serviceaccount={}:default", ground.namespace);
-    ground.arrange(&["create", "rolebinding", "deployer", "--clusterrole=edit", &account]);
-    let account = gate.plane.service_account(&ground.namespace, "default");
-    wait_until("its rights are known", PATIENCE, || {
-        account.kubectl(&["auth", "can-i", "create", "deployments", "-n", &ground.namespace]).ok().then_some(())
+    // A service account with the `edit` role is decided and recorded under its own name.
+    let account = format!("--serviceaccount={}:default", ns.namespace);
+    ns.arrange(&["create", "rolebinding", "deployer", "--clusterrole=edit", &account]);
+    let account = installation.plane.service_account(&ns.namespace, "default");
+    wait_until("the API server knows the account's rights", PATIENCE, || {
+        account.kubectl(&["auth", "can-i", "create", "deployments", "-n", &ns.namespace]).ok().then_some(())
     });
-    ground
-        .row(78, "impersonating a service account with `edit`, with an approval: recorded under the account's name")
+    ns.row(78, "impersonating a service account with `edit`, with an approval: recorded under the account's name")
         .by(&account)
-        .tries(|_| gate.tenant.kubectl_in(&["apply", "-f", "-", &as_user(&own)], &ground.approved(&orders).to_string()))
+        .tries(|_| {
+            installation.tenant.kubectl_in(&["apply", "-f", "-", &as_user(&own)], &ns.approved(&orders).to_string())
+        })
         .admitted();
     row(78, "which person impersonated the service account").limit("An API user name is not a person");
 }
 
-fn content_that_changes_later(gate: &Gate) {
-    let ground = Ground::new(gate, "content");
-    ground.arrange(&["create", "configmap", "settings", "--from-literal=mode=good"]);
-    let mut orders = ground.deployment("orders");
+fn content_that_is_read_later_is_a_documented_limit(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "content");
+    ns.arrange(&["create", "configmap", "settings", "--from-literal=mode=good"]);
+    let mut orders = ns.deployment("orders");
     orders["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "settings"}}]);
-    ground.runs(&orders);
+    ns.runs(&orders);
     let content = "Content that a Pod reads at run time (ConfigMaps, Secrets, volumes, the network) is not in the hash";
-    ground
-        .row(48, "content changed in a ConfigMap that an approved Deployment reads")
+    ns.row(48, "content changed in a ConfigMap that an approved Deployment reads")
         .patch("configmap/settings", "merge", &json!({"data": {"mode": "evil"}}))
         .limit(content);
     row(49, "content of a volume, or behind a Service").limit(content);
     row(50, "the permissions of the service account, or another account created under its name").limit(content);
 }
 
-fn outside(_: &Gate) {
+fn nodes_and_administrators_are_a_documented_limit(_: &Installation) {
     for attempt in ["a static Pod on a node", "a write to etcd", "root on a node", "a cluster administrator"] {
         row(79, attempt).limit("Node root, etcd and cluster administrators are outside the model");
     }

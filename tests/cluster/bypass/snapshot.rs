@@ -1,5 +1,5 @@
-//! A namespace as the administrator sees it: what is asked for, and what runs. Taken before and after an attempt, past
-//! kubectl, since it is taken hundreds of times.
+//! The state of a namespace: what its objects request, and what runs. It is read before and after every attempt, with the API
+//! client, since kubectl would be too slow for hundreds of snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
-/// Everything that runs something, or decides what would.
+/// The resources that run content or decide what runs.
 const RESOURCES: [&str; 10] = [
     "apis/apps/v1/deployments",
     "apis/apps/v1/replicasets",
@@ -24,14 +24,14 @@ const RESOURCES: [&str; 10] = [
 
 /// The objects of a namespace, by kind and name.
 #[derive(PartialEq)]
-pub(crate) struct Snapshot(BTreeMap<String, Seen>);
+pub(crate) struct Snapshot(BTreeMap<String, ObjectState>);
 
 #[derive(PartialEq)]
-struct Seen {
-    /// All that an attempt could change and that controllers leave alone once they are done.
+struct ObjectState {
+    /// The fields that an attempt could change, without those that controllers keep changing.
     whole: Value,
     /// What runs: a workload's spec hash, or a Pod's images.
-    runs: String,
+    live: String,
 }
 
 impl Snapshot {
@@ -46,31 +46,31 @@ impl Snapshot {
             let Value::Array(items) = list["items"].take() else { panic!("{path}: a list has items") };
             for item in items {
                 let name = item["metadata"]["name"].as_str().expect("a name").to_owned();
-                objects.insert(format!("{plural}/{name}"), Seen::of(plural, &item));
+                objects.insert(format!("{plural}/{name}"), ObjectState::of(plural, &item));
             }
         }
         Self(objects)
     }
 
-    /// What runs, by kind: `kind hash`.
-    pub(crate) fn runs(&self) -> BTreeSet<&str> {
-        self.0.values().map(|seen| &*seen.runs).filter(|runs| !runs.is_empty()).collect()
+    /// What runs, each as `kind hash`.
+    pub(crate) fn live(&self) -> BTreeSet<&str> {
+        self.0.values().map(|state| &*state.live).filter(|live| !live.is_empty()).collect()
     }
 }
 
-impl Seen {
+impl ObjectState {
     fn of(plural: &str, item: &Value) -> Self {
         let metadata = &item["metadata"];
-        // A ReplicaSet's annotations are its Deployment's, copied a moment later.
-        let claims = if plural == "replicasets" { Value::Null } else { ours(&metadata["annotations"]) };
+        // The controller copies a Deployment's annotations to its ReplicaSet a moment later.
+        let claims = if plural == "replicasets" { Value::Null } else { writgate_entries(&metadata["annotations"]) };
         let whole = json!({"spec": item["spec"], "data": item["data"], "template": item["template"],
             "revision": item["revision"], "labels": metadata["labels"], "claims": claims,
             "owners": metadata["ownerReferences"]});
-        Self { whole, runs: runs(plural, item) }
+        Self { whole, live: live(plural, item) }
     }
 }
 
-fn runs(plural: &str, item: &Value) -> String {
+fn live(plural: &str, item: &Value) -> String {
     let kind = match plural {
         "deployments" => WorkloadKind::Deployment,
         "replicasets" => WorkloadKind::ReplicaSet,
@@ -84,19 +84,19 @@ fn runs(plural: &str, item: &Value) -> String {
             let all = lists.into_iter().filter_map(Value::as_array).flatten();
             return format!("Pod {:?}", all.map(|container| container["image"].to_string()).collect::<Vec<_>>());
         }
-        _ => return String::new(), // runs by nobody's hand but a workload's, which is seen itself
+        _ => return String::new(), // it runs only through a workload, which is in the snapshot itself
     };
     let hash = spec_hash(kind, &item["spec"].to_string()).expect("what the API server sends can be hashed");
     format!("{plural} {hash}")
 }
 
-fn ours(map: &Value) -> Value {
-    let ours = map.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("writgate.dev/"));
-    ours.map(|(key, value)| (key.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
+fn writgate_entries(map: &Value) -> Value {
+    let entries = map.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("writgate.dev/"));
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
 }
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(name, seen)| write!(f, "\n  {name}: {}", seen.whole))
+        self.0.iter().try_for_each(|(name, state)| write!(f, "\n  {name}: {}", state.whole))
     }
 }

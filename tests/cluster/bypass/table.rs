@@ -1,4 +1,4 @@
-//! The table of outcomes: noted while the cases run, printed at the end, and kept in `docs/bypasses.md`.
+//! The table of outcomes. Tests note its lines, and at the end it is printed and compared with `docs/bypasses.md`.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use writgate_testing::harness::Outcome;
 
-/// The catalogue's rows; each must have an outcome.
+/// The rows of the catalogue. Each must have an outcome.
 const CATALOGUE: RangeInclusive<u32> = 1..=80;
 
-/// Set it to write `docs/bypasses.md` instead of comparing it.
+/// The variable that makes a run write `docs/bypasses.md` instead of comparing it.
 const WRITE: &str = "WRITGATE_WRITE_BYPASSES";
 
 const HEAD: &str = "# Ways around Writgate, tried
@@ -35,12 +35,12 @@ admission webhook. Rows above 80 were found during development.
 |---:|---|---|---|---|
 ";
 
-/// One attempt and what came of it.
+/// One attempt and its outcome.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Line {
     pub(crate) number: u32,
-    /// File and line where the case begins, and the order in it.
-    pub(crate) place: (&'static str, u32, usize),
+    /// File and line where the test begins, and the order of the attempts in it.
+    pub(crate) position: (&'static str, u32, usize),
     pub(crate) attempt: String,
     pub(crate) outcome: String,
     pub(crate) code: String,
@@ -51,7 +51,7 @@ thread_local! {
     static ORDER: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Numbers the lines of a case, which is run by one thread.
+/// Numbers the lines of a test, which runs in one thread.
 pub(crate) fn next_in_order() -> usize {
     ORDER.with(|order| order.replace(order.get() + 1))
 }
@@ -63,12 +63,14 @@ pub(crate) fn note(line: Line) {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
 }
 
-/// Prints the table. If every row ran, compares it with `docs/bypasses.md`. Returns whether all is well.
+/// Prints the table. If every row ran, compares it with `docs/bypasses.md`. Returns whether the tests and the comparison
+/// succeeded.
 pub(crate) fn is_right(ran: &Outcome) -> bool {
     let lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let table = lines.iter().fold(HEAD.to_owned(), |mut table, line| {
         let Line { number, attempt, outcome, code, shown, .. } = line;
-        writeln!(table, "| {number} | {attempt} | {outcome} | {code} | {shown} |").expect("a String takes it all");
+        writeln!(table, "| {number} | {attempt} | {outcome} | {code} | {shown} |")
+            .expect("writing to a String succeeds");
         table
     });
     for line in &*lines {
@@ -87,9 +89,9 @@ pub(crate) fn is_right(ran: &Outcome) -> bool {
         std::fs::write(&path, table).expect("docs/ can be written");
         return true;
     }
-    let is_kept = std::fs::read_to_string(&path).is_ok_and(|kept| kept == table);
-    if !is_kept {
+    let is_current = std::fs::read_to_string(&path).is_ok_and(|stored| stored == table);
+    if !is_current {
         eprintln!("docs/bypasses.md differs from the table above; to update it, run {WRITE}=1 make bypass");
     }
-    is_kept
+    is_current
 }

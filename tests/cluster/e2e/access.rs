@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, SYSTEM_NAMESPACE, User};
+use writgate_testing::{Installation, SYSTEM_NAMESPACE, User};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![the_webhook_may_do_what_it_needs_and_nothing_else]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![the_webhook_has_the_rights_that_it_requires_and_no_others]
 }
 
 /// As `verb group/resource`, the core group without its slash.
@@ -56,10 +56,10 @@ const IN_ITS_NAMESPACE: &[&str] = &[
     "watch configmaps",
 ];
 
-fn the_webhook_may_do_what_it_needs_and_nothing_else(gate: &Gate) {
-    let anybody = gate.plane.service_account(SYSTEM_NAMESPACE, "default");
+fn the_webhook_has_the_rights_that_it_requires_and_no_others(installation: &Installation) {
+    let anybody = installation.plane.service_account(SYSTEM_NAMESPACE, "default");
     let own = |namespace: &str| {
-        let (own, common) = (rights(&gate.webhook.identity, namespace), rights(&anybody, namespace));
+        let (own, common) = (rights(&installation.webhook.identity, namespace), rights(&anybody, namespace));
         own.difference(&common).cloned().collect::<BTreeSet<_>>()
     };
     let set = |rights: &[&str]| rights.iter().map(|&right| right.to_owned()).collect::<BTreeSet<_>>();

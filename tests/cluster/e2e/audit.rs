@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, User, wait_until};
+use writgate_testing::{Governed, Installation, Ran, User, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        every_place_gives_the_same_five_answers,
-        the_clusters_checkpoints_tell_a_record_from_an_altered_one,
-        what_happens_is_watched,
-        what_is_denied_is_pending_until_it_is_admitted,
-        who_may_not_look_or_finds_no_cluster_is_told_what_to_do
+        every_source_gives_the_same_five_answers,
+        audit_verify_finds_an_altered_record,
+        audit_watch_prints_each_decision,
+        a_denied_workload_is_pending_until_it_is_admitted,
+        audit_and_pending_say_what_to_do_without_rights_or_without_a_cluster
     ]
 }
 
@@ -48,8 +48,10 @@ fn writgate(user: &User, args: &[&str]) -> Ran {
 /// What CSV says of the decisions about `orders` and `fire`, by id.
 fn answers(governed: &Governed<'_>, source: &[&str]) -> Option<BTreeMap<String, Vec<String>>> {
     let about = ["-o", "csv", "--object", "deployment/orders", "--object", "deployment/fire"];
-    let ran =
-        writgate(&governed.gate.operator, &[&["audit"], source, &["-n", &governed.namespace][..], &about[..]].concat());
+    let ran = writgate(
+        &governed.installation.operator,
+        &[&["audit"], source, &["-n", &governed.namespace][..], &about[..]].concat(),
+    );
     assert_ne!(ran.code, Some(3), "{ran}");
     let mut lines = ran.stdout.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let names = lines.next()?;
@@ -62,23 +64,23 @@ fn answers(governed: &Governed<'_>, source: &[&str]) -> Option<BTreeMap<String, 
     (rows.len() == 3).then_some(rows)
 }
 
-fn every_place_gives_the_same_five_answers(gate: &Gate) {
-    let governed = gate.governed_with("audit", |posture| {
+fn every_source_gives_the_same_five_answers(installation: &Installation) {
+    let governed = installation.governed_with("audit", |posture| {
         posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy"], "quorum": [{"count": 1}]});
     });
     let orders = governed.deployment("orders");
-    assert!(!gate.operator.create(&orders).ok(), "nobody approved it");
-    assert!(gate.operator.create(&governed.approved(&orders)).ok());
+    assert!(!installation.operator.create(&orders).ok(), "nobody approved it");
+    assert!(installation.operator.create(&governed.approved(&orders)).ok());
     let fire = governed.approved_but(&governed.deployment("fire"), |statement| {
         statement["predicate"]["breakGlass"] = json!(true);
     });
-    assert!(gate.operator.create(&fire).ok());
+    assert!(installation.operator.create(&fire).ok());
 
     let found = |what: &str, source: &[&str]| {
         wait_until(&format!("three decisions are in {what}"), trail::LIMIT, || answers(&governed, source))
     };
-    let log = gate.webhook.log().display().to_string();
-    let audit_log = gate.plane.folder.join("logs/audit.log").display().to_string();
+    let log = installation.webhook.log().display().to_string();
+    let audit_log = installation.plane.folder.join("logs/audit.log").display().to_string();
     let by_records = found("the webhook's log", &["--log", &log]);
     assert_eq!(found("the cluster's Events", &[]), by_records);
     assert_eq!(found("the API server's audit log", &["--audit-log", &audit_log]), by_records);
@@ -103,43 +105,46 @@ fn every_place_gives_the_same_five_answers(gate: &Gate) {
         );
     }
 
-    let ran =
-        writgate(&gate.operator, &["audit", "-n", &governed.namespace, "--decision", "break-glass", "-o", "json"]);
+    let ran = writgate(
+        &installation.operator,
+        &["audit", "-n", &governed.namespace, "--decision", "break-glass", "-o", "json"],
+    );
     let record: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
     assert!(records.contains(&record), "the record itself: {ran}");
     assert!(ran.stderr.contains("Events expire after an hour"), "{ran}");
-    let ran = writgate(&gate.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
+    let ran = writgate(&installation.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
     assert_eq!(ran.code, Some(1), "she had no part in it: {ran}");
 }
 
-fn the_clusters_checkpoints_tell_a_record_from_an_altered_one(gate: &Gate) {
-    let governed = gate.governed("sealed");
-    assert!(!gate.operator.create(&governed.deployment("orders")).ok(), "nobody approved it");
+fn audit_verify_finds_an_altered_record(installation: &Installation) {
+    let governed = installation.governed("sealed");
+    assert!(!installation.operator.create(&governed.deployment("orders")).ok(), "nobody approved it");
     let [record] = &trail::records(&governed, |record| record["dryRun"] == false)[..] else { panic!("one denial") };
     let id = record["id"].as_str().expect("a record has an id");
     let verify = |log: &Path| {
         let log = log.to_str().expect("UTF-8");
         // Other replicas' logs are not given, so what other tests' replicas wrote is missing.
         wait_until("the webhook has noted its key", trail::LIMIT, || {
-            let ran = writgate(&gate.plane.admin, &["audit", "--log", log, "--verify", "-n", &governed.namespace]);
+            let ran =
+                writgate(&installation.plane.admin, &["audit", "--log", log, "--verify", "-n", &governed.namespace]);
             (!ran.stdout.contains("forged")).then_some(ran)
         })
     };
-    let ran = verify(gate.webhook.log());
+    let ran = verify(installation.webhook.log());
     assert!(ran.stdout.contains("verified: ") && !ran.stdout.contains("altered"), "{ran}");
-    let log = std::fs::read_to_string(gate.webhook.log()).expect("it can be read");
+    let log = std::fs::read_to_string(installation.webhook.log()).expect("it can be read");
     let lines =
         log.lines().map(|line| if line.contains(id) { line.replace("\"alice\"", "\"carol\"") } else { line.into() });
-    let altered = gate.plane.folder.join("altered.log");
+    let altered = installation.plane.folder.join("altered.log");
     std::fs::write(&altered, lines.collect::<Vec<String>>().join("\n")).expect("the plane's folder can be written");
     let ran = verify(&altered);
     assert_eq!(ran.code, Some(1), "{ran}");
     assert!(ran.stdout.contains("denied (altered)") && ran.stdout.contains(&format!("altered: record {id}")), "{ran}");
 }
 
-fn what_happens_is_watched(gate: &Gate) {
-    let governed = gate.governed("watched");
-    let mut child = gate
+fn audit_watch_prints_each_decision(installation: &Installation) {
+    let governed = installation.governed("watched");
+    let mut child = installation
         .operator
         .command(writgate_testing::plugin())
         .args(["audit", "--watch", "-n", &governed.namespace, "-o", "json"])
@@ -148,7 +153,7 @@ fn what_happens_is_watched(gate: &Gate) {
         .expect("it starts");
     let mut shown = BufReader::new(child.stdout.take().expect("piped")).lines();
     for name in ["first", "second"] {
-        assert!(!gate.operator.create(&governed.deployment(name)).ok(), "nobody approved it");
+        assert!(!installation.operator.create(&governed.deployment(name)).ok(), "nobody approved it");
         let line = shown.next().expect("it goes on").expect("UTF-8");
         let record: Value = serde_json::from_str(&line).expect("a record on each line");
         assert_eq!(record["object"]["name"], name, "{record}");
@@ -157,33 +162,33 @@ fn what_happens_is_watched(gate: &Gate) {
     child.wait().expect("a child can be waited for");
 }
 
-fn what_is_denied_is_pending_until_it_is_admitted(gate: &Gate) {
-    let governed = gate.governed("pending");
-    let pending = || writgate(&gate.operator, &["pending", "-n", &governed.namespace, "-o", "json"]);
+fn a_denied_workload_is_pending_until_it_is_admitted(installation: &Installation) {
+    let governed = installation.governed("pending");
+    let pending = || writgate(&installation.operator, &["pending", "-n", &governed.namespace, "-o", "json"]);
     assert_eq!(pending().code, Some(1), "nothing was denied yet");
 
     let orders = governed.deployment("orders");
-    assert!(!gate.gitops.create(&orders).ok(), "nobody approved it");
+    assert!(!installation.gitops.create(&orders).ok(), "nobody approved it");
     let wanted = wait_until("it is pending", trail::LIMIT, || {
         let ran = pending();
         (ran.code == Some(0)).then(|| serde_json::from_str::<Value>(&ran.stdout).expect("JSON"))
     });
     assert_eq!(wanted.as_array().map(Vec::len), Some(1), "{wanted}");
     assert_eq!(wanted[0]["object"]["name"], "orders", "{wanted}");
-    assert_eq!(wanted[0]["specHash"], format!("sha256:{}", gate.hash(&orders)), "{wanted}");
+    assert_eq!(wanted[0]["specHash"], format!("sha256:{}", installation.hash(&orders)), "{wanted}");
     assert_eq!(wanted[0]["reasons"], json!(["ApprovalRequired"]), "{wanted}");
-    let ran = writgate(&gate.operator, &["pending", "-n", &governed.namespace]);
+    let ran = writgate(&installation.operator, &["pending", "-n", &governed.namespace]);
     for told in ["by         service account gitops/applier", "next       kubectl writgate request -f FILE -n "] {
         assert!(ran.stdout.contains(told), "{ran}");
     }
 
-    assert!(gate.gitops.create(&governed.approved(&orders)).ok());
+    assert!(installation.gitops.create(&governed.approved(&orders)).ok());
     assert_eq!(pending().code, Some(1), "it runs, whether its Event is written yet or not");
 }
 
-fn who_may_not_look_or_finds_no_cluster_is_told_what_to_do(gate: &Gate) {
-    let nobody = gate.plane.user("nobody");
-    let nowhere = gate.plane.user_of("https://127.0.0.1:1", "lost");
+fn audit_and_pending_say_what_to_do_without_rights_or_without_a_cluster(installation: &Installation) {
+    let nobody = installation.plane.user("nobody");
+    let nowhere = installation.plane.user_of("https://127.0.0.1:1", "lost");
     for verb in ["audit", "pending"] {
         let ran = writgate(&nobody, &[verb, "-A"]);
         assert_eq!(ran.code, Some(3), "{ran}");

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail::{Expected, assert_admitted, assert_denied};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Key, attach, envelope, seconds_from_now};
+use writgate_testing::{Governed, Installation, Key, attach, envelope, seconds_from_now};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
         denies_when_no_signature_is_by_a_known_key,
         denies_when_the_signature_is_over_something_else,
@@ -24,14 +24,14 @@ pub(crate) fn tests() -> Vec<Test<Gate>> {
 /// An object with an approval that is wrong in one thing.
 type Wrong = fn(&Governed<'_>, &Value) -> Value;
 
-fn denies_when_no_signature_is_by_a_known_key(gate: &Gate) {
-    everywhere(gate, "UnknownKey", |governed, object| {
+fn denies_when_no_signature_is_by_a_known_key(installation: &Installation) {
+    everywhere(installation, "UnknownKey", |governed, object| {
         attach(object, &envelope(&governed.statement(object), &[&Key::new()]))
     });
 }
 
-fn denies_when_the_signature_is_over_something_else(gate: &Gate) {
-    everywhere(gate, "InvalidSignature", |governed, object| {
+fn denies_when_the_signature_is_over_something_else(installation: &Installation) {
+    everywhere(installation, "InvalidSignature", |governed, object| {
         let right = governed.statement(object);
         let mut other = right.clone();
         other["predicate"]["reason"] = json!("CHG-1235");
@@ -42,8 +42,8 @@ fn denies_when_the_signature_is_over_something_else(gate: &Gate) {
     });
 }
 
-fn denies_when_the_spec_changed_after_signing(gate: &Gate) {
-    everywhere(gate, "SpecHashMismatch", |governed, object| {
+fn denies_when_the_spec_changed_after_signing(installation: &Installation) {
+    everywhere(installation, "SpecHashMismatch", |governed, object| {
         let mut approved = governed.approved(object);
         // Mutable also in a Job, as long as it is suspended.
         approved["spec"]["template"]["spec"]["nodeSelector"] = json!({"pool": "elsewhere"});
@@ -51,32 +51,32 @@ fn denies_when_the_spec_changed_after_signing(gate: &Gate) {
     });
 }
 
-fn denies_when_the_approval_names_another_environment(gate: &Gate) {
-    everywhere(gate, "WrongEnvironment", |governed, object| {
+fn denies_when_the_approval_names_another_environment(installation: &Installation) {
+    everywhere(installation, "WrongEnvironment", |governed, object| {
         governed.approved_but(object, |statement| statement["predicate"]["environment"] = json!("staging"))
     });
 }
 
-fn denies_when_the_approval_has_expired(gate: &Gate) {
-    everywhere(gate, "Expired", |governed, object| {
+fn denies_when_the_approval_has_expired(installation: &Installation) {
+    everywhere(installation, "Expired", |governed, object| {
         governed.approved_but(object, |statement| statement["predicate"]["expiresAt"] = json!(seconds_from_now(-1)))
     });
 }
 
-fn denies_when_the_approval_lacks_the_capability(gate: &Gate) {
-    everywhere(gate, "InsufficientCapabilities", |governed, object| {
+fn denies_when_the_approval_lacks_the_capability(installation: &Installation) {
+    everywhere(installation, "InsufficientCapabilities", |governed, object| {
         governed.approved_but(object, |statement| statement["predicate"]["capabilities"] = json!(["view"]))
     });
 }
 
-fn denies_when_the_reviewer_may_not_grant_the_capability(gate: &Gate) {
-    everywhere(gate, "InsufficientCapabilities", |governed, object| {
+fn denies_when_the_reviewer_may_not_grant_the_capability(installation: &Installation) {
+    everywhere(installation, "InsufficientCapabilities", |governed, object| {
         attach(object, &envelope(&governed.statement(object), &[&governed.limited]))
     });
 }
 
-fn everywhere(gate: &Gate, code: &str, wrong: Wrong) {
-    let governed = gate.governed("blocker");
+fn everywhere(installation: &Installation, code: &str, wrong: Wrong) {
+    let governed = installation.governed("blocker");
     let hint = code.to_lowercase();
 
     let name = format!("{hint}-created");
@@ -84,7 +84,7 @@ fn everywhere(gate: &Gate, code: &str, wrong: Wrong) {
 
     let name = format!("{hint}-changed");
     let mut changed = governed.deployment(&name);
-    assert!(gate.operator.apply(&governed.approved(&changed)).ok());
+    assert!(installation.operator.apply(&governed.approved(&changed)).ok());
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.5.0");
     near_miss(&governed, code, wrong, ("UPDATE", "deploy"), &changed);
 
@@ -95,7 +95,7 @@ fn everywhere(gate: &Gate, code: &str, wrong: Wrong) {
     let name = format!("{hint}-held");
     let mut started = governed.replay_job(&name);
     started["spec"]["suspend"] = json!(true);
-    let ran = gate.operator.apply(&governed.approved(&started));
+    let ran = installation.operator.apply(&governed.approved(&started));
     assert!(ran.ok(), "{ran}");
     started["spec"]["suspend"] = json!(false);
     near_miss(&governed, code, wrong, ("UPDATE", "replay-execute"), &started);
@@ -104,15 +104,15 @@ fn everywhere(gate: &Gate, code: &str, wrong: Wrong) {
 fn near_miss(governed: &Governed<'_>, code: &str, wrong: Wrong, (operation, action): (&str, &str), object: &Value) {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-    let operator = &governed.gate.operator;
+    let operator = &governed.installation.operator;
 
     let denied = wrong(governed, object);
-    let hash = governed.gate.hash(&denied);
+    let hash = governed.installation.hash(&denied);
     let expected = Expected { operation, action, kind: &kind, name: &name, hash: &hash };
     assert_denied(governed, &operator.apply(&denied), code, &expected);
 
     let right = governed.approved(object);
-    let hash = governed.gate.hash(&right);
+    let hash = governed.installation.hash(&right);
     let expected = Expected { hash: &hash, ..expected };
     assert_admitted(governed, &operator.apply(&right), &expected);
 }

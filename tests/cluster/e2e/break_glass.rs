@@ -4,18 +4,15 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, denied_for, seconds_from_now};
+use writgate_testing::{Governed, Installation, denied_for, seconds_from_now};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![
-        an_emergency_is_admitted_and_told,
-        an_emergency_lasts_no_longer_and_takes_no_fewer_people_than_the_posture_says
-    ]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![a_break_glass_approval_admits_with_a_warning, denies_a_break_glass_approval_beyond_the_terms_of_the_posture]
 }
 
 /// Two people for a deploy, and in an emergency so many.
-fn governed(gate: &Gate, people: u32) -> Governed<'_> {
-    gate.governed_with("fire", |posture| {
+fn governed(installation: &Installation, people: u32) -> Governed<'_> {
+    installation.governed_with("fire", |posture| {
         posture["actions"] = json!({"deploy": {"quorum": [{"count": 2}]}});
         posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy"], "quorum": [{"count": people}]});
     })
@@ -28,14 +25,14 @@ fn emergency(governed: &Governed<'_>, change: impl FnOnce(&mut Value)) -> Value 
     })
 }
 
-fn an_emergency_is_admitted_and_told(gate: &Gate) {
-    let governed = governed(gate, 1);
-    let ran = gate.operator.create(&governed.approved(&governed.deployment("orders")));
+fn a_break_glass_approval_admits_with_a_warning(installation: &Installation) {
+    let governed = governed(installation, 1);
+    let ran = installation.operator.create(&governed.approved(&governed.deployment("orders")));
     assert!(denied_for(&ran, "QuorumNotMet"), "the same approval, but for no emergency: {ran}");
-    let counted = || gate.webhook.metric("writgate_break_glass_admissions_total", &[]);
+    let counted = || installation.webhook.metric("writgate_break_glass_admissions_total", &[]);
     let before = counted();
 
-    let ran = gate.operator.create(&emergency(&governed, |_| ()));
+    let ran = installation.operator.create(&emergency(&governed, |_| ()));
     assert!(ran.ok() && ran.stderr.contains("Warning: ") && ran.stderr.contains("under break-glass"), "{ran}");
     let records = trail::records(&governed, |record| record["decision"] == "admitted" && record["dryRun"] == false);
     assert_eq!(records.len(), 1, "{records:?}");
@@ -45,15 +42,16 @@ fn an_emergency_is_admitted_and_told(gate: &Gate) {
     assert!(counted() > before, "it is counted apart");
 }
 
-fn an_emergency_lasts_no_longer_and_takes_no_fewer_people_than_the_posture_says(gate: &Gate) {
-    let one = governed(gate, 1);
-    let ran =
-        gate.operator.create(&emergency(&one, |predicate| predicate["expiresAt"] = json!(seconds_from_now(9000))));
+fn denies_a_break_glass_approval_beyond_the_terms_of_the_posture(installation: &Installation) {
+    let one = governed(installation, 1);
+    let ran = installation
+        .operator
+        .create(&emergency(&one, |predicate| predicate["expiresAt"] = json!(seconds_from_now(9000))));
     assert!(denied_for(&ran, "LifetimeTooLong"), "{ran}");
-    let two = governed(gate, 2);
-    let ran = gate.operator.create(&emergency(&two, |_| ()));
+    let two = governed(installation, 2);
+    let ran = installation.operator.create(&emergency(&two, |_| ()));
     assert!(denied_for(&ran, "QuorumNotMet"), "{ran}");
-    let none = gate.governed("fire");
-    let ran = gate.operator.create(&emergency(&none, |_| ()));
+    let none = installation.governed("fire");
+    let ran = installation.operator.create(&emergency(&none, |_| ()));
     assert!(denied_for(&ran, "WrongAction"), "the posture knows no emergencies: {ran}");
 }

@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Ran, denied_for, wait_until};
+use writgate_testing::{Installation, Ran, denied_for, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        a_gitops_controller_is_judged_and_named,
-        a_tenant_finds_no_way_around,
-        a_reviewer_cannot_use_their_own_approval,
-        what_controllers_make_never_waits_for_an_approval,
+        a_gitops_controller_requires_an_approval_and_is_recorded_as_the_initiator,
+        denies_every_way_in_which_a_tenant_starts_an_unapproved_workload,
+        denies_a_reviewer_who_applies_their_own_approval,
+        objects_of_controllers_require_no_approval,
     ]
 }
 
-fn a_gitops_controller_is_judged_and_named(gate: &Gate) {
-    let governed = gate.governed("gitops");
+fn a_gitops_controller_requires_an_approval_and_is_recorded_as_the_initiator(installation: &Installation) {
+    let governed = installation.governed("gitops");
     let apply = |object: &Value| {
         let args = ["apply", "--server-side", "--field-manager=gitops", "-f", "-"];
-        gate.gitops.kubectl_in(&args, &object.to_string())
+        installation.gitops.kubectl_in(&args, &object.to_string())
     };
     let object = governed.deployment("orders");
     let ran = apply(&object);
@@ -37,12 +37,12 @@ fn a_gitops_controller_is_judged_and_named(gate: &Gate) {
     assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted");
 }
 
-fn a_tenant_finds_no_way_around(gate: &Gate) {
-    let governed = gate.governed("tenant");
-    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+fn denies_every_way_in_which_a_tenant_starts_an_unapproved_workload(installation: &Installation) {
+    let governed = installation.governed("tenant");
+    let ran = installation.operator.apply(&governed.approved(&governed.deployment("orders")));
     assert!(ran.ok(), "{ran}");
     let set = wait_until("the controller made the ReplicaSet", Duration::from_secs(20), || {
-        let sets = gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+        let sets = installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
         sets["items"].as_array()?.first().cloned()
     });
     let set_name = set["metadata"]["name"].as_str().expect("a name").to_owned();
@@ -64,53 +64,53 @@ fn a_tenant_finds_no_way_around(gate: &Gate) {
 
     let set_image = |target: &str| {
         let args = ["set", "image", target, "orders=ghcr.io/acme/orders:6.6.6", "-n", &governed.namespace];
-        gate.tenant.kubectl(&args)
+        installation.tenant.kubectl(&args)
     };
     let raise = ["scale", "replicaset", &set_name, "--replicas=3", "-n", &governed.namespace];
     let ways: [(&str, Ran, &str); 9] = [
-        ("more of one ReplicaSet", gate.tenant.kubectl(&raise), "WorkloadNotAllowed"),
-        ("a Deployment", gate.tenant.apply(&deployment), "ApprovalRequired"),
+        ("more of one ReplicaSet", installation.tenant.kubectl(&raise), "WorkloadNotAllowed"),
+        ("a Deployment", installation.tenant.apply(&deployment), "ApprovalRequired"),
         ("another image", set_image("deployment/orders"), "SpecHashMismatch"),
         ("another image one level down", set_image(&format!("replicaset/{set_name}")), "SpecHashMismatch"),
-        ("a ReplicaSet", gate.tenant.apply(&own_set), "ApprovalRequired"),
-        ("a StatefulSet", gate.tenant.apply(&stateful), "ApprovalRequired"),
-        ("a Pod that claims an owner", gate.tenant.apply(&bare), "WorkloadNotAllowed"),
-        ("a CronJob that replays", gate.tenant.apply(&cron), "WorkloadNotAllowed"),
-        ("a replay without its label", gate.tenant.apply(&unlabelled), "ApprovalRequired"),
+        ("a ReplicaSet", installation.tenant.apply(&own_set), "ApprovalRequired"),
+        ("a StatefulSet", installation.tenant.apply(&stateful), "ApprovalRequired"),
+        ("a Pod that claims an owner", installation.tenant.apply(&bare), "WorkloadNotAllowed"),
+        ("a CronJob that replays", installation.tenant.apply(&cron), "WorkloadNotAllowed"),
+        ("a replay without its label", installation.tenant.apply(&unlabelled), "ApprovalRequired"),
     ];
     for (way, ran, code) in ways {
         assert!(denied_for(&ran, code), "{way}: {code} expected, {ran}");
     }
 }
 
-fn a_reviewer_cannot_use_their_own_approval(gate: &Gate) {
-    let governed = gate.governed("own");
+fn denies_a_reviewer_who_applies_their_own_approval(installation: &Installation) {
+    let governed = installation.governed("own");
     let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "reviewer-operates", "namespace": governed.namespace},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "operator"},
-        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": gate.reviewer.name}]});
-    gate.plane.install(&[binding]);
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": installation.reviewer.name}]});
+    installation.plane.install(&[binding]);
     let approved = governed.approved(&governed.deployment("orders"));
-    let ran = gate.reviewer.apply(&approved);
+    let ran = installation.reviewer.apply(&approved);
     assert!(denied_for(&ran, "SelfApproval"), "{ran}");
-    let ran = gate.operator.apply(&approved);
+    let ran = installation.operator.apply(&approved);
     assert!(ran.ok(), "{ran}");
 }
 
-fn what_controllers_make_never_waits_for_an_approval(gate: &Gate) {
-    let governed = gate.governed("children");
-    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+fn objects_of_controllers_require_no_approval(installation: &Installation) {
+    let governed = installation.governed("children");
+    let ran = installation.operator.apply(&governed.approved(&governed.deployment("orders")));
     assert!(ran.ok(), "{ran}");
-    let ran = gate.operator.create(&governed.approved(&governed.replay_job("replay")));
+    let ran = installation.operator.create(&governed.approved(&governed.replay_job("replay")));
     assert!(ran.ok(), "{ran}");
     for selector in ["app=orders", "batch.kubernetes.io/job-name=replay"] {
         wait_until(&format!("there is a Pod of {selector}"), Duration::from_secs(20), || {
-            let pods = gate.plane.admin.get(&["pods", "-n", &governed.namespace, "-l", selector])?;
+            let pods = installation.plane.admin.get(&["pods", "-n", &governed.namespace, "-l", selector])?;
             (!pods["items"].as_array()?.is_empty()).then_some(())
         });
     }
     let denied = trail::records(&governed, |record| {
-        record["decision"] == "denied" && record["initiator"]["username"] != gate.operator.name.as_str()
+        record["decision"] == "denied" && record["initiator"]["username"] != installation.operator.name.as_str()
     });
     assert_eq!(denied, Vec::<Value>::new(), "no controller was refused");
 }

@@ -20,18 +20,18 @@ use writgate_core::{
 
 use crate::e2e::trail::{self, LIMIT};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Key, SYSTEM_NAMESPACE, Webhook, denied_for, wait_until};
+use writgate_testing::{Governed, Installation, Key, SYSTEM_NAMESPACE, Webhook, denied_for, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        every_record_of_a_run_verifies_and_so_do_its_events,
-        what_was_done_to_a_record_is_told_by_name,
-        a_second_replica_is_a_second_chain_and_names_the_first,
-        a_chain_is_signed_by_the_key_that_was_given,
-        nobody_but_the_webhook_writes_checkpoints,
-        without_its_record_nothing_is_admitted_where_the_posture_says_so,
-        a_denial_that_is_repeated_is_counted_in_its_event,
-        checkpoints_and_kept_records_are_swept_after_thirty_days,
+        records_and_their_events_verify,
+        verification_names_every_removed_changed_or_forged_record,
+        a_second_replica_writes_its_own_chain_and_names_the_first,
+        a_chain_is_signed_with_the_configured_key,
+        only_the_webhook_may_write_checkpoints,
+        denies_an_admission_whose_record_cannot_be_stored_if_durability_is_required,
+        repeated_denials_are_counted_in_one_event,
+        checkpoints_and_stored_records_are_deleted_after_thirty_days,
     ]
 }
 
@@ -43,10 +43,10 @@ fn writer(log: &str) -> Option<String> {
 }
 
 /// The checkpoint of a log's chain, with its key, once it is there.
-fn checkpoint_of(gate: &Gate, log: impl Fn() -> String) -> (Checkpoint, PublicKey) {
+fn checkpoint_of(installation: &Installation, log: impl Fn() -> String) -> (Checkpoint, PublicKey) {
     let found = wait_until("there is a checkpoint", LIMIT, || {
         let name = format!("audit-{}", writer(&log())?);
-        gate.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
+        installation.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
     });
     assert_eq!(found["metadata"]["labels"]["writgate.dev/kind"], "audit", "{found}");
     Checkpoint::parse(found["data"]["chain.json"].as_str().expect("a checkpoint")).expect("a checkpoint")
@@ -58,11 +58,11 @@ fn verify<'l>(checkpoint: &(Checkpoint, PublicKey), lines: impl IntoIterator<Ite
     verifier.finish()
 }
 
-/// The log of the gate's webhook and its checkpoint, once the log reaches as far: others write to it all the time.
-fn whole_log(gate: &Gate) -> (String, (Checkpoint, PublicKey)) {
-    let checkpoint = checkpoint_of(gate, || gate.webhook.lines());
+/// The log of the webhook's webhook and its checkpoint, once the log reaches as far: others write to it all the time.
+fn whole_log(installation: &Installation) -> (String, (Checkpoint, PublicKey)) {
+    let checkpoint = checkpoint_of(installation, || installation.webhook.lines());
     let log = wait_until("the log reaches its checkpoint", LIMIT, || {
-        let log = gate.webhook.lines();
+        let log = installation.webhook.lines();
         verify(&checkpoint, log.lines()).is_clean().then_some(log)
     });
     (log, checkpoint)
@@ -70,7 +70,7 @@ fn whole_log(gate: &Gate) -> (String, (Checkpoint, PublicKey)) {
 
 /// One that is denied and one that is admitted, told by Events.
 fn some_decisions(governed: &Governed<'_>) -> Vec<Value> {
-    let operator = &governed.gate.operator;
+    let operator = &governed.installation.operator;
     assert!(!operator.create(&governed.deployment("denied")).ok());
     let ran = operator.create(&governed.approved(&governed.deployment("admitted")));
     assert!(ran.ok(), "{ran}");
@@ -80,17 +80,17 @@ fn some_decisions(governed: &Governed<'_>) -> Vec<Value> {
 }
 
 /// Anything that a replica puts on the record: no review, but somebody sent it.
-fn have_it_decide(gate: &Gate, replica: &Webhook) {
-    gate.plane.block_on(async {
+fn have_it_decide(installation: &Installation, replica: &Webhook) {
+    installation.plane.block_on(async {
         let request = Request::post("/validate").header("content-type", "application/json");
         let request = request.body(b"{}".to_vec()).expect("a request");
-        let answer = replica.client(&gate.plane).await.request_text(request).await;
+        let answer = replica.client(&installation.plane).await.request_text(request).await;
         assert!(answer.is_err(), "no review: {answer:?}");
     });
 }
 
-fn every_record_of_a_run_verifies_and_so_do_its_events(gate: &Gate) {
-    let governed = gate.governed("sealed");
+fn records_and_their_events_verify(installation: &Installation) {
+    let governed = installation.governed("sealed");
     let records = some_decisions(&governed);
     let annotations: Vec<String> = records
         .iter()
@@ -99,21 +99,21 @@ fn every_record_of_a_run_verifies_and_so_do_its_events(gate: &Gate) {
             event["metadata"]["annotations"]["writgate.dev/decision"].as_str().expect("a record").to_owned()
         })
         .collect();
-    let (log, checkpoint) = whole_log(gate);
+    let (log, checkpoint) = whole_log(installation);
     let report = verify(&checkpoint, log.lines().chain(annotations.iter().map(String::as_str)));
     assert!(report.is_clean(), "{report:#?}");
     let [chain] = report.chains.as_slice() else { panic!("one webhook, one chain: {report:#?}") };
     assert_eq!((chain.from.map(|place| place.sequence), chain.copies), (Some(0), 2));
     let logged = log.lines().filter(|line| line.contains("writgate.dev/decision/v1")).count();
     assert_eq!(chain.links, u64::try_from(logged).expect("it fits") + 1, "each decision and the start");
-    assert!(gate.webhook.metric("writgate_records_sealed_total", &[]) >= 2.0);
-    assert!(gate.webhook.metric("writgate_checkpoints_total", &[("outcome", "written")]) >= 1.0);
+    assert!(installation.webhook.metric("writgate_records_sealed_total", &[]) >= 2.0);
+    assert!(installation.webhook.metric("writgate_checkpoints_total", &[("outcome", "written")]) >= 1.0);
 }
 
-fn what_was_done_to_a_record_is_told_by_name(gate: &Gate) {
-    let governed = gate.governed("touched");
+fn verification_names_every_removed_changed_or_forged_record(installation: &Installation) {
+    let governed = installation.governed("touched");
     let records = some_decisions(&governed);
-    let (log, checkpoint) = whole_log(gate);
+    let (log, checkpoint) = whole_log(installation);
     let lines: Vec<&str> = log.lines().collect();
     let id = |record: &Value| record["id"].as_str().expect("an id").to_owned();
     let (denied, sequence) = (id(&records[0]), records[0]["chain"]["sequence"].as_u64());
@@ -148,13 +148,13 @@ fn what_was_done_to_a_record_is_told_by_name(gate: &Gate) {
     assert!(untouched.is_clean(), "{untouched:#?}");
 }
 
-fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
-    some_decisions(&gate.governed("first"));
-    let (log, first) = whole_log(gate);
-    let replica = Webhook::replica_with(&gate.plane, "second", &["--drain", "0"]);
-    have_it_decide(gate, &replica);
-    have_it_decide(gate, &replica);
-    let second = checkpoint_of(gate, || replica.lines());
+fn a_second_replica_writes_its_own_chain_and_names_the_first(installation: &Installation) {
+    some_decisions(&installation.governed("first"));
+    let (log, first) = whole_log(installation);
+    let replica = Webhook::replica_with(&installation.plane, "second", &["--drain", "0"]);
+    have_it_decide(installation, &replica);
+    have_it_decide(installation, &replica);
+    let second = checkpoint_of(installation, || replica.lines());
     let second_log = replica.stop();
     let start: Value = second_log
         .lines()
@@ -166,7 +166,7 @@ fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
     assert_ne!(first.0.keyid, second.0.keyid, "each life has its own key");
 
     // The end of a chain is noted when its writer is told to stop, not a second later.
-    let (ended, key) = checkpoint_of(gate, || second_log.clone());
+    let (ended, key) = checkpoint_of(installation, || second_log.clone());
     assert_eq!(ended.head.sequence, 2, "a start and two decisions");
     let both = |lines: &[&str]| {
         let verifier = ChainVerifier::default().with_checkpoint(&ended, key.clone());
@@ -179,7 +179,7 @@ fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
         };
         verifier.finish().findings.into_iter().filter(of).collect::<Vec<_>>()
     };
-    let later = gate.webhook.lines();
+    let later = installation.webhook.lines();
     assert_eq!(both(&[&later, &second_log]), []);
     assert_eq!(both(&[&second_log, &later]), []);
     let found = both(&[&second_log]);
@@ -190,14 +190,14 @@ fn a_second_replica_is_a_second_chain_and_names_the_first(gate: &Gate) {
     drop(log);
 }
 
-fn a_chain_is_signed_by_the_key_that_was_given(gate: &Gate) {
+fn a_chain_is_signed_with_the_configured_key(installation: &Installation) {
     let key = Key::new();
-    let file = gate.plane.folder.join("audit.pem");
+    let file = installation.plane.folder.join("audit.pem");
     std::fs::write(&file, key.private_pem()).expect("the plane's folder can be written");
     let args = ["--drain", "0", "--audit-key-file", file.to_str().expect("a UTF-8 path")];
-    let replica = Webhook::replica_with(&gate.plane, "keyed", &args);
-    have_it_decide(gate, &replica);
-    let (checkpoint, _) = checkpoint_of(gate, || replica.lines());
+    let replica = Webhook::replica_with(&installation.plane, "keyed", &args);
+    have_it_decide(installation, &replica);
+    let (checkpoint, _) = checkpoint_of(installation, || replica.lines());
     let log = replica.stop();
     assert_eq!(checkpoint.keyid.to_string(), key.id());
     assert!(
@@ -213,15 +213,15 @@ fn a_chain_is_signed_by_the_key_that_was_given(gate: &Gate) {
     assert!(report.findings.iter().all(|finding| finding.as_str() == "missing"), "of others: {report:#?}");
 }
 
-fn nobody_but_the_webhook_writes_checkpoints(gate: &Gate) {
-    some_decisions(&gate.governed("noted"));
-    let (checkpoint, _) = checkpoint_of(gate, || gate.webhook.lines());
+fn only_the_webhook_may_write_checkpoints(installation: &Installation) {
+    some_decisions(&installation.governed("noted"));
+    let (checkpoint, _) = checkpoint_of(installation, || installation.webhook.lines());
     let name = format!("audit-{}", checkpoint.writer);
     let subject = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "olga"});
-    gate.plane.install(&[json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+    installation.plane.install(&[json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": {"name": "olga", "namespace": SYSTEM_NAMESPACE}, "subjects": [subject],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}})]);
-    let olga = gate.plane.user("olga");
+    let olga = installation.plane.user("olga");
     let config_map = |name: &str, labels: Value| {
         json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": labels}})
@@ -244,15 +244,15 @@ fn nobody_but_the_webhook_writes_checkpoints(gate: &Gate) {
     assert!(in_system(&["delete", "configmap", "olgas"]).ok(), "what is hers is hers to delete");
 }
 
-fn without_its_record_nothing_is_admitted_where_the_posture_says_so(gate: &Gate) {
+fn denies_an_admission_whose_record_cannot_be_stored_if_durability_is_required(installation: &Installation) {
     let durable = |posture: &mut Value| posture["audit"] = json!({"durability": "required"});
-    let governed = gate.governed_with("durable", durable);
-    let ran = gate.operator.create(&governed.approved(&governed.deployment("kept")));
+    let governed = installation.governed_with("durable", durable);
+    let ran = installation.operator.create(&governed.approved(&governed.deployment("kept")));
     assert!(ran.ok(), "{ran}");
     let record = trail::records(&governed, |record| record["decision"] == "admitted").pop().expect("a record");
     let entry = |record: &Value| {
         let name = format!("record-{}", record["id"].as_str().expect("an id"));
-        gate.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
+        installation.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
     };
     let kept = entry(&record).expect("it was there before the answer");
     assert_eq!(kept["metadata"]["labels"]["writgate.dev/kind"], "ledger", "{kept}");
@@ -261,32 +261,35 @@ fn without_its_record_nothing_is_admitted_where_the_posture_says_so(gate: &Gate)
     let probes = trail::records(&governed, |record| record["decision"] == "denied" && record["dryRun"] == true);
     assert!(probes.iter().all(|probe| entry(probe).is_none()), "a dry run leaves none");
 
-    refuse_records_of(gate, &governed);
+    refuse_records_of(installation, &governed);
     let lost = governed.approved(&governed.deployment("lost"));
-    let ran = gate.operator.create(&lost);
+    let ran = installation.operator.create(&lost);
     assert!(denied_for(&ran, "NotRecorded"), "{ran}");
     assert!(ran.stderr.contains("no room"), "it says why: {ran}");
-    assert!(gate.plane.admin.get(&["deployment", "lost", "-n", &governed.namespace]).is_none(), "nothing was admitted");
+    assert!(
+        installation.plane.admin.get(&["deployment", "lost", "-n", &governed.namespace]).is_none(),
+        "nothing was admitted"
+    );
     let mut told = trail::records(&governed, |record| record["object"]["name"] == "lost" && record["dryRun"] == false);
     let (denied, admitted) = (told.pop().expect("two records"), told.pop().expect("two records"));
     assert_eq!((&admitted["decision"], &denied["decision"]), (&json!("admitted"), &json!("denied")));
     assert_eq!(denied["reasons"], json!(["NotRecorded"]));
     assert_eq!(admitted["requestUid"], denied["requestUid"], "of one request");
     assert_eq!(trail::event_of(&governed, &denied)["reason"], "NotRecorded");
-    assert!(gate.webhook.metric("writgate_records_kept_total", &[("outcome", "failed")]) >= 1.0);
-    whole_log(gate);
+    assert!(installation.webhook.metric("writgate_records_kept_total", &[("outcome", "failed")]) >= 1.0);
+    whole_log(installation);
 
-    let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &lost.to_string());
+    let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &lost.to_string());
     assert!(ran.ok(), "a dry run owes nothing: {ran}");
 }
 
 /// From now on the API server takes no record of an admission in this namespace, as a quota would, but for one namespace
 /// alone: other tests write to the same ledger.
-fn refuse_records_of(gate: &Gate, governed: &Governed<'_>) {
+fn refuse_records_of(installation: &Installation, governed: &Governed<'_>) {
     let name = format!("full.{}.example.com", governed.namespace);
     let about =
         format!("object.metadata.?annotations[?'writgate.dev/about'].orValue('').contains('/{}/')", governed.namespace);
-    gate.plane.install(&[
+    installation.plane.install(&[
         json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
             "metadata": {"name": name},
             "spec": {"failurePolicy": "Fail",
@@ -300,14 +303,14 @@ fn refuse_records_of(gate: &Gate, governed: &Governed<'_>) {
     let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "record-probe",
         "namespace": governed.namespace, "annotations": {"writgate.dev/about": format!("x/{}/y", governed.namespace)}}});
     wait_until("records are refused", LIMIT, || {
-        let ran = gate.plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe.to_string());
+        let ran = installation.plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe.to_string());
         (!ran.ok()).then_some(())
     });
 }
 
-fn a_denial_that_is_repeated_is_counted_in_its_event(gate: &Gate) {
-    let governed = gate.governed("again");
-    let refused = || assert!(!gate.operator.create(&governed.deployment("orders")).ok());
+fn repeated_denials_are_counted_in_one_event(installation: &Installation) {
+    let governed = installation.governed("again");
+    let refused = || assert!(!installation.operator.create(&governed.deployment("orders")).ok());
     refused();
     let first = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
     let event = trail::event_of(&governed, &first);
@@ -327,20 +330,20 @@ fn a_denial_that_is_repeated_is_counted_in_its_event(gate: &Gate) {
     let name = event["metadata"]["name"].as_str().expect("a name");
     let series = json!({"series": {"count": 7, "lastObservedTime": "2026-11-22T11:00:00.000000Z"}}).to_string();
     let args = ["patch", "events.events.k8s.io", name, "--type=merge", "-p", &series, "-n", &governed.namespace];
-    let ran = gate.tenant.kubectl(&args);
+    let ran = installation.tenant.kubectl(&args);
     assert!(ran.stderr.contains("ValidatingAdmissionPolicy 'events.writgate.dev'"), "{ran}");
 }
 
-fn checkpoints_and_kept_records_are_swept_after_thirty_days(gate: &Gate) {
+fn checkpoints_and_stored_records_are_deleted_after_thirty_days(installation: &Installation) {
     // A ledger of its own, which no other test's entries are in.
-    let namespace = gate.plane.namespace("thirty-days");
+    let namespace = installation.plane.namespace("thirty-days");
     let day = |days: i64| Timestamp::now() + SignedDuration::from_hours(24 * days);
     let record: DecisionRecord = serde_json::from_value(json!({
         "version": "writgate.dev/decision/v1", "id": uuid::Uuid::now_v7(), "time": Timestamp::now(), "dryRun": false,
         "requiredCapabilities": [], "approvals": [], "decision": "admitted", "reasons": []}))
     .expect("a record");
-    gate.plane.block_on(async {
-        let client = gate.plane.admin.client().await;
+    installation.plane.block_on(async {
+        let client = installation.plane.admin.client().await;
         let metrics = Metrics::default();
         let ledger =
             Ledger::new(client.clone(), WorkloadKinds::default(), &namespace, Duration::from_secs(90), metrics.clone());

@@ -1,34 +1,34 @@
 //! Ways into the Pods of a governed namespace. There is no kubelet, so one that is permitted fails a step later: nothing
-//! has to run for the gate to be asked.
+//! has to run for the webhook to be asked.
 
 use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, denied_for};
+use writgate_testing::{Governed, Installation, Ran, denied_for};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        denies_every_way_into_a_pod_under_deny,
-        an_exec_under_audit_tells_who_and_never_what_was_typed,
-        a_way_into_a_pod_is_no_action_under_allow,
+        denies_every_connection_under_deny,
+        a_connection_under_audit_is_recorded_without_its_command_line,
+        a_connection_under_allow_is_not_an_action,
     ]
 }
 
 const SECRET: &str = "s3cret-7f2a";
 
 /// A governed namespace with a Pod `p` that the API server takes for running.
-fn with_pod<'a>(gate: &'a Gate, rule: &str) -> Governed<'a> {
-    let governed = gate.governed_with("connect", |posture| {
+fn with_pod<'a>(installation: &'a Installation, rule: &str) -> Governed<'a> {
+    let governed = installation.governed_with("connect", |posture| {
         posture["connect"] = json!(rule);
         posture["pods"] = json!("allow");
     });
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": governed.namespace},
         "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    let ran = gate.tenant.create(&pod);
+    let ran = installation.tenant.create(&pod);
     assert!(ran.ok(), "{ran}");
     let running = r#"{"status":{"phase":"Running"}}"#;
-    let ran = gate.plane.admin.kubectl(&[
+    let ran = installation.plane.admin.kubectl(&[
         "patch",
         "pod",
         "p",
@@ -45,7 +45,7 @@ fn with_pod<'a>(gate: &'a Gate, rule: &str) -> Governed<'a> {
 /// Each way, by its subresource, as the tenant tries it.
 fn ways(governed: &Governed<'_>) -> [(&'static str, Ran); 4] {
     let namespace = &governed.namespace;
-    let tenant = &governed.gate.tenant;
+    let tenant = &governed.installation.tenant;
     let path = format!("/api/v1/namespaces/{namespace}/pods/p/proxy/{SECRET}");
     [
         ("exec", tenant.kubectl(&["exec", "p", "-c", "c", "-n", namespace, "--", "sh", "-c", SECRET])),
@@ -65,8 +65,8 @@ fn records(governed: &Governed<'_>) -> Vec<Value> {
     trail::records(governed, |record| record["operation"] == "CONNECT")
 }
 
-fn denies_every_way_into_a_pod_under_deny(gate: &Gate) {
-    let governed = with_pod(gate, "deny");
+fn denies_every_connection_under_deny(installation: &Installation) {
+    let governed = with_pod(installation, "deny");
     for (way, ran) in ways(&governed) {
         assert!(denied_for(&ran, "WorkloadNotAllowed"), "{way}: {ran}");
         assert!(ran.stderr.contains(&format!("the posture denies {way} into a Pod (connect: deny)")), "{ran}");
@@ -76,8 +76,8 @@ fn denies_every_way_into_a_pod_under_deny(gate: &Gate) {
     assert_eq!(trail::event_of(&governed, &records[0])["reason"], "WorkloadNotAllowed");
 }
 
-fn an_exec_under_audit_tells_who_and_never_what_was_typed(gate: &Gate) {
-    let governed = with_pod(gate, "audit");
+fn a_connection_under_audit_is_recorded_without_its_command_line(installation: &Installation) {
+    let governed = with_pod(installation, "audit");
     for (way, ran) in ways(&governed) {
         assert!(is_let_by(&ran), "{way}: {ran}");
     }
@@ -86,22 +86,22 @@ fn an_exec_under_audit_tells_who_and_never_what_was_typed(gate: &Gate) {
         let record = records.iter().find(|record| record["connection"]["subresource"] == way);
         let record = record.unwrap_or_else(|| panic!("{way} is on the record: {records:?}"));
         assert_eq!((&record["decision"], &record["object"]["kind"]), (&json!("admitted"), &json!("Pod")), "{record}");
-        assert_eq!(record["initiator"]["username"], gate.tenant.name.as_str());
+        assert_eq!(record["initiator"]["username"], installation.tenant.name.as_str());
         let container = matches!(way, "exec" | "attach").then_some("c");
         assert_eq!(record["connection"]["container"], json!(container), "{record}");
         assert_eq!(trail::audit_annotations(&governed, "connect", record)["connect.writgate.dev/decision"], "admitted");
         let event = trail::event_of(&governed, record);
         assert_eq!((&event["reason"], &event["type"]), (&json!("ConnectAdmitted"), &json!("Normal")), "{event}");
         assert_eq!((&event["regarding"]["kind"], &event["regarding"]["name"]), (&json!("Pod"), &json!("p")), "{event}");
-        assert!(event["note"].as_str().is_some_and(|note| note.contains(&gate.tenant.name)), "{event}");
+        assert!(event["note"].as_str().is_some_and(|note| note.contains(&installation.tenant.name)), "{event}");
     }
     for told in records.iter().chain(&trail::events(&governed, |_| true)) {
         assert!(!told.to_string().contains(SECRET), "{told}");
     }
 }
 
-fn a_way_into_a_pod_is_no_action_under_allow(gate: &Gate) {
-    let governed = with_pod(gate, "allow");
+fn a_connection_under_allow_is_not_an_action(installation: &Installation) {
+    let governed = with_pod(installation, "allow");
     for (way, ran) in ways(&governed) {
         assert!(is_let_by(&ran), "{way}: {ran}");
     }

@@ -6,21 +6,23 @@ use serde_json::{Value, json};
 
 use crate::e2e::flow::Desk;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{APPROVAL, Gate, Governed, Key, Ran, denial, denied_for, detached, envelope, wait_until};
+use writgate_testing::{
+    APPROVAL, Governed, Installation, Key, Ran, denial, denied_for, detached, envelope, wait_until,
+};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        an_approval_beside_a_workload_admits_it_and_is_on_the_record,
-        both_may_be_applied_at_once_the_approval_first,
-        a_workload_that_comes_first_is_told_that_nothing_is_there_yet,
-        one_that_may_be_used_once_is_spent_beside_a_workload_too,
-        one_that_was_deleted_admits_nothing_more,
-        a_workload_names_one_among_many,
-        another_namespaces_approvals_do_not_count,
-        who_may_write_config_maps_gains_nothing_by_it,
-        a_denial_that_no_approval_could_turn_costs_no_list,
-        the_command_line_lays_an_approval_beside_a_workload_and_finds_it_there,
-        an_approval_is_attached_to_what_runs_and_to_nothing_else,
+        a_detached_approval_admits_a_workload_and_is_recorded,
+        an_approval_and_its_workload_may_be_applied_in_one_list,
+        denies_a_workload_that_is_applied_before_its_detached_approval,
+        a_detached_single_use_approval_admits_one_job,
+        a_deleted_detached_approval_admits_nothing,
+        a_workload_can_name_its_detached_approval,
+        ignores_detached_approvals_in_other_namespaces,
+        the_right_to_write_config_maps_does_not_approve,
+        a_denial_that_no_approval_can_change_lists_no_config_maps,
+        the_command_line_writes_and_finds_detached_approvals,
+        attach_live_annotates_only_an_object_with_the_approved_spec,
     ]
 }
 
@@ -38,86 +40,87 @@ fn both(first: &Value, second: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": [first, second]})
 }
 
-fn an_approval_beside_a_workload_admits_it_and_is_on_the_record(gate: &Gate) {
-    let governed = gate.governed("beside");
+fn a_detached_approval_admits_a_workload_and_is_recorded(installation: &Installation) {
+    let governed = installation.governed("beside");
     let orders = governed.deployment("orders");
     let (config_map, id) = approval(&governed, "orders-approval", &orders);
-    let ran = gate.tenant.apply(&config_map);
+    let ran = installation.tenant.apply(&config_map);
     assert!(ran.ok(), "{ran}");
-    let ran = gate.operator.apply(&orders);
+    let ran = installation.operator.apply(&orders);
     assert!(ran.ok(), "{ran}");
     let records = crate::e2e::trail::records(&governed, |record| record["decision"] == "admitted");
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!((&records[0]["approvals"][0]["id"], &records[0]["basis"]), (&id, &json!("approval")));
 }
 
-fn both_may_be_applied_at_once_the_approval_first(gate: &Gate) {
-    let governed = gate.governed("together");
+fn an_approval_and_its_workload_may_be_applied_in_one_list(installation: &Installation) {
+    let governed = installation.governed("together");
     // Whether a watch or a list finds it depends on the millisecond.
     for number in 0..5 {
         let orders = governed.deployment(&format!("orders-{number}"));
         let (config_map, _) = approval(&governed, &format!("approval-{number}"), &orders);
-        let ran = gate.tenant.apply(&both(&config_map, &orders));
+        let ran = installation.tenant.apply(&both(&config_map, &orders));
         assert!(ran.ok(), "{ran}");
     }
 }
 
-fn a_workload_that_comes_first_is_told_that_nothing_is_there_yet(gate: &Gate) {
-    let governed = gate.governed("first");
+fn denies_a_workload_that_is_applied_before_its_detached_approval(installation: &Installation) {
+    let governed = installation.governed("first");
     let orders = governed.deployment("orders");
     let (config_map, _) = approval(&governed, "orders-approval", &orders);
-    let ran = gate.tenant.apply(&both(&orders, &config_map));
+    let ran = installation.tenant.apply(&both(&orders, &config_map));
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
     assert!(
         denial(&ran).is_some_and(|told| told.contains("no ConfigMap in the namespace contains one for this spec")),
         "{ran}"
     );
-    let ran = gate.tenant.apply(&both(&orders, &config_map));
+    let ran = installation.tenant.apply(&both(&orders, &config_map));
     assert!(ran.ok(), "as Git tools do, applied again: {ran}");
 }
 
-fn one_that_may_be_used_once_is_spent_beside_a_workload_too(gate: &Gate) {
-    let governed = gate.governed("spent");
+fn a_detached_single_use_approval_admits_one_job(installation: &Installation) {
+    let governed = installation.governed("spent");
     let job = governed.replay_job("replay");
-    assert!(gate.tenant.apply(&approval(&governed, "a", &job).0).ok());
-    assert!(gate.operator.create(&job).ok());
-    assert!(gate.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]).ok());
-    let ran = gate.operator.create(&job);
+    assert!(installation.tenant.apply(&approval(&governed, "a", &job).0).ok());
+    assert!(installation.operator.create(&job).ok());
+    assert!(installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]).ok());
+    let ran = installation.operator.create(&job);
     assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
     // The old one still lies there, and a new one is for the same.
-    assert!(gate.tenant.apply(&approval(&governed, "b", &job).0).ok());
-    let ran = gate.operator.create(&job);
+    assert!(installation.tenant.apply(&approval(&governed, "b", &job).0).ok());
+    let ran = installation.operator.create(&job);
     assert!(ran.ok(), "{ran}");
 }
 
-fn one_that_was_deleted_admits_nothing_more(gate: &Gate) {
-    let governed = gate.governed("deleted");
+fn a_deleted_detached_approval_admits_nothing(installation: &Installation) {
+    let governed = installation.governed("deleted");
     let orders = governed.deployment("orders");
-    assert!(gate.tenant.apply(&approval(&governed, "a", &orders).0).ok());
-    assert!(gate.operator.create(&orders).ok());
-    assert!(gate.tenant.kubectl(&["delete", "configmap", "a", "-n", &governed.namespace]).ok());
-    let ran = gate.operator.kubectl(&["scale", "deployment", "orders", "--replicas=3", "-n", &governed.namespace]);
+    assert!(installation.tenant.apply(&approval(&governed, "a", &orders).0).ok());
+    assert!(installation.operator.create(&orders).ok());
+    assert!(installation.tenant.kubectl(&["delete", "configmap", "a", "-n", &governed.namespace]).ok());
+    let ran =
+        installation.operator.kubectl(&["scale", "deployment", "orders", "--replicas=3", "-n", &governed.namespace]);
     assert!(ran.ok(), "what runs goes on: {ran}");
-    assert!(gate.operator.apply(&orders).ok(), "the same again is no action");
-    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    assert!(installation.operator.apply(&orders).ok(), "the same again is no action");
+    assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     wait_until("the webhook has seen the deletion", LIMIT, || {
-        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders.to_string());
+        let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders.to_string());
         denied_for(&ran, "ApprovalRequired").then_some(())
     });
 }
 
-fn a_workload_names_one_among_many(gate: &Gate) {
-    let governed = gate.governed("named");
+fn a_workload_can_name_its_detached_approval(installation: &Installation) {
+    let governed = installation.governed("named");
     let mut orders = governed.deployment("orders");
     let (good, _) = approval(&governed, "good", &orders);
     let mut statement = governed.statement(&orders);
     statement["predicate"]["environment"] = json!("staging");
     let staging = detached(&governed.namespace, "staging", &envelope(&statement, &[&governed.bob]));
     let junk = detached(&governed.namespace, "junk", "approved");
-    assert!([&good, &staging, &junk].into_iter().all(|object| gate.tenant.apply(object).ok()));
+    assert!([&good, &staging, &junk].into_iter().all(|object| installation.tenant.apply(object).ok()));
     let mut named = |name: &str| {
         orders["metadata"]["annotations"]["writgate.dev/approval-ref"] = json!(name);
-        gate.operator.create(&orders)
+        installation.operator.create(&orders)
     };
     assert!(denied_for(&named("staging"), "WrongEnvironment"));
     let ran = named("junk");
@@ -130,99 +133,99 @@ fn a_workload_names_one_among_many(gate: &Gate) {
     assert!(ran.ok(), "{ran}");
 }
 
-fn another_namespaces_approvals_do_not_count(gate: &Gate) {
-    let governed = gate.governed("mine");
+fn ignores_detached_approvals_in_other_namespaces(installation: &Installation) {
+    let governed = installation.governed("mine");
     let orders = governed.deployment("orders");
-    let elsewhere = gate.plane.namespace("elsewhere");
+    let elsewhere = installation.plane.namespace("elsewhere");
     let (mut config_map, _) = approval(&governed, "a", &orders);
     config_map["metadata"]["namespace"] = json!(elsewhere);
-    assert!(gate.plane.admin.apply(&config_map).ok());
-    let ran = gate.operator.create(&orders);
+    assert!(installation.plane.admin.apply(&config_map).ok());
+    let ran = installation.operator.create(&orders);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
 }
 
-fn who_may_write_config_maps_gains_nothing_by_it(gate: &Gate) {
-    let governed = gate.governed("gains");
+fn the_right_to_write_config_maps_does_not_approve(installation: &Installation) {
+    let governed = installation.governed("gains");
     let orders = governed.deployment("orders");
     let own = envelope(&governed.statement(&orders), &[&Key::new()]);
-    assert!(gate.tenant.apply(&detached(&governed.namespace, "own", &own)).ok());
-    let ran = gate.tenant.create(&orders);
+    assert!(installation.tenant.apply(&detached(&governed.namespace, "own", &own)).ok());
+    let ran = installation.tenant.create(&orders);
     assert!(denied_for(&ran, "UnknownKey"), "{ran}");
     let (mut unlabelled, _) = approval(&governed, "own", &orders);
     unlabelled["metadata"]["labels"] = json!({"writgate.dev/kind": "other"});
-    assert!(gate.tenant.apply(&unlabelled).ok());
-    let ran = gate.tenant.create(&orders);
+    assert!(installation.tenant.apply(&unlabelled).ok());
+    let ran = installation.tenant.create(&orders);
     assert!(denied_for(&ran, "ApprovalRequired"), "what no label names is no approval: {ran}");
 }
 
-fn a_denial_that_no_approval_could_turn_costs_no_list(gate: &Gate) {
-    let governed = gate.governed_with("cheap", |posture| posture["images"] = json!("digest"));
+fn a_denial_that_no_approval_can_change_lists_no_config_maps(installation: &Installation) {
+    let governed = installation.governed_with("cheap", |posture| posture["images"] = json!("digest"));
     let lists = || {
         let of_approvals = |line: &Value| {
-            line["user"]["username"] == gate.webhook.identity.name.as_str()
+            line["user"]["username"] == installation.webhook.identity.name.as_str()
                 && line["verb"] == "list"
                 && line["objectRef"]["resource"] == "configmaps"
                 && line["objectRef"]["namespace"] == governed.namespace.as_str()
         };
-        gate.plane.audit_log(of_approvals).len()
+        installation.plane.audit_log(of_approvals).len()
     };
     let before = lists();
-    let ran = gate.operator.create(&governed.deployment("orders"));
+    let ran = installation.operator.create(&governed.deployment("orders"));
     assert!(denial(&ran).is_some_and(|told| told.contains("ImageNotPinned")), "{ran}");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": governed.namespace},
         "spec": {"containers": [{"name": "a", "image": "a"}]}});
-    let ran = gate.tenant.create(&pod);
+    let ran = installation.tenant.create(&pod);
     assert!(denied_for(&ran, "WorkloadNotAllowed"), "{ran}");
     assert_eq!(lists(), before);
 }
 
 /// `kubectl writgate ARGS` with the files of a desk, by somebody who may read what the cluster's rules are made of.
-fn writgate(gate: &Gate, desk: &Desk<'_>, args: &[&str]) -> Ran {
+fn writgate(installation: &Installation, desk: &Desk<'_>, args: &[&str]) -> Ran {
     let program = writgate_testing::plugin();
-    Ran::of(gate.plane.admin.command(program).args(args).current_dir(desk.path(".")), "")
+    Ran::of(installation.plane.admin.command(program).args(args).current_dir(desk.path(".")), "")
 }
 
-fn the_command_line_lays_an_approval_beside_a_workload_and_finds_it_there(gate: &Gate) {
-    let governed = gate.governed("laid");
+fn the_command_line_writes_and_finds_detached_approvals(installation: &Installation) {
+    let governed = installation.governed("laid");
     let desk = Desk::of(&governed);
     let orders = governed.deployment("orders");
     desk.write("app.json", &orders.to_string());
     desk.approve("app.json", "approval.json");
     let select = ["select", "-f", "app.json", "--approvals", "app.json", "-o", "json"];
-    let ran = writgate(gate, &desk, &select);
+    let ran = writgate(installation, &desk, &select);
     assert_eq!(ran.code, Some(3), "a manifest is no approval: {ran}");
 
     desk.does(&["attach", "--detached", "--approval", "approval.json", "-o", "beside.yaml"]);
-    let ran = gate.tenant.kubectl(&["apply", "-f", desk.path("beside.yaml").to_str().expect("UTF-8")]);
+    let ran = installation.tenant.kubectl(&["apply", "-f", desk.path("beside.yaml").to_str().expect("UTF-8")]);
     assert!(ran.ok(), "{ran}");
-    let ran = writgate(gate, &desk, &["select", "-f", "app.json", "-o", "json"]);
+    let ran = writgate(installation, &desk, &["select", "-f", "app.json", "-o", "json"]);
     assert!(ran.ok(), "{ran}");
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     let from = found[0]["eligible"][0]["from"].to_string();
     assert!(from.contains(&format!("configmap {}/writgate-approval-", governed.namespace)), "{found}");
-    let ran = gate.operator.create(&orders);
+    let ran = installation.operator.create(&orders);
     assert!(ran.ok(), "{ran}");
-    let ran = writgate(gate, &desk, &["select", "-f", "app.json", "-o", "json"]);
+    let ran = writgate(installation, &desk, &["select", "-f", "app.json", "-o", "json"]);
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert!(found[0]["notNeeded"].is_string(), "it runs: {found}");
 }
 
-fn an_approval_is_attached_to_what_runs_and_to_nothing_else(gate: &Gate) {
-    let governed = gate.governed("live");
+fn attach_live_annotates_only_an_object_with_the_approved_spec(installation: &Installation) {
+    let governed = installation.governed("live");
     let desk = Desk::of(&governed);
     let orders = governed.deployment("orders");
     desk.write("app.json", &orders.to_string());
     desk.approve("app.json", "approval.json");
     let live = ["attach", "--live", "--approval", "approval.json"];
-    let ran = writgate(gate, &desk, &live);
+    let ran = writgate(installation, &desk, &live);
     assert!(ran.code == Some(1) && ran.stderr.contains("does not exist, so there is nothing to annotate"), "{ran}");
 
-    let ran = gate.operator.apply(&governed.approved(&orders));
+    let ran = installation.operator.apply(&governed.approved(&orders));
     assert!(ran.ok(), "{ran}");
-    let ran = writgate(gate, &desk, &live);
+    let ran = writgate(installation, &desk, &live);
     assert!(ran.ok(), "{ran}");
     let get = ["deployment", "orders", "-n", &governed.namespace, "--show-managed-fields"];
-    let found = gate.plane.admin.get(&get).expect("it is there");
+    let found = installation.plane.admin.get(&get).expect("it is there");
     let text = std::fs::read_to_string(desk.path("approval.json")).expect("it is there");
     assert_eq!(found["metadata"]["annotations"][APPROVAL], text.trim_end(), "{found}");
     let managers = found["metadata"]["managedFields"].as_array().expect("a list");
@@ -233,6 +236,6 @@ fn an_approval_is_attached_to_what_runs_and_to_nothing_else(gate: &Gate) {
     other["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");
     desk.write("app.json", &other.to_string());
     desk.approve("app.json", "other.json");
-    let ran = writgate(gate, &desk, &["attach", "--live", "--approval", "other.json"]);
+    let ran = writgate(installation, &desk, &["attach", "--live", "--approval", "other.json"]);
     assert!(ran.code == Some(1) && ran.stderr.contains("the live spec is not the approved one"), "{ran}");
 }

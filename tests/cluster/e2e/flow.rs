@@ -9,15 +9,15 @@ use serde_json::Value;
 
 use crate::e2e::trail::{Expected, assert_admitted, assert_denied};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran};
+use writgate_testing::{Governed, Installation, Ran};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![an_approval_made_on_the_command_line_is_admitted, the_command_line_decides_as_the_gate_does,]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![an_approval_made_on_the_command_line_is_admitted, verify_makes_the_decision_of_the_webhook,]
 }
 
-fn an_approval_made_on_the_command_line_is_admitted(gate: &Gate) {
+fn an_approval_made_on_the_command_line_is_admitted(installation: &Installation) {
     for action in ["deploy", "replay-execute"] {
-        let governed = gate.governed("flow");
+        let governed = installation.governed("flow");
         let manifest = if action == "deploy" { governed.deployment("orders") } else { governed.replay_job("orders") };
         let desk = Desk::of(&governed);
         desk.write("app.json", &manifest.to_string());
@@ -25,18 +25,18 @@ fn an_approval_made_on_the_command_line_is_admitted(gate: &Gate) {
         let hash = hashes[0]["specHash"].as_str().expect("a hash").trim_start_matches("sha256:").to_owned();
         let kind = manifest["kind"].as_str().expect("a kind");
         let expected = Expected { operation: "CREATE", action, kind, name: "orders", hash: &hash };
-        assert_denied(&governed, &gate.operator.create(&manifest), "ApprovalRequired", &expected);
+        assert_denied(&governed, &installation.operator.create(&manifest), "ApprovalRequired", &expected);
 
         desk.approve("app.json", "approval.json");
         desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
-        let ran = gate.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
+        let ran = installation.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
         let record = assert_admitted(&governed, &ran, &expected);
         assert_eq!(record["approvals"][0]["keyIds"][0], governed.bob.id().as_str());
     }
 }
 
-fn the_command_line_decides_as_the_gate_does(gate: &Gate) {
-    let governed = gate.governed("same");
+fn verify_makes_the_decision_of_the_webhook(installation: &Installation) {
+    let governed = installation.governed("same");
     let desk = Desk::of(&governed);
     desk.write("app.json", &governed.deployment("orders").to_string());
     let denied = desk.judges("app.json");
@@ -46,12 +46,12 @@ fn the_command_line_decides_as_the_gate_does(gate: &Gate) {
 
     for (file, told) in [("app.json", denied), ("approved.json", admitted)] {
         let file = desk.path(file);
-        gate.operator.kubectl(&["create", "-f", file.to_str().expect("UTF-8")]);
+        installation.operator.kubectl(&["create", "-f", file.to_str().expect("UTF-8")]);
         let outcome = &told["decision"];
         let records = crate::e2e::trail::records(&governed, |record| {
             &record["decision"] == outcome && record["object"]["name"] == "orders"
         });
-        assert_eq!(records.len(), 1, "{outcome} by the gate as by the command line");
+        assert_eq!(records.len(), 1, "{outcome} by the webhook as by the command line");
         // All but what belongs to one request: who asked, when, and what the API server made of it.
         for field in [
             "action",
@@ -85,7 +85,7 @@ pub(crate) struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     pub(crate) fn of(governed: &'a Governed<'a>) -> Self {
-        let folder = governed.gate.plane.folder.join(&governed.namespace);
+        let folder = governed.installation.plane.folder.join(&governed.namespace);
         std::fs::create_dir_all(folder.join("postures")).expect("the plane's folder can be written");
         let desk = Self { governed, folder, flags: &[] };
         desk.write("bob.pem", &governed.bob.private_pem());
@@ -107,7 +107,10 @@ impl<'a> Desk<'a> {
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let program = writgate_testing::plugin();
-        Ran::of(self.governed.gate.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder), "")
+        Ran::of(
+            self.governed.installation.reviewer.command(program).args(args).args(self.flags).current_dir(&self.folder),
+            "",
+        )
     }
 
     pub(crate) fn does(&self, args: &[&str]) -> Ran {
@@ -147,7 +150,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn judges(&self, manifest: &str) -> Value {
-        let Governed { environment, project, gate, .. } = self.governed;
+        let Governed { environment, project, installation, .. } = self.governed;
         let ran = self.run(&[
             "verify",
             "-f",
@@ -159,7 +162,7 @@ impl<'a> Desk<'a> {
             "--project",
             project,
             "--as",
-            &gate.operator.name,
+            &installation.operator.name,
             "-o",
             "json",
         ]);

@@ -1,4 +1,4 @@
-//! A custom resource whose operator makes Pods, judged as a workload: by the gate, and on the command line.
+//! A custom resource whose operator makes Pods, judged as a workload: by the webhook, and on the command line.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use serde_json::{Value, json};
 use crate::e2e::flow::Desk;
 use crate::e2e::trail::{Expected, assert_admitted, assert_denied};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{FURTHER_KIND, Gate, Governed, SYSTEM_NAMESPACE, denied_for, wait_until};
+use writgate_testing::{FURTHER_KIND, Governed, Installation, SYSTEM_NAMESPACE, denied_for, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![a_further_kind_is_judged_as_the_chart_would_have_it]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![a_further_kind_requires_an_approval]
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What `governedKinds` renders, beside the flag: the rule, and the right to read the object back. In this namespace alone.
-fn govern(gate: &Gate, governed: &Governed<'_>) {
-    let plane = &gate.plane;
+fn govern(installation: &Installation, governed: &Governed<'_>) {
+    let plane = &installation.plane;
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let rule = |verbs: &[&str]| json!([{"apiGroups": ["example.com"], "resources": ["rollouts", "rollouts/status"], "verbs": verbs}]);
     let access = |name: &str, verbs: &[&str], subject: Value| {
@@ -31,7 +31,7 @@ fn govern(gate: &Gate, governed: &Governed<'_>) {
         ]
     };
     let webhook = json!({"kind": "ServiceAccount", "name": "writgate-webhook", "namespace": SYSTEM_NAMESPACE});
-    let operator = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": gate.operator.name});
+    let operator = json!({"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": installation.operator.name});
     plane.install(&access("reads-rollouts", &["get", "list", "watch"], webhook));
     plane.install(&access("writes-rollouts", &["*"], operator));
     plane.install(&[json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -58,9 +58,9 @@ fn rollout(governed: &Governed<'_>, name: &str) -> Value {
             "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}}})
 }
 
-fn a_further_kind_is_judged_as_the_chart_would_have_it(gate: &Gate) {
-    let governed = gate.governed("further");
-    govern(gate, &governed);
+fn a_further_kind_requires_an_approval(installation: &Installation) {
+    let governed = installation.governed("further");
+    govern(installation, &governed);
     let mut desk = Desk::of(&governed);
     desk.flags = &["--workload-kind", FURTHER_KIND];
     let manifest = rollout(&governed, "orders");
@@ -68,17 +68,17 @@ fn a_further_kind_is_judged_as_the_chart_would_have_it(gate: &Gate) {
     let hash = desk.prints(&["hash", "-f", "app.json", "-o", "json"])[0]["specHash"].take();
     let hash = hash.as_str().expect("a hash").trim_start_matches("sha256:").to_owned();
     let of = |operation| Expected { operation, action: "deploy", kind: "Rollout", name: "orders", hash: &hash };
-    assert_denied(&governed, &gate.operator.create(&manifest), "ApprovalRequired", &of("CREATE"));
+    assert_denied(&governed, &installation.operator.create(&manifest), "ApprovalRequired", &of("CREATE"));
 
     desk.approve("app.json", "approval.json");
     desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
     assert_eq!(desk.judges("approved.json")["decision"], "admitted");
-    let ran = gate.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
+    let ran = installation.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
     assert_admitted(&governed, &ran, &of("CREATE"));
 
     let patch = |patch: &str, flags: &[&str]| {
         let args = ["patch", "rollout", "orders", "--type=merge", "-p", patch, "-n", &governed.namespace];
-        gate.operator.kubectl(&[&args, flags].concat())
+        installation.operator.kubectl(&[&args, flags].concat())
     };
     for change in [r#"{"spec":{"steps":[]}}"#, r#"{"spec":{"template":{"spec":{"hostNetwork":true}}}}"#] {
         let ran = patch(change, &[]);
@@ -90,7 +90,7 @@ fn a_further_kind_is_judged_as_the_chart_would_have_it(gate: &Gate) {
     for ran in [
         patch(r#"{"metadata":{"labels":{"team":"a"}}}"#, &[]),
         patch(r#"{"status":{"phase":"Healthy"}}"#, &["--subresource=status"]),
-        gate.operator.kubectl(&["delete", "rollout", "orders", "-n", &governed.namespace]),
+        installation.operator.kubectl(&["delete", "rollout", "orders", "-n", &governed.namespace]),
     ] {
         assert!(ran.ok(), "no action: {ran}");
     }

@@ -1,37 +1,37 @@
-//! The guards, with people who are powerful and not allowed everything: what the gate rests on changes only as it may.
+//! The guards, with people who are powerful and not allowed everything: what the webhook rests on changes only as it may.
 
 use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, denial, denied_for, document, wait_until};
+use writgate_testing::{Governed, Installation, Ran, SYSTEM_NAMESPACE, User, denial, denied_for, document, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        governing_labels_need_the_right_on_every_way,
-        the_right_may_be_for_one_namespace,
-        a_namespace_is_governed_whole_or_not_at_all,
-        a_wrong_document_is_refused_where_it_is_wrong,
-        what_is_in_use_stays,
-        a_revocation_stays,
-        a_quorum_is_one_that_can_be_met,
-        files_may_come_in_any_order_and_be_tried_first,
-        a_status_carries_no_metadata_of_ours,
-        a_replica_set_is_not_adopted_through_its_status,
-        a_config_bundle_is_checked_when_it_is_written,
-        controller_revisions_are_the_controllers,
+        changing_governing_labels_requires_the_govern_right,
+        the_govern_right_may_be_for_one_namespace,
+        denies_one_governing_label_without_the_other,
+        the_denial_of_an_invalid_document_names_line_and_column,
+        denies_deleting_a_document_in_use,
+        denies_lifting_a_revocation,
+        denies_a_quorum_that_the_reviewers_cannot_meet,
+        documents_may_be_applied_in_any_order_and_as_a_dry_run,
+        denies_writgate_metadata_written_through_a_status,
+        denies_adopting_a_replica_set_through_its_status,
+        denies_an_invalid_config_bundle_when_it_is_written,
+        denies_changes_of_controller_revisions_by_users,
     ]
 }
 
 /// Rights to write everything that is guarded, by RBAC.
-fn powerful(gate: &Gate, name: &str) -> User {
-    let user = gate.plane.user(name);
+fn powerful(installation: &Installation, name: &str) -> User {
+    let user = installation.plane.user(name);
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "powerful"},
         "rules": [
             {"apiGroups": [""], "verbs": ["*"],
              "resources": ["namespaces", "namespaces/status", "namespaces/finalize", "configmaps", "events"]},
             {"apiGroups": ["apps", "batch"], "resources": ["*"], "verbs": ["*"]}]});
-    gate.plane.install(&[role, cluster_binding(name, "powerful", &user)]);
+    installation.plane.install(&[role, cluster_binding(name, "powerful", &user)]);
     user
 }
 
@@ -59,9 +59,9 @@ fn labels(user: &User, namespace: &str, labels: &[&str]) -> Ran {
 
 const PAIR: [&str; 2] = ["writgate.dev/environment=nowhere", "writgate.dev/project=payments"];
 
-fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
-    let governed = gate.governed("labels");
-    let admin = powerful(gate, "nora");
+fn changing_governing_labels_requires_the_govern_right(installation: &Installation) {
+    let governed = installation.governed("labels");
+    let admin = powerful(installation, "nora");
     let namespace = governed.namespace.as_str();
     let taken = ["writgate.dev/environment-", "writgate.dev/project-"];
     let message = refused(&labels(&admin, namespace, &taken), "GovernRequired");
@@ -73,7 +73,7 @@ fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
         json!({"metadata": {"labels": {"writgate.dev/environment": null, "writgate.dev/project": null}}}).to_string();
     let through_status = ["patch", "namespace", namespace, "--subresource=status", "--type=merge", "-p", &patch];
     refused(&admin.kubectl(&through_status), "GovernRequired");
-    let mut finalized = gate.plane.admin.get(&["namespace", namespace]).expect("it is there");
+    let mut finalized = installation.plane.admin.get(&["namespace", namespace]).expect("it is there");
     finalized["metadata"]["labels"] = json!({});
     let finalize = format!("/api/v1/namespaces/{namespace}/finalize");
     refused(&admin.kubectl_in(&["replace", "--raw", &finalize, "-f", "-"], &finalized.to_string()), "GovernRequired");
@@ -84,7 +84,7 @@ fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
     let name = format!("{namespace}-more");
     refused(&admin.create(&created(&name)), "GovernRequired");
 
-    let records = gate.webhook.records(|record| {
+    let records = installation.webhook.records(|record| {
         record["object"]["kind"] == "Namespace"
             && record["object"]["name"] == namespace
             && record["decision"] == "denied"
@@ -92,11 +92,11 @@ fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
     assert_eq!(records.len(), 4, "{records:?}");
     assert!(records.iter().all(|record| record["initiator"]["username"] == "nora"), "{records:?}");
 
-    let platform = powerful(gate, "petra");
-    gate.plane.install(&[cluster_binding("petra", "writgate-govern", &platform)]);
+    let platform = powerful(installation, "petra");
+    installation.plane.install(&[cluster_binding("petra", "writgate-govern", &platform)]);
     wait_until("the right is known", trail::LIMIT, || platform.create(&created(&name)).ok().then_some(()));
     done(&labels(&platform, namespace, &taken));
-    let admitted = gate.webhook.records(|record| {
+    let admitted = installation.webhook.records(|record| {
         record["object"]["name"] == namespace
             && record["object"]["kind"] == "Namespace"
             && record["decision"] == "admitted"
@@ -110,13 +110,13 @@ fn governing_labels_need_the_right_on_every_way(gate: &Gate) {
     done(&admin.kubectl(&["delete", "namespace", namespace, &name, "--wait=false"]));
 }
 
-fn the_right_may_be_for_one_namespace(gate: &Gate) {
-    let (own, other) = (gate.plane.namespace("own"), gate.plane.namespace("other"));
-    let tenant = powerful(gate, "tilda");
+fn the_govern_right_may_be_for_one_namespace(installation: &Installation) {
+    let (own, other) = (installation.plane.namespace("own"), installation.plane.namespace("other"));
+    let tenant = powerful(installation, "tilda");
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": {"name": format!("govern-{own}")},
         "rules": [{"apiGroups": ["writgate.dev"], "resources": ["namespaces"], "resourceNames": [own], "verbs": ["govern"]}]});
-    gate.plane.install(&[role, cluster_binding("tilda", &format!("govern-{own}"), &tenant)]);
+    installation.plane.install(&[role, cluster_binding("tilda", &format!("govern-{own}"), &tenant)]);
     wait_until("the right is known", trail::LIMIT, || labels(&tenant, &own, &PAIR).ok().then_some(()));
     refused(&labels(&tenant, &other, &PAIR), "GovernRequired");
 
@@ -125,9 +125,9 @@ fn the_right_may_be_for_one_namespace(gate: &Gate) {
     refused(&ran, "PostureMissing");
 }
 
-fn a_namespace_is_governed_whole_or_not_at_all(gate: &Gate) {
-    let admin = &gate.plane.admin;
-    let namespace = gate.plane.namespace("whole");
+fn denies_one_governing_label_without_the_other(installation: &Installation) {
+    let admin = &installation.plane.admin;
+    let namespace = installation.plane.namespace("whole");
     for label in PAIR {
         let message = refused(&labels(admin, &namespace, &[label]), "GovernanceInvalid");
         assert!(message.contains("expected both labels or neither"), "{message}");
@@ -150,40 +150,40 @@ fn server_side(user: &User, object: &Value) -> Ran {
     user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
 }
 
-fn a_wrong_document_is_refused_where_it_is_wrong(gate: &Gate) {
-    let governed = gate.governed("wrong");
+fn the_denial_of_an_invalid_document_names_line_and_column(installation: &Installation) {
+    let governed = installation.governed("wrong");
     let text = format!(
         "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {}\nactions:\n  deploy:\n    quorum: [{{count: 0}}]\nenforcment: audit\n",
         governed.environment
     );
-    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &text)), "PostureInvalid");
+    let message = refused(&server_side(&installation.plane.admin, &posture(&governed, &text)), "PostureInvalid");
     assert!(message.contains("key posture.yaml: line 7, column 1: enforcment: unknown field"), "{message}");
     let text = text.replace("enforcment", "enforcement");
-    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &text)), "PostureInvalid");
+    let message = refused(&server_side(&installation.plane.admin, &posture(&governed, &text)), "PostureInvalid");
     assert!(message.contains("line 6, column 15: actions.deploy.quorum[0].count: is 0"), "{message}");
     let rule = text.replace("quorum: [{count: 0}]", "capabilities: [deploy]")
         + "capabilityRules:\n  - {name: broken, when: \"object.spec ==\", require: [deploy.x]}\n";
-    let message = refused(&server_side(&gate.plane.admin, &posture(&governed, &rule)), "PostureInvalid");
+    let message = refused(&server_side(&installation.plane.admin, &posture(&governed, &rule)), "PostureInvalid");
     assert!(message.contains("line 9, column 20: capabilityRules[0].when: "), "{message}");
 
     // What was in force still is.
-    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+    let ran = installation.operator.apply(&governed.approved(&governed.deployment("orders")));
     done(&ran);
-    let records = gate.webhook.records(|record| {
+    let records = installation.webhook.records(|record| {
         record["object"]["name"] == format!("posture-{}", governed.environment) && record["decision"] == "denied"
     });
     assert_eq!(records.len(), 3, "{records:?}");
     let event = wait_until("there is an Event of the denial", trail::LIMIT, || {
-        let events = gate.plane.admin.get(&["events.events.k8s.io", "-n", SYSTEM_NAMESPACE])?;
+        let events = installation.plane.admin.get(&["events.events.k8s.io", "-n", SYSTEM_NAMESPACE])?;
         let events = events["items"].as_array()?.clone();
         events.into_iter().find(|event| event["regarding"]["name"] == records[0]["object"]["name"])
     });
     assert_eq!((&event["reason"], &event["type"]), (&json!("PostureInvalid"), &json!("Warning")), "{event}");
 }
 
-fn what_is_in_use_stays(gate: &Gate) {
-    let governed = gate.governed("use");
-    let admin = powerful(gate, "ulla");
+fn denies_deleting_a_document_in_use(installation: &Installation) {
+    let governed = installation.governed("use");
+    let admin = powerful(installation, "ulla");
     let (posture, reviewers) =
         (format!("posture-{}", governed.environment), format!("reviewers-{}", governed.environment));
     let of = |verb: &[&str], name: &str, rest: &[&str]| {
@@ -203,21 +203,21 @@ fn what_is_in_use_stays(gate: &Gate) {
 
     // Nobody needs it any more, and all of it may go in one command.
     let taken = ["writgate.dev/environment-", "writgate.dev/project-"];
-    done(&labels(&gate.plane.admin, &governed.namespace, &taken));
+    done(&labels(&installation.plane.admin, &governed.namespace, &taken));
     wait_until("the namespace is known not to be governed", trail::LIMIT, || {
         admin.kubectl(&["delete", "configmap", &posture, &reviewers, "-n", SYSTEM_NAMESPACE]).ok().then_some(())
     });
 }
 
-fn a_revocation_stays(gate: &Gate) {
+fn denies_lifting_a_revocation(installation: &Installation) {
     let list = |governed: &Governed<'_>| format!("revocations-{}", governed.environment);
-    let governed = gate.governed("revoked");
+    let governed = installation.governed("revoked");
     let entry = json!({"id": "0".repeat(64), "at": "2026-01-01T00:00:00Z", "why": "lost laptop"});
     let with = |keys: Value| {
         let document_of = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "keys": keys});
         document("revocations", &list(&governed), &document_of)
     };
-    let admin = &gate.plane.admin;
+    let admin = &installation.plane.admin;
     done(&server_side(admin, &with(json!([entry]))));
     let mut usual = governed.usual_posture();
     usual["revocationLists"] = json!([list(&governed)]);
@@ -235,12 +235,12 @@ fn a_revocation_stays(gate: &Gate) {
     done(&server_side(admin, &with(json!([entry, {"id": "1".repeat(64)}]))));
 }
 
-fn a_quorum_is_one_that_can_be_met(gate: &Gate) {
-    let governed = gate.governed("quorum");
+fn denies_a_quorum_that_the_reviewers_cannot_meet(installation: &Installation) {
+    let governed = installation.governed("quorum");
     let with = |quorum: Value| {
         let mut posture = governed.usual_posture();
         posture["actions"] = json!({"deploy": {"quorum": quorum}});
-        server_side(&gate.plane.admin, &governed.posture_objects(&posture)[0])
+        server_side(&installation.plane.admin, &governed.posture_objects(&posture)[0])
     };
     let message = refused(&with(json!([{"count": 3}])), "QuorumUnreachable");
     assert!(message.contains("bob@acme.example, carol@acme.example"), "{message}");
@@ -248,9 +248,9 @@ fn a_quorum_is_one_that_can_be_met(gate: &Gate) {
     done(&with(json!([{"count": 2}])));
 }
 
-fn files_may_come_in_any_order_and_be_tried_first(gate: &Gate) {
-    let environment = gate.plane.namespace("order");
-    let reviewers = gate.governed("source").posture_objects(&json!({}))[1].clone();
+fn documents_may_be_applied_in_any_order_and_as_a_dry_run(installation: &Installation) {
+    let environment = installation.plane.namespace("order");
+    let reviewers = installation.governed("source").posture_objects(&json!({}))[1].clone();
     let (mut set, name) = (reviewers, format!("reviewers-{environment}"));
     set["metadata"]["name"] = name.clone().into();
     let posture = json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": environment,
@@ -266,7 +266,7 @@ fn files_may_come_in_any_order_and_be_tried_first(gate: &Gate) {
         std::fs::write(folder.path().join(file), object.to_string()).expect("it can be written");
     }
     let folder = folder.path().to_str().expect("a UTF-8 path");
-    let admin = powerful(gate, "olga");
+    let admin = powerful(installation, "olga");
     // As GitOps tools do: each file tried by itself, and nothing there yet that it names.
     let ran = admin.kubectl(&["apply", "--server-side", "--dry-run=server", "-f", folder]);
     done(&ran);
@@ -281,27 +281,32 @@ fn patch_status(user: &User, governed: &Governed<'_>, what: &str, patch: &Value)
     user.kubectl(&["patch", what, "--subresource=status", "--type=merge", "-p", &patch, "-n", &governed.namespace])
 }
 
-fn a_status_carries_no_metadata_of_ours(gate: &Gate) {
-    let governed = gate.governed("status");
-    done(&gate.operator.apply(&governed.approved(&governed.deployment("orders"))));
-    done(&gate.operator.create(&governed.approved(&governed.replay_job("replay"))));
+fn denies_writgate_metadata_written_through_a_status(installation: &Installation) {
+    let governed = installation.governed("status");
+    done(&installation.operator.apply(&governed.approved(&governed.deployment("orders"))));
+    done(&installation.operator.create(&governed.approved(&governed.replay_job("replay"))));
     let claim = json!({"metadata": {"annotations": {"writgate.dev/incident": "INC-8"}}});
     let label = json!({"metadata": {"labels": {"writgate.dev/replay": "dry-run"}}});
     for what in ["deployment/orders", "job/replay"] {
-        let message = refused(&patch_status(&gate.operator, &governed, what, &claim), "StatusMetadata");
+        let message = refused(&patch_status(&installation.operator, &governed, what, &claim), "StatusMetadata");
         assert!(message.contains("annotation writgate.dev/incident"), "{message}");
-        done(&patch_status(&gate.operator, &governed, what, &json!({"metadata": {"annotations": {"note": "a"}}})));
+        done(&patch_status(
+            &installation.operator,
+            &governed,
+            what,
+            &json!({"metadata": {"annotations": {"note": "a"}}}),
+        ));
     }
-    refused(&patch_status(&gate.operator, &governed, "job/replay", &label), "StatusMetadata");
+    refused(&patch_status(&installation.operator, &governed, "job/replay", &label), "StatusMetadata");
     // A Deployment's labels the API server keeps by itself.
-    done(&patch_status(&gate.operator, &governed, "deployment/orders", &label));
+    done(&patch_status(&installation.operator, &governed, "deployment/orders", &label));
 }
 
-fn a_replica_set_is_not_adopted_through_its_status(gate: &Gate) {
-    let governed = gate.governed("adopt");
-    done(&gate.operator.apply(&governed.approved(&governed.deployment("orders"))));
+fn denies_adopting_a_replica_set_through_its_status(installation: &Installation) {
+    let governed = installation.governed("adopt");
+    done(&installation.operator.apply(&governed.approved(&governed.deployment("orders"))));
     let set = wait_until("the controller made the ReplicaSet", trail::LIMIT, || {
-        let sets = gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+        let sets = installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
         sets["items"].as_array()?.first().cloned()
     });
     let set = format!("replicaset/{}", set["metadata"]["name"].as_str().expect("a name"));
@@ -310,12 +315,12 @@ fn a_replica_set_is_not_adopted_through_its_status(gate: &Gate) {
         json!({"metadata": {"labels": {"app": "other"}}}),
         json!({"metadata": {"annotations": {"writgate.dev/approval": "x"}}}),
     ] {
-        refused(&patch_status(&gate.operator, &governed, &set, &patch), "StatusMetadata");
+        refused(&patch_status(&installation.operator, &governed, &set, &patch), "StatusMetadata");
     }
 }
 
-fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
-    let governed = gate.governed("bundle");
+fn denies_an_invalid_config_bundle_when_it_is_written(installation: &Installation) {
+    let governed = installation.governed("bundle");
     let content = writgate_core::kube::ConfigMapContent {
         data: [("app.yaml".to_owned(), "workers: 4\n".to_owned())].into(),
         ..Default::default()
@@ -326,7 +331,7 @@ fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
     let with = |change: fn(&mut Value)| {
         let mut bundle = bundle.clone();
         change(&mut bundle);
-        gate.tenant.create(&bundle)
+        installation.tenant.create(&bundle)
     };
     refused(&with(|bundle| bundle["immutable"] = json!(false)), "BundleInvalid");
     refused(&with(|bundle| bundle["data"]["app.yaml"] = json!("workers: 5\n")), "BundleInvalid");
@@ -334,20 +339,20 @@ fn a_config_bundle_is_checked_when_it_is_written(gate: &Gate) {
     done(&with(|_| ()));
 }
 
-fn controller_revisions_are_the_controllers(gate: &Gate) {
-    let governed = gate.governed("revision");
+fn denies_changes_of_controller_revisions_by_users(installation: &Installation) {
+    let governed = installation.governed("revision");
     let deployment = governed.deployment("orders");
     let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": deployment["metadata"],
         "spec": {"serviceName": "x", "selector": deployment["spec"]["selector"], "template": deployment["spec"]["template"]}});
-    done(&gate.operator.create(&governed.approved(&set)));
+    done(&installation.operator.create(&governed.approved(&set)));
     let revision = wait_until("the controller noted the revision", trail::LIMIT, || {
-        let revisions = gate.plane.admin.get(&["controllerrevisions", "-n", &governed.namespace])?;
+        let revisions = installation.plane.admin.get(&["controllerrevisions", "-n", &governed.namespace])?;
         revisions["items"].as_array()?.first().cloned()
     });
     let name = revision["metadata"]["name"].as_str().expect("a name");
     let patch = |patch: Value| {
         let args = ["patch", "controllerrevision", name, "--type=merge", "-n", &governed.namespace, "-p"];
-        gate.operator.kubectl(&[&args[..], &[&patch.to_string()]].concat())
+        installation.operator.kubectl(&[&args[..], &[&patch.to_string()]].concat())
     };
     refused(&patch(json!({"revision": 7})), "WorkloadNotAllowed");
     refused(&patch(json!({"metadata": {"labels": {"app": "other"}}})), "WorkloadNotAllowed");
@@ -356,5 +361,5 @@ fn controller_revisions_are_the_controllers(gate: &Gate) {
     let mut forged =
         json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 8, "data": revision["data"]});
     forged["metadata"] = json!({"name": "forged", "namespace": governed.namespace});
-    refused(&gate.operator.create(&forged), "WorkloadNotAllowed");
+    refused(&installation.operator.create(&forged), "WorkloadNotAllowed");
 }

@@ -7,60 +7,60 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail::{self, Expected, assert_admitted, assert_denied};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, denied_for, free_port, seconds_from_now, wait_until};
+use writgate_testing::{Governed, Installation, Ran, denied_for, free_port, seconds_from_now, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        the_example_posture_governs_as_it_is_shipped,
+        the_shipped_example_posture_governs_a_namespace,
         denies_a_deployment_without_an_approval,
         an_admitted_deployment_keeps_working_after_its_approval_expired,
-        rollout_undo_needs_an_approval_that_is_still_valid,
-        server_side_apply_is_judged_alike,
-        a_server_side_dry_run_gets_the_verdict_and_leaves_nothing,
-        an_admission_is_told_only_once_the_object_is_there,
-        a_dry_run_replay_needs_no_approval,
-        a_bare_pod_is_admitted_where_the_posture_allows_it,
-        a_changed_posture_is_in_force_without_a_restart,
-        warn_admits_and_tells_the_user,
-        audit_admits_and_tells_the_record_alone,
-        a_gate_that_does_not_answer_refuses_what_it_would_judge,
+        rollout_undo_requires_a_valid_approval,
+        server_side_apply_is_decided_like_any_other_write,
+        a_server_side_dry_run_is_decided_and_writes_no_event,
+        an_event_says_admitted_only_if_the_object_was_stored,
+        a_dry_run_replay_requires_no_approval,
+        a_bare_pod_is_admitted_if_the_posture_allows_pods,
+        a_changed_posture_takes_effect_without_a_restart,
+        warn_admits_and_warns_the_user,
+        audit_admits_and_only_records,
+        an_unreachable_webhook_stops_actions_and_nothing_else,
     ]
 }
 
-fn the_example_posture_governs_as_it_is_shipped(gate: &Gate) {
+fn the_shipped_example_posture_governs_a_namespace(installation: &Installation) {
     let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
-    let namespace = gate.plane.labelled_namespace("example", &labels);
+    let namespace = installation.plane.labelled_namespace("example", &labels);
     let args = ["create", "deployment", "check", "--image=check", "--dry-run=server", "-n", &namespace];
-    let ran = gate.plane.admin.kubectl(&args);
+    let ran = installation.plane.admin.kubectl(&args);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
 }
 
-fn denies_a_deployment_without_an_approval(gate: &Gate) {
-    let governed = gate.governed("unapproved");
+fn denies_a_deployment_without_an_approval(installation: &Installation) {
+    let governed = installation.governed("unapproved");
     let object = governed.deployment("orders");
     let expected = Expected {
         operation: "CREATE",
         action: "deploy",
         kind: "Deployment",
         name: "orders",
-        hash: &gate.hash(&object),
+        hash: &installation.hash(&object),
     };
-    let record = assert_denied(&governed, &gate.operator.apply(&object), "ApprovalRequired", &expected);
+    let record = assert_denied(&governed, &installation.operator.apply(&object), "ApprovalRequired", &expected);
     assert_eq!(record["approvalRequired"], true, "{record}");
     assert_eq!(record["requiredCapabilities"], json!(["deploy"]), "{record}");
-    let there = gate.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]);
+    let there = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]);
     assert!(there.is_none(), "the Event is about an object that never existed");
 
-    let record = assert_admitted(&governed, &gate.operator.apply(&governed.approved(&object)), &expected);
+    let record = assert_admitted(&governed, &installation.operator.apply(&governed.approved(&object)), &expected);
     assert_eq!(record["requestedBy"], "alice@acme.example", "{record}");
     assert_eq!(record["approvals"][0]["reviewers"], json!(["bob@acme.example"]), "{record}");
     assert_eq!(record["approvals"][0]["keyIds"], json!([governed.bob.id()]), "{record}");
 }
 
-fn an_admitted_deployment_keeps_working_after_its_approval_expired(gate: &Gate) {
-    let governed = gate.governed("expired");
+fn an_admitted_deployment_keeps_working_after_its_approval_expired(installation: &Installation) {
+    let governed = installation.governed("expired");
     let (object, expires) = short_lived(&governed, &governed.deployment("orders"));
-    let apply = |object: &Value| gate.operator.apply(object);
+    let apply = |object: &Value| installation.operator.apply(object);
     let ran = apply(&object);
     assert!(ran.ok(), "{ran}");
     wait_past(&expires);
@@ -71,7 +71,7 @@ fn an_admitted_deployment_keeps_working_after_its_approval_expired(gate: &Gate) 
     labelled["metadata"]["labels"]["team"] = json!("orders");
     let ran = apply(&labelled);
     assert!(ran.ok(), "labelled: {ran}");
-    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
     let ran = kubectl(&["scale", "deployment", "orders", "--replicas=3"]);
     assert!(ran.ok(), "scaled: {ran}");
     let autoscale = r#"{"spec": {"replicas": 4}}"#;
@@ -94,19 +94,19 @@ fn an_admitted_deployment_keeps_working_after_its_approval_expired(gate: &Gate) 
     assert!(denied_for(&ran, "Expired"), "made anew: {ran}");
 }
 
-fn rollout_undo_needs_an_approval_that_is_still_valid(gate: &Gate) {
-    let governed = gate.governed("undo");
-    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+fn rollout_undo_requires_a_valid_approval(installation: &Installation) {
+    let governed = installation.governed("undo");
+    let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
     let mut object = governed.deployment("orders");
     let (first, expires) = short_lived(&governed, &object);
     let mut applied = 0;
     let mut apply = |object: &Value| {
-        let ran = gate.operator.apply(object);
+        let ran = installation.operator.apply(object);
         assert!(ran.ok(), "{ran}");
         applied += 1;
         // The approval is copied to the revision by the controller, and undone with it.
         wait_until("the controller made the revision", Duration::from_secs(20), || {
-            let sets = gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+            let sets = installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
             (sets["items"].as_array()?.len() == applied).then_some(())
         });
     };
@@ -121,19 +121,19 @@ fn rollout_undo_needs_an_approval_that_is_still_valid(gate: &Gate) {
     assert!(denied_for(&ran, "Expired"), "back to what was approved once: {ran}");
     let ran = kubectl(&["rollout", "undo", "deployment", "orders", "--to-revision=2"]);
     assert!(ran.ok(), "back to what is approved still: {ran}");
-    let live = gate.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]).expect("it is there");
+    let live = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]).expect("it is there");
     assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "ghcr.io/acme/orders:1.5.0");
 }
 
-fn server_side_apply_is_judged_alike(gate: &Gate) {
-    let governed = gate.governed("ssa");
+fn server_side_apply_is_decided_like_any_other_write(installation: &Installation) {
+    let governed = installation.governed("ssa");
     let apply = |object: &Value, manager: &str| {
         let manager = format!("--field-manager={manager}");
         let args = ["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"];
-        gate.operator.kubectl_in(&args, &object.to_string())
+        installation.operator.kubectl_in(&args, &object.to_string())
     };
     let object = governed.deployment("orders");
-    let hash = gate.hash(&object);
+    let hash = installation.hash(&object);
     let expected = Expected { operation: "CREATE", action: "deploy", kind: "Deployment", name: "orders", hash: &hash };
     assert_denied(&governed, &apply(&object, "one"), "ApprovalRequired", &expected);
     let approved = governed.approved(&object);
@@ -143,13 +143,15 @@ fn server_side_apply_is_judged_alike(gate: &Gate) {
 
     let mut changed = approved;
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:6.6.6");
-    let expected = Expected { operation: "UPDATE", hash: &gate.hash(&changed), ..expected };
+    let expected = Expected { operation: "UPDATE", hash: &installation.hash(&changed), ..expected };
     assert_denied(&governed, &apply(&changed, "another"), "SpecHashMismatch", &expected);
 }
 
-fn a_server_side_dry_run_gets_the_verdict_and_leaves_nothing(gate: &Gate) {
-    let governed = gate.governed("dry");
-    let dry = |object: &Value| gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string());
+fn a_server_side_dry_run_is_decided_and_writes_no_event(installation: &Installation) {
+    let governed = installation.governed("dry");
+    let dry = |object: &Value| {
+        installation.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
+    };
     let object = governed.deployment("orders");
     let ran = dry(&object);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
@@ -161,27 +163,27 @@ fn a_server_side_dry_run_gets_the_verdict_and_leaves_nothing(gate: &Gate) {
     assert_eq!(told, [(&json!("denied"), &json!(true)), (&json!("admitted"), &json!(true))]);
 
     // Events are written in order, so that of a later decision proves that the earlier ones have none.
-    let hash = gate.hash(&object);
+    let hash = installation.hash(&object);
     let expected = Expected { operation: "CREATE", action: "deploy", kind: "Deployment", name: "orders", hash: &hash };
-    assert_denied(&governed, &gate.operator.apply(&object), "ApprovalRequired", &expected);
-    assert_admitted(&governed, &gate.operator.apply(&approved), &expected);
+    assert_denied(&governed, &installation.operator.apply(&object), "ApprovalRequired", &expected);
+    assert_admitted(&governed, &installation.operator.apply(&approved), &expected);
     assert_eq!(trail::events(&governed, |_| true).len(), 2, "dry runs leave no Event");
 }
 
-fn an_admission_is_told_only_once_the_object_is_there(gate: &Gate) {
-    let governed = gate.governed("persisted");
+fn an_event_says_admitted_only_if_the_object_was_stored(installation: &Installation) {
+    let governed = installation.governed("persisted");
     let object = governed.approved(&governed.deployment("orders"));
     let expected = Expected {
         operation: "CREATE",
         action: "deploy",
         kind: "Deployment",
         name: "orders",
-        hash: &gate.hash(&object),
+        hash: &installation.hash(&object),
     };
-    let first = assert_admitted(&governed, &gate.operator.create(&object), &expected);
+    let first = assert_admitted(&governed, &installation.operator.create(&object), &expected);
 
     // The webhook is asked before the API server finds that the name is taken.
-    let ran = gate.operator.create(&object);
+    let ran = installation.operator.create(&object);
     assert!(ran.stderr.contains("AlreadyExists"), "{ran}");
     let records = trail::records(&governed, |record| record["decision"] == "admitted" && record["id"] != first["id"]);
     assert_eq!(records.len(), 1, "decided twice");
@@ -190,32 +192,37 @@ fn an_admission_is_told_only_once_the_object_is_there(gate: &Gate) {
     assert_eq!(trail::events(&governed, |event| event["reason"] == "Admitted").len(), 1);
 }
 
-fn a_dry_run_replay_needs_no_approval(gate: &Gate) {
-    let governed = gate.governed("replay");
+fn a_dry_run_replay_requires_no_approval(installation: &Installation) {
+    let governed = installation.governed("replay");
     let free = governed.dry_run_job("look");
-    let expected =
-        Expected { operation: "CREATE", action: "replay-dry-run", kind: "Job", name: "look", hash: &gate.hash(&free) };
-    let record = assert_admitted(&governed, &gate.operator.create(&free), &expected);
+    let expected = Expected {
+        operation: "CREATE",
+        action: "replay-dry-run",
+        kind: "Job",
+        name: "look",
+        hash: &installation.hash(&free),
+    };
+    let record = assert_admitted(&governed, &installation.operator.create(&free), &expected);
     assert_eq!(record["approvalRequired"], false, "{record}");
 
     let mut tricked = governed.dry_run_job("trick");
     tricked["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = json!("execute");
-    let expected = Expected { action: "replay-execute", name: "trick", hash: &gate.hash(&tricked), ..expected };
-    assert_denied(&governed, &gate.operator.create(&tricked), "ApprovalRequired", &expected);
+    let expected = Expected { action: "replay-execute", name: "trick", hash: &installation.hash(&tricked), ..expected };
+    assert_denied(&governed, &installation.operator.create(&tricked), "ApprovalRequired", &expected);
 }
 
-fn a_bare_pod_is_admitted_where_the_posture_allows_it(gate: &Gate) {
+fn a_bare_pod_is_admitted_if_the_posture_allows_pods(installation: &Installation) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "look"},
         "spec": {"containers": [{"name": "c", "image": "ghcr.io/acme/look:1"}]}});
     let create = |governed: &Governed<'_>| {
         let mut pod = pod.clone();
         pod["metadata"]["namespace"] = json!(governed.namespace);
-        gate.tenant.create(&pod)
+        installation.tenant.create(&pod)
     };
-    let refused = create(&gate.governed("pods"));
+    let refused = create(&installation.governed("pods"));
     assert!(denied_for(&refused, "WorkloadNotAllowed"), "{refused}");
 
-    let governed = gate.governed_with("pods", |posture| posture["pods"] = json!("allow"));
+    let governed = installation.governed_with("pods", |posture| posture["pods"] = json!("allow"));
     let ran = create(&governed);
     assert!(ran.ok(), "{ran}");
     let records = trail::records(&governed, |record| record["object"]["kind"] == "Pod");
@@ -223,13 +230,13 @@ fn a_bare_pod_is_admitted_where_the_posture_allows_it(gate: &Gate) {
     assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted", "the webhook can read it back");
 }
 
-fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
-    let governed = gate.governed("posture");
+fn a_changed_posture_takes_effect_without_a_restart(installation: &Installation) {
+    let governed = installation.governed("posture");
     let object = governed.approved(&governed.deployment("orders"));
-    let dry = || gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &object.to_string());
+    let dry = || installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &object.to_string());
     assert!(dry().ok());
     let change = |posture: Value, code: &str| {
-        gate.plane.install(&governed.posture_objects(&posture));
+        installation.plane.install(&governed.posture_objects(&posture));
         wait_until(&format!("it is denied for {code}"), Duration::from_secs(20), || {
             denied_for(&dry(), code).then_some(())
         });
@@ -241,45 +248,46 @@ fn a_changed_posture_is_in_force_without_a_restart(gate: &Gate) {
     posture["actions"] = json!({"deploy": {"quorum": [{"count": 2}]}});
     change(posture, "QuorumNotMet");
 
-    gate.plane.install(&governed.posture_objects(&governed.usual_posture()));
+    installation.plane.install(&governed.posture_objects(&governed.usual_posture()));
     wait_until("it is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));
 }
 
-fn warn_admits_and_tells_the_user(gate: &Gate) {
-    let ran = soft(gate, "warn");
+fn warn_admits_and_warns_the_user(installation: &Installation) {
+    let ran = soft(installation, "warn");
     assert!(ran.stderr.contains("Warning: "), "{ran}");
     assert!(ran.stderr.contains("ApprovalRequired"), "{ran}");
 }
 
-fn audit_admits_and_tells_the_record_alone(gate: &Gate) {
-    let ran = soft(gate, "audit");
+fn audit_admits_and_only_records(installation: &Installation) {
+    let ran = soft(installation, "audit");
     assert_eq!(ran.stderr, "", "{ran}");
 }
 
-fn a_gate_that_does_not_answer_refuses_what_it_would_judge(gate: &Gate) {
-    let governed = gate.governed("down");
+fn an_unreachable_webhook_stops_actions_and_nothing_else(installation: &Installation) {
+    let governed = installation.governed("down");
     let first = governed.approved(&governed.deployment("first"));
-    let ran = gate.operator.apply(&first);
+    let ran = installation.operator.apply(&first);
     assert!(ran.ok(), "{ran}");
     // The chart's own configuration once more, for this namespace alone, with nobody behind it.
-    let mut silent = gate.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+    let mut silent =
+        installation.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
     silent["metadata"] = json!({"name": "writgate-down"});
     for webhook in silent["webhooks"].as_array_mut().expect("webhooks") {
         webhook["clientConfig"]["url"] = json!(format!("https://127.0.0.1:{}/validate", free_port()));
         webhook["namespaceSelector"] = json!({"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}});
     }
-    gate.plane.install(&[silent]);
+    installation.plane.install(&[silent]);
     let second = governed.approved(&governed.deployment("second"));
     wait_until("the API server knows of it", Duration::from_secs(20), || {
-        let ran = gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &second.to_string());
+        let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &second.to_string());
         (!ran.ok()).then_some(())
     });
 
-    let ran = gate.operator.create(&second);
+    let ran = installation.operator.create(&second);
     assert!(ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\""), "{ran}");
-    let there = gate.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
+    let there = installation.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
     assert!(there.is_none(), "what cannot be judged is not made");
-    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+    let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
     for what_needs_no_judgement in [
         ["label", "deployment", "first", "team=orders"].as_slice(),
         &["scale", "deployment", "first", "--replicas=3"],
@@ -291,9 +299,9 @@ fn a_gate_that_does_not_answer_refuses_what_it_would_judge(gate: &Gate) {
 }
 
 /// An unapproved Deployment under a posture that does not enforce: it is made, and the trail says why it should not be.
-fn soft(gate: &Gate, enforcement: &str) -> Ran {
-    let governed = gate.governed_with(enforcement, |posture| posture["enforcement"] = json!(enforcement));
-    let ran = gate.operator.create(&governed.deployment("orders"));
+fn soft(installation: &Installation, enforcement: &str) -> Ran {
+    let governed = installation.governed_with(enforcement, |posture| posture["enforcement"] = json!(enforcement));
+    let ran = installation.operator.create(&governed.deployment("orders"));
     assert!(ran.ok(), "{ran}");
     let records = trail::records(&governed, |record| record["object"]["name"] == "orders");
     assert_eq!(records.len(), 1, "{records:?}");

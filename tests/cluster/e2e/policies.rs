@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document, wait_until};
+use writgate_testing::{Governed, Installation, Ran, SYSTEM_NAMESPACE, User, document, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        a_tenant_forges_no_event_of_ours,
-        a_tenant_neither_changes_nor_deletes_an_event_of_ours,
-        a_namespace_with_events_of_ours_comes_to_its_end,
-        nobody_but_the_webhook_writes_the_ledger,
-        the_webhooks_account_writes_nothing_but_the_ledger,
+        a_tenant_cannot_forge_the_webhooks_events,
+        a_tenant_cannot_change_or_delete_the_webhooks_events,
+        a_namespace_with_the_webhooks_events_can_be_deleted,
+        only_the_webhook_may_write_the_ledger,
+        the_webhooks_account_may_write_only_the_ledger,
     ]
 }
 
@@ -44,9 +44,9 @@ fn new_event(governed: &Governed<'_>, name: &str, controller: &str) -> Value {
         "action": "deploy", "reportingController": controller, "reportingInstance": "x"})
 }
 
-fn a_tenant_forges_no_event_of_ours(gate: &Gate) {
-    let governed = gate.governed("forged");
-    let create = |event: Value| gate.tenant.create(&event);
+fn a_tenant_cannot_forge_the_webhooks_events(installation: &Installation) {
+    let governed = installation.governed("forged");
+    let create = |event: Value| installation.tenant.create(&event);
     for ran in [
         create(new_event(&governed, "a", "example.com/tina")),
         create(core_event(&governed, "b", |_| ())),
@@ -61,7 +61,7 @@ fn a_tenant_forges_no_event_of_ours(gate: &Gate) {
         create(core_event(&governed, "d", |event| {
             event["metadata"]["annotations"] = json!({"writgate.dev/decision": "{}"});
         })),
-        gate.tenant.kubectl(&["annotate", "event", "b", "writgate.dev/decision={}", "-n", &governed.namespace]),
+        installation.tenant.kubectl(&["annotate", "event", "b", "writgate.dev/decision={}", "-n", &governed.namespace]),
         patch(&governed, "b", &json!({"reportingComponent": OURS})),
         patch(&governed, "b", &json!({"source": {"component": OURS}})),
     ];
@@ -72,20 +72,20 @@ fn a_tenant_forges_no_event_of_ours(gate: &Gate) {
     assert!(ran.ok(), "an Event of their own is theirs to change: {ran}");
 }
 
-fn a_tenant_neither_changes_nor_deletes_an_event_of_ours(gate: &Gate) {
-    let governed = gate.governed("kept");
-    let ran = gate.operator.apply(&governed.deployment("orders"));
+fn a_tenant_cannot_change_or_delete_the_webhooks_events(installation: &Installation) {
+    let governed = installation.governed("kept");
+    let ran = installation.operator.apply(&governed.deployment("orders"));
     assert!(!ran.ok(), "{ran}");
     let denied = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
     let event = trail::event_of(&governed, &denied);
     let name = event["metadata"]["name"].as_str().expect("a name");
     for own in ["own", "other"] {
-        assert!(gate.tenant.create(&core_event(&governed, own, |_| ())).ok());
+        assert!(installation.tenant.create(&core_event(&governed, own, |_| ())).ok());
     }
     let namespace = &governed.namespace;
-    let tenant = |args: &[&str]| gate.tenant.kubectl(&[args, &["-n", namespace]].concat());
+    let tenant = |args: &[&str]| installation.tenant.kubectl(&[args, &["-n", namespace]].concat());
     let collection =
-        |api: &str| gate.tenant.kubectl(&["delete", "--raw", &format!("/{api}/namespaces/{namespace}/events")]);
+        |api: &str| installation.tenant.kubectl(&["delete", "--raw", &format!("/{api}/namespaces/{namespace}/events")]);
     let ways = [
         patch(&governed, name, &json!({"reason": "Admitted"})),
         patch(&governed, name, &json!({"message": "all is well"})),
@@ -110,21 +110,21 @@ fn a_tenant_neither_changes_nor_deletes_an_event_of_ours(gate: &Gate) {
     assert_eq!(trail::event_of(&governed, &denied), event, "as it was");
 }
 
-fn a_namespace_with_events_of_ours_comes_to_its_end(gate: &Gate) {
-    let governed = gate.governed("ending");
-    let ran = gate.operator.apply(&governed.approved(&governed.deployment("orders")));
+fn a_namespace_with_the_webhooks_events_can_be_deleted(installation: &Installation) {
+    let governed = installation.governed("ending");
+    let ran = installation.operator.apply(&governed.approved(&governed.deployment("orders")));
     assert!(ran.ok(), "{ran}");
     let admitted = trail::records(&governed, |record| record["decision"] == "admitted").pop().expect("an admission");
     trail::event_of(&governed, &admitted);
-    let admin = &gate.plane.admin;
+    let admin = &installation.plane.admin;
     assert!(admin.kubectl(&["delete", "namespace", &governed.namespace, "--wait=false"]).ok());
     wait_until("the namespace is gone", Duration::from_mins(1), || {
         admin.get(&["namespace", &governed.namespace]).is_none().then_some(())
     });
 }
 
-fn nobody_but_the_webhook_writes_the_ledger(gate: &Gate) {
-    let (admin, webhook) = (&gate.plane.admin, AsWebhook(&gate.plane.admin));
+fn only_the_webhook_may_write_the_ledger(installation: &Installation) {
+    let (admin, webhook) = (&installation.plane.admin, AsWebhook(&installation.plane.admin));
     let ledger = |name: &str| config_map(name, &json!({"writgate.dev/kind": "ledger"}));
     let ran = webhook.create(&ledger("entry"));
     assert!(ran.ok(), "the webhook's own: {ran}");
@@ -143,7 +143,7 @@ fn nobody_but_the_webhook_writes_the_ledger(gate: &Gate) {
     for (index, ran) in ways.iter().enumerate() {
         assert!(is_refused(ran, "ledger.writgate.dev"), "{index}: {ran}");
     }
-    let elsewhere = gate.plane.namespace("ledger");
+    let elsewhere = installation.plane.namespace("ledger");
     let mut object = ledger("entry");
     object["metadata"]["namespace"] = json!(elsewhere);
     let ran = admin.create(&object);
@@ -156,13 +156,13 @@ fn nobody_but_the_webhook_writes_the_ledger(gate: &Gate) {
     }
 }
 
-fn the_webhooks_account_writes_nothing_but_the_ledger(gate: &Gate) {
-    let webhook = AsWebhook(&gate.plane.admin);
+fn the_webhooks_account_may_write_only_the_ledger(installation: &Installation) {
+    let webhook = AsWebhook(&installation.plane.admin);
     let list = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
     let posture = document("revocations", "planted", &list);
     let ran = webhook.create(&posture);
     assert!(is_refused(&ran, "ledger.writgate.dev"), "{ran}");
-    let ran = gate.plane.admin.create(&posture);
+    let ran = installation.plane.admin.create(&posture);
     assert!(ran.ok(), "{ran}");
     for args in [
         ["label", "--overwrite", "configmap", "planted", "writgate.dev/kind=ledger"].as_slice(),
@@ -172,12 +172,12 @@ fn the_webhooks_account_writes_nothing_but_the_ledger(gate: &Gate) {
         let ran = webhook.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
         assert!(is_refused(&ran, "ledger.writgate.dev"), "{args:?}: {ran}");
     }
-    assert!(gate.plane.admin.kubectl(&["delete", "configmap", "planted", "-n", SYSTEM_NAMESPACE]).ok());
+    assert!(installation.plane.admin.kubectl(&["delete", "configmap", "planted", "-n", SYSTEM_NAMESPACE]).ok());
 }
 
 fn patch(governed: &Governed<'_>, event: &str, patch: &Value) -> Ran {
     let args = ["patch", "events.v1.", event, "--type=merge", "-p", &patch.to_string(), "-n", &governed.namespace];
-    governed.gate.tenant.kubectl(&args)
+    governed.installation.tenant.kubectl(&args)
 }
 
 fn config_map(name: &str, labels: &Value) -> Value {

@@ -5,13 +5,13 @@ use std::fs;
 use serde_json::{Value, json};
 
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, SYSTEM_NAMESPACE, User, document};
+use writgate_testing::{Governed, Installation, Ran, SYSTEM_NAMESPACE, User, document};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        a_key_is_revoked_in_the_cluster_and_what_runs_is_told,
-        the_clusters_rules_are_checked_explained_and_compared,
-        who_may_not_write_lists_revokes_nothing,
+        revoke_writes_the_list_and_names_the_running_workloads,
+        posture_verbs_check_explain_and_compare_the_clusters_postures,
+        revoke_requires_the_right_to_write_the_list,
         kubectl_completes_the_plugin,
     ]
 }
@@ -29,35 +29,35 @@ fn with_list(governed: &Governed<'_>) -> (Value, String) {
     let text = "# whom we no longer trust\napiVersion: writgate.dev/v1\nkind: Revocations\nkeys: []\n";
     let mut map = document("revocations", &list, &Value::Null);
     map["data"]["revocations.yaml"] = text.into();
-    governed.gate.plane.install(&[map]);
-    governed.gate.plane.install(&governed.posture_objects(&posture));
+    governed.installation.plane.install(&[map]);
+    governed.installation.plane.install(&governed.posture_objects(&posture));
     (posture, list)
 }
 
-fn a_key_is_revoked_in_the_cluster_and_what_runs_is_told(gate: &Gate) {
-    let governed = gate.governed("revoke");
+fn revoke_writes_the_list_and_names_the_running_workloads(installation: &Installation) {
+    let governed = installation.governed("revoke");
     let (_, list) = with_list(&governed);
-    let ran = gate.operator.create(&governed.approved(&governed.deployment("orders")));
+    let ran = installation.operator.create(&governed.approved(&governed.deployment("orders")));
     assert!(ran.ok(), "{ran}");
     let id = governed.bob.id();
     let arguments = ["revoke", "key", &id, "--why", "lost laptop", "--list", &list];
-    let ran = writgate(&gate.plane.admin, &[&arguments[..], &["--dry-run"]].concat());
+    let ran = writgate(&installation.plane.admin, &[&arguments[..], &["--dry-run"]].concat());
     assert!(ran.ok() && ran.stdout.contains("lost laptop"), "{ran}");
-    let ran = writgate(&gate.plane.admin, &arguments);
+    let ran = writgate(&installation.plane.admin, &arguments);
     assert!(ran.ok(), "{ran}");
     assert!(ran.stderr.contains("these workloads keep running"), "{ran}");
     assert!(ran.stderr.contains(&format!("Deployment {}/orders", governed.namespace)), "{ran}");
-    let map = gate.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
     let text = map["data"]["revocations.yaml"].as_str().expect("text");
     assert!(text.starts_with("# whom we no longer trust\n") && text.contains(id.as_str()), "{text}");
-    let again = writgate(&gate.plane.admin, &arguments);
+    let again = writgate(&installation.plane.admin, &arguments);
     assert!(again.ok() && again.stderr.contains("already revoked"), "{again}");
 }
 
-fn the_clusters_rules_are_checked_explained_and_compared(gate: &Gate) {
-    let governed = gate.governed("compare");
+fn posture_verbs_check_explain_and_compare_the_clusters_postures(installation: &Installation) {
+    let governed = installation.governed("compare");
     let (mut posture, _) = with_list(&governed);
-    let admin = &gate.plane.admin;
+    let admin = &installation.plane.admin;
     let told = writgate(admin, &["posture", "explain", &governed.environment]);
     assert!(told.ok() && told.stdout.contains("bob@acme.example may grant"), "{told}");
     let checked = writgate(admin, &["posture", "check", "-o", "json"]);
@@ -87,18 +87,18 @@ fn the_clusters_rules_are_checked_explained_and_compared(gate: &Gate) {
     assert_eq!((&ours[0]["what"], &ours[0]["effect"]), (&json!("images"), &json!("stricter")));
 }
 
-fn who_may_not_write_lists_revokes_nothing(gate: &Gate) {
-    let governed = gate.governed("rights");
+fn revoke_requires_the_right_to_write_the_list(installation: &Installation) {
+    let governed = installation.governed("rights");
     let (_, list) = with_list(&governed);
     let id = governed.bob.id();
     let arguments = ["revoke", "key", &id, "--why", "lost laptop", "--list", &list];
-    let ran = writgate(&gate.tenant, &arguments);
+    let ran = writgate(&installation.tenant, &arguments);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
     // Reading the rules is one right, writing lists another.
-    let reader = gate.plane.user("rita");
+    let reader = installation.plane.user("rita");
     let name = format!("reader-{}", governed.namespace);
-    gate.plane.install(&[
+    installation.plane.install(&[
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
             "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]}),
@@ -110,12 +110,12 @@ fn who_may_not_write_lists_revokes_nothing(gate: &Gate) {
     let ran = writgate(&reader, &arguments);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains(&format!("cannot write ConfigMap {list}")), "{ran}");
-    let map = gate.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
     assert!(!map["data"]["revocations.yaml"].as_str().expect("text").contains(id.as_str()));
 }
 
 /// The protocol is kubectl's, so kubectl itself asks.
-fn kubectl_completes_the_plugin(gate: &Gate) {
+fn kubectl_completes_the_plugin(installation: &Installation) {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("kubectl_complete-writgate");
@@ -124,8 +124,9 @@ fn kubectl_completes_the_plugin(gate: &Gate) {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
     let plugin = writgate_testing::plugin().parent().expect("a folder");
     let path = format!("{}:{}:/usr/bin:/bin", folder.path().display(), plugin.display());
-    let asked =
-        |words: &[&str]| gate.plane.admin.kubectl_by_path(&[&["__complete", "writgate"], words].concat(), &path);
+    let asked = |words: &[&str]| {
+        installation.plane.admin.kubectl_by_path(&[&["__complete", "writgate"], words].concat(), &path)
+    };
     let ran = asked(&["ver"]);
     assert!(ran.stdout.starts_with("verify\t") && ran.stdout.ends_with(":4\n"), "{ran}");
     let ran = asked(&["explain", "SelfA"]);

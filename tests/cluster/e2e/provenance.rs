@@ -6,13 +6,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran, attach, denial, denied_for, document, envelope};
+use writgate_testing::{Governed, Installation, Ran, attach, denial, denied_for, document, envelope};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        a_workload_is_its_canonical_build_and_its_images_cannot_be_moved,
-        a_workload_reads_the_bundle_that_was_approved,
-        what_is_no_bundle_is_refused_when_written_or_when_read,
+        denies_a_workload_that_is_not_its_canonical_build,
+        denies_a_workload_that_does_not_read_the_approved_bundle,
+        denies_an_invalid_bundle_when_it_is_written_or_read,
         a_replay_is_of_the_spec_that_the_incident_ran
     ]
 }
@@ -22,11 +22,16 @@ const OTHER: &str = "ghcr.io/acme/orders@sha256:44136fa355b3678a1146ad16f7e8649e
 const REPLAY: &str = "ghcr.io/acme/replay@sha256:84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 
 /// A namespace whose posture names a set of pipelines with these builds.
-fn with_builds<'g>(gate: &'g Gate, hint: &str, builds: &Value, edit: impl FnOnce(&mut Value)) -> Governed<'g> {
+fn with_builds<'g>(
+    installation: &'g Installation,
+    hint: &str,
+    builds: &Value,
+    edit: impl FnOnce(&mut Value),
+) -> Governed<'g> {
     let set = format!("pipelines-{hint}");
     let pipelines = json!({"apiVersion": "writgate.dev/v1", "kind": "Pipelines", "pipelines": {"orders": builds}});
-    gate.plane.install(&[document("pipelines", &set, &pipelines)]);
-    gate.governed_with(hint, |posture| {
+    installation.plane.install(&[document("pipelines", &set, &pipelines)]);
+    installation.governed_with(hint, |posture| {
         posture["pipelineSets"] = json!([set]);
         edit(posture);
     })
@@ -56,12 +61,12 @@ fn approved(governed: &Governed<'_>, object: &Value) -> Value {
 }
 
 fn apply(governed: &Governed<'_>, object: &Value) -> Ran {
-    governed.gate.operator.apply(&approved(governed, object))
+    governed.installation.operator.apply(&approved(governed, object))
 }
 
-fn a_workload_is_its_canonical_build_and_its_images_cannot_be_moved(gate: &Gate) {
+fn denies_a_workload_that_is_not_its_canonical_build(installation: &Installation) {
     let builds = json!({"1.4.2": {"images": [ORDERS]}, "1.4.3": {"images": [OTHER]}});
-    let governed = with_builds(gate, "canonical", &builds, |posture| {
+    let governed = with_builds(installation, "canonical", &builds, |posture| {
         posture["pipelineVersion"] = json!("required");
         posture["images"] = json!("digest");
         posture["workloads"] = json!("allow");
@@ -94,9 +99,9 @@ fn a_workload_is_its_canonical_build_and_its_images_cannot_be_moved(gate: &Gate)
         object["spec"].as_object_mut().expect("a spec").remove("replicas");
         object
     };
-    let ran = gate.operator.apply(&set("agent", ORDERS));
+    let ran = installation.operator.apply(&set("agent", ORDERS));
     assert!(ran.ok(), "{ran}");
-    let ran = gate.operator.apply(&set("agent-other", OTHER));
+    let ran = installation.operator.apply(&set("agent-other", OTHER));
     assert!(denied_for(&ran, "NotCanonicalBuild"), "{ran}");
 }
 
@@ -119,8 +124,8 @@ fn reading(governed: &Governed<'_>, name: &str, bundle: &Value) -> Value {
     object
 }
 
-fn a_workload_reads_the_bundle_that_was_approved(gate: &Gate) {
-    let governed = gate.governed_with("bundles", |posture| {
+fn denies_a_workload_that_does_not_read_the_approved_bundle(installation: &Installation) {
+    let governed = installation.governed_with("bundles", |posture| {
         posture["configBundle"] = json!("required");
         posture["secrets"] = json!(["orders-db"]);
     });
@@ -129,7 +134,7 @@ fn a_workload_reads_the_bundle_that_was_approved(gate: &Gate) {
     assert!(denied_for(&ran, "ConfigBundleMismatch"), "it is not there yet: {ran}");
     assert!(denial(&ran).is_some_and(|told| told.contains("does not exist")), "{ran}");
     for bundle in [&slow, &fast] {
-        let ran = gate.tenant.apply(bundle);
+        let ran = installation.tenant.apply(bundle);
         assert!(ran.ok(), "{ran}");
     }
     let ran = apply(&governed, &reading(&governed, "orders", &slow));
@@ -164,11 +169,11 @@ fn a_workload_reads_the_bundle_that_was_approved(gate: &Gate) {
 
     // The same name again, with other content, and nothing that would have it checked when written.
     let name = slow["metadata"]["name"].as_str().expect("a name");
-    assert!(gate.tenant.kubectl(&["delete", "configmap", name, "-n", &governed.namespace]).ok());
+    assert!(installation.tenant.kubectl(&["delete", "configmap", name, "-n", &governed.namespace]).ok());
     let mut again = slow.clone();
     again["metadata"].as_object_mut().expect("metadata").remove("labels");
     again["data"]["settings.yaml"] = json!("workers: 400\n");
-    gate.tenant.apply(&again);
+    installation.tenant.apply(&again);
     let ran = apply(&governed, &reading(&governed, "again", &slow));
     assert!(denied_for(&ran, "ConfigBundleMismatch"), "{ran}");
 }
@@ -176,8 +181,8 @@ fn a_workload_reads_the_bundle_that_was_approved(gate: &Gate) {
 /// What makes a bundle none.
 type Wrong = fn(&mut Value);
 
-fn what_is_no_bundle_is_refused_when_written_or_when_read(gate: &Gate) {
-    let governed = gate.governed_with("no-bundles", |posture| posture["configBundle"] = json!("required"));
+fn denies_an_invalid_bundle_when_it_is_written_or_read(installation: &Installation) {
+    let governed = installation.governed_with("no-bundles", |posture| posture["configBundle"] = json!("required"));
     let wrongs: [(&str, Wrong, &str); 3] = [
         ("mutable", |bundle| bundle["immutable"] = json!(false), "it is not immutable"),
         (
@@ -191,7 +196,7 @@ fn what_is_no_bundle_is_refused_when_written_or_when_read(gate: &Gate) {
         let whole = bundle(&governed, &format!("for: {name}\n"));
         let mut bundle = whole.clone();
         wrong(&mut bundle);
-        let written = gate.tenant.apply(&bundle);
+        let written = installation.tenant.apply(&bundle);
         let ran = apply(&governed, &reading(&governed, name, &whole));
         assert!(denied_for(&ran, "ConfigBundleMismatch"), "{name}: {ran}");
         let told = if written.ok() { &ran.stderr } else { &written.stderr };
@@ -199,10 +204,10 @@ fn what_is_no_bundle_is_refused_when_written_or_when_read(gate: &Gate) {
     }
 }
 
-fn a_replay_is_of_the_spec_that_the_incident_ran(gate: &Gate) {
+fn a_replay_is_of_the_spec_that_the_incident_ran(installation: &Installation) {
     let spec = format!("sha256:{}", "ab".repeat(32));
     let builds = json!({"1.4.2": {"specHash": spec, "images": [REPLAY]}});
-    let governed = with_builds(gate, "incident", &builds, |posture| posture["images"] = json!("digest"));
+    let governed = with_builds(installation, "incident", &builds, |posture| posture["images"] = json!("digest"));
     let replay = |mut job: Value, incident: &str| {
         annotate(&mut job, "pipeline-version", "orders@1.4.2");
         annotate(&mut job, "incident-spec-hash", incident);
@@ -214,12 +219,12 @@ fn a_replay_is_of_the_spec_that_the_incident_ran(gate: &Gate) {
     assert!(denied_for(&ran, "IncidentMismatch"), "{ran}");
     let ran = apply(&governed, &replay(governed.replay_job("replay"), &spec));
     assert!(ran.ok(), "{ran}");
-    let ran = gate.operator.apply(&replay(governed.dry_run_job("dry-other"), &other));
+    let ran = installation.operator.apply(&replay(governed.dry_run_job("dry-other"), &other));
     assert!(denied_for(&ran, "IncidentMismatch"), "{ran}");
-    let ran = gate.operator.apply(&replay(governed.dry_run_job("dry"), &spec));
+    let ran = installation.operator.apply(&replay(governed.dry_run_job("dry"), &spec));
     assert!(ran.ok(), "{ran}");
     let mut tag = replay(governed.dry_run_job("dry-tag"), &spec);
     pod(&mut tag)["containers"][0]["image"] = json!("ghcr.io/acme/replay:2.0.1");
-    let ran = gate.operator.apply(&tag);
+    let ran = installation.operator.apply(&tag);
     assert!(denied_for(&ran, "ApprovalRequired"), "by tag it is no dry run: {ran}");
 }

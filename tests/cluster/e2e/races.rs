@@ -11,13 +11,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Webhook, attach, envelope};
+use writgate_testing::{Governed, Installation, Webhook, attach, envelope};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![
-        of_many_who_ask_several_replicas_one_is_admitted_each_time,
-        of_many_who_ask_the_api_server_one_is_admitted_each_time
-    ]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![replicas_admit_one_of_many_simultaneous_uses, the_api_server_admits_one_of_many_simultaneous_uses]
 }
 
 /// Replicas of the webhook; each is asked once in each race.
@@ -28,14 +25,14 @@ const AT_ONCE: usize = 8;
 const THROUGH_THE_API_SERVER: usize = 40;
 const CONTENDERS: usize = 5;
 
-fn of_many_who_ask_several_replicas_one_is_admitted_each_time(gate: &Gate) {
+fn replicas_admit_one_of_many_simultaneous_uses(installation: &Installation) {
     let races = std::env::var("WRITGATE_RACES").map_or(1000, |races| races.parse().expect("a number of races"));
-    let governed = gate.governed("races");
+    let governed = installation.governed("races");
     let replicas: Vec<Webhook> =
-        (0..REPLICAS).map(|n| Webhook::replica(&gate.plane, &format!("replica-{n}"))).collect();
+        (0..REPLICAS).map(|n| Webhook::replica(&installation.plane, &format!("replica-{n}"))).collect();
     let race = Race::new(&governed);
-    let admitted: Vec<usize> = gate.plane.block_on(async {
-        let clients = join_all(replicas.iter().map(|replica| replica.client(&gate.plane))).await;
+    let admitted: Vec<usize> = installation.plane.block_on(async {
+        let clients = join_all(replicas.iter().map(|replica| replica.client(&installation.plane))).await;
         for client in &clients {
             wait_in_force(&race, client).await;
         }
@@ -45,12 +42,12 @@ fn of_many_who_ask_several_replicas_one_is_admitted_each_time(gate: &Gate) {
     assert_each_admits_one(&admitted, races);
 }
 
-fn of_many_who_ask_the_api_server_one_is_admitted_each_time(gate: &Gate) {
-    let governed = gate.governed("crowd");
+fn the_api_server_admits_one_of_many_simultaneous_uses(installation: &Installation) {
+    let governed = installation.governed("crowd");
     let race = Race::new(&governed);
-    let admitted: Vec<usize> = gate.plane.block_on(async {
+    let admitted: Vec<usize> = installation.plane.block_on(async {
         let params = PostParams::default();
-        let jobs: Api<Job> = Api::namespaced(gate.operator.client().await, &governed.namespace);
+        let jobs: Api<Job> = Api::namespaced(installation.operator.client().await, &governed.namespace);
         let create = async || {
             let job: Job = serde_json::from_value(race.approved(&race.manifest)).expect("a Job");
             let created = join_all((0..CONTENDERS).map(|_| jobs.create(&params, &job))).await;
@@ -104,7 +101,7 @@ impl<'a> Race<'a> {
         let mut manifest = governed.replay_job("replay");
         manifest["metadata"].as_object_mut().expect("metadata").remove("name");
         manifest["metadata"]["generateName"] = json!("replay-");
-        let mut object = governed.gate.defaulted(&manifest);
+        let mut object = governed.installation.defaulted(&manifest);
         object["metadata"]["namespace"] = json!(governed.namespace);
         let statement = governed.statement(&manifest);
         Self { governed, manifest, object, statement }

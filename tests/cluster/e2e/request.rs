@@ -6,14 +6,14 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use writgate_testing::harness::{self, Test};
-use writgate_testing::{Gate, Ran, User, wait_until};
+use writgate_testing::{Installation, Ran, User, wait_until};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     harness::tests![
-        a_release_is_one_request_for_what_needs_one,
-        what_the_server_makes_of_it_is_what_is_asked_for,
-        a_denial_that_just_happened_is_what_is_asked_for,
-        who_may_not_look_is_told_what_to_ask_for,
+        a_release_is_one_request_for_its_unapproved_workloads,
+        request_finds_the_same_hash_with_and_without_the_server,
+        request_finds_the_most_recent_denial,
+        request_names_the_missing_role,
     ]
 }
 
@@ -24,7 +24,7 @@ fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
 }
 
 /// Lets somebody read the postures, as the chart's `readers` does.
-fn may_read_postures(gate: &Gate, user: &User) {
+fn may_read_postures(installation: &Installation, user: &User) {
     let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name}]);
     let binding = |kind: &str, metadata: Value, role: Value| {
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "roleRef": role,
@@ -32,7 +32,7 @@ fn may_read_postures(gate: &Gate, user: &User) {
     };
     let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
     let name = format!("reads-{}", user.name);
-    gate.plane.install(&[
+    installation.plane.install(&[
         binding(
             "RoleBinding",
             json!({"name": name, "namespace": "writgate-system"}),
@@ -51,25 +51,25 @@ fn list(objects: &[&Value]) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
 }
 
-fn a_release_is_one_request_for_what_needs_one(gate: &Gate) {
-    let place = gate.governed("request");
-    may_read_postures(gate, &gate.operator);
+fn a_release_is_one_request_for_its_unapproved_workloads(installation: &Installation) {
+    let place = installation.governed("request");
+    may_read_postures(installation, &installation.operator);
     let (runs, new) = (place.deployment("runs"), place.deployment("new"));
-    assert!(gate.operator.apply(&place.approved(&runs)).ok());
+    assert!(installation.operator.apply(&place.approved(&runs)).ok());
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": place.namespace},
         "stringData": {"password": "hunter2"}});
-    let ran = request(&gate.operator, &["-f", "-"], &list(&[&runs, &new, &secret]));
+    let ran = request(&installation.operator, &["-f", "-"], &list(&[&runs, &new, &secret]));
     let asked = file(&ran);
     assert_eq!(asked["environment"], *place.environment);
-    assert_eq!(asked["requestedBy"], gate.operator.name, "the cluster says who asks");
+    assert_eq!(asked["requestedBy"], installation.operator.name, "the cluster says who asks");
     assert_eq!(asked["workloads"].as_array().map(Vec::len), Some(1));
-    assert_eq!(asked["workloads"][0]["specHash"], format!("sha256:{}", gate.hash(&new)));
+    assert_eq!(asked["workloads"][0]["specHash"], format!("sha256:{}", installation.hash(&new)));
     assert!(ran.stderr.contains("nothing changes in the live object"), "{ran}");
     assert!(!ran.stdout.contains("hunter2"), "Secrets stay where they are");
 
     let mut changed = runs.clone();
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
-    let asked = file(&request(&gate.operator, &["-f", "-"], &changed.to_string()));
+    let asked = file(&request(&installation.operator, &["-f", "-"], &changed.to_string()));
     let before = &asked["workloads"][0]["runs"];
     assert_eq!(
         before["spec"]["template"]["spec"]["containers"][0]["image"],
@@ -78,25 +78,25 @@ fn a_release_is_one_request_for_what_needs_one(gate: &Gate) {
     assert_eq!(before["metadata"].get("managedFields"), None);
 }
 
-fn what_the_server_makes_of_it_is_what_is_asked_for(gate: &Gate) {
-    let place = gate.governed("server");
-    may_read_postures(gate, &gate.operator);
+fn request_finds_the_same_hash_with_and_without_the_server(installation: &Installation) {
+    let place = installation.governed("server");
+    may_read_postures(installation, &installation.operator);
     let new = place.deployment("new");
-    let offline = file(&request(&gate.operator, &["-f", "-"], &new.to_string()));
-    let server = file(&request(&gate.operator, &["-f", "-", "--server"], &new.to_string()));
+    let offline = file(&request(&installation.operator, &["-f", "-"], &new.to_string()));
+    let server = file(&request(&installation.operator, &["-f", "-", "--server"], &new.to_string()));
     assert_eq!(offline["workloads"][0]["specHash"], server["workloads"][0]["specHash"]);
 }
 
-fn a_denial_that_just_happened_is_what_is_asked_for(gate: &Gate) {
-    let place = gate.governed("denial");
-    may_read_postures(gate, &gate.operator);
+fn request_finds_the_most_recent_denial(installation: &Installation) {
+    let place = installation.governed("denial");
+    may_read_postures(installation, &installation.operator);
     let (wanted, other) = (place.deployment("wanted"), place.deployment("other"));
-    let denied = gate.operator.apply(&wanted);
+    let denied = installation.operator.apply(&wanted);
     assert!(denied.stderr.contains("next: request an approval: kubectl writgate request -f FILE -n"), "{denied}");
     let ask = |arguments: &[&str], input: &str| {
         let arguments = [&["--denial", "-n", &*place.namespace], arguments].concat();
         wait_until("the denial is told", std::time::Duration::from_secs(20), || {
-            Some(request(&gate.operator, &arguments, input)).filter(|ran| !ran.stderr.contains("no denial"))
+            Some(request(&installation.operator, &arguments, input)).filter(|ran| !ran.stderr.contains("no denial"))
         })
     };
     let alone = file(&ask(&[], ""));
@@ -112,14 +112,14 @@ fn a_denial_that_just_happened_is_what_is_asked_for(gate: &Gate) {
     assert!(ran.stderr.contains("the manifest differs from what was denied"), "{ran}");
 }
 
-fn who_may_not_look_is_told_what_to_ask_for(gate: &Gate) {
-    let place = gate.governed("rights");
-    let stranger = gate.plane.user("stranger");
+fn request_names_the_missing_role(installation: &Installation) {
+    let place = installation.governed("rights");
+    let stranger = installation.plane.user("stranger");
     let new = place.deployment("new").to_string();
     let ran = request(&stranger, &["-f", "-"], &new);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("Role writgate-posture-reader"), "{ran}");
-    let nobody = gate.plane.user_of("https://127.0.0.1:1", "nobody");
+    let nobody = installation.plane.user_of("https://127.0.0.1:1", "nobody");
     let ran = request(&nobody, &["-f", "-", "--request-timeout", "2s"], &new);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");

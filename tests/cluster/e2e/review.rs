@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::e2e::flow::Desk;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Ran};
+use writgate_testing::{Governed, Installation, Ran};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
         a_request_is_reviewed_signed_attached_and_admitted,
-        a_request_that_says_what_is_not_so_is_not_signed,
-        dry_runs_of_the_same_incident_are_found,
-        a_reviewer_without_rights_is_told_which,
-        a_cluster_that_does_not_answer_is_not_waited_for,
+        approve_refuses_a_request_with_false_claims,
+        review_finds_dry_runs_of_the_same_incident,
+        review_names_the_missing_rights,
+        approve_stops_if_the_api_server_does_not_answer,
     ]
 }
 
@@ -30,7 +30,7 @@ fn request(governed: &Governed<'_>, manifest: &Value, edit: impl FnOnce(&mut Val
         "environment": governed.environment, "project": governed.project, "action": predicate["action"],
         "capabilities": [{"capability": capability, "because": []}],
         "workloads": [{"namespace": governed.namespace, "subject": statement["subject"][0]["name"],
-            "specHash": format!("sha256:{}", governed.gate.hash(manifest)), "object": manifest}],
+            "specHash": format!("sha256:{}", governed.installation.hash(manifest)), "object": manifest}],
     });
     edit(&mut request);
     request
@@ -44,18 +44,18 @@ fn changes(review: &str) -> Vec<&str> {
     review.lines().filter(is_change).map(str::trim).collect()
 }
 
-fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
-    gate.let_read_postures();
-    let governed = gate.governed("review");
+fn a_request_is_reviewed_signed_attached_and_admitted(installation: &Installation) {
+    installation.let_read_postures();
+    let governed = installation.governed("review");
     let desk = Desk::of(&governed);
     let runs = governed.deployment("orders");
-    assert!(gate.operator.create(&governed.approved(&runs)).ok());
+    assert!(installation.operator.create(&governed.approved(&runs)).ok());
     let mut wanted = runs.clone();
     wanted["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");
     desk.write("app.json", &wanted.to_string());
     let app = desk.path("app.json");
     let app = app.to_str().expect("UTF-8");
-    let mut ask = gate.operator.command(writgate_testing::plugin());
+    let mut ask = installation.operator.command(writgate_testing::plugin());
     let asked = Ran::of(ask.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
     assert!(asked.ok(), "{asked}");
     desk.write("request.json", &asked.stdout);
@@ -69,7 +69,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
     let told = desk.does(&approve).stderr;
     assert!(told.contains(image) && told.contains("signed with key"), "{told}");
     desk.does(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
-    let ran = gate.operator.kubectl(&["apply", "-f", app]);
+    let ran = installation.operator.kubectl(&["apply", "-f", app]);
     assert!(ran.ok(), "{ran}");
 
     let again = desk.run(&approve);
@@ -77,9 +77,9 @@ fn a_request_is_reviewed_signed_attached_and_admitted(gate: &Gate) {
     assert!(again.stderr.contains("the live objects have these specs already"), "{again}");
 }
 
-fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
-    gate.let_read_postures();
-    let governed = gate.governed("false");
+fn approve_refuses_a_request_with_false_claims(installation: &Installation) {
+    installation.let_read_postures();
+    let governed = installation.governed("false");
     let desk = Desk::of(&governed);
     let wanted = governed.deployment("orders");
     let cases: [(Edit, &str); 4] = [
@@ -99,9 +99,9 @@ fn a_request_that_says_what_is_not_so_is_not_signed(gate: &Gate) {
     }
 }
 
-fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
-    gate.let_read_postures();
-    let governed = gate.governed("tried");
+fn review_finds_dry_runs_of_the_same_incident(installation: &Installation) {
+    installation.let_read_postures();
+    let governed = installation.governed("tried");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.replay_job("act"), |_| {}).to_string());
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
@@ -111,26 +111,26 @@ fn dry_runs_of_the_same_incident_are_found(gate: &Gate) {
     let mut other = governed.dry_run_job("other");
     other["metadata"]["annotations"]["writgate.dev/incident"] = json!("INC-8");
     for job in [other, governed.dry_run_job("look")] {
-        let ran = gate.operator.create(&job);
+        let ran = installation.operator.create(&job);
         assert!(ran.ok(), "{ran}");
     }
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
     assert!(review.contains("Job look of the same incident exists, but has not succeeded"), "{review}");
 }
 
-fn a_reviewer_without_rights_is_told_which(gate: &Gate) {
-    let governed = gate.governed("rights");
+fn review_names_the_missing_rights(installation: &Installation) {
+    let governed = installation.governed("rights");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.deployment("orders"), |_| {}).to_string());
-    let tina = gate.tenant.kubeconfig.to_str().expect("UTF-8");
+    let tina = installation.tenant.kubeconfig.to_str().expect("UTF-8");
     let ran = desk.run(&["review", "-f", "request.json", "--kubeconfig", tina]);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
     assert!(ran.stderr.contains("ask a cluster administrator"), "{ran}");
 }
 
-fn a_cluster_that_does_not_answer_is_not_waited_for(gate: &Gate) {
-    let governed = gate.governed("silent");
+fn approve_stops_if_the_api_server_does_not_answer(installation: &Installation) {
+    let governed = installation.governed("silent");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.deployment("orders"), |_| {}).to_string());
     // It accepts connections, by its backlog, and says nothing.

@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{
-    APPROVAL, Gate, Governed, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
+    APPROVAL, Governed, Installation, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
+pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        what_was_admitted_runs_again_after_its_approval_expired,
+        an_admitted_spec_is_admitted_again_after_its_approval_expired,
         denies_a_rollback_outside_its_window,
         denies_a_rollback_beyond_the_last_revisions,
-        denies_a_rollback_to_what_was_revoked,
-        denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture,
+        denies_a_rollback_after_a_revocation,
+        denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement,
     ]
 }
 
 const OLD: &str = "ghcr.io/acme/orders:1.4.2";
 const NEW: &str = "ghcr.io/acme/orders:1.5.0";
 
-fn what_was_admitted_runs_again_after_its_approval_expired(gate: &Gate) {
-    let governed = governed(gate, "1h", 3);
-    let kubectl = |args: &[&str]| gate.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
+fn an_admitted_spec_is_admitted_again_after_its_approval_expired(installation: &Installation) {
+    let governed = governed(installation, "1h", 3);
+    let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
     let (never, _) = short_lived(&governed, "ghcr.io/acme/orders:6.6.6");
     admit(&governed, OLD, 1);
     let (new, expiry) = admit(&governed, NEW, 2);
@@ -41,49 +41,49 @@ fn what_was_admitted_runs_again_after_its_approval_expired(gate: &Gate) {
     let event = trail::event_of(&governed, &records[0]);
     assert_eq!((&event["reason"], &event["type"]), (&json!("RollbackAdmitted"), &json!("Normal")), "{event}");
 
-    let ran = gate.operator.apply(&new);
+    let ran = installation.operator.apply(&new);
     assert!(ran.ok(), "the manifest of then, applied again: {ran}");
     assert!(kubectl(&["rollout", "pause", "deployment", "orders"]).ok());
     let ran = kubectl(&["rollout", "resume", "deployment", "orders"]);
     assert!(ran.ok(), "a paused rollout resumed: {ran}");
     assert_eq!(rollbacks(&governed).len(), 3);
-    let ran = gate.operator.apply(&never);
+    let ran = installation.operator.apply(&never);
     assert!(denied_for(&ran, "Expired"), "what never ran: {ran}");
 }
 
-fn denies_a_rollback_outside_its_window(gate: &Gate) {
-    let governed = governed(gate, "1s", 3);
+fn denies_a_rollback_outside_its_window(installation: &Installation) {
+    let governed = governed(installation, "1s", 3);
     let (old, _) = admit(&governed, OLD, 1);
     let (_, expiry) = admit(&governed, NEW, 2);
     wait_past(&expiry);
-    let ran = gate.operator.apply(&old);
+    let ran = installation.operator.apply(&old);
     assert!(denied_for(&ran, "Expired"), "{ran}");
 }
 
-fn denies_a_rollback_beyond_the_last_revisions(gate: &Gate) {
-    let governed = governed(gate, "1h", 1);
+fn denies_a_rollback_beyond_the_last_revisions(installation: &Installation) {
+    let governed = governed(installation, "1h", 1);
     let (old, _) = admit(&governed, OLD, 1);
     let (new, expiry) = admit(&governed, NEW, 2);
     wait_past(&expiry);
-    let ran = gate.operator.apply(&old);
+    let ran = installation.operator.apply(&old);
     assert!(denied_for(&ran, "Expired"), "{ran}");
     // The last one is within its one revision.
-    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
-    let ran = gate.operator.apply(&new);
+    assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    let ran = installation.operator.apply(&new);
     assert!(ran.ok(), "{ran}");
 }
 
-fn denies_a_rollback_to_what_was_revoked(gate: &Gate) {
-    let governed = governed(gate, "1h", 3);
+fn denies_a_rollback_after_a_revocation(installation: &Installation) {
+    let governed = governed(installation, "1h", 3);
     let (old, _) = admit(&governed, OLD, 1);
     let (new, _) = admit(&governed, NEW, 2);
     let (newest, expiry) = admit(&governed, "ghcr.io/acme/orders:1.6.0", 3);
     wait_past(&expiry);
     // Made anew, each is a rollback.
-    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     let revocations = [
         (&old, json!({"approvals": [{"id": id_in(&governed, 0)}]})),
-        (&new, json!({"specs": [{"hash": format!("sha256:{}", gate.hash(&new))}]})),
+        (&new, json!({"specs": [{"hash": format!("sha256:{}", installation.hash(&new))}]})),
         (&newest, json!({"keys": [{"id": governed.bob.id()}]})),
     ];
     let mut in_force = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
@@ -99,39 +99,40 @@ fn denies_a_rollback_to_what_was_revoked(gate: &Gate) {
     }
 }
 
-fn denies_a_rollback_to_what_ran_under_other_claims_or_a_soft_posture(gate: &Gate) {
-    let governed = governed(gate, "1h", 3);
+fn denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement(installation: &Installation) {
+    let governed = governed(installation, "1h", 3);
     let (old, expiry) = admit(&governed, OLD, 1);
     let mut soft = short_lived(&governed, NEW).0;
     soft["metadata"]["annotations"].as_object_mut().expect("annotations").remove(APPROVAL);
     let enforce = |enforcement: &str, in_force: &dyn Fn(&Ran) -> bool| {
         let mut posture = posture(&governed, "1h", 3);
         posture["enforcement"] = json!(enforcement);
-        gate.plane.install(&governed.posture_objects(&posture));
+        installation.plane.install(&governed.posture_objects(&posture));
         wait_until("the posture is in force", LIMIT, || in_force(&dry_run(&governed, &soft)).then_some(()));
     };
     enforce("warn", &|ran| ran.ok());
-    let ran = gate.operator.apply(&soft);
+    let ran = installation.operator.apply(&soft);
     assert!(ran.ok(), "under warn anything runs: {ran}");
-    let ran = gate.operator.apply(&old);
+    let ran = installation.operator.apply(&old);
     assert!(ran.ok(), "{ran}");
     enforce("enforce", &|ran| denied_for(ran, "ApprovalRequired"));
     wait_past(&expiry);
 
-    assert!(gate.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+    assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     let mut other = old.clone();
     other["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
-    let ran = gate.operator.apply(&other);
+    let ran = installation.operator.apply(&other);
     assert!(denied_for(&ran, "Expired"), "under another claim: {ran}");
-    let ran = gate.operator.apply(&soft);
+    let ran = installation.operator.apply(&soft);
     assert!(denied_for(&ran, "ApprovalRequired"), "what only ran because nothing was enforced: {ran}");
-    let ran = gate.operator.apply(&old);
+    let ran = installation.operator.apply(&old);
     assert!(ran.ok(), "as it was approved: {ran}");
 }
 
 /// A namespace whose posture permits rollbacks.
-fn governed<'g>(gate: &'g Gate, within: &str, revisions: u32) -> Governed<'g> {
-    gate.governed_with("undo", |posture| posture["rollback"] = json!({"within": within, "revisions": revisions}))
+fn governed<'g>(installation: &'g Installation, within: &str, revisions: u32) -> Governed<'g> {
+    installation
+        .governed_with("undo", |posture| posture["rollback"] = json!({"within": within, "revisions": revisions}))
 }
 
 fn posture(governed: &Governed<'_>, within: &str, revisions: u32) -> Value {
@@ -147,11 +148,11 @@ fn revoke(governed: &Governed<'_>, revocations: &Value) {
     posture["revocationLists"] = json!([name]);
     let mut objects = vec![document("revocations", &name, revocations)];
     objects.extend(governed.posture_objects(&posture));
-    governed.gate.plane.install(&objects);
+    governed.installation.plane.install(&objects);
 }
 
 fn dry_run(governed: &Governed<'_>, object: &Value) -> Ran {
-    governed.gate.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
+    governed.installation.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
 }
 
 /// A Deployment with this image and an approval that is valid for five seconds, and when it ends.
@@ -170,12 +171,12 @@ fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
 /// admission that is known; what was applied, and when its approval ends.
 fn admit(governed: &Governed<'_>, image: &str, nth: usize) -> (Value, String) {
     let (object, expires) = short_lived(governed, image);
-    let ran = governed.gate.operator.apply(&object);
+    let ran = governed.installation.operator.apply(&object);
     assert!(ran.ok(), "{ran}");
     wait_until("the admission is noted", LIMIT, || (history(governed)?.len() == nth).then_some(()));
     // What is undone is a revision, which the controller makes.
     wait_until("the controller made the revision", LIMIT, || {
-        let sets = governed.gate.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
+        let sets = governed.installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
         (sets["items"].as_array()?.len() == nth).then_some(())
     });
     (object, expires)
@@ -191,7 +192,13 @@ fn id_in(governed: &Governed<'_>, nth: usize) -> Value {
 /// What the ledger knows of the Deployment, latest first.
 fn history(governed: &Governed<'_>) -> Option<Vec<Value>> {
     let about = format!("apps/v1/Deployment/{}/orders", governed.namespace);
-    let list = governed.gate.plane.admin.get(&["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"]);
+    let list = governed.installation.plane.admin.get(&[
+        "configmaps",
+        "-n",
+        SYSTEM_NAMESPACE,
+        "-l",
+        "writgate.dev/kind=ledger",
+    ]);
     let list = list.expect("a list is always there");
     let entry = list["items"].as_array()?.iter().find(|entry| {
         entry["metadata"]["annotations"]["writgate.dev/about"] == about.as_str()

@@ -5,17 +5,17 @@ use serde_json::{Value, json};
 
 use crate::e2e::trail;
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Gate, Governed, Key, attach, denial, denied_for, envelope};
+use writgate_testing::{Governed, Installation, Key, attach, denial, denied_for, envelope};
 
-pub(crate) fn tests() -> Vec<Test<Gate>> {
-    tests![a_privileged_container_needs_who_may_grant_it, a_capability_rule_that_fails_denies_what_it_cannot_judge]
+pub(crate) fn tests() -> Vec<Test<Installation>> {
+    tests![a_privileged_container_requires_a_reviewer_who_may_grant_it, denies_when_a_capability_rule_fails]
 }
 
 const PRIVILEGED: &str = "containers.exists(c, has(c.securityContext) && has(c.securityContext.privileged) \
      && c.securityContext.privileged)";
 
-fn ruled<'g>(gate: &'g Gate, hint: &str, when: &str) -> Governed<'g> {
-    gate.governed_with(hint, |posture| {
+fn ruled<'g>(installation: &'g Installation, hint: &str, when: &str) -> Governed<'g> {
+    installation.governed_with(hint, |posture| {
         posture["capabilityRules"] = json!([{"name": "privileged", "when": when,
             "require": ["deploy.privileged"], "message": "runs privileged"}]);
     })
@@ -28,28 +28,28 @@ fn granted(governed: &Governed<'_>, object: &Value, capabilities: &[&str], key: 
     attach(object, &envelope(&statement, &[key]))
 }
 
-fn a_privileged_container_needs_who_may_grant_it(gate: &Gate) {
-    let governed = ruled(gate, "rules", PRIVILEGED);
+fn a_privileged_container_requires_a_reviewer_who_may_grant_it(installation: &Installation) {
+    let governed = ruled(installation, "rules", PRIVILEGED);
     let plain = governed.deployment("plain");
-    let ran = gate.operator.apply(&governed.approved(&plain));
+    let ran = installation.operator.apply(&governed.approved(&plain));
     assert!(ran.ok(), "the rule does not match: {ran}");
 
     let mut object = governed.deployment("orders");
     // In a container that is easily overlooked.
     object["spec"]["template"]["spec"]["initContainers"] =
         json!([{"name": "setup", "image": "ghcr.io/acme/setup:1", "securityContext": {"privileged": true}}]);
-    let ran = gate.operator.apply(&object);
+    let ran = installation.operator.apply(&object);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
     let told = denial(&ran).expect("denied");
     assert!(told.contains("runs privileged") && told.contains("kubectl writgate request"), "{told}");
 
-    let ran = gate.operator.apply(&granted(&governed, &object, &["deploy"], &governed.bob));
+    let ran = installation.operator.apply(&granted(&governed, &object, &["deploy"], &governed.bob));
     assert!(denied_for(&ran, "InsufficientCapabilities"), "the approval does not name it: {ran}");
     let both = ["deploy", "deploy.privileged"];
-    let ran = gate.operator.apply(&granted(&governed, &object, &both, &governed.carol));
+    let ran = installation.operator.apply(&granted(&governed, &object, &both, &governed.carol));
     assert!(denied_for(&ran, "InsufficientCapabilities"), "carol may not grant it: {ran}");
     assert!(denial(&ran).expect("denied").contains("runs privileged"), "{ran}");
-    let ran = gate.operator.apply(&granted(&governed, &object, &both, &governed.bob));
+    let ran = installation.operator.apply(&granted(&governed, &object, &both, &governed.bob));
     assert!(ran.ok(), "{ran}");
 
     let orders = |record: &Value| record["object"]["name"] == "orders" && record["decision"] == "admitted";
@@ -61,11 +61,11 @@ fn a_privileged_container_needs_who_may_grant_it(gate: &Gate) {
     assert_eq!(event["reason"], "Admitted", "{event}");
 }
 
-fn a_capability_rule_that_fails_denies_what_it_cannot_judge(gate: &Gate) {
+fn denies_when_a_capability_rule_fails(installation: &Installation) {
     let governed =
-        ruled(gate, "rules-fail", "object.metadata.name == 'orders' && object.metadata.labels['team'] == 'x'");
+        ruled(installation, "rules-fail", "object.metadata.name == 'orders' && object.metadata.labels['team'] == 'x'");
     let object = governed.deployment("orders");
-    let ran = gate.operator.apply(&governed.approved(&object));
+    let ran = installation.operator.apply(&governed.approved(&object));
     assert!(denied_for(&ran, "PostureInvalid"), "{ran}");
     assert!(denial(&ran).expect("denied").contains("capability rule privileged"), "{ran}");
 }

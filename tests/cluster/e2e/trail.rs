@@ -22,7 +22,7 @@ pub(crate) struct Expected<'a> {
 
 /// Asserts that `ran` was denied for `code`, and that every place tells the same. Returns the record.
 pub(crate) fn assert_denied(governed: &Governed<'_>, ran: &Ran, code: &str, expected: &Expected<'_>) -> Value {
-    let message = denial(ran).unwrap_or_else(|| panic!("not denied by the gate: {ran}"));
+    let message = denial(ran).unwrap_or_else(|| panic!("not denied by the webhook: {ran}"));
     assert!(denied_for(ran, code), "the first reason is {code}: {message}");
     assert!(message.contains(&format!("sha256:{}", expected.hash)), "the spec hash is told: {message}");
     assert!(message.lines().count() <= 6, "at most six lines: {message}");
@@ -42,7 +42,7 @@ pub(crate) fn assert_admitted(governed: &Governed<'_>, ran: &Ran, expected: &Exp
     let event = assert_agrees(governed, &record, "Admitted", "Normal", expected);
     let resource = format!("{}s", expected.kind.to_lowercase());
     let name = record["object"]["name"].as_str().expect("an admitted object has its name");
-    let object = governed.gate.plane.admin.get(&[&resource, name, "-n", &governed.namespace]);
+    let object = governed.installation.plane.admin.get(&[&resource, name, "-n", &governed.namespace]);
     let object = object.expect("what was admitted is there");
     assert_eq!(event["regarding"]["uid"], object["metadata"]["uid"], "the Event is about this very object");
     record
@@ -58,7 +58,7 @@ pub(crate) fn event_of(governed: &Governed<'_>, record: &Value) -> Value {
 
 /// The namespace's Events that `wanted` accepts.
 pub(crate) fn events(governed: &Governed<'_>, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
-    let list = governed.gate.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
+    let list = governed.installation.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
     let items = list.expect("a list is always there")["items"].take();
     let Value::Array(items) = items else { panic!("a list has items") };
     items.into_iter().filter(|event| event["reportingController"] == "writgate.dev/webhook").filter(wanted).collect()
@@ -67,7 +67,7 @@ pub(crate) fn events(governed: &Governed<'_>, wanted: impl Fn(&Value) -> bool) -
 /// The records about this namespace that `wanted` accepts.
 pub(crate) fn records(governed: &Governed<'_>, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     governed
-        .gate
+        .installation
         .webhook
         .records(|record| record["object"]["namespace"] == governed.namespace.as_str() && wanted(record))
 }
@@ -94,7 +94,7 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
     assert_eq!(record["action"], expected.action, "{record}");
     assert_eq!(record["environment"], governed.environment.as_str(), "{record}");
     assert_eq!(record["project"], governed.project.as_str(), "{record}");
-    let user = &governed.gate.operator.name;
+    let user = &governed.installation.operator.name;
     assert_eq!(record["initiator"]["username"], user.as_str(), "{record}");
 
     let audit = audit_annotations(governed, "workloads", record);
@@ -125,17 +125,17 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
         ("enforcement", "enforce"),
         ("dry_run", "false"),
     ];
-    let counted = governed.gate.webhook.metric("writgate_admission_requests_total", &labels);
+    let counted = governed.installation.webhook.metric("writgate_admission_requests_total", &labels);
     assert!(counted >= 1.0, "the decision is counted under {labels:?}");
     event
 }
 
-/// The annotations of the API server's audit line about this decision of one of the gate's webhooks.
+/// The annotations of the API server's audit line about this decision of one of Writgate's webhooks.
 pub(crate) fn audit_annotations(governed: &Governed<'_>, webhook: &str, record: &Value) -> Value {
     let key = format!("{webhook}.writgate.dev/decision-id");
     let mut lines = wait_until("the decision is in the API server's audit log", LIMIT, || {
         let lines = governed
-            .gate
+            .installation
             .plane
             .audit_log(|line| line["annotations"][&key] == record["id"] && line["stage"] == "ResponseComplete");
         (!lines.is_empty()).then_some(lines)

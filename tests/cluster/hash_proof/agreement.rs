@@ -13,7 +13,7 @@ use writgate_core::{
     kube::{WorkloadKind, default_forward},
 };
 
-use writgate_testing::{Gate, random::Random, wait_until};
+use writgate_testing::{Installation, random::Random, wait_until};
 
 use crate::hash_proof::{coverage, workload};
 
@@ -31,22 +31,22 @@ struct Case {
     answer: Result<Value, kube::Error>,
 }
 
-/// Sends random manifests of one kind through the gate, as dry runs, and compares.
-pub(crate) fn check(gate: &Gate, kind: WorkloadKind) {
+/// Sends random manifests of one kind through the webhook, as dry runs, and compares.
+pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
     let cases: u64 = setting("WRITGATE_PROOF_CASES").unwrap_or(100);
     let seed = setting("WRITGATE_PROOF_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
         u64::try_from(now.as_micros()).expect("it is before the year 586912")
     });
-    let namespace = audited_namespace(gate, kind);
-    let api = gate.plane.block_on(async { api(gate.plane.admin.client().await, &namespace, kind) });
-    let cases: Vec<Case> = gate.plane.block_on(
+    let namespace = audited_namespace(installation, kind);
+    let api = installation.plane.block_on(async { api(installation.plane.admin.client().await, &namespace, kind) });
+    let cases: Vec<Case> = installation.plane.block_on(
         futures::stream::iter(0..cases)
             .map(|index| case(api.clone(), kind, seed.wrapping_add(index)))
             .buffer_unordered(AT_ONCE)
             .collect(),
     );
-    let hashes = hashes_at_admission(gate, &namespace);
+    let hashes = hashes_at_admission(installation, &namespace);
 
     let refused: Vec<&Case> = cases.iter().filter(|case| case.answer.is_err()).collect();
     let report = |cases: &[&Case], tell: &dyn Fn(&Case) -> String| {
@@ -82,14 +82,14 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// A governed namespace where everything is admitted, and recorded.
-fn audited_namespace(gate: &Gate, kind: WorkloadKind) -> String {
-    let governed = gate.governed(&format!("proof-{}", kind.resource()));
+fn audited_namespace(installation: &Installation, kind: WorkloadKind) -> String {
+    let governed = installation.governed(&format!("proof-{}", kind.resource()));
     let mut posture = governed.usual_posture();
     posture["enforcement"] = json!("audit");
-    gate.plane.install(&governed.posture_objects(&posture));
+    installation.plane.install(&governed.posture_objects(&posture));
     let probe = governed.deployment("probe").to_string();
     wait_until("the posture only audits", Duration::from_secs(20), || {
-        gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe).ok().then_some(())
+        installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe).ok().then_some(())
     });
     governed.namespace
 }
@@ -143,8 +143,8 @@ fn as_written(random: &mut Random, manifest: &Value) -> String {
 }
 
 /// The webhook's own words, by the objects' names.
-fn hashes_at_admission(gate: &Gate, namespace: &str) -> HashMap<String, String> {
-    let records = gate.webhook.records(|record| record["object"]["namespace"] == namespace);
+fn hashes_at_admission(installation: &Installation, namespace: &str) -> HashMap<String, String> {
+    let records = installation.webhook.records(|record| record["object"]["namespace"] == namespace);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     records.iter().map(|record| (text(&record["object"]["name"]), text(&record["specHash"]))).collect()
 }

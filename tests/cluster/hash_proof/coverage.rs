@@ -6,7 +6,7 @@ use writgate_core::{
     kube::WorkloadKind,
 };
 
-use writgate_testing::{Gate, random::Random};
+use writgate_testing::{Installation, random::Random};
 
 use crate::hash_proof::{
     agreement::{api, dry_run},
@@ -17,10 +17,10 @@ use crate::hash_proof::{
 const MANIFESTS: u64 = 4;
 
 /// Changes everything in what the API server made of rich manifests, one thing at a time.
-pub(crate) fn check(gate: &Gate, kind: WorkloadKind) {
-    let namespace = gate.plane.namespace("coverage");
-    let specs: Vec<Value> = gate.plane.block_on(async {
-        let api = api(gate.plane.admin.client().await, &namespace, kind);
+pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
+    let namespace = installation.plane.namespace("coverage");
+    let specs: Vec<Value> = installation.plane.block_on(async {
+        let api = api(installation.plane.admin.client().await, &namespace, kind);
         let mut specs = Vec::new();
         for seed in 0..MANIFESTS {
             let manifest = workload::manifest(&mut Random::rich(seed), kind, "rich");

@@ -1,4 +1,4 @@
-//! What the gate costs a running cluster, by the API server's own account: its metrics count each call of a webhook by name.
+//! What the webhook costs a running cluster, by the API server's own account: its metrics count each call of a webhook by name.
 //!
 //! The counted entry is the chart's, rules and conditions as they are rendered, under a name and for a namespace of its own,
 //! and with nobody at its address it lets by what it would have asked about.
@@ -47,7 +47,7 @@ fn install(unreachable: &Unreachable) -> String {
     namespace
 }
 
-pub(crate) fn what_controllers_make_causes_no_call(unreachable: &Unreachable) {
+pub(crate) fn writes_of_controllers_cause_no_call(unreachable: &Unreachable) {
     let namespace = install(unreachable);
     let admin = &unreachable.plane.admin;
     let run = |args: &[&str]| {

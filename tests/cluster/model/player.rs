@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::model::verdict::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
 use crate::model::witness::{self, Persisted};
 use writgate_testing::random::Random;
-use writgate_testing::{APPROVAL, Gate, Governed, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until};
+use writgate_testing::{
+    APPROVAL, Governed, Installation, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until,
+};
 
 /// Lives of approvals, in seconds: one that ends while the history goes on, and one that does not.
 const LIVES: [i64; 2] = [8, 3600];
@@ -36,17 +38,17 @@ struct Player<'g> {
 }
 
 /// Plays `steps` steps of the history that `seed` makes.
-pub(crate) fn play(gate: &Gate, seed: u64, steps: u64) {
-    let governed = gate.governed_with("model", |posture| {
+pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
+    let governed = installation.governed_with("model", |posture| {
         let environment = posture["environment"].as_str().expect("text").to_owned();
         posture["rollback"] = json!({"within": "1h", "revisions": REVISIONS});
         posture["actions"] = json!({"deploy": {"maxLifetime": "24h"}});
         posture["revocationLists"] = json!([format!("revocations-{environment}")]);
         let none = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
-        gate.plane.install(&[document("revocations", &format!("revocations-{environment}"), &none)]);
+        installation.plane.install(&[document("revocations", &format!("revocations-{environment}"), &none)]);
     });
-    let client = gate.plane.block_on(gate.operator.client());
-    let watched = witness::watch(gate, &governed.namespace);
+    let client = installation.plane.block_on(installation.operator.client());
+    let watched = witness::watch(installation, &governed.namespace);
     let mut player = Player {
         governed,
         random: Random::new(seed),
@@ -84,7 +86,7 @@ impl Player<'_> {
         let answer = self.world.answer(step);
         self.log.push(format!("{step:?} => {answer:?} at {}", self.world.now));
         let before = self.admissions(step.0).len();
-        let did = self.governed.gate.plane.block_on(self.act(step));
+        let did = self.governed.installation.plane.block_on(self.act(step));
         let told = match &did {
             Ok(_) => Answer::NotAnAction,
             Err(message) => Answer::Denied(code_of(message)),
@@ -246,7 +248,7 @@ impl Player<'_> {
         self.log.push(format!("revoked: {:?} and specs {:?}", self.revoked(), self.world.revoked_specs));
         let version = self.posture_version().expect("a posture was in force all the time");
         let name = format!("revocations-{}", self.governed.environment);
-        self.governed.gate.plane.install(&[document("revocations", &name, &list)]);
+        self.governed.installation.plane.install(&[document("revocations", &name, &list)]);
         wait_until("the revocation is in force", Duration::from_secs(20), || {
             self.posture_version().filter(|now| *now != version)
         });
@@ -262,14 +264,14 @@ impl Player<'_> {
         json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "approvals": approvals, "specs": specs})
     }
 
-    /// The version of the posture by which the gate judges now, as it says of a dry run.
+    /// The version of the posture by which the webhook judges now, as it says of a dry run.
     fn posture_version(&self) -> Option<String> {
         let probe = self.governed.deployment("probe").to_string();
-        self.governed.gate.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+        self.governed.installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
         let ours = |record: &Value| {
             record["object"]["namespace"] == self.governed.namespace.as_str() && record["object"]["name"] == "probe"
         };
-        let record = self.governed.gate.webhook.records(ours).pop()?;
+        let record = self.governed.installation.webhook.records(ours).pop()?;
         record["postureVersion"].as_str().map(str::to_owned)
     }
 
@@ -301,7 +303,7 @@ impl Player<'_> {
 
     /// The admissions of an object that are on the record.
     fn admissions(&self, name: Name) -> Vec<Value> {
-        self.governed.gate.webhook.records(|record| {
+        self.governed.installation.webhook.records(|record| {
             record["object"]["namespace"] == self.governed.namespace.as_str()
                 && record["object"]["name"] == text(name)
                 && record["decision"] == "admitted"
@@ -337,7 +339,7 @@ impl Player<'_> {
         };
         wait_until("the admission is noted", Duration::from_secs(30), || {
             let ledger = ["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"];
-            self.governed.gate.plane.admin.get(&ledger)?["items"].as_array()?.iter().find_map(noted)
+            self.governed.installation.plane.admin.get(&ledger)?["items"].as_array()?.iter().find_map(noted)
         });
     }
 }

@@ -1,4 +1,4 @@
-//! What the gate should answer, in the fewest words: no JSON, no keys, no hashes, no API server. Specs and approvals are
+//! What the webhook should answer, in the fewest words: no JSON, no keys, no hashes, no API server. Specs and approvals are
 //! numbers, time is what the player says it is. It shares no code with what it is held against.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ pub(crate) enum What {
     Delete,
 }
 
-/// What the gate says to it.
+/// What the webhook says to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Nothing that an approval is about.

@@ -1,4 +1,4 @@
-//! What others saw of a history: everything that the API server persisted, and what the gate left behind.
+//! What others saw of a history: everything that the API server persisted, and what the webhook left behind.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 use crate::model::player::{resource, text};
 use crate::model::verdict::{Answer, Because, Name};
-use writgate_testing::{Gate, Governed};
+use writgate_testing::{Governed, Installation};
 
 /// What was persisted, by the object's name: each uid and number of a spec in its turn.
 pub(crate) type Persisted = BTreeMap<String, Vec<(String, u8)>>;
 
 /// Follows what is persisted in `namespace`: by object, each uid and spec in its turn.
-pub(crate) fn watch(gate: &Gate, namespace: &str) -> Arc<Mutex<Persisted>> {
+pub(crate) fn watch(installation: &Installation, namespace: &str) -> Arc<Mutex<Persisted>> {
     let seen = Arc::new(Mutex::new(Persisted::new()));
     for resource in [resource(false), resource(true)] {
         let (seen, namespace) = (seen.clone(), namespace.to_owned());
-        gate.plane.block_on(async {
+        installation.plane.block_on(async {
             let objects: Api<DynamicObject> =
-                Api::namespaced_with(gate.plane.admin.client().await, &namespace, &resource);
+                Api::namespaced_with(installation.plane.admin.client().await, &namespace, &resource);
             let version = objects.list(&ListParams::default()).await.expect("a list").metadata.resource_version;
             tokio::spawn(async move {
                 let events = objects.watch(&WatchParams::default().timeout(290), &version.expect("a version")).await;
@@ -53,8 +53,8 @@ pub(crate) fn note(seen: &mut Persisted, object: &DynamicObject) {
 /// admission with one Event.
 pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log: &str) {
     const PREFIX: &str = "workloads.writgate.dev/";
-    let gate = governed.gate;
-    let decided = gate.plane.audit_log(|line| {
+    let installation = governed.installation;
+    let decided = installation.plane.audit_log(|line| {
         let annotation = |key: &str| line["annotations"][format!("{PREFIX}{key}")].as_str().unwrap_or_default();
         line["objectRef"]["namespace"] == governed.namespace.as_str()
             && line["objectRef"]["name"] != "probe"
@@ -69,7 +69,7 @@ pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log:
     for (line, (name, answer)) in decided.iter().zip(told) {
         assert_eq!(line["objectRef"]["name"], text(*name), "{log}");
         let id = annotation(line, "decision-id");
-        let records = gate.webhook.records(|record| record["id"] == id.as_str());
+        let records = installation.webhook.records(|record| record["id"] == id.as_str());
         let [record] = &*records else { panic!("{} records of {id}\n{log}", records.len()) };
         let (decision, reason, basis, event) = match answer {
             Answer::Admitted(Because::Approved) => ("admitted", Value::Null, "approval", Some("Admitted")),
@@ -89,7 +89,7 @@ pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log:
 
 /// The Events of one decision.
 pub(crate) fn events(governed: &Governed<'_>, decision: &str) -> Vec<Value> {
-    let list = governed.gate.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
+    let list = governed.installation.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
     let Some(Value::Array(events)) = list.map(|mut list| list["items"].take()) else { return Vec::new() };
     let about = |event: &Value| {
         let record = event["metadata"]["annotations"]["writgate.dev/decision"].as_str().unwrap_or_default();

@@ -489,7 +489,7 @@ fn a_namespace_is_made_governed_by_the_same_right_and_deleted_by_anybody() {
 }
 
 #[test]
-fn a_status_carries_no_metadata_of_ours() {
+fn denies_writgate_metadata_written_through_a_status() {
     Case::status("Deployment", "deployments", |_| ()).expect("not-an-action");
     let annotate = |key: &'static str| move |object: &mut Value| object["metadata"]["annotations"][key] = "x".into();
     let label = |key: &'static str| move |object: &mut Value| object["metadata"]["labels"][key] = "y".into();

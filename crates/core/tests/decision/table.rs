@@ -360,7 +360,7 @@ fn pods_are_refused_unless_the_posture_allows_them() {
 }
 
 #[test]
-fn controller_revisions_are_the_controllers() {
+fn denies_changes_of_controller_revisions_by_users() {
     let revision =
         || other("apps/v1", "ControllerRevision", "controllerrevisions", json!({"data": {"spec": 1}, "revision": 1}));
     revision().expect("WorkloadNotAllowed");
