@@ -247,11 +247,11 @@ impl Admission {
                 Governance::Governed { environment: "", project: None, posture: Err(&unusable) }
             }
         };
-        let (documents, governed) = (self.store.documents(), self.store.governed());
+        let governed = self.store.governed();
         let stale = self.store.staleness(tokio::time::Instant::now());
         let context = GuardContext {
             system_namespace: &self.system_namespace,
-            documents: stale.as_deref().map_or(Ok(&documents), Err),
+            postures: stale.as_deref().map_or(Ok(&postures), Err),
             governed: &governed,
             governance,
         };

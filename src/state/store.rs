@@ -4,6 +4,7 @@
 //! without either. A review takes a snapshot with [`Store::postures`] and makes one lookup with [`Store::namespace`]. Neither
 //! waits for a writer.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl WatchedSource {
 /// See the module.
 pub struct Store {
     /// Documents by the ConfigMap that holds them.
-    documents: Mutex<BTreeMap<String, Document>>,
+    documents: Mutex<BTreeMap<String, Arc<Document>>>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
     /// When each source was last proved complete and current; in the order of [`WatchedSource::ALL`].
@@ -77,12 +78,6 @@ impl Store {
         self.namespaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// The documents that the postures are made of, each with its ConfigMap's name.
-    #[must_use]
-    pub fn documents(&self) -> Vec<Document> {
-        self.documents.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
     /// The governed namespaces of each environment, by name.
     #[must_use]
     pub fn governed(&self) -> BTreeMap<String, Vec<String>> {
@@ -101,7 +96,7 @@ impl Store {
 
     /// Replaces everything with what a folder holds; its v1 Namespaces give the labels.
     pub fn replace(&self, documents: Vec<Document>, at: Instant) {
-        let postures = PostureSet::assemble(documents);
+        let postures = self.postures().reassemble(documents.into_iter().map(Arc::new));
         let namespaces = postures.namespaces().iter().map(|(name, labels)| (name.clone(), NamespaceLabels::of(labels)));
         *self.namespaces.write().unwrap_or_else(PoisonError::into_inner) = namespaces.collect();
         self.publish(postures);
@@ -165,11 +160,14 @@ impl Store {
     }
 
     /// Changes the documents, and with them the postures that later reviews see.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Document>)) {
+    ///
+    /// `change` says whether it changed anything: writes that leave the documents as they are must not cost anything, since
+    /// many may write annotations.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Document>>) -> bool) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut documents);
-        let postures = PostureSet::assemble(documents.values().cloned().collect());
-        self.publish(postures);
+        if change(&mut documents) {
+            self.publish(self.postures().reassemble(documents.values().cloned()));
+        }
     }
 
     fn publish(&self, postures: PostureSet) {
@@ -192,20 +190,28 @@ impl Follower<ConfigMap> for PostureFollower {
     }
 
     fn reset(&self, objects: Vec<ConfigMap>) {
-        let objects = objects.iter().map(|object| (object.name_any(), document(object))).collect();
-        self.0.change(|documents| *documents = objects);
+        let objects: BTreeMap<_, _> =
+            objects.iter().map(|object| (object.name_any(), Arc::new(document(object)))).collect();
+        self.0.change(|documents| {
+            let is_changed = *documents != objects;
+            *documents = objects;
+            is_changed
+        });
     }
 
     fn apply(&self, object: ConfigMap) {
-        self.0.change(|documents| {
-            documents.insert(object.name_any(), document(&object));
+        let document = Arc::new(document(&object));
+        self.0.change(|documents| match documents.entry(object.name_any()) {
+            Entry::Occupied(known) if *known.get() == document => false,
+            entry => {
+                entry.insert_entry(document);
+                true
+            }
         });
     }
 
     fn delete(&self, object: ConfigMap) {
-        self.0.change(|documents| {
-            documents.remove(&object.name_any());
-        });
+        self.0.change(|documents| documents.remove(&object.name_any()).is_some());
     }
 
     fn fresh(&self, at: Instant) {

@@ -20,7 +20,7 @@ use crate::{
         facts::{Facts, Governance},
         verdict::{DecisionDraft, Verdict},
     },
-    posture::Document,
+    posture::PostureSet,
     record::{decision::Basis, denial::Denial},
     request::{
         admission_review::{Operation, Request},
@@ -33,8 +33,8 @@ use crate::{
 pub struct GuardContext<'a> {
     /// The namespace of postures and the documents that they name.
     pub system_namespace: &'a str,
-    /// The documents there, each with the name of its ConfigMap. `Err` says why they are not known.
-    pub documents: Result<&'a [Document], &'a str>,
+    /// The postures of the documents there, each with the name of its ConfigMap. `Err` says why they are not known.
+    pub postures: Result<&'a PostureSet, &'a str>,
     /// The governed namespaces, by environment.
     pub governed: &'a BTreeMap<String, Vec<String>>,
     /// The governance of the request's namespace; not used for objects in the system namespace.

@@ -4,7 +4,10 @@
 //! A document that is wrong is denied. One that is only incomplete is admitted with a warning: files are applied in any
 //! order, and many tools try each file on its own before they apply the first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -41,21 +44,22 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: GuardContext<'a>, mut
     if !problems.is_empty() {
         return draft.decided(denied(problems));
     }
-    let documents = match context.documents {
-        Ok(documents) => documents,
+    let postures = match context.postures {
+        Ok(postures) => postures,
         Err(why) => {
             let what = "what the other documents say".to_owned();
             return draft.decided(denied(vec![Denial::LookupFailed { what, why: why.to_owned() }]));
         }
     };
-    let verdict = change.check_among(documents, &of_new, context.governed, &mut draft);
+    let verdict = change.check_among(postures, &of_new, context.governed, &mut draft);
     if verdict.denials.is_empty() {
         return draft.decided(verdict);
     }
     // The cached documents may be older than the last change, which this change may depend on.
     Step::ask(Pending::Documents, (), move |live| match live {
         Ok(documents) => {
-            let verdict = change.check_among(&documents, &of_new, context.governed, &mut draft);
+            let live = postures.reassemble(documents.into_iter().map(Arc::new));
+            let verdict = change.check_among(&live, &of_new, context.governed, &mut draft);
             draft.decided(verdict)
         }
         Err(_) => draft.decided(verdict),
@@ -79,7 +83,7 @@ struct DocumentChange<'r> {
 /// A ConfigMap whose label says that it is a document.
 struct LabelledDocument<'r> {
     kind: &'r str,
-    document: Document,
+    document: Arc<Document>,
 }
 
 impl<'r> DocumentChange<'r> {
@@ -132,16 +136,16 @@ impl<'r> DocumentChange<'r> {
         problems
     }
 
-    /// Checks the change together with all other documents. `of_new` is the new document alone.
+    /// Checks the change together with the documents of `postures`. `of_new` is the new document alone.
     fn check_among(
         &self,
-        documents: &[Document],
+        postures: &PostureSet,
         of_new: &PostureSet,
         governed: &BTreeMap<String, Vec<String>>,
         draft: &mut DecisionDraft,
     ) -> Verdict {
-        let before = self.among(documents, self.old.as_ref());
-        let after = self.among(documents, self.new.as_ref());
+        let before = self.among(postures, self.old.as_ref());
+        let after = self.among(postures, self.new.as_ref());
         let mut denials = lifted(&before, &after);
         denials.extend(broken(self, &before, &after, governed));
         denials.extend(unreachable(&before, &after));
@@ -154,10 +158,10 @@ impl<'r> DocumentChange<'r> {
         denied(denials)
     }
 
-    /// All documents, with `own` in place of this one.
-    fn among(&self, documents: &[Document], own: Option<&LabelledDocument<'_>>) -> PostureSet {
-        let others = documents.iter().filter(|document| document.name.as_deref() != Some(self.name));
-        PostureSet::assemble(others.chain(own.map(|own| &own.document)).cloned().collect())
+    /// The same postures, with `own` in place of this document.
+    fn among(&self, postures: &PostureSet, own: Option<&LabelledDocument<'_>>) -> PostureSet {
+        let others = postures.documents().filter(|document| document.name.as_deref() != Some(self.name));
+        postures.reassemble(others.chain(own.map(|own| &own.document)).cloned())
     }
 
     /// The ConfigMap of the document, for messages.
@@ -169,7 +173,7 @@ impl<'r> DocumentChange<'r> {
 
 /// A document without all others.
 fn alone(labelled: Option<&LabelledDocument<'_>>) -> PostureSet {
-    PostureSet::assemble(labelled.map(|labelled| labelled.document.clone()).into_iter().collect())
+    PostureSet::assemble(labelled.map(|labelled| (*labelled.document).clone()).into_iter().collect())
 }
 
 impl<'r> LabelledDocument<'r> {
@@ -200,7 +204,7 @@ impl<'r> LabelledDocument<'r> {
         // Strings and raw JSON can always be serialized. If that ever failed, the empty document would be denied.
         let text = serde_json::to_string(&config_map).unwrap_or_default();
         let source = format!("configmap {namespace}/{name}");
-        Some(Self { kind, document: Document { source, name: Some(name.to_owned()), text } })
+        Some(Self { kind, document: Arc::new(Document { source, name: Some(name.to_owned()), text }) })
     }
 }
 

@@ -109,7 +109,7 @@ fn named<'a, T>(
             continue;
         }
         match documents.get(name) {
-            Ok(document) => found.push((name.clone(), document)),
+            Ok(document) => found.push((name.clone(), &**document)),
             Err(UnusableDocument { is_absent: true, why }) => problems.add_incomplete(path, why),
             Err(UnusableDocument { why, .. }) => problems.add(path, why),
         }
@@ -322,5 +322,5 @@ fn version(
 }
 
 fn contents<T>(documents: &[(String, &NamedDocument<T>)]) -> Map<String, Value> {
-    documents.iter().map(|(name, document)| (name.clone(), document.document.clone())).collect()
+    documents.iter().map(|(name, document)| (name.clone(), document.content())).collect()
 }

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt::Display,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -40,15 +41,39 @@ pub(super) struct FoundDocument {
 }
 
 /// By namespace (empty if the ConfigMap has none) and name: the ConfigMap, or why it cannot be used.
-pub(super) type ConfigMaps = BTreeMap<(String, String), Result<ConfigMapContent, String>>;
+pub(super) type ConfigMaps = BTreeMap<(String, String), Result<Arc<ConfigMapContent>, String>>;
 
-/// The contents of all texts, by kind.
-#[derive(Debug, Default)]
+/// The text that a document was read from, and its index in the text.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    text: OriginText,
+    pub(super) index: usize,
+}
+
+#[derive(Clone, Debug)]
+enum OriginText {
+    /// A whole text.
+    Whole(Arc<Document>),
+    /// The value of one key of a ConfigMap.
+    Key(Arc<str>),
+}
+
+impl Origin {
+    pub(super) fn text(&self) -> &str {
+        match &self.text {
+            OriginText::Whole(document) => &document.text,
+            OriginText::Key(text) => text,
+        }
+    }
+}
+
+/// What one text, or all texts together, hold, by kind.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Gathered {
-    pub(super) postures: Vec<FoundDocument>,
-    pub(super) reviewers: Vec<FoundDocument>,
-    pub(super) revocations: Vec<FoundDocument>,
-    pub(super) pipelines: Vec<FoundDocument>,
+    pub(super) postures: Vec<Arc<FoundDocument>>,
+    pub(super) reviewers: Vec<Arc<FoundDocument>>,
+    pub(super) revocations: Vec<Arc<FoundDocument>>,
+    pub(super) pipelines: Vec<Arc<FoundDocument>>,
     /// Unreadable texts that may be postures, with the environments that they mention.
     pub(super) broken_postures: Vec<(Vec<String>, PostureProblem)>,
     /// Unreadable reviewers, with the names that they may have.
@@ -57,14 +82,22 @@ pub(super) struct Gathered {
     pub(super) broken_revocations: Vec<(Vec<String>, PostureProblem)>,
     /// Unreadable pipelines, with the names that they may have.
     pub(super) broken_pipelines: Vec<(Vec<String>, PostureProblem)>,
-    /// The labels of each v1 Namespace.
-    pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// The v1 Namespaces, in the order in which they were found.
+    namespaces: Vec<FoundNamespace>,
     /// All ConfigMaps: workloads may refer to them.
     pub(super) config_maps: ConfigMaps,
-    /// By the source of a document: the text that it was read from, and its index in the text.
-    pub(super) texts: BTreeMap<String, (String, usize)>,
+    /// By the source of a document: where it was read.
+    pub(super) origins: BTreeMap<String, Origin>,
     /// Problems that make no posture invalid.
     pub(super) harmless: Vec<PostureProblem>,
+}
+
+/// A v1 Namespace among the documents.
+#[derive(Clone, Debug)]
+struct FoundNamespace {
+    source: String,
+    name: String,
+    labels: BTreeMap<String, String>,
 }
 
 /// The kinds of documents.
@@ -125,23 +158,73 @@ struct BrokenDocument<'a> {
 }
 
 impl Gathered {
-    /// Adds the documents in one text.
-    pub(super) fn add(&mut self, document: Document) {
-        let Document { source, name, text } = document;
-        match read_yaml(&text) {
+    /// What one text holds.
+    pub(super) fn read(document: &Arc<Document>) -> Self {
+        let mut gathered = Self::default();
+        let Document { source, name, text } = &**document;
+        match read_yaml(text) {
             Err(error) => {
-                let broken = BrokenDocument { kind: None, name: name.as_deref(), text: &text };
-                self.add_broken(&broken, problem(source, error));
+                let broken = BrokenDocument { kind: None, name: name.as_deref(), text };
+                gathered.add_broken(&broken, problem(source.clone(), error));
             }
             Ok(values) => {
                 let several = values.len() > 1;
                 for (index, value) in values.into_iter().enumerate() {
                     let source = if several { format!("{source} document {}", index + 1) } else { source.clone() };
-                    self.texts.insert(source.clone(), (text.clone(), index));
-                    self.sort(source, name.clone(), value);
+                    let origin = Origin { text: OriginText::Whole(Arc::clone(document)), index };
+                    gathered.origins.insert(source.clone(), origin);
+                    gathered.sort(source, name.clone(), value);
                 }
             }
         }
+        gathered
+    }
+
+    /// Adds what another text holds.
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self {
+            postures,
+            reviewers,
+            revocations,
+            pipelines,
+            broken_postures,
+            broken_reviewers,
+            broken_revocations,
+            broken_pipelines,
+            namespaces,
+            config_maps,
+            origins,
+            harmless,
+        } = other;
+        self.postures.extend_from_slice(postures);
+        self.reviewers.extend_from_slice(reviewers);
+        self.revocations.extend_from_slice(revocations);
+        self.pipelines.extend_from_slice(pipelines);
+        self.broken_postures.extend_from_slice(broken_postures);
+        self.broken_reviewers.extend_from_slice(broken_reviewers);
+        self.broken_revocations.extend_from_slice(broken_revocations);
+        self.broken_pipelines.extend_from_slice(broken_pipelines);
+        self.namespaces.extend_from_slice(namespaces);
+        for (name, content) in config_maps {
+            self.keep_config_map(name.clone(), content.clone());
+        }
+        self.origins.extend(origins.iter().map(|(source, origin)| (source.clone(), origin.clone())));
+        self.harmless.extend_from_slice(harmless);
+    }
+
+    /// The labels of each v1 Namespace. Of two Namespaces with one name, the first counts.
+    pub(super) fn take_namespaces(&mut self) -> BTreeMap<String, BTreeMap<String, String>> {
+        let mut labels_of = BTreeMap::new();
+        for FoundNamespace { source, name, labels } in std::mem::take(&mut self.namespaces) {
+            match labels_of.entry(name) {
+                Entry::Vacant(entry) => drop(entry.insert(labels)),
+                Entry::Occupied(entry) => {
+                    let message = format!("Namespace {} appears twice; only the first one is read", entry.key());
+                    self.harmless.push(problem(source, message));
+                }
+            }
+        }
+        labels_of
     }
 
     /// Adds one document by its kind.
@@ -153,7 +236,7 @@ impl Gathered {
             ("v1", "ConfigMap") => self.add_config_map(source, &value),
             ("v1", "Namespace") => self.add_namespace(source, &value),
             _ => match DocumentKind::ALL.into_iter().find(|known| known.as_str() == kind) {
-                Some(kind) => self.add_document(kind, FoundDocument { source, name, value }),
+                Some(kind) => self.add_document(kind, Arc::new(FoundDocument { source, name, value })),
                 None if kind.is_empty() || api_version.starts_with("writgate.dev/") => {
                     let message =
                         format!("kind {kind:?} is unknown; expected Posture, Reviewers, Revocations or Pipelines");
@@ -168,7 +251,7 @@ impl Gathered {
         }
     }
 
-    fn add_document(&mut self, kind: DocumentKind, found: FoundDocument) {
+    fn add_document(&mut self, kind: DocumentKind, found: Arc<FoundDocument>) {
         match kind {
             DocumentKind::Posture => self.postures.push(found),
             DocumentKind::Reviewers => self.reviewers.push(found),
@@ -196,7 +279,8 @@ impl Gathered {
         let (name, namespace) =
             (metadata("name").and_then(Value::as_str), metadata("namespace").and_then(Value::as_str));
         if let Some(name) = name {
-            self.keep_config_map(namespace.unwrap_or_default(), name, value);
+            let name = (namespace.unwrap_or_default().to_owned(), name.to_owned());
+            self.keep_config_map(name, ConfigMapContent::of(value).map(Arc::new));
         }
         let source = match (namespace, name) {
             (Some(namespace), Some(name)) => on_one_line(&format!("configmap {namespace}/{name}")),
@@ -229,10 +313,13 @@ impl Gathered {
     fn add_labelled(&mut self, kind: DocumentKind, source: String, name: Option<&str>, config_map: &Value) {
         let text = config_map.get("data").and_then(|data| data.get(kind.key())).and_then(Value::as_str);
         if let Some(text) = text {
-            self.texts.insert(source.clone(), (text.to_owned(), 0));
+            self.origins.insert(source.clone(), Origin { text: OriginText::Key(text.into()), index: 0 });
         }
         match document_in(kind, text, config_map) {
-            Ok(value) => self.add_document(kind, FoundDocument { source, name: name.map(str::to_owned), value }),
+            Ok(value) => {
+                let name = name.map(str::to_owned);
+                self.add_document(kind, Arc::new(FoundDocument { source, name, value }));
+            }
             Err(why) => {
                 let whole = config_map.to_string();
                 let broken = BrokenDocument { kind: Some(kind), name, text: text.unwrap_or(&whole) };
@@ -241,9 +328,9 @@ impl Gathered {
         }
     }
 
-    fn keep_config_map(&mut self, namespace: &str, name: &str, value: &Value) {
-        match self.config_maps.entry((namespace.to_owned(), name.to_owned())) {
-            Entry::Vacant(entry) => drop(entry.insert(ConfigMapContent::of(value))),
+    fn keep_config_map(&mut self, name: (String, String), content: Result<Arc<ConfigMapContent>, String>) {
+        match self.config_maps.entry(name) {
+            Entry::Vacant(entry) => drop(entry.insert(content)),
             Entry::Occupied(mut entry) => {
                 drop(entry.insert(Err("it appears twice in the files; remove one".to_owned())));
             }
@@ -261,13 +348,7 @@ impl Gathered {
             let message = format!("a label of Namespace {name} is not a string; the Namespace is ignored");
             return self.harmless.push(problem(source, message));
         };
-        match self.namespaces.entry(name.to_owned()) {
-            Entry::Vacant(entry) => drop(entry.insert(labels)),
-            Entry::Occupied(_) => {
-                let message = format!("Namespace {name} appears twice; only the first one is read");
-                self.harmless.push(problem(source, message));
-            }
-        }
+        self.namespaces.push(FoundNamespace { source, name: name.to_owned(), labels });
     }
 
     /// Keeps a text that cannot be used, as the kind that it most likely has.

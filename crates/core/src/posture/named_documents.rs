@@ -1,6 +1,6 @@
 //! The documents that postures name: reviewers, revocations and pipelines, each kind by name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
@@ -22,16 +22,25 @@ pub(super) struct NamedSets {
 }
 
 impl NamedSets {
-    /// Takes the documents out of `gathered` and reads them. All their problems are added to `problems`.
-    pub(super) fn take_from(gathered: &mut Gathered, problems: &mut Vec<PostureProblem>) -> Self {
-        use std::mem::take;
+    /// Reads the documents in `gathered`, except those that `known` has read. All their problems are added to
+    /// `problems`.
+    pub(super) fn read(gathered: &Gathered, known: Option<&Self>, problems: &mut Vec<PostureProblem>) -> Self {
         let Gathered {
             reviewers, broken_reviewers, revocations, broken_revocations, pipelines, broken_pipelines, ..
         } = gathered;
+        let known_reviewers = known.map(|known| &known.reviewers);
+        let known_revocations = known.map(|known| &known.revocations);
+        let known_pipelines = known.map(|known| &known.pipelines);
         Self {
-            reviewers: NamedDocuments::read(take(reviewers), take(broken_reviewers), read_reviewers, problems),
-            revocations: NamedDocuments::read(take(revocations), take(broken_revocations), read_revocations, problems),
-            pipelines: NamedDocuments::read(take(pipelines), take(broken_pipelines), read_pipelines, problems),
+            reviewers: NamedDocuments::read(reviewers, broken_reviewers, read_reviewers, known_reviewers, problems),
+            revocations: NamedDocuments::read(
+                revocations,
+                broken_revocations,
+                read_revocations,
+                known_revocations,
+                problems,
+            ),
+            pipelines: NamedDocuments::read(pipelines, broken_pipelines, read_pipelines, known_pipelines, problems),
         }
     }
 
@@ -49,7 +58,7 @@ impl NamedSets {
 #[derive(Debug)]
 pub(super) struct NamedDocuments<T> {
     /// By name: the document, or why it cannot be used.
-    documents: BTreeMap<String, Result<NamedDocument<T>, String>>,
+    documents: BTreeMap<String, Result<Arc<NamedDocument<T>>, String>>,
     /// The problems of documents without a known name. Each of these documents may be any that is missing.
     nameless: Vec<PostureProblem>,
 }
@@ -59,9 +68,23 @@ pub(super) struct NamedDocuments<T> {
 pub(super) struct NamedDocument<T> {
     /// What the document says.
     pub(super) value: T,
+    found: Arc<FoundDocument>,
+}
+
+impl<T> NamedDocument<T> {
+    /// Where the document was found, for messages.
+    pub(super) fn source(&self) -> &str {
+        &self.found.source
+    }
+
     /// The document without its `name`, which is the ConfigMap's if the document is in one.
-    pub(super) document: Value,
-    pub(super) source: String,
+    pub(super) fn content(&self) -> Value {
+        let mut content = self.found.value.clone();
+        if let Some(fields) = content.as_object_mut() {
+            fields.remove("name");
+        }
+        content
+    }
 }
 
 /// Why a named document cannot be used.
@@ -74,17 +97,25 @@ pub(super) struct UnusableDocument {
 impl<T> NamedDocuments<T> {
     /// Reads documents of one kind. `broken` are the unreadable ones, with the names that they may have.
     fn read(
-        found: Vec<FoundDocument>,
-        broken: Vec<(Vec<String>, PostureProblem)>,
+        found: &[Arc<FoundDocument>],
+        broken: &[(Vec<String>, PostureProblem)],
         read: impl Fn(&str, &Value) -> Result<T, Vec<PostureProblem>>,
+        known: Option<&Self>,
         problems: &mut Vec<PostureProblem>,
     ) -> Self {
         let mut all = Self { documents: BTreeMap::new(), nameless: Vec::new() };
-        for FoundDocument { source, name, value: document } in found {
-            let (name, mut own) = name_of(&source, name, &document);
-            let value = read(&source, &document).map_err(|mut others| own.append(&mut others)).ok();
+        for found in found {
+            let (name, mut own) = name_of(found);
+            let document = name.as_deref().and_then(|name| known?.read_from(name, found));
+            if let (Some(name), Some(document)) = (&name, document) {
+                all.add(name.clone(), document, problems);
+                continue;
+            }
+            let value = read(&found.source, &found.value).map_err(|mut others| own.append(&mut others)).ok();
             match (name, value, own.first()) {
-                (Some(name), Some(value), None) => all.add(name, NamedDocument { value, document, source }, problems),
+                (Some(name), Some(value), None) => {
+                    all.add(name, Arc::new(NamedDocument { value, found: Arc::clone(found) }), problems);
+                }
                 (Some(name), _, Some(first)) => all.set_unusable(name, first),
                 (_, _, first) => all.nameless.extend(first.cloned()),
             }
@@ -95,26 +126,29 @@ impl<T> NamedDocuments<T> {
                 all.nameless.push(problem.clone());
             }
             for name in names {
-                all.set_unusable(name, &problem);
+                all.set_unusable(name.clone(), problem);
             }
-            problems.push(problem);
+            problems.push(problem.clone());
         }
         all
     }
 
-    fn add(&mut self, name: String, mut new: NamedDocument<T>, problems: &mut Vec<PostureProblem>) {
+    /// The document of this name, if it was read from `found`.
+    fn read_from(&self, name: &str, found: &Arc<FoundDocument>) -> Option<Arc<NamedDocument<T>>> {
+        let document = self.documents.get(name)?.as_ref().ok()?;
+        if Arc::ptr_eq(&document.found, found) { Some(Arc::clone(document)) } else { None }
+    }
+
+    fn add(&mut self, name: String, new: Arc<NamedDocument<T>>, problems: &mut Vec<PostureProblem>) {
         match self.documents.get(&name) {
             Some(Ok(other)) => {
-                let message = format!("{name:?} is also the name of {}; rename one of them", other.source);
-                let problem = PostureProblem::new(new.source, "name", message);
+                let message = format!("{name:?} is also the name of {}; rename one of them", other.source());
+                let problem = PostureProblem::new(new.source(), "name", message);
                 self.set_unusable(name, &problem);
                 problems.push(problem);
             }
             Some(Err(_)) => {}
             None => {
-                if let Some(fields) = new.document.as_object_mut() {
-                    fields.remove("name");
-                }
                 self.documents.insert(name, Ok(new));
             }
         }
@@ -125,7 +159,7 @@ impl<T> NamedDocuments<T> {
     }
 
     /// The document of this name, or why it cannot be used.
-    pub(super) fn get(&self, name: &str) -> Result<&NamedDocument<T>, UnusableDocument> {
+    pub(super) fn get(&self, name: &str) -> Result<&Arc<NamedDocument<T>>, UnusableDocument> {
         match self.documents.get(name) {
             Some(Ok(document)) => Ok(document),
             Some(Err(why)) => Err(UnusableDocument { is_absent: false, why: format!("{name:?} is invalid: {why}") }),
@@ -143,13 +177,14 @@ impl<T> NamedDocuments<T> {
 }
 
 /// The document's own name, or its ConfigMap's.
-fn name_of(source: &str, config_map: Option<String>, value: &Value) -> (Option<String>, Vec<PostureProblem>) {
+fn name_of(found: &FoundDocument) -> (Option<String>, Vec<PostureProblem>) {
+    let FoundDocument { source, name: config_map, value } = found;
     let mut problems = Problems::new(source);
     let own = value.get("name").and_then(Value::as_str);
     if let Some(own) = own {
         problems.name("name", own);
     }
-    let name = match (own, config_map) {
+    let name = match (own, config_map.clone()) {
         (Some(own), Some(other)) if own != other => {
             let message = format_args!("is {own:?}, but the ConfigMap's name is {other:?}; remove the field");
             problems.add("name", message);

@@ -78,7 +78,7 @@ pub(super) fn combined(sets: &[(String, &NamedDocument<Builds>)], problems: &mut
             match all.get(version) {
                 Some(other) if other != build => problems.add(
                     format_args!("pipelineSets[{index}]"),
-                    format_args!("{} has a different build of {version} than an earlier set; remove one", set.source),
+                    format_args!("{} has a different build of {version} than an earlier set; remove one", set.source()),
                 ),
                 _ => drop(all.insert(version.clone(), build.clone())),
             }

@@ -1,17 +1,20 @@
 //! All documents of one cluster or folder, assembled: the posture of each environment, and all problems.
 //!
-//! Assembling never fails. A broken document invalidates its own environment and no other.
+//! Assembling never fails. A broken document invalidates its own environment and no other. A set that is made from an
+//! earlier one reads only the documents that differ, and builds only the postures that they belong to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 
 use super::{
     Posture, PostureProblem, Revocations, UnreachableQuorum,
     build::build_posture,
-    gather::{ConfigMaps, Document, FoundDocument, Gathered},
-    named_documents::NamedSets,
+    gather::{ConfigMaps, Document, FoundDocument, Gathered, Origin},
+    named_documents::{NamedDocument, NamedDocuments, NamedSets},
+    pipelines::Builds,
     reach::unreachable,
+    reviewers::ReviewerSet,
 };
 use crate::{
     approval::detached::DetachedApproval,
@@ -63,7 +66,12 @@ fn first(problems: &[PostureProblem]) -> String {
 /// The postures of all environments, assembled from the documents of one cluster or folder.
 #[derive(Clone, Debug)]
 pub struct PostureSet {
-    environments: BTreeMap<String, Result<Posture, PostureError>>,
+    /// Sorted, each with what it holds.
+    documents: BTreeMap<Arc<Document>, Arc<Gathered>>,
+    named: Arc<NamedSets>,
+    /// The postures that are valid by themselves, by the source of their document.
+    built: BTreeMap<String, Arc<BuiltPosture>>,
+    environments: BTreeMap<String, Result<Arc<BuiltPosture>, PostureError>>,
     /// The answer for every other environment.
     elsewhere: PostureError,
     problems: Vec<PostureProblem>,
@@ -77,25 +85,45 @@ pub struct PostureSet {
 impl PostureSet {
     /// Reads all documents and assembles the postures. The order of the documents does not matter.
     #[must_use]
-    pub fn assemble(mut documents: Vec<Document>) -> Self {
-        // Some messages name two documents, and of two Namespaces the first counts: independent of the listing's order.
-        documents.sort();
+    pub fn assemble(documents: Vec<Document>) -> Self {
+        Self::assemble_from(None, documents.into_iter().map(Arc::new))
+    }
+
+    /// The set that [`PostureSet::assemble`] makes of `documents`. What this set has read already is not read again.
+    #[must_use]
+    pub fn reassemble(&self, documents: impl IntoIterator<Item = Arc<Document>>) -> Self {
+        Self::assemble_from(Some(self), documents)
+    }
+
+    fn assemble_from(known: Option<&Self>, documents: impl IntoIterator<Item = Arc<Document>>) -> Self {
+        // Sorted: some messages name two documents, and of two Namespaces the first counts.
+        let documents: BTreeMap<_, _> = documents
+            .into_iter()
+            .map(|document| match known.and_then(|known| known.documents.get_key_value(&document)) {
+                Some((document, contents)) => (Arc::clone(document), Arc::clone(contents)),
+                None => {
+                    let contents = Arc::new(Gathered::read(&document));
+                    (document, contents)
+                }
+            })
+            .collect();
         let mut gathered = Gathered::default();
-        for document in documents {
-            gathered.add(document);
+        for contents in documents.values() {
+            gathered.add(contents);
         }
+        let namespaces = gathered.take_namespaces();
         let mut problems = std::mem::take(&mut gathered.harmless);
-        let sets = NamedSets::take_from(&mut gathered, &mut problems);
-        let mut built = BuiltPostures::default();
-        for found in std::mem::take(&mut gathered.postures) {
-            built.add(found, &sets);
+        let named = NamedSets::read(&gathered, known.map(|known| &*known.named), &mut problems);
+        let mut postures = FoundPostures::default();
+        for found in &gathered.postures {
+            postures.add(found, &named, known);
         }
         for (environments, problem) in std::mem::take(&mut gathered.broken_postures) {
-            built.add_broken(environments, &problem);
+            postures.add_broken(environments, &problem);
         }
-        locate(problems.iter_mut().chain(built.problems_mut()), &gathered.texts);
+        locate(problems.iter_mut().chain(postures.problems_mut()), &gathered.origins);
 
-        let BuiltPostures { candidates, unattributed, mut unreachable, revoked } = built;
+        let FoundPostures { candidates, unattributed, mut unreachable, revoked, built } = postures;
         let known = candidates.keys().cloned().collect();
         let environments: BTreeMap<_, _> = candidates
             .into_iter()
@@ -119,18 +147,37 @@ impl PostureSet {
             PostureError::Invalid { problems: unattributed }
         };
         unreachable.retain(|quorum| environments.get(&quorum.environment).is_some_and(Result::is_ok));
-        let Gathered { namespaces, config_maps, .. } = gathered;
-        Self { environments, elsewhere, problems, unreachable, revoked, namespaces, config_maps }
+        let (named, config_maps) = (Arc::new(named), gathered.config_maps);
+        Self {
+            documents,
+            named,
+            built,
+            environments,
+            elsewhere,
+            problems,
+            unreachable,
+            revoked,
+            namespaces,
+            config_maps,
+        }
+    }
+
+    /// The documents, sorted.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
+        self.documents.keys()
     }
 
     /// The posture of an environment, or why it has no usable one.
     pub fn environment(&self, environment: &str) -> Result<&Posture, &PostureError> {
-        self.environments.get(environment).map_or(Err(&self.elsewhere), Result::as_ref)
+        match self.environments.get(environment) {
+            Some(posture) => posture.as_ref().map(|built| &built.posture),
+            None => Err(&self.elsewhere),
+        }
     }
 
     /// Every environment that has a posture, valid or not.
     pub fn environments(&self) -> impl Iterator<Item = (&str, Result<&Posture, &PostureError>)> {
-        self.environments.iter().map(|(environment, posture)| (environment.as_str(), posture.as_ref()))
+        self.environments.iter().map(|(environment, posture)| (environment.as_str(), posture.as_ref().map(|built| &built.posture)))
     }
 
     /// The problems of all documents, including those that make no posture invalid.
@@ -144,7 +191,7 @@ impl PostureSet {
     #[must_use]
     pub fn config_map(&self, namespace: &str, name: &str) -> Option<Result<&ConfigMapContent, &str>> {
         let find = |namespace: &str| self.config_maps.get(&(namespace.to_owned(), name.to_owned()));
-        find(namespace).or_else(|| find("")).map(|content| content.as_ref().map_err(String::as_str))
+        find(namespace).or_else(|| find("")).map(|content| content.as_deref().map_err(String::as_str))
     }
 
     /// The detached approvals among the documents, of ConfigMaps in this namespace or without a namespace.
@@ -175,49 +222,100 @@ impl PostureSet {
 const MAX_LOCATED: usize = 100;
 
 /// Sets the position of each problem in the text of its document.
-fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, texts: &BTreeMap<String, (String, usize)>) {
-    let mut read: BTreeMap<String, (SourcePositions, usize)> = BTreeMap::new();
+fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, origins: &BTreeMap<String, Origin>) {
+    // A text may hold thousands of documents. It is read once.
+    let mut read: BTreeMap<*const u8, SourcePositions> = BTreeMap::new();
+    let mut located: BTreeMap<String, usize> = BTreeMap::new();
     for problem in problems.filter(|problem| !problem.path.is_empty()) {
-        let Some((text, document)) = texts.get(&problem.source) else { continue };
-        let (positions, located) =
-            read.entry(problem.source.clone()).or_insert_with(|| (SourcePositions::parse(text), 0));
+        let Some(origin) = origins.get(&problem.source) else { continue };
+        let located = located.entry(problem.source.clone()).or_default();
         if *located < MAX_LOCATED {
             *located += 1;
-            problem.at = positions.find(*document, &problem.path);
+            let text = origin.text();
+            let positions = read.entry(text.as_ptr()).or_insert_with(|| SourcePositions::parse(text));
+            problem.at = positions.find(origin.index, &problem.path);
         }
     }
 }
 
+/// A valid posture, and what it was built from.
+#[derive(Debug)]
+struct BuiltPosture {
+    found: Arc<FoundDocument>,
+    sets: Option<UsedSets>,
+    posture: Posture,
+    unreachable: Vec<UnreachableQuorum>,
+}
+
+/// The documents that a posture names, in the order in which it names them.
+#[derive(Debug)]
+struct UsedSets {
+    reviewers: Vec<Arc<NamedDocument<ReviewerSet>>>,
+    revocations: Vec<Arc<NamedDocument<Revocations>>>,
+    pipelines: Vec<Arc<NamedDocument<Builds>>>,
+}
+
+impl UsedSets {
+    /// The documents that `posture` names; `None` if one of them cannot be used.
+    fn of(posture: &Value, sets: &NamedSets) -> Option<Self> {
+        Some(Self {
+            reviewers: named_in(posture, "reviewerSets", &sets.reviewers)?,
+            revocations: named_in(posture, "revocationLists", &sets.revocations)?,
+            pipelines: named_in(posture, "pipelineSets", &sets.pipelines)?,
+        })
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        fn same<T>(these: &[Arc<T>], those: &[Arc<T>]) -> bool {
+            these.len() == those.len() && these.iter().zip(those).all(|(this, that)| Arc::ptr_eq(this, that))
+        }
+        let Self { reviewers, revocations, pipelines } = self;
+        same(reviewers, &other.reviewers)
+            && same(revocations, &other.revocations)
+            && same(pipelines, &other.pipelines)
+    }
+}
+
+fn named_in<T>(posture: &Value, field: &str, documents: &NamedDocuments<T>) -> Option<Vec<Arc<NamedDocument<T>>>> {
+    let names = posture.get(field).and_then(Value::as_array).into_iter().flatten();
+    names.map(|name| documents.get(name.as_str()?).ok().cloned()).collect()
+}
+
 /// What has become of the documents that are or may be postures.
 #[derive(Default)]
-struct BuiltPostures {
+struct FoundPostures {
     /// By environment: every document that says, or seems to say, that it is the environment's posture.
     candidates: BTreeMap<String, Vec<PostureCandidate>>,
     /// The problems of documents that may be the posture of any environment.
     unattributed: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
     revoked: BTreeMap<String, Revocations>,
+    built: BTreeMap<String, Arc<BuiltPosture>>,
 }
 
 struct PostureCandidate {
     source: String,
-    posture: Result<Posture, Vec<PostureProblem>>,
+    posture: Result<Arc<BuiltPosture>, Vec<PostureProblem>>,
 }
 
-impl BuiltPostures {
-    fn add(&mut self, found: FoundDocument, sets: &NamedSets) {
-        let posture = build_posture(&found, sets);
-        let FoundDocument { source, value, .. } = found;
+impl FoundPostures {
+    fn add(&mut self, found: &Arc<FoundDocument>, sets: &NamedSets, known: Option<&PostureSet>) {
+        let FoundDocument { source, value, .. } = &**found;
+        let posture = build(found, sets, known.and_then(|known| known.built.get(source)));
+        if let Ok(built) = &posture {
+            self.built.insert(source.clone(), Arc::clone(built));
+        }
         let Some(environment) = value.get("environment").and_then(Value::as_str) else {
             return self.unattributed.extend(posture.err().into_iter().flatten());
         };
-        if let Ok(posture) = &posture {
-            self.unreachable.extend(unreachable(posture, &value, &source));
+        if let Ok(built) = &posture {
+            self.unreachable.extend_from_slice(&built.unreachable);
         }
         let lists = value.get("revocationLists").and_then(Value::as_array);
         let revoked = sets.revoked_by(lists.into_iter().flatten().filter_map(Value::as_str));
         self.revoked.entry(environment.to_owned()).or_default().extend(&revoked);
-        self.candidates.entry(environment.to_owned()).or_default().push(PostureCandidate { source, posture });
+        let candidate = PostureCandidate { source: source.clone(), posture };
+        self.candidates.entry(environment.to_owned()).or_default().push(candidate);
     }
 
     fn add_broken(&mut self, environments: Vec<String>, problem: &PostureProblem) {
@@ -238,8 +336,30 @@ impl BuiltPostures {
     }
 }
 
+/// The posture of one document: the one that is known already, if it was built from the same documents.
+fn build(
+    found: &Arc<FoundDocument>,
+    sets: &NamedSets,
+    known: Option<&Arc<BuiltPosture>>,
+) -> Result<Arc<BuiltPosture>, Vec<PostureProblem>> {
+    let sets_of_known = known.and_then(|known| known.sets.as_ref());
+    let used = UsedSets::of(&found.value, sets);
+    if let (Some(known), Some(known_sets), Some(used)) = (known, sets_of_known, &used)
+        && Arc::ptr_eq(&known.found, found)
+        && known_sets.is_same(used)
+    {
+        return Ok(Arc::clone(known));
+    }
+    let posture = build_posture(found, sets)?;
+    let unreachable = unreachable(&posture, &found.value, &found.source);
+    Ok(Arc::new(BuiltPosture { found: Arc::clone(found), sets: used, posture, unreachable }))
+}
+
 /// The one posture of an environment. Of two, neither is used: which one was meant is unknown.
-fn the_only(environment: &str, mut candidates: Vec<PostureCandidate>) -> Result<Posture, Vec<PostureProblem>> {
+fn the_only(
+    environment: &str,
+    mut candidates: Vec<PostureCandidate>,
+) -> Result<Arc<BuiltPosture>, Vec<PostureProblem>> {
     if candidates.len() == 1
         && let Some(only) = candidates.pop()
     {

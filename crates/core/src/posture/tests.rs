@@ -3,6 +3,7 @@
 mod config_maps;
 mod document;
 mod reviewers;
+mod reassemble;
 mod revocations;
 mod set;
 

@@ -105,7 +105,7 @@ impl Case {
             .to_string();
         let request = Request::parse(review.as_bytes()).expect("a review");
         let kept = as_documents(self.stale_documents.as_ref().unwrap_or(&self.documents));
-        let postures = PostureSet::assemble(kept.clone());
+        let postures = PostureSet::assemble(kept);
         let governance = self.environment.map_or(Governance::Ungoverned, |environment| Governance::Governed {
             environment,
             project: Some("payments"),
@@ -113,7 +113,7 @@ impl Case {
         });
         let context = GuardContext {
             system_namespace: SYSTEM,
-            documents: self.unknown.map_or(Ok(&kept), Err),
+            postures: self.unknown.map_or(Ok(&postures), Err),
             governed: &self.governed,
             governance,
         };
