@@ -177,7 +177,9 @@ impl PostureSet {
 
     /// Every environment that has a posture, valid or not.
     pub fn environments(&self) -> impl Iterator<Item = (&str, Result<&Posture, &PostureError>)> {
-        self.environments.iter().map(|(environment, posture)| (environment.as_str(), posture.as_ref().map(|built| &built.posture)))
+        self.environments
+            .iter()
+            .map(|(environment, posture)| (environment.as_str(), posture.as_ref().map(|built| &built.posture)))
     }
 
     /// The problems of all documents, including those that make no posture invalid.
@@ -270,9 +272,7 @@ impl UsedSets {
             these.len() == those.len() && these.iter().zip(those).all(|(this, that)| Arc::ptr_eq(this, that))
         }
         let Self { reviewers, revocations, pipelines } = self;
-        same(reviewers, &other.reviewers)
-            && same(revocations, &other.revocations)
-            && same(pipelines, &other.pipelines)
+        same(reviewers, &other.reviewers) && same(revocations, &other.revocations) && same(pipelines, &other.pipelines)
     }
 }
 

@@ -2,8 +2,8 @@
 
 mod config_maps;
 mod document;
-mod reviewers;
 mod reassemble;
+mod reviewers;
 mod revocations;
 mod set;
 
