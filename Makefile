@@ -43,7 +43,7 @@ clippy: ## lints, warnings denied
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: typos
-typos: $(TYPOS) ## spelling, in sources and documents (_typos.toml has the exceptions)
+typos: $(TYPOS)/bin/typos ## spelling, in sources and documents (_typos.toml has the exceptions)
 	$(TYPOS)/bin/typos
 
 # A crate that compiles only with features that another crate turns on would fail for whoever takes it alone.
@@ -53,7 +53,7 @@ crates: ## each crate compiles alone
 		echo "cargo check --package $$crate"; cargo check --quiet --locked --package $$crate || exit 1; done
 
 .PHONY: deny
-deny: $(DENY) ## banned crates, licences and sources of the dependencies
+deny: $(DENY)/bin/cargo-deny ## banned crates, licences and sources of the dependencies
 	$(DENY)/bin/cargo-deny --workspace --all-features --locked check bans licenses sources
 
 .PHONY: doc
@@ -175,13 +175,14 @@ $(HELM): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (1 to 3 minutes)"
 	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm
 
-$(DENY): | $(TOOLS) check-tools
-	@echo "building $(notdir $@), once (about 3 minutes)"
-	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $@
+# The target is the program. Cargo creates the folder first, and an interrupted build would leave it behind.
+$(DENY)/bin/cargo-deny: | $(TOOLS) check-tools
+	@echo "building $(notdir $(DENY)), once (about 3 minutes)"
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(DENY)
 
-$(TYPOS): | $(TOOLS)
-	@echo "building $(notdir $@), once (about 3 minutes)"
-	cargo install typos-cli --version $(TYPOS_VERSION) --locked --quiet --root $@
+$(TYPOS)/bin/typos: | $(TOOLS)
+	@echo "building $(notdir $(TYPOS)), once (about 3 minutes)"
+	cargo install typos-cli --version $(TYPOS_VERSION) --locked --quiet --root $(TYPOS)
 
 $(TOOLS):
 	mkdir -p $@
