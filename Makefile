@@ -1,5 +1,4 @@
-# Every command that CI runs is a target of the same name here; .ci/run only puts them in order.
-# `make` alone lists them.
+# CI runs only targets of this file; .ci/run has their order. `make` alone lists the targets.
 
 TOOLS := .tools
 HELM := $(TOOLS)/helm-$(shell sed -n 's,.*helm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' tests/helm/go.mod)
@@ -9,67 +8,67 @@ TYPOS_VERSION := 1.42.3
 TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)
 
 .PHONY: help
-help: ## this list
+help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-## What a landing must pass
+## Checks
 
 .PHONY: check
-check: ## all that CI checks, as CI does it
+check: ## run everything that CI runs
 	@.ci/run
 
 .PHONY: check-tools
-check-tools: ## name the toolchains that are missing, and what to do
+check-tools: ## list the toolchains that are missing, and how to install them
 	@.ci/check-tools
 
 .PHONY: fmt-check
-fmt-check: ## formatting
+fmt-check: ## check the formatting
 	cargo fmt --all -- --check
 
 FIELDS := crates/core/src/kube/defaults/fields.rs
 FIELDS_JSON := docs/spec/spec-hash-v1/fields.json
-# The flags are those of the control plane's build, so that Go compiles k8s.io/api once.
+# These are the flags of the control plane's build, so that Go compiles k8s.io/api only once.
 K8S_TABLES := cd tools/k8s-tables && export CGO_ENABLED=0 && go run -trimpath .
 
 .PHONY: k8s-tables-check
-k8s-tables-check: ## the field tables are what tools/k8s-tables prints, and its tests pass
+k8s-tables-check: ## check that the field tables are what tools/k8s-tables prints, and run its tests
 	@cd tools/k8s-tables && export CGO_ENABLED=0 && test -z "$$(gofmt -l . | tee /dev/stderr)" && go vet -trimpath . && go test -trimpath .
 	@fields=$$(mktemp -d) && trap 'rm -r "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields/rust" && ($(K8S_TABLES) json) >"$$fields/json" && \
 		if ! diff -u $(FIELDS) "$$fields/rust" || ! diff -u $(FIELDS_JSON) "$$fields/json"; then \
 		echo "$(FIELDS) or $(FIELDS_JSON) is not what tools/k8s-tables prints: run make k8s-tables" >&2; exit 1; fi
 
 .PHONY: clippy
-clippy: ## lints, warnings denied
+clippy: ## run the lints; a warning is an error
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: typos
-typos: $(TYPOS)/bin/typos ## spelling, in sources and documents (_typos.toml has the exceptions)
+typos: $(TYPOS)/bin/typos ## check the spelling of sources and documents (_typos.toml has the exceptions)
 	$(TYPOS)/bin/typos
 
-# A crate that compiles only with features that another crate turns on would fail for whoever takes it alone.
+# In the workspace, Cargo unites the features of all crates. A crate may lack a feature and compile only for that reason.
 .PHONY: crates
-crates: ## each crate compiles alone
+crates: ## compile each crate alone
 	@for crate in writgate-core writgate-cluster writgate-cli writgate writgate-testing writgate-fuzz; do \
 		echo "cargo check --package $$crate"; cargo check --quiet --locked --package $$crate || exit 1; done
 
 .PHONY: deny
-deny: $(DENY)/bin/cargo-deny ## banned crates, licences and sources of the dependencies
+deny: $(DENY)/bin/cargo-deny ## check the dependencies: banned crates, licences and sources
 	$(DENY)/bin/cargo-deny --workspace --all-features --locked check bans licenses sources
 
 .PHONY: doc
-doc: ## API documentation, warnings denied
+doc: ## build the API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: manifests-check
-manifests-check: $(HELM) ## the chart lints, and manifests/ is what it renders
+manifests-check: $(HELM) ## lint the chart, and check that manifests/ is what it renders
 	$(HELM) lint --strict --quiet charts/writgate
 	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
 
-# Cargo and Go share the machine. With both at work from the start, the first demo takes less time.
+# Cargo and Go build at the same time, which shortens the first run.
 .PHONY: demo
-demo: check-tools ## see it work: kubectl, an API server, a denial, an approval, an admission
+demo: check-tools ## run the tutorial on a local control plane: a denial, an approval, an admission
 	@$(MAKE) --no-print-directory -j2 controlplane demo-programs
 	@$${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
@@ -78,42 +77,42 @@ demo-programs: | check-tools
 	@cargo build --locked --package writgate --package writgate-cli --package writgate-testing --bins --example demo
 
 .PHONY: e2e
-e2e: controlplane ## only the end-to-end tests
+e2e: controlplane ## run only the end-to-end tests
 	cargo test --locked --test cluster e2e::
 
 .PHONY: bypass
-bypass: controlplane ## only the ways around the gate: tries each, and prints what came of it
+bypass: controlplane ## try each known way around the webhook, and print the outcomes
 	cargo test --locked --test cluster bypass::
 
 .PHONY: test
-test: tools manifests-check ## everything: unit, property, vectors, chart, and end to end on a real control plane
+test: tools manifests-check ## run all tests: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked
 	$${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
-## For work
+## Development
 
 .PHONY: bench
-bench: ## the webhook beside its floor, as ratios; options in ARGS, for example ARGS="--rounds 3"
+bench: ## compare the webhook with its floor; options in ARGS, for example ARGS="--rounds 3"
 	cargo bench --locked --bench gate -- $(ARGS)
 
 .PHONY: bench-cli
-bench-cli: ## the command line beside the least it could do; options in ARGS, for example ARGS="--only audit"
+bench-cli: ## compare the command line with its floor; options in ARGS, for example ARGS="--only audit"
 	cargo bench --locked --package writgate-cli --bench cli -- $(ARGS)
 
 .PHONY: model
-model: tools ## 40 random histories against the model of the verdict; WRITGATE_MODEL_HISTORIES for another number
+model: tools ## compare random histories with a model of the decision; WRITGATE_MODEL_HISTORIES sets their number [40]
 	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test cluster model::
 
 .PHONY: races
-races: controlplane ## 10,000 races for one use over three replicas, each to admit exactly one; WRITGATE_RACES for another number
-	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test cluster of_many_who_ask
+races: controlplane ## race for one use on three replicas; WRITGATE_RACES sets the number of races [10000]
+	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test cluster of_many_simultaneous_uses
 
 .PHONY: hash-proof
-hash-proof: tools ## 2,000 random manifests per kind: offline hash = hash at admission; WRITGATE_PROOF_CASES for another number
+hash-proof: tools ## compare offline hashes of random manifests with those at admission; WRITGATE_PROOF_CASES sets their number per kind [2000]
 	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test cluster hash_proof::
 
 .PHONY: k8s-tables
-k8s-tables: ## write the tables of Kubernetes' fields; KUBERNETES=v1.38.0 first pins another release, for the tests too
+k8s-tables: ## write the tables of Kubernetes' fields; KUBERNETES=v1.38.0 pins that release first, for the tests as well
 	@if [ -n "$(KUBERNETES)" ]; then tools/k8s-tables/pin "$(KUBERNETES)"; fi
 	@fields=$$(mktemp -d) && trap 'rm -r "$$fields"' EXIT && ($(K8S_TABLES)) >"$$fields/rust" && ($(K8S_TABLES) json) >"$$fields/json" && \
 		cat "$$fields/rust" >$(FIELDS) && cat "$$fields/json" >$(FIELDS_JSON)
@@ -122,13 +121,13 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/seeds/*.txt)))
 FUZZ_HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZER := target/fuzz/$(FUZZ_HOST)/fuzz/fuzz
-# What `cargo fuzz` passes, but for the address sanitizer, which needs a nightly compiler and has nothing to find in safe code.
+# The flags of `cargo fuzz`, without the address sanitizer: it requires a nightly compiler and finds nothing in safe code.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares
 
 .PHONY: fuzz
-fuzz: ## throw bytes at each parser of what strangers write, FUZZ_SECONDS (60) each; FUZZ_TARGETS="review rule" for some
+fuzz: ## fuzz each parser of untrusted input for FUZZ_SECONDS [60]; FUZZ_TARGETS="review rule" selects parsers
 	@command -v c++ >/dev/null || { echo "missing: c++ (libFuzzer); apt-get install g++, or your system's C++ compiler" >&2; exit 1; }
 	cargo test --release --locked --package writgate-fuzz --test worst_case -- --nocapture
 	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --package writgate-fuzz --features libfuzzer --bin fuzz \
@@ -141,12 +140,16 @@ fuzz: ## throw bytes at each parser of what strangers write, FUZZ_SECONDS (60) e
 	done
 
 .PHONY: man
-man: ## manual pages of the command line into target/man
+man: ## write manual pages of the command line into target/man
 	cargo run --quiet --locked --package writgate-cli --bin kubectl-writgate -- man target/man
 
 .PHONY: krew
-krew: ## krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=URL-of-the-archives ARCHIVES=FOLDER
+krew: ## print krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=URL-of-the-archives ARCHIVES=FOLDER
 	@packaging/krew/fill "$(VERSION)" "$(HOMEPAGE)" "$(BASE)" "$(ARCHIVES)"
+
+.PHONY: schemas
+schemas: ## write the JSON Schemas of the documents into docs/schema
+	WRITGATE_WRITE_SCHEMAS=1 cargo test --quiet --locked --package writgate-core --test schema
 
 .PHONY: fmt
 fmt: ## format the sources
@@ -161,16 +164,16 @@ manifests: $(HELM) ## render the chart into manifests/
 	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
 	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example/posture.yaml
 
-## Tools, built once into ignored folders from what package registries serve
+## Tools, built once from package registries into folders that Git ignores
 
 .PHONY: tools
-tools: check-tools controlplane $(HELM) ## build what tests need and toolchains don't bring
+tools: check-tools controlplane $(HELM) ## build the tools of the tests that no toolchain includes
 
 .PHONY: controlplane
-controlplane: | check-tools ## the Kubernetes binaries of the tests and the demo
+controlplane: | check-tools ## build the Kubernetes binaries of the tests and the demo
 	@tests/controlplane/build.sh >/dev/null
 
-# The version is in the name, so that a newer checkout of go.mod does not rebuild and another version does.
+# The name contains the version, so Helm is built again for a new version, and not for a new time stamp of go.mod.
 $(HELM): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (1 to 3 minutes)"
 	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm

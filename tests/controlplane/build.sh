@@ -1,12 +1,10 @@
 #!/bin/sh
-# Finds the control plane that the tests and the demo run against, and builds what is missing.
+# Finds the control plane for the tests and the demo, and builds the tools that are missing.
 #
-# Prints one line per tool, `NAME PATH`, on standard output; progress goes to standard error. A tool is taken from
-# KUBEBUILDER_ASSETS or PATH only where it is exactly the pinned version: the tests' expectations are about one API
-# server, and another one's answers prove nothing. Everything else is built from this folder's Go module into bin/
-# (ignored by git), once: bin/.stamp names the inputs, so the next call finds it again.
-#
-# Callers: `make tools`, and crates/testing/src/tools.rs for whoever runs `cargo test` at once.
+# Prints one line per tool, `NAME PATH`, on standard output. Progress goes to standard error. A tool from
+# KUBEBUILDER_ASSETS or PATH is used only if it is exactly the pinned version, because the tests describe the behaviour
+# of one version of the API server. Every other tool is built once from the Go module in this folder, into bin/, which
+# Git ignores. bin/.stamp names the inputs of the build, so the next call finds the tools again.
 set -eu
 
 cd "$(dirname "$0")"
@@ -21,7 +19,7 @@ ETCD=$(version_in_go_mod go.etcd.io/etcd/server/v3)
 here=$(pwd)
 mkdir -p bin
 
-# The version that the binary itself tells, or nothing.
+# The version that a binary reports, or nothing.
 version_of() {
     case $1 in
     etcd) "$2" --version 2>/dev/null | sed -n 's/^etcd Version: //p' ;;
@@ -40,7 +38,7 @@ package_of() {
 
 stamp() {
     sums=$(cat go.mod go.sum build.sh | cksum | tr -d ' ')
-    # Without Go nothing can be rebuilt, so whatever was built from these very sources is right.
+    # Without Go nothing can be rebuilt, so tools that were built from the same sources are used.
     if command -v go >/dev/null 2>&1; then
         echo "$sums $(go env GOVERSION GOOS GOARCH | tr '\n' ' ')"
     else
@@ -48,7 +46,7 @@ stamp() {
     fi
 }
 
-# Prints where the tool is if one of the places has the pinned version.
+# Prints the path of a tool that has the pinned version, if there is one.
 find_tool() {
     for candidate in "${KUBEBUILDER_ASSETS:-}/$1" "$(command -v "$1" 2>/dev/null || true)"; do
         if [ -x "$candidate" ] && [ "$(version_of "$1" "$candidate")" = "$(pinned "$1")" ]; then
@@ -61,13 +59,13 @@ find_tool() {
     fi
 }
 
-# Compiles everything into one shared build cache (all with the same flags, else it is compiled twice), telling every
-# ten seconds how far it is: three minutes on four cores, eight on two, and a silent terminal looks hung.
+# Compiles all tools with the same flags, so that the shared build cache holds each package once. The build takes three
+# minutes on four cores and eight on two, so it prints its progress every ten seconds.
 build() {
     if ! command -v go >/dev/null 2>&1; then
-        echo "error: the control plane must be built, and there is no \`go\` here." >&2
-        echo "       Install Go 1.24 or later (https://go.dev/dl); it fetches the exact version by itself." >&2
-        echo "       Or point KUBEBUILDER_ASSETS at etcd $ETCD and Kubernetes $KUBERNETES binaries." >&2
+        echo "error: the control plane must be built, but go is not installed" >&2
+        echo "       Install Go 1.26 (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with etcd $ETCD" >&2
+        echo "       and the binaries of Kubernetes $KUBERNETES" >&2
         exit 1
     fi
     work=$(mktemp -d "bin/.build.XXXXXX")
@@ -99,7 +97,7 @@ build() {
         tail -n 20 "$work/log" >&2
         exit 1
     fi
-    # What an older stamp vouched for must not be found under the new one.
+    # Tools of the old stamp must not be found under the new stamp.
     if [ "$(cat bin/.stamp 2>/dev/null)" != "$wanted_stamp" ]; then
         (cd bin && rm -f .stamp $tools)
     fi

@@ -1,5 +1,4 @@
-//! The published JSON Schemas are those of the types. `WRITGATE_WRITE_SCHEMAS=1 cargo test -p writgate-core --test
-//! schema` writes them anew.
+//! The published JSON Schemas are those of the types. `make schemas` writes them.
 
 #![expect(clippy::disallowed_methods, reason = "a test of files; core itself has none")]
 
@@ -18,7 +17,7 @@ fn the_published_schemas_are_those_of_the_types() {
             fs::write(&file, &generated).expect("docs can be written");
         }
         let published = fs::read_to_string(&file).unwrap_or_default();
-        assert!(published == generated, "{} is stale; write it anew with WRITGATE_WRITE_SCHEMAS=1", file.display());
+        assert!(published == generated, "{} differs from the types; run make schemas", file.display());
     }
 }
 
