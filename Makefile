@@ -93,7 +93,7 @@ test: tools manifests-check ## run all tests: unit, property, vectors, chart, an
 
 .PHONY: bench
 bench: ## compare the webhook with its floor; options in ARGS, for example ARGS="--rounds 3"
-	cargo bench --locked --bench gate -- $(ARGS)
+	cargo bench --locked --bench admission -- $(ARGS)
 
 .PHONY: bench-cli
 bench-cli: ## compare the command line with its floor; options in ARGS, for example ARGS="--only audit"

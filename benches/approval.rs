@@ -1,4 +1,4 @@
-//! Approvals for the cases, signed when a run starts.
+//! Approvals for the measured cases, which are signed when a run starts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey, pkcs8::EncodePublicKey};
@@ -11,17 +11,17 @@ use crate::floor::{hex, pre_authentication_encoding};
 
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// A key whose secret is nobody's: benches sign the same everywhere.
+/// A fixed key, so that every run signs the same.
 pub(crate) fn key(number: u32) -> SigningKey {
     SigningKey::from_bytes(&Sha256::digest(format!("writgate bench key {number}")).into())
 }
 
-/// The key's public half, as the posture wants it.
+/// The public key in the posture's form.
 pub(crate) fn public_pem(key: &VerifyingKey) -> anyhow::Result<String> {
     Ok(key.to_public_key_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)?)
 }
 
-/// What an approval claims; `Claims::of` is what admits, a case changes one thing.
+/// The content of an approval. `Claims::of` is admitted, and a case changes one field.
 #[derive(Clone)]
 pub(crate) struct Claims {
     /// The approved spec's hash, in hex.
@@ -43,7 +43,7 @@ impl Claims {
         Ok(envelope(key, &payload, &payload))
     }
 
-    /// The same with the key's signature over something else.
+    /// The envelope with a signature over another payload.
     pub(crate) fn forged(&self, key: &SigningKey) -> anyhow::Result<String> {
         Ok(envelope(key, &self.payload()?, b"another payload"))
     }

@@ -1,10 +1,9 @@
-//! The floor: the least work that any admission webhook with signed approvals has to do, as a server.
+//! The floor: a server with the least work that an admission webhook with signed approvals must do.
 //!
 //! One borrowed parse of the review, canonical JSON and SHA-256 of the object's spec in one pass, one strict Ed25519
 //! check of the DSSE envelope in the approval annotation, the digests compared, an answer. No posture, no validity, no
-//! capabilities, no record, no metrics: it is a yardstick, never a gate. The same HTTP and TLS stack as the webhook's,
-//! and the same signature library, so that a ratio to it says what the webhook's own work costs.
-//! `main` in `gate.rs` starts it as a process of its own.
+//! capabilities, no record, no metrics: it is for comparison only. It has the HTTP and TLS stack of the webhook,
+//! and the same signature library, so a ratio to the floor is the cost of the webhook's own work.
 
 mod canonical;
 
@@ -29,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use canonical::canonical;
 
-/// What the floor needs to serve.
+/// The configuration of the floor.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[arg(long)]
@@ -38,7 +37,7 @@ pub(crate) struct Arguments {
     tls_cert_file: PathBuf,
     #[arg(long)]
     tls_private_key_file: PathBuf,
-    /// The one key that is trusted: 32 bytes, base64.
+    /// The trusted key: 32 bytes in base64.
     #[arg(long)]
     public_key: String,
     #[arg(long)]
@@ -68,7 +67,7 @@ pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
             stream.set_nodelay(true)?;
             let (tls, service) = (tls.clone(), TowerToHyperService::new(router.clone()));
             tokio::spawn(async move {
-                // A connection that fails is the load generator's to report.
+                // The load generator reports failed connections.
                 if let Ok(stream) = tls.accept(stream).await {
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -83,12 +82,12 @@ async fn validate(State(key): State<Arc<VerifyingKey>>, body: Bytes) -> impl Int
     ([(CONTENT_TYPE, "application/json")], answer(&key, &body))
 }
 
-/// The floor's whole work on a body.
+/// All work of the floor on a body.
 pub(crate) fn answer(key: &VerifyingKey, body: &[u8]) -> Vec<u8> {
     let (uid, verdict) = match serde_json::from_slice::<Review>(body) {
         Err(_) => (Cow::default(), Err("the review is malformed")),
         Ok(Review { request }) => {
-            let verdict = judge(key, request.object.as_ref());
+            let verdict = decide(key, request.object.as_ref());
             (request.uid, verdict)
         }
     };
@@ -105,7 +104,7 @@ pub(crate) fn answer(key: &VerifyingKey, body: &[u8]) -> Vec<u8> {
 }
 
 /// The approval's id and the spec's hash, in hex.
-fn judge(key: &VerifyingKey, object: Option<&Object<'_>>) -> Result<(String, String), &'static str> {
+fn decide(key: &VerifyingKey, object: Option<&Object<'_>>) -> Result<(String, String), &'static str> {
     let object = object.ok_or("no object")?;
     let approval = object.metadata.annotations.as_ref().and_then(|annotations| annotations.approval.as_deref());
     let spec_hash = spec_hash(object.spec.get());
@@ -126,7 +125,7 @@ fn judge(key: &VerifyingKey, object: Option<&Object<'_>>) -> Result<(String, Str
     Ok((statement.predicate.id.into_owned(), spec_hash))
 }
 
-/// SHA-256 over the canonical form of the spec alone, in hex: nothing is projected.
+/// SHA-256 of the canonical spec without a projection, in hexadecimal.
 pub(crate) fn spec_hash(spec: &str) -> String {
     hex(&Sha256::digest(canonical(spec)))
 }
@@ -137,7 +136,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
 }
 
-/// What a DSSE signature is over.
+/// The signed bytes of a DSSE envelope.
 pub(crate) fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);

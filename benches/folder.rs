@@ -1,10 +1,10 @@
-//! Posture folders for `--posture-dir`: the smallest, and ones with a great many of one thing.
+//! Posture folders for `--posture-dir`: the smallest one, and folders with many documents of one kind.
 
 use std::{fmt::Write as _, fs, path::Path};
 
 use crate::approval::{key, public_pem};
 
-/// How many of each thing a folder holds; what the reviews are about is always the first.
+/// The sizes of a folder. The requests use the first item of each kind.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) namespaces: u32,

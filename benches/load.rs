@@ -1,6 +1,6 @@
-//! The load: bounded bursts of reviews over kept-alive HTTP/1.1 and TLS connections, as the API server would send them.
+//! The load generator: bounded bursts of AdmissionReviews over persistent HTTP/1.1 connections with TLS, as from the API server.
 //!
-//! Every request has a uid of its own and every answer is read whole and checked. Loopback only.
+//! Every request has a new uid, and every answer is read completely and checked. It connects only to loopback.
 
 use std::{
     net::SocketAddr,
@@ -22,18 +22,18 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// What every answer of a burst must say.
+/// The expected answer to every request of a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Allowed.
     Admitted,
-    /// Allowed without being judged: no decision record is due.
+    /// Allowed as not an action, without a decision record.
     NotAnAction,
     /// Denied with exactly this reason.
     Denied(&'static str),
 }
 
-/// One AdmissionReview to be sent again and again, and where.
+/// An AdmissionReview that is sent repeatedly, and its path.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
@@ -41,25 +41,25 @@ pub(crate) struct Target {
     pub(crate) verdict: Verdict,
 }
 
-/// When a burst ends: whichever comes first.
+/// The limits of a burst. It ends at the first.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) time: Duration,
     pub(crate) requests: usize,
 }
 
-/// What a burst came to.
+/// The result of a burst.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// From the first byte written to the last byte read, sorted.
     latencies: Vec<Duration>,
-    /// Requests that failed or were answered wrongly.
+    /// Requests that failed or had an unexpected answer.
     pub(crate) failures: usize,
     pub(crate) first_failure: Option<String>,
 }
 
 impl Outcome {
-    /// How many answers were right.
+    /// The number of expected answers.
     pub(crate) fn answers(&self) -> usize {
         self.latencies.len()
     }
@@ -80,7 +80,7 @@ impl Outcome {
     }
 }
 
-/// The client: two threads, so that with two of a server's there is a core for each on a machine of four.
+/// The client. It has two threads, so that the client and the server have a core for each thread on four cores.
 pub(crate) struct Generator {
     runtime: Runtime,
     tls: TlsConnector,
@@ -97,7 +97,7 @@ impl Generator {
         Ok(Self { runtime, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
-    /// Sends `target`'s review over `connections` at a time. Each connection is opened before the clock starts.
+    /// Sends `target`'s review over `connections` connections, which are opened before the measurement starts.
     pub(crate) fn burst(&self, target: &Target, connections: usize, bounds: Bounds) -> Outcome {
         self.runtime.block_on(async {
             let mut opened = Vec::with_capacity(connections);
@@ -120,7 +120,7 @@ impl Generator {
         })
     }
 
-    /// One review over a connection of its own.
+    /// Sends one review over a new connection.
     pub(crate) fn once(&self, target: &Target) -> anyhow::Result<()> {
         self.runtime.block_on(async {
             let mut connection = Connection::open(&self.tls, target).await?;

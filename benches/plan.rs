@@ -1,4 +1,4 @@
-//! What is measured, and against what: one row per review, server and number of connections.
+//! The measured rows and their comparisons: one row for each review, server and number of connections.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,14 +13,14 @@ use crate::{
     review::Workload,
 };
 
-/// The spec of a Deployment that is neither a demonstration nor a monster; its review has about 9 KB.
+/// The size of an average Deployment's spec. Its AdmissionReview has about 9 KB.
 pub(crate) const USUAL_SPEC: usize = 3 << 10;
 const MANY_CONNECTIONS: usize = 64;
-/// For reviews so large that 64 of them at a time would measure memory.
+/// Connections for reviews so large that 64 at a time would measure memory.
 const FEW_CONNECTIONS: usize = 8;
 const SPEC_SIZES: [usize; 4] = [3 << 10, 30 << 10, 300 << 10, 1 << 20];
 
-/// Which server a row is sent to.
+/// The server of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Floor,
@@ -28,7 +28,7 @@ pub(crate) enum Server {
     Webhook(usize),
 }
 
-/// The posture folders, each served by a webhook of its own.
+/// The posture folders. Each has its own webhook process.
 pub(crate) const FOLDERS: [(&str, Size); 7] = [
     ("one of each", Size::SMALLEST),
     ("100 namespaces", Size { namespaces: 100, ..Size::SMALLEST }),
@@ -39,7 +39,7 @@ pub(crate) const FOLDERS: [(&str, Size); 7] = [
     ("1000 reviewers", Size { reviewers: 1000, ..Size::SMALLEST }),
 ];
 
-/// What is measured once per round.
+/// A measurement that each round makes once.
 pub(crate) struct Row {
     pub(crate) server: Server,
     pub(crate) connections: usize,
@@ -54,20 +54,20 @@ pub(crate) struct Plan {
     pub(crate) rows: Vec<Row>,
     pub(crate) cases: Vec<Case>,
     pub(crate) sizes: Vec<SizeStep>,
-    /// In the order of [`FOLDERS`]; the first is what the others are compared with.
+    /// In the order of [`FOLDERS`]. The others are compared with the first.
     pub(crate) folders: Vec<RowId>,
     /// A review that both servers admit, for their starts.
     pub(crate) floor_create: RowId,
     pub(crate) create: RowId,
 }
 
-/// One thing that the gate does, beside the floor's one job.
+/// A case of the webhook, and the rows of the floor with which it is compared.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) webhook: RowId,
     /// The floor on the creation that it approves, with as many connections.
     pub(crate) floor: RowId,
-    /// The floor on the same review, where that is another one.
+    /// The floor on the same review, if it differs from the creation.
     pub(crate) floor_on_same: Option<RowId>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct SizeStep {
 }
 
 impl Plan {
-    /// Signs what has to be signed; good for half an hour.
+    /// Signs the approvals, which are valid for half an hour.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let usual = Workload::with_spec_of(USUAL_SPEC)?;
         let tree: serde_json::Value = serde_json::from_str(usual.spec()?)?;
@@ -167,14 +167,14 @@ impl Plan {
         Ok(Self { rows: rows.0, cases, sizes, folders, floor_create, create })
     }
 
-    /// Leaves only the cases whose names contain `name`, with what they are compared with.
+    /// Keeps only the cases whose names contain `name`, and the rows with which they are compared.
     pub(crate) fn keep_only(&mut self, name: &str) {
         self.cases.retain(|case| case.name.contains(name));
         self.sizes.clear();
         self.folders.clear();
     }
 
-    /// The rows that something is read from.
+    /// The rows that a case uses.
     pub(crate) fn wanted(&self) -> BTreeSet<RowId> {
         let cases = self.cases.iter().flat_map(|case| [Some(case.webhook), Some(case.floor), case.floor_on_same]);
         let sizes = self.sizes.iter().flat_map(|size| [size.webhook, size.floor]);
@@ -182,17 +182,17 @@ impl Plan {
     }
 }
 
-/// What approves `workload` as it is.
+/// The claims that approve `workload`.
 pub(crate) fn claims_for(workload: &Workload) -> anyhow::Result<Claims> {
     Ok(Claims::of(spec_hash(WorkloadKind::Deployment, workload.spec()?)?.hex()))
 }
 
-/// With an approval that the gate takes.
+/// The workload with an approval that the webhook accepts.
 pub(crate) fn approve(workload: &Workload) -> anyhow::Result<Workload> {
     workload.with_approval(&claims_for(workload)?.signed_by(&key(0))?)
 }
 
-/// With an approval that the floor takes.
+/// The workload with an approval that the floor accepts.
 pub(crate) fn approve_for_floor(workload: &Workload) -> anyhow::Result<Workload> {
     workload.with_approval(&Claims::of(floor::spec_hash(workload.spec()?)).signed_by(&key(0))?)
 }

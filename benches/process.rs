@@ -1,4 +1,4 @@
-//! A server under test: a child process on a loopback port, what it costs (from `/proc`), and its end.
+//! A measured server: a child process on a loopback port, with its CPU time and memory from `/proc`.
 
 use std::{
     fs,
@@ -22,8 +22,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a server that listens where it is told, and waits for its first right answer; tells how long that took.
-    /// Standard error goes to `log`.
+    /// Starts a server, and waits for its first expected answer. Returns the time that this took. Standard error goes to `log`.
     pub(crate) fn start(
         generator: &Generator,
         first: impl FnOnce(SocketAddr) -> Target,
@@ -79,7 +78,7 @@ impl Process {
         Ok(kib / 1024.0)
     }
 
-    /// Ends the server as a kubelet does, and tells how many decision records it wrote in its life.
+    /// Stops the server as a kubelet does, and returns the number of decision records that it wrote.
     pub(crate) fn stop(mut self) -> usize {
         let asked = Command::new("kill").arg(self.child.id().to_string()).status();
         let patience = Instant::now() + Duration::from_secs(15);
@@ -91,7 +90,7 @@ impl Process {
     }
 
     fn end(&mut self) {
-        // Both fail only for a process that has already ended.
+        // Both calls fail only if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -103,7 +102,7 @@ impl Drop for Process {
     }
 }
 
-/// A port that was free a moment ago. The servers take no port 0, since nothing in a cluster could find them then.
+/// A port that was free a moment ago. The servers do not accept port 0, since a cluster could not find them.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
@@ -116,7 +115,7 @@ fn count_records(mut stdout: ChildStdout) -> usize {
     while let Ok(read @ 1..) = stdout.read(&mut buffer[kept..]) {
         let filled = kept + read;
         count += memchr::memmem::find_iter(&buffer[..filled], MARK).count();
-        // Too short to hold a mark that was counted already, and long enough for the rest of one that was cut.
+        // The kept end is shorter than the mark, so it contains no counted mark, and long enough for the start of a split one.
         let tail = filled.saturating_sub(MARK.len() - 1);
         let tail = match memchr::memmem::rfind(&buffer[..filled], MARK) {
             Some(last) => tail.max(last + MARK.len()),

@@ -1,4 +1,4 @@
-//! What was measured, as ratios, in Markdown.
+//! The report: measurements as ratios, in Markdown.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ pub(crate) struct Measurement {
     pub(crate) p99: Duration,
 }
 
-/// One server apart from its answers.
+/// Start time and memory of a server.
 pub(crate) struct Footprint {
     pub(crate) name: &'static str,
-    /// From the start of the process to its first right answer.
+    /// From the start of the process to its first expected answer.
     pub(crate) times_to_ready: Vec<Duration>,
     /// Resident memory after the first answer, in MiB.
     pub(crate) idle_mib: f64,
@@ -25,7 +25,7 @@ pub(crate) struct Footprint {
 
 pub(crate) struct Report<'a> {
     pub(crate) plan: &'a Plan,
-    /// In the order of the plan's rows, a measurement per round.
+    /// In the order of the plan's rows, one measurement for each round.
     pub(crate) measured: &'a [Vec<Measurement>],
     /// The floor's, then the webhooks' in the order of the folders.
     pub(crate) footprints: &'a [Footprint],
@@ -108,7 +108,7 @@ impl Report<'_> {
         }
     }
 
-    /// Round by round, since what disturbs the machine for a while disturbs both.
+    /// Ratios within each round, since other load on the machine affects both values of a round.
     fn ratio(&self, of: RowId, to: RowId, quantity: impl Fn(&Measurement) -> Duration) -> String {
         let rounds = self.measured[of].iter().zip(&self.measured[to]);
         Spread::of(rounds.map(|(of, to)| quantity(of).div_duration_f64(quantity(to)))).ratio()
@@ -143,7 +143,7 @@ impl Spread {
         }
     }
 
-    /// The same in whole units.
+    /// As above, in whole units.
     fn whole(&self) -> String {
         match &self.0[..] {
             [] => "–".to_owned(),

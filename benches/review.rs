@@ -1,5 +1,5 @@
-//! The reviews that are sent: one captured from a real API server, with its object grown, changed and approved as a case
-//! needs. All edits are on the text, so that the order in which the API server writes fields stays.
+//! The AdmissionReviews: one that was captured from a real API server, with its object enlarged, changed and approved for each
+//! case. The edits are on the text, so that the API server's order of fields is kept.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// The captured one, with environment variables added until its spec has at least `spec_length` bytes.
+    /// The captured object, with environment variables added until its spec has at least `spec_length` bytes.
     pub(crate) fn with_spec_of(spec_length: usize) -> anyhow::Result<Self> {
         let start = CAPTURED.find(OBJECT).context("the fixture has an object")? + OBJECT.len();
         let length = CAPTURED[start..].find(OLD_OBJECT).context("the fixture has an oldObject")?;
@@ -35,17 +35,17 @@ impl Workload {
         captured.replaced(r#""env":["#, &format!(r#""env":[{variables}"#))
     }
 
-    /// The same with another image: another spec hash.
+    /// The workload with another image, and so with another spec hash.
     pub(crate) fn with_image(&self, image: &str) -> anyhow::Result<Self> {
         self.replaced(r#""image":"ghcr.io/acme/orders:1.4.2""#, &format!(r#""image":"{image}""#))
     }
 
-    /// The same with a label on the object itself: the same spec hash.
+    /// The workload with a label on the object itself, and so with the same spec hash.
     pub(crate) fn with_label(&self, name: &str, value: &str) -> anyhow::Result<Self> {
         self.replaced(r#""labels":{"#, &format!(r#""labels":{{"{name}":"{value}","#))
     }
 
-    /// The same with an approval attached.
+    /// The workload with an approval attached.
     pub(crate) fn with_approval(&self, envelope: &str) -> anyhow::Result<Self> {
         let envelope = serde_json::to_string(envelope)?;
         self.replaced(r#""annotations":{"#, &format!(r#""annotations":{{"writgate.dev/approval":{envelope},"#))
@@ -61,12 +61,12 @@ impl Workload {
         Ok(serde_json::from_str::<Object>(&self.object)?.spec.get())
     }
 
-    /// The review of its creation.
+    /// The AdmissionReview of its creation.
     pub(crate) fn create(&self) -> String {
         review(&self.object, "null")
     }
 
-    /// The review of its change from `old`.
+    /// The AdmissionReview of its change from `old`.
     pub(crate) fn update_from(&self, old: &Self) -> String {
         review(&self.object, &old.object).replacen(r#""operation":"CREATE""#, r#""operation":"UPDATE""#, 1).replacen(
             "CreateOptions",

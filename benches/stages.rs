@@ -1,4 +1,4 @@
-//! What each stage of a decision costs on one thread, without a server: where to look when a ratio of the whole is bad.
+//! The cost of each stage of a decision on one thread, without a server. It shows which stage causes a high ratio.
 
 mod rules;
 
@@ -28,7 +28,7 @@ use crate::{
     review::Workload,
 };
 
-/// Prints each stage's median and what part of the floor's whole work it is.
+/// Prints the median of each stage, and its ratio to the floor's whole work.
 pub(crate) fn print() -> anyhow::Result<()> {
     let usual = Workload::with_spec_of(USUAL_SPEC)?;
     let spec = usual.spec()?;
@@ -104,7 +104,7 @@ fn decision(body: &str, postures: &PostureSet) -> Decision {
     decide(&request, &governance, &facts, now, &mut EmptyCluster { now })
 }
 
-/// That the verdict is as expected, and what it costs.
+/// Asserts the outcome, and measures the cost.
 fn decided(body: &str, postures: &PostureSet, outcome: Outcome) -> anyhow::Result<Duration> {
     check(body, postures, outcome)?;
     Ok(median(|| decision(body, postures)))
@@ -116,7 +116,7 @@ fn check(body: &str, postures: &PostureSet, outcome: Outcome) -> anyhow::Result<
     Ok(())
 }
 
-/// Of 25 batches of about four milliseconds.
+/// The median of 25 batches of about four milliseconds.
 fn median<T>(mut work: impl FnMut() -> T) -> Duration {
     let once = batch(50, &mut work);
     let count = u32::try_from(4_000_000 / once.as_nanos().max(1)).unwrap_or(u32::MAX).max(1);
@@ -125,7 +125,7 @@ fn median<T>(mut work: impl FnMut() -> T) -> Duration {
     batches[batches.len() / 2]
 }
 
-/// What work costs once, over so many times.
+/// The mean cost of `work` over `times` runs.
 fn batch<T>(count: u32, mut work: impl FnMut() -> T) -> Duration {
     let start = Instant::now();
     for _ in 0..count {

@@ -1,7 +1,7 @@
 //! Canonical JSON in one pass over text: sorted members, no white space, no tree.
 //!
-//! The floor's own, and simpler than the gate's: the text is one that `serde_json` took for a value, numbers stay as they
-//! are written, and members sort by the bytes of their names.
+//! It is simpler than core's: `serde_json` has accepted the text already, numbers keep their spelling, and members are sorted by
+//! the bytes of their names.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ pub(crate) fn canonical(text: &str) -> Vec<u8> {
     writer.out
 }
 
-/// Members are written as they come; an object whose members came in another order is put right when it closes.
+/// Members are copied in the order of the text. An object in another order is sorted when it ends.
 struct Writer<'a> {
     rest: &'a [u8],
     out: Vec<u8>,

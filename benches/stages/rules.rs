@@ -1,7 +1,7 @@
-//! What capability rules add to a decision: one of the library, and all of it, beside the same decision without.
+//! The cost of capability rules in a decision: one rule of the library, and all of them, compared with no rules.
 //!
-//! The rules are those of `docs/capability-rules.md`; all of them ask for `deploy`, so that each decision stays an
-//! admission. The three are measured in turns and compared within a turn, so that what else the machine does meets all.
+//! The rules are those of `docs/capability-rules.md`. All of them require `deploy`, so that each decision stays an admission. The
+//! three decisions are measured in turns and compared within a turn, so that other load on the machine affects all of them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{batch, check, decision, postures};
 const PAGE: &str = include_str!("../../docs/capability-rules.md");
 const TURNS: usize = 51;
 
-/// Prints what each review costs without rules, what they add, and the ratio.
+/// Prints the cost of each decision without rules, the cost that rules add, and the ratio.
 pub(super) fn print(reviews: [(&str, &str); 2]) -> anyhow::Result<()> {
     let library: String = PAGE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let (_, after) = library.split_once("- name: ").context("the page has rules")?;
@@ -28,8 +28,8 @@ pub(super) fn print(reviews: [(&str, &str); 2]) -> anyhow::Result<()> {
         let turns: Vec<[Duration; 3]> = (0..TURNS).map(turn).collect();
         let microseconds = middle(turns.iter().map(|[none, ..]| none.as_secs_f64() * 1e6));
         let [one, all] = [1, 2].map(|with| middle(turns.iter().map(|turn| turn[with].div_duration_f64(turn[0]))));
-        let told = |ratio: f64| format!("{:+.1} µs  {ratio:.2}", microseconds * (ratio - 1.0));
-        println!("{name:<24} {microseconds:>9.1} µs {:>20} {:>20}", told(one), told(all));
+        let formatted = |ratio: f64| format!("{:+.1} µs  {ratio:.2}", microseconds * (ratio - 1.0));
+        println!("{name:<24} {microseconds:>9.1} µs {:>20} {:>20}", formatted(one), formatted(all));
     }
     Ok(())
 }
@@ -40,7 +40,7 @@ fn middle(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// As a field of a posture, each requiring what a deploy needs already.
+/// The rules as a field of a posture. Each requires the capability that a deploy requires already.
 fn field(rules: &str) -> String {
     let of_deploy = |line: &str| {
         let asks = line.trim_start().starts_with("require:");

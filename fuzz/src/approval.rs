@@ -1,17 +1,21 @@
-//! What an envelope says, signed by a reviewer's key whatever it is: a reviewer's tool may be wrong, or evil.
+//! The payload of an envelope that a reviewer's key signed: a reviewer's tool may be wrong or malicious.
 
 use jiff::SignedDuration;
 use writgate_core::approval::{Action, Approval};
 
 use crate::world::{NOW, World, outcome};
 
-/// The decision on a Deployment that carries it.
+/// The decision on a Deployment with this approval.
 pub(crate) fn run(payload: &[u8]) -> String {
     let world = World::shared();
-    let decision = world.judge(&world.approved_by(&world.signed(payload).to_json()), "production");
+    let decision = world.decide(&world.approved_by(&world.signed(payload).to_json()), "production");
     let approval = Approval::parse(payload);
     if let Ok(approval) = &approval {
-        assert_eq!(Approval::parse(&approval.to_payload()).as_ref(), Ok(approval), "written is not what was read");
+        assert_eq!(
+            Approval::parse(&approval.to_payload()).as_ref(),
+            Ok(approval),
+            "the written approval differs from the parsed one"
+        );
     }
     if decision.allowed() {
         check_admitted(&approval.expect("no approval was admitted"), decision.record.spec_hash.expect("a hash"));
@@ -19,7 +23,7 @@ pub(crate) fn run(payload: &[u8]) -> String {
     outcome(&decision)
 }
 
-/// What an approval must say of the Deployment, told a second time without the product's code.
+/// The conditions for an admission of the Deployment, implemented again without core's code.
 fn check_admitted(approval: &Approval, hash: writgate_core::approval::SpecHash) {
     let now = NOW.parse().expect("a time");
     let name = "apps/v1/Deployment/payments/orders";

@@ -1,8 +1,8 @@
-//! What strangers may write, thrown at every parser that reads it: the targets of `make fuzz`.
+//! The targets of `make fuzz`: every parser of untrusted input.
 //!
-//! A target takes bytes, reads them as the product would, asserts what must hold of any bytes at all, and says in a
-//! word what came of them. `seeds/` has inputs for each, by the class of bad input (docs/bad-input.md) in their
-//! names, and `seeds/TARGET.txt` the word that is expected of each; `tests/seeds.rs` replays them.
+//! A target parses bytes as Writgate does, asserts the properties that hold for all bytes, and returns a short outcome.
+//! `seeds/TARGET` has inputs, whose names start with their class in docs/bad-input.md. `seeds/TARGET.txt` has the expected
+//! outcome of each, and `tests/seeds.rs` compares them.
 
 mod approval;
 mod envelope;
@@ -16,12 +16,12 @@ mod world;
 
 pub use world::World;
 
-/// A parser with what must hold of it.
+/// A parser and the properties that it must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, and that of its folder of seeds.
+    /// The name of the target and of its folder of seeds.
     pub name: &'static str,
-    /// Reads any bytes; panics where a property does not hold. The answer is for `seeds/TARGET.txt`.
+    /// Parses any bytes, and returns the outcome for `seeds/TARGET.txt`. Panics if a property does not hold.
     pub run: fn(&[u8]) -> String,
 }
 
@@ -41,9 +41,12 @@ pub const TARGETS: [Target; 8] = [
 ///
 /// # Panics
 ///
-/// When there is none.
+/// If the target does not exist.
 #[must_use]
 pub fn target(name: &str) -> Target {
     let names = TARGETS.map(|target| target.name).join(", ");
-    TARGETS.into_iter().find(|target| target.name == name).unwrap_or_else(|| panic!("{name:?} is none of {names}"))
+    TARGETS
+        .into_iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("{name:?} is not a target; expected one of {names}"))
 }

@@ -1,4 +1,4 @@
-//! libFuzzer over the target that `FUZZ_TARGET` names; `make fuzz` runs each for a while.
+//! Runs libFuzzer with the target that `FUZZ_TARGET` names. `make fuzz` runs every target.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! A manifest, as `approve`, `hash` and `verify` read one from a file.
+//! A manifest in a file, as `approve`, `hash` and `verify` read it.
 
 use serde_json::Value;
 use writgate_core::{
@@ -23,7 +23,7 @@ fn hash(document: &Value) -> String {
     };
     let mut defaulted = document.clone();
     default_forward(kind, &mut defaulted).expect("what has a hash has defaults");
-    assert_eq!(manifest_hash(&defaulted), Ok((kind, hash)), "what defaulting made has another hash");
+    assert_eq!(manifest_hash(&defaulted), Ok((kind, hash)), "the hash differs after defaults were filled in");
     assert_eq!(WorkloadKind::from_gvk(kind.api_version(), kind.kind()), Some(kind));
     hash.to_string()
 }

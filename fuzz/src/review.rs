@@ -1,13 +1,13 @@
-//! An AdmissionReview, as anybody in the Pod network can send one.
+//! An AdmissionReview, which everyone in the Pod network can send.
 
 use serde_json::Value;
 
 use crate::world::{World, outcome};
 
-/// The decision where nothing needs an approval.
+/// The decision under a posture that requires no approval.
 pub(crate) fn run(body: &[u8]) -> String {
-    let free = World::shared().judge(body, "staging");
-    let strict = World::shared().judge(body, "production");
+    let free = World::shared().decide(body, "staging");
+    let strict = World::shared().decide(body, "production");
     assert!(free.allowed() || !strict.allowed(), "a stricter posture admits more: {}", free.message());
     assert!(
         !strict.allowed() || strict.record.approval_required != Some(true) || !strict.record.approvals.is_empty(),
@@ -16,8 +16,8 @@ pub(crate) fn run(body: &[u8]) -> String {
     if let (Some(hash), Ok(value)) = (free.record.spec_hash, serde_json::from_slice::<Value>(body))
         && is_written_back(&value)
     {
-        let again = World::shared().judge(value.to_string().as_bytes(), "staging");
-        assert_eq!(again.record.spec_hash, Some(hash), "another order of keys is another spec");
+        let again = World::shared().decide(value.to_string().as_bytes(), "staging");
+        assert_eq!(again.record.spec_hash, Some(hash), "the hash depends on the order of keys");
     }
     outcome(&free)
 }

@@ -1,8 +1,8 @@
-//! The condition of a capability rule: an administrator's expression, over an object that a tenant wrote.
+//! The condition of a capability rule: an administrator's expression about a tenant's object.
 
 use crate::world::{World, outcome};
 
-/// The decision on an approved Deployment under the rule, or what is wrong with the rule.
+/// The decision on an approved Deployment under the rule, or the problem of the rule.
 pub(crate) fn run(text: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(text) else { return "not UTF-8".to_owned() };
     let world = World::shared();
@@ -11,7 +11,11 @@ pub(crate) fn run(text: &[u8]) -> String {
         return format!("{}: {}", problem.path, problem.message);
     }
     let approved = world.approved_by(&world.signed(world.payload()).to_json());
-    let decision = world.judge_by(&postures, &approved, "production");
-    assert_eq!(decision, world.judge_by(&postures, &approved, "production"), "the same twice is not the same");
+    let decision = world.decide_under(&postures, &approved, "production");
+    assert_eq!(
+        decision,
+        world.decide_under(&postures, &approved, "production"),
+        "two decisions about the same request differ"
+    );
     outcome(&decision)
 }

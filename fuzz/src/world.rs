@@ -1,5 +1,5 @@
-//! What the inputs of targets are put into: a posture that asks for nothing, one that asks for a signature, a
-//! reviewer with a key, and a Deployment that the reviewer approved.
+//! The surroundings of a target's input: a posture that requires no approval, one that requires a signature, a reviewer with a
+//! key, and a Deployment that the reviewer approved.
 
 use std::sync::LazyLock;
 
@@ -23,18 +23,18 @@ static WORLD: LazyLock<World> = LazyLock::new(World::new);
 #[derive(Debug)]
 pub struct World {
     bob: SigningKey,
-    /// Under which signatures name bob's key.
+    /// The key id of bob's key.
     keyid: KeyId,
     postures: PostureSet,
     exempt: ExemptControllers,
     /// The review of the Deployment, without an approval.
     review: Value,
-    /// What bob approved of it.
+    /// The approval of the Deployment that bob signed.
     payload: String,
 }
 
 impl World {
-    /// The one that all targets share.
+    /// The value that all targets share.
     #[must_use]
     pub fn shared() -> &'static Self {
         &WORLD
@@ -42,7 +42,7 @@ impl World {
 
     fn new() -> Self {
         let bob = SigningKey::from_bytes(&[1; 32]);
-        // Without a selector, which the API server would refuse: the seeds are signed for the hash of this spec.
+        // The Deployment has no selector, although the API server requires one: the seeds are signed for the hash of this spec.
         let spec = json!({"replicas": 1,
             "template": {"metadata": {"labels": {"app": "orders"}},
                 "spec": {"containers": [{"name": "orders", "image": "ghcr.io/acme/orders:1.4.2"}]}}});
@@ -78,7 +78,7 @@ impl World {
         self.payload.as_bytes()
     }
 
-    /// An envelope with bob's signature, whatever it says.
+    /// An envelope of any payload with bob's signature.
     #[must_use]
     pub fn signed(&self, payload: &[u8]) -> Envelope {
         let mut envelope = Envelope::new(payload.to_vec());
@@ -94,23 +94,23 @@ impl World {
         review.to_string().into_bytes()
     }
 
-    /// Decides on a body in an environment, and asserts what holds of every decision.
+    /// Decides a body in an environment, and asserts the properties of every decision.
     ///
     /// # Panics
     ///
-    /// When it does not.
+    /// If a property does not hold.
     #[must_use]
-    pub fn judge(&self, body: &[u8], environment: &str) -> Decision {
-        self.judge_by(&self.postures, body, environment)
+    pub fn decide(&self, body: &[u8], environment: &str) -> Decision {
+        self.decide_under(&self.postures, body, environment)
     }
 
-    /// As [`World::judge`], by other postures.
+    /// As [`World::decide`], under other postures.
     ///
     /// # Panics
     ///
-    /// As it does.
+    /// If a property does not hold.
     #[must_use]
-    pub fn judge_by(&self, postures: &PostureSet, body: &[u8], environment: &str) -> Decision {
+    pub fn decide_under(&self, postures: &PostureSet, body: &[u8], environment: &str) -> Decision {
         let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &self.exempt };
         let now = NOW.parse().expect("a time");
         let posture = postures.environment(environment);
@@ -132,10 +132,10 @@ impl World {
     }
 }
 
-/// Nothing is both allowed and refused, and every rendering of it can be made.
+/// Asserts that a decision is consistent, and that all its renderings can be produced.
 fn check(decision: &Decision) {
     let record = &decision.record;
-    // Neither posture softens anything.
+    // Both postures enforce.
     assert_eq!(record.decision == Outcome::Denied, !decision.denials.is_empty());
     assert_eq!(record.reasons.is_empty(), decision.denials.is_empty());
     let lines = decision.message().lines().count();

@@ -1,7 +1,7 @@
-//! Every seed, with what is expected of it: `seeds/TARGET.txt` has a line for each file of `seeds/TARGET`.
+//! Every seed and its expected outcome: `seeds/TARGET.txt` has a line for each file of `seeds/TARGET`.
 //!
-//! A line is the file's name and a part of what the target says of it. The seed `00-…` passes; the others are it
-//! with one thing wrong, named after their class in docs/bad-input.md.
+//! A line is the file's name and a part of the target's outcome. The seed `00-…` passes. Each other seed differs from it in one
+//! thing, and its name starts with its class in docs/bad-input.md.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ fn seeds(target: Target) -> PathBuf {
 }
 
 #[test]
-fn every_seed_has_the_outcome_that_is_expected_of_it() {
+fn every_seed_has_its_expected_outcome() {
     let mut wrong = Vec::new();
     for target in TARGETS {
         let list = fs::read_to_string(seeds(target).with_extension("txt")).expect("a list");

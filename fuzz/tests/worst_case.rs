@@ -1,7 +1,7 @@
-//! The most expensive inputs that fit the limits, and the CPU time that each shall cost in a release build.
+//! The most expensive inputs within the limits, and the CPU time that each may take in a release build.
 //!
-//! `make fuzz` runs it in release and prints the times. In a debug build, which is much slower, it still tells what
-//! grows with the square of its input.
+//! `make fuzz` runs the test in release and prints the times. A debug build is much slower, but it still finds work that grows
+//! with the square of the input.
 
 use std::{hint::black_box, time::Duration};
 
@@ -13,8 +13,8 @@ use writgate_core::{
 };
 use writgate_fuzz::World;
 
-/// What a request may cost is what others wait for; documents are read when they change, beside the requests. A body
-/// of more than 3 MiB is not the API server's.
+/// The limits are strict for requests, since other requests wait for them, and lenient for documents, which are read when they
+/// change. The API server sends no body of more than 3 MiB.
 fn goal(target: &str, input: &[u8]) -> Duration {
     Duration::from_millis(match target {
         "posture" | "manifest" => 500,
@@ -23,21 +23,21 @@ fn goal(target: &str, input: &[u8]) -> Duration {
     })
 }
 
-/// Where others are at work, the same takes two to three times the CPU time.
+/// On a busy machine the same work takes two to three times the CPU time.
 const BUSY: u32 = if cfg!(debug_assertions) { 20 } else { 3 };
 
 fn cpu_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("a time")
 }
 
-/// An object review that fits what the API server sends, with `text` at the place of `marker`.
+/// An AdmissionReview with `text` instead of `marker`.
 fn review(marker: &str, text: &str) -> Vec<u8> {
     let body = include_str!("../seeds/review/00-admitted.json");
     assert!(body.contains(marker), "{marker}");
     body.replacen(marker, text, 1).into_bytes()
 }
 
-/// `one(0)`, `one(1)`, … until they fill so many bytes.
+/// `one(0)`, `one(1)`, … until they have this many bytes.
 fn filled(bytes: usize, one: impl Fn(usize) -> String) -> String {
     let mut text = String::with_capacity(bytes + 100);
     let mut number = 0;
@@ -48,12 +48,12 @@ fn filled(bytes: usize, one: impl Fn(usize) -> String) -> String {
     text
 }
 
-/// A debug build gets an eighth of everything.
+/// A debug build uses an eighth of every size.
 const MIB: usize = if cfg!(debug_assertions) { 1 << 17 } else { 1 << 20 };
 /// A ConfigMap's data.
 const POSTURE: usize = MIB;
 
-/// Class and what it is, target, input.
+/// Class and description, target, input.
 type Case = (&'static str, &'static str, Vec<u8>);
 
 fn cases() -> Vec<Case> {
@@ -65,12 +65,12 @@ fn labels(bytes: usize) -> String {
     filled(bytes, |n| format!("\"a{n:06}\": \"\", ")) + "\"z\": \"\""
 }
 
-/// A review with more in its object's metadata.
+/// An AdmissionReview with further metadata of its object.
 fn in_metadata(text: &str) -> Vec<u8> {
     review("\"uid\": \"u-1\"", &format!("\"uid\": \"u-1\", {text}"))
 }
 
-/// A review with more in its object's container.
+/// An AdmissionReview with further fields of its object's container.
 fn in_container(text: &str) -> Vec<u8> {
     review("\"image\": \"i\"", &format!("\"image\": \"i\", {text}"))
 }
@@ -251,10 +251,10 @@ fn manifests() -> Vec<Case> {
 }
 
 const POSTURE_HEAD: &str = "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: production\n";
-/// The neutral element, under which nearly everything is signed.
+/// The neutral element, under which nearly every signature is valid.
 const WEAK: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
 
-/// A posture with as many rules as one may have.
+/// A posture with the largest permitted number of rules.
 fn rules(when: &str) -> Vec<u8> {
     let when = when.replace('\'', "''");
     let all = (0..64).map(|n| format!("- {{name: r{n}, require: [deploy.r], when: '{when}'}}\n"));
@@ -275,7 +275,7 @@ fn signatures(keyid: &str, sig: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A ReplicaSet whose replicas are lowered, with these labels and a selector that looks at all of them.
+/// A scaled-down ReplicaSet with these labels and a selector that uses all of them.
 fn replica_set(labels: &str) -> Vec<u8> {
     let object = |replicas: u8| {
         format!(
@@ -296,18 +296,18 @@ fn replica_set(labels: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What the product does with such an input, once.
+/// Processes an input once, as Writgate does.
 fn work<'i>(target: &str, input: &'i [u8]) -> Box<dyn FnOnce() + 'i> {
     let world = World::shared();
-    let judge = move |body: Vec<u8>| {
+    let decide = move |body: Vec<u8>| {
         Box::new(move || {
-            black_box(world.judge(&body, "production"));
+            black_box(world.decide(&body, "production"));
         })
     };
     let text = std::str::from_utf8(input).expect("UTF-8");
     match target {
-        "review" => judge(input.to_vec()),
-        "envelope" => judge(world.approved_by(text)),
+        "review" => decide(input.to_vec()),
+        "envelope" => decide(world.approved_by(text)),
         "rule" => {
             let all = filled(MIB, |n| format!("{{\"name\": \"c{n}\", \"image\": \"ghcr.io/acme/r{n}:1\"}}, "));
             let last = "{\"name\": \"c\", \"image\": \"i\"}";
@@ -315,10 +315,10 @@ fn work<'i>(target: &str, input: &'i [u8]) -> Box<dyn FnOnce() + 'i> {
             let postures = world.with_rule(text);
             assert_eq!(postures.problems(), []);
             Box::new(move || {
-                black_box(world.judge_by(&postures, &body, "production"));
+                black_box(world.decide_under(&postures, &body, "production"));
             })
         }
-        "approval" => judge(world.approved_by(&world.signed(input).to_json())),
+        "approval" => decide(world.approved_by(&world.signed(input).to_json())),
         "posture" => {
             let documents = vec![Document { source: "posture".to_owned(), name: None, text: text.to_owned() }];
             Box::new(|| {
@@ -336,7 +336,7 @@ fn work<'i>(target: &str, input: &'i [u8]) -> Box<dyn FnOnce() + 'i> {
 }
 
 #[test]
-fn the_worst_inputs_are_cheap() {
+fn the_most_expensive_inputs_stay_within_their_limits() {
     let mut slow = Vec::new();
     for (what, target, input) in cases() {
         let work = work(target, &input);

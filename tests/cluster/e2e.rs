@@ -1,12 +1,15 @@
-//! The webhook, end to end: the real kubectl, the real API server, the real webhook with the chart's own rights. One
-//! control plane for all tests, and for each a governed namespace with an environment of its own.
+//! The webhook, end to end: the real kubectl, the real API server, and the real webhook with the rights that the chart grants.
+//! All tests share one control plane, and each has a governed namespace with an environment of its own.
 //!
-//! `flow` and `review` are the main job with the product's own command line; `blockers` are the reasons that must never be lost;
-//! `lifecycle` is what must keep working; `guards` is what the webhook rests on; `single_use`, `races` and `rollback` rest
-//! on the ledger; `detached` is approvals beside the workload; `names`, `callers`, `access`, `further` and `connect` are
-//! the edges; `policies` is what the API server guards by itself. What every decision leaves behind is asserted by `trail`,
-//! everywhere the same; `audit` reads it back, and `chain` is what shows that none of it was touched. `request` is the
-//! operator's command line.
+//! - `flow`, `request`, `review`: the main path, with the command line.
+//! - `blockers`: the reasons that must deny in every release.
+//! - `lifecycle`: workloads after their admission.
+//! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
+//! - `single_use`, `races`, `rollback`: decisions that use the ledger.
+//! - `detached`: approvals in ConfigMaps.
+//! - `names`, `callers`, `access`, `further`, `connect`: edge cases.
+//! - `trail` asserts the Event, audit annotations, record and metric of a decision; `audit` reads them, and `chain` verifies
+//!   the records.
 
 mod access;
 mod audit;

@@ -1,8 +1,8 @@
-//! The proof of the spec hash. Random manifests of every kind go to a real API server, and what the real webhook hashes
-//! at admission must be what is computed offline from the file; and of what was admitted, every field changed alone
-//! gives another hash, but for those that projection v1 leaves out.
+//! The proof of the spec hash, with random manifests of every kind and a real API server. The hash that the webhook computes at
+//! admission must equal the hash that is computed offline from the file. A change of any field of an admitted spec must change
+//! the hash, except for the fields that projection v1 leaves out.
 //!
-//! `WRITGATE_PROOF_CASES` is the number of manifests per kind (100), `WRITGATE_PROOF_SEED` makes a failed run again.
+//! `WRITGATE_PROOF_CASES` is the number of manifests for each kind [default: 100]. `WRITGATE_PROOF_SEED` repeats a failed run.
 
 mod agreement;
 mod container;

@@ -1,10 +1,9 @@
 //! Tests on a real control plane: etcd, kube-apiserver, its controllers and kubectl.
 //!
-//! All suites are one binary, so that they are linked once. They run one after the other, each on a control plane of its own:
-//! a guard reads all documents of a cluster, and every test adds some. `e2e` shows that the webhook does its
-//! job, `bypass` that there is no way around it, `model` that random histories end as a model says, and `hash_proof` that
-//! the offline hash is the hash at admission. `manifests` shows which requests the API server sends to the webhook,
-//! which is unreachable there.
+//! All suites are one binary, so that they are linked once. They run on three control planes, one after the other: a guard reads
+//! all documents of a cluster, and every test adds some. `e2e` shows that the webhook admits and denies as specified, `bypass`
+//! that a tenant cannot avoid it, `model` that random histories match a model, and `hash_proof` that the offline hash is the
+//! hash at admission. `manifests` shows which requests the API server sends to the webhook, which is unreachable there.
 //!
 //! `cargo test --test cluster e2e::flow` runs the tests whose names contain `e2e::flow`.
 
@@ -19,9 +18,9 @@ use std::process::ExitCode;
 use writgate_testing::{Installation, harness};
 
 fn main() -> ExitCode {
-    let works = harness::run(Installation::start, vec![("e2e", e2e::tests())]);
+    let e2e = harness::run(Installation::start, vec![("e2e", e2e::tests())]);
     let suites = vec![("bypass", bypass::tests()), ("hash_proof", hash_proof::tests()), ("model", model::tests())];
-    let holds = bypass::table_is_right(&harness::run(Installation::start, suites));
+    let shared = bypass::table_is_right(&harness::run(Installation::start, suites));
     let unreachable = harness::run(manifests::Unreachable::start, vec![("manifests", manifests::tests())]);
-    if works.is_success() && holds && unreachable.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if e2e.is_success() && shared && unreachable.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,6 +1,6 @@
-//! The webhook configuration in `manifests/`, on a real API server and with nobody at the webhook's address: what is sent
-//! to it fails, and what is not goes through. So this shows both what the webhook sees, and that the cluster heals itself
-//! while the webhook is down. What the webhook answers is e2e's.
+//! The webhook configuration in `manifests/`, on a real API server where nothing listens at the webhook's address. Requests
+//! that the API server sends to the webhook fail, and others succeed. The tests show which requests are sent, and that
+//! controllers work while the webhook is down. The webhook's answers are in `e2e`.
 //!
 //! The file is longer than 500 lines: its tests share one control plane whose webhook is down.
 
@@ -14,12 +14,12 @@ use writgate_testing::{Plane, Ran, User, harness, harness::Test, wait_until};
 
 /// Nothing listens on port 1, and connecting to it fails at once.
 const NOBODY: &str = "https://127.0.0.1:1/validate";
-/// Controllers answer within a second or two; the machine may be busy.
+/// Controllers act within a second or two, but the machine may be busy.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The controllers that write to a namespace, by what the API server calls them.
+/// The prefix of controllers' user names.
 const CONTROLLERS: &str = "system:serviceaccount:kube-system:";
 
-/// What the API server sends to the webhook, and what it does not.
+/// Every test of this file.
 pub(crate) fn tests() -> Vec<Test<Unreachable>> {
     harness::tests![
         sends_every_request_that_may_be_an_action,
@@ -41,7 +41,7 @@ pub(crate) fn tests() -> Vec<Test<Unreachable>> {
 /// A control plane whose webhook is down.
 pub(crate) struct Unreachable {
     plane: Plane,
-    /// Governed, with one object of each kind that was there before the webhook went down.
+    /// A governed namespace with one object of each kind, from before the webhook was configured.
     namespace: String,
 }
 
@@ -51,7 +51,7 @@ impl Unreachable {
         let namespace = governed_namespace(&plane, "changes");
         let ran = plane.admin.kubectl_in(&["create", "-n", &namespace, "-f", "-"], OBJECTS);
         assert!(ran.ok(), "{ran}");
-        // Not their own rights: whether they may is RBAC's, whether it is sent does not depend on it.
+        // Every user has all rights, since RBAC does not decide which requests are sent to the webhook.
         let ran = plane.admin.kubectl(&[
             "create",
             "clusterrolebinding",
@@ -65,7 +65,7 @@ impl Unreachable {
             unreachable.deploy(&governed_namespace(&unreachable.plane, namespace));
         }
         unreachable.fill(&unreachable.namespace_like("ending"));
-        // Whoever labels these would otherwise stop the cluster.
+        // The labels must have no effect on these namespaces, since the cluster would stop.
         unreachable.admin(&["create", "namespace", "writgate-system"], "");
         unreachable.admin(&["label", "namespace", "kube-system", "writgate-system", ENVIRONMENT, PROJECT], "");
         unreachable.admin(&["create", "-f", "-"], DOCUMENTS);
@@ -73,8 +73,7 @@ impl Unreachable {
         unreachable
     }
 
-    /// Applies every entry of every configuration as it is rendered, but for the address, and the policies, and waits until
-    /// they are in force.
+    /// Applies the rendered policies and webhook configurations, with another address, and waits until they are in force.
     fn install(&self) {
         let admin = &self.plane.admin;
         for object in rendered(&self.plane) {
@@ -86,7 +85,7 @@ impl Unreachable {
         });
     }
 
-    /// Events of the webhook, and of each kind an object that somebody has to delete.
+    /// Creates an object of each kind and an Event of the webhook.
     fn fill(&self, namespace: &str) {
         let event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event",
             "metadata": {"name": "web.1", "namespace": namespace},
@@ -99,7 +98,7 @@ impl Unreachable {
         }
     }
 
-    /// A Deployment with one Pod, made before the webhook went down.
+    /// Creates a Deployment and waits for its Pod.
     fn deploy(&self, namespace: &str) {
         let admin = &self.plane.admin;
         let ran = admin.kubectl(&["create", "deployment", "web", "--image=i", "-n", namespace]);
@@ -114,7 +113,7 @@ impl Unreachable {
 
     fn namespace_like(&self, hint: &str) -> String {
         let list = self.plane.admin.get(&["namespaces"]).expect("a list");
-        names(&list).into_iter().find(|name| name.starts_with(hint)).expect("made at the start")
+        names(&list).into_iter().find(|name| name.starts_with(hint)).expect("a namespace from the start")
     }
 
     fn pods(&self, namespace: &str) -> Vec<String> {
@@ -128,7 +127,7 @@ impl Unreachable {
         }
     }
 
-    /// Whether the API server sends what this command asks for. Nothing is changed.
+    /// Whether the API server sends the request of a kubectl command to the webhook. The command is a dry run.
     fn is_sent(&self, user: &User, command: &str) -> bool {
         let words = command.split(' ').chain(["-n", &self.namespace, "--dry-run=server"]);
         let ran = user.kubectl(&words.collect::<Vec<_>>());
@@ -136,7 +135,7 @@ impl Unreachable {
     }
 }
 
-/// What is rendered of admission: the policies, and the configurations with nobody at their address.
+/// The rendered policies, and the webhook configurations with an address where nothing listens.
 fn rendered(plane: &Plane) -> Vec<Value> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/writgate.yaml");
     let file = file.to_str().expect("a UTF-8 path");
@@ -153,16 +152,16 @@ fn rendered(plane: &Plane) -> Vec<Value> {
     objects
 }
 
-/// Which webhook is asked, if any, when `user` runs this command. Nothing is changed.
-fn asked(user: &User, command: &str, input: &str) -> Option<String> {
+/// The entry of the webhook configuration that is called when `user` runs a kubectl command, if any. The command is a dry run.
+fn called_entry(user: &User, command: &str, input: &str) -> Option<String> {
     let words = command.split(' ').chain(["--dry-run=server"]);
     let ran = user.kubectl_in(&words.collect::<Vec<_>>(), input);
-    let asked = ran.stderr.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split_once('"'));
-    assert!(ran.ok() || asked.is_some(), "{}: kubectl {command}: {ran}", user.name);
-    asked.map(|(webhook, _)| webhook.to_owned())
+    let entry = ran.stderr.split_once("failed calling webhook \"").and_then(|(_, rest)| rest.split_once('"'));
+    assert!(ran.ok() || entry.is_some(), "{}: kubectl {command}: {ran}", user.name);
+    entry.map(|(name, _)| name.to_owned())
 }
 
-/// `None` where the request failed for another reason.
+/// Whether the request was sent, or `None` if it failed for another reason.
 fn is_sent(ran: &Ran) -> Option<bool> {
     match ran.ok() {
         true => Some(false),
@@ -185,19 +184,25 @@ fn names(list: &Value) -> Vec<String> {
 
 fn sends_every_request_that_may_be_an_action(unreachable: &Unreachable) {
     for (user, command) in SENT {
-        assert!(unreachable.is_sent(&unreachable.user(user), command), "{user}: kubectl {command}: not sent");
+        assert!(
+            unreachable.is_sent(&unreachable.user(user), command),
+            "{user}: kubectl {command}: the request is not sent"
+        );
     }
 }
 
 fn sends_no_request_that_cannot_be_an_action(unreachable: &Unreachable) {
     for (user, command) in NOT_SENT {
-        assert!(!unreachable.is_sent(&unreachable.user(user), command), "{user}: kubectl {command}: sent");
+        assert!(
+            !unreachable.is_sent(&unreachable.user(user), command),
+            "{user}: kubectl {command}: the request is sent"
+        );
     }
 }
 
 fn sends_every_connection_into_a_pod(unreachable: &Unreachable) {
     let (admin, namespace) = (&unreachable.plane.admin, &unreachable.namespace);
-    let running = r#"{"status":{"phase":"Running"}}"#; // kubectl forwards no port to a Pod that does not run
+    let running = r#"{"status":{"phase":"Running"}}"#; // kubectl forwards ports only to a running Pod
     let ran = admin.kubectl(&["patch", "pod", "p", "--subresource=status", "-p", running, "-n", namespace]);
     assert!(ran.ok(), "{ran}");
     let proxy = format!("/api/v1/namespaces/{namespace}/pods/p/proxy/");
@@ -232,15 +237,15 @@ fn sends_every_change_of_governing_labels(unreachable: &Unreachable) {
         format!("patch namespace {governed} --subresource=status --type=merge -p {taken}"),
         "label --overwrite namespace kube-system writgate.dev/environment=other".to_owned(),
     ] {
-        assert_eq!(asked(admin, &command, "").as_deref(), Some("namespaces.writgate.dev"), "{command}");
+        assert_eq!(called_entry(admin, &command, "").as_deref(), Some("namespaces.writgate.dev"), "{command}");
     }
     let named = |labels: &str| {
         format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"new","labels":{{{labels}}}}}}}"#)
     };
-    let ask = |labels: &str| asked(admin, "create -f -", &named(labels));
+    let ask = |labels: &str| called_entry(admin, "create -f -", &named(labels));
     assert_eq!(ask(r#""writgate.dev/project":"x""#).as_deref(), Some("namespaces.writgate.dev"));
     assert_eq!(ask(r#""team":"x""#), None);
-    let mut finalized = admin.get(&["namespace", governed]).expect("it is there");
+    let mut finalized = admin.get(&["namespace", governed]).expect("it exists");
     let finalize = |namespace: &Value| {
         let path = format!("/api/v1/namespaces/{governed}/finalize?dryRun=All");
         admin.kubectl_in(&["replace", "--raw", &path, "-f", "-"], &namespace.to_string())
@@ -257,7 +262,7 @@ fn sends_every_change_of_governing_labels(unreachable: &Unreachable) {
         ),
         format!("delete namespace {governed}"),
     ] {
-        assert_eq!(asked(admin, &command, ""), None, "{command}");
+        assert_eq!(called_entry(admin, &command, ""), None, "{command}");
     }
 }
 
@@ -266,7 +271,7 @@ fn sends_metadata_written_through_a_status(unreachable: &Unreachable) {
     let ask = |what: &str, patch: &str| {
         let namespace = &unreachable.namespace;
         let command = format!("patch {what} -n {namespace} --subresource=status --type=merge -p {patch}");
-        asked(admin, &command, "")
+        called_entry(admin, &command, "")
     };
     let annotation = r#"{"metadata":{"annotations":{"writgate.dev/incident":"x"}}}"#;
     for what in [
@@ -304,17 +309,17 @@ fn sends_config_bundles_and_no_other_config_maps(unreachable: &Unreachable) {
     let ask = |namespace: &str, kind: &str| {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "new", "namespace": namespace, "labels": {"writgate.dev/kind": kind}}});
-        asked(admin, "create -f -", &object.to_string())
+        called_entry(admin, "create -f -", &object.to_string())
     };
     assert_eq!(ask(&unreachable.namespace, "config-bundle").as_deref(), Some("bundles.writgate.dev"));
     assert_eq!(ask(&unreachable.namespace, "approval"), None);
-    assert_eq!(ask(&unreachable.namespace, "posture"), None, "it means nothing there");
+    assert_eq!(ask(&unreachable.namespace, "posture"), None, "a document outside the system namespace has no effect");
     assert_eq!(ask("default", "config-bundle"), None);
 }
 
 fn sends_changes_of_documents_and_not_the_end_of_their_namespace(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
-    let ask = |command: &str| asked(admin, &format!("{command} -n writgate-system"), "");
+    let ask = |command: &str| called_entry(admin, &format!("{command} -n writgate-system"), "");
     for command in [
         "delete configmap posture",
         "label configmap posture writgate.dev/kind-",
@@ -345,7 +350,7 @@ fn a_lost_pod_is_replaced_without_the_webhook(unreachable: &Unreachable) {
     let lost = unreachable.pods(&namespace);
     let ran = unreachable.plane.admin.kubectl(&["delete", "pods", "--all", "--now", "-n", &namespace]);
     assert!(ran.ok(), "{ran}");
-    wait_until("another Pod takes the place of the lost one", PATIENCE, || {
+    wait_until("another Pod replaces the lost one", PATIENCE, || {
         unreachable.pods(&namespace).into_iter().find(|name| !lost.contains(name))
     });
 }
@@ -355,7 +360,7 @@ fn a_deployment_can_be_deleted_without_its_replica_sets(unreachable: &Unreachabl
     let admin = &unreachable.plane.admin;
     let ran = admin.kubectl(&["delete", "deployment", "web", "--cascade=orphan", "--wait=false", "-n", &namespace]);
     assert!(ran.ok(), "{ran}");
-    wait_until("the garbage collector lets the Deployment go", PATIENCE, || {
+    wait_until("the Deployment is deleted", PATIENCE, || {
         admin.get(&["deployment", "web", "-n", &namespace]).is_none().then_some(())
     });
     let sets = admin.get(&["replicasets", "-n", &namespace]).expect("a list");
@@ -374,7 +379,7 @@ fn deleting_a_deployment_deletes_its_replica_sets_and_pods(unreachable: &Unreach
     });
 }
 
-/// With something of each kind in it, and Events that only the webhook may delete otherwise.
+/// The namespace has an object of each kind, and an Event that otherwise only the webhook may delete.
 fn a_governed_namespace_can_be_deleted_without_the_webhook(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let namespace = unreachable.namespace_like("ending");
@@ -386,7 +391,7 @@ fn a_governed_namespace_can_be_deleted_without_the_webhook(unreachable: &Unreach
 const ENVIRONMENT: &str = "writgate.dev/environment=production";
 const PROJECT: &str = "writgate.dev/project=payments";
 
-/// A document and another ConfigMap beside it.
+/// A document and a ConfigMap that is not a document.
 const DOCUMENTS: &str = r"
 apiVersion: v1
 kind: ConfigMap
@@ -397,7 +402,7 @@ kind: ConfigMap
 metadata: {name: other, namespace: writgate-system}
 ";
 
-/// Who, and what they try.
+/// Users and commands whose requests are sent to the webhook.
 const SENT: [(&str, &str); 36] = [
     ("admin", "create deployment x --image=i"),
     ("admin", "create job x --image=i"),
@@ -414,7 +419,7 @@ const SENT: [(&str, &str); 36] = [
         "admin",
         r#"patch pod p --subresource=ephemeralcontainers -p {"spec":{"ephemeralContainers":[{"name":"e","image":"e"}]}}"#,
     ),
-    // What an approval binds besides the spec.
+    // An approval binds annotations and the replay label as well as the spec.
     ("admin", "label job j writgate.dev/replay=execute"),
     ("admin", "annotate --overwrite deployment d writgate.dev/pipeline-version=orders@2"),
     ("admin", "annotate deployment d writgate.dev/pipeline-version-"),
@@ -423,7 +428,7 @@ const SENT: [(&str, &str); 36] = [
     ("admin", "annotate job j writgate.dev/incident-spec-hash=x"),
     ("admin", "annotate job j writgate.dev/source-environment=x"),
     ("admin", "annotate job j writgate.dev/source-artifact=x"),
-    // What would run without its Deployment.
+    // A ReplicaSet or ReplicationController can run without a Deployment.
     ("admin", "scale replicaset rs --replicas=3"),
     ("admin", "scale replicationcontroller rc --replicas=3"),
     ("admin", "label replicaset rs adopt=me"),
@@ -432,7 +437,7 @@ const SENT: [(&str, &str); 36] = [
         "admin",
         r#"patch replicaset rs -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
     ),
-    // What would be rolled back to.
+    // A ControllerRevision is the target of a rollback.
     ("admin", r#"patch controllerrevision cr --type=merge -p {"revision":7}"#),
     ("admin", "label controllerrevision cr adopt=me"),
     (
@@ -440,17 +445,18 @@ const SENT: [(&str, &str); 36] = [
         r#"patch controllerrevision cr --type=merge -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
     ),
     ("deployment-controller", "label controllerrevision cr adopt=me"),
-    // A controller is exempt for what it makes, and for nothing else.
+    // A controller is exempt only for the objects that it creates.
     ("deployment-controller", "run x --image=i"),
     ("deployment-controller", "create deployment x --image=i"),
     ("replicaset-controller", r#"patch replicaset rs -p {"spec":{"replicas":7}}"#),
     ("statefulset-controller", "create job x --image=i"),
     ("generic-garbage-collector", "run x --image=i"),
-    // Each Job of a CronJob may be a replay.
+    // A Job of a CronJob may be a replay.
     ("cronjob-controller", "create job x --image=i"),
     ("cronjob-controller", "run x --image=i"),
 ];
 
+/// Users and commands whose requests are not sent.
 const NOT_SENT: [(&str, &str); 26] = [
     ("admin", "label deployment d team=a"),
     ("admin", "annotate deployment d note=a"),
@@ -483,7 +489,7 @@ const NOT_SENT: [(&str, &str); 26] = [
     ("deployment-controller", r#"patch replicaset rs -p {"spec":{"replicas":7}}"#),
 ];
 
-/// One of each kind. No Pods of their own, so that nothing moves while the tests look.
+/// One object of each kind, without replicas, so that no controller changes them during the tests.
 const OBJECTS: &str = r#"
 apiVersion: apps/v1
 kind: Deployment

@@ -1,9 +1,9 @@
-//! Random histories against a model. Somebody applies, patches, labels, pauses, resumes, scales, deletes and goes back;
-//! approvals expire and are revoked meanwhile. After every step the real API server must hold exactly what a model of
-//! two hundred lines says it may, and at the end every decision must have exactly one record.
+//! Random histories against a model. A history applies, patches, labels, pauses, resumes, scales, deletes and rolls back, while
+//! approvals expire and are revoked. After every step the API server must have the objects that a model of two hundred lines
+//! predicts, and at the end every decision must have exactly one record.
 //!
-//! `WRITGATE_MODEL_HISTORIES` is the number of histories (6), `WRITGATE_MODEL_STEPS` their length (40), and
-//! `WRITGATE_MODEL_SEED` makes a failed one again, alone.
+//! `WRITGATE_MODEL_HISTORIES` is the number of histories [default: 6], `WRITGATE_MODEL_STEPS` their length [default: 40].
+//! `WRITGATE_MODEL_SEED` repeats one failed history.
 
 mod player;
 mod verdict;
@@ -11,17 +11,18 @@ mod witness;
 
 use writgate_testing::{Installation, harness, harness::Test};
 
-/// Histories that are played at once, each in a namespace of its own.
+/// Histories that run at the same time, each in a namespace of its own.
 const AT_ONCE: usize = 8;
 
-/// The one test: it plays all histories.
+/// One test, which runs all histories.
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     harness::tests![random_histories_match_the_model]
 }
 
 fn random_histories_match_the_model(installation: &Installation) {
     let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+        std::env::var(name)
+            .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, expected a number")))
     };
     let steps = number("WRITGATE_MODEL_STEPS", 40);
     let histories = number("WRITGATE_MODEL_HISTORIES", 6);
@@ -36,5 +37,5 @@ fn random_histories_match_the_model(installation: &Installation) {
             failed.extend(histories.into_iter().filter_map(|(seed, run)| run.join().is_err().then_some(seed)));
         });
     }
-    assert!(failed.is_empty(), "histories that went otherwise: WRITGATE_MODEL_SEED={failed:?}");
+    assert!(failed.is_empty(), "histories that differ from the model: WRITGATE_MODEL_SEED={failed:?}");
 }

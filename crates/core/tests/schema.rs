@@ -1,4 +1,4 @@
-//! The published JSON Schemas are those of the types. `make schemas` writes them.
+//! The published JSON Schemas are generated from the types. `make schemas` writes them.
 
 #![expect(clippy::disallowed_methods, reason = "a test of files; core itself has none")]
 
@@ -22,18 +22,18 @@ fn the_published_schemas_are_those_of_the_types() {
 }
 
 #[test]
-fn no_field_of_any_document_may_be_null() {
+fn no_field_of_a_document_may_be_null() {
     for (kind, schema) in writgate_core::posture::document_schemas() {
-        assert!(!says_null(&schema), "{kind}: {schema:#}");
+        assert!(!permits_null(&schema), "{kind}: {schema:#}");
     }
 }
 
-fn says_null(schema: &Value) -> bool {
+fn permits_null(schema: &Value) -> bool {
     match schema {
         Value::Null => true,
         Value::String(text) => text == "null",
-        Value::Array(items) => items.iter().any(says_null),
-        Value::Object(fields) => fields.values().any(says_null),
+        Value::Array(items) => items.iter().any(permits_null),
+        Value::Object(fields) => fields.values().any(permits_null),
         _ => false,
     }
 }

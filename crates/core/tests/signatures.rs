@@ -1,9 +1,8 @@
-//! Signatures that a careless verifier takes: of every kind that implementations of Ed25519 differ about, none counts
-//! but the one that a strict verifier takes.
+//! Signatures on which implementations of Ed25519 differ: core accepts only those that a strict verifier accepts.
 //!
 //! The kinds are those of Chalkias, Garillot and Nikolaenko, `Taming the many EdDSAs` (2020), and of the CCTV vectors
-//! (C2SP): components of small and of mixed order, encodings that are not canonical, scalars beyond the group's order.
-//! They are made here from their definitions. Wycheproof's vectors are beside them.
+//! (C2SP): components of small and of mixed order, non-canonical encodings, and scalars that are not less than the group's
+//! order. The tests build them from their definitions. Wycheproof's vectors are checked as well.
 
 use curve25519_dalek::{
     EdwardsPoint, Scalar,
@@ -19,30 +18,30 @@ const ORDER: [u8; 32] = [
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
-/// Whether the product counts a signature; a key that it refuses to read counts for nothing.
-fn counts(key: [u8; 32], message: &[u8], r: [u8; 32], s: [u8; 32]) -> bool {
+/// Whether core accepts a signature. It accepts none for a key that it cannot read.
+fn accepts(key: [u8; 32], message: &[u8], r: [u8; 32], s: [u8; 32]) -> bool {
     const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     let signature: [u8; 64] = [r, s].concat().try_into().expect("64 bytes");
     PublicKey::from_spki_der(&[&SPKI[..], &key].concat()).is_ok_and(|key| key.verify_strict(message, &signature))
 }
 
-/// RFC 8032's h, over the bytes as they are sent.
+/// RFC 8032's h, over the bytes as they are encoded.
 fn hash(r: [u8; 32], key: [u8; 32], message: &[u8]) -> Scalar {
     let digest = Sha512::new().chain_update(r).chain_update(key).chain_update(message).finalize();
     Scalar::from_bytes_mod_order_wide(&digest.into())
 }
 
-/// A scalar that is somebody's secret.
+/// A secret scalar.
 fn scalar(seed: u8) -> Scalar {
     Scalar::from_bytes_mod_order_wide(&Sha512::digest([seed]).into())
 }
 
 fn point(bytes: [u8; 32]) -> EdwardsPoint {
-    CompressedEdwardsY(bytes).decompress().expect("a point, however it is written")
+    CompressedEdwardsY(bytes).decompress().expect("an encoding of a point")
 }
 
-/// The encodings of points of small order, first those that are canonical: 2^255-19 and what is above it stand for
-/// small numbers again, and zero has no sign.
+/// The encodings of points of small order, canonical ones first. The others encode a coordinate of at least 2^255-19, which
+/// stands for a small number, or a zero with a sign.
 fn small_order() -> Vec<[u8; 32]> {
     let mut all: Vec<[u8; 32]> = EIGHT_TORSION.iter().map(|point| point.compress().to_bytes()).collect();
     let prime = |above: u8, sign: u8| {
@@ -61,7 +60,7 @@ fn small_order() -> Vec<[u8; 32]> {
     all
 }
 
-/// Adds L to a scalar so many times.
+/// Adds L to a scalar `times` times.
 fn plus_order(s: Scalar, times: u8) -> [u8; 32] {
     let mut bytes = s.to_bytes();
     for _ in 0..times {
@@ -71,20 +70,20 @@ fn plus_order(s: Scalar, times: u8) -> [u8; 32] {
             *byte = u8::try_from(sum & 0xff).expect("masked");
             carry = sum >> 8;
         }
-        assert_eq!(carry, 0, "it still has 256 bits");
+        assert_eq!(carry, 0, "the sum has 256 bits");
     }
     bytes
 }
 
-/// Every message for which a condition holds is found soon: its hash is as good as random modulo eight.
+/// Finds a message for which a condition holds. The hash modulo eight is random, so one of about eight messages fits.
 fn message(holds: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     (0_u32..10_000).map(|number| number.to_le_bytes().to_vec()).find(|message| holds(message)).expect("one in eight")
 }
 
-/// The twelve cases of `Taming the many EdDSAs`: of these a strict verifier takes the fourth alone, whose
-/// components of small order cancel each other.
+/// The twelve cases of `Taming the many EdDSAs`. A strict verifier accepts only the fourth, whose components of small order
+/// cancel each other.
 #[test]
-fn of_the_cases_that_verifiers_differ_about_one_counts() {
+fn accepts_one_of_the_cases_on_which_verifiers_differ() {
     let (secret, nonce, torsion) = (scalar(1), scalar(2), EIGHT_TORSION[1]);
     let bytes = |point: EdwardsPoint| point.compress().to_bytes();
     let holds = |key, r, s: Scalar, m: &[u8]| point(r) + hash(r, key, m) * point(key) == s * BASE;
@@ -93,7 +92,7 @@ fn of_the_cases_that_verifiers_differ_about_one_counts() {
     let (mixed_r, proper_r) = (bytes(nonce * BASE + torsion), bytes(nonce * BASE));
     let odd = small_order()[10]; // the neutral element as 2^255-18
     let mut found = Vec::new();
-    let mut case = |key, r, s: [u8; 32], m: &[u8]| found.push(counts(key, m, r, s));
+    let mut case = |key, r, s: [u8; 32], m: &[u8]| found.push(accepts(key, m, r, s));
 
     let m = message(|m| holds(small, small, Scalar::ZERO, m)); // 0: everything small
     case(small, small, [0; 32], &m);
@@ -103,48 +102,51 @@ fn of_the_cases_that_verifiers_differ_about_one_counts() {
     case(mixed, small, (hash(small, mixed, &m) * secret).to_bytes(), &m);
     let m = message(|m| holds(mixed, mixed_r, signed(mixed, mixed_r, m), m)); // 3: both mixed, and they cancel
     case(mixed, mixed_r, signed(mixed, mixed_r, &m).to_bytes(), &m);
-    let m = message(|m| !holds(mixed, mixed_r, signed(mixed, mixed_r, m), m)); // 4: only with the cofactor
+    let m = message(|m| !holds(mixed, mixed_r, signed(mixed, mixed_r, m), m)); // 4: valid only with the cofactor
     case(mixed, mixed_r, signed(mixed, mixed_r, &m).to_bytes(), &m);
     let m = message(|m| !holds(mixed, proper_r, signed(mixed, proper_r, m), m)); // 5: as 4, with a proper R
     case(mixed, proper_r, signed(mixed, proper_r, &m).to_bytes(), &m);
-    let s = signed(proper, proper_r, b"6"); // 6, 7: a proper signature, its scalar written otherwise
-    assert!(counts(proper, b"6", proper_r, s.to_bytes()), "to start from");
+    let s = signed(proper, proper_r, b"6"); // 6, 7: a proper signature with another encoding of its scalar
+    assert!(accepts(proper, b"6", proper_r, s.to_bytes()), "the signature that the cases change");
     case(proper, proper_r, plus_order(s, 1), b"6");
     case(proper, proper_r, plus_order(s, 14), b"6");
     for key_of_hash in [odd, bytes(EIGHT_TORSION[0])] {
-        // 8, 9: R small and written otherwise; verifiers hash it as it is sent, or as it should be
+        // 8, 9: R small, in another encoding; verifiers hash it as it is encoded, or in its canonical encoding
         let s = |m: &[u8]| hash(key_of_hash, mixed, m) * secret;
         let m = message(|m| hash(key_of_hash, mixed, m) * point(mixed) == s(m) * BASE);
         case(mixed, odd, s(&m).to_bytes(), &m);
     }
     for odd in [odd, small_order()[8]] {
-        // 10, 11: A small and written otherwise, of order one and of order four
+        // 10, 11: A small, in another encoding, of order one and of order four
         let m = message(|m| holds(odd, proper_r, nonce, m));
         case(odd, proper_r, nonce.to_bytes(), &m);
     }
-    assert_eq!(found.iter().map(|counts| u8::from(*counts)).collect::<Vec<_>>(), [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(
+        found.iter().map(|accepted| u8::from(*accepted)).collect::<Vec<_>>(),
+        [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    );
 }
 
 #[test]
-fn no_component_of_small_order_counts_however_it_is_written() {
+fn rejects_components_of_small_order_in_every_encoding() {
     let (secret, nonce) = (scalar(3), scalar(4));
     let (proper, proper_r) = ((secret * BASE).compress().to_bytes(), (nonce * BASE).compress().to_bytes());
     for small in small_order() {
         for number in 0_u8..16 {
             let message = [number];
             for other in small_order() {
-                assert!(!counts(small, &message, other, [0; 32]), "A {small:x?}, R {other:x?}");
+                assert!(!accepts(small, &message, other, [0; 32]), "A {small:x?}, R {other:x?}");
             }
-            assert!(!counts(small, &message, proper_r, nonce.to_bytes()), "A {small:x?}");
+            assert!(!accepts(small, &message, proper_r, nonce.to_bytes()), "A {small:x?}");
             let s = hash(small, proper, &message) * secret;
-            assert!(!counts(proper, &message, small, s.to_bytes()), "R {small:x?}");
+            assert!(!accepts(proper, &message, small, s.to_bytes()), "R {small:x?}");
         }
     }
 }
 
-/// The model: both points canonical and of more than small order, the scalar reduced, and the equation exact.
+/// A strict verifier requires canonical points that are not of small order, a reduced scalar, and the exact equation.
 #[test]
-fn a_component_of_mixed_order_counts_only_where_the_equation_is_exact() {
+fn accepts_components_of_mixed_order_only_if_the_equation_is_exact() {
     let (secret, nonce) = (scalar(5), scalar(6));
     let mut counted = 0;
     for (a, b) in EIGHT_TORSION.iter().flat_map(|a| EIGHT_TORSION.iter().map(move |b| (a, b))) {
@@ -153,8 +155,8 @@ fn a_component_of_mixed_order_counts_only_where_the_equation_is_exact() {
             let h = hash(r, key, &[number]);
             let s = nonce + h * secret;
             let exact = point(r) + h * point(key) == s * BASE;
-            assert_eq!(counts(key, &[number], r, s.to_bytes()), exact);
-            assert!(!counts(key, &[number], r, plus_order(s, 1)));
+            assert_eq!(accepts(key, &[number], r, s.to_bytes()), exact);
+            assert!(!accepts(key, &[number], r, plus_order(s, 1)));
             counted += usize::from(exact);
         }
     }
@@ -162,20 +164,20 @@ fn a_component_of_mixed_order_counts_only_where_the_equation_is_exact() {
 }
 
 #[test]
-fn wycheproof() {
+fn agrees_with_the_wycheproof_vectors() {
     use wycheproof::{TestResult, eddsa};
     let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("its vectors");
-    let mut judged = 0;
+    let mut checked = 0;
     for group in &set.test_groups {
         let key: [u8; 32] = group.key.pk.as_ref().try_into().expect("32 bytes");
         for test in &group.tests {
             let halves = test.sig.split_at_checked(32).filter(|(_, s)| s.len() == 32);
             let found = halves.is_some_and(|(r, s)| {
-                counts(key, &test.msg, r.try_into().expect("32 bytes"), s.try_into().expect("32 bytes"))
+                accepts(key, &test.msg, r.try_into().expect("32 bytes"), s.try_into().expect("32 bytes"))
             });
             assert_eq!(found, test.result == TestResult::Valid, "{}: {}", test.tc_id, test.comment);
-            judged += 1;
+            checked += 1;
         }
     }
-    assert!(judged >= 150, "{judged} vectors");
+    assert!(checked >= 150, "{checked} vectors");
 }

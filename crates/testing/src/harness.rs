@@ -1,20 +1,20 @@
-//! Runs tests that share a fixture, and stops the fixture before the process ends. The standard harness leaves through `exit`,
-//! which drops nothing.
+//! A test harness for tests that share a fixture. It drops the fixture before the process ends; the standard harness calls
+//! `exit`, which drops nothing.
 
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// What the tests of one binary share: made by the first that runs, kept until the last has ended.
+/// The shared fixture: the first test creates it, and it lives until the last test has ended.
 struct Shared<P> {
     start: fn() -> P,
     value: OnceLock<Option<P>>,
 }
 
-/// A named test that is given the shared fixture.
+/// A named test that takes the shared fixture.
 pub type Test<P> = (&'static str, fn(&P));
 
-/// What came of the tests of one fixture.
+/// The outcome of the tests of one fixture.
 pub struct Outcome {
     is_success: bool,
     is_whole: bool,
@@ -36,8 +36,8 @@ impl Outcome {
     }
 }
 
-/// Runs the tests of `suites` that the command line selects, in parallel. Each gets what `start` made, and its name begins
-/// with the name of its suite.
+/// Runs the tests of `suites` that the command line selects, in parallel. Each test takes the fixture that `start` creates,
+/// and its name starts with the name of its suite.
 pub fn run<P: Send + Sync + 'static>(start: fn() -> P, suites: Vec<(&'static str, Vec<Test<P>>)>) -> Outcome {
     let arguments = Arguments::from_args();
     let shared = Arc::new(Shared { start, value: OnceLock::new() });
@@ -58,14 +58,14 @@ pub fn run<P: Send + Sync + 'static>(start: fn() -> P, suites: Vec<(&'static str
 }
 
 impl<P> Shared<P> {
-    /// A start that failed has failed for every test: trying again per test would only take longer to say so.
+    /// The fixture, or `None` if it could not start. A failed start is not repeated for every test, since it would fail again.
     fn get(&self) -> Option<&P> {
-        let start = || std::panic::catch_unwind(self.start).ok(); // the panic's own message was printed already
+        let start = || std::panic::catch_unwind(self.start).ok(); // the panic has printed its message
         self.value.get_or_init(start).as_ref()
     }
 }
 
-/// The tests by their function names.
+/// A list of tests, named after their functions.
 #[macro_export]
 macro_rules! tests {
     ($($test:path),* $(,)?) => { vec![$((stringify!($test), $test as fn(&_))),*] };

@@ -1,5 +1,5 @@
-//! A control plane with the webhook installed, the people around it, and governed namespaces. End-to-end tests start from it.
-//! Every namespace has an environment of its own, so no test sees another's posture or metrics.
+//! A control plane with the webhook installed, its users, and governed namespaces: the start of every end-to-end test. Each
+//! governed namespace has an environment of its own, so a test does not see another test's posture or metrics.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use crate::webhook::{SYSTEM_NAMESPACE, Webhook};
 /// The annotation that carries an approval.
 pub const APPROVAL: &str = "writgate.dev/approval";
 
-/// The webhook, installed.
+/// A control plane with the webhook installed.
 pub struct Installation {
     // Declared, and so stopped, before the plane.
     /// The webhook.
     pub webhook: Webhook,
-    /// The control plane that asks it.
+    /// The control plane whose API server calls the webhook.
     pub plane: Plane,
-    /// Deploys and replays in governed namespaces.
+    /// The user who deploys and replays in governed namespaces.
     pub operator: User,
-    /// Reads there. Signs with keys that no API server knows of.
+    /// The user who may only read there. Reviewers sign with keys of which the API server knows nothing.
     pub reviewer: User,
-    /// Has the `edit` role there: everything that a namespace's own people usually may.
+    /// The user with the `edit` role there, which the members of a namespace's team usually have.
     pub tenant: User,
-    /// A GitOps controller's service account, by token.
+    /// A GitOps controller's service account, with a token.
     pub gitops: User,
-    /// Where the API server's defaulting can be had without the webhook.
+    /// An ungoverned namespace, where the API server fills in defaults without the webhook.
     ungoverned: String,
 }
 
 impl Installation {
-    /// Starts a plane and installs the webhook on it.
+    /// Starts a control plane and installs the webhook on it.
     pub fn start() -> Self {
         let plane = Plane::start();
         let webhook = Webhook::install(&plane);
-        wait_until("the edit role is put together from its parts", Duration::from_secs(20), || {
+        wait_until("the edit role is aggregated", Duration::from_secs(20), || {
             let role = plane.admin.get(&["clusterrole", "edit"])?;
             (!role["rules"].as_array()?.is_empty()).then_some(())
         });
@@ -68,7 +68,7 @@ impl Installation {
         self.governed_with(hint, |_| {})
     }
 
-    /// A governed namespace under the usual posture, edited.
+    /// A governed namespace under the usual posture, changed by `edit`.
     pub fn governed_with(&self, hint: &str, edit: impl FnOnce(&mut Value)) -> Governed<'_> {
         let namespace = self.plane.labelled_namespace(hint, &json!({}));
         let governed = Governed {
@@ -94,7 +94,7 @@ impl Installation {
         governed
     }
 
-    /// Lets everybody into a namespace, each with their role.
+    /// Gives every user their role in a namespace.
     pub fn give_access(&self, namespace: &str) {
         let binding = |name: &str, role: &str, subject: Value| {
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
@@ -111,8 +111,8 @@ impl Installation {
         ]);
     }
 
-    /// Lets the operator and the reviewer read the postures, as the chart's `readers` does.
-    pub fn let_read_postures(&self) {
+    /// Permits the operator and the reviewer to read the postures, as the chart's `readers` does.
+    pub fn permit_reading_postures(&self) {
         let group = "rbac.authorization.k8s.io";
         let subjects =
             [&self.operator, &self.reviewer].map(|user| json!({"kind": "User", "apiGroup": group, "name": user.name}));
@@ -128,15 +128,15 @@ impl Installation {
         ]);
     }
 
-    /// The hex spec hash of what the API server makes of `manifest`, taken from the API server itself.
+    /// The spec hash, in hexadecimal, of `manifest` after the API server has filled in defaults.
     pub fn hash(&self, manifest: &Value) -> String {
         let object = self.defaulted(manifest);
-        let word = |name: &str| object[name].as_str().expect("an object says what it is").to_owned();
-        let kind = WorkloadKind::from_gvk(&word("apiVersion"), &word("kind")).expect("a workload");
-        spec_hash(kind, &object["spec"].to_string()).expect("what the API server sends can be hashed").hex()
+        let text = |name: &str| object[name].as_str().expect("an object has a kind").to_owned();
+        let kind = WorkloadKind::from_gvk(&text("apiVersion"), &text("kind")).expect("a workload");
+        spec_hash(kind, &object["spec"].to_string()).expect("a spec from the API server has a hash").hex()
     }
 
-    /// What the API server makes of `manifest`: in a namespace that nobody governs, by a dry run.
+    /// `manifest` after the API server has filled in defaults, by a dry run in an ungoverned namespace.
     pub fn defaulted(&self, manifest: &Value) -> Value {
         let mut manifest = manifest.clone();
         manifest["metadata"]["namespace"] = json!(self.ungoverned);
@@ -149,24 +149,24 @@ impl Installation {
 
 /// A governed namespace, its environment, and its reviewers' keys.
 pub struct Governed<'a> {
-    /// Where it is.
+    /// The installation in which the namespace is.
     pub installation: &'a Installation,
-    /// Its name.
+    /// The name of the namespace.
     pub namespace: String,
-    /// Its environment, which no other namespace has.
+    /// The environment, which no other namespace has.
     pub environment: String,
-    /// Its project.
+    /// The project.
     pub project: String,
-    /// May grant everything.
+    /// The key of a reviewer who may grant every capability.
     pub bob: Key,
-    /// May grant the actions, and nothing that a rule asks for.
+    /// The key of a reviewer who may grant the actions, and no capability that a rule requires.
     pub carol: Key,
-    /// Known, and may grant only `view`, which no action needs.
+    /// The key of a known reviewer who may grant only `view`, which no action requires.
     pub limited: Key,
 }
 
 impl Governed<'_> {
-    /// The in-toto statement of a right approval: this object as it is, deploy or replay as it would be judged.
+    /// The in-toto statement of a valid approval for `manifest`, with the action that the webhook finds in it.
     pub fn statement(&self, manifest: &Value) -> Value {
         let metadata = &manifest["metadata"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -191,19 +191,19 @@ impl Governed<'_> {
         statement
     }
 
-    /// `manifest` with a right approval by Bob.
+    /// `manifest` with a valid approval by Bob.
     pub fn approved(&self, manifest: &Value) -> Value {
         attach(manifest, &envelope(&self.statement(manifest), &[&self.bob]))
     }
 
-    /// `manifest` with an approval by Bob that was wrong before he signed.
+    /// `manifest` with an approval by Bob whose statement `wrong` changed before he signed it.
     pub fn approved_but(&self, manifest: &Value, wrong: impl FnOnce(&mut Value)) -> Value {
         let mut statement = self.statement(manifest);
         wrong(&mut statement);
         attach(manifest, &envelope(&statement, &[&self.bob]))
     }
 
-    /// A Deployment that nobody approved yet.
+    /// A Deployment without an approval.
     pub fn deployment(&self, name: &str) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": name, "namespace": self.namespace, "labels": {"app": "orders"}},
@@ -213,7 +213,7 @@ impl Governed<'_> {
                      "resources": {"requests": {"cpu": "0.5"}}}]}}}})
     }
 
-    /// A replay Job in execute mode that nobody approved yet.
+    /// A replay Job in execute mode without an approval.
     pub fn replay_job(&self, name: &str) -> Value {
         json!({"apiVersion": "batch/v1", "kind": "Job",
             "metadata": {"name": name, "namespace": self.namespace, "labels": {"writgate.dev/replay": "execute"},
@@ -233,7 +233,7 @@ impl Governed<'_> {
         job
     }
 
-    /// The posture's ConfigMaps. Applying them again with another posture changes it.
+    /// The ConfigMaps of `posture` and its reviewers, to be applied in the system namespace.
     pub fn posture_objects(&self, posture: &Value) -> Vec<Value> {
         let reviewer = |name: &str, capabilities: &[&str], key: &Key| {
             json!({"name": format!("{name}@acme.example"), "capabilities": capabilities, "identities": [name],
@@ -258,47 +258,47 @@ impl Governed<'_> {
                     "args": [["--incident", "*"]]}}})
     }
 
-    /// The webhook learns of a new posture, and the API server of a new label, some milliseconds later.
+    /// Waits until the webhook knows the posture and the API server knows the label, which takes some milliseconds.
     fn wait_in_force(&self) {
         let probe = self.deployment("probe").to_string();
         wait_until("the posture is in force", Duration::from_secs(20), || {
             self.installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
-            // Whatever the posture makes of it: only a posture asks for an approval.
-            let judged = |record: &Value| {
+            // Without the posture the reason would be `PostureMissing`.
+            let decided = |record: &Value| {
                 record["environment"] == self.environment.as_str() && record["reasons"][0] == "ApprovalRequired"
             };
-            (!self.installation.webhook.records(judged).is_empty()).then_some(())
+            (!self.installation.webhook.records(decided).is_empty()).then_some(())
         });
     }
 }
 
-/// What the webhook said to the user, without what kubectl says around it (which is all of the patch, when it patches).
+/// The webhook's message to the user, without the text that kubectl prints before it.
 pub fn denial(ran: &Ran) -> Option<&str> {
     let refused = ".writgate.dev\" denied the request: "; // whichever of the installation's webhooks it was
     ran.stderr.split_once(refused).filter(|_| ran.code == Some(1)).map(|(_, message)| message.trim_end())
 }
 
-/// Whether the webhook denied it, for this reason first of all.
+/// Whether the webhook denied the request with `code` as the first reason.
 pub fn denied_for(ran: &Ran, code: &str) -> bool {
-    let reason = denial(ran).and_then(|message| message.lines().nth(1)); // the first line says of what
+    let reason = denial(ran).and_then(|message| message.lines().nth(1)); // the first line names the object
     reason.is_some_and(|line| line.split(':').next() == Some(code))
 }
 
-/// `manifest` with this envelope attached.
+/// `manifest` with `envelope` attached.
 pub fn attach(manifest: &Value, envelope: &str) -> Value {
     let mut manifest = manifest.clone();
     manifest["metadata"]["annotations"][APPROVAL] = json!(envelope);
     manifest
 }
 
-/// A ConfigMap beside the workload that holds this envelope.
+/// A detached approval: a ConfigMap that contains `envelope`.
 pub fn detached(namespace: &str, name: &str, envelope: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": "approval"}},
         "data": {"approval.json": envelope}})
 }
 
-/// A ConfigMap of the system namespace that holds one document of the posture.
+/// A ConfigMap in the system namespace that contains one document.
 pub fn document(kind: &str, name: &str, document: &Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": {"writgate.dev/kind": kind}},

@@ -1,22 +1,22 @@
 //! A real control plane for tests and the demo: etcd, kube-apiserver, kube-controller-manager and kubectl, each at the
-//! pinned version, on loopback, started once per test binary. Nothing here knows what a test asserts.
+//! pinned version, on loopback. Tests share one per suite. Assertions belong to the tests.
 //!
-//! Use it from a test binary of its own, with its own `main` (`harness = false` in Cargo.toml), so that everything is
-//! stopped and reaped before the process ends:
+//! A test binary that uses it has its own `main` (`harness = false` in Cargo.toml), so that every process is stopped before
+//! the binary ends:
 //!
 //! ```ignore
 //! use writgate_testing::{Plane, harness};
 //!
-//! fn main() -> std::process::ExitCode {
-//!     harness::run(Plane::start, harness::tests![a_rule])
+//! fn main() {
+//!     harness::run(Plane::start, vec![("suite", harness::tests![creates_a_config_map])]);
 //! }
 //!
-//! fn a_rule(plane: &Plane) {
-//!     let namespace = plane.namespace("a-rule"); // ungoverned; unique in this plane
+//! fn creates_a_config_map(plane: &Plane) {
+//!     let namespace = plane.namespace("example"); // ungoverned; unique in this plane
 //!     let ran = plane.admin.apply(&serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap",
 //!         "metadata": {"name": "x", "namespace": namespace}}));
 //!     assert!(ran.ok(), "{ran}");
-//!     let list = plane.block_on(async { // the API client, for what kubectl is too slow for
+//!     let list = plane.block_on(async { // the API client is faster than kubectl
 //!         let client = plane.admin.client().await;
 //!         kube::Api::<k8s_openapi::api::core::v1::ConfigMap>::namespaced(client, &namespace).list(&kube::api::ListParams::default()).await
 //!     });
@@ -24,18 +24,17 @@
 //! }
 //! ```
 //!
-//! With the webhook installed it is a `Installation`: `harness::run(Installation::start, …)`, `installation.governed("hint")`, and so on.
+//! `Installation` is a control plane with the webhook installed; `installation.governed("hint")` is a governed namespace.
 //!
-//! The plane starts with the first test that asks for it, and tests run in parallel in namespaces of their own. If the
-//! process is killed, a watcher per server sees its standard input close and stops that server (see `process`).
-//! The tools come from `tests/controlplane/build.sh`, which builds them once. `WRITGATE_KEEP=1` keeps the folder
-//! with every log, certificate and kubeconfig, and prints where it is.
+//! The first test starts the plane, and tests run in parallel in namespaces of their own. If the test process is killed, a
+//! watcher process stops each server (see `process`). `tests/controlplane/build.sh` builds the Kubernetes programs once.
+//! `WRITGATE_KEEP=1` keeps the folder with logs, certificates and kubeconfigs, and prints its path.
 
 #![allow(
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
     clippy::new_without_default,
-    reason = "a test that panics has failed, which is the point"
+    reason = "a panic is how a test fails"
 )]
 
 pub mod harness;

@@ -7,7 +7,7 @@ use rcgen::{
 /// A certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, in PEM.
+    /// The authority's certificate, in PEM.
     pub certificate: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// Makes one.
+    /// Generates a key and a self-signed certificate.
     pub fn new(name: &str) -> Self {
         let key = new_key();
         let mut params = CertificateParams::default();
@@ -42,8 +42,8 @@ impl Authority {
 
     /// A client certificate: the API server takes the user from the common name and the groups from the organisations.
     pub fn client(&self, user: &str, groups: &[&str]) -> Pair {
-        // rcgen holds one value per attribute, and nobody here needs two groups.
-        assert!(groups.len() <= 1, "one group per user");
+        // rcgen stores one value for each attribute, and no test requires two groups.
+        assert!(groups.len() <= 1, "a user has at most one group");
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         for &group in groups {
@@ -60,7 +60,7 @@ impl Authority {
     }
 }
 
-/// A fresh P-256 key.
+/// A new P-256 key.
 pub(crate) fn new_key() -> KeyPair {
     KeyPair::generate().expect("the system has randomness")
 }

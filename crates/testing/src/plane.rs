@@ -1,4 +1,4 @@
-//! The control plane: start, namespaces, users, the API server's audit log, stop.
+//! The control plane: its processes, namespaces and users, and the API server's audit log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use crate::programs::scratch;
 use crate::tools::Tools;
 use crate::user::{Credential, User};
 
-/// Generous: the machine may be busy with as many compilers as it has cores.
+/// The limit is long, since the machine may be compiling on every core.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
-/// Every request that changes something, with the annotations that webhooks add, and what the webhook itself reads. All
-/// reads would drown them; a way into a Pod is a read over `WebSockets`.
+/// Logs every write, with the annotations of webhooks, and the webhook's own reads. Other reads are left out, except connections
+/// into Pods, which are reads because they use `WebSockets`.
 const AUDIT_POLICY: &str = r"
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -32,7 +32,7 @@ rules:
 - {level: Metadata}
 ";
 
-/// The controllers that make or remove what a test looks at.
+/// The controllers whose objects tests use.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
     replicationcontroller-controller,job-controller,cronjob-controller,garbage-collector-controller,\
     namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
@@ -40,11 +40,11 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefuls
 
 /// A running control plane.
 pub struct Plane {
-    /// Member of `system:masters`: for arranging, never for what a test asserts about.
+    /// A member of `system:masters`, for the arrangement of a test and not for the request under test.
     pub admin: User,
-    /// Signs every certificate here, also the webhook's.
+    /// Signs every certificate, including the webhook's.
     pub authority: Authority,
-    /// Holds logs, certificates, kubeconfigs.
+    /// The folder with logs, certificates and kubeconfigs.
     pub folder: PathBuf,
     server: String,
     kubectl: PathBuf,
@@ -54,7 +54,7 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Starts one, building the tools first if they are not there.
+    /// Starts a control plane. Builds the Kubernetes programs first if they do not exist.
     pub fn start() -> Self {
         let tools = Tools::find().unwrap_or_else(|e| panic!("{e}"));
         let folder = new_folder();
@@ -110,7 +110,7 @@ impl Plane {
         self.user_with(name, Credential::Certificate(self.authority.client(name, &[])))
     }
 
-    /// A service account as a program outside the cluster uses it: by a token that the API server issued for it.
+    /// A service account with a token that the API server issued.
     pub fn service_account(&self, namespace: &str, name: &str) -> User {
         let ran = self.admin.kubectl(&["create", "token", name, "-n", namespace, "--duration=24h"]);
         assert!(ran.ok(), "a token for {namespace}/{name}: {ran}");
@@ -118,18 +118,18 @@ impl Plane {
         self.user_with(&full, Credential::Token(ran.stdout.trim().to_owned()))
     }
 
-    /// Somebody with a certificate who talks to another server that the plane's authority vouches for.
+    /// A user with a certificate, for another server whose certificate the plane's authority signed.
     pub fn user_of(&self, server: &str, name: &str) -> User {
         let credential = Credential::Certificate(self.authority.client(name, &[]));
         User::new(name, credential, server, &self.authority.certificate, &self.kubectl, &self.folder)
     }
 
-    /// A new namespace that nobody else in this plane uses; `hint` is how its name begins.
+    /// A new namespace with a unique name that starts with `hint`.
     pub fn namespace(&self, hint: &str) -> String {
         self.labelled_namespace(hint, &json!({}))
     }
 
-    /// The same, with labels from the start.
+    /// A new namespace with labels.
     pub fn labelled_namespace(&self, hint: &str, labels: &Value) -> String {
         let name = format!("{hint}-{}", self.namespaces.fetch_add(1, Ordering::Relaxed));
         let ran = self.admin.create(&json!({"apiVersion": "v1", "kind": "Namespace",
@@ -145,7 +145,7 @@ impl Plane {
         assert!(ran.ok(), "{ran}");
     }
 
-    /// Runs a future to its end, for the API client.
+    /// Runs a future of the API client to completion.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
@@ -160,7 +160,7 @@ impl Plane {
         &self.server
     }
 
-    /// What the API server's audit log holds so far that `wanted` accepts.
+    /// The lines of the API server's audit log so far that `wanted` accepts.
     pub fn audit_log(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         json_lines(&self.folder.join("logs/audit.log"), wanted)
     }
@@ -177,7 +177,7 @@ impl Plane {
                     panic!("{} ended with {status}, see {}", process.name(), folder.join("logs").display());
                 }
             }
-            // The account is made by a controller, so it proves the controller manager as well.
+            // A controller creates the account, so it shows that the controller manager is ready as well.
             admin.kubectl(&["get", "serviceaccount", "default", "-n", "default", "-o", "name"]).ok().then_some(())
         });
     }
@@ -185,11 +185,11 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        // Clients before servers, so that none of them spends its last seconds complaining.
+        // Clients stop before servers, so that they do not retry until they are killed.
         while let Some(process) = self.processes.pop() {
             drop(process);
         }
-        // A plane that could not start says why in its logs only.
+        // The logs say why a plane could not start.
         if std::thread::panicking() || std::env::var_os("WRITGATE_KEEP").is_some() {
             eprintln!("kept {}", self.folder.display());
         } else {
@@ -198,7 +198,7 @@ impl Drop for Plane {
     }
 }
 
-/// The lines of a file of JSON lines that `wanted` accepts. What is not (yet) a whole JSON line is not one of them.
+/// The lines of a file of JSON lines that `wanted` accepts. Incomplete lines are skipped.
 pub(crate) fn json_lines(path: &Path, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(wanted).collect()
@@ -232,7 +232,7 @@ fn etcd_command(tools: &Tools, url: &str, data: &Path) -> Command {
         .args(["--listen-client-urls", url, "--advertise-client-urls", url])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
-        .args(["--unsafe-no-fsync", "--log-level=warn"]); // nothing here needs to survive a power cut
+        .args(["--unsafe-no-fsync", "--log-level=warn"]); // the data need not survive a crash
     command
 }
 
@@ -241,7 +241,7 @@ fn apiserver_command(tools: &Tools, files: &Files, etcd: &str, port: u16, logs: 
     command
         .args(["--etcd-servers", etcd])
         .args(["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port", &port.to_string()])
-        // The default reconciler refuses to publish a loopback address.
+        // The default reconciler refuses a loopback address.
         .args(["--endpoint-reconciler-type=none", "--service-cluster-ip-range=10.96.0.0/16"])
         .arg("--tls-cert-file")
         .arg(&files.certificate)

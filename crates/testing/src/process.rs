@@ -1,5 +1,5 @@
-//! Processes that never outlive the test. Each runs in a process group of its own, and a watcher stops it if the test process
-//! dies first.
+//! Processes that do not outlive the test. Each runs in its own process group, and a watcher process stops it if the test
+//! process dies first.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::process::CommandExt as _;
 
-/// Blocks until the pipe from the test process closes, which happens however that process ends, then kills `$1` and
-/// removes the folder `$2`. It waits in `read`, not in a `cat` of its own that could be left behind. Signals from the terminal are not for it: it must outlive the test process to be of use.
+/// Blocks until the pipe from the test process closes, which happens however that process ends. Then kills `$1` and removes the
+/// folder `$2`. It waits in `read`, since a `cat` would be a process of its own that could remain. It ignores signals from the
+/// terminal, because it must outlive the test process.
 const WATCHER: &str =
     r#"trap '' INT TERM HUP; while read -r _; do :; done; kill -KILL "$1" 2>/dev/null; [ -z "$2" ] || rm -rf -- "$2""#;
 
@@ -25,7 +26,7 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` with standard output in `<logs>/<name>.out` and standard error in `<logs>/<name>.log`.
-    /// `scratch` is a folder that is worth nothing without the process; it goes when the test process is killed.
+    /// `scratch` is a folder that is removed if the test process is killed.
     pub fn start(name: &str, mut command: Command, logs: &Path, scratch: Option<&Path>) -> Self {
         let create = |end: &str| {
             File::create(logs.join(format!("{name}.{end}"))).unwrap_or_else(|e| panic!("log of {name}: {e}"))
@@ -34,7 +35,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(create("out"))
             .stderr(create("log"))
-            .process_group(0) // a Ctrl-C at the terminal reaches the test alone, which then stops this in order
+            .process_group(0) // Ctrl-C reaches only the test process, which then stops this one in order
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let watcher = Command::new("sh")
@@ -45,16 +46,16 @@ impl Process {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
-            .expect("there is a POSIX shell");
+            .expect("a POSIX shell exists");
         Self { name: name.to_owned(), child, watcher }
     }
 
-    /// The status with which it ended by itself, if it did.
+    /// The exit status, if the process has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be waited for")
     }
 
-    /// Asks it to end (SIGTERM), insists after `grace`, and reaps it and its watcher.
+    /// Sends SIGTERM, kills the process after `grace`, and waits for it and its watcher.
     pub fn stop(&mut self, grace: Duration) -> ExitStatus {
         let end = Instant::now() + grace;
         if self.ended().is_none() {
@@ -63,7 +64,7 @@ impl Process {
                 sleep(Duration::from_millis(20));
             }
         }
-        // Killed before it is reaped: until then the id cannot belong to anyone else.
+        // Until `wait` returns, the process id cannot be reused, so `kill` cannot reach another process.
         self.child.kill().ok();
         let status = self.child.wait().expect("a child can be waited for");
         self.watcher.kill().ok();
@@ -71,18 +72,18 @@ impl Process {
         status
     }
 
-    /// Sends it a signal, by name.
+    /// Sends a signal by its name.
     pub fn signal(&self, signal: &str) {
-        // The standard library can only kill, and calling libc would be the one unsafe line here.
+        // The standard library sends only SIGKILL, and libc would require unsafe code.
         Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status().ok();
     }
 
-    /// What it was started as.
+    /// The name that was passed to `start`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -94,8 +95,7 @@ impl Drop for Process {
     }
 }
 
-/// A loopback port on which nobody listens now. Below the range that outgoing connections take theirs from, so that
-/// no other test's client gets it before the server does.
+/// A free loopback port, below the range of outgoing connections, so that no client takes it before the server does.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let seed = u16::try_from(std::process::id() % 10_000).expect("below 10,000");
@@ -108,14 +108,16 @@ pub fn free_port() -> u16 {
     panic!("no free port between 20000 and 30000");
 }
 
-/// Polls until `probe` gives a value. A wait that runs out panics with `what` was waited for.
+/// Polls until `probe` returns a value.
+///
+/// Panics with `what` if that takes longer than `limit`.
 pub fn wait_until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
         if let Some(value) = probe() {
             return value;
         }
-        assert!(Instant::now() < end, "waited {limit:?} in vain until {what}");
+        assert!(Instant::now() < end, "waited {limit:?} until {what}");
         sleep(Duration::from_millis(50));
     }
 }

@@ -1,4 +1,4 @@
-//! Where cargo puts the workspace's programs.
+//! The paths of the workspace's programs in Cargo's target folder.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,8 +12,8 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this crate is in crates/")
 }
 
-/// `kubectl-writgate`. Cargo builds the programs of a test's own package only, so this one is built here if it is older
-/// than its sources. A test that was started without cargo takes the program that is there.
+/// The path of `kubectl-writgate`. Cargo builds only the programs of a test's own package, so this function builds it if it is
+/// older than its sources. A test that was started without Cargo uses the existing program.
 pub fn plugin() -> &'static Path {
     static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
     PLUGIN.get_or_init(|| {
@@ -25,7 +25,7 @@ pub fn plugin() -> &'static Path {
     })
 }
 
-/// Whether a program is newer than every source that it is built from.
+/// Whether a program is newer than its sources.
 fn is_fresh(program: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let Some(built) = modified(program) else { return false };
@@ -55,12 +55,12 @@ fn build_plugin(cargo: &OsStr, path: &Path) {
     assert!(status.success(), "{} could not be built: {status}", path.display());
 }
 
-/// A program of the profile that the running test is of.
+/// The path of a program of the running test's profile.
 pub fn program(name: &str) -> PathBuf {
     profile_folder().join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
-/// Cargo's folder for what tests leave behind, which is made if it is not there.
+/// Cargo's folder for files of tests. It is created if it does not exist.
 pub fn scratch() -> PathBuf {
     let folder = profile_folder().with_file_name("tmp");
     fs::create_dir_all(&folder).expect("target/tmp can be written");

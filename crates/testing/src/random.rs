@@ -1,23 +1,24 @@
-//! Random manifests: a seeded generator, and objects whose fields come and go.
+//! Random manifests: a seeded generator, and objects with optional fields.
 
 use serde_json::{Map, Value};
 
-/// `SplitMix64`: small, seeded, the same everywhere. A failure names the seed, and the seed makes the manifest again.
+/// `SplitMix64`, which gives the same sequence on every platform. A failure names the seed, which generates the manifest
+/// again.
 pub struct Random {
     state: u64,
-    /// How many of a hundred optional fields a manifest has: some are bare and some have nearly everything.
+    /// The percentage of optional fields that a manifest has.
     density: usize,
 }
 
 impl Random {
-    /// One whose manifests have few or many fields, as the seed has it.
+    /// A generator whose density depends on the seed.
     pub fn new(seed: u64) -> Self {
         let mut random = Self { state: seed, density: 0 };
         random.density = random.pick(&[5, 15, 35, 60, 90]);
         random
     }
 
-    /// One whose manifests have nearly every field.
+    /// A generator of manifests with nearly every field.
     pub fn rich(seed: u64) -> Self {
         Self { state: seed, density: 95 }
     }
@@ -47,7 +48,7 @@ impl Random {
         self.pick(choices).into()
     }
 
-    /// `least` to `most` values, each told its index.
+    /// A list of `least` to `most` values. `item` takes the index of each.
     pub fn list(&mut self, least: usize, most: usize, mut item: impl FnMut(&mut Self, usize) -> Value) -> Value {
         let length = least + self.below(most - least + 1);
         (0..length).map(|index| item(self, index)).collect()
@@ -63,29 +64,29 @@ impl Random {
 
 /// An object under construction.
 pub struct Draft<'a> {
-    /// Where its values come from.
+    /// The generator of the values.
     pub random: &'a mut Random,
     object: Map<String, Value>,
 }
 
 impl Draft<'_> {
-    /// A field that is always there.
+    /// Sets a field.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.object.insert(name.to_owned(), value.into());
     }
 
-    /// A field that is always there, its value left to chance.
+    /// Sets a field to a random value.
     pub fn make(&mut self, name: &str, value: impl FnOnce(&mut Random) -> Value) {
         let value = value(self.random);
         self.set(name, value);
     }
 
-    /// A field as it is, null where it is absent.
+    /// The value of a field, null if it is absent.
     pub fn get(&self, name: &str) -> &Value {
         self.object.get(name).unwrap_or(&Value::Null)
     }
 
-    /// An optional field: absent, null, or what `value` makes.
+    /// An optional field: absent, null, or a value of `value`.
     pub fn maybe(&mut self, name: &str, value: impl FnOnce(&mut Random) -> Value) {
         if self.random.chance(self.random.density) {
             let value = value(self.random);
@@ -95,7 +96,7 @@ impl Draft<'_> {
         }
     }
 
-    /// An optional field that may also be given its empty value.
+    /// An optional field that may also have its empty value.
     pub fn maybe_or(&mut self, name: &str, empty: impl Into<Value>, value: impl FnOnce(&mut Random) -> Value) {
         if self.random.chance(10) { self.set(name, empty) } else { self.maybe(name, value) }
     }

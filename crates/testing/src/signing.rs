@@ -1,6 +1,6 @@
-//! Reviewers' keys, and approvals signed with them: what a careful reviewer signs, and what a forger would.
+//! Reviewers' keys, and approvals signed with them.
 //!
-//! The statement is plain JSON, so a test can make it wrong in ways that no honest program offers.
+//! The statement is plain JSON and not a type of core, so that a test can sign statements that core would not write.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub struct Key(SigningKey);
 
 impl Key {
-    /// A fresh one.
+    /// Generates a key.
     pub fn new() -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("the system has randomness");
@@ -34,7 +34,7 @@ impl Key {
         self.0.to_pkcs8_pem(LineEnding::LF).expect("a key has an encoding").to_string()
     }
 
-    /// Hex SHA-256 of the SPKI DER.
+    /// The key id: SHA-256 of the SPKI DER, in hexadecimal.
     pub fn id(&self) -> String {
         let der = self.0.verifying_key().to_public_key_der().expect("a key has an encoding");
         hex(&Sha256::digest(der.as_bytes()))
@@ -46,14 +46,14 @@ impl Key {
     }
 }
 
-/// The DSSE envelope over `statement`, as the annotation holds it.
+/// The DSSE envelope of `statement`, in the form of the annotation.
 pub fn envelope(statement: &Value, keys: &[&Key]) -> String {
     let payload = statement.to_string();
     let signatures: Vec<Value> = keys.iter().map(|key| key.sign(&payload)).collect();
     json!({"payloadType": PAYLOAD_TYPE, "payload": STANDARD.encode(&payload), "signatures": signatures}).to_string()
 }
 
-/// The time `seconds` from now, as approvals write it: whole seconds, with a `Z`.
+/// The time `seconds` from now in the form of approvals: whole seconds, with a `Z`.
 pub fn seconds_from_now(seconds: i64) -> String {
     let time = Timestamp::now() + SignedDuration::from_secs(seconds);
     let whole = time.round(Unit::Second).expect("whole seconds divide a day");
@@ -63,7 +63,7 @@ pub fn seconds_from_now(seconds: i64) -> String {
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a String takes it all");
+        write!(hex, "{byte:02x}").expect("writing to a String succeeds");
         hex
     })
 }

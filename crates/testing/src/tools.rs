@@ -1,4 +1,4 @@
-//! Where the pinned binaries are. `tests/controlplane/build.sh` finds or builds them.
+//! The paths of the pinned Kubernetes programs, which `tests/controlplane/build.sh` finds or builds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 
 use crate::programs::repository;
 
-/// The pinned binaries, by name.
+/// The paths of the programs, by name.
 pub struct Tools(BTreeMap<String, PathBuf>);
 
 impl Tools {
-    /// Finds them, building what is missing with progress on standard error.
+    /// Finds the programs. Builds missing ones, with progress on standard error.
     pub fn find() -> Result<Self, String> {
         let script = repository().join("tests/controlplane/build.sh");
         let output = Command::new("sh")
@@ -26,8 +26,8 @@ impl Tools {
         Ok(Self(tools.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).collect()))
     }
 
-    /// The path of one.
+    /// The path of a program.
     pub fn path(&self, name: &str) -> &Path {
-        self.0.get(name).unwrap_or_else(|| panic!("build.sh knows no {name}"))
+        self.0.get(name).unwrap_or_else(|| panic!("build.sh builds no {name}"))
     }
 }

@@ -1,4 +1,4 @@
-//! A user of the API server: real credentials in a kubeconfig, the real kubectl, and the API client.
+//! A user of the API server, with credentials in a kubeconfig, for kubectl and for the API client.
 
 use std::fmt;
 use std::io::Write as _;
@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 /// A user with credentials of their own.
 #[derive(Clone)]
 pub struct User {
-    /// The name as the API server sees it.
+    /// The API server's name of the user.
     pub name: String,
-    /// Names one context with this user's credentials.
+    /// A kubeconfig with one context, which has the user's credentials.
     pub kubeconfig: PathBuf,
     kubectl: PathBuf,
     home: PathBuf,
 }
 
-/// What a command printed and how it ended.
+/// The output and the exit code of a command.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// The exit code; none after a signal.
+    /// The exit code, or none if a signal ended the command.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
@@ -29,7 +29,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// How a user proves who they are.
+/// A user's credential.
 pub enum Credential {
     Certificate(crate::Pair),
     Token(String),
@@ -59,17 +59,17 @@ impl User {
         Self { name: name.to_owned(), kubeconfig, kubectl: kubectl.to_owned(), home: home.to_owned() }
     }
 
-    /// Runs the real kubectl as this user.
+    /// Runs kubectl as this user.
     pub fn kubectl(&self, args: &[&str]) -> Ran {
         self.kubectl_in(args, "")
     }
 
-    /// Runs the real kubectl as this user, with `input` on its standard input.
+    /// Runs kubectl as this user, with `input` on its standard input.
     pub fn kubectl_in(&self, args: &[&str], input: &str) -> Ran {
         Ran::of(self.command(&self.kubectl).args(args), input)
     }
 
-    /// Runs the real kubectl as this user, which looks for plugins on `path`.
+    /// Runs kubectl as this user, with `path` as its search path for plugins.
     pub fn kubectl_by_path(&self, args: &[&str], path: &str) -> Ran {
         Ran::of(self.command(&self.kubectl).args(args).env("PATH", path), "")
     }
@@ -84,7 +84,7 @@ impl User {
         self.kubectl_in(&["create", "-f", "-"], &object.to_string())
     }
 
-    /// `kubectl get ARGS -o json`, parsed; `None` if it is not there.
+    /// The parsed output of `kubectl get ARGS -o json`, or `None` if the object does not exist.
     pub fn get(&self, args: &[&str]) -> Option<Value> {
         let ran = self.kubectl(&[&["get"], args, &["-o", "json"]].concat());
         if ran.stderr.contains("(NotFound)") {
@@ -94,10 +94,10 @@ impl User {
         Some(serde_json::from_str(&ran.stdout).expect("kubectl prints JSON"))
     }
 
-    /// A command that acts as this user: kubectl, or a plugin of it.
+    /// A command with this user's credentials: kubectl or a plugin.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
-        // Nothing of the caller's own configuration may matter. The discovery cache lies below HOME.
+        // The configuration of the person who runs the tests must have no effect. The discovery cache is below HOME.
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).env_remove("KUBECTL_EXTERNAL_DIFF");
         command
     }

@@ -1,5 +1,5 @@
-//! The real webhook, as the chart installs it. The rendered manifests are applied, and the binary runs next to the API server
-//! with the token of the chart's service account, so that it can do only what the chart permits.
+//! The real webhook, as the chart installs it. The rendered manifests are applied, and the binary runs on loopback with the
+//! token of the chart's service account, so that it has only the rights that the chart grants.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,11 +18,11 @@ use crate::user::User;
 /// The namespace that the chart installs into.
 pub const SYSTEM_NAMESPACE: &str = "writgate-system";
 
-/// A custom resource that the webhook judges as a workload, in the form of the chart's `governedKinds`; a test that uses it
-/// makes it known to the API server.
+/// A further kind of the webhook, in the form of `--workload-kind`. A test that uses it installs its
+/// CustomResourceDefinition.
 pub const FURTHER_KIND: &str = "example.com/v1/Rollout=rollouts:spec.template";
 
-/// A running webhook that the API server of one plane asks.
+/// A running webhook process.
 pub struct Webhook {
     process: Mutex<Process>,
     /// The chart's service account, with the chart's rights.
@@ -33,7 +33,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Applies `manifests/`, starts the binary, waits until it is ready, and only then has the API server ask it.
+    /// Applies `manifests/`, starts the binary, waits until it is ready, and then installs the webhook configuration.
     pub fn install(plane: &Plane) -> Self {
         let (configurations, others): (Vec<Value>, Vec<Value>) = manifest(plane, "writgate.yaml")
             .into_iter()
@@ -42,7 +42,7 @@ impl Webhook {
         plane.install(&others);
         plane.install(&manifest(plane, "example/posture.yaml"));
         let port = free_port();
-        // Nothing here takes a minute, as a request in a cluster may.
+        // Requests in a test take less than a minute, so uses are released sooner than in a cluster.
         let webhook = Self::start(plane, "webhook", port, &["--release-after", "5s"]);
         webhook.wait_ready(Duration::from_secs(30));
         let local = configurations.into_iter().map(|configuration| on_loopback(plane, configuration, port));
@@ -50,12 +50,12 @@ impl Webhook {
         webhook
     }
 
-    /// A further replica, which no API server asks, as it comes.
+    /// Starts another replica, which the API server does not call.
     pub fn replica(plane: &Plane, name: &str) -> Self {
         Self::replica_with(plane, name, &[])
     }
 
-    /// The same with flags of its own.
+    /// Starts another replica with further flags.
     pub fn replica_with(plane: &Plane, name: &str, args: &[&str]) -> Self {
         let replica = Self::start(plane, name, free_port(), args);
         replica.wait_ready(Duration::from_secs(30));
@@ -88,31 +88,31 @@ impl Webhook {
         Self { process: Mutex::new(process), identity, port, admin_port, stdout }
     }
 
-    /// A client that talks to this replica alone, past every API server.
+    /// A client that sends requests directly to this replica.
     pub async fn client(&self, plane: &Plane) -> kube::Client {
         let server = format!("https://127.0.0.1:{}", self.port);
         plane.user_of(&server, &format!("caller-{}", self.port)).client().await
     }
 
-    /// Ends it as a node that fails does: without a last word.
+    /// Kills the process, as the failure of a node does.
     pub fn kill(self) {
-        self.process.lock().expect("nobody panics while holding it").signal("KILL");
+        self.process.lock().expect("no thread panics while it holds the lock").signal("KILL");
     }
 
-    /// What it writes to standard output.
+    /// The file with the process's standard output.
     pub fn log(&self) -> &Path {
         &self.stdout
     }
 
-    /// All that it wrote so far, in whole lines.
+    /// The complete lines of standard output so far.
     pub fn lines(&self) -> String {
         let text = std::fs::read_to_string(&self.stdout).unwrap_or_default();
         text.rsplit_once('\n').map(|(lines, _)| lines.to_owned()).unwrap_or_default()
     }
 
-    /// Ends it as a rollout does, and returns all that it wrote.
+    /// Stops the process as a rollout does, and returns its standard output.
     pub fn stop(self) -> String {
-        self.process.lock().expect("nobody panics while holding it").stop(Duration::from_secs(30));
+        self.process.lock().expect("no thread panics while it holds the lock").stop(Duration::from_secs(30));
         self.lines()
     }
 
@@ -131,11 +131,11 @@ impl Webhook {
         series.filter(has_labels).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Status and body of a page of the admin port.
+    /// Status and body of a GET request to the admin port.
     pub fn http_get(&self, path: &str) -> std::io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        // HTTP/1.0: the body ends where the connection does, so there is nothing to decode.
+        // With HTTP/1.0 the body ends with the connection, so it needs no decoding.
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -146,7 +146,7 @@ impl Webhook {
 
     fn wait_ready(&self, limit: Duration) {
         wait_until("the webhook is ready", limit, || {
-            let mut process = self.process.lock().expect("nobody panics while holding it");
+            let mut process = self.process.lock().expect("no thread panics while it holds the lock");
             if let Some(status) = process.ended() {
                 panic!(
                     "the webhook ended with {status}: {}",
@@ -158,7 +158,7 @@ impl Webhook {
     }
 }
 
-/// The objects of a file in `manifests/`, read by kubectl: nothing of ours parses what we would then test.
+/// The objects of a file in `manifests/`. kubectl parses them, since Writgate's own parser is under test.
 fn manifest(plane: &Plane, file: &str) -> Vec<Value> {
     let path = repository().join("manifests").join(file);
     let path = path.to_str().expect("a UTF-8 path");
@@ -167,7 +167,7 @@ fn manifest(plane: &Plane, file: &str) -> Vec<Value> {
     Deserializer::from_str(&ran.stdout).into_iter().map(|object| object.expect("kubectl prints JSON")).collect()
 }
 
-/// The webhook configuration with the endpoint on loopback, and all else as the chart has it.
+/// The chart's webhook configuration with the address replaced by one on loopback.
 fn on_loopback(plane: &Plane, mut configuration: Value, port: u16) -> Value {
     use base64::Engine as _;
     let bundle = base64::engine::general_purpose::STANDARD.encode(&plane.authority.certificate);

@@ -1,4 +1,4 @@
-//! Rules about the sources themselves that no compiler checks: which module may import which, and how long a file is.
+//! Rules about the sources that the compiler does not check: imports between modules, lengths of files, and comments.
 
 use std::{
     collections::BTreeSet,
@@ -89,12 +89,12 @@ fn a_module_of_core_imports_only_from_those_before_it() {
     for (file, text) in sources("crates/core/src") {
         let path = file.trim_start_matches("crates/core/src/");
         let own = path.split(['/', '.']).next().unwrap_or_default();
-        // `work` counts in tests only.
+        // `work` is used only by tests.
         if matches!(own, "lib" | "work") {
             continue;
         }
         let own_rank = rank(own).unwrap_or_else(|| panic!("{file}: add {own} to the order of modules"));
-        // Tests may use everything.
+        // Tests may import from every module.
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let is_test = path.split(['/', '.']).any(|part| part == "tests");
         let higher =

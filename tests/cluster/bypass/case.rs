@@ -109,10 +109,10 @@ impl<'g> TenantNamespace<'g> {
     /// A correct statement about `object`, with a new id.
     pub(crate) fn statement(&self, object: &Value) -> Value {
         let key = object.to_string();
-        let known = self.statements.lock().expect("nobody panics while holding it").get(&key).cloned();
+        let known = self.statements.lock().expect("no thread panics while it holds the lock").get(&key).cloned();
         let mut statement = known.unwrap_or_else(|| self.governed.statement(object));
         statement["predicate"]["id"] = json!(uuid::Uuid::now_v7().to_string());
-        self.statements.lock().expect("nobody panics while holding it").insert(key, statement.clone());
+        self.statements.lock().expect("no thread panics while it holds the lock").insert(key, statement.clone());
         statement
     }
 

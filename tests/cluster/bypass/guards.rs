@@ -104,9 +104,9 @@ fn guards_documents_in_use(installation: &Installation) {
     let mut unknown = ns.usual_posture();
     unknown["enforcment"] = json!("audit");
     apply(68, "a posture with a misspelt field", &ns.posture_objects(&unknown)[0], "PostureInvalid");
-    let mut nobody = ns.usual_posture();
-    nobody["actions"] = json!({"deploy": {"quorum": [{"count": 0}]}});
-    apply(68, "a posture with an empty quorum", &ns.posture_objects(&nobody)[0], "PostureInvalid");
+    let mut empty = ns.usual_posture();
+    empty["actions"] = json!({"deploy": {"quorum": [{"count": 0}]}});
+    apply(68, "a posture with an empty quorum", &ns.posture_objects(&empty)[0], "PostureInvalid");
     let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
     let with_keys = |keys: Value| {
         document(

@@ -128,7 +128,7 @@ fn denies_under_an_incomplete_posture(installation: &Installation) {
     let approved = ns.approved(&ns.deployment("orders"));
     let mut posture = ns.usual_posture();
     posture["environment"] = json!("half");
-    posture["reviewerSets"] = json!(["nobody-wrote-it"]);
+    posture["reviewerSets"] = json!(["missing"]);
     installation.plane.install(&[document("posture", "posture-half", &posture)]);
     let name = &ns.namespace;
     let ran =

@@ -1,4 +1,4 @@
-//! What the chart's service account may do: enough, or the other tests would fail, and nothing beside it.
+//! The rights of the chart's service account. The other tests show that they suffice; this one that there are no others.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![the_webhook_has_the_rights_that_it_requires_and_no_others]
 }
 
-/// As `verb group/resource`, the core group without its slash.
+/// Rights in every namespace, as `verb group/resource`; the core group has no slash.
 const EVERYWHERE: &[&str] = &[
     "get namespaces",
     "list namespaces",
@@ -47,6 +47,7 @@ const EVERYWHERE: &[&str] = &[
     "watch configmaps",
 ];
 
+/// Further rights in the system namespace.
 const IN_ITS_NAMESPACE: &[&str] = &[
     "create configmaps",
     "delete configmaps",
@@ -67,7 +68,7 @@ fn the_webhook_has_the_rights_that_it_requires_and_no_others(installation: &Inst
     assert_eq!(own(SYSTEM_NAMESPACE), set(&[EVERYWHERE, IN_ITS_NAMESPACE].concat()));
 }
 
-/// All that a user may do in a namespace.
+/// The rights of a user in a namespace.
 fn rights(user: &User, namespace: &str) -> BTreeSet<String> {
     let question = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
         "spec": {"namespace": namespace}});
@@ -75,17 +76,17 @@ fn rights(user: &User, namespace: &str) -> BTreeSet<String> {
     assert!(ran.ok(), "{ran}");
     let review: Value = serde_json::from_str(&ran.stdout).expect("kubectl prints JSON");
     assert_eq!(review["status"]["incomplete"], false, "{review}");
-    let words = |rule: &Value, name: &str| -> Vec<String> {
-        let words = rule[name].as_array().into_iter().flatten();
-        words.map(|word| word.as_str().expect("text").to_owned()).collect()
+    let texts = |rule: &Value, name: &str| -> Vec<String> {
+        let texts = rule[name].as_array().into_iter().flatten();
+        texts.map(|text| text.as_str().expect("text").to_owned()).collect()
     };
     let mut rights = BTreeSet::new();
     for rule in review["status"]["resourceRules"].as_array().expect("rules") {
-        for group in words(rule, "apiGroups") {
-            for resource in words(rule, "resources") {
-                for verb in words(rule, "verbs") {
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                for verb in texts(rule, "verbs") {
                     let slash = if group.is_empty() { "" } else { "/" };
-                    let names = words(rule, "resourceNames").join(",");
+                    let names = texts(rule, "resourceNames").join(",");
                     rights.insert(format!("{verb} {group}{slash}{resource} {names}").trim_end().to_owned());
                 }
             }

@@ -1,5 +1,5 @@
-//! `kubectl writgate audit`: the five questions, answered from all places where a decision is told; and `pending`: what
-//! is still wanted.
+//! `kubectl writgate audit`, which reads decisions from Events, the webhook's log and the API server's audit log, and
+//! `kubectl writgate pending`, which lists denied workloads that were not admitted since.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -22,7 +22,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// The five answers, and what they are about.
+/// The columns that must not depend on the source.
 const ANSWERS: [&str; 14] = [
     "initiator",
     "requestedBy",
@@ -45,7 +45,7 @@ fn writgate(user: &User, args: &[&str]) -> Ran {
     Ran::of(user.command(writgate_testing::plugin()).args(args), "")
 }
 
-/// What CSV says of the decisions about `orders` and `fire`, by id.
+/// The columns of the decisions about `orders` and `fire`, by id, once there are three.
 fn answers(governed: &Governed<'_>, source: &[&str]) -> Option<BTreeMap<String, Vec<String>>> {
     let about = ["-o", "csv", "--object", "deployment/orders", "--object", "deployment/fire"];
     let ran = writgate(
@@ -69,7 +69,7 @@ fn every_source_gives_the_same_five_answers(installation: &Installation) {
         posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy"], "quorum": [{"count": 1}]});
     });
     let orders = governed.deployment("orders");
-    assert!(!installation.operator.create(&orders).ok(), "nobody approved it");
+    assert!(!installation.operator.create(&orders).ok(), "expected a denial without an approval");
     assert!(installation.operator.create(&governed.approved(&orders)).ok());
     let fire = governed.approved_but(&governed.deployment("fire"), |statement| {
         statement["predicate"]["breakGlass"] = json!(true);
@@ -110,21 +110,24 @@ fn every_source_gives_the_same_five_answers(installation: &Installation) {
         &["audit", "-n", &governed.namespace, "--decision", "break-glass", "-o", "json"],
     );
     let record: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
-    assert!(records.contains(&record), "the record itself: {ran}");
+    assert!(records.contains(&record), "expected the record itself: {ran}");
     assert!(ran.stderr.contains("Events expire after an hour"), "{ran}");
     let ran = writgate(&installation.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
-    assert_eq!(ran.code, Some(1), "she had no part in it: {ran}");
+    assert_eq!(ran.code, Some(1), "carol took part in no decision: {ran}");
 }
 
 fn audit_verify_finds_an_altered_record(installation: &Installation) {
     let governed = installation.governed("sealed");
-    assert!(!installation.operator.create(&governed.deployment("orders")).ok(), "nobody approved it");
+    assert!(
+        !installation.operator.create(&governed.deployment("orders")).ok(),
+        "expected a denial without an approval"
+    );
     let [record] = &trail::records(&governed, |record| record["dryRun"] == false)[..] else { panic!("one denial") };
     let id = record["id"].as_str().expect("a record has an id");
     let verify = |log: &Path| {
         let log = log.to_str().expect("UTF-8");
-        // Other replicas' logs are not given, so what other tests' replicas wrote is missing.
-        wait_until("the webhook has noted its key", trail::LIMIT, || {
+        // The logs of other tests' replicas are not passed, so their records are reported as missing.
+        wait_until("the webhook has written its checkpoint", trail::LIMIT, || {
             let ran =
                 writgate(&installation.plane.admin, &["audit", "--log", log, "--verify", "-n", &governed.namespace]);
             (!ran.stdout.contains("forged")).then_some(ran)
@@ -132,7 +135,7 @@ fn audit_verify_finds_an_altered_record(installation: &Installation) {
     };
     let ran = verify(installation.webhook.log());
     assert!(ran.stdout.contains("verified: ") && !ran.stdout.contains("altered"), "{ran}");
-    let log = std::fs::read_to_string(installation.webhook.log()).expect("it can be read");
+    let log = std::fs::read_to_string(installation.webhook.log()).expect("the log can be read");
     let lines =
         log.lines().map(|line| if line.contains(id) { line.replace("\"alice\"", "\"carol\"") } else { line.into() });
     let altered = installation.plane.folder.join("altered.log");
@@ -150,26 +153,29 @@ fn audit_watch_prints_each_decision(installation: &Installation) {
         .args(["audit", "--watch", "-n", &governed.namespace, "-o", "json"])
         .stdout(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("the plugin starts");
     let mut shown = BufReader::new(child.stdout.take().expect("piped")).lines();
     for name in ["first", "second"] {
-        assert!(!installation.operator.create(&governed.deployment(name)).ok(), "nobody approved it");
-        let line = shown.next().expect("it goes on").expect("UTF-8");
+        assert!(
+            !installation.operator.create(&governed.deployment(name)).ok(),
+            "expected a denial without an approval"
+        );
+        let line = shown.next().expect("the plugin prints another line").expect("UTF-8");
         let record: Value = serde_json::from_str(&line).expect("a record on each line");
         assert_eq!(record["object"]["name"], name, "{record}");
     }
-    child.kill().expect("it runs until somebody ends it");
+    child.kill().expect("audit --watch runs until it is stopped");
     child.wait().expect("a child can be waited for");
 }
 
 fn a_denied_workload_is_pending_until_it_is_admitted(installation: &Installation) {
     let governed = installation.governed("pending");
     let pending = || writgate(&installation.operator, &["pending", "-n", &governed.namespace, "-o", "json"]);
-    assert_eq!(pending().code, Some(1), "nothing was denied yet");
+    assert_eq!(pending().code, Some(1), "expected no pending workload before a denial");
 
     let orders = governed.deployment("orders");
-    assert!(!installation.gitops.create(&orders).ok(), "nobody approved it");
-    let wanted = wait_until("it is pending", trail::LIMIT, || {
+    assert!(!installation.gitops.create(&orders).ok(), "expected a denial without an approval");
+    let wanted = wait_until("the workload is pending", trail::LIMIT, || {
         let ran = pending();
         (ran.code == Some(0)).then(|| serde_json::from_str::<Value>(&ran.stdout).expect("JSON"))
     });
@@ -178,12 +184,16 @@ fn a_denied_workload_is_pending_until_it_is_admitted(installation: &Installation
     assert_eq!(wanted[0]["specHash"], format!("sha256:{}", installation.hash(&orders)), "{wanted}");
     assert_eq!(wanted[0]["reasons"], json!(["ApprovalRequired"]), "{wanted}");
     let ran = writgate(&installation.operator, &["pending", "-n", &governed.namespace]);
-    for told in ["by         service account gitops/applier", "next       kubectl writgate request -f FILE -n "] {
-        assert!(ran.stdout.contains(told), "{ran}");
+    for line in ["by         service account gitops/applier", "next       kubectl writgate request -f FILE -n "] {
+        assert!(ran.stdout.contains(line), "{ran}");
     }
 
     assert!(installation.gitops.create(&governed.approved(&orders)).ok());
-    assert_eq!(pending().code, Some(1), "it runs, whether its Event is written yet or not");
+    assert_eq!(
+        pending().code,
+        Some(1),
+        "expected no pending workload after the admission, even before its Event exists"
+    );
 }
 
 fn audit_and_pending_say_what_to_do_without_rights_or_without_a_cluster(installation: &Installation) {

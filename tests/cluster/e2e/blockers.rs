@@ -1,7 +1,6 @@
-//! The six release blockers, each against a Deployment and a replay Job, when it is created and when it changes.
+//! The six release blockers, each with a Deployment and a replay Job, on creation and on update.
 //!
-//! Every case is a near miss: one thing about the approval is wrong, and with that one thing right the same object is
-//! admitted a moment later.
+//! Every case is a near miss: one property of the approval is wrong, and with a correct approval the same object is admitted.
 
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// An object with an approval that is wrong in one thing.
+/// Attaches an approval with one wrong property.
 type Wrong = fn(&Governed<'_>, &Value) -> Value;
 
 fn denies_when_no_signature_is_by_a_known_key(installation: &Installation) {
@@ -45,7 +44,7 @@ fn denies_when_the_signature_is_over_something_else(installation: &Installation)
 fn denies_when_the_spec_changed_after_signing(installation: &Installation) {
     everywhere(installation, "SpecHashMismatch", |governed, object| {
         let mut approved = governed.approved(object);
-        // Mutable also in a Job, as long as it is suspended.
+        // The node selector can also be changed in a suspended Job.
         approved["spec"]["template"]["spec"]["nodeSelector"] = json!({"pool": "elsewhere"});
         approved
     });
@@ -91,7 +90,7 @@ fn everywhere(installation: &Installation, code: &str, wrong: Wrong) {
     let name = format!("{hint}-job");
     near_miss(&governed, code, wrong, ("CREATE", "replay-execute"), &governed.replay_job(&name));
 
-    // A Job's template is fixed once it runs: what changes is that it may start.
+    // The template of a running Job cannot change, so the update is the resumption of a suspended Job.
     let name = format!("{hint}-held");
     let mut started = governed.replay_job(&name);
     started["spec"]["suspend"] = json!(true);

@@ -1,4 +1,4 @@
-//! An approval for an emergency: admitted by the posture's rule for emergencies, and told to everybody.
+//! Break-glass approvals: admitted under the posture's emergency terms, with a warning, a metric and an Event of their own.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![a_break_glass_approval_admits_with_a_warning, denies_a_break_glass_approval_beyond_the_terms_of_the_posture]
 }
 
-/// Two people for a deploy, and in an emergency so many.
+/// A namespace whose posture requires two reviewers for a deploy, and `people` under break-glass.
 fn governed(installation: &Installation, people: u32) -> Governed<'_> {
     installation.governed_with("fire", |posture| {
         posture["actions"] = json!({"deploy": {"quorum": [{"count": 2}]}});
@@ -18,6 +18,7 @@ fn governed(installation: &Installation, people: u32) -> Governed<'_> {
     })
 }
 
+/// A Deployment with a break-glass approval by Bob.
 fn emergency(governed: &Governed<'_>, change: impl FnOnce(&mut Value)) -> Value {
     governed.approved_but(&governed.deployment("orders"), |statement| {
         statement["predicate"]["breakGlass"] = json!(true);
@@ -28,7 +29,7 @@ fn emergency(governed: &Governed<'_>, change: impl FnOnce(&mut Value)) -> Value 
 fn a_break_glass_approval_admits_with_a_warning(installation: &Installation) {
     let governed = governed(installation, 1);
     let ran = installation.operator.create(&governed.approved(&governed.deployment("orders")));
-    assert!(denied_for(&ran, "QuorumNotMet"), "the same approval, but for no emergency: {ran}");
+    assert!(denied_for(&ran, "QuorumNotMet"), "the same approval without breakGlass: {ran}");
     let counted = || installation.webhook.metric("writgate_break_glass_admissions_total", &[]);
     let before = counted();
 
@@ -39,7 +40,7 @@ fn a_break_glass_approval_admits_with_a_warning(installation: &Installation) {
     assert_eq!(records[0]["basis"], "break-glass", "{records:?}");
     let event = trail::event_of(&governed, &records[0]);
     assert_eq!((&event["reason"], &event["type"]), (&json!("BreakGlassAdmitted"), &json!("Warning")), "{event}");
-    assert!(counted() > before, "it is counted apart");
+    assert!(counted() > before, "the break-glass metric grows");
 }
 
 fn denies_a_break_glass_approval_beyond_the_terms_of_the_posture(installation: &Installation) {
@@ -53,5 +54,5 @@ fn denies_a_break_glass_approval_beyond_the_terms_of_the_posture(installation: &
     assert!(denied_for(&ran, "QuorumNotMet"), "{ran}");
     let none = installation.governed("fire");
     let ran = installation.operator.create(&emergency(&none, |_| ()));
-    assert!(denied_for(&ran, "WrongAction"), "the posture knows no emergencies: {ran}");
+    assert!(denied_for(&ran, "WrongAction"), "a posture without breakGlass: {ran}");
 }

@@ -1,4 +1,4 @@
-//! Whoever asks: a GitOps controller, a tenant with the `edit` role, the reviewer, the controllers themselves.
+//! Decisions by initiator: a GitOps controller, a tenant with the `edit` role, a reviewer, and Kubernetes controllers.
 
 use std::time::Duration;
 
@@ -29,10 +29,10 @@ fn a_gitops_controller_requires_an_approval_and_is_recorded_as_the_initiator(ins
     let approved = governed.approved(&object);
     for _ in 0..2 {
         let ran = apply(&approved);
-        assert!(ran.ok(), "synchronised, and again: {ran}");
+        assert!(ran.ok(), "applied, and applied again: {ran}");
     }
     let records = trail::records(&governed, |record| record["decision"] == "admitted");
-    assert_eq!(records.len(), 1, "the second time nothing changed");
+    assert_eq!(records.len(), 1, "the second apply changes nothing, so it is not an action");
     assert_eq!(records[0]["initiator"]["username"], "system:serviceaccount:gitops:applier");
     assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted");
 }
@@ -68,10 +68,10 @@ fn denies_every_way_in_which_a_tenant_starts_an_unapproved_workload(installation
     };
     let raise = ["scale", "replicaset", &set_name, "--replicas=3", "-n", &governed.namespace];
     let ways: [(&str, Ran, &str); 9] = [
-        ("more of one ReplicaSet", installation.tenant.kubectl(&raise), "WorkloadNotAllowed"),
+        ("a ReplicaSet scaled up", installation.tenant.kubectl(&raise), "WorkloadNotAllowed"),
         ("a Deployment", installation.tenant.apply(&deployment), "ApprovalRequired"),
         ("another image", set_image("deployment/orders"), "SpecHashMismatch"),
-        ("another image one level down", set_image(&format!("replicaset/{set_name}")), "SpecHashMismatch"),
+        ("another image in a ReplicaSet", set_image(&format!("replicaset/{set_name}")), "SpecHashMismatch"),
         ("a ReplicaSet", installation.tenant.apply(&own_set), "ApprovalRequired"),
         ("a StatefulSet", installation.tenant.apply(&stateful), "ApprovalRequired"),
         ("a Pod that claims an owner", installation.tenant.apply(&bare), "WorkloadNotAllowed"),
@@ -79,7 +79,7 @@ fn denies_every_way_in_which_a_tenant_starts_an_unapproved_workload(installation
         ("a replay without its label", installation.tenant.apply(&unlabelled), "ApprovalRequired"),
     ];
     for (way, ran, code) in ways {
-        assert!(denied_for(&ran, code), "{way}: {code} expected, {ran}");
+        assert!(denied_for(&ran, code), "{way}: expected {code}: {ran}");
     }
 }
 
@@ -104,7 +104,7 @@ fn objects_of_controllers_require_no_approval(installation: &Installation) {
     let ran = installation.operator.create(&governed.approved(&governed.replay_job("replay")));
     assert!(ran.ok(), "{ran}");
     for selector in ["app=orders", "batch.kubernetes.io/job-name=replay"] {
-        wait_until(&format!("there is a Pod of {selector}"), Duration::from_secs(20), || {
+        wait_until(&format!("a Pod with {selector} exists"), Duration::from_secs(20), || {
             let pods = installation.plane.admin.get(&["pods", "-n", &governed.namespace, "-l", selector])?;
             (!pods["items"].as_array()?.is_empty()).then_some(())
         });
@@ -112,5 +112,5 @@ fn objects_of_controllers_require_no_approval(installation: &Installation) {
     let denied = trail::records(&governed, |record| {
         record["decision"] == "denied" && record["initiator"]["username"] != installation.operator.name.as_str()
     });
-    assert_eq!(denied, Vec::<Value>::new(), "no controller was refused");
+    assert_eq!(denied, Vec::<Value>::new(), "denials of controllers");
 }

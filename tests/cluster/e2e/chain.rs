@@ -1,5 +1,5 @@
-//! Sealed records: what the webhook wrote verifies, what was done to it afterwards is told by name, and nothing is
-//! admitted without its record where the posture says so.
+//! Sealed records: the webhook's records verify, verification names every later change, and a posture with required
+//! durability admits nothing without a stored record.
 
 use std::time::Duration;
 
@@ -35,16 +35,16 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// The writer of a log: its start link says.
+/// The writer of a log, from its start link.
 fn writer(log: &str) -> Option<String> {
     let start = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let start = start.into_iter().find(|line| line["version"] == "writgate.dev/chain/v1")?;
     Some(start["chain"]["writer"].as_str().expect("a writer").to_owned())
 }
 
-/// The checkpoint of a log's chain, with its key, once it is there.
+/// The checkpoint of a log's chain, with its key, once it exists.
 fn checkpoint_of(installation: &Installation, log: impl Fn() -> String) -> (Checkpoint, PublicKey) {
-    let found = wait_until("there is a checkpoint", LIMIT, || {
+    let found = wait_until("the checkpoint exists", LIMIT, || {
         let name = format!("audit-{}", writer(&log())?);
         installation.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
     });
@@ -58,7 +58,7 @@ fn verify<'l>(checkpoint: &(Checkpoint, PublicKey), lines: impl IntoIterator<Ite
     verifier.finish()
 }
 
-/// The log of the webhook's webhook and its checkpoint, once the log reaches as far: others write to it all the time.
+/// The webhook's log and its checkpoint, once the log contains the checkpoint's head. Other tests add records all the time.
 fn whole_log(installation: &Installation) -> (String, (Checkpoint, PublicKey)) {
     let checkpoint = checkpoint_of(installation, || installation.webhook.lines());
     let log = wait_until("the log reaches its checkpoint", LIMIT, || {
@@ -68,7 +68,7 @@ fn whole_log(installation: &Installation) -> (String, (Checkpoint, PublicKey)) {
     (log, checkpoint)
 }
 
-/// One that is denied and one that is admitted, told by Events.
+/// The records of one denial and one admission.
 fn some_decisions(governed: &Governed<'_>) -> Vec<Value> {
     let operator = &governed.installation.operator;
     assert!(!operator.create(&governed.deployment("denied")).ok());
@@ -79,13 +79,13 @@ fn some_decisions(governed: &Governed<'_>) -> Vec<Value> {
     records
 }
 
-/// Anything that a replica puts on the record: no review, but somebody sent it.
-fn have_it_decide(installation: &Installation, replica: &Webhook) {
+/// Sends a malformed review, which the replica denies and records.
+fn send_malformed_review(installation: &Installation, replica: &Webhook) {
     installation.plane.block_on(async {
         let request = Request::post("/validate").header("content-type", "application/json");
         let request = request.body(b"{}".to_vec()).expect("a request");
         let answer = replica.client(&installation.plane).await.request_text(request).await;
-        assert!(answer.is_err(), "no review: {answer:?}");
+        assert!(answer.is_err(), "expected an error for a malformed review: {answer:?}");
     });
 }
 
@@ -102,10 +102,10 @@ fn records_and_their_events_verify(installation: &Installation) {
     let (log, checkpoint) = whole_log(installation);
     let report = verify(&checkpoint, log.lines().chain(annotations.iter().map(String::as_str)));
     assert!(report.is_clean(), "{report:#?}");
-    let [chain] = report.chains.as_slice() else { panic!("one webhook, one chain: {report:#?}") };
-    assert_eq!((chain.from.map(|place| place.sequence), chain.copies), (Some(0), 2));
+    let [chain] = report.chains.as_slice() else { panic!("expected one chain: {report:#?}") };
+    assert_eq!((chain.from.map(|position| position.sequence), chain.copies), (Some(0), 2));
     let logged = log.lines().filter(|line| line.contains("writgate.dev/decision/v1")).count();
-    assert_eq!(chain.links, u64::try_from(logged).expect("it fits") + 1, "each decision and the start");
+    assert_eq!(chain.links, u64::try_from(logged).expect("it fits") + 1, "links of every decision and of the start");
     assert!(installation.webhook.metric("writgate_records_sealed_total", &[]) >= 2.0);
     assert!(installation.webhook.metric("writgate_checkpoints_total", &[("outcome", "written")]) >= 1.0);
 }
@@ -132,28 +132,28 @@ fn verification_names_every_removed_changed_or_forged_record(installation: &Inst
     };
     assert_eq!((claims.id.as_ref(), claims.sequence), (Some(&denied), sequence), "changed");
 
-    // What a tenant makes up: without a seal, with one copied from a real record, and with a key of their own.
-    let mut made_up = records[1].clone();
-    made_up["object"]["name"] = json!("other");
-    let copied = made_up.to_string();
-    made_up["signature"]["keyid"] = json!(Key::new().id());
-    let own = made_up.to_string();
-    made_up.as_object_mut().expect("a record").remove("signature");
-    for (line, finding) in [(copied, "altered"), (own, "forged"), (made_up.to_string(), "unsigned")] {
+    // Lines that a tenant forges: with a copied signature, with another key, and without a signature.
+    let mut forged = records[1].clone();
+    forged["object"]["name"] = json!("other");
+    let copied = forged.to_string();
+    forged["signature"]["keyid"] = json!(Key::new().id());
+    let own = forged.to_string();
+    forged.as_object_mut().expect("a record").remove("signature");
+    for (line, finding) in [(copied, "altered"), (own, "forged"), (forged.to_string(), "unsigned")] {
         let report = verify(&checkpoint, lines.iter().copied().chain([line.as_str()]));
         let found: Vec<_> = report.findings.iter().map(ChainFinding::as_str).collect();
         assert_eq!(found, [finding], "{line}");
     }
-    let untouched = verify(&checkpoint, lines);
-    assert!(untouched.is_clean(), "{untouched:#?}");
+    let unchanged = verify(&checkpoint, lines);
+    assert!(unchanged.is_clean(), "{unchanged:#?}");
 }
 
 fn a_second_replica_writes_its_own_chain_and_names_the_first(installation: &Installation) {
     some_decisions(&installation.governed("first"));
     let (log, first) = whole_log(installation);
     let replica = Webhook::replica_with(&installation.plane, "second", &["--drain", "0"]);
-    have_it_decide(installation, &replica);
-    have_it_decide(installation, &replica);
+    send_malformed_review(installation, &replica);
+    send_malformed_review(installation, &replica);
     let second = checkpoint_of(installation, || replica.lines());
     let second_log = replica.stop();
     let start: Value = second_log
@@ -163,16 +163,16 @@ fn a_second_replica_writes_its_own_chain_and_names_the_first(installation: &Inst
         .expect("a start");
     let names_first = |head: &Value| head["writer"] == first.0.writer.to_string();
     assert!(start["heads"].as_array().expect("heads").iter().any(names_first), "{start}");
-    assert_ne!(first.0.keyid, second.0.keyid, "each life has its own key");
+    assert_ne!(first.0.keyid, second.0.keyid, "each process has its own key");
 
-    // The end of a chain is noted when its writer is told to stop, not a second later.
+    // A webhook writes its last checkpoint while it stops.
     let (ended, key) = checkpoint_of(installation, || second_log.clone());
-    assert_eq!(ended.head.sequence, 2, "a start and two decisions");
+    assert_eq!(ended.head.sequence, 2, "the head after a start and two decisions");
     let both = |lines: &[&str]| {
         let verifier = ChainVerifier::default().with_checkpoint(&ended, key.clone());
         let mut verifier = verifier.with_checkpoint(&first.0, first.1.clone());
         lines.iter().flat_map(|log| log.lines()).for_each(|line| drop(verifier.add(line)));
-        // Replicas of other tests are named as well, whose logs are not here.
+        // Findings about replicas of other tests are left out, since their logs are not read.
         let of = |finding: &ChainFinding| match finding {
             ChainFinding::Missing { writer, .. } => *writer == first.0.writer || *writer == ended.writer,
             _ => true,
@@ -185,7 +185,7 @@ fn a_second_replica_writes_its_own_chain_and_names_the_first(installation: &Inst
     let found = both(&[&second_log]);
     assert!(
         matches!(found.as_slice(), [ChainFinding::Missing { from: 0, .. }]),
-        "the whole first log is gone: {found:?}"
+        "expected that the first log is missing as a whole: {found:?}"
     );
     drop(log);
 }
@@ -196,21 +196,24 @@ fn a_chain_is_signed_with_the_configured_key(installation: &Installation) {
     std::fs::write(&file, key.private_pem()).expect("the plane's folder can be written");
     let args = ["--drain", "0", "--audit-key-file", file.to_str().expect("a UTF-8 path")];
     let replica = Webhook::replica_with(&installation.plane, "keyed", &args);
-    have_it_decide(installation, &replica);
+    send_malformed_review(installation, &replica);
     let (checkpoint, _) = checkpoint_of(installation, || replica.lines());
     let log = replica.stop();
     assert_eq!(checkpoint.keyid.to_string(), key.id());
     assert!(
         log.lines().any(|line| line.contains("\"serving\"") && line.contains(&key.id())),
-        "it says so at the start"
+        "the first log line names the key"
     );
-    // The key alone, from wherever it was kept, is enough.
+    // The key verifies the log without a checkpoint.
     let mut verifier = ChainVerifier::new([PublicKey::from_pem(&key.public_pem()).expect("a key")]);
     log.lines().for_each(|line| drop(verifier.add(line)));
     let report = verifier.finish();
-    let own = report.chains.iter().find(|chain| chain.writer == checkpoint.writer).expect("its chain");
+    let own = report.chains.iter().find(|chain| chain.writer == checkpoint.writer).expect("the replica's chain");
     assert_eq!((own.links, own.keyid), (2, None), "{report:#?}");
-    assert!(report.findings.iter().all(|finding| finding.as_str() == "missing"), "of others: {report:#?}");
+    assert!(
+        report.findings.iter().all(|finding| finding.as_str() == "missing"),
+        "findings other than missing chains of other replicas: {report:#?}"
+    );
 }
 
 fn only_the_webhook_may_write_checkpoints(installation: &Installation) {
@@ -228,7 +231,7 @@ fn only_the_webhook_may_write_checkpoints(installation: &Installation) {
     };
     let in_system = |args: &[&str]| olga.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
     let ran = olga.create(&config_map("olgas", json!({})));
-    assert!(ran.ok(), "she may write ConfigMaps there: {ran}");
+    assert!(ran.ok(), "olga may write ConfigMaps in the system namespace: {ran}");
     let ways = [
         olga.create(&config_map("audit-forged", json!({"writgate.dev/kind": "audit"}))),
         in_system(&["label", "configmap", "olgas", "writgate.dev/kind=audit"]),
@@ -241,7 +244,7 @@ fn only_the_webhook_may_write_checkpoints(installation: &Installation) {
         let refused = ran.code == Some(1) && ran.stderr.contains("ValidatingAdmissionPolicy 'ledger.writgate.dev'");
         assert!(refused, "{index}: {ran}");
     }
-    assert!(in_system(&["delete", "configmap", "olgas"]).ok(), "what is hers is hers to delete");
+    assert!(in_system(&["delete", "configmap", "olgas"]).ok(), "olga may delete her own ConfigMap");
 }
 
 fn denies_an_admission_whose_record_cannot_be_stored_if_durability_is_required(installation: &Installation) {
@@ -254,37 +257,38 @@ fn denies_an_admission_whose_record_cannot_be_stored_if_durability_is_required(i
         let name = format!("record-{}", record["id"].as_str().expect("an id"));
         installation.plane.admin.get(&["configmap", &name, "-n", SYSTEM_NAMESPACE])
     };
-    let kept = entry(&record).expect("it was there before the answer");
-    assert_eq!(kept["metadata"]["labels"]["writgate.dev/kind"], "ledger", "{kept}");
-    let kept: Value = serde_json::from_str(kept["data"]["record.json"].as_str().expect("a record")).expect("JSON");
-    assert_eq!(kept, record, "sealed, as it is in the log");
+    let stored = entry(&record).expect("the record was stored before the response");
+    assert_eq!(stored["metadata"]["labels"]["writgate.dev/kind"], "ledger", "{stored}");
+    let stored: Value = serde_json::from_str(stored["data"]["record.json"].as_str().expect("a record")).expect("JSON");
+    assert_eq!(stored, record, "the stored record is the sealed record of the log");
     let probes = trail::records(&governed, |record| record["decision"] == "denied" && record["dryRun"] == true);
-    assert!(probes.iter().all(|probe| entry(probe).is_none()), "a dry run leaves none");
+    assert!(probes.iter().all(|probe| entry(probe).is_none()), "a dry run stores no record");
 
     refuse_records_of(installation, &governed);
     let lost = governed.approved(&governed.deployment("lost"));
     let ran = installation.operator.create(&lost);
     assert!(denied_for(&ran, "NotRecorded"), "{ran}");
-    assert!(ran.stderr.contains("no room"), "it says why: {ran}");
+    assert!(ran.stderr.contains("no room"), "expected the cause in the denial: {ran}");
     assert!(
         installation.plane.admin.get(&["deployment", "lost", "-n", &governed.namespace]).is_none(),
-        "nothing was admitted"
+        "the Deployment does not exist"
     );
-    let mut told = trail::records(&governed, |record| record["object"]["name"] == "lost" && record["dryRun"] == false);
-    let (denied, admitted) = (told.pop().expect("two records"), told.pop().expect("two records"));
+    let mut records =
+        trail::records(&governed, |record| record["object"]["name"] == "lost" && record["dryRun"] == false);
+    let (denied, admitted) = (records.pop().expect("two records"), records.pop().expect("two records"));
     assert_eq!((&admitted["decision"], &denied["decision"]), (&json!("admitted"), &json!("denied")));
     assert_eq!(denied["reasons"], json!(["NotRecorded"]));
-    assert_eq!(admitted["requestUid"], denied["requestUid"], "of one request");
+    assert_eq!(admitted["requestUid"], denied["requestUid"], "both records are about one request");
     assert_eq!(trail::event_of(&governed, &denied)["reason"], "NotRecorded");
     assert!(installation.webhook.metric("writgate_records_kept_total", &[("outcome", "failed")]) >= 1.0);
     whole_log(installation);
 
     let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &lost.to_string());
-    assert!(ran.ok(), "a dry run owes nothing: {ran}");
+    assert!(ran.ok(), "a dry run stores no record, so it is admitted: {ran}");
 }
 
-/// From now on the API server takes no record of an admission in this namespace, as a quota would, but for one namespace
-/// alone: other tests write to the same ledger.
+/// Makes the API server refuse to store records about one namespace, as a quota would. Other tests write to the same ledger,
+/// so a quota would stop them as well.
 fn refuse_records_of(installation: &Installation, governed: &Governed<'_>) {
     let name = format!("full.{}.example.com", governed.namespace);
     let about =
@@ -314,7 +318,7 @@ fn repeated_denials_are_counted_in_one_event(installation: &Installation) {
     refused();
     let first = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
     let event = trail::event_of(&governed, &first);
-    assert_eq!(event["series"], Value::Null, "once is no series");
+    assert_eq!(event["series"], Value::Null, "a single denial has no series");
     for count in 2..4 {
         refused();
         let last = trail::records(&governed, |record| record["dryRun"] == false).pop().expect("a denial");
@@ -324,7 +328,10 @@ fn repeated_denials_are_counted_in_one_event(installation: &Installation) {
         });
         let at = |time: &Value| time.as_str().expect("a time").parse::<Timestamp>().expect("RFC 3339");
         assert_eq!(at(&counted["series"]["lastObservedTime"]), at(&last["time"]));
-        assert_eq!(counted["metadata"]["annotations"], event["metadata"]["annotations"], "the first one's record");
+        assert_eq!(
+            counted["metadata"]["annotations"], event["metadata"]["annotations"],
+            "the Event keeps the record of the first denial"
+        );
     }
     assert_eq!(trail::events(&governed, |_| true).len(), 1);
     let name = event["metadata"]["name"].as_str().expect("a name");
@@ -335,7 +342,7 @@ fn repeated_denials_are_counted_in_one_event(installation: &Installation) {
 }
 
 fn checkpoints_and_stored_records_are_deleted_after_thirty_days(installation: &Installation) {
-    // A ledger of its own, which no other test's entries are in.
+    // A separate ledger, without the entries of other tests.
     let namespace = installation.plane.namespace("thirty-days");
     let day = |days: i64| Timestamp::now() + SignedDuration::from_hours(24 * days);
     let record: DecisionRecord = serde_json::from_value(json!({
@@ -349,13 +356,13 @@ fn checkpoints_and_stored_records_are_deleted_after_thirty_days(installation: &I
             Ledger::new(client.clone(), WorkloadKinds::default(), &namespace, Duration::from_secs(90), metrics.clone());
         let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics);
         let checkpoints = Checkpoints::start(sealer.clone(), client.clone(), &namespace);
-        let kept = sealer.seal(record).expect("sealed").record;
-        ledger.store_record(&kept).await.expect("kept");
+        let sealed = sealer.seal(record).expect("the record is sealed").record;
+        ledger.store_record(&sealed).await.expect("the record is stored");
         checkpoints.finish(LIMIT).await;
         let heads = checkpoint::heads(client.clone(), &namespace).await.expect("a list");
         assert_eq!(heads.iter().map(|head| (head.writer, head.sequence)).collect::<Vec<_>>(), [(sealer.writer(), 1)]);
         let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-        let name = format!("record-{}", kept.id);
+        let name = format!("record-{}", sealed.id);
         assert!(config_maps.get_opt(&name).await.expect("an answer").is_some());
         assert_eq!(ledger.sweep(day(29)).await, Ok(0));
         assert_eq!(ledger.sweep(day(31)).await, Ok(2), "the record and the checkpoint");

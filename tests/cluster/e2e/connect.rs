@@ -1,5 +1,5 @@
-//! Ways into the Pods of a governed namespace. There is no kubelet, so one that is permitted fails a step later: nothing
-//! has to run for the webhook to be asked.
+//! Connections into the Pods of a governed namespace. The webhook decides before anything connects. There is no kubelet, so a
+//! connection that it admits fails one step later.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
 
 const SECRET: &str = "s3cret-7f2a";
 
-/// A governed namespace with a Pod `p` that the API server takes for running.
+/// A governed namespace with a Pod `p` whose status says that it is running.
 fn with_pod<'a>(installation: &'a Installation, rule: &str) -> Governed<'a> {
     let governed = installation.governed_with("connect", |posture| {
         posture["connect"] = json!(rule);
@@ -42,7 +42,7 @@ fn with_pod<'a>(installation: &'a Installation, rule: &str) -> Governed<'a> {
     governed
 }
 
-/// Each way, by its subresource, as the tenant tries it.
+/// Opens each kind of connection as the tenant; the first value is its subresource.
 fn ways(governed: &Governed<'_>) -> [(&'static str, Ran); 4] {
     let namespace = &governed.namespace;
     let tenant = &governed.installation.tenant;
@@ -55,8 +55,8 @@ fn ways(governed: &Governed<'_>) -> [(&'static str, Ran); 4] {
     ]
 }
 
-/// Whether the API server went on to look for a kubelet, or for the Pod's address.
-fn is_let_by(ran: &Ran) -> bool {
+/// Whether the API server admitted the connection and then found no kubelet or no address.
+fn is_admitted(ran: &Ran) -> bool {
     let nowhere = ["does not have a host assigned", "address not allowed"];
     !ran.ok() && nowhere.iter().any(|why| ran.stderr.contains(why))
 }
@@ -79,12 +79,12 @@ fn denies_every_connection_under_deny(installation: &Installation) {
 fn a_connection_under_audit_is_recorded_without_its_command_line(installation: &Installation) {
     let governed = with_pod(installation, "audit");
     for (way, ran) in ways(&governed) {
-        assert!(is_let_by(&ran), "{way}: {ran}");
+        assert!(is_admitted(&ran), "{way}: {ran}");
     }
     let records = records(&governed);
     for way in ["exec", "attach", "portforward", "proxy"] {
         let record = records.iter().find(|record| record["connection"]["subresource"] == way);
-        let record = record.unwrap_or_else(|| panic!("{way} is on the record: {records:?}"));
+        let record = record.unwrap_or_else(|| panic!("no record of {way}: {records:?}"));
         assert_eq!((&record["decision"], &record["object"]["kind"]), (&json!("admitted"), &json!("Pod")), "{record}");
         assert_eq!(record["initiator"]["username"], installation.tenant.name.as_str());
         let container = matches!(way, "exec" | "attach").then_some("c");
@@ -95,15 +95,15 @@ fn a_connection_under_audit_is_recorded_without_its_command_line(installation: &
         assert_eq!((&event["regarding"]["kind"], &event["regarding"]["name"]), (&json!("Pod"), &json!("p")), "{event}");
         assert!(event["note"].as_str().is_some_and(|note| note.contains(&installation.tenant.name)), "{event}");
     }
-    for told in records.iter().chain(&trail::events(&governed, |_| true)) {
-        assert!(!told.to_string().contains(SECRET), "{told}");
+    for text in records.iter().chain(&trail::events(&governed, |_| true)) {
+        assert!(!text.to_string().contains(SECRET), "{text}");
     }
 }
 
 fn a_connection_under_allow_is_not_an_action(installation: &Installation) {
     let governed = with_pod(installation, "allow");
     for (way, ran) in ways(&governed) {
-        assert!(is_let_by(&ran), "{way}: {ran}");
+        assert!(is_admitted(&ran), "{way}: {ran}");
     }
     assert_eq!(records(&governed), Vec::<Value>::new());
 }

@@ -1,4 +1,4 @@
-//! Approvals in ConfigMaps beside what they are for, as Git applies them.
+//! Detached approvals: ConfigMaps that are applied together with the workload, as GitOps tools do.
 
 use std::time::Duration;
 
@@ -26,10 +26,10 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// Long enough for a busy machine.
+/// The limit allows for a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A ConfigMap with an approval by Bob of `object`, and the approval's id.
+/// A ConfigMap with Bob's approval of `object`, and the approval's id.
 fn approval(governed: &Governed<'_>, name: &str, object: &Value) -> (Value, Value) {
     let statement = governed.statement(object);
     let id = statement["predicate"]["id"].clone();
@@ -41,7 +41,7 @@ fn both(first: &Value, second: &Value) -> Value {
 }
 
 fn a_detached_approval_admits_a_workload_and_is_recorded(installation: &Installation) {
-    let governed = installation.governed("beside");
+    let governed = installation.governed("detached");
     let orders = governed.deployment("orders");
     let (config_map, id) = approval(&governed, "orders-approval", &orders);
     let ran = installation.tenant.apply(&config_map);
@@ -55,7 +55,7 @@ fn a_detached_approval_admits_a_workload_and_is_recorded(installation: &Installa
 
 fn an_approval_and_its_workload_may_be_applied_in_one_list(installation: &Installation) {
     let governed = installation.governed("together");
-    // Whether a watch or a list finds it depends on the millisecond.
+    // Depending on timing, the webhook finds the approval in its cache or with a list; five tries cover both.
     for number in 0..5 {
         let orders = governed.deployment(&format!("orders-{number}"));
         let (config_map, _) = approval(&governed, &format!("approval-{number}"), &orders);
@@ -71,11 +71,12 @@ fn denies_a_workload_that_is_applied_before_its_detached_approval(installation: 
     let ran = installation.tenant.apply(&both(&orders, &config_map));
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
     assert!(
-        denial(&ran).is_some_and(|told| told.contains("no ConfigMap in the namespace contains one for this spec")),
+        denial(&ran)
+            .is_some_and(|message| message.contains("no ConfigMap in the namespace contains one for this spec")),
         "{ran}"
     );
     let ran = installation.tenant.apply(&both(&orders, &config_map));
-    assert!(ran.ok(), "as Git tools do, applied again: {ran}");
+    assert!(ran.ok(), "applied again, as GitOps tools do: {ran}");
 }
 
 fn a_detached_single_use_approval_admits_one_job(installation: &Installation) {
@@ -86,7 +87,7 @@ fn a_detached_single_use_approval_admits_one_job(installation: &Installation) {
     assert!(installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]).ok());
     let ran = installation.operator.create(&job);
     assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
-    // The old one still lies there, and a new one is for the same.
+    // The used approval still exists; a new one for the same object admits it.
     assert!(installation.tenant.apply(&approval(&governed, "b", &job).0).ok());
     let ran = installation.operator.create(&job);
     assert!(ran.ok(), "{ran}");
@@ -100,8 +101,8 @@ fn a_deleted_detached_approval_admits_nothing(installation: &Installation) {
     assert!(installation.tenant.kubectl(&["delete", "configmap", "a", "-n", &governed.namespace]).ok());
     let ran =
         installation.operator.kubectl(&["scale", "deployment", "orders", "--replicas=3", "-n", &governed.namespace]);
-    assert!(ran.ok(), "what runs goes on: {ran}");
-    assert!(installation.operator.apply(&orders).ok(), "the same again is no action");
+    assert!(ran.ok(), "scaling the running Deployment: {ran}");
+    assert!(installation.operator.apply(&orders).ok(), "applying the same object is not an action");
     assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     wait_until("the webhook has seen the deletion", LIMIT, || {
         let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &orders.to_string());
@@ -125,10 +126,10 @@ fn a_workload_can_name_its_detached_approval(installation: &Installation) {
     assert!(denied_for(&named("staging"), "WrongEnvironment"));
     let ran = named("junk");
     assert!(denied_for(&ran, "MalformedApproval"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("ConfigMap junk")), "{ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("ConfigMap junk")), "{ran}");
     let ran = named("nowhere");
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("ConfigMap nowhere")), "{ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("ConfigMap nowhere")), "{ran}");
     let ran = named("good");
     assert!(ran.ok(), "{ran}");
 }
@@ -155,7 +156,7 @@ fn the_right_to_write_config_maps_does_not_approve(installation: &Installation) 
     unlabelled["metadata"]["labels"] = json!({"writgate.dev/kind": "other"});
     assert!(installation.tenant.apply(&unlabelled).ok());
     let ran = installation.tenant.create(&orders);
-    assert!(denied_for(&ran, "ApprovalRequired"), "what no label names is no approval: {ran}");
+    assert!(denied_for(&ran, "ApprovalRequired"), "a ConfigMap without the label is not an approval: {ran}");
 }
 
 fn a_denial_that_no_approval_can_change_lists_no_config_maps(installation: &Installation) {
@@ -171,7 +172,7 @@ fn a_denial_that_no_approval_can_change_lists_no_config_maps(installation: &Inst
     };
     let before = lists();
     let ran = installation.operator.create(&governed.deployment("orders"));
-    assert!(denial(&ran).is_some_and(|told| told.contains("ImageNotPinned")), "{ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("ImageNotPinned")), "{ran}");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": governed.namespace},
         "spec": {"containers": [{"name": "a", "image": "a"}]}});
     let ran = installation.tenant.create(&pod);
@@ -179,7 +180,7 @@ fn a_denial_that_no_approval_can_change_lists_no_config_maps(installation: &Inst
     assert_eq!(lists(), before);
 }
 
-/// `kubectl writgate ARGS` with the files of a desk, by somebody who may read what the cluster's rules are made of.
+/// Runs `kubectl writgate ARGS` in a desk's folder, as a user who may read the postures.
 fn writgate(installation: &Installation, desk: &Desk<'_>, args: &[&str]) -> Ran {
     let program = writgate_testing::plugin();
     Ran::of(installation.plane.admin.command(program).args(args).current_dir(desk.path(".")), "")
@@ -193,10 +194,10 @@ fn the_command_line_writes_and_finds_detached_approvals(installation: &Installat
     desk.approve("app.json", "approval.json");
     let select = ["select", "-f", "app.json", "--approvals", "app.json", "-o", "json"];
     let ran = writgate(installation, &desk, &select);
-    assert_eq!(ran.code, Some(3), "a manifest is no approval: {ran}");
+    assert_eq!(ran.code, Some(3), "a manifest is not an approval: {ran}");
 
-    desk.does(&["attach", "--detached", "--approval", "approval.json", "-o", "beside.yaml"]);
-    let ran = installation.tenant.kubectl(&["apply", "-f", desk.path("beside.yaml").to_str().expect("UTF-8")]);
+    desk.does(&["attach", "--detached", "--approval", "approval.json", "-o", "detached.yaml"]);
+    let ran = installation.tenant.kubectl(&["apply", "-f", desk.path("detached.yaml").to_str().expect("UTF-8")]);
     assert!(ran.ok(), "{ran}");
     let ran = writgate(installation, &desk, &["select", "-f", "app.json", "-o", "json"]);
     assert!(ran.ok(), "{ran}");
@@ -207,7 +208,7 @@ fn the_command_line_writes_and_finds_detached_approvals(installation: &Installat
     assert!(ran.ok(), "{ran}");
     let ran = writgate(installation, &desk, &["select", "-f", "app.json", "-o", "json"]);
     let found: Value = serde_json::from_str(&ran.stdout).expect("JSON");
-    assert!(found[0]["notNeeded"].is_string(), "it runs: {found}");
+    assert!(found[0]["notNeeded"].is_string(), "expected no approval to be required for a live object: {found}");
 }
 
 fn attach_live_annotates_only_an_object_with_the_approved_spec(installation: &Installation) {
@@ -225,12 +226,12 @@ fn attach_live_annotates_only_an_object_with_the_approved_spec(installation: &In
     let ran = writgate(installation, &desk, &live);
     assert!(ran.ok(), "{ran}");
     let get = ["deployment", "orders", "-n", &governed.namespace, "--show-managed-fields"];
-    let found = installation.plane.admin.get(&get).expect("it is there");
-    let text = std::fs::read_to_string(desk.path("approval.json")).expect("it is there");
+    let found = installation.plane.admin.get(&get).expect("it exists");
+    let text = std::fs::read_to_string(desk.path("approval.json")).expect("it exists");
     assert_eq!(found["metadata"]["annotations"][APPROVAL], text.trim_end(), "{found}");
     let managers = found["metadata"]["managedFields"].as_array().expect("a list");
-    let ours = managers.iter().find(|manager| manager["manager"] == "writgate").expect("a manager of its own");
-    assert!(ours["fieldsV1"].to_string().contains(APPROVAL), "{ours}");
+    let manager = managers.iter().find(|entry| entry["manager"] == "writgate").expect("writgate is a field manager");
+    assert!(manager["fieldsV1"].to_string().contains(APPROVAL), "{manager}");
 
     let mut other = orders.clone();
     other["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:1.4.3");

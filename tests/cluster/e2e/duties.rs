@@ -1,5 +1,5 @@
-//! Separation of duties where a GitOps tool applies what somebody else asked for: the API user is a service account, so
-//! who asked is proved by signatures or not at all.
+//! Separation of duties if a GitOps tool applies another person's request. The API user is a service account, so only a
+//! signature proves who the requester is.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn proven<'g>(installation: &'g Installation, hint: &str) -> Governed<'g> {
     installation.governed_with(hint, |posture| posture["separationOfDuties"] = json!("proven"))
 }
 
-/// A Deployment that `keys` approved for `requester`.
+/// A Deployment with an approval for `requester`, signed with `keys`.
 fn signed(governed: &Governed<'_>, requester: &str, keys: &[&Key]) -> Value {
     let object = governed.deployment("orders");
     let mut statement = governed.statement(&object);
@@ -36,7 +36,7 @@ fn a_gitops_tool_may_apply_what_two_people_signed(installation: &Installation) {
     let records = trail::records(&governed, |record| record["decision"] == "admitted");
     let [record] = &*records else { panic!("one record: {records:?}") };
     assert_eq!(record["initiator"]["username"], "system:serviceaccount:gitops:applier", "{record}");
-    assert_eq!(record["requestedBy"], "alice@acme.example", "the person behind the tool: {record}");
+    assert_eq!(record["requestedBy"], "alice@acme.example", "the requester is the person, not the tool: {record}");
     assert_eq!(record["approvals"][0]["reviewers"], json!(["bob@acme.example", "carol@acme.example"]), "{record}");
 }
 
@@ -44,24 +44,24 @@ fn denies_a_gitops_tool_that_applies_what_one_person_signed(installation: &Insta
     let governed = proven(installation, "gitops-one");
     let ran = installation.gitops.apply(&signed(&governed, "alice@acme.example", &[&governed.bob]));
     assert!(denied_for(&ran, "QuorumNotMet"), "{ran}");
-    // The tool's own name proves nobody: whoever may edit its namespace may act as it.
+    // The tool's own name proves no person: every user who may edit its namespace can act as the tool.
     let ran = installation.gitops.apply(&signed(&governed, "system:serviceaccount:gitops:applier", &[&governed.bob]));
     assert!(denied_for(&ran, "QuorumNotMet"), "{ran}");
 }
 
 fn a_requester_is_proven_by_a_signature(installation: &Installation) {
     let governed = proven(installation, "gitops-signed");
-    let asked_by_lenny = |keys: &[&Key]| signed(&governed, "lenny@acme.example", keys);
-    let ran = installation.gitops.apply(&asked_by_lenny(&[&governed.limited]));
-    assert!(!ran.ok(), "the requester alone approves nothing: {ran}");
-    let ran = installation.gitops.apply(&asked_by_lenny(&[&governed.limited, &governed.bob]));
+    let requested_by_lenny = |keys: &[&Key]| signed(&governed, "lenny@acme.example", keys);
+    let ran = installation.gitops.apply(&requested_by_lenny(&[&governed.limited]));
+    assert!(!ran.ok(), "only the requester signed: {ran}");
+    let ran = installation.gitops.apply(&requested_by_lenny(&[&governed.limited, &governed.bob]));
     assert!(ran.ok(), "{ran}");
 }
 
 fn a_requester_is_proven_by_applying(installation: &Installation) {
     let governed = proven(installation, "gitops-applied");
     let ran = installation.operator.apply(&signed(&governed, "mallory", &[&governed.bob]));
-    assert!(denied_for(&ran, "QuorumNotMet"), "alice applies what mallory is said to have asked for: {ran}");
+    assert!(denied_for(&ran, "QuorumNotMet"), "alice applies a request in mallory's name: {ran}");
     let ran = installation.operator.apply(&signed(&governed, "alice", &[&governed.bob]));
     assert!(ran.ok(), "{ran}");
 }
@@ -69,9 +69,9 @@ fn a_requester_is_proven_by_applying(installation: &Installation) {
 fn denies_an_approval_that_only_its_requester_signed(installation: &Installation) {
     let governed = installation.governed("self");
     let ran = installation.operator.apply(&signed(&governed, "bob@acme.example", &[&governed.bob]));
-    assert!(denied_for(&ran, "SelfApproval"), "asked for by bob, signed by bob: {ran}");
+    assert!(denied_for(&ran, "SelfApproval"), "requested and signed by bob: {ran}");
     let ran = installation.operator.apply(&signed(&governed, "BOB@ACME.EXAMPLE", &[&governed.bob]));
-    assert!(denied_for(&ran, "SelfApproval"), "in capitals too: {ran}");
+    assert!(denied_for(&ran, "SelfApproval"), "requested by bob, in capitals: {ran}");
     let ran = installation.operator.apply(&signed(&governed, "bob@acme.example", &[&governed.bob, &governed.carol]));
-    assert!(ran.ok(), "carol signed as well, and counts: {ran}");
+    assert!(ran.ok(), "carol signed as well: {ran}");
 }

@@ -1,5 +1,5 @@
-//! The operator's flow with the product's own command line: what it hashes, signs and judges on a laptop is what the
-//! cluster admits.
+//! The operator's path with the command line: its hashes, signatures and decisions on a workstation are those of the
+//! cluster.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,20 +39,20 @@ fn verify_makes_the_decision_of_the_webhook(installation: &Installation) {
     let governed = installation.governed("same");
     let desk = Desk::of(&governed);
     desk.write("app.json", &governed.deployment("orders").to_string());
-    let denied = desk.judges("app.json");
+    let denied = desk.verify("app.json");
     desk.approve("app.json", "approval.json");
     desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
-    let admitted = desk.judges("approved.json");
+    let admitted = desk.verify("approved.json");
 
-    for (file, told) in [("app.json", denied), ("approved.json", admitted)] {
+    for (file, offline) in [("app.json", denied), ("approved.json", admitted)] {
         let file = desk.path(file);
         installation.operator.kubectl(&["create", "-f", file.to_str().expect("UTF-8")]);
-        let outcome = &told["decision"];
+        let outcome = &offline["decision"];
         let records = crate::e2e::trail::records(&governed, |record| {
             &record["decision"] == outcome && record["object"]["name"] == "orders"
         });
-        assert_eq!(records.len(), 1, "{outcome} by the webhook as by the command line");
-        // All but what belongs to one request: who asked, when, and what the API server made of it.
+        assert_eq!(records.len(), 1, "expected one record of the webhook with the outcome {outcome}");
+        // Every field but those that differ for each request: its initiator, its time, and the ids of the API server.
         for field in [
             "action",
             "approvals",
@@ -70,16 +70,16 @@ fn verify_makes_the_decision_of_the_webhook(installation: &Installation) {
             "specHash",
             "version",
         ] {
-            assert_eq!(records[0][field], told[field], "{field}");
+            assert_eq!(records[0][field], offline[field], "{field}");
         }
     }
 }
 
-/// A folder to work in, with Bob's key and the posture's documents.
+/// A working directory with Bob's key and the posture's documents.
 pub(crate) struct Desk<'a> {
     governed: &'a Governed<'a>,
     folder: PathBuf,
-    /// What every command line ends with.
+    /// Flags that are added to every command line.
     pub(crate) flags: &'static [&'static str],
 }
 
@@ -89,7 +89,7 @@ impl<'a> Desk<'a> {
         std::fs::create_dir_all(folder.join("postures")).expect("the plane's folder can be written");
         let desk = Self { governed, folder, flags: &[] };
         desk.write("bob.pem", &governed.bob.private_pem());
-        std::fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("it is ours");
+        std::fs::set_permissions(desk.path("bob.pem"), Permissions::from_mode(0o600)).expect("the test owns the file");
         for object in governed.posture_objects(&governed.usual_posture()) {
             let name = object["metadata"]["name"].as_str().expect("a name");
             desk.write(&format!("postures/{name}.yaml"), &object.to_string());
@@ -113,6 +113,7 @@ impl<'a> Desk<'a> {
         )
     }
 
+    /// Runs the plugin as the reviewer, and asserts that it succeeds.
     pub(crate) fn does(&self, args: &[&str]) -> Ran {
         let ran = self.run(args);
         assert!(ran.ok(), "kubectl writgate {args:?}: {ran}");
@@ -120,7 +121,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(crate) fn prints(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.does(args).stdout).expect("it prints JSON")
+        serde_json::from_str(&self.does(args).stdout).expect("the plugin prints JSON")
     }
 
     pub(crate) fn approve(&self, manifest: &str, approval: &str) {
@@ -149,7 +150,7 @@ impl<'a> Desk<'a> {
         ]);
     }
 
-    pub(crate) fn judges(&self, manifest: &str) -> Value {
+    pub(crate) fn verify(&self, manifest: &str) -> Value {
         let Governed { environment, project, installation, .. } = self.governed;
         let ran = self.run(&[
             "verify",

@@ -1,4 +1,4 @@
-//! A custom resource whose operator makes Pods, judged as a workload: by the webhook, and on the command line.
+//! A custom resource that creates Pods, declared as a further kind to the webhook and to the command line.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `governedKinds` renders, beside the flag: the rule, and the right to read the object back. In this namespace alone.
+/// Installs what the chart renders for `governedKinds` in addition to the flag: the webhook rule, and the right to read the
+/// object. The rights are for this namespace alone.
 fn govern(installation: &Installation, governed: &Governed<'_>) {
     let plane = &installation.plane;
     let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
@@ -44,7 +45,7 @@ fn govern(installation: &Installation, governed: &Governed<'_>) {
     let args = ["patch", "validatingwebhookconfiguration", "writgate", "--type=json", "-p", &sent.to_string()];
     let ran = plane.admin.kubectl(&args);
     assert!(ran.ok(), "{ran}");
-    wait_until("rollouts are served and sent", PATIENCE, || {
+    wait_until("rollouts are served, and sent to the webhook", PATIENCE, || {
         let probe = rollout(governed, "probe").to_string();
         let ran = plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
         denied_for(&ran, "ApprovalRequired").then_some(())
@@ -72,7 +73,7 @@ fn a_further_kind_requires_an_approval(installation: &Installation) {
 
     desk.approve("app.json", "approval.json");
     desk.does(&["attach", "-f", "app.json", "--approval", "approval.json", "-o", "approved.json"]);
-    assert_eq!(desk.judges("approved.json")["decision"], "admitted");
+    assert_eq!(desk.verify("approved.json")["decision"], "admitted");
     let ran = installation.operator.kubectl(&["create", "-f", desk.path("approved.json").to_str().expect("UTF-8")]);
     assert_admitted(&governed, &ran, &of("CREATE"));
 
@@ -86,12 +87,12 @@ fn a_further_kind_requires_an_approval(installation: &Installation) {
     }
     let replay = r#"{"spec":{"template":{"spec":{"containers":[{"name":"r","image":"ghcr.io/acme/replay:1"}]}}}}"#;
     let ran = patch(replay, &[]);
-    assert!(denied_for(&ran, "WorkloadNotAllowed"), "only a Job replays: {ran}");
+    assert!(denied_for(&ran, "WorkloadNotAllowed"), "only a Job may be a replay: {ran}");
     for ran in [
         patch(r#"{"metadata":{"labels":{"team":"a"}}}"#, &[]),
         patch(r#"{"status":{"phase":"Healthy"}}"#, &["--subresource=status"]),
         installation.operator.kubectl(&["delete", "rollout", "orders", "-n", &governed.namespace]),
     ] {
-        assert!(ran.ok(), "no action: {ran}");
+        assert!(ran.ok(), "not an action: {ran}");
     }
 }

@@ -1,4 +1,4 @@
-//! The guards, with people who are powerful and not allowed everything: what the webhook rests on changes only as it may.
+//! The guards, with users whom RBAC permits to write everything that is guarded.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// Rights to write everything that is guarded, by RBAC.
+/// A user whom RBAC permits to write everything that is guarded.
 fn powerful(installation: &Installation, name: &str) -> User {
     let user = installation.plane.user(name);
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "powerful"},
@@ -44,7 +44,7 @@ fn cluster_binding(name: &str, role: &str, user: &User) -> Value {
 
 #[track_caller]
 fn refused(ran: &Ran, code: &str) -> String {
-    assert!(denied_for(ran, code), "{code} expected: {ran}");
+    assert!(denied_for(ran, code), "expected {code}: {ran}");
     denial(ran).expect("a denial").to_owned()
 }
 
@@ -73,7 +73,7 @@ fn changing_governing_labels_requires_the_govern_right(installation: &Installati
         json!({"metadata": {"labels": {"writgate.dev/environment": null, "writgate.dev/project": null}}}).to_string();
     let through_status = ["patch", "namespace", namespace, "--subresource=status", "--type=merge", "-p", &patch];
     refused(&admin.kubectl(&through_status), "GovernRequired");
-    let mut finalized = installation.plane.admin.get(&["namespace", namespace]).expect("it is there");
+    let mut finalized = installation.plane.admin.get(&["namespace", namespace]).expect("it exists");
     finalized["metadata"]["labels"] = json!({});
     let finalize = format!("/api/v1/namespaces/{namespace}/finalize");
     refused(&admin.kubectl_in(&["replace", "--raw", &finalize, "-f", "-"], &finalized.to_string()), "GovernRequired");
@@ -94,7 +94,7 @@ fn changing_governing_labels_requires_the_govern_right(installation: &Installati
 
     let platform = powerful(installation, "petra");
     installation.plane.install(&[cluster_binding("petra", "writgate-govern", &platform)]);
-    wait_until("the right is known", trail::LIMIT, || platform.create(&created(&name)).ok().then_some(()));
+    wait_until("the API server knows the right", trail::LIMIT, || platform.create(&created(&name)).ok().then_some(()));
     done(&labels(&platform, namespace, &taken));
     let admitted = installation.webhook.records(|record| {
         record["object"]["name"] == namespace
@@ -117,10 +117,10 @@ fn the_govern_right_may_be_for_one_namespace(installation: &Installation) {
         "metadata": {"name": format!("govern-{own}")},
         "rules": [{"apiGroups": ["writgate.dev"], "resources": ["namespaces"], "resourceNames": [own], "verbs": ["govern"]}]});
     installation.plane.install(&[role, cluster_binding("tilda", &format!("govern-{own}"), &tenant)]);
-    wait_until("the right is known", trail::LIMIT, || labels(&tenant, &own, &PAIR).ok().then_some(()));
+    wait_until("the API server knows the right", trail::LIMIT, || labels(&tenant, &own, &PAIR).ok().then_some(()));
     refused(&labels(&tenant, &other, &PAIR), "GovernRequired");
 
-    // An environment without a posture denies all, so that a wrong name opens nothing.
+    // An environment without a posture denies everything, so a misspelt name permits nothing.
     let ran = tenant.kubectl(&["create", "deployment", "web", "--image=i", "-n", &own]);
     refused(&ran, "PostureMissing");
 }
@@ -166,14 +166,14 @@ fn the_denial_of_an_invalid_document_names_line_and_column(installation: &Instal
     let message = refused(&server_side(&installation.plane.admin, &posture(&governed, &rule)), "PostureInvalid");
     assert!(message.contains("line 9, column 20: capabilityRules[0].when: "), "{message}");
 
-    // What was in force still is.
+    // The posture that was in force still is.
     let ran = installation.operator.apply(&governed.approved(&governed.deployment("orders")));
     done(&ran);
     let records = installation.webhook.records(|record| {
         record["object"]["name"] == format!("posture-{}", governed.environment) && record["decision"] == "denied"
     });
     assert_eq!(records.len(), 3, "{records:?}");
-    let event = wait_until("there is an Event of the denial", trail::LIMIT, || {
+    let event = wait_until("the Event of the denial exists", trail::LIMIT, || {
         let events = installation.plane.admin.get(&["events.events.k8s.io", "-n", SYSTEM_NAMESPACE])?;
         let events = events["items"].as_array()?.clone();
         events.into_iter().find(|event| event["regarding"]["name"] == records[0]["object"]["name"])
@@ -201,10 +201,10 @@ fn denies_deleting_a_document_in_use(installation: &Installation) {
         json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]}});
     refused(&of(&["patch"], &reviewers, &["-p", &owner.to_string()]), "PostureInvalid");
 
-    // Nobody needs it any more, and all of it may go in one command.
+    // Once no namespace uses the documents, one command may delete all of them.
     let taken = ["writgate.dev/environment-", "writgate.dev/project-"];
     done(&labels(&installation.plane.admin, &governed.namespace, &taken));
-    wait_until("the namespace is known not to be governed", trail::LIMIT, || {
+    wait_until("the webhook knows that the namespace is not governed", trail::LIMIT, || {
         admin.kubectl(&["delete", "configmap", &posture, &reviewers, "-n", SYSTEM_NAMESPACE]).ok().then_some(())
     });
 }
@@ -222,10 +222,10 @@ fn denies_lifting_a_revocation(installation: &Installation) {
     let mut usual = governed.usual_posture();
     usual["revocationLists"] = json!([list(&governed)]);
     let objects = governed.posture_objects(&usual);
-    wait_until("the list is known", trail::LIMIT, || server_side(admin, &objects[0]).ok().then_some(()));
+    wait_until("the webhook knows the list", trail::LIMIT, || server_side(admin, &objects[0]).ok().then_some(()));
 
     let later = json!([{"id": "0".repeat(64), "at": "2027-01-01T00:00:00Z"}]);
-    wait_until("the posture is known", trail::LIMIT, || {
+    wait_until("the webhook knows the posture", trail::LIMIT, || {
         denied_for(&server_side(admin, &with(later.clone())), "RevocationLifted").then_some(())
     });
     let message = refused(&server_side(admin, &with(json!([]))), "RevocationLifted");
@@ -263,14 +263,14 @@ fn documents_may_be_applied_in_any_order_and_as_a_dry_run(installation: &Install
         ("3.json", document("revocations", &format!("revocations-{environment}"), &list)),
     ];
     for (file, object) in &files {
-        std::fs::write(folder.path().join(file), object.to_string()).expect("it can be written");
+        std::fs::write(folder.path().join(file), object.to_string()).expect("the folder can be written");
     }
     let folder = folder.path().to_str().expect("a UTF-8 path");
     let admin = powerful(installation, "olga");
-    // As GitOps tools do: each file tried by itself, and nothing there yet that it names.
+    // GitOps tools first apply each file as a dry run, when the documents that it names do not exist yet.
     let ran = admin.kubectl(&["apply", "--server-side", "--dry-run=server", "-f", folder]);
     done(&ran);
-    assert!(ran.stderr.contains("nothing is admitted in"), "the user is told what is missing: {ran}");
+    assert!(ran.stderr.contains("nothing is admitted in"), "expected a warning about the missing documents: {ran}");
     done(&admin.kubectl(&["apply", "-f", folder]));
     done(&admin.kubectl(&["apply", "-f", folder]));
     done(&admin.kubectl(&["delete", "-f", folder]));
@@ -298,7 +298,7 @@ fn denies_writgate_metadata_written_through_a_status(installation: &Installation
         ));
     }
     refused(&patch_status(&installation.operator, &governed, "job/replay", &label), "StatusMetadata");
-    // A Deployment's labels the API server keeps by itself.
+    // The API server itself ignores labels in a Deployment's status.
     done(&patch_status(&installation.operator, &governed, "deployment/orders", &label));
 }
 
@@ -345,7 +345,7 @@ fn denies_changes_of_controller_revisions_by_users(installation: &Installation) 
     let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": deployment["metadata"],
         "spec": {"serviceName": "x", "selector": deployment["spec"]["selector"], "template": deployment["spec"]["template"]}});
     done(&installation.operator.create(&governed.approved(&set)));
-    let revision = wait_until("the controller noted the revision", trail::LIMIT, || {
+    let revision = wait_until("the controller has written the revision", trail::LIMIT, || {
         let revisions = installation.plane.admin.get(&["controllerrevisions", "-n", &governed.namespace])?;
         revisions["items"].as_array()?.first().cloned()
     });

@@ -1,5 +1,5 @@
-//! What happens to a workload after it was admitted: it must keep working, whatever has become of its approval, and
-//! nothing may slip in with it.
+//! Workloads after their admission: they keep working when their approval expires, and every later action requires an
+//! approval again.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ fn denies_a_deployment_without_an_approval(installation: &Installation) {
     let record = assert_denied(&governed, &installation.operator.apply(&object), "ApprovalRequired", &expected);
     assert_eq!(record["approvalRequired"], true, "{record}");
     assert_eq!(record["requiredCapabilities"], json!(["deploy"]), "{record}");
-    let there = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]);
-    assert!(there.is_none(), "the Event is about an object that never existed");
+    let live = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]);
+    assert!(live.is_none(), "the denied Deployment does not exist");
 
     let record = assert_admitted(&governed, &installation.operator.apply(&governed.approved(&object)), &expected);
     assert_eq!(record["requestedBy"], "alice@acme.example", "{record}");
@@ -66,7 +66,7 @@ fn an_admitted_deployment_keeps_working_after_its_approval_expired(installation:
     wait_past(&expires);
 
     let ran = apply(&object);
-    assert!(ran.ok(), "re-applied as it is: {ran}");
+    assert!(ran.ok(), "applied again unchanged: {ran}");
     let mut labelled = object.clone();
     labelled["metadata"]["labels"]["team"] = json!("orders");
     let ran = apply(&labelled);
@@ -85,13 +85,13 @@ fn an_admitted_deployment_keeps_working_after_its_approval_expired(installation:
     assert!(ran.ok(), "paused: {ran}");
 
     let ran = kubectl(&["rollout", "resume", "deployment", "orders"]);
-    assert!(denied_for(&ran, "Expired"), "resuming releases what was banked: {ran}");
+    assert!(denied_for(&ran, "Expired"), "resumed after the approval expired: {ran}");
     let ran = kubectl(&["set", "image", "deployment/orders", "orders=ghcr.io/acme/orders:6.6.6"]);
     assert!(denied_for(&ran, "SpecHashMismatch"), "another image: {ran}");
     let ran = kubectl(&["delete", "deployment", "orders"]);
     assert!(ran.ok(), "deleted: {ran}");
     let ran = apply(&object);
-    assert!(denied_for(&ran, "Expired"), "made anew: {ran}");
+    assert!(denied_for(&ran, "Expired"), "created again: {ran}");
 }
 
 fn rollout_undo_requires_a_valid_approval(installation: &Installation) {
@@ -104,7 +104,7 @@ fn rollout_undo_requires_a_valid_approval(installation: &Installation) {
         let ran = installation.operator.apply(object);
         assert!(ran.ok(), "{ran}");
         applied += 1;
-        // The approval is copied to the revision by the controller, and undone with it.
+        // The controller copies the approval to the revision, and a rollback restores it.
         wait_until("the controller made the revision", Duration::from_secs(20), || {
             let sets = installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
             (sets["items"].as_array()?.len() == applied).then_some(())
@@ -118,10 +118,10 @@ fn rollout_undo_requires_a_valid_approval(installation: &Installation) {
     wait_past(&expires);
 
     let ran = kubectl(&["rollout", "undo", "deployment", "orders", "--to-revision=1"]);
-    assert!(denied_for(&ran, "Expired"), "back to what was approved once: {ran}");
+    assert!(denied_for(&ran, "Expired"), "undo to a revision whose approval expired: {ran}");
     let ran = kubectl(&["rollout", "undo", "deployment", "orders", "--to-revision=2"]);
-    assert!(ran.ok(), "back to what is approved still: {ran}");
-    let live = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]).expect("it is there");
+    assert!(ran.ok(), "undo to a revision whose approval is valid: {ran}");
+    let live = installation.plane.admin.get(&["deployment", "orders", "-n", &governed.namespace]).expect("it exists");
     assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "ghcr.io/acme/orders:1.5.0");
 }
 
@@ -159,15 +159,15 @@ fn a_server_side_dry_run_is_decided_and_writes_no_event(installation: &Installat
     let ran = dry(&approved);
     assert!(ran.ok(), "{ran}");
     let records = trail::records(&governed, |record| record["object"]["name"] == "orders");
-    let told: Vec<_> = records.iter().map(|record| (&record["decision"], &record["dryRun"])).collect();
-    assert_eq!(told, [(&json!("denied"), &json!(true)), (&json!("admitted"), &json!(true))]);
+    let decisions: Vec<_> = records.iter().map(|record| (&record["decision"], &record["dryRun"])).collect();
+    assert_eq!(decisions, [(&json!("denied"), &json!(true)), (&json!("admitted"), &json!(true))]);
 
-    // Events are written in order, so that of a later decision proves that the earlier ones have none.
+    // Events are written in order, so the Event of a later decision proves that the dry runs have none.
     let hash = installation.hash(&object);
     let expected = Expected { operation: "CREATE", action: "deploy", kind: "Deployment", name: "orders", hash: &hash };
     assert_denied(&governed, &installation.operator.apply(&object), "ApprovalRequired", &expected);
     assert_admitted(&governed, &installation.operator.apply(&approved), &expected);
-    assert_eq!(trail::events(&governed, |_| true).len(), 2, "dry runs leave no Event");
+    assert_eq!(trail::events(&governed, |_| true).len(), 2, "Events of the two decisions that were not dry runs");
 }
 
 fn an_event_says_admitted_only_if_the_object_was_stored(installation: &Installation) {
@@ -182,11 +182,11 @@ fn an_event_says_admitted_only_if_the_object_was_stored(installation: &Installat
     };
     let first = assert_admitted(&governed, &installation.operator.create(&object), &expected);
 
-    // The webhook is asked before the API server finds that the name is taken.
+    // The API server calls the webhook before it finds that the name exists.
     let ran = installation.operator.create(&object);
     assert!(ran.stderr.contains("AlreadyExists"), "{ran}");
     let records = trail::records(&governed, |record| record["decision"] == "admitted" && record["id"] != first["id"]);
-    assert_eq!(records.len(), 1, "decided twice");
+    assert_eq!(records.len(), 1, "expected a second decision");
     let event = trail::event_of(&governed, &records[0]);
     assert_eq!(event["reason"], "NotPersisted", "{event}");
     assert_eq!(trail::events(&governed, |event| event["reason"] == "Admitted").len(), 1);
@@ -227,7 +227,7 @@ fn a_bare_pod_is_admitted_if_the_posture_allows_pods(installation: &Installation
     assert!(ran.ok(), "{ran}");
     let records = trail::records(&governed, |record| record["object"]["kind"] == "Pod");
     assert_eq!(records.len(), 1, "{records:?}");
-    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted", "the webhook can read it back");
+    assert_eq!(trail::event_of(&governed, &records[0])["reason"], "Admitted", "the webhook may read the Pod");
 }
 
 fn a_changed_posture_takes_effect_without_a_restart(installation: &Installation) {
@@ -237,7 +237,7 @@ fn a_changed_posture_takes_effect_without_a_restart(installation: &Installation)
     assert!(dry().ok());
     let change = |posture: Value, code: &str| {
         installation.plane.install(&governed.posture_objects(&posture));
-        wait_until(&format!("it is denied for {code}"), Duration::from_secs(20), || {
+        wait_until(&format!("the Deployment is denied with {code}"), Duration::from_secs(20), || {
             denied_for(&dry(), code).then_some(())
         });
     };
@@ -249,7 +249,7 @@ fn a_changed_posture_takes_effect_without_a_restart(installation: &Installation)
     change(posture, "QuorumNotMet");
 
     installation.plane.install(&governed.posture_objects(&governed.usual_posture()));
-    wait_until("it is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));
+    wait_until("the Deployment is admitted again", Duration::from_secs(20), || dry().ok().then_some(()));
 }
 
 fn warn_admits_and_warns_the_user(installation: &Installation) {
@@ -268,9 +268,12 @@ fn an_unreachable_webhook_stops_actions_and_nothing_else(installation: &Installa
     let first = governed.approved(&governed.deployment("first"));
     let ran = installation.operator.apply(&first);
     assert!(ran.ok(), "{ran}");
-    // The chart's own configuration once more, for this namespace alone, with nobody behind it.
-    let mut silent =
-        installation.plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).expect("it is installed");
+    // A copy of the chart's configuration for this namespace alone, with an address where nothing listens.
+    let mut silent = installation
+        .plane
+        .admin
+        .get(&["validatingwebhookconfiguration", "writgate"])
+        .expect("the configuration is installed");
     silent["metadata"] = json!({"name": "writgate-down"});
     for webhook in silent["webhooks"].as_array_mut().expect("webhooks") {
         webhook["clientConfig"]["url"] = json!(format!("https://127.0.0.1:{}/validate", free_port()));
@@ -278,27 +281,27 @@ fn an_unreachable_webhook_stops_actions_and_nothing_else(installation: &Installa
     }
     installation.plane.install(&[silent]);
     let second = governed.approved(&governed.deployment("second"));
-    wait_until("the API server knows of it", Duration::from_secs(20), || {
+    wait_until("the API server uses the new configuration", Duration::from_secs(20), || {
         let ran = installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &second.to_string());
         (!ran.ok()).then_some(())
     });
 
     let ran = installation.operator.create(&second);
     assert!(ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\""), "{ran}");
-    let there = installation.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
-    assert!(there.is_none(), "what cannot be judged is not made");
+    let live = installation.plane.admin.get(&["deployment", "second", "-n", &governed.namespace]);
+    assert!(live.is_none(), "a Deployment that the webhook cannot decide does not exist");
     let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
-    for what_needs_no_judgement in [
+    for command in [
         ["label", "deployment", "first", "team=orders"].as_slice(),
         &["scale", "deployment", "first", "--replicas=3"],
         &["delete", "deployment", "first"],
     ] {
-        let ran = kubectl(what_needs_no_judgement);
-        assert!(ran.ok(), "{what_needs_no_judgement:?}: {ran}");
+        let ran = kubectl(command);
+        assert!(ran.ok(), "{command:?}: {ran}");
     }
 }
 
-/// An unapproved Deployment under a posture that does not enforce: it is made, and the trail says why it should not be.
+/// Creates an unapproved Deployment under a posture that does not enforce, and asserts that the record has the reason.
 fn soft(installation: &Installation, enforcement: &str) -> Ran {
     let governed = installation.governed_with(enforcement, |posture| posture["enforcement"] = json!(enforcement));
     let ran = installation.operator.create(&governed.deployment("orders"));
@@ -312,7 +315,7 @@ fn soft(installation: &Installation, enforcement: &str) -> Ran {
     ran
 }
 
-/// `manifest` with an approval that is valid for four seconds, and when it ends.
+/// `manifest` with an approval that is valid for four seconds, and the time at which it expires.
 fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
     let mut expires = String::new();
     let approved = governed.approved_but(manifest, |statement| {
@@ -322,7 +325,7 @@ fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
     (approved, expires)
 }
 
-/// The one wait here that is for time itself: the webhook has the machine's clock.
+/// Waits for a time, since the webhook uses the machine's clock.
 fn wait_past(time: &str) {
     let time: jiff::Timestamp = time.parse().expect("RFC 3339");
     wait_until("the approval has expired", Duration::from_secs(30), || (jiff::Timestamp::now() > time).then_some(()));

@@ -1,4 +1,4 @@
-//! Names that are generated, and names that are as long as they may be.
+//! Generated names and long names.
 
 use serde_json::json;
 
@@ -23,9 +23,9 @@ fn an_approval_for_a_prefix_admits_only_generated_names(installation: &Installat
     let approved = governed.approved(&job);
     let record = assert_admitted(&governed, &installation.operator.create(&approved), &expected);
     let name = record["object"]["name"].as_str().expect("a name");
-    assert_eq!(name.len(), "replay-".len() + 5, "the generated name: {name}");
+    assert_eq!(name.len(), "replay-".len() + 5, "expected the generated name: {name}");
 
-    // The same approval on a name of the user's own choice that looks generated.
+    // The same approval with a chosen name that looks generated.
     let mut chosen = approved;
     let metadata = chosen["metadata"].as_object_mut().expect("an object");
     metadata.remove("generateName");

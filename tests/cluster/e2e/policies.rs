@@ -1,5 +1,5 @@
-//! What the API server guards by itself, by the chart's policies: the webhook's Events and its ledger. That its
-//! own Events pass is every other test's.
+//! The chart's admission policies, with which the API server itself protects the webhook's Events and its ledger. The other
+//! tests show that the policies let the webhook write them.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-const OURS: &str = "writgate.dev/webhook";
+const CONTROLLER: &str = "writgate.dev/webhook";
 
 fn is_refused(ran: &Ran, policy: &str) -> bool {
     ran.code == Some(1) && ran.stderr.contains(&format!("ValidatingAdmissionPolicy '{policy}'"))
 }
 
-/// An Event in the core API that is not ours, before `change`.
+/// A tenant's Event in the core API, changed by `change`.
 fn core_event(governed: &Governed<'_>, name: &str, change: impl FnOnce(&mut Value)) -> Value {
     let namespace = &governed.namespace;
     let mut event = json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
@@ -35,7 +35,7 @@ fn core_event(governed: &Governed<'_>, name: &str, change: impl FnOnce(&mut Valu
     event
 }
 
-/// The same in the newer API.
+/// An Event in `events.k8s.io`.
 fn new_event(governed: &Governed<'_>, name: &str, controller: &str) -> Value {
     let namespace = &governed.namespace;
     json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": name, "namespace": namespace},
@@ -52,24 +52,24 @@ fn a_tenant_cannot_forge_the_webhooks_events(installation: &Installation) {
         create(core_event(&governed, "b", |_| ())),
         create(core_event(&governed, "c", |event| event["reportingComponent"] = json!("example.com/tina"))),
     ] {
-        assert!(ran.ok(), "an Event of their own: {ran}");
+        assert!(ran.ok(), "a tenant creates an Event: {ran}");
     }
     let forged = [
-        create(new_event(&governed, "d", OURS)),
-        create(core_event(&governed, "d", |event| event["reportingComponent"] = json!(OURS))),
-        create(core_event(&governed, "d", |event| event["source"]["component"] = json!(OURS))),
+        create(new_event(&governed, "d", CONTROLLER)),
+        create(core_event(&governed, "d", |event| event["reportingComponent"] = json!(CONTROLLER))),
+        create(core_event(&governed, "d", |event| event["source"]["component"] = json!(CONTROLLER))),
         create(core_event(&governed, "d", |event| {
             event["metadata"]["annotations"] = json!({"writgate.dev/decision": "{}"});
         })),
         installation.tenant.kubectl(&["annotate", "event", "b", "writgate.dev/decision={}", "-n", &governed.namespace]),
-        patch(&governed, "b", &json!({"reportingComponent": OURS})),
-        patch(&governed, "b", &json!({"source": {"component": OURS}})),
+        patch(&governed, "b", &json!({"reportingComponent": CONTROLLER})),
+        patch(&governed, "b", &json!({"source": {"component": CONTROLLER}})),
     ];
     for (index, ran) in forged.iter().enumerate() {
         assert!(is_refused(ran, "events.writgate.dev"), "{index}: {ran}");
     }
     let ran = patch(&governed, "b", &json!({"reason": "Other"}));
-    assert!(ran.ok(), "an Event of their own is theirs to change: {ran}");
+    assert!(ran.ok(), "a tenant changes their Event: {ran}");
 }
 
 fn a_tenant_cannot_change_or_delete_the_webhooks_events(installation: &Installation) {
@@ -104,10 +104,10 @@ fn a_tenant_cannot_change_or_delete_the_webhooks_events(installation: &Installat
         assert!(is_refused(ran, "events.writgate.dev"), "{index}: {ran}");
     }
     assert!(patch(&governed, name, &json!({"reason": "Admitted"})).stderr.contains("(Forbidden)"));
-    // Of a whole collection each is asked about alone, and theirs may be gone already.
+    // The API server checks every Event of a collection separately, so it may have deleted the tenant's Events already.
     let ran = tenant(&["delete", "events", "own", "other", "--ignore-not-found"]);
-    assert!(ran.ok(), "an Event of their own is theirs to delete: {ran}");
-    assert_eq!(trail::event_of(&governed, &denied), event, "as it was");
+    assert!(ran.ok(), "a tenant deletes their Events: {ran}");
+    assert_eq!(trail::event_of(&governed, &denied), event, "the Event is unchanged");
 }
 
 fn a_namespace_with_the_webhooks_events_can_be_deleted(installation: &Installation) {
@@ -127,9 +127,9 @@ fn only_the_webhook_may_write_the_ledger(installation: &Installation) {
     let (admin, webhook) = (&installation.plane.admin, AsWebhook(&installation.plane.admin));
     let ledger = |name: &str| config_map(name, &json!({"writgate.dev/kind": "ledger"}));
     let ran = webhook.create(&ledger("entry"));
-    assert!(ran.ok(), "the webhook's own: {ran}");
+    assert!(ran.ok(), "the webhook writes its ledger: {ran}");
     let ran = admin.create(&config_map("plain", &json!({})));
-    assert!(ran.ok(), "nothing of the ledger's: {ran}");
+    assert!(ran.ok(), "a ConfigMap outside the ledger: {ran}");
     let in_system = |args: &[&str]| admin.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
     let ways = [
         admin.create(&ledger("forged")),
@@ -147,7 +147,7 @@ fn only_the_webhook_may_write_the_ledger(installation: &Installation) {
     let mut object = ledger("entry");
     object["metadata"]["namespace"] = json!(elsewhere);
     let ran = admin.create(&object);
-    assert!(ran.ok(), "only the system namespace has a ledger: {ran}");
+    assert!(ran.ok(), "the label in another namespace: {ran}");
     for ran in [
         webhook.kubectl(&["delete", "configmap", "entry", "-n", SYSTEM_NAMESPACE]),
         in_system(&["delete", "configmap", "plain"]),
@@ -185,7 +185,7 @@ fn config_map(name: &str, labels: &Value) -> Value {
         "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE, "labels": labels}})
 }
 
-/// The webhook's account with all rights, so that only the policy is left to refuse.
+/// The webhook's account with all rights, so that only the policy can refuse.
 struct AsWebhook<'a>(&'a User);
 
 impl AsWebhook<'_> {

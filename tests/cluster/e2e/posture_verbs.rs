@@ -1,4 +1,4 @@
-//! The verbs that read and change the cluster's rules, with the rights that they need and without.
+//! The verbs that read and change the cluster's postures, with and without the rights that they require.
 
 use std::fs;
 
@@ -26,7 +26,7 @@ fn with_list(governed: &Governed<'_>) -> (Value, String) {
     let list = format!("revocations-{}", governed.environment);
     let mut posture = governed.usual_posture();
     posture["revocationLists"] = json!([list]);
-    let text = "# whom we no longer trust\napiVersion: writgate.dev/v1\nkind: Revocations\nkeys: []\n";
+    let text = "# revoked keys\napiVersion: writgate.dev/v1\nkind: Revocations\nkeys: []\n";
     let mut map = document("revocations", &list, &Value::Null);
     map["data"]["revocations.yaml"] = text.into();
     governed.installation.plane.install(&[map]);
@@ -47,9 +47,9 @@ fn revoke_writes_the_list_and_names_the_running_workloads(installation: &Install
     assert!(ran.ok(), "{ran}");
     assert!(ran.stderr.contains("these workloads keep running"), "{ran}");
     assert!(ran.stderr.contains(&format!("Deployment {}/orders", governed.namespace)), "{ran}");
-    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it exists");
     let text = map["data"]["revocations.yaml"].as_str().expect("text");
-    assert!(text.starts_with("# whom we no longer trust\n") && text.contains(id.as_str()), "{text}");
+    assert!(text.starts_with("# revoked keys\n") && text.contains(id.as_str()), "{text}");
     let again = writgate(&installation.plane.admin, &arguments);
     assert!(again.ok() && again.stderr.contains("already revoked"), "{again}");
 }
@@ -58,33 +58,33 @@ fn posture_verbs_check_explain_and_compare_the_clusters_postures(installation: &
     let governed = installation.governed("compare");
     let (mut posture, _) = with_list(&governed);
     let admin = &installation.plane.admin;
-    let told = writgate(admin, &["posture", "explain", &governed.environment]);
-    assert!(told.ok() && told.stdout.contains("bob@acme.example may grant"), "{told}");
+    let explained = writgate(admin, &["posture", "explain", &governed.environment]);
+    assert!(explained.ok() && explained.stdout.contains("bob@acme.example may grant"), "{explained}");
     let checked = writgate(admin, &["posture", "check", "-o", "json"]);
     let report: Value = serde_json::from_str(&checked.stdout).expect("JSON");
     let own = |found: &&Value| found["environment"] == governed.environment.as_str();
-    let found = report["environments"].as_array().expect("environments").iter().find(own).expect("ours");
+    let found = report["environments"].as_array().expect("environments").iter().find(own).expect("the environment");
     assert_eq!(found["valid"], true);
 
-    // The folder has this environment's documents alone, one of them changed.
+    // The folder has only this environment's documents, with one change.
     let folder = tempfile::tempdir().expect("a folder");
     posture["images"] = "digest".into();
     let objects = governed.posture_objects(&posture);
     for (index, object) in objects.iter().enumerate() {
-        fs::write(folder.path().join(format!("{index}.json")), object.to_string()).expect("it can be written");
+        fs::write(folder.path().join(format!("{index}.json")), object.to_string()).expect("the folder can be written");
     }
     let list = document(
         "revocations",
         &format!("revocations-{}", governed.environment),
         &json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"}),
     );
-    fs::write(folder.path().join("list.json"), list.to_string()).expect("it can be written");
+    fs::write(folder.path().join("list.json"), list.to_string()).expect("the folder can be written");
     let compared = writgate(admin, &["posture", "diff", folder.path().to_str().expect("UTF-8"), "-o", "json"]);
     assert_eq!(compared.code, Some(1), "{compared}");
     let changes: Vec<Value> = serde_json::from_str(&compared.stdout).expect("JSON");
-    let ours: Vec<&Value> = changes.iter().filter(own).collect();
-    assert_eq!(ours.len(), 1, "{ours:?}");
-    assert_eq!((&ours[0]["what"], &ours[0]["effect"]), (&json!("images"), &json!("stricter")));
+    let own: Vec<&Value> = changes.iter().filter(own).collect();
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert_eq!((&own[0]["what"], &own[0]["effect"]), (&json!("images"), &json!("stricter")));
 }
 
 fn revoke_requires_the_right_to_write_the_list(installation: &Installation) {
@@ -95,7 +95,7 @@ fn revoke_requires_the_right_to_write_the_list(installation: &Installation) {
     let ran = writgate(&installation.tenant, &arguments);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");
-    // Reading the rules is one right, writing lists another.
+    // The right to read postures is not the right to write lists.
     let reader = installation.plane.user("rita");
     let name = format!("reader-{}", governed.namespace);
     installation.plane.install(&[
@@ -110,28 +110,28 @@ fn revoke_requires_the_right_to_write_the_list(installation: &Installation) {
     let ran = writgate(&reader, &arguments);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains(&format!("cannot write ConfigMap {list}")), "{ran}");
-    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it is there");
+    let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it exists");
     assert!(!map["data"]["revocations.yaml"].as_str().expect("text").contains(id.as_str()));
 }
 
-/// The protocol is kubectl's, so kubectl itself asks.
+/// kubectl itself requests the completions, since it defines their protocol.
 fn kubectl_completes_the_plugin(installation: &Installation) {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     let script = folder.path().join("kubectl_complete-writgate");
     let printed = writgate_alone(&["completion", "kubectl"]);
-    fs::write(&script, printed.stdout).expect("it can be written");
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    fs::write(&script, printed.stdout).expect("the folder can be written");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("the test owns the file");
     let plugin = writgate_testing::plugin().parent().expect("a folder");
     let path = format!("{}:{}:/usr/bin:/bin", folder.path().display(), plugin.display());
-    let asked = |words: &[&str]| {
+    let complete = |words: &[&str]| {
         installation.plane.admin.kubectl_by_path(&[&["__complete", "writgate"], words].concat(), &path)
     };
-    let ran = asked(&["ver"]);
+    let ran = complete(&["ver"]);
     assert!(ran.stdout.starts_with("verify\t") && ran.stdout.ends_with(":4\n"), "{ran}");
-    let ran = asked(&["explain", "SelfA"]);
+    let ran = complete(&["explain", "SelfA"]);
     assert!(ran.stdout.starts_with("SelfApproval\t"), "{ran}");
-    let ran = asked(&["verify", "--posture-d"]);
+    let ran = complete(&["verify", "--posture-d"]);
     assert!(ran.stdout.starts_with("--posture-dir\t"), "{ran}");
 }
 

@@ -1,5 +1,5 @@
-//! Canonical builds, config bundles and images by digest on the real API server: a workload that is admitted, and one
-//! thing changed at a time.
+//! Canonical builds, config bundles and images by digest: each test starts from a workload that is admitted, and changes one
+//! property at a time.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ const ORDERS: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92
 const OTHER: &str = "ghcr.io/acme/orders@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 const REPLAY: &str = "ghcr.io/acme/replay@sha256:84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 
-/// A namespace whose posture names a set of pipelines with these builds.
+/// A governed namespace whose posture names a set of pipelines with these builds.
 fn with_builds<'g>(
     installation: &'g Installation,
     hint: &str,
@@ -45,13 +45,13 @@ fn annotate(object: &mut Value, name: &str, value: &str) {
     object["metadata"]["annotations"][format!("writgate.dev/{name}")] = json!(value);
 }
 
-/// `object`, approved by Bob with the claims that it makes of itself.
+/// `object` with Bob's approval, which has the claims of the object's annotations.
 fn approved(governed: &Governed<'_>, object: &Value) -> Value {
     let mut statement = governed.statement(object);
     let claim = |name: &str| object["metadata"]["annotations"][format!("writgate.dev/{name}")].clone();
-    for (claimed, annotation) in [("pipelineVersion", "pipeline-version"), ("configBundle", "config-bundle")] {
+    for (field, annotation) in [("pipelineVersion", "pipeline-version"), ("configBundle", "config-bundle")] {
         if let Value::String(text) = claim(annotation) {
-            statement["predicate"][claimed] = json!(text);
+            statement["predicate"][field] = json!(text);
         }
     }
     if let Value::String(text) = claim("incident-spec-hash") {
@@ -86,13 +86,16 @@ fn denies_a_workload_that_is_not_its_canonical_build(installation: &Installation
     let ran = apply(&governed, &build("unlisted", "orders@1.4.4", ORDERS));
     assert!(denied_for(&ran, "NotCanonicalBuild"), "{ran}");
     let ran = apply(&governed, &build("tag", "orders@1.4.2", "ghcr.io/acme/orders:1.4.2"));
-    assert!(denial(&ran).is_some_and(|told| told.contains("for every image: ghcr.io/acme/orders:1.4.2 ")), "{ran}");
+    assert!(
+        denial(&ran).is_some_and(|message| message.contains("for every image: ghcr.io/acme/orders:1.4.2 ")),
+        "{ran}"
+    );
     let mut unnamed = build("unnamed", "", ORDERS);
     unnamed["metadata"].as_object_mut().expect("metadata").remove("annotations");
     let ran = apply(&governed, &unnamed);
     assert!(denied_for(&ran, "PipelineVersionMismatch"), "{ran}");
 
-    // What needs no approval is what it says it is too.
+    // The build of a workload that requires no approval is checked as well.
     let set = |name: &str, image: &str| {
         let mut object = build(name, "orders@1.4.2", image);
         object["kind"] = json!("DaemonSet");
@@ -105,7 +108,7 @@ fn denies_a_workload_that_is_not_its_canonical_build(installation: &Installation
     assert!(denied_for(&ran, "NotCanonicalBuild"), "{ran}");
 }
 
-/// What the command line prints for these settings.
+/// The bundle that `kubectl writgate bundle` prints for these settings.
 fn bundle(governed: &Governed<'_>, settings: &str) -> Value {
     let mut command = Command::new(writgate_testing::plugin());
     command.args(["bundle", "orders-config", "--from-file=settings.yaml=-"]);
@@ -115,7 +118,7 @@ fn bundle(governed: &Governed<'_>, settings: &str) -> Value {
     writgate_core::encoding::read_yaml(&ran.stdout).expect("YAML").remove(0)
 }
 
-/// A Deployment that reads `bundle` and names it.
+/// A Deployment that reads `bundle` and names its digest.
 fn reading(governed: &Governed<'_>, name: &str, bundle: &Value) -> Value {
     let mut object = governed.deployment(name);
     let content = writgate_core::kube::ConfigMapContent::of(bundle).expect("a ConfigMap");
@@ -131,8 +134,8 @@ fn denies_a_workload_that_does_not_read_the_approved_bundle(installation: &Insta
     });
     let (slow, fast) = (bundle(&governed, "workers: 4\n"), bundle(&governed, "workers: 8\n"));
     let ran = apply(&governed, &reading(&governed, "orders", &slow));
-    assert!(denied_for(&ran, "ConfigBundleMismatch"), "it is not there yet: {ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("does not exist")), "{ran}");
+    assert!(denied_for(&ran, "ConfigBundleMismatch"), "the bundle does not exist yet: {ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("does not exist")), "{ran}");
     for bundle in [&slow, &fast] {
         let ran = installation.tenant.apply(bundle);
         assert!(ran.ok(), "{ran}");
@@ -149,7 +152,7 @@ fn denies_a_workload_that_does_not_read_the_approved_bundle(installation: &Insta
             .expect("a digest"),
     );
     let ran = apply(&governed, &other);
-    assert!(denied_for(&ran, "ConfigBundleMismatch"), "it names another one: {ran}");
+    assert!(denied_for(&ran, "ConfigBundleMismatch"), "the annotation names another bundle: {ran}");
 
     let reads = |secret: &str| {
         let mut object = reading(&governed, "secret", &slow);
@@ -160,14 +163,14 @@ fn denies_a_workload_that_does_not_read_the_approved_bundle(installation: &Insta
     assert!(ran.ok(), "{ran}");
     let ran = apply(&governed, &reads("payroll-db"));
     assert!(denied_for(&ran, "ConfigBundleMismatch"), "{ran}");
-    assert!(denial(&ran).is_some_and(|told| told.contains("Secret payroll-db")), "{ran}");
+    assert!(denial(&ran).is_some_and(|message| message.contains("Secret payroll-db")), "{ran}");
 
     let mut plain = reading(&governed, "plain", &slow);
     pod(&mut plain)["containers"][0]["envFrom"] = json!([{"configMapRef": {"name": "flags", "optional": true}}]);
     let ran = apply(&governed, &plain);
     assert!(denied_for(&ran, "ConfigBundleMismatch"), "{ran}");
 
-    // The same name again, with other content, and nothing that would have it checked when written.
+    // The same name with other content, and without the label for which the guard would check it.
     let name = slow["metadata"]["name"].as_str().expect("a name");
     assert!(installation.tenant.kubectl(&["delete", "configmap", name, "-n", &governed.namespace]).ok());
     let mut again = slow.clone();
@@ -178,7 +181,7 @@ fn denies_a_workload_that_does_not_read_the_approved_bundle(installation: &Insta
     assert!(denied_for(&ran, "ConfigBundleMismatch"), "{ran}");
 }
 
-/// What makes a bundle none.
+/// Makes a bundle invalid.
 type Wrong = fn(&mut Value);
 
 fn denies_an_invalid_bundle_when_it_is_written_or_read(installation: &Installation) {
@@ -199,8 +202,8 @@ fn denies_an_invalid_bundle_when_it_is_written_or_read(installation: &Installati
         let written = installation.tenant.apply(&bundle);
         let ran = apply(&governed, &reading(&governed, name, &whole));
         assert!(denied_for(&ran, "ConfigBundleMismatch"), "{name}: {ran}");
-        let told = if written.ok() { &ran.stderr } else { &written.stderr };
-        assert!(told.contains(why), "{name}: {told}");
+        let message = if written.ok() { &ran.stderr } else { &written.stderr };
+        assert!(message.contains(why), "{name}: {message}");
     }
 }
 
@@ -226,5 +229,5 @@ fn a_replay_is_of_the_spec_that_the_incident_ran(installation: &Installation) {
     let mut tag = replay(governed.dry_run_job("dry-tag"), &spec);
     pod(&mut tag)["containers"][0]["image"] = json!("ghcr.io/acme/replay:2.0.1");
     let ran = installation.operator.apply(&tag);
-    assert!(denied_for(&ran, "ApprovalRequired"), "by tag it is no dry run: {ran}");
+    assert!(denied_for(&ran, "ApprovalRequired"), "a dry run requires an image by digest: {ran}");
 }

@@ -1,4 +1,4 @@
-//! Many requests for one use at the same moment: exactly one has it, whichever replica it asks.
+//! Simultaneous uses of one single-use approval, by several replicas and through the API server: exactly one is admitted.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![replicas_admit_one_of_many_simultaneous_uses, the_api_server_admits_one_of_many_simultaneous_uses]
 }
 
-/// Replicas of the webhook; each is asked once in each race.
+/// Replicas of the webhook. Each race sends one request to each.
 const REPLICAS: usize = 3;
-/// Races that run at the same time.
+/// Races in flight.
 const AT_ONCE: usize = 8;
-/// Races through the API server, and how many ask in each.
+/// Races through the API server, and the requests in each.
 const THROUGH_THE_API_SERVER: usize = 40;
 const CONTENDERS: usize = 5;
 
@@ -65,8 +65,8 @@ struct Ran {
     refusals: Vec<String>,
 }
 
-/// Runs races until so many have been decided; how many were admitted in each. On a machine with too much to do a lookup may
-/// take too long, which denies as it must: then perhaps nobody is admitted, and there is another race, but never are two.
+/// Runs `races` races, and returns the number of admissions in each. On a busy machine a lookup can time out, which denies the
+/// request, so a race may admit nothing; such a race is run again. A race that admits two is never run again.
 async fn run_off<F: Future<Output = Ran>>(races: usize, run: impl Fn() -> F) -> Vec<usize> {
     let run = futures::stream::iter(0..2 * races).map(|_| run()).buffer_unordered(AT_ONCE);
     let decided = run.filter_map(|ran| async move {
@@ -80,19 +80,19 @@ async fn run_off<F: Future<Output = Ran>>(races: usize, run: impl Fn() -> F) -> 
 }
 
 fn assert_each_admits_one(admitted: &[usize], races: usize) {
-    assert_eq!(admitted.len(), races, "too many races were not decided");
+    assert_eq!(admitted.len(), races, "too many races were undecided");
     let wrong: Vec<_> = admitted.iter().filter(|&&admitted| admitted != 1).collect();
     assert!(wrong.is_empty(), "of {races} races, {} did not admit exactly one: {wrong:?}", wrong.len());
 }
 
-/// What is raced for.
+/// The object and the approval of the races.
 struct Race<'a> {
     governed: &'a Governed<'a>,
-    /// A Job whose name is generated, as a person writes it.
+    /// A Job with a generated name, as a user writes it.
     manifest: Value,
-    /// The same as the API server sends it.
+    /// The Job as the API server sends it.
     object: Value,
-    /// The statement of its approval; each race has one of its own.
+    /// The statement of its approval. Each race uses it with another id.
     statement: Value,
 }
 
@@ -107,29 +107,29 @@ impl<'a> Race<'a> {
         Self { governed, manifest, object, statement }
     }
 
-    /// `object` with an approval that no other race has.
+    /// `object` with an approval of its own.
     fn approved(&self, object: &Value) -> Value {
         let mut statement = self.statement.clone();
         statement["predicate"]["id"] = json!(Uuid::now_v7().to_string());
         attach(object, &envelope(&statement, &[&self.governed.bob]))
     }
 
-    /// Sends Jobs that share one approval to all replicas at once.
+    /// Sends Jobs with the same approval to all replicas at the same time.
     async fn run(&self, replicas: &[Client]) -> Ran {
         let object = self.approved(&self.object);
-        let verdicts = join_all(replicas.iter().map(|replica| judge(replica, self.review(&object)))).await;
+        let verdicts = join_all(replicas.iter().map(|replica| send(replica, self.review(&object)))).await;
         let (admitted, refused): (Vec<_>, Vec<_>) =
             verdicts.into_iter().partition(|verdict| verdict["allowed"] == true);
         Ran { admitted: admitted.len(), refusals: refused.iter().map(ToString::to_string).collect() }
     }
 
-    /// The review of the creation of `object`, under a name and a uid of its own.
+    /// The AdmissionReview of the creation of `object`, with a new name and uid.
     fn review(&self, object: &Value) -> Value {
         let uid = Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext)).to_string();
         let letters: Vec<char> = "bcdfghjklmnpqrstvwxz2456789".chars().collect();
         let random = u128::from_str_radix(&uid.replace('-', ""), 16).expect("hexadecimal");
         let suffix: String =
-            (0..5).map(|place| letters[usize::try_from((random >> (5 * place)) % 27).expect("small")]).collect();
+            (0..5).map(|index| letters[usize::try_from((random >> (5 * index)) % 27).expect("small")]).collect();
         let mut object = object.clone();
         object["metadata"]["name"] = json!(format!("replay-{suffix}"));
         object["metadata"]["uid"] = json!(uid);
@@ -146,17 +146,17 @@ impl<'a> Race<'a> {
     }
 }
 
-async fn judge(replica: &Client, review: Value) -> Value {
+async fn send(replica: &Client, review: Value) -> Value {
     let request = axum::http::Request::post("/validate?timeout=10s").header("content-type", "application/json");
     let request = request.body(review.to_string().into_bytes()).expect("a request");
     let mut answer: Value = replica.request(request).await.expect("a replica answers");
     answer["response"].take()
 }
 
-/// Each replica follows the cluster by itself.
+/// Waits until a replica knows the posture. Every replica watches the cluster by itself.
 async fn wait_in_force(race: &Race<'_>, replica: &Client) {
     for _ in 0..200 {
-        let verdict = judge(replica, race.review(&race.object)).await;
+        let verdict = send(replica, race.review(&race.object)).await;
         if verdict["status"]["details"]["causes"][0]["reason"] == "ApprovalRequired" {
             return;
         }

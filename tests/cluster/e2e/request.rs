@@ -1,5 +1,4 @@
-//! `kubectl writgate request` by people with rights of their own: what it finds, from where, and what it says where it
-//! may not look.
+//! `kubectl writgate request`: the sources of a request, and its messages if the user lacks rights.
 
 use std::process::Command;
 
@@ -17,13 +16,13 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// The plugin, as `user`, with `input` on its standard input.
+/// Runs `kubectl writgate request` as `user`, with `input` on its standard input.
 fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
     let mut command: Command = user.command(writgate_testing::plugin());
     Ran::of(command.arg("request").args(arguments), input)
 }
 
-/// Lets somebody read the postures, as the chart's `readers` does.
+/// Permits a user to read the postures, as the chart's `readers` does.
 fn may_read_postures(installation: &Installation, user: &User) {
     let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name}]);
     let binding = |kind: &str, metadata: Value, role: Value| {
@@ -52,25 +51,25 @@ fn list(objects: &[&Value]) -> String {
 }
 
 fn a_release_is_one_request_for_its_unapproved_workloads(installation: &Installation) {
-    let place = installation.governed("request");
+    let governed = installation.governed("request");
     may_read_postures(installation, &installation.operator);
-    let (runs, new) = (place.deployment("runs"), place.deployment("new"));
-    assert!(installation.operator.apply(&place.approved(&runs)).ok());
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": place.namespace},
+    let (runs, new) = (governed.deployment("runs"), governed.deployment("new"));
+    assert!(installation.operator.apply(&governed.approved(&runs)).ok());
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": governed.namespace},
         "stringData": {"password": "hunter2"}});
     let ran = request(&installation.operator, &["-f", "-"], &list(&[&runs, &new, &secret]));
-    let asked = file(&ran);
-    assert_eq!(asked["environment"], *place.environment);
-    assert_eq!(asked["requestedBy"], installation.operator.name, "the cluster says who asks");
-    assert_eq!(asked["workloads"].as_array().map(Vec::len), Some(1));
-    assert_eq!(asked["workloads"][0]["specHash"], format!("sha256:{}", installation.hash(&new)));
+    let requested = file(&ran);
+    assert_eq!(requested["environment"], *governed.environment);
+    assert_eq!(requested["requestedBy"], installation.operator.name, "the requester is the API user");
+    assert_eq!(requested["workloads"].as_array().map(Vec::len), Some(1));
+    assert_eq!(requested["workloads"][0]["specHash"], format!("sha256:{}", installation.hash(&new)));
     assert!(ran.stderr.contains("nothing changes in the live object"), "{ran}");
-    assert!(!ran.stdout.contains("hunter2"), "Secrets stay where they are");
+    assert!(!ran.stdout.contains("hunter2"), "a Secret is not part of a request");
 
     let mut changed = runs.clone();
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
-    let asked = file(&request(&installation.operator, &["-f", "-"], &changed.to_string()));
-    let before = &asked["workloads"][0]["runs"];
+    let requested = file(&request(&installation.operator, &["-f", "-"], &changed.to_string()));
+    let before = &requested["workloads"][0]["runs"];
     assert_eq!(
         before["spec"]["template"]["spec"]["containers"][0]["image"],
         runs["spec"]["template"]["spec"]["containers"][0]["image"]
@@ -79,33 +78,33 @@ fn a_release_is_one_request_for_its_unapproved_workloads(installation: &Installa
 }
 
 fn request_finds_the_same_hash_with_and_without_the_server(installation: &Installation) {
-    let place = installation.governed("server");
+    let governed = installation.governed("server");
     may_read_postures(installation, &installation.operator);
-    let new = place.deployment("new");
+    let new = governed.deployment("new");
     let offline = file(&request(&installation.operator, &["-f", "-"], &new.to_string()));
     let server = file(&request(&installation.operator, &["-f", "-", "--server"], &new.to_string()));
     assert_eq!(offline["workloads"][0]["specHash"], server["workloads"][0]["specHash"]);
 }
 
 fn request_finds_the_most_recent_denial(installation: &Installation) {
-    let place = installation.governed("denial");
+    let governed = installation.governed("denial");
     may_read_postures(installation, &installation.operator);
-    let (wanted, other) = (place.deployment("wanted"), place.deployment("other"));
-    let denied = installation.operator.apply(&wanted);
+    let (denied_object, other) = (governed.deployment("wanted"), governed.deployment("other"));
+    let denied = installation.operator.apply(&denied_object);
     assert!(denied.stderr.contains("next: request an approval: kubectl writgate request -f FILE -n"), "{denied}");
     let ask = |arguments: &[&str], input: &str| {
-        let arguments = [&["--denial", "-n", &*place.namespace], arguments].concat();
-        wait_until("the denial is told", std::time::Duration::from_secs(20), || {
+        let arguments = [&["--denial", "-n", &*governed.namespace], arguments].concat();
+        wait_until("the Event of the denial exists", std::time::Duration::from_secs(20), || {
             Some(request(&installation.operator, &arguments, input)).filter(|ran| !ran.stderr.contains("no denial"))
         })
     };
     let alone = file(&ask(&[], ""));
-    assert_eq!(alone["workloads"][0].get("object"), None, "an Event holds no spec");
-    let with = file(&ask(&["-f", "-"], &list(&[&wanted, &other])));
+    assert_eq!(alone["workloads"][0].get("object"), None, "a request from an Event has no object");
+    let with = file(&ask(&["-f", "-"], &list(&[&denied_object, &other])));
     assert_eq!(with["workloads"].as_array().map(Vec::len), Some(1));
     assert_eq!(with["workloads"][0]["specHash"], alone["workloads"][0]["specHash"]);
     assert_eq!(with["capabilities"], alone["capabilities"]);
-    let mut changed = wanted.clone();
+    let mut changed = denied_object.clone();
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
     let ran = ask(&["-f", "-"], &changed.to_string());
     assert_eq!(ran.code, Some(1));
@@ -113,9 +112,9 @@ fn request_finds_the_most_recent_denial(installation: &Installation) {
 }
 
 fn request_names_the_missing_role(installation: &Installation) {
-    let place = installation.governed("rights");
+    let governed = installation.governed("rights");
     let stranger = installation.plane.user("stranger");
-    let new = place.deployment("new").to_string();
+    let new = governed.deployment("new").to_string();
     let ran = request(&stranger, &["-f", "-"], &new);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("Role writgate-posture-reader"), "{ran}");

@@ -1,5 +1,4 @@
-//! Reviewing and signing against a cluster: what runs is read live, the rules are the cluster's own, and what was signed
-//! by them is admitted by them.
+//! `kubectl writgate review` and `approve` with a cluster: they read live objects and the cluster's postures.
 
 use std::net::TcpListener;
 
@@ -19,7 +18,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// What an operator asks for `manifest`.
+/// A request file for `manifest`, changed by `edit`.
 fn request(governed: &Governed<'_>, manifest: &Value, edit: impl FnOnce(&mut Value)) -> Value {
     let statement = governed.statement(manifest);
     let predicate = &statement["predicate"];
@@ -38,14 +37,14 @@ fn request(governed: &Governed<'_>, manifest: &Value, edit: impl FnOnce(&mut Val
 
 type Edit = fn(&mut Value);
 
-/// The lines of a review that tell of a change.
+/// The lines of a review that show a change.
 fn changes(review: &str) -> Vec<&str> {
     let is_change = |line: &&str| ["    ~ ", "    + ", "    - "].iter().any(|mark| line.starts_with(mark));
     review.lines().filter(is_change).map(str::trim).collect()
 }
 
 fn a_request_is_reviewed_signed_attached_and_admitted(installation: &Installation) {
-    installation.let_read_postures();
+    installation.permit_reading_postures();
     let governed = installation.governed("review");
     let desk = Desk::of(&governed);
     let runs = governed.deployment("orders");
@@ -55,19 +54,19 @@ fn a_request_is_reviewed_signed_attached_and_admitted(installation: &Installatio
     desk.write("app.json", &wanted.to_string());
     let app = desk.path("app.json");
     let app = app.to_str().expect("UTF-8");
-    let mut ask = installation.operator.command(writgate_testing::plugin());
-    let asked = Ran::of(ask.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
-    assert!(asked.ok(), "{asked}");
-    desk.write("request.json", &asked.stdout);
+    let mut request = installation.operator.command(writgate_testing::plugin());
+    let ran = Ran::of(request.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
+    assert!(ran.ok(), "{ran}");
+    desk.write("request.json", &ran.stdout);
 
     let review = desk.does(&["review", "-f", "request.json"]).stdout;
     assert!(review.contains("compared with the live object"), "{review}");
     let image = r#"~ containers[orders].image: "ghcr.io/acme/orders:1.4.2" -> "ghcr.io/acme/orders:1.4.3""#;
-    assert_eq!(changes(&review), [image], "what the API server fills in is no change");
+    assert_eq!(changes(&review), [image], "defaults of the API server are not changes");
 
     let approve = ["approve", "-f", "request.json", "--key", "bob.pem", "--yes", "-o", "approval.json"];
-    let told = desk.does(&approve).stderr;
-    assert!(told.contains(image) && told.contains("signed with key"), "{told}");
+    let notes = desk.does(&approve).stderr;
+    assert!(notes.contains(image) && notes.contains("signed with key"), "{notes}");
     desk.does(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
     let ran = installation.operator.kubectl(&["apply", "-f", app]);
     assert!(ran.ok(), "{ran}");
@@ -78,7 +77,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(installation: &Installatio
 }
 
 fn approve_refuses_a_request_with_false_claims(installation: &Installation) {
-    installation.let_read_postures();
+    installation.permit_reading_postures();
     let governed = installation.governed("false");
     let desk = Desk::of(&governed);
     let wanted = governed.deployment("orders");
@@ -100,7 +99,7 @@ fn approve_refuses_a_request_with_false_claims(installation: &Installation) {
 }
 
 fn review_finds_dry_runs_of_the_same_incident(installation: &Installation) {
-    installation.let_read_postures();
+    installation.permit_reading_postures();
     let governed = installation.governed("tried");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.replay_job("act"), |_| {}).to_string());
@@ -133,7 +132,7 @@ fn approve_stops_if_the_api_server_does_not_answer(installation: &Installation) 
     let governed = installation.governed("silent");
     let desk = Desk::of(&governed);
     desk.write("request.json", &request(&governed, &governed.deployment("orders"), |_| {}).to_string());
-    // It accepts connections, by its backlog, and says nothing.
+    // The kernel accepts connections into the backlog, and no server answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let server = format!("http://{}", silent.local_addr().expect("an address"));
     desk.write(

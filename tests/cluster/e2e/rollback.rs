@@ -1,4 +1,4 @@
-//! What was admitted before may run again after its approval expired, within the posture's window.
+//! Rollback: an admitted spec is admitted again after its approval expired, within the window of the posture.
 
 use std::time::Duration;
 
@@ -34,21 +34,25 @@ fn an_admitted_spec_is_admitted_again_after_its_approval_expired(installation: &
     wait_past(&expiry);
 
     let ran = kubectl(&["rollout", "undo", "deployment", "orders"]);
-    assert!(ran.ok(), "undone: {ran}");
+    assert!(ran.ok(), "rollout undo: {ran}");
     let records = rollbacks(&governed);
     assert_eq!(records.len(), 1, "{records:?}");
-    assert_eq!(records[0]["approvals"][0]["id"], id_in(&governed, 0), "the approval of then");
+    assert_eq!(
+        records[0]["approvals"][0]["id"],
+        id_in(&governed, 0),
+        "the record names the approval of the first admission"
+    );
     let event = trail::event_of(&governed, &records[0]);
     assert_eq!((&event["reason"], &event["type"]), (&json!("RollbackAdmitted"), &json!("Normal")), "{event}");
 
     let ran = installation.operator.apply(&new);
-    assert!(ran.ok(), "the manifest of then, applied again: {ran}");
+    assert!(ran.ok(), "the admitted manifest applied again: {ran}");
     assert!(kubectl(&["rollout", "pause", "deployment", "orders"]).ok());
     let ran = kubectl(&["rollout", "resume", "deployment", "orders"]);
     assert!(ran.ok(), "a paused rollout resumed: {ran}");
     assert_eq!(rollbacks(&governed).len(), 3);
     let ran = installation.operator.apply(&never);
-    assert!(denied_for(&ran, "Expired"), "what never ran: {ran}");
+    assert!(denied_for(&ran, "Expired"), "a spec that was never admitted: {ran}");
 }
 
 fn denies_a_rollback_outside_its_window(installation: &Installation) {
@@ -67,7 +71,7 @@ fn denies_a_rollback_beyond_the_last_revisions(installation: &Installation) {
     wait_past(&expiry);
     let ran = installation.operator.apply(&old);
     assert!(denied_for(&ran, "Expired"), "{ran}");
-    // The last one is within its one revision.
+    // The latest spec is the one revision that the posture permits.
     assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     let ran = installation.operator.apply(&new);
     assert!(ran.ok(), "{ran}");
@@ -79,7 +83,7 @@ fn denies_a_rollback_after_a_revocation(installation: &Installation) {
     let (new, _) = admit(&governed, NEW, 2);
     let (newest, expiry) = admit(&governed, "ghcr.io/acme/orders:1.6.0", 3);
     wait_past(&expiry);
-    // Made anew, each is a rollback.
+    // After the Deployment is deleted, creating it with any of the three specs is a rollback.
     assert!(installation.operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
     let revocations = [
         (&old, json!({"approvals": [{"id": id_in(&governed, 0)}]})),
@@ -89,7 +93,7 @@ fn denies_a_rollback_after_a_revocation(installation: &Installation) {
     let mut in_force = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations"});
     for (object, revoked) in revocations {
         let ran = dry_run(&governed, object);
-        assert!(ran.ok(), "as long as it is not revoked: {ran}");
+        assert!(ran.ok(), "before the revocation: {ran}");
         in_force.as_object_mut().expect("an object").extend(revoked.as_object().expect("an object").clone());
         revoke(&governed, &in_force);
         let refused = wait_until("the revocation is in force", LIMIT, || {
@@ -112,7 +116,7 @@ fn denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement(in
     };
     enforce("warn", &|ran| ran.ok());
     let ran = installation.operator.apply(&soft);
-    assert!(ran.ok(), "under warn anything runs: {ran}");
+    assert!(ran.ok(), "under enforcement warn: {ran}");
     let ran = installation.operator.apply(&old);
     assert!(ran.ok(), "{ran}");
     enforce("enforce", &|ran| denied_for(ran, "ApprovalRequired"));
@@ -122,14 +126,14 @@ fn denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement(in
     let mut other = old.clone();
     other["metadata"]["annotations"]["writgate.dev/pipeline-version"] = json!("orders@1.4.3");
     let ran = installation.operator.apply(&other);
-    assert!(denied_for(&ran, "Expired"), "under another claim: {ran}");
+    assert!(denied_for(&ran, "Expired"), "with another claim: {ran}");
     let ran = installation.operator.apply(&soft);
-    assert!(denied_for(&ran, "ApprovalRequired"), "what only ran because nothing was enforced: {ran}");
+    assert!(denied_for(&ran, "ApprovalRequired"), "an admission without enforcement: {ran}");
     let ran = installation.operator.apply(&old);
-    assert!(ran.ok(), "as it was approved: {ran}");
+    assert!(ran.ok(), "with the approved claims: {ran}");
 }
 
-/// A namespace whose posture permits rollbacks.
+/// A governed namespace whose posture permits rollback.
 fn governed<'g>(installation: &'g Installation, within: &str, revisions: u32) -> Governed<'g> {
     installation
         .governed_with("undo", |posture| posture["rollback"] = json!({"within": within, "revisions": revisions}))
@@ -141,7 +145,7 @@ fn posture(governed: &Governed<'_>, within: &str, revisions: u32) -> Value {
     posture
 }
 
-/// Puts these revocations in force.
+/// Installs these revocations and a posture that names them.
 fn revoke(governed: &Governed<'_>, revocations: &Value) {
     let name = format!("revocations-{}", governed.environment);
     let mut posture = posture(governed, "1h", 3);
@@ -155,7 +159,7 @@ fn dry_run(governed: &Governed<'_>, object: &Value) -> Ran {
     governed.installation.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
 }
 
-/// A Deployment with this image and an approval that is valid for five seconds, and when it ends.
+/// A Deployment with this image and an approval that is valid for five seconds, and the time at which it expires.
 fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
     let mut object = governed.deployment("orders");
     object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
@@ -167,14 +171,14 @@ fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
     (approved, expires)
 }
 
-/// Applies a Deployment with this image and an approval that is valid for some seconds, and waits until it is the `nth`
-/// admission that is known; what was applied, and when its approval ends.
+/// Applies a Deployment with this image and a short-lived approval, and waits until the history has `nth` admissions. Returns
+/// the Deployment and the time at which its approval expires.
 fn admit(governed: &Governed<'_>, image: &str, nth: usize) -> (Value, String) {
     let (object, expires) = short_lived(governed, image);
     let ran = governed.installation.operator.apply(&object);
     assert!(ran.ok(), "{ran}");
-    wait_until("the admission is noted", LIMIT, || (history(governed)?.len() == nth).then_some(()));
-    // What is undone is a revision, which the controller makes.
+    wait_until("the history has the admission", LIMIT, || (history(governed)?.len() == nth).then_some(()));
+    // `rollout undo` requires the revision, which the controller creates.
     wait_until("the controller made the revision", LIMIT, || {
         let sets = governed.installation.plane.admin.get(&["replicasets", "-n", &governed.namespace])?;
         (sets["items"].as_array()?.len() == nth).then_some(())
@@ -189,7 +193,7 @@ fn id_in(governed: &Governed<'_>, nth: usize) -> Value {
     oldest_first[nth]["approvals"][0]["id"].clone()
 }
 
-/// What the ledger knows of the Deployment, latest first.
+/// The admissions of the Deployment in the ledger, latest first.
 fn history(governed: &Governed<'_>) -> Option<Vec<Value>> {
     let about = format!("apps/v1/Deployment/{}/orders", governed.namespace);
     let list = governed.installation.plane.admin.get(&[
@@ -199,7 +203,7 @@ fn history(governed: &Governed<'_>) -> Option<Vec<Value>> {
         "-l",
         "writgate.dev/kind=ledger",
     ]);
-    let list = list.expect("a list is always there");
+    let list = list.expect("a list always exists");
     let entry = list["items"].as_array()?.iter().find(|entry| {
         entry["metadata"]["annotations"]["writgate.dev/about"] == about.as_str()
             && entry["data"]["history.json"].is_string()

@@ -1,5 +1,4 @@
-//! Capability rules on the real API server: what a reviewer must grant depends on what would run, and everybody who
-//! looks is told why.
+//! Capability rules: the capabilities that a reviewer must grant depend on the spec, and denials and records say why.
 
 use serde_json::{Value, json};
 
@@ -32,19 +31,19 @@ fn a_privileged_container_requires_a_reviewer_who_may_grant_it(installation: &In
     let governed = ruled(installation, "rules", PRIVILEGED);
     let plain = governed.deployment("plain");
     let ran = installation.operator.apply(&governed.approved(&plain));
-    assert!(ran.ok(), "the rule does not match: {ran}");
+    assert!(ran.ok(), "a spec that the rule does not match: {ran}");
 
     let mut object = governed.deployment("orders");
-    // In a container that is easily overlooked.
+    // The privileged container is an init container, which a rule must not miss.
     object["spec"]["template"]["spec"]["initContainers"] =
         json!([{"name": "setup", "image": "ghcr.io/acme/setup:1", "securityContext": {"privileged": true}}]);
     let ran = installation.operator.apply(&object);
     assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
-    let told = denial(&ran).expect("denied");
-    assert!(told.contains("runs privileged") && told.contains("kubectl writgate request"), "{told}");
+    let message = denial(&ran).expect("a denial");
+    assert!(message.contains("runs privileged") && message.contains("kubectl writgate request"), "{message}");
 
     let ran = installation.operator.apply(&granted(&governed, &object, &["deploy"], &governed.bob));
-    assert!(denied_for(&ran, "InsufficientCapabilities"), "the approval does not name it: {ran}");
+    assert!(denied_for(&ran, "InsufficientCapabilities"), "the approval lacks the capability: {ran}");
     let both = ["deploy", "deploy.privileged"];
     let ran = installation.operator.apply(&granted(&governed, &object, &both, &governed.carol));
     assert!(denied_for(&ran, "InsufficientCapabilities"), "carol may not grant it: {ran}");
@@ -54,7 +53,7 @@ fn a_privileged_container_requires_a_reviewer_who_may_grant_it(installation: &In
 
     let orders = |record: &Value| record["object"]["name"] == "orders" && record["decision"] == "admitted";
     let records = trail::records(&governed, orders);
-    let [record] = &*records else { panic!("one record: {records:?}") };
+    let [record] = &*records else { panic!("expected one record: {records:?}") };
     assert_eq!(record["requiredCapabilities"], json!(both), "{record}");
     assert_eq!(record["capabilityRules"][0]["message"], "runs privileged", "{record}");
     let event = trail::event_of(&governed, record);

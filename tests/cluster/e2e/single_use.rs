@@ -1,4 +1,4 @@
-//! An approval that may be used once: what is the same use, what is another, and when it is free again.
+//! Single-use approvals: which requests are the same use, which are another, and when an approval becomes usable again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use writgate_core::{decide::Use, kube::WorkloadKinds, record::HistoryNote};
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Governed, Installation, Ran, SYSTEM_NAMESPACE, denial, denied_for, free_port, wait_until};
 
-/// Beyond the wait of the tests' webhook (see `writgate_testing`) and what it takes to prove that nothing was missed.
+/// Longer than `--release-after` of the tests' webhook plus the watch that proves that an object was never created.
 const LIMIT: Duration = Duration::from_secs(40);
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// A replay Job that goes on for as long as a test may take: nothing runs it.
+/// An approved replay Job. No kubelet runs it, so it does not end.
 fn approved_job(governed: &Governed<'_>) -> Value {
     governed.approved(&governed.replay_job("replay"))
 }
@@ -53,7 +53,7 @@ fn denies_a_job_that_is_created_again_with_a_used_approval(installation: &Instal
     let job = approved_job(&governed);
     assert!(installation.operator.create(&job).ok());
     let ran = installation.operator.apply(&job);
-    assert!(ran.ok(), "the same object, applied again: {ran}");
+    assert!(ran.ok(), "the same object applied again: {ran}");
     let ran = installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
     let ran = installation.operator.create(&job);
@@ -64,8 +64,8 @@ fn a_dry_run_gets_the_real_decision_and_uses_no_approval(installation: &Installa
     let governed = installation.governed("look");
     let job = approved_job(&governed);
     let dry = || installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &job.to_string());
-    assert!(dry().ok() && dry().ok(), "nobody has used it");
-    assert!(entries(installation, &governed).is_empty(), "nothing is written");
+    assert!(dry().ok() && dry().ok(), "expected an admission before the use");
+    assert!(entries(installation, &governed).is_empty(), "a dry run writes no use");
     assert!(installation.operator.create(&job).ok());
     let ran = installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
@@ -79,10 +79,10 @@ fn a_suspended_job_is_let_go_once(installation: &Installation) {
     job["spec"]["suspend"] = json!(true);
     let ran = installation.operator.create(&governed.approved(&job));
     assert!(ran.ok(), "{ran}");
-    assert!(suspend(&governed, false).ok(), "let go");
-    assert!(suspend(&governed, true).ok(), "suspending is nobody's business");
+    assert!(suspend(&governed, false).ok(), "the first release");
+    assert!(suspend(&governed, true).ok(), "suspending is not an action");
     let ran = suspend(&governed, false);
-    assert!(denied_for(&ran, "AlreadyUsed"), "let go again: {ran}");
+    assert!(denied_for(&ran, "AlreadyUsed"), "a second release: {ran}");
 }
 
 fn a_job_that_ran_is_not_let_go_again(installation: &Installation) {
@@ -97,7 +97,7 @@ fn a_job_that_ran_is_not_let_go_again(installation: &Installation) {
 fn a_use_is_confirmed_when_its_object_is_seen(installation: &Installation) {
     let governed = installation.governed("seen");
     assert!(installation.operator.create(&approved_job(&governed)).ok());
-    // Gone at once: a look now and then would miss it, though it ran.
+    // The Job is deleted at once. Polling would miss it, although it ran.
     let ran = installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
     wait_until("the use is confirmed", LIMIT, || {
@@ -111,7 +111,7 @@ fn an_approval_is_usable_again_after_a_quota_refused_its_job(installation: &Inst
     let governed = installation.governed("quota");
     installation.plane.install(&[json!({"apiVersion": "v1", "kind": "ResourceQuota",
         "metadata": {"name": "none", "namespace": governed.namespace}, "spec": {"hard": {"count/jobs.batch": "0"}}})]);
-    // No controller here fills in what the API server goes by.
+    // The quota's status, which the API server uses, is written by a controller that does not run here.
     let status = json!({"status": {"hard": {"count/jobs.batch": "0"}, "used": {"count/jobs.batch": "0"}}}).to_string();
     let patch = ["patch", "resourcequota", "none", "--subresource=status", "--type=merge", "-p", &status];
     let ran = installation.plane.admin.kubectl(&[&patch[..], &["-n", &governed.namespace]].concat());
@@ -124,16 +124,16 @@ fn an_approval_is_usable_again_after_a_quota_refused_its_job(installation: &Inst
     let ran = installation.operator.create(&job);
     assert!(ran.stderr.contains("quota"), "{ran}");
     let ran = installation.operator.create(&job);
-    assert!(denied_for(&ran, "AlreadyUsed"), "as long as it is not sure: {ran}");
+    assert!(denied_for(&ran, "AlreadyUsed"), "before the release time: {ran}");
     assert!(denial(&ran).is_some_and(|message| message.contains("becomes usable again at")), "{ran}");
 
     let ran = installation.plane.admin.kubectl(&["delete", "resourcequota", "none", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
-    wait_until("the approval is free again", LIMIT, || installation.operator.create(&job).ok().then_some(()));
+    wait_until("the approval is usable again", LIMIT, || installation.operator.create(&job).ok().then_some(()));
     let ran = installation.operator.kubectl(&["delete", "job", "replay", "-n", &governed.namespace]);
     assert!(ran.ok(), "{ran}");
     let ran = installation.operator.create(&job);
-    assert!(denied_for(&ran, "AlreadyUsed"), "and then it is spent: {ran}");
+    assert!(denied_for(&ran, "AlreadyUsed"), "after the second use: {ran}");
 }
 
 fn an_approval_is_usable_again_after_another_webhook_denied_the_release(installation: &Installation) {
@@ -148,7 +148,7 @@ fn an_approval_is_usable_again_after_another_webhook_denied_the_release(installa
             "clientConfig": {"url": format!("https://127.0.0.1:{}/", free_port())},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}},
             "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["UPDATE"]}]}]})]);
-    wait_until("another webhook stops it", LIMIT, || {
+    wait_until("the other webhook denies updates", LIMIT, || {
         let ran =
             installation.operator.kubectl(&["label", "--overwrite", "job", "replay", "-n", &governed.namespace, "a=b"]);
         ran.stderr.contains("silent.acme.example").then_some(())
@@ -156,12 +156,12 @@ fn an_approval_is_usable_again_after_another_webhook_denied_the_release(installa
     let ran = suspend(&governed, false);
     assert!(ran.stderr.contains("silent.acme.example"), "{ran}");
     let starts = || entries(installation, &governed).iter().filter(|record| record["confirmed"].is_null()).count();
-    assert_eq!(starts(), 1, "its start is reserved");
-    wait_until("its start is free again", LIMIT, || (starts() == 0).then_some(()));
-    assert_eq!(entries(installation, &governed).len(), 1, "that it exists stays used");
+    assert_eq!(starts(), 1, "one reserved start");
+    wait_until("the start is usable again", LIMIT, || (starts() == 0).then_some(()));
+    assert_eq!(entries(installation, &governed).len(), 1, "the creation stays used");
 
     assert!(installation.plane.admin.kubectl(&["delete", "validatingwebhookconfiguration", &name]).ok());
-    wait_until("it is let go", LIMIT, || suspend(&governed, false).ok().then_some(()));
+    wait_until("the Job is released", LIMIT, || suspend(&governed, false).ok().then_some(()));
     assert!(suspend(&governed, true).ok());
     let ran = suspend(&governed, false);
     assert!(denied_for(&ran, "AlreadyUsed"), "{ran}");
@@ -173,11 +173,11 @@ fn an_admission_sends_no_request_before_its_answer_and_a_use_sends_one_write(ins
         let expected: BTreeMap<String, usize> =
             expected.iter().map(|(what, count)| ((*what).to_owned(), *count)).collect();
         let mut requests = BTreeMap::new();
-        wait_until("all is done behind the answer", LIMIT, || {
+        wait_until("every request that follows the response was sent", LIMIT, || {
             requests = requests_about(&governed, name);
             requests.keys().eq(expected.keys()).then_some(())
         });
-        // Objects are looked for until they are there, so often as it takes.
+        // The webhook reads an object until it exists, so the number of reads varies.
         requests.retain(|what, _| !what.starts_with("get "));
         assert!(requests.iter().all(|(what, count)| expected[what] == *count), "{requests:?}, expected {expected:?}");
     };
@@ -187,12 +187,12 @@ fn an_admission_sends_no_request_before_its_answer_and_a_use_sends_one_write(ins
     let ran = installation.operator.create(&approved_job(&governed));
     assert!(ran.ok(), "{ran}");
     let before = ("create configmaps", 1);
-    let behind = [("list jobs", 1), ("update configmaps", 1), ("create events", 1), ("get jobs", 1)];
-    costs("replay", &[&[before][..], &behind].concat());
+    let after = [("list jobs", 1), ("update configmaps", 1), ("create events", 1), ("get jobs", 1)];
+    costs("replay", &[&[before][..], &after].concat());
 }
 
 fn uses_are_deleted_a_day_after_expiry_and_histories_after_a_year(installation: &Installation) {
-    // A ledger of its own, which no other test's entries are in.
+    // A separate ledger, without the entries of other tests.
     let namespace = installation.plane.namespace("swept");
     let object =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders", "uid": "u"});
@@ -207,23 +207,22 @@ fn uses_are_deleted_a_day_after_expiry_and_histories_after_a_year(installation: 
         let client = installation.plane.admin.client().await;
         let ledger =
             Ledger::new(client, WorkloadKinds::default(), &namespace, Duration::from_secs(90), Metrics::default());
-        ledger.use_of(&wanted, false, at("2026-11-22T11:00:00Z")).await.expect("it is reserved");
+        ledger.use_of(&wanted, false, at("2026-11-22T11:00:00Z")).await.expect("the use is reserved");
         ledger.note(&note).await;
-        assert_eq!(ledger.sweep(at("2026-11-23T12:00:00Z")).await, Ok(0), "a day later, to the second");
-        assert_eq!(ledger.sweep(at("2026-11-23T12:00:01Z")).await, Ok(1), "the use");
-        assert_eq!(ledger.use_of(&wanted, true, at("2026-11-22T11:00:00Z")).await, Ok(None), "nobody has it");
+        assert_eq!(ledger.sweep(at("2026-11-23T12:00:00Z")).await, Ok(0), "exactly a day after expiry");
+        assert_eq!(ledger.sweep(at("2026-11-23T12:00:01Z")).await, Ok(1), "the use is deleted");
+        assert_eq!(ledger.use_of(&wanted, true, at("2026-11-22T11:00:00Z")).await, Ok(None), "the use is free");
         assert_eq!(ledger.history(&note.object).await.map(|history| history.admissions().len()), Ok(1));
-        assert_eq!(ledger.sweep(at("2027-12-28T00:00:00Z")).await, Ok(1), "the history");
+        assert_eq!(ledger.sweep(at("2027-12-28T00:00:00Z")).await, Ok(1), "the history is deleted");
         assert_eq!(ledger.history(&note.object).await.map(|history| history.admissions().len()), Ok(0));
     });
 }
 
 fn from_value<T: serde::de::DeserializeOwned>(value: Value) -> T {
-    serde_json::from_value(value).expect("as the ledger keeps it")
+    serde_json::from_value(value).expect("the form of the ledger")
 }
 
-/// What the webhook asked the API server about an object, its Event and its use, and how often; but for watches, which the
-/// audit log leaves out.
+/// The webhook's requests about an object, its Event and its use, with their numbers. The audit log has no watches.
 fn requests_about(governed: &Governed<'_>, name: &str) -> BTreeMap<String, usize> {
     let installation = governed.installation;
     let uses = entries(installation, governed);
@@ -234,10 +233,10 @@ fn requests_about(governed: &Governed<'_>, name: &str) -> BTreeMap<String, usize
         let about = *namespace == governed.namespace.as_str() && of.split('.').next() == Some(name);
         line["user"]["username"] == installation.webhook.identity.name.as_str() && (about || is_entry(of))
     });
-    let word = |value: &Value| value.as_str().expect("text").to_owned();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
     let mut requests = BTreeMap::new();
     for line in lines {
-        *requests.entry(format!("{} {}", word(&line["verb"]), word(&line["objectRef"]["resource"]))).or_insert(0) += 1;
+        *requests.entry(format!("{} {}", text(&line["verb"]), text(&line["objectRef"]["resource"]))).or_insert(0) += 1;
     }
     requests
 }
@@ -248,10 +247,10 @@ fn suspend(governed: &Governed<'_>, suspend: bool) -> Ran {
     governed.installation.operator.kubectl(&args)
 }
 
-/// The uses in the ledger by objects of this namespace.
+/// The ledger's uses by objects of this namespace.
 fn entries(installation: &Installation, governed: &Governed<'_>) -> Vec<Value> {
     let list = installation.plane.admin.get(&["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"]);
-    let list = list.expect("a list is always there");
+    let list = list.expect("a list always exists");
     let records = list["items"].as_array().expect("items").iter().filter_map(|entry| {
         let text = entry["data"]["use.json"].as_str()?;
         Some(serde_json::from_str::<Value>(text).expect("JSON"))

@@ -1,5 +1,5 @@
-//! What a decision leaves behind, in the five places where somebody may look: the user's terminal, the Event, the API
-//! server's audit log, the webhook's record, the metric. They are renderings of one value, so they must agree.
+//! The five renderings of a decision: the message to the user, the Event, the annotations in the API server's audit log, the
+//! record, and the metric. They must agree.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ pub(crate) struct Expected<'a> {
     pub(crate) operation: &'a str,
     pub(crate) action: &'a str,
     pub(crate) kind: &'a str,
-    /// The object's name, or how the generated one begins.
+    /// The object's name, or the prefix of its generated name.
     pub(crate) name: &'a str,
-    /// In hex, without its prefix.
+    /// The spec hash in hexadecimal, without its prefix.
     pub(crate) hash: &'a str,
 }
 
-/// Asserts that `ran` was denied for `code`, and that every place tells the same. Returns the record.
+/// Asserts that `ran` was denied with `code`, and that all renderings agree. Returns the record.
 pub(crate) fn assert_denied(governed: &Governed<'_>, ran: &Ran, code: &str, expected: &Expected<'_>) -> Value {
-    let message = denial(ran).unwrap_or_else(|| panic!("not denied by the webhook: {ran}"));
-    assert!(denied_for(ran, code), "the first reason is {code}: {message}");
-    assert!(message.contains(&format!("sha256:{}", expected.hash)), "the spec hash is told: {message}");
-    assert!(message.lines().count() <= 6, "at most six lines: {message}");
-    assert!(message.contains("\nnext: "), "what to do next is told: {message}");
+    let message = denial(ran).unwrap_or_else(|| panic!("the webhook did not deny: {ran}"));
+    assert!(denied_for(ran, code), "expected {code} as the first reason: {message}");
+    assert!(message.contains(&format!("sha256:{}", expected.hash)), "expected the spec hash: {message}");
+    assert!(message.lines().count() <= 6, "expected at most six lines: {message}");
+    assert!(message.contains("\nnext: "), "expected the next step: {message}");
 
     let record = record(governed, "denied", code, expected);
     assert_eq!(record["reasons"][0], code, "{record}");
@@ -34,7 +34,7 @@ pub(crate) fn assert_denied(governed: &Governed<'_>, ran: &Ran, code: &str, expe
     record
 }
 
-/// Asserts that `ran` was admitted as an action, and that every place tells the same. Returns the record.
+/// Asserts that `ran` was admitted as an action, and that all renderings agree. Returns the record.
 pub(crate) fn assert_admitted(governed: &Governed<'_>, ran: &Ran, expected: &Expected<'_>) -> Value {
     assert!(ran.ok(), "{ran}");
     let record = record(governed, "admitted", "", expected);
@@ -43,15 +43,15 @@ pub(crate) fn assert_admitted(governed: &Governed<'_>, ran: &Ran, expected: &Exp
     let resource = format!("{}s", expected.kind.to_lowercase());
     let name = record["object"]["name"].as_str().expect("an admitted object has its name");
     let object = governed.installation.plane.admin.get(&[&resource, name, "-n", &governed.namespace]);
-    let object = object.expect("what was admitted is there");
-    assert_eq!(event["regarding"]["uid"], object["metadata"]["uid"], "the Event is about this very object");
+    let object = object.expect("the admitted object exists");
+    assert_eq!(event["regarding"]["uid"], object["metadata"]["uid"], "the Event refers to the object's uid");
     record
 }
 
-/// The Event of a decision, once it is written.
+/// The Event of a decision, once it exists.
 pub(crate) fn event_of(governed: &Governed<'_>, record: &Value) -> Value {
     let id = record["id"].as_str().expect("a record has an id");
-    wait_until(&format!("there is an Event of decision {id}"), LIMIT, || {
+    wait_until(&format!("the Event of decision {id} exists"), LIMIT, || {
         events(governed, |event| decision_id(event) == id).pop()
     })
 }
@@ -59,7 +59,7 @@ pub(crate) fn event_of(governed: &Governed<'_>, record: &Value) -> Value {
 /// The namespace's Events that `wanted` accepts.
 pub(crate) fn events(governed: &Governed<'_>, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
     let list = governed.installation.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
-    let items = list.expect("a list is always there")["items"].take();
+    let items = list.expect("a list always exists")["items"].take();
     let Value::Array(items) = items else { panic!("a list has items") };
     items.into_iter().filter(|event| event["reportingController"] == "writgate.dev/webhook").filter(wanted).collect()
 }
@@ -73,7 +73,7 @@ pub(crate) fn records(governed: &Governed<'_>, wanted: impl Fn(&Value) -> bool) 
 }
 
 fn record(governed: &Governed<'_>, decision: &str, code: &str, expected: &Expected<'_>) -> Value {
-    let what = format!("there is a record of {decision} {code} {} {}", expected.operation, expected.name);
+    let what = format!("a record exists of {decision} {code} {} {}", expected.operation, expected.name);
     wait_until(&what, LIMIT, || {
         let mut records = records(governed, |record| {
             record["decision"] == decision
@@ -87,7 +87,7 @@ fn record(governed: &Governed<'_>, decision: &str, code: &str, expected: &Expect
     })
 }
 
-/// Event, audit line and metric say what the record says. Returns the Event.
+/// Asserts that Event, audit annotations and metric agree with the record. Returns the Event.
 fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &str, expected: &Expected<'_>) -> Value {
     let hash = format!("sha256:{}", expected.hash);
     assert_eq!(record["specHash"], hash.as_str(), "{record}");
@@ -112,8 +112,8 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
     assert_eq!(event["type"], kind, "{event}");
     assert_eq!(event["regarding"]["kind"], expected.kind, "{event}");
     assert_eq!(event["related"]["kind"], "ConfigMap", "{event}");
-    let told: Value = serde_json::from_str(annotation(&event)).expect("the annotation holds the record");
-    assert_eq!(&told, record, "the Event carries the record as it is");
+    let annotated: Value = serde_json::from_str(annotation(&event)).expect("the annotation contains the record");
+    assert_eq!(&annotated, record, "the record in the Event's annotation");
 
     let labels = [
         ("environment", governed.environment.as_str()),
@@ -126,11 +126,11 @@ fn assert_agrees(governed: &Governed<'_>, record: &Value, reason: &str, kind: &s
         ("dry_run", "false"),
     ];
     let counted = governed.installation.webhook.metric("writgate_admission_requests_total", &labels);
-    assert!(counted >= 1.0, "the decision is counted under {labels:?}");
+    assert!(counted >= 1.0, "the metric has no series with {labels:?}");
     event
 }
 
-/// The annotations of the API server's audit line about this decision of one of Writgate's webhooks.
+/// The annotations of the API server's audit line about a decision, by one entry of the webhook configuration.
 pub(crate) fn audit_annotations(governed: &Governed<'_>, webhook: &str, record: &Value) -> Value {
     let key = format!("{webhook}.writgate.dev/decision-id");
     let mut lines = wait_until("the decision is in the API server's audit log", LIMIT, || {
@@ -140,7 +140,7 @@ pub(crate) fn audit_annotations(governed: &Governed<'_>, webhook: &str, record: 
             .audit_log(|line| line["annotations"][&key] == record["id"] && line["stage"] == "ResponseComplete");
         (!lines.is_empty()).then_some(lines)
     });
-    assert_eq!(lines.len(), 1, "one request, one line");
+    assert_eq!(lines.len(), 1, "audit lines of one request");
     assert_eq!(lines[0]["user"]["username"], record["initiator"]["username"]);
     lines.remove(0)["annotations"].take()
 }

@@ -1,4 +1,4 @@
-//! Offline hash = hash at admission.
+//! The comparison of the offline hash with the hash at admission.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,9 +17,9 @@ use writgate_testing::{Installation, random::Random, wait_until};
 
 use crate::hash_proof::{coverage, workload};
 
-/// Requests in flight: the API server has other tests to serve.
+/// Requests in flight, few enough for the other tests that use the API server.
 const AT_ONCE: usize = 8;
-/// A failure tells about so many manifests; more would not be read.
+/// Manifests in the message of a failure.
 const SHOWN: usize = 5;
 
 /// One random manifest, what the API server answered, and what was computed from its text.
@@ -31,12 +31,12 @@ struct Case {
     answer: Result<Value, kube::Error>,
 }
 
-/// Sends random manifests of one kind through the webhook, as dry runs, and compares.
+/// Creates random manifests of one kind as dry runs, and compares the hashes.
 pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
     let cases: u64 = setting("WRITGATE_PROOF_CASES").unwrap_or(100);
     let seed = setting("WRITGATE_PROOF_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
-        u64::try_from(now.as_micros()).expect("it is before the year 586912")
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the time is after 1970");
+        u64::try_from(now.as_micros()).expect("the time is before the year 586912")
     });
     let namespace = audited_namespace(installation, kind);
     let api = installation.plane.block_on(async { api(installation.plane.admin.client().await, &namespace, kind) });
@@ -49,11 +49,11 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
     let hashes = hashes_at_admission(installation, &namespace);
 
     let refused: Vec<&Case> = cases.iter().filter(|case| case.answer.is_err()).collect();
-    let report = |cases: &[&Case], tell: &dyn Fn(&Case) -> String| {
+    let report = |cases: &[&Case], describe: &dyn Fn(&Case) -> String| {
         let shown = cases.iter().take(SHOWN);
-        shown.map(|case| format!("seed {}: {}", case.seed, tell(case))).collect::<Vec<_>>().join("\n")
+        shown.map(|case| format!("seed {}: {}", case.seed, describe(case))).collect::<Vec<_>>().join("\n")
     };
-    // The generator's own faults. They prove nothing, so there may only be a few.
+    // Refused manifests prove nothing, so the generator may make only a few.
     assert!(
         refused.len() * 20 < cases.len(),
         "{} of {} manifests of kind {} were refused\n{}",
@@ -68,7 +68,7 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
         .collect();
     assert!(
         differing.is_empty(),
-        "of {} {}s, {} have another hash at admission (WRITGATE_PROOF_SEED makes them again)\n{}",
+        "of {} {}s, {} have another hash at admission (repeat with WRITGATE_PROOF_SEED)\n{}",
         cases.len(),
         kind.kind(),
         differing.len(),
@@ -78,10 +78,10 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
 
 fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, expected a number")))
 }
 
-/// A governed namespace where everything is admitted, and recorded.
+/// A governed namespace where every request is admitted and recorded.
 fn audited_namespace(installation: &Installation, kind: WorkloadKind) -> String {
     let governed = installation.governed(&format!("proof-{}", kind.resource()));
     let mut posture = governed.usual_posture();
@@ -94,7 +94,7 @@ fn audited_namespace(installation: &Installation, kind: WorkloadKind) -> String 
     governed.namespace
 }
 
-/// Workloads of one kind in one namespace, as they are sent: no struct of ours in between.
+/// Workloads of one kind in one namespace, without a Rust type that could change them.
 pub(crate) fn api(client: kube::Client, namespace: &str, kind: WorkloadKind) -> Api<DynamicObject> {
     let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
     let resource =
@@ -102,14 +102,14 @@ pub(crate) fn api(client: kube::Client, namespace: &str, kind: WorkloadKind) -> 
     Api::namespaced_with(client, namespace, &resource)
 }
 
-/// Creates an object, but for storing it; gives its spec.
+/// Creates an object as a dry run, and returns its spec.
 pub(crate) async fn dry_run(api: &Api<DynamicObject>, manifest: Value) -> Result<Value, kube::Error> {
     let object: DynamicObject = serde_json::from_value(manifest).expect("a manifest has the shape of an object");
     let params = PostParams { dry_run: true, ..PostParams::default() };
     Ok(api.create(&params, &object).await?.data["spec"].take())
 }
 
-/// The same by server-side apply, which merges before it decodes.
+/// Applies an object as a dry run of server-side apply, which merges before it decodes.
 async fn apply(api: &Api<DynamicObject>, name: &str, manifest: Value) -> Result<Value, kube::Error> {
     let params = PatchParams { dry_run: true, ..PatchParams::apply("proof") };
     Ok(api.patch(name, &params, &Patch::Apply(manifest)).await?.data["spec"].take())
@@ -128,7 +128,7 @@ async fn case(api: Api<DynamicObject>, kind: WorkloadKind, seed: u64) -> Case {
     Case { seed, name, text, offline, answer }
 }
 
-/// The manifest as JSON, or as YAML with file modes in octal as people write them.
+/// The manifest as JSON, or as YAML with file modes in octal.
 fn as_written(random: &mut Random, manifest: &Value) -> String {
     let mut text = manifest.to_string();
     // A line separator is a line break in YAML, so a text with one stays JSON.
@@ -142,7 +142,7 @@ fn as_written(random: &mut Random, manifest: &Value) -> String {
     text
 }
 
-/// The webhook's own words, by the objects' names.
+/// The hashes in the webhook's records, by the objects' names.
 fn hashes_at_admission(installation: &Installation, namespace: &str) -> HashMap<String, String> {
     let records = installation.webhook.records(|record| record["object"]["namespace"] == namespace);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -150,7 +150,7 @@ fn hashes_at_admission(installation: &Installation, namespace: &str) -> HashMap<
 }
 
 fn explain(kind: WorkloadKind, case: &Case, at_admission: Option<&String>) -> String {
-    let mut told = format!("offline {:?}, at admission {at_admission:?}", case.offline);
+    let mut text = format!("offline {:?}, at admission {at_admission:?}", case.offline);
     let mut offline = read_yaml(&case.text).ok().and_then(|mut documents| documents.pop()).unwrap_or_default();
     if let (Ok(()), Ok(admitted)) = (default_forward(kind, &mut offline), &case.answer) {
         let mut paths = Vec::new();
@@ -158,15 +158,15 @@ fn explain(kind: WorkloadKind, case: &Case, at_admission: Option<&String>) -> St
         let left_out = coverage::left_out(kind, admitted);
         for (path, difference) in paths {
             if !left_out.iter().any(|prefix| path.starts_with(prefix)) {
-                write!(told, "\n  {path}: {difference}").expect("a String takes everything");
+                write!(text, "\n  {path}: {difference}").expect("writing to a String succeeds");
             }
         }
     }
-    write!(told, "\n  {}", case.text).expect("a String takes everything");
-    told
+    write!(text, "\n  {}", case.text).expect("writing to a String succeeds");
+    text
 }
 
-/// Where two values differ, as JSON pointers, and how.
+/// The differences of two values, with their JSON pointers.
 fn differences(path: &str, offline: &Value, admitted: &Value, found: &mut Vec<(String, String)>) {
     match (offline, admitted) {
         (Value::Object(a), Value::Object(b)) => {

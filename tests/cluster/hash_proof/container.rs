@@ -1,4 +1,4 @@
-//! Random containers: main, init and sidecar, with everything that may hang on one.
+//! Random containers: main, init and sidecar, with all their fields.
 //!
 //! The file is longer than 500 lines: it lists every field of a container.
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use writgate_testing::random::{Draft, Random};
 
-/// What a container may refer to in its pod, and what the pod forbids it.
+/// The parts of the pod to which a container may refer, and the pod's restrictions.
 #[expect(clippy::struct_excessive_bools, reason = "facts about one pod that don't depend on each other")]
 #[derive(Default)]
 pub(crate) struct Context {
@@ -18,18 +18,18 @@ pub(crate) struct Context {
     pub(crate) scratch: Option<String>,
     /// Dynamic resource claims.
     pub(crate) claims: Vec<String>,
-    /// A pod with resources of its own: the containers have none.
+    /// Whether the pod has resources, so that its containers have none.
     pub(crate) no_resources: bool,
     pub(crate) host_network: bool,
     pub(crate) host_ipc: bool,
     pub(crate) windows_options: bool,
     pub(crate) unmasked: bool,
     pub(crate) never_restarts: bool,
-    /// The pod ends at once, so a hook has no time to sleep.
+    /// Whether the pod has no grace period, so that a hook may not sleep.
     pub(crate) no_time: bool,
 }
 
-/// What a container is to its pod.
+/// The role of a container in its pod.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Main,
@@ -102,7 +102,7 @@ pub(crate) fn container(random: &mut Random, name: &str, role: Role, context: &C
     })
 }
 
-/// In a list null is an empty text.
+/// A null in a list is an empty text.
 fn text_or_null(random: &mut Random) -> Value {
     if random.chance(5) { Value::Null } else { random.text(TEXTS) }
 }
@@ -190,7 +190,7 @@ fn variable_source(random: &mut Random, container: &str, context: &Context) -> V
     json!({ kind: source })
 }
 
-/// A reference to a container's resource, with a divisor in some spelling.
+/// A reference to a container's resource, with a divisor in a random spelling.
 pub(crate) fn resource_field(random: &mut Random, container: &str) -> Value {
     let (resource, divisors) = random.pick(&[
         ("limits.cpu", [json!("1"), json!(1), json!("1m"), json!("1000m"), json!("0.001"), json!("0")]),
@@ -206,7 +206,7 @@ pub(crate) fn resource_field(random: &mut Random, container: &str) -> Value {
     })
 }
 
-/// Less than any of `LARGE`, in many spellings.
+/// Quantities that are less than every one of `LARGE`, in many spellings.
 const SMALL: &[&str] = &[
     "0",
     "0.0001",
@@ -235,7 +235,7 @@ const SMALL: &[&str] = &[
     "1.25e0",
     "3",
 ];
-/// More than any of `SMALL`.
+/// Quantities that are more than every one of `SMALL`.
 const LARGE: &[&str] = &[
     "4",
     "+4",
@@ -324,7 +324,7 @@ fn resources(random: &mut Random, context: &Context) -> Value {
         }
         if let Some(pages) = &huge {
             draft.set("hugepages-2Mi", pages.clone());
-            draft.set("memory", "64Mi"); // huge pages need memory or CPU beside them
+            draft.set("memory", "64Mi"); // huge pages require memory or CPU as well
         }
     };
     random.object(|draft| {
@@ -335,7 +335,7 @@ fn resources(random: &mut Random, context: &Context) -> Value {
                     for name in ["cpu", "memory", "ephemeral-storage"] {
                         draft.maybe(name, large);
                         if draft.get(name).is_null() {
-                            draft.set(name, "100Ei"); // a null would be zero, and less than the request
+                            draft.set(name, "100Ei"); // a null would be zero, which is less than the request
                         }
                     }
                     both(draft);
@@ -519,7 +519,7 @@ fn handler(random: &mut Random, handlers: Handlers) -> Value {
     json!({ kind: action })
 }
 
-/// What pods and containers have in common.
+/// Fields that pods and containers share.
 pub(crate) fn common_security(draft: &mut Draft<'_>, windows_options: bool) {
     for name in ["runAsUser", "runAsGroup"] {
         draft.maybe_or(name, 0, |random| (1 + random.below(100_000)).into());

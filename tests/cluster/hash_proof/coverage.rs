@@ -1,4 +1,4 @@
-//! Every field, changed alone, gives another hash, but for what projection v1 leaves out.
+//! The check that a change of any field changes the hash, except for the fields that projection v1 leaves out.
 
 use serde_json::{Value, json};
 use writgate_core::{
@@ -13,10 +13,10 @@ use crate::hash_proof::{
     workload,
 };
 
-/// Manifests per kind. Each has nearly every field, but only a few of the types of volumes, probes and so on.
+/// Manifests for each kind. Each has nearly every field, but only some of the types of volumes and probes.
 const MANIFESTS: u64 = 4;
 
-/// Changes everything in what the API server made of rich manifests, one thing at a time.
+/// Changes each value in specs from the API server, one at a time.
 pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
     let namespace = installation.plane.namespace("coverage");
     let specs: Vec<Value> = installation.plane.block_on(async {
@@ -34,7 +34,7 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
     }
 }
 
-/// What the hash does not cover, as JSON pointers into a spec that was admitted.
+/// JSON pointers to the values that the hash of an admitted spec does not cover.
 pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
     const ROLLOUT: [&str; 7] = [
         "/replicas",
@@ -48,7 +48,7 @@ pub(crate) fn left_out(kind: WorkloadKind, spec: &Value) -> Vec<String> {
     const UNAVAILABLE: &str = "/updateStrategy/rollingUpdate/maxUnavailable";
     const RESTARTED: &str = "template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
     let (job, mut pointers) = match kind {
-        // A partition decides which revision runs.
+        // The hash covers a StatefulSet's updateStrategy, since its partition decides which revision runs.
         WorkloadKind::StatefulSet => ("/", ROLLOUT.iter().filter(|field| **field != "/updateStrategy").collect()),
         WorkloadKind::CronJob => {
             ("/jobTemplate/spec/", vec![&"/suspend", &"/successfulJobsHistoryLimit", &"/failedJobsHistoryLimit"])
@@ -93,7 +93,7 @@ fn check_spec(kind: WorkloadKind, spec: &Value) {
     for pointer in &left_out {
         let mut without = spec.clone();
         remove(&mut without, pointer);
-        // An empty map of labels or annotations is dropped by the server itself.
+        // The API server itself drops an empty map of labels or annotations.
         if let Some((parent, _)) = pointer.rsplit_once('/')
             && without.pointer(parent) == Some(&json!({}))
         {
@@ -108,7 +108,7 @@ fn check_spec(kind: WorkloadKind, spec: &Value) {
         for changed in changes(spec, pointer) {
             assert_ne!(before, hash(&changed), "{} {pointer} changed to {:?}", kind.kind(), changed.pointer(pointer));
         }
-        // What holds nothing but what is left out goes with it.
+        // An object with only left-out members is left out as well.
         let members = spec.pointer(pointer).and_then(Value::as_object);
         let only_left_out = members.is_some_and(|members| {
             !members.is_empty()
@@ -122,7 +122,7 @@ fn check_spec(kind: WorkloadKind, spec: &Value) {
     }
 }
 
-/// The spec with the value at `pointer` changed in each of the ways that its type knows.
+/// The spec with the value at `pointer` changed, once for each kind of change of its type.
 fn changes(spec: &Value, pointer: &str) -> Vec<Value> {
     let with = |value: Value| {
         let mut spec = spec.clone();

@@ -9,8 +9,8 @@ use crate::hash_proof::{
     volume::{self, selector},
 };
 
-/// A pod template with the label `app: a`. `restarts` are the restart policies that the kind allows; no text for none
-/// written.
+/// A pod template with the label `app: a`. `restarts` are the restart policies that the kind allows; an empty text leaves the
+/// field out.
 pub(crate) fn template(random: &mut Random, restarts: &[&str]) -> Value {
     random.object(|draft| {
         draft.make("metadata", metadata);
@@ -131,7 +131,7 @@ fn spec(random: &mut Random, restarts: &[&str]) -> Value {
     })
 }
 
-/// What a pod shares with its host, where most choices exclude another.
+/// The namespaces that a pod shares with its host. Most choices exclude others.
 fn host(draft: &mut Draft<'_>, context: &mut Context) {
     for name in ["hostNetwork", "hostPID", "hostIPC"] {
         draft.maybe_bool(name);

@@ -6,7 +6,7 @@ use writgate_testing::random::{Draft, Random};
 
 use crate::hash_proof::container::{IMAGES, resource_field};
 
-/// Every field of a volume that names its type.
+/// The fields of a volume that are its type.
 const TYPES: &[&str] = &[
     "awsElasticBlockStore",
     "azureDisk",
@@ -50,7 +50,7 @@ pub(crate) fn volume(random: &mut Random, name: &str, container: &str) -> (&'sta
     if !kind.is_empty() {
         volume[kind] = source(random, kind, container);
     }
-    // A null beside the source is no second source.
+    // A null is not a second source.
     if random.chance(10) {
         let other = random.pick(TYPES);
         if other != kind && !other.is_empty() {
@@ -112,7 +112,7 @@ fn source(random: &mut Random, kind: &str, container: &str) -> Value {
     }
 }
 
-/// `0644` and its like; the text that a user writes has them in octal.
+/// File modes, which a user writes in octal.
 fn mode(random: &mut Random) -> Value {
     random.pick(&[0o644, 0o400, 0, 0o777]).into()
 }
@@ -290,7 +290,7 @@ pub(crate) fn claim_spec(random: &mut Random) -> Value {
                 "dataSourceRef",
                 json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "other"}),
             ),
-            // Its feature gate is off, but the server drops it only from claims of their own.
+            // The feature gate of this field is off, but the server drops it only from PersistentVolumeClaims.
             3 => draft.set(
                 "dataSourceRef",
                 json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "other", "namespace": "a"}),
@@ -314,7 +314,7 @@ enum Optional {
     ReadOnly,
 }
 
-/// The drivers that came before CSI.
+/// The drivers from before CSI.
 fn driver(random: &mut Random, kind: &str) -> Value {
     use Optional::{Bool, FileSystem, Number, ReadOnly, Secret, Text};
     let (required, optional): (Value, &[Optional]) = match kind {

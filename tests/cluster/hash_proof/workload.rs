@@ -10,7 +10,7 @@ use crate::hash_proof::{pod, volume};
 const ALWAYS: &[&str] = &["", "Always"];
 const FINITE: &[&str] = &["Never", "OnFailure"];
 
-/// A manifest as a user would have it in a file.
+/// A manifest as in a user's file.
 pub(crate) fn manifest(random: &mut Random, kind: WorkloadKind, name: &str) -> Value {
     let spec = random.object(|draft| match kind {
         WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => controller(draft, kind),
@@ -92,7 +92,7 @@ fn stateful_set(draft: &mut Draft<'_>) {
     });
 }
 
-/// Nobody writes one, but what `kubectl get -o yaml` gave has one.
+/// A field that users do not write, but that the output of `kubectl get -o yaml` has.
 fn claim_status(random: &mut Random) -> Value {
     random.object(|draft| {
         draft.maybe_text("phase", &["Pending", "Bound"]);
@@ -210,7 +210,7 @@ fn cron_job(draft: &mut Draft<'_>) {
             });
             let mut spec = draft.random.object(job);
             if let Some(spec) = spec.as_object_mut() {
-                // Only a Job may bring its own selector.
+                // Only a Job may have a selector of its own.
                 spec.remove("manualSelector");
                 spec.remove("selector");
             }

@@ -1,7 +1,7 @@
-//! What the webhook costs a running cluster, by the API server's own account: its metrics count each call of a webhook by name.
+//! The number of webhook calls that a running cluster causes, from the API server's metrics, which count calls by webhook.
 //!
-//! The counted entry is the chart's, rules and conditions as they are rendered, under a name and for a namespace of its own,
-//! and with nobody at its address it lets by what it would have asked about.
+//! The counted entry has the rules and conditions of the chart, another name, and a namespace of its own. Its failure policy is
+//! `Ignore`, so requests succeed although nothing listens at its address.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn install(unreachable: &Unreachable) -> String {
     let mut configuration = rendered(&unreachable.plane)
         .into_iter()
         .find(|object| object["webhooks"][0]["name"] == "workloads.writgate.dev")
-        .expect("the chart has an entry for workloads");
+        .expect("an entry for workloads");
     let mut entry = configuration["webhooks"][0].take();
     entry["name"] = json!(COUNTED);
     entry["failurePolicy"] = json!("Ignore");
@@ -73,7 +73,7 @@ pub(crate) fn writes_of_controllers_cause_no_call(unreachable: &Unreachable) {
     let before = calls(admin);
     let ran = admin.apply(&deployment);
     assert!(ran.ok(), "{ran}");
-    assert_eq!(calls(admin), before + 1, "the Deployment itself");
+    assert_eq!(calls(admin), before + 1, "calls after creating the Deployment");
     wait_for(REPLICAS);
     let ran = admin.apply(&deployment);
     assert!(ran.ok(), "applied again: {ran}");
@@ -83,13 +83,13 @@ pub(crate) fn writes_of_controllers_cause_no_call(unreachable: &Unreachable) {
     wait_for(REPLICAS + 2);
     run(&["label", "deployment", "web", "team=a"]);
     run(&["patch", "deployment", "web", "--subresource=status", "-p", r#"{"status":{"collisionCount":1}}"#]);
-    assert_eq!(calls(admin), before + 1, "ReplicaSet, Pods, status, scale, label, and the same again");
+    assert_eq!(calls(admin), before + 1, "calls after writes that are not actions");
 
     run(&["set", "image", "deployment/web", "c=other"]);
     wait_until("the controller made the second ReplicaSet", PATIENCE, || {
         let sets = admin.get(&["replicasets", "-n", &namespace]).expect("a list");
         (names(&sets).len() == 2).then_some(())
     });
-    std::thread::sleep(Duration::from_secs(1)); // what the rollout moves besides
-    assert_eq!(calls(admin), before + 2, "the new image alone");
+    std::thread::sleep(Duration::from_secs(1)); // the rollout's further writes
+    assert_eq!(calls(admin), before + 2, "calls after another image");
 }

@@ -1,4 +1,4 @@
-//! Plays one random history against the API server, and holds what happens against the model.
+//! Runs one random history on the API server, and compares each step with the model.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use writgate_testing::{
     APPROVAL, Governed, Installation, SYSTEM_NAMESPACE, document, envelope, seconds_from_now, wait_until,
 };
 
-/// Lives of approvals, in seconds: one that ends while the history goes on, and one that does not.
+/// Lifetimes of approvals, in seconds: one that ends during the history, and one that does not.
 const LIVES: [i64; 2] = [8, 3600];
-/// No step is taken so close to the end of an approval that the clocks could disagree about it.
+/// The seconds before the expiry of an approval in which no step is made, since clocks could differ.
 const BOUNDARY: i64 = 2;
 const SPECS: usize = 4;
 
@@ -27,17 +27,17 @@ struct Player<'g> {
     world: World,
     /// The envelopes of the world's approvals.
     envelopes: Vec<(String, String)>,
-    /// What was answered to each action.
-    told: Vec<(Name, Answer)>,
-    /// What each Deployment ran with what approval, for going back.
+    /// The answer to each action.
+    answers: Vec<(Name, Answer)>,
+    /// The specs and approvals of each Deployment, for rollbacks.
     ran: Vec<(Name, u8, Option<usize>)>,
-    /// What the API server answered that it keeps.
+    /// The objects that the API server returned as stored.
     persisted: Persisted,
     client: kube::Client,
     log: Vec<String>,
 }
 
-/// Plays `steps` steps of the history that `seed` makes.
+/// Runs `steps` steps of the history of `seed`.
 pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
     let governed = installation.governed_with("model", |posture| {
         let environment = posture["environment"].as_str().expect("text").to_owned();
@@ -54,7 +54,7 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         random: Random::new(seed),
         world: World::default(),
         envelopes: Vec::new(),
-        told: Vec::new(),
+        answers: Vec::new(),
         ran: Vec::new(),
         persisted: Persisted::new(),
         client,
@@ -64,9 +64,9 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         player.turn();
     }
     let log = player.log.join("\n");
-    witness::check_trail(&player.governed, &player.told, &log);
-    // Everything that was ever there, and not only what was there after a step.
-    let stored = || watched.lock().expect("nobody panics while holding it").clone();
+    witness::check_trail(&player.governed, &player.answers, &log);
+    // The watch saw every stored state, and not only the state after each step.
+    let stored = || watched.lock().expect("no thread panics while it holds the lock").clone();
     let length = |persisted: &Persisted| persisted.values().map(Vec::len).sum::<usize>();
     wait_until("the watch has caught up", Duration::from_secs(10), || {
         (length(&stored()) >= length(&player.persisted)).then_some(())
@@ -87,19 +87,19 @@ impl Player<'_> {
         self.log.push(format!("{step:?} => {answer:?} at {}", self.world.now));
         let before = self.admissions(step.0).len();
         let did = self.governed.installation.plane.block_on(self.act(step));
-        let told = match &did {
+        let actual = match &did {
             Ok(_) => Answer::NotAnAction,
             Err(message) => Answer::Denied(code_of(message)),
         };
         let allowed = |answer: Answer| !matches!(answer, Answer::Denied(_));
         let log = self.log.join("\n");
-        assert_eq!(allowed(told), allowed(answer), "{log}\n{did:?}");
+        assert_eq!(allowed(actual), allowed(answer), "{log}\n{did:?}");
         if !allowed(answer) {
-            assert_eq!(told, answer, "{log}\n{did:?}");
+            assert_eq!(actual, answer, "{log}\n{did:?}");
         }
         self.world.commit(step, answer);
         if answer != Answer::NotAnAction {
-            self.told.push((step.0, answer));
+            self.answers.push((step.0, answer));
         }
         if let Ok(Some(object)) = &did {
             witness::note(&mut self.persisted, object);
@@ -116,7 +116,7 @@ impl Player<'_> {
         }
     }
 
-    /// A step that the API server itself does not refuse, as likely with a right approval as with some other.
+    /// A step that the API server itself does not refuse.
     fn choose(&mut self) -> Step {
         let name = self.random.pick(&Name::ALL);
         let what = match self.world.objects.get(&name).copied() {
@@ -139,7 +139,7 @@ impl Player<'_> {
         Step(name, what)
     }
 
-    /// Another spec of a Deployment, or what it was before the last change.
+    /// Another spec of a Deployment, or the spec before the last change.
     fn apply(&mut self, name: Name) -> What {
         let before = self.ran.iter().rev().filter(|ran| ran.0 == name).nth(1).copied();
         if let Some((_, spec, approval)) = before.filter(|_| self.random.chance(25)) {
@@ -153,7 +153,7 @@ impl Player<'_> {
         u8::try_from(self.random.below(SPECS)).expect("small")
     }
 
-    /// Mostly a fresh one that is right, sometimes any earlier one, sometimes none.
+    /// Usually a new valid approval, sometimes an earlier one, sometimes none.
     fn approval_for(&mut self, name: Name, spec: u8) -> Option<usize> {
         match self.random.below(10) {
             0 => None,
@@ -186,7 +186,7 @@ impl Player<'_> {
         manifest
     }
 
-    /// Does it, as the operator; the error is what the API server says.
+    /// Makes a step as the operator. The error is the message of the API server.
     async fn act(&self, Step(name, what): Step) -> Result<Option<DynamicObject>, String> {
         let objects = self.objects(name);
         let object = |value: Value| serde_json::from_value::<DynamicObject>(value).expect("an object");
@@ -231,7 +231,7 @@ impl Player<'_> {
         Api::namespaced_with(self.client.clone(), &self.governed.namespace, &resource(name.is_replay()))
     }
 
-    /// Revokes an approval, or sometimes a spec, and waits until that is in force.
+    /// Revokes an approval, or sometimes a spec, and waits until the revocation is in force.
     fn revoke(&mut self) {
         let before = self.revocations();
         if self.random.chance(20) {
@@ -246,7 +246,7 @@ impl Player<'_> {
             return;
         }
         self.log.push(format!("revoked: {:?} and specs {:?}", self.revoked(), self.world.revoked_specs));
-        let version = self.posture_version().expect("a posture was in force all the time");
+        let version = self.posture_version().expect("a posture is in force");
         let name = format!("revocations-{}", self.governed.environment);
         self.governed.installation.plane.install(&[document("revocations", &name, &list)]);
         wait_until("the revocation is in force", Duration::from_secs(20), || {
@@ -264,14 +264,14 @@ impl Player<'_> {
         json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "approvals": approvals, "specs": specs})
     }
 
-    /// The version of the posture by which the webhook judges now, as it says of a dry run.
+    /// The version of the posture in force, from the record of a dry run.
     fn posture_version(&self) -> Option<String> {
         let probe = self.governed.deployment("probe").to_string();
         self.governed.installation.operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
-        let ours = |record: &Value| {
+        let is_probe = |record: &Value| {
             record["object"]["namespace"] == self.governed.namespace.as_str() && record["object"]["name"] == "probe"
         };
-        let record = self.governed.installation.webhook.records(ours).pop()?;
+        let record = self.governed.installation.webhook.records(is_probe).pop()?;
         record["postureVersion"].as_str().map(str::to_owned)
     }
 
@@ -280,7 +280,7 @@ impl Player<'_> {
         approvals.filter(|(approval, _)| approval.revoked).map(|(_, (id, _))| id.clone()).collect()
     }
 
-    /// Waits until the next approval has expired, if one does soon.
+    /// Waits until the next approval has expired, if that is soon.
     fn wait_for_an_end(&mut self) {
         let ends = self.world.approvals.iter().map(|approval| approval.expires - self.world.now);
         if let Some(wait) = ends.filter(|wait| (0..=LIVES[0]).contains(wait)).min() {
@@ -289,7 +289,7 @@ impl Player<'_> {
         self.wait_for_clear_times();
     }
 
-    /// Waits until no approval is about to end, and takes the time.
+    /// Waits until no approval is about to expire, and sets the model's time.
     fn wait_for_clear_times(&mut self) {
         loop {
             self.world.now = Timestamp::now().as_second();
@@ -301,7 +301,7 @@ impl Player<'_> {
         }
     }
 
-    /// The admissions of an object that are on the record.
+    /// The recorded admissions of an object.
     fn admissions(&self, name: Name) -> Vec<Value> {
         self.governed.installation.webhook.records(|record| {
             record["object"]["namespace"] == self.governed.namespace.as_str()
@@ -310,8 +310,9 @@ impl Player<'_> {
         })
     }
 
-    /// Until the webhook has seen what it admitted. What is replaced or deleted before that is told as not persisted.
-    /// A request that met a controller's write came as several reviews, of which the first is told.
+    /// Waits until the webhook has seen the admitted object. An object that is replaced or deleted earlier is reported as not
+    /// persisted. If a controller writes at the same time, the API server sends several reviews of one request, and the Event is
+    /// about the first.
     fn wait_for_confirmation(&self, name: Name, before: usize) {
         let admissions = self.admissions(name);
         let id = admissions[before]["id"].as_str().expect("a record has an id");
@@ -320,7 +321,7 @@ impl Player<'_> {
         });
     }
 
-    /// A rollback rests on what the webhook noted, which it does once it has seen the object.
+    /// Waits until the history has the admission. The webhook writes it when it has seen the object, and a rollback requires it.
     fn wait_for_note(&self, step: Step) {
         let name = step.0;
         if name.is_replay() {
@@ -358,10 +359,13 @@ pub(crate) fn text(name: Name) -> &'static str {
     }
 }
 
-/// The reason that a denial tells first; the second line begins with it.
+/// The first reason of a denial, with which its second line starts.
 fn code_of(message: &str) -> &'static str {
     const CODES: [&str; 7] =
         ["ApprovalRequired", "SpecHashMismatch", "WrongResource", "WrongAction", "Expired", "Revoked", "AlreadyUsed"];
     let code = message.lines().nth(1).and_then(|line| line.split(':').next()).unwrap_or_default();
-    CODES.into_iter().find(|known| *known == code).unwrap_or_else(|| panic!("refused, but not by the model: {message}"))
+    CODES
+        .into_iter()
+        .find(|known| *known == code)
+        .unwrap_or_else(|| panic!("a refusal that the model does not have: {message}"))
 }

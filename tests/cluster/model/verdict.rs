@@ -1,9 +1,9 @@
-//! What the webhook should answer, in the fewest words: no JSON, no keys, no hashes, no API server. Specs and approvals are
-//! numbers, time is what the player says it is. It shares no code with what it is held against.
+//! The model: the expected answer of the webhook, without JSON, keys, hashes or an API server. Specs and approvals are numbers,
+//! and the player sets the time. It shares no code with Writgate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many of the specs that were admitted last may be rolled back to; the posture of the histories says the same.
+/// The number of the latest admitted specs that permit a rollback, as in the posture of the histories.
 pub(crate) const REVISIONS: usize = 2;
 
 /// The objects of a history, by name.
@@ -18,13 +18,13 @@ pub(crate) enum Name {
 impl Name {
     pub(crate) const ALL: [Self; 4] = [Self::Orders, Self::Ledger, Self::ReplayA, Self::ReplayB];
 
-    /// A replay is a Job, whose approval is used once; the others are Deployments.
+    /// Whether the object is a replay Job, whose approval is single-use. The others are Deployments.
     pub(crate) fn is_replay(self) -> bool {
         matches!(self, Self::ReplayA | Self::ReplayB)
     }
 }
 
-/// What somebody does to an object.
+/// A write to an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step(pub(crate) Name, pub(crate) What);
 
@@ -40,18 +40,18 @@ pub(crate) enum What {
     Hold,
     /// Resumes.
     Release,
-    /// Labels, or scales: nobody's business.
+    /// Labels or scales, which is not an action.
     Bookkeeping,
     Delete,
 }
 
-/// What the webhook says to it.
+/// The answer of the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Nothing that an approval is about.
+    /// The request is not an action.
     NotAnAction,
     Admitted(Because),
-    /// With the code that is told first.
+    /// With the first reason code.
     Denied(&'static str),
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Because {
 pub(crate) struct Approval {
     pub(crate) name: Name,
     pub(crate) spec: u8,
-    /// In seconds; at this time it is no longer valid.
+    /// In seconds. At this time the approval is no longer valid.
     pub(crate) expires: i64,
     pub(crate) revoked: bool,
 }
@@ -75,21 +75,21 @@ pub(crate) struct Object {
     pub(crate) spec: u8,
     pub(crate) held: bool,
     pub(crate) approval: Option<usize>,
-    /// The how-manieth object of all.
+    /// The number of the object in the order of creation.
     incarnation: usize,
 }
 
-/// All that answers depend on.
+/// Everything on which answers depend.
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) now: i64,
     pub(crate) approvals: Vec<Approval>,
     pub(crate) objects: BTreeMap<Name, Object>,
-    /// Specs of Deployments that were revoked.
+    /// Revoked specs of Deployments.
     pub(crate) revoked_specs: BTreeSet<u8>,
-    /// Deployments that an approval carried, latest last.
+    /// Deployments that an approval admitted, latest last.
     past: Vec<(Name, u8, usize)>,
-    /// By approval: who used it, and whether that ran.
+    /// By approval: the object that used it, and whether the object has started.
     uses: BTreeMap<usize, (usize, bool)>,
     incarnations: usize,
 }
@@ -97,17 +97,17 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn answer(&self, Step(name, what): Step) -> Answer {
         match (what, self.objects.get(&name)) {
-            (What::Create(approval, _), _) => self.judge(name, 0, approval, None),
-            (What::Apply(spec, approval), None) => self.judge(name, spec, approval, None),
-            (What::Apply(spec, approval), Some(now)) if now.spec != spec => self.judge(name, spec, approval, None),
-            (What::SetImage(spec), Some(now)) if now.spec != spec => self.judge(name, spec, now.approval, None),
-            (What::Release, Some(now)) if now.held => self.judge(name, now.spec, now.approval, Some(now)),
+            (What::Create(approval, _), _) => self.check(name, 0, approval, None),
+            (What::Apply(spec, approval), None) => self.check(name, spec, approval, None),
+            (What::Apply(spec, approval), Some(now)) if now.spec != spec => self.check(name, spec, approval, None),
+            (What::SetImage(spec), Some(now)) if now.spec != spec => self.check(name, spec, now.approval, None),
+            (What::Release, Some(now)) if now.held => self.check(name, now.spec, now.approval, Some(now)),
             _ => Answer::NotAnAction,
         }
     }
 
-    /// `released` is the object that is let go, if that is what happens.
-    fn judge(&self, name: Name, spec: u8, approval: Option<usize>, released: Option<&Object>) -> Answer {
+    /// `released` is the suspended or paused object that the step resumes, if any.
+    fn check(&self, name: Name, spec: u8, approval: Option<usize>, released: Option<&Object>) -> Answer {
         let spec_revoked = !name.is_replay() && self.revoked_specs.contains(&spec);
         let mut faults = BTreeMap::new();
         if spec_revoked {
@@ -133,7 +133,7 @@ impl World {
         if may_return { Answer::Admitted(Because::RanBefore) } else { Answer::Denied(first) }
     }
 
-    /// What is wrong with an approval, by its row in the table.
+    /// The failed checks of an approval, by row of the table.
     fn faults(&self, index: usize, name: Name, spec: u8, faults: &mut BTreeMap<u8, &'static str>) {
         let approval = &self.approvals[index];
         let same_spec = approval.spec == spec && approval.name.is_replay() == name.is_replay();
@@ -153,13 +153,13 @@ impl World {
         }
     }
 
-    /// Whether an approval that was not revoked carried this spec, among the last ones.
+    /// Whether an approval that is not revoked admitted this spec as one of the latest.
     fn ran_before(&self, name: Name, spec: u8) -> bool {
         let of_this = self.past.iter().rev().filter(|(whose, ..)| *whose == name);
         of_this.take(REVISIONS).any(|&(_, ran, approval)| ran == spec && !self.approvals[approval].revoked)
     }
 
-    /// What the world is after `step` was answered so.
+    /// Applies a step with its answer.
     pub(crate) fn commit(&mut self, Step(name, what): Step, answer: Answer) {
         let admitted = !matches!(answer, Answer::Denied(_));
         match what {
@@ -173,7 +173,7 @@ impl World {
         }
         if answer == Answer::Admitted(Because::Approved) {
             let Object { spec, held, approval, incarnation } = *self.object(name);
-            let approval = approval.expect("an approval carried it");
+            let approval = approval.expect("an approval admitted the step");
             if name.is_replay() {
                 self.uses.insert(approval, (incarnation, !held));
             } else {

@@ -1,4 +1,4 @@
-//! What others saw of a history: everything that the API server persisted, and what the webhook left behind.
+//! The observed side of a history: every state that the API server stored, and the webhook's records and Events.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,10 +11,10 @@ use crate::model::player::{resource, text};
 use crate::model::verdict::{Answer, Because, Name};
 use writgate_testing::{Governed, Installation};
 
-/// What was persisted, by the object's name: each uid and number of a spec in its turn.
+/// The stored states by the object's name: each uid and number of a spec, in order.
 pub(crate) type Persisted = BTreeMap<String, Vec<(String, u8)>>;
 
-/// Follows what is persisted in `namespace`: by object, each uid and spec in its turn.
+/// Watches the objects in `namespace`, and collects their states.
 pub(crate) fn watch(installation: &Installation, namespace: &str) -> Arc<Mutex<Persisted>> {
     let seen = Arc::new(Mutex::new(Persisted::new()));
     for resource in [resource(false), resource(true)] {
@@ -29,7 +29,7 @@ pub(crate) fn watch(installation: &Installation, namespace: &str) -> Arc<Mutex<P
                 let mut events = std::pin::pin!(events);
                 while let Ok(Some(event)) = events.try_next().await {
                     if let WatchEvent::Added(object) | WatchEvent::Modified(object) = event {
-                        note(&mut seen.lock().expect("nobody panics while holding it"), &object);
+                        note(&mut seen.lock().expect("no thread panics while it holds the lock"), &object);
                     }
                 }
             });
@@ -38,7 +38,7 @@ pub(crate) fn watch(installation: &Installation, namespace: &str) -> Arc<Mutex<P
     seen
 }
 
-/// Notes what `object` would run, if that is another thing than before.
+/// Adds the uid and the spec of `object`, if they differ from the state before.
 pub(crate) fn note(seen: &mut Persisted, object: &DynamicObject) {
     let image = object.data["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
     let spec = image.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(u8::MAX);
@@ -49,9 +49,9 @@ pub(crate) fn note(seen: &mut Persisted, object: &DynamicObject) {
     }
 }
 
-/// Every action has one decision in the API server's audit log, as the model says, each with one record, and each
-/// admission with one Event.
-pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log: &str) {
+/// Asserts that the decisions in the API server's audit log are those of the model, that each has one record, and that each
+/// admission has one Event.
+pub(crate) fn check_trail(governed: &Governed<'_>, answers: &[(Name, Answer)], log: &str) {
     const PREFIX: &str = "workloads.writgate.dev/";
     let installation = governed.installation;
     let decided = installation.plane.audit_log(|line| {
@@ -65,8 +65,8 @@ pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log:
         |line: &Value, key: &str| line["annotations"][format!("{PREFIX}{key}")].as_str().unwrap_or_default().to_owned();
     let decisions: Vec<_> =
         decided.iter().map(|line| (annotation(line, "decision"), annotation(line, "reasons"))).collect();
-    assert_eq!(decisions.len(), told.len(), "{log}\n{decisions:?}");
-    for (line, (name, answer)) in decided.iter().zip(told) {
+    assert_eq!(decisions.len(), answers.len(), "{log}\n{decisions:?}");
+    for (line, (name, answer)) in decided.iter().zip(answers) {
         assert_eq!(line["objectRef"]["name"], text(*name), "{log}");
         let id = annotation(line, "decision-id");
         let records = installation.webhook.records(|record| record["id"] == id.as_str());
@@ -75,7 +75,7 @@ pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log:
             Answer::Admitted(Because::Approved) => ("admitted", Value::Null, "approval", Some("Admitted")),
             Answer::Admitted(Because::RanBefore) => ("admitted", Value::Null, "rollback", Some("RollbackAdmitted")),
             Answer::Denied(code) => ("denied", json!(code), "", None),
-            Answer::NotAnAction => unreachable!("not told"),
+            Answer::NotAnAction => unreachable!("only actions are compared"),
         };
         assert_eq!(record["decision"], decision, "{log}\n{record}");
         assert_eq!(record["reasons"][0], reason, "{log}\n{record}");
@@ -87,7 +87,7 @@ pub(crate) fn check_trail(governed: &Governed<'_>, told: &[(Name, Answer)], log:
     }
 }
 
-/// The Events of one decision.
+/// The Events of a decision.
 pub(crate) fn events(governed: &Governed<'_>, decision: &str) -> Vec<Value> {
     let list = governed.installation.plane.admin.get(&["events.events.k8s.io", "-n", &governed.namespace]);
     let Some(Value::Array(events)) = list.map(|mut list| list["items"].take()) else { return Vec::new() };

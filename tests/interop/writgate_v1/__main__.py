@@ -31,11 +31,11 @@ def check_approval(case):
 
 
 def hashes_of(case, text, shapes):
-    """The bytes that are hashed of the manifest, of the admitted object and of the bare text, as far as they are there."""
+    """The hashed bytes of the manifest, of the admitted object and of the text, each if the case has it."""
     if "text" in case:
         yield spec_hash.hashed_bytes("apps/v1", "Deployment", spec_hash.parse_spec(case["text"]))
     if "admitted" in case:
-        # The object as it is written, since numbers have more than one spelling.
+        # The object's text is kept, since numbers have more than one spelling.
         spec = spec_hash.get(spec_hash.get(parse_members(text), "admitted"), "spec")
         yield spec_hash.hashed_bytes(case["admitted"]["apiVersion"], case["admitted"]["kind"], spec)
     if "manifest" in case:

@@ -52,7 +52,7 @@ def _name(value):
 
 
 class Envelope:
-    """A payload, and signatures that nobody has checked."""
+    """A payload and unverified signatures."""
 
     def __init__(self, text):
         try:
@@ -107,7 +107,7 @@ def _closed(value, names):
 
 
 class Statement:
-    """What an approval says."""
+    """The content of an approval."""
 
     def __init__(self, payload):
         try:

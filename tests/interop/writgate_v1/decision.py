@@ -46,7 +46,7 @@ class Deny(Exception):
 
 
 class NotAnAction(Exception):
-    """Ends the decision: no approval is about this request."""
+    """Ends the decision: the request is not an action."""
 
 
 def _get(value, *path):
@@ -510,7 +510,7 @@ class Decision:
 
 
 def _fills(places, people):
-    """Whether some assignment of people fills all places."""
+    """Whether some assignment of people fills every position of the quorum."""
     if not places:
         return True
     group, *rest = places

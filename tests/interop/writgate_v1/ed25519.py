@@ -1,4 +1,4 @@
-"""Ed25519 verification, strictly, as docs/spec/approval-v1.md says. Slow and plain."""
+"""Strict Ed25519 verification as in docs/spec/approval-v1.md, written for clarity and not for speed."""
 
 import base64
 import hashlib

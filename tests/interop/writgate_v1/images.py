@@ -146,7 +146,7 @@ RESTRICTING = {
 
 
 def _only(value, permitted):
-    """Whether `value` has no other members than the permitted ones, with their values. A function decides by itself."""
+    """Whether `value` has only permitted members with permitted values. A permitted value may be a function that decides."""
     if permitted is ANY:
         return True
     if callable(permitted):

@@ -1,4 +1,4 @@
-"""docs/spec/decision-v1.md, Documents: what postures are made of."""
+"""docs/spec/decision-v1.md, Documents: postures and the documents that they name."""
 
 import re
 from datetime import datetime, timedelta
@@ -92,7 +92,7 @@ def _quorum(value):
 
 
 class Terms:
-    """What an action, or an emergency, requires of an approval."""
+    """The requirements of an action, or of break-glass, for an approval."""
 
     def __init__(self, value, capabilities, lifetime):
         self.capabilities = list(dict.fromkeys(_list(value.get("capabilities", [capabilities]), _capability, least=1)))
@@ -157,7 +157,7 @@ def same_name(one, other):
 
 
 class Revocations:
-    """What is revoked, and from when."""
+    """Revocations and the times from which they apply."""
 
     def __init__(self, values):
         self.at = {}

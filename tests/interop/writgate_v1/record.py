@@ -36,7 +36,7 @@ def _is_head(value):
 
 
 class Verifier:
-    """Reads lines in any order and says what is wrong with them."""
+    """Reads lines in any order and reports findings."""
 
     def __init__(self, keys, checkpoints):
         self.keys = {key.id: key for key in map(PublicKey, keys)}

@@ -55,7 +55,7 @@ def _has(value, name):
 
 
 def _replace(value, name, change):
-    """The object with the member changed; a member that becomes `REMOVED` goes."""
+    """The object with the member changed. A member that becomes `REMOVED` is removed."""
     if not _has(value, name):
         return value
     changed = [(key, change(member) if key == name else member) for key, member in value]
@@ -73,7 +73,7 @@ def _without(value, names_or_test):
 
 
 def _emptied(value, test):
-    """Rule 8: without the members that `test` selects; gone if that leaves nothing."""
+    """Rule 8: the object without the members that `test` selects, or none if no member is left."""
     kept = _without(value, test)
     if isinstance(value, Members) and value and not kept:
         return REMOVED
@@ -89,7 +89,7 @@ def is_restart_time(text):
         return False
     year, month, day, hour, minute, second = (int(found.group(i)) for i in range(1, 7))
     try:
-        date(year or 2000, month, day)  # the year 0000 is a leap year, and date does not know it
+        date(year or 2000, month, day)  # the year 0000 is a leap year, and `date` does not support it
     except ValueError:
         return False
     offset = found.group(9) is None or (int(found.group(9)) <= 23 and int(found.group(10)) <= 59)
@@ -146,7 +146,7 @@ def project(kind, spec):
 
 
 def hashed_bytes(api_version, kind, spec):
-    """The bytes that are hashed; `spec` is a value from `parse_members`."""
+    """The hashed bytes; `spec` is a value from `parse_members`."""
     known = (api_version, kind) in WORKLOADS
     projected = project(kind if known else None, spec)
     return canonical(Members([("apiVersion", api_version), ("kind", kind), ("spec", projected)])).encode()

@@ -1,4 +1,4 @@
-//! A chart's worth of workloads, and what the verbs need beside it, in one folder.
+//! A folder with the workloads of a large chart, and the other files that the verbs require.
 
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
@@ -45,7 +45,7 @@ pub(crate) fn write(folder: &Path, plugin: &Path) -> anyhow::Result<()> {
     )
 }
 
-/// Runs the plugin where it must succeed.
+/// Runs the plugin, and asserts that it succeeds.
 fn run(folder: &Path, plugin: &Path, arguments: &str) -> anyhow::Result<()> {
     let output = Command::new(plugin).args(arguments.split_whitespace()).current_dir(folder).output();
     let output = output.with_context(|| format!("{}", plugin.display()))?;
@@ -55,7 +55,7 @@ fn run(folder: &Path, plugin: &Path, arguments: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deployments as charts write them, each with a ConfigMap beside it that is no workload.
+/// Deployments as charts write them, each with a ConfigMap, which is not a workload.
 fn workloads(count: usize) -> String {
     let mut text = String::new();
     for number in 0..count {

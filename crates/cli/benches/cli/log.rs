@@ -1,4 +1,4 @@
-//! A webhook's log: sealed records of one chain, made by the code that seals them. The same for the same number of records.
+//! A webhook's log: sealed records of one chain. The log depends only on the number of records.
 
 use std::{
     fs::File,
@@ -19,17 +19,17 @@ use writgate_core::{
     record::{Chain, DecisionRecord},
 };
 
-/// The writer's key. It signs nothing but what is made here.
+/// The writer's key, which is used only for this log.
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-/// The public key that goes with every log.
+/// The public key of the log.
 pub(crate) fn public_key() -> anyhow::Result<String> {
     Ok(key().verifying_key().to_public_key_pem(LineEnding::LF)?)
 }
 
-/// Writes a start link and so many records: some denied, most admitted by an approval.
+/// Writes a start link and records: some of denials, most of admissions by an approval.
 pub(crate) fn write(path: &Path, records: u32) -> anyhow::Result<()> {
     let key = key();
     let keyid = PublicKey::from_pem(&public_key()?).context("a key that was just made")?.id();
@@ -76,7 +76,7 @@ fn record(number: u32, time: Timestamp) -> anyhow::Result<DecisionRecord> {
     }))?)
 }
 
-/// A `UUIDv7` that is always the same.
+/// A fixed `UUIDv7`.
 fn id(number: u32) -> Uuid {
     let [a, b, c, d] = number.to_be_bytes();
     uuid::Builder::from_unix_timestamp_millis(1_795_341_600_000 + u64::from(number), &[0, 0, 0, 0, 0, 0, a, b, c, d])

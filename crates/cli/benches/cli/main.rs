@@ -1,8 +1,8 @@
-//! `make bench-cli`: the command line beside the least that such a program could do, in one run.
+//! `make bench-cli`: compares the command line with the least work that such a program can do, in one run.
 //!
-//! Every row is a process that is started, waited for, and told by its wall clock; its floor is started in turns with it.
-//! The floor of a start is `true`, of a verb over a chart `cat` of the chart, of `audit` `wc -l` of the log. Nothing here
-//! asserts a time: the run fails only where a command does not answer as it should.
+//! Every row measures the wall-clock time of a process, in turns with its floor. The floor of a start is `true`, of a verb over
+//! a chart `cat` of the chart, and of `audit` `wc -l` of the log. The run asserts no time. It fails only if a command has an
+//! unexpected outcome.
 
 mod chart;
 mod log;
@@ -17,30 +17,30 @@ use std::{
 use anyhow::{Context, bail};
 use clap::Parser;
 
-/// Records of the large log; the small one has a tenth.
+/// Records of the large log. The small log has a tenth of them.
 const RECORDS: u32 = 100_000;
 
 /// Measure the command line
 #[derive(Parser)]
 struct Arguments {
-    /// How often each row is measured
+    /// Rounds in which each row is measured
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Only the rows whose names contain this
+    /// Measure only the rows whose names contain TEXT
     #[arg(long, default_value = "")]
     only: String,
-    /// The binary to measure, where it is not the one just built
+    /// Binary to measure [default: the one that was just built]
     #[arg(long, default_value = env!("CARGO_BIN_EXE_kubectl-writgate"))]
     plugin: PathBuf,
-    /// Measure nothing: write a log of that many sealed records, and FILE.pub.pem with its key
+    /// Only write a log with this many sealed records to FILE, and its key to FILE.pub.pem
     #[arg(long, value_names = ["FILE", "RECORDS"], num_args = 2)]
     write_log: Vec<String>,
-    /// What `cargo bench` passes
+    /// Flag that `cargo bench` passes
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// A command, its floor, and what may not be exceeded.
+/// A command, its floor, and the goal for their ratio.
 struct Row {
     name: &'static str,
     arguments: &'static str,
@@ -188,7 +188,7 @@ impl Bench<'_> {
         Ok(time)
     }
 
-    /// The most memory that was resident, in MiB, as the kernel counts it (`VmHWM`).
+    /// The peak of resident memory in MiB, from the kernel's `VmHWM`.
     fn peak(&self, arguments: &str) -> anyhow::Result<f64> {
         let mut command = self.command(arguments, Some(self.plugin));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;

@@ -1,4 +1,5 @@
-//! A request that is admitted. Each test changes one thing.
+//! The starting point of near-miss tests: a request that is admitted, of which a test changes one thing. The statement and the
+//! posture are values of core's types here; `writgate-testing` has them as JSON for tests with a cluster.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -17,7 +18,7 @@ use writgate_core::{
 /// 2026-11-22T11:00:00Z, an hour after the approval begins and an hour before it ends.
 pub(crate) const NOW: &str = "2026-11-22T11:00:00Z";
 
-/// People with a key each; the key is made from the number.
+/// People with one key each, which is derived from the number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Person {
     Bob = 1,
@@ -50,7 +51,7 @@ pub(crate) struct Case {
     pub(crate) posture: Value,
     pub(crate) reviewers: Value,
     pub(crate) revocations: Value,
-    /// Canonical builds; null where there is no such document.
+    /// Canonical builds; null if the document does not exist.
     pub(crate) pipelines: Value,
     pub(crate) project: Option<&'static str>,
     pub(crate) approval: Approval,
@@ -188,7 +189,7 @@ impl Case {
         self
     }
 
-    /// The same spec as an UPDATE of what is there already.
+    /// The request as an UPDATE of a live object with the same spec.
     pub(crate) fn updated(mut self) -> Self {
         self.request["operation"] = "UPDATE".into();
         self.request["oldObject"] = self.request["object"].clone();
@@ -235,7 +236,7 @@ impl Case {
         self.decide_knowing(body, &Ledger::default())
     }
 
-    /// Decides with `ledger` as what was used and admitted before, and with what else it holds.
+    /// Decides with the answers of `ledger`.
     pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
         let exempt = ExemptControllers::default();
         let now = self.now.parse().expect("a time");
@@ -270,7 +271,7 @@ impl Case {
     }
 }
 
-/// What was used and admitted before, and what else is in the namespace.
+/// Earlier uses and admissions, and the ConfigMaps of the namespace.
 #[derive(Default)]
 pub(crate) struct Ledger {
     pub(crate) uses: RefCell<BTreeMap<String, UseRecord>>,
@@ -351,10 +352,10 @@ impl Answers for LedgerAnswers<'_> {
     }
 
     fn may_govern(&mut self, namespace: &str) -> Result<bool, String> {
-        panic!("a workload's decision asks who may govern {namespace}")
+        panic!("the decision on a workload looks up who may govern {namespace}")
     }
 
     fn documents(&mut self) -> Result<Vec<Document>, String> {
-        panic!("a workload's decision asks for documents")
+        panic!("the decision on a workload looks up documents")
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::case::Case;
 
-/// Alice's exec into a Pod, under a posture that puts it on the record.
+/// Alice's exec into a Pod, under a posture that admits and records it.
 fn exec() -> Case {
     connection("exec", "PodExecOptions").with(|c| {
         c.object()["container"] = "orders".into();
@@ -26,7 +26,7 @@ fn connection(subresource: &str, options: &str) -> Case {
 }
 
 #[test]
-fn a_way_into_a_pod_is_what_the_posture_says() {
+fn a_connection_is_decided_by_the_posture() {
     let ways = [
         exec(),
         connection("attach", "PodAttachOptions"),
@@ -56,9 +56,9 @@ fn the_record_names_pod_and_container_and_never_the_command_line() {
     assert!(!json.contains("s3cret"), "{json}");
 }
 
-/// `enforcement` is about approvals, and no approval helps here.
+/// `enforcement` applies to approvals, and no approval permits a connection.
 #[test]
-fn a_denial_is_not_softened_by_a_lenient_posture() {
+fn a_denied_connection_is_denied_under_every_enforcement() {
     exec()
         .with(|c| {
             c.posture["connect"] = "deny".into();
@@ -68,13 +68,13 @@ fn a_denial_is_not_softened_by_a_lenient_posture() {
 }
 
 #[test]
-fn a_broken_posture_refuses_what_it_might_refuse() {
+fn an_invalid_posture_denies_connections() {
     exec().with(|c| c.posture["connect"] = "never".into()).expect("PostureInvalid");
     exec().with(|c| c.project = None).expect("NamespaceNotListed");
 }
 
 #[test]
-fn another_connect_is_unknown_and_options_have_no_place_elsewhere() {
+fn denies_unknown_connections_and_options_of_another_kind() {
     exec().with(|c| c.request["subResource"] = "checkpoint".into()).expect("UnsupportedKind");
     exec().with(|c| c.request["resource"]["resource"] = "services".into()).expect("UnsupportedKind");
     exec().with(|c| c.object()["kind"] = "PodAttachOptions".into()).expect("MalformedReview");

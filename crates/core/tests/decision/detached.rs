@@ -1,4 +1,4 @@
-//! Approvals beside the object: which are found, in which order, and that the place changes nothing of what they say.
+//! Detached approvals: which are found, in which order, and that they are checked as attached ones are.
 
 use serde_json::json;
 use writgate_core::{
@@ -10,12 +10,12 @@ use crate::case::{Case, Ledger, Person};
 
 const REF: &str = "writgate.dev/approval-ref";
 
-/// The usual Deployment, with nothing attached.
+/// The usual Deployment without an attached approval.
 fn bare() -> Case {
     Case::deployment().with(|case| case.signers.clear())
 }
 
-/// An approval as the usual one, changed and then signed by bob.
+/// The usual approval, changed by `change` and then signed by bob.
 fn approval(change: impl FnOnce(&mut Approval)) -> String {
     let mut case = Case::deployment();
     change(&mut case.approval);
@@ -26,7 +26,7 @@ fn detached(name: &str, text: impl Into<String>) -> DetachedApproval {
     DetachedApproval { name: name.to_owned(), text: text.into() }
 }
 
-/// A namespace in which these lie, and no watch has told of one.
+/// A namespace with these detached approvals, none of which is cached.
 fn namespace(detached: impl IntoIterator<Item = DetachedApproval>) -> Ledger {
     Ledger { detached: Vec::from_iter(detached).into(), ..Ledger::default() }
 }
@@ -53,7 +53,7 @@ fn numbered(number: u32) -> impl FnOnce(&mut Approval) {
 }
 
 #[test]
-fn one_that_a_watch_has_told_of_needs_no_live_list() {
+fn a_cached_approval_requires_no_live_list() {
     let ledger = Ledger { cached: vec![detached("a", approval(|_| {}))].into(), ..Ledger::default() };
     let decision = expect(&bare(), &ledger, &[]);
     assert_eq!(ids(&decision), ["01935a00-0000-7000-8000-000000000001"]);
@@ -62,7 +62,7 @@ fn one_that_a_watch_has_told_of_needs_no_live_list() {
 }
 
 #[test]
-fn one_that_no_watch_has_told_of_is_found_before_anything_is_denied() {
+fn an_approval_that_is_not_cached_is_found_by_a_live_list() {
     let ledger = namespace([detached("a", approval(|_| {}))]);
     let decision = expect(&bare(), &ledger, &[]);
     assert_eq!(decision.record.requested_by.as_deref(), Some("alice@acme.example"));
@@ -70,14 +70,14 @@ fn one_that_no_watch_has_told_of_is_found_before_anything_is_denied() {
 }
 
 #[test]
-fn one_that_was_deleted_counts_no_more_once_somebody_looks() {
+fn a_live_list_replaces_the_cached_approvals() {
     let stale = detached("a", approval(|approval| approval.environment = "staging".to_owned()));
     let ledger = Ledger { cached: vec![stale].into(), ..Ledger::default() };
     expect(&bare(), &ledger, &["ApprovalRequired"]);
 }
 
 #[test]
-fn an_object_may_name_it() {
+fn an_object_can_name_its_approval() {
     let named = bare().with(|case| case.annotate(REF, "a"));
     let ledger = namespace([detached("a", approval(|_| {}))]);
     expect(&named, &ledger, &[]);
@@ -96,7 +96,7 @@ fn a_denial_names_the_missing_config_map_and_no_other_one_counts() {
 }
 
 #[test]
-fn one_that_is_named_is_judged_like_any_other() {
+fn a_named_approval_is_checked_like_any_other() {
     let named = bare().with(|case| case.annotate(REF, "a"));
     let of = |change: fn(&mut Approval)| namespace([detached("a", approval(change))]);
     expect(&named, &of(|approval| approval.subjects[0].hash = other_hash()), &["SpecHashMismatch"]);
@@ -121,7 +121,7 @@ fn other_hash() -> writgate_core::approval::SpecHash {
 }
 
 #[test]
-fn one_that_is_named_and_no_approval_is_malformed_under_its_name() {
+fn a_named_config_map_without_an_approval_is_malformed() {
     let named = bare().with(|case| case.annotate(REF, "a"));
     for text in ["", "approved", "{}"] {
         let decision = expect(&named, &namespace([detached("a", text)]), &["MalformedApproval"]);
@@ -130,14 +130,14 @@ fn one_that_is_named_and_no_approval_is_malformed_under_its_name() {
 }
 
 #[test]
-fn of_those_that_nobody_named_what_is_no_approval_or_for_another_spec_is_passed_over() {
+fn skips_unnamed_config_maps_without_an_approval_for_the_spec() {
     let junk = ["", "approved", "{}"].map(|text| detached("junk", text));
     let other = detached("other", approval(|approval| approval.subjects[0].hash = other_hash()));
     expect(&bare(), &namespace(junk.into_iter().chain([other])), &["ApprovalRequired"]);
 }
 
 #[test]
-fn old_ones_do_not_stand_in_the_way() {
+fn expired_approvals_do_not_hide_a_valid_one() {
     let old = |number| {
         let text = approval(|approval| {
             numbered(number)(approval);
@@ -152,8 +152,8 @@ fn old_ones_do_not_stand_in_the_way() {
 }
 
 #[test]
-fn of_too_many_those_that_last_longest_are_read_and_whoever_names_one_is_not_crowded_out() {
-    // Nobody signed these, and they say that they last longer.
+fn of_too_many_approvals_reads_the_named_one_or_those_that_expire_last() {
+    // These have no known signature and claim a later expiry.
     let junk = |number: u32| {
         let text = Case::deployment().with(|case| {
             case.signers = vec![Person::Mallory];
@@ -170,22 +170,22 @@ fn of_too_many_those_that_last_longest_are_read_and_whoever_names_one_is_not_cro
 }
 
 #[test]
-fn what_is_attached_goes_before_what_is_beside() {
+fn attached_approvals_come_before_detached_ones() {
     let ledger = namespace([detached("a", approval(numbered(2)))]);
     let decision = expect(&Case::deployment(), &ledger, &[]);
     assert_eq!(ids(&decision), ["01935a00-0000-7000-8000-000000000001"]);
-    assert!(ledger.lookups.borrow().is_empty(), "an admission costs no lookup");
-    // What is attached is wrong, and what is beside is right.
+    assert!(ledger.lookups.borrow().is_empty(), "an admission by an attached approval looks up nothing");
+    // The attached approval is wrong, and the detached one is valid.
     let wrong = Case::deployment().with(|case| case.approval.environment = "staging".to_owned());
     assert_eq!(ids(&expect(&wrong, &ledger, &[])), ["01935a00-0000-7000-8000-000000000002"]);
-    // Of two that fail alike, the attached one is told.
+    // If two fail with the same reason, the denial is about the attached one.
     let both = namespace([detached("a", approval(|approval| approval.environment = "testing".to_owned()))]);
     let decision = expect(&wrong, &both, &["WrongEnvironment"]);
     assert!(decision.message().contains("staging"), "{}", decision.message());
 }
 
 #[test]
-fn one_attached_and_one_beside_make_a_quorum_together() {
+fn attached_and_detached_approvals_form_one_quorum() {
     let two = |case: Case| case.with(|case| case.posture["actions"]["deploy"] = json!({"quorum": [{"count": 2}]}));
     let carol = Case::deployment().with(|case| {
         case.signers = vec![Person::Carol];
@@ -201,14 +201,14 @@ fn one_attached_and_one_beside_make_a_quorum_together() {
 }
 
 #[test]
-fn a_list_that_fails_is_told_and_admits_nothing() {
+fn a_failed_list_denies_and_is_reported() {
     let ledger = Ledger { fault: Some("no route to host".to_owned()), ..namespace([detached("a", approval(|_| {}))]) };
     let decision = expect(&bare(), &ledger, &["ApprovalRequired", "LookupFailed"]);
     assert!(decision.message().contains("no route to host"), "{}", decision.message());
 }
 
 #[test]
-fn nothing_is_looked_for_where_no_approval_would_help_or_none_is_needed() {
+fn looks_up_nothing_if_no_approval_helps_or_is_required() {
     let ledger = namespace([detached("a", approval(|_| {}))]);
     let free = bare().with(|case| case.posture["actions"]["deploy"] = json!({"approval": "none"}));
     expect(&free, &ledger, &[]);
@@ -216,7 +216,7 @@ fn nothing_is_looked_for_where_no_approval_would_help_or_none_is_needed() {
     let unchanged = bare().updated();
     assert!(decide(&unchanged, &ledger).allowed());
     assert!(ledger.lookups.borrow().is_empty());
-    // The object's own fault: what is kept costs nothing, and the API server is not asked.
+    // If the object itself is denied, the cache is read, since that costs nothing, and the API server is not.
     expect(
         &bare().with(|case| case.posture["images"] = json!("digest")),
         &ledger,
@@ -225,9 +225,9 @@ fn nothing_is_looked_for_where_no_approval_would_help_or_none_is_needed() {
     assert_eq!(*ledger.lookups.borrow(), ["cached approvals"]);
 }
 
-/// One that was spent and still lies there says the same as the new one, and would be spent together with it.
+/// A used approval agrees with the new one, so both would be used together.
 #[test]
-fn one_that_was_spent_does_not_spoil_a_new_one() {
+fn a_used_approval_does_not_hide_a_new_one() {
     let once = |case: Case| case.with(|case| case.posture["actions"]["deploy"] = json!({"singleUse": true}));
     let ledger = namespace([detached("a", approval(|_| {}))]);
     expect(&once(bare()), &ledger, &[]);
@@ -235,7 +235,7 @@ fn one_that_was_spent_does_not_spoil_a_new_one() {
     expect(&recreated, &ledger, &["AlreadyUsed"]);
     ledger.detached.borrow_mut().push(detached("b", approval(numbered(2))));
     assert_eq!(ids(&expect(&recreated, &ledger, &[])), ["01935a00-0000-7000-8000-000000000002"]);
-    // Attached ones likewise.
+    // The same holds for attached approvals.
     let attached = once(Case::deployment()).with(|case| case.object()["metadata"]["uid"] = "third".into());
     expect(&attached, &ledger, &["AlreadyUsed"]);
     ledger.detached.borrow_mut().push(detached("c", approval(numbered(3))));

@@ -1,4 +1,4 @@
-//! `audit: {durability: required}`: no record, no admission.
+//! `audit: {durability: required}`: an admission requires a stored record.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use writgate_core::record::{Decision, Outcome};
 
 use crate::case::Case;
 
-/// An approved deploy under a posture that asks for its record first.
+/// An approved deploy under a posture that requires a stored record.
 fn durable() -> Case {
     Case::deployment().with(|c| c.posture["audit"] = json!({"durability": "required"}))
 }
@@ -17,22 +17,22 @@ fn not_recorded(decision: Decision) -> Decision {
 }
 
 #[test]
-fn what_is_admitted_must_be_kept_and_nothing_else() {
+fn only_the_record_of_an_admission_must_be_stored() {
     assert!(durable().decide().must_be_kept());
     assert!(!Case::deployment().decide().must_be_kept(), "best effort");
     assert!(!durable().with(|c| c.request["dryRun"] = true.into()).decide().must_be_kept(), "a dry run");
     assert!(!durable().with(|c| c.signers.clear()).decide().must_be_kept(), "a denial");
     let delete = durable().with(|c| c.request["operation"] = "DELETE".into());
-    assert!(!delete.decide().must_be_kept(), "no action");
+    assert!(!delete.decide().must_be_kept(), "not an action");
 }
 
 #[test]
-fn what_was_not_kept_is_denied_by_a_decision_of_its_own() {
+fn an_admission_without_a_stored_record_is_denied_by_a_second_decision() {
     let first = durable().decide();
     let second = not_recorded(first.clone());
     assert_eq!(second.record.decision, Outcome::Denied);
     assert_eq!(second.record.reasons, ["NotRecorded"]);
-    assert_eq!((second.record.basis, &second.note), (None, &None), "nothing to roll back to");
+    assert_eq!((second.record.basis, &second.note), (None, &None), "the denial leaves no history");
     assert_ne!(second.record.id, first.record.id);
     assert_eq!(second.record.request_uid, first.record.request_uid);
     assert_eq!(second.record.approvals, first.record.approvals);
@@ -45,7 +45,7 @@ fn what_was_not_kept_is_denied_by_a_decision_of_its_own() {
 }
 
 #[test]
-fn what_is_not_enforced_is_admitted_without_its_record_and_says_so() {
+fn without_enforcement_an_admission_without_a_stored_record_warns() {
     let decision = not_recorded(durable().with(|c| c.posture["enforcement"] = "warn".into()).decide());
     assert_eq!(decision.record.decision, Outcome::Admitted);
     assert_eq!(decision.record.reasons, ["NotRecorded"]);

@@ -1,4 +1,4 @@
-//! Custom resources that the configuration names as workloads.
+//! Further kinds: custom resources that the configuration declares workloads.
 
 use serde_json::{Value, json};
 use writgate_core::kube::{WorkloadKind, WorkloadKinds};
@@ -22,7 +22,7 @@ fn image(case: &mut Case) -> &mut Value {
 }
 
 #[test]
-fn a_further_kind_is_judged_like_a_workload() {
+fn a_further_kind_is_checked_like_a_workload() {
     rollout().expect("admitted");
     rollout().with(|c| c.signers.clear()).expect("ApprovalRequired");
     rollout().with(|c| *image(c) = "evil".into()).expect("SpecHashMismatch");
@@ -32,9 +32,9 @@ fn a_further_kind_is_judged_like_a_workload() {
     rollout().with(|c| c.kinds = WorkloadKinds::default()).expect("UnsupportedKind");
 }
 
-/// What a member of a custom resource means is its operator's secret.
+/// Only the operator of a custom resource knows what its fields mean, so the hash covers all of them.
 #[test]
-fn nothing_of_its_spec_is_left_out_of_the_hash() {
+fn the_hash_covers_the_whole_spec_of_a_further_kind() {
     rollout().with(|c| c.spec()["replicas"] = 2.into()).expect("SpecHashMismatch");
     rollout().with(|c| c.spec()["paused"] = true.into()).expect("SpecHashMismatch");
     let restarted = json!({"annotations": {"kubectl.kubernetes.io/restartedAt": "2026-11-22T10:00:00Z"}});
@@ -42,7 +42,7 @@ fn nothing_of_its_spec_is_left_out_of_the_hash() {
 }
 
 #[test]
-fn what_changes_nothing_that_runs_is_no_action() {
+fn a_change_outside_the_spec_is_not_an_action() {
     let bare = || rollout().with(|c| c.signers.clear());
     bare().updated().expect("not-an-action");
     bare().updated().with(|c| c.object()["metadata"]["labels"]["team"] = "a".into()).expect("not-an-action");
@@ -52,7 +52,7 @@ fn what_changes_nothing_that_runs_is_no_action() {
 }
 
 #[test]
-fn only_a_job_replays_and_a_pod_must_be_where_it_is_said_to_be() {
+fn denies_a_replay_image_and_a_missing_pod_template() {
     rollout().with(|c| *image(c) = "ghcr.io/acme/replay:1".into()).expect("WorkloadNotAllowed");
     let moved = |c: &mut Case| {
         let template = c.spec()["workload"].take();
@@ -62,6 +62,6 @@ fn only_a_job_replays_and_a_pod_must_be_where_it_is_said_to_be() {
 }
 
 #[test]
-fn another_resource_of_that_kind_is_a_contradiction() {
+fn another_resource_of_a_further_kind_is_malformed() {
     rollout().with(|c| c.request["resource"]["resource"] = "rolloutses".into()).expect("MalformedReview");
 }

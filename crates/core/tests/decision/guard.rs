@@ -1,4 +1,4 @@
-//! Near misses of the guards: a change that is let pass, with one thing changed.
+//! Near misses of the guards: a change that is admitted, with one thing changed.
 //!
 //! The file is longer than 500 lines: one short test for each rule, all from the same case.
 
@@ -22,7 +22,7 @@ const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000
 /// A cluster, and a request for a change in it.
 struct Case {
     documents: Vec<Value>,
-    /// Kept documents that are behind those.
+    /// Cached documents, if they are older than those.
     stale_documents: Option<Vec<Value>>,
     governed: BTreeMap<String, Vec<String>>,
     unknown: Option<&'static str>,
@@ -53,7 +53,7 @@ impl Case {
         }
     }
 
-    /// Writes a document, in the place of the one of this name.
+    /// Writes a document, which replaces the one of this name.
     fn write(new: &Value) -> Self {
         let name = new["metadata"]["name"].as_str().expect("a name").to_owned();
         let old = documents().into_iter().find(|document| document["metadata"]["name"] == *name);
@@ -120,17 +120,17 @@ impl Case {
         let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
         let mut step = start(&request, &context, &facts, now);
-        // A guard asks one question at most.
+        // A guard makes at most one lookup.
         if let Step::Ask(pending) = step {
             step = match pending {
                 Pending::MayGovern(question) => question.answer(self.may_govern.map_err(str::to_owned)),
                 Pending::Documents(question) => question.answer(Ok(as_documents(&self.documents))),
-                other => panic!("a guard asks {other:?}"),
+                other => panic!("a guard looks up {other:?}"),
             };
         }
         match step {
             Step::Done(decision) => *decision,
-            Step::Ask(pending) => panic!("a guard asks again: {pending:?}"),
+            Step::Ask(pending) => panic!("a guard makes a second lookup: {pending:?}"),
         }
     }
 
@@ -207,7 +207,7 @@ fn document_named(name: &str) -> Value {
 }
 
 #[test]
-fn a_good_change_is_admitted_and_on_the_record() {
+fn a_valid_change_is_admitted_and_recorded() {
     let case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1")));
     let decision = case.decide();
     assert_eq!(decision.message(), "");
@@ -216,18 +216,18 @@ fn a_good_change_is_admitted_and_on_the_record() {
         (record.environment.as_deref(), record.change.as_deref()),
         (Some("production"), Some("posture changed"))
     );
-    assert_eq!(record.initiator.expect("somebody").username, "alice");
+    assert_eq!(record.initiator.expect("an initiator").username, "alice");
     assert_eq!(serde_json::to_value(record.basis).expect("JSON"), "guard");
     assert!(record.posture_version.is_some_and(|version| version.starts_with("sha256:")));
 }
 
 #[test]
-fn what_does_not_change_a_document_is_no_change() {
+fn a_change_outside_a_document_is_not_an_action() {
     Case::change("posture-production", |object| object["metadata"]["labels"]["team"] = "other".into())
         .expect("not-an-action");
     Case::change("posture-production", |object| object["metadata"]["annotations"] = json!({"a": "b"}))
         .expect("not-an-action");
-    // A document that is wrong already may still be annotated.
+    // An invalid document may still be annotated.
     let broken = posture("kind: [");
     Case::write(&broken).with(|case| case.request["oldObject"] = broken).expect("not-an-action");
     // Another ConfigMap of the namespace.
@@ -240,7 +240,7 @@ fn what_does_not_change_a_document_is_no_change() {
 }
 
 #[test]
-fn a_document_that_is_wrong_by_itself_is_refused_with_every_fault_and_its_place() {
+fn denies_an_invalid_document_with_every_problem_and_its_position() {
     let message = Case::write(&posture(
         &POSTURE.replace("count: 2", "count: 0").replace("environment: production", "environment: pro duction"),
     ))
@@ -256,7 +256,7 @@ fn a_document_that_is_wrong_by_itself_is_refused_with_every_fault_and_its_place(
         let message = Case::write(&posture(&POSTURE.replace(from, to))).expect("PostureInvalid");
         assert!(message.contains(place), "{place}: {message}");
     }
-    // A key of which everybody has the other half.
+    // A key of small order, under which everyone can sign.
     let weak = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n-----END PUBLIC KEY-----\n";
     let weaken = |object: &mut Value| {
         let text = object["data"]["reviewers.yaml"].as_str().expect("text");
@@ -264,29 +264,29 @@ fn a_document_that_is_wrong_by_itself_is_refused_with_every_fault_and_its_place(
         object["data"]["reviewers.yaml"] = text.replace(&good, &weak).into();
     };
     Case::change("prod-reviewers", weaken).expect("PostureInvalid");
-    // It says so also where nothing was right before.
+    // An invalid document is denied even if there are no other documents.
     Case::write(&posture("kind: [")).with(|case| case.documents.clear()).expect("PostureInvalid");
 }
 
 #[test]
-fn a_document_may_not_belong_to_what_the_garbage_collector_can_take_away() {
+fn denies_a_document_with_an_owner() {
     let owned = |object: &mut Value| object["metadata"]["ownerReferences"] = json!([{"uid": "u"}]);
     Case::change("prod-revocations", owned).expect("PostureInvalid");
     Case::change("prod-revocations", owned).with(|case| owned(&mut case.request["oldObject"])).expect("not-an-action");
 }
 
 #[test]
-fn a_change_that_breaks_a_posture_in_force_is_refused() {
+fn denies_a_change_that_invalidates_a_posture_in_force() {
     // Two postures of one environment.
     let mut second = posture(POSTURE);
     second["metadata"]["name"] = "another".into();
     let message = Case::write(&second).expect("PostureInvalid");
     assert!(message.contains("2 postures, expected one"), "{message}");
-    // A key in two people's hands.
+    // One key of two reviewers.
     Case::write(&reviewers("prod-reviewers", &[("bob", 1), ("carol", 1)])).expect("PostureInvalid");
-    // A set that is not there.
+    // A reviewer set that does not exist.
     Case::write(&posture(&POSTURE.replace("prod-reviewers", "prod-reviewers, more"))).expect("PostureInvalid");
-    // The way back is free: the second posture goes, whatever it says.
+    // The second posture may be deleted, whatever it contains.
     Case::delete("posture-production")
         .with(|case| {
             case.documents.push(second.clone());
@@ -297,7 +297,7 @@ fn a_change_that_breaks_a_posture_in_force_is_refused() {
 }
 
 #[test]
-fn what_is_in_use_is_neither_deleted_nor_relabelled() {
+fn denies_deleting_or_relabelling_a_document_in_use() {
     let relabelled = |name: &str| Case::change(name, |object| object["metadata"]["labels"] = json!({}));
     let other =
         |name: &str| Case::change(name, |object| object["metadata"]["labels"]["writgate.dev/kind"] = "none".into());
@@ -307,15 +307,15 @@ fn what_is_in_use_is_neither_deleted_nor_relabelled() {
         let message = way("prod-reviewers").expect("InUse");
         assert!(message.contains("without it environment production has no valid posture"), "{message}");
     }
-    // Nobody's any more.
+    // Documents that are not in use any more.
     Case::delete("posture-production").with(|case| case.governed.clear()).expect("admitted");
     Case::delete("prod-reviewers").with(|case| drop(case.documents.remove(0))).expect("admitted");
-    // A posture that moves to another environment leaves its own.
+    // A posture that changes its environment leaves the old one without a posture.
     Case::write(&posture(&POSTURE.replace("environment: production", "environment: staging"))).expect("InUse");
 }
 
 #[test]
-fn what_is_kept_may_be_behind_so_that_a_denial_looks_again() {
+fn a_denial_from_cached_documents_reads_them_again() {
     let case = Case::delete("prod-reviewers").with(|case| {
         case.stale_documents = Some(documents());
         case.documents.remove(0);
@@ -324,7 +324,7 @@ fn what_is_kept_may_be_behind_so_that_a_denial_looks_again() {
 }
 
 #[test]
-fn a_revocation_is_not_lifted() {
+fn denies_lifting_a_revocation() {
     let later = json!([{"id": KEY, "at": "2026-01-01T00:00:01Z"}]);
     for entries in [json!([]), later, json!([{"id": KEY.replace('1', "2")}])] {
         let message = Case::write(&revocations(&entries)).expect("RevocationLifted");
@@ -335,12 +335,12 @@ fn a_revocation_is_not_lifted() {
     let message =
         Case::write(&posture(&POSTURE.replace("revocationLists: [prod-revocations]", ""))).expect("RevocationLifted");
     assert!(message.contains(KEY), "{message}");
-    // Also where the posture is not valid at the moment.
+    // A revocation is protected even while the posture is invalid.
     Case::write(&revocations(&json!([]))).with(|case| drop(case.documents.remove(1))).expect("RevocationLifted");
 }
 
 #[test]
-fn a_revocation_may_come_earlier_be_joined_by_others_and_move_to_another_list() {
+fn a_revocation_may_take_effect_earlier_and_move_to_another_list() {
     Case::write(&revocations(&json!([{"id": KEY}]))).expect("admitted");
     Case::write(&revocations(&json!([{"id": KEY, "at": "2025-01-01T00:00:00Z"}, {"id": KEY.replace('1', "2")}])))
         .expect("admitted");
@@ -356,7 +356,7 @@ fn a_revocation_may_come_earlier_be_joined_by_others_and_move_to_another_list() 
 }
 
 #[test]
-fn a_quorum_that_nobody_can_meet_is_refused_when_it_is_written() {
+fn denies_a_quorum_that_the_reviewers_cannot_meet() {
     for quorum in ["{group: sre, count: 3}", "{group: security, count: 1}", "{group: sre, count: 2}, {count: 1}"] {
         let message =
             Case::write(&posture(&POSTURE.replace("{group: sre, count: 2}", quorum))).expect("QuorumUnreachable");
@@ -367,7 +367,7 @@ fn a_quorum_that_nobody_can_meet_is_refused_when_it_is_written() {
     Case::write(&posture(&grants)).expect("QuorumUnreachable");
     // One of two people leaves.
     Case::write(&reviewers("prod-reviewers", &[("bob", 1)])).expect("QuorumUnreachable");
-    // Elsewhere they grant nothing.
+    // Reviewers who may not grant the capability in the listed project.
     let elsewhere = POSTURE.replace("actions:", "namespaces: {payments: payments, ledger: ledger}\nactions:");
     let pinned = || posture(&elsewhere);
     Case::write(&pinned()).expect("admitted");
@@ -377,13 +377,13 @@ fn a_quorum_that_nobody_can_meet_is_refused_when_it_is_written() {
     Case::write(&limited).expect("admitted");
     let message = Case::write(&limited).with(|case| case.documents[0] = pinned()).expect("QuorumUnreachable");
     assert!(message.contains("only carol (sre) may grant deploy in project ledger"), "{message}");
-    // A change that has nothing to do with it is not held up.
+    // An unrelated change is admitted although the quorum cannot be met.
     let unmet = |case: &mut Case| (case.documents[0], case.documents[1]) = (pinned(), limited);
     Case::write(&revocations(&json!([{"id": KEY}]))).with(unmet).expect("admitted");
 }
 
 #[test]
-fn a_default_that_nobody_can_meet_is_remarked() {
+fn warns_of_a_default_that_no_reviewer_can_meet() {
     let warning = Case::write(&posture(POSTURE)).with(|case| {
         case.request["operation"] = "CREATE".into();
         case.request["oldObject"] = Value::Null;
@@ -393,7 +393,7 @@ fn a_default_that_nobody_can_meet_is_remarked() {
 }
 
 #[test]
-fn files_may_be_applied_in_any_order_where_nothing_is_in_force_yet() {
+fn documents_may_be_applied_in_any_order_before_a_posture_is_in_force() {
     let new = |document: &Value, others: Vec<Value>| {
         Case::write(document).with(|case| {
             case.request["operation"] = "CREATE".into();
@@ -412,19 +412,19 @@ fn files_may_be_applied_in_any_order_where_nothing_is_in_force_yet() {
     let warning = new(&all[0], Vec::new()).expect("admitted");
     assert!(warning.contains("nothing is admitted in production yet"), "{warning}");
     assert!(warning.contains("\"prod-reviewers\" does not exist"), "{warning}");
-    // Incomplete, and never right.
+    // Documents that are incomplete and also invalid.
     let doubled = reviewers("prod-reviewers", &[("bob", 1), ("bob", 2)]);
     new(&doubled, vec![all[0].clone()]).expect("PostureInvalid");
 }
 
 #[test]
-fn nothing_is_let_pass_by_documents_that_nobody_knows() {
+fn denies_while_the_documents_are_unknown() {
     let case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1")));
     case.with(|case| case.unknown = Some("the postures have not been read yet")).expect("LookupFailed");
 }
 
 #[test]
-fn who_may_govern_changes_the_labels_of_a_namespace() {
+fn changing_governing_labels_requires_the_govern_right() {
     let staging = || json!({"writgate.dev/environment": "staging", "writgate.dev/project": "payments"});
     for labels in [staging(), json!({}), Value::Null] {
         let message = Case::relabel(labels.clone()).expect("GovernRequired");
@@ -446,7 +446,7 @@ fn who_may_govern_changes_the_labels_of_a_namespace() {
 }
 
 #[test]
-fn a_namespace_is_governed_whole_or_not_at_all_and_never_the_systems() {
+fn denies_one_governing_label_and_governing_a_system_namespace() {
     let govern = |labels: Value, name: &str| {
         Case::relabel(labels).with(|case| {
             case.may_govern = Ok(true);
@@ -473,7 +473,7 @@ fn a_namespace_is_governed_whole_or_not_at_all_and_never_the_systems() {
 }
 
 #[test]
-fn a_namespace_is_made_governed_by_the_same_right_and_deleted_by_anybody() {
+fn creating_a_governed_namespace_requires_the_govern_right() {
     let create = |labels: Value| {
         Case::relabel(labels).with(|case| {
             case.request["operation"] = "CREATE".into();
@@ -502,7 +502,7 @@ fn denies_writgate_metadata_written_through_a_status() {
         status(|object| object["metadata"]["annotations"] = json!({})).expect("StatusMetadata");
         status(|object| object["metadata"]["labels"] = json!({"app": "orders"})).expect("StatusMetadata");
     }
-    // A set of Pods is found by its labels and its owner.
+    // Controllers find a ReplicaSet by its labels and its owner.
     let owner = |object: &mut Value| object["metadata"]["ownerReferences"] = json!([{"uid": "u-2"}]);
     Case::status("ReplicaSet", "replicasets", label("app")).expect("StatusMetadata");
     Case::status("ReplicaSet", "replicasets", owner).expect("StatusMetadata");
@@ -513,7 +513,7 @@ fn denies_writgate_metadata_written_through_a_status() {
 }
 
 #[test]
-fn a_config_bundle_is_what_its_name_says() {
+fn denies_a_config_bundle_that_differs_from_its_name() {
     // printf '{"data":{"app.yaml":"workers: 4\\n"}}' | sha256sum
     const DIGEST: &str = "sha256:";
     let content = writgate_core::kube::ConfigMapContent {
@@ -540,7 +540,7 @@ fn a_config_bundle_is_what_its_name_says() {
     write(|object| object["metadata"]["labels"]["writgate.dev/environment"] = "staging".into()).expect("BundleInvalid");
     write(|object| object["metadata"]["labels"]["writgate.dev/kind"] = "other".into()).expect("not-an-action");
     write(|object| object["immutable"] = false.into()).with(|case| case.environment = None).expect("not-an-action");
-    // What is there already, wrong as it is, may get a label.
+    // An existing invalid bundle may be labelled.
     let mut wrong = bundle();
     wrong["immutable"] = false.into();
     let mut labelled = wrong.clone();
@@ -549,7 +549,7 @@ fn a_config_bundle_is_what_its_name_says() {
 }
 
 #[test]
-fn what_no_guard_knows_is_refused() {
+fn denies_a_request_that_no_guard_knows() {
     let other = |kind: &str, resource: &str| {
         Case::of(
             kind,
@@ -570,7 +570,7 @@ fn what_no_guard_knows_is_refused() {
 }
 
 #[test]
-fn the_page_of_every_reason_of_a_guard_has_a_decision_as_its_example() {
+fn every_page_of_a_guards_reason_has_a_decision_as_its_example() {
     let label = |object: &mut Value| object["metadata"]["labels"]["writgate.dev/replay"] = "y".into();
     let bundle = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"app.yaml": "workers: 4\n"},
         "metadata": {"name": "orders-config", "namespace": "payments",
@@ -585,7 +585,7 @@ fn the_page_of_every_reason_of_a_guard_has_a_decision_as_its_example() {
         Case::relabel(json!({})),
         Case::status("Deployment", "deployments", label),
     ];
-    let told: Vec<_> = cases.iter().map(|case| pages::has_as_example(&case.decide())).collect();
+    let shown: Vec<_> = cases.iter().map(|case| pages::has_as_example(&case.decide())).collect();
     let expected = [
         "PostureInvalid",
         "RevocationLifted",
@@ -596,5 +596,5 @@ fn the_page_of_every_reason_of_a_guard_has_a_decision_as_its_example() {
         "GovernRequired",
         "StatusMetadata",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(shown, expected);
 }

@@ -1,4 +1,4 @@
-//! The decision, from cases that are admitted and one thing changed.
+//! Decisions: each test starts from a case that is admitted and changes one thing.
 
 mod break_glass;
 mod case;

@@ -1,10 +1,10 @@
-//! Properties of the decision that hold for any change of its bytes.
+//! Properties of decisions under any change of the bytes of a request.
 
 use proptest::prelude::*;
 
 use crate::case::Case;
 
-/// The body with one bit flipped inside the part that holds `marker` and the `length` bytes after it.
+/// The body with one bit flipped in the `length` bytes after `marker`.
 fn flipped(body: &str, marker: &str, length: usize, at: prop::sample::Index, bit: u8) -> Vec<u8> {
     let start = body.find(marker).expect("there") + marker.len();
     let mut bytes = body.as_bytes().to_vec();
@@ -36,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn any_flipped_bit_of_what_runs_denies(at: prop::sample::Index, bit in 0_u8..8) {
+    fn any_flipped_bit_of_the_spec_denies(at: prop::sample::Index, bit in 0_u8..8) {
         let case = Case::deployment();
         let body = case.body();
         let template = case.request["object"]["spec"]["template"].to_string();

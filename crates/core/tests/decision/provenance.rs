@@ -1,4 +1,4 @@
-//! Canonical builds, config bundles and images by digest: what an object says of itself, whatever was approved.
+//! Canonical builds, config bundles and images by digest: checks that apply in addition to the approval's.
 //!
 //! The file is longer than 500 lines: one short test for each rule, all from the same case.
 
@@ -50,7 +50,7 @@ mod images {
     }
 
     #[test]
-    fn denies_every_image_that_can_be_moved() {
+    fn denies_every_image_without_a_digest() {
         let places: [fn(&mut Case); 4] = [
             |c| container(c)["image"] = "ghcr.io/acme/orders:1.4.2".into(),
             |c| container(c)["image"] = "ghcr.io/acme/orders@sha256:e3b0c442".into(),
@@ -60,12 +60,12 @@ mod images {
         for change in places {
             pinned().with(change).reapproved().expect("ImageNotPinned");
         }
-        let told = pinned().with(places[2]).reapproved().decide().message();
-        assert!(told.contains("ghcr.io/acme/init:1 (init container init) has none"), "{told}");
+        let message = pinned().with(places[2]).reapproved().decide().message();
+        assert!(message.contains("ghcr.io/acme/init:1 (init container init) has none"), "{message}");
     }
 
     #[test]
-    fn no_approval_is_needed_for_it_to_hold() {
+    fn requires_digests_if_no_approval_is_required() {
         let tag: fn(&mut Case) = |c| container(c)["image"] = "ghcr.io/acme/orders:1.4.2".into();
         let free = |c: &mut Case| c.posture["actions"]["deploy"] = json!({"approval": "none"});
         pinned().with(free).expect("admitted");
@@ -81,7 +81,7 @@ mod images {
     }
 
     #[test]
-    fn an_emergency_does_not_move_images() {
+    fn requires_digests_under_break_glass() {
         let emergency = pinned().with(|c| {
             c.posture["breakGlass"] = json!({"maxLifetime": "2h"});
             c.reviewers["reviewers"][1]["capabilities"] = json!(["break-glass"]);
@@ -97,7 +97,7 @@ mod images {
     }
 
     #[test]
-    fn a_permitted_pod_has_its_images_by_digest() {
+    fn denies_a_permitted_pod_without_digests() {
         let bare = |image: &str| {
             Case::deployment().with(|c| {
                 c.posture["images"] = "digest".into();
@@ -120,7 +120,7 @@ mod images {
     }
 
     #[test]
-    fn a_dry_run_by_tag_is_none() {
+    fn denies_a_dry_run_without_digests() {
         let by_digest = |c: &mut Case| c.posture["images"] = "digest".into();
         Case::dry_run().with(by_digest).expect("ApprovalRequired ImageNotPinned");
         let image = ORDERS.replace("orders", "replay");
@@ -131,7 +131,7 @@ mod images {
 mod builds {
     use super::*;
 
-    /// A Deployment of `orders@1.4.2`, whose canonical spec and images it has.
+    /// A Deployment with the canonical spec and images of `orders@1.4.2`.
     fn canonical() -> Case {
         let case = Case::deployment().with(|c| container(c)["image"] = ORDERS.into()).reapproved();
         let hash = case.approval.subjects[0].hash;
@@ -201,8 +201,8 @@ mod builds {
         of(other).expect("NotCanonicalBuild");
         of("ghcr.io/acme/orders:1.4.2").expect("NotCanonicalBuild");
         of(&ORDERS.replace("ghcr.io", "docker.io")).expect("NotCanonicalBuild");
-        let told = of(other).decide().message();
-        assert!(told.contains("of init container sidecar is not one of its images"), "{told}");
+        let message = of(other).decide().message();
+        assert!(message.contains("of init container sidecar is not one of its images"), "{message}");
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod builds {
     }
 
     #[test]
-    fn a_version_that_is_named_must_be_canonical_though_none_is_required() {
+    fn a_named_version_must_be_canonical_if_none_is_required() {
         canonical().with(unrequired).expect("admitted");
         canonical().with(unrequired).with(unnamed).expect("admitted");
         canonical()
@@ -224,7 +224,7 @@ mod builds {
     }
 
     #[test]
-    fn an_expired_approval_is_told_beside_it() {
+    fn reports_an_expired_approval_as_well() {
         canonical()
             .with(|c| c.pipelines["pipelines"] = json!({}))
             .with(|c| c.now = "2026-11-22T12:00:00Z".to_owned())
@@ -232,7 +232,7 @@ mod builds {
     }
 
     #[test]
-    fn what_was_admitted_before_must_still_be_canonical() {
+    fn a_rollback_must_be_canonical() {
         let case = canonical().with(|c| c.posture["rollback"] = json!({"within": "720h", "revisions": 3}));
         let ledger = Ledger::default();
         let note = case.decide_knowing(&case.body(), &ledger).note.expect("an admission to remember");
@@ -262,7 +262,7 @@ mod builds {
     }
 
     #[test]
-    fn a_replay_is_of_the_spec_that_the_incident_ran() {
+    fn denies_a_replay_of_a_spec_that_the_incident_did_not_run() {
         replay().expect("admitted");
         replay().with(|c| incident(c, &format!("sha256:{}", "ac".repeat(32)))).expect("IncidentMismatch");
         replay().with(|c| incident(c, "unknown")).expect("IncidentMismatch");
@@ -272,7 +272,7 @@ mod builds {
     }
 
     #[test]
-    fn a_dry_run_is_of_the_spec_that_the_incident_ran() {
+    fn denies_a_dry_run_of_a_spec_that_the_incident_did_not_run() {
         let dry = |c: &mut Case| {
             c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "dry-run"});
             c.signers.clear();
@@ -302,7 +302,7 @@ mod bundles {
         bundle_name("orders-config", &content())
     }
 
-    /// The namespace with the bundle, changed in one thing.
+    /// The namespace with the bundle, changed by `change`.
     fn namespace(change: impl FnOnce(&mut ConfigMapContent)) -> Ledger {
         let mut content = content();
         change(&mut content);
@@ -320,7 +320,7 @@ mod bundles {
         c.approval.config_bundle = Some(digest.to_owned());
     }
 
-    /// A Deployment that names its bundle and refers to it.
+    /// A Deployment that names a bundle's digest and refers to the bundle.
     fn bundled() -> Case {
         Case::deployment()
             .with(|c| {
@@ -337,12 +337,12 @@ mod bundles {
     }
 
     #[test]
-    fn the_bundle_that_was_approved_is_admitted() {
+    fn the_approved_bundle_is_admitted() {
         expect(&bundled(), "");
     }
 
     #[test]
-    fn denies_an_object_or_an_approval_that_names_none() {
+    fn denies_an_object_or_an_approval_without_a_bundle() {
         expect(&bundled().with(|c| c.object()["metadata"]["annotations"] = json!({})), "ConfigBundleMismatch");
         expect(&bundled().with(|c| c.approval.config_bundle = None), "ConfigBundleMismatch");
         for text in ["sha256:00", "orders-config"] {
@@ -358,14 +358,14 @@ mod bundles {
     }
 
     #[test]
-    fn denies_a_digest_that_only_begins_as_the_bundles() {
+    fn denies_a_digest_that_shares_only_a_prefix() {
         let digest = content_digest(&content());
         let other = format!("{}{}", &digest[..digest.len() - 1], if digest.ends_with('0') { '1' } else { '0' });
         expect(&bundled().with(|c| names(c, &other)), "ConfigBundleMismatch");
     }
 
     #[test]
-    fn denies_what_is_no_bundle_of_this_environment() {
+    fn denies_a_bundle_of_another_environment() {
         let changes: [fn(&mut ConfigMapContent); 5] = [
             |content| content.immutable = false,
             |content| drop(content.data.insert("app.yaml".into(), "workers: 5\n".into())),
@@ -380,14 +380,14 @@ mod bundles {
     }
 
     #[test]
-    fn denies_where_it_cannot_be_read() {
+    fn denies_if_the_bundle_cannot_be_read() {
         let mut ledger = namespace(|_| ());
         ledger.fault = Some("no answer within 2 s".to_owned());
         assert_eq!(codes(&bundled(), &ledger), "LookupFailed");
     }
 
     #[test]
-    fn denies_any_other_config_map_wherever_it_is() {
+    fn denies_every_reference_to_another_config_map() {
         let places: [fn(&mut Case); 4] = [
             |c| {
                 container(c)["env"] =
@@ -406,19 +406,19 @@ mod bundles {
         for place in places {
             let ledger = namespace(|_| ());
             assert_eq!(codes(&bundled().with(place).reapproved(), &ledger), "ConfigBundleMismatch");
-            assert!(ledger.config_maps_read() == 0, "its name tells");
+            assert!(ledger.config_maps_read() == 0, "the name alone shows that it is not the bundle");
         }
     }
 
     #[test]
-    fn a_second_bundle_is_a_bundle_too() {
+    fn a_second_bundle_is_checked_as_well() {
         let mut flags = content();
         flags.data = map(&[("flags", "fast")]);
         let second = bundle_name("flags", &flags);
         let case =
             bundled().with(|c| pod(c)["volumes"] = json!([{"name": "v", "configMap": {"name": second}}])).reapproved();
         let ledger = namespace(|_| ());
-        assert_eq!(codes(&case, &ledger), "ConfigBundleMismatch", "it is not there");
+        assert_eq!(codes(&case, &ledger), "ConfigBundleMismatch", "the bundle does not exist");
         ledger.config_maps.borrow_mut().insert(second.clone(), flags.clone());
         assert_eq!(codes(&case, &ledger), "");
         flags.immutable = false;
@@ -439,7 +439,7 @@ mod bundles {
     }
 
     #[test]
-    fn so_many_config_maps_are_read_and_no_more() {
+    fn reads_at_most_32_config_maps() {
         let many = |count: usize| {
             let sources = (0..count).map(|n| json!({"configMapRef": {"name": format!("c{n}-{}", "ab".repeat(16))}}));
             let sources: Vec<Value> = sources.collect();
@@ -454,28 +454,28 @@ mod bundles {
     }
 
     #[test]
-    fn nothing_is_read_for_what_is_denied_anyway() {
+    fn reads_nothing_for_a_denied_request() {
         let ledger = namespace(|_| ());
         assert_eq!(codes(&bundled().with(|c| c.signers.clear()), &ledger), "ApprovalRequired");
         assert!(ledger.config_maps_read() == 0);
     }
 
     #[test]
-    fn it_is_read_though_no_approval_is_needed() {
+    fn reads_the_bundle_if_no_approval_is_required() {
         let free = bundled().with(|c| c.posture["actions"]["deploy"] = json!({"approval": "none"}));
         expect(&free, "");
         assert_eq!(codes(&free, &namespace(|content| content.immutable = false)), "ConfigBundleMismatch");
     }
 
     #[test]
-    fn it_is_read_for_a_rollback_and_before_an_approval_is_spent() {
+    fn reads_the_bundle_for_a_rollback_and_before_a_use() {
         let case = bundled().with(|c| {
             c.posture["rollback"] = json!({"within": "720h", "revisions": 3});
             c.posture["actions"]["deploy"] = json!({"singleUse": true});
         });
         let ledger = namespace(|content| content.immutable = false);
         assert_eq!(codes(&case, &ledger), "ConfigBundleMismatch");
-        assert!(ledger.uses.borrow().is_empty(), "nothing was spent");
+        assert!(ledger.uses.borrow().is_empty(), "the approval was not used");
         let ledger = namespace(|_| ());
         let note = case.decide_knowing(&case.body(), &ledger).note.expect("an admission to remember");
         ledger.history.borrow_mut().note(note.admission);
@@ -486,18 +486,18 @@ mod bundles {
     }
 
     #[test]
-    fn a_dry_run_needs_none_since_it_may_refer_to_none() {
+    fn a_dry_run_requires_no_bundle() {
         Case::dry_run().with(|c| c.posture["configBundle"] = "required".into()).expect("admitted");
         Case::replay().with(|c| c.posture["configBundle"] = "required".into()).expect("ConfigBundleMismatch");
     }
 
     #[test]
-    fn without_the_rule_any_config_map_will_do() {
+    fn without_the_rule_any_config_map_is_admitted() {
         let unrequired = bundled().with(|c| drop(c.posture.as_object_mut().expect("a map").remove("configBundle")));
         let ledger = Ledger::default();
         assert_eq!(codes(&unrequired, &ledger), "");
         assert!(ledger.config_maps_read() == 0);
         let claimed = unrequired.with(|c| c.annotate("writgate.dev/config-bundle", "sha256:00"));
-        assert_eq!(codes(&claimed, &ledger), "ConfigBundleMismatch", "what an approval claims binds");
+        assert_eq!(codes(&claimed, &ledger), "ConfigBundleMismatch", "a claim of the approval binds");
     }
 }

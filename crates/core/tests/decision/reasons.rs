@@ -1,5 +1,5 @@
-//! The table of reasons, and its pages: the example of each page is what a decision says, for every reason that a
-//! workload's request can meet. Those of guards are in `guard.rs`.
+//! The table of reasons and its pages. For every reason that a workload's request can have, the example of the page is the text
+//! of a decision. The reasons of guards are in `guard.rs`.
 
 #![expect(clippy::disallowed_methods, reason = "compares files of the repository with the table")]
 

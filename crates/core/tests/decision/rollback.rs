@@ -1,11 +1,11 @@
-//! What was admitted before, and may run again though its approval has expired.
+//! Rollback: an admitted spec is admitted again after its approval expired.
 
 use serde_json::json;
 use writgate_core::record::{Basis, Decision};
 
 use crate::case::{Case, Ledger};
 
-/// After the approval expired, and long before the window closes.
+/// Sets a time after the approval expired and long before the window ends.
 const LATER: &str = "2026-11-23T11:00:00Z";
 
 fn governed() -> Case {
@@ -44,7 +44,7 @@ fn revision(case: Case, image: &str, now: &str) -> Case {
 }
 
 #[test]
-fn what_was_admitted_before_may_run_again() {
+fn an_admitted_spec_is_admitted_again() {
     let ledger = after(&governed());
     let decision = decide(&governed().with(later), &ledger);
     assert!(decision.allowed(), "{}", decision.message());
@@ -55,19 +55,19 @@ fn what_was_admitted_before_may_run_again() {
 }
 
 #[test]
-fn no_approval_needs_to_be_attached_for_it() {
+fn a_rollback_requires_no_attached_approval() {
     let ledger = after(&governed());
     assert!(codes(&governed().with(later).with(|c| c.signers.clear()), &ledger).is_empty());
 }
 
 #[test]
-fn a_posture_without_a_window_has_none() {
+fn denies_a_rollback_without_a_rollback_rule() {
     let ledger = after(&governed());
     assert_eq!(codes(&Case::deployment().with(later), &ledger), ["Expired"]);
 }
 
 #[test]
-fn a_spec_that_was_never_admitted_is_not_rolled_back_to() {
+fn denies_a_rollback_to_a_spec_that_was_never_admitted() {
     assert_eq!(codes(&governed().with(later), &Ledger::default()), ["Expired"]);
     let ledger = after(&governed());
     let other = revision(governed(), "ghcr.io/acme/orders:2", LATER);
@@ -83,7 +83,7 @@ fn the_window_is_half_open() {
 }
 
 #[test]
-fn only_the_last_revisions_count() {
+fn only_the_latest_revisions_count() {
     let ledger = after(&governed());
     for (image, now) in
         [("ghcr.io/acme/orders:2", "2026-11-22T11:10:00Z"), ("ghcr.io/acme/orders:3", "2026-11-22T11:20:00Z")]
@@ -97,7 +97,7 @@ fn only_the_last_revisions_count() {
 }
 
 #[test]
-fn what_was_revoked_is_not_rolled_back_to() {
+fn denies_a_rollback_after_a_revocation() {
     let ledger = after(&governed());
     let key = governed().envelope().keyids().next().expect("signed").to_owned();
     let hash = governed().approval.subjects[0].hash.to_string();
@@ -111,14 +111,14 @@ fn what_was_revoked_is_not_rolled_back_to() {
             revoked.revocations[name] = entries.clone();
         }
         assert!(codes(&revoked, &ledger).contains(&"Revoked".to_owned()), "{list}");
-        // Nor where another, or no, approval is attached.
+        // The revocation also holds if another approval, or none, is attached.
         let reasons = codes(&revoked.with(|c| c.signers.clear()), &ledger);
         assert!(!reasons.is_empty(), "{list}");
     }
 }
 
 #[test]
-fn another_place_or_another_claim_is_another_admission() {
+fn denies_a_rollback_with_another_project_cluster_or_claim() {
     let ledger = after(&governed());
     let changes: [fn(&mut Case); 3] = [
         |c| c.project = Some("ledger"),
@@ -131,7 +131,7 @@ fn another_place_or_another_claim_is_another_admission() {
 }
 
 #[test]
-fn what_was_admitted_under_warn_or_without_an_approval_is_no_evidence() {
+fn an_admission_without_enforcement_or_approval_leaves_no_history() {
     for posture in [
         json!({"enforcement": "warn"}),
         json!({"enforcement": "audit"}),
@@ -146,13 +146,13 @@ fn what_was_admitted_under_warn_or_without_an_approval_is_no_evidence() {
 }
 
 #[test]
-fn a_dry_run_is_no_evidence() {
+fn a_dry_run_leaves_no_history() {
     let asked = governed().with(|c| c.request["dryRun"] = true.into());
     assert_eq!(decide(&asked, &Ledger::default()).note, None);
 }
 
 #[test]
-fn a_replay_is_never_rolled_back_to() {
+fn denies_a_rollback_to_a_replay() {
     let rollback = |c: &mut Case| c.posture["rollback"] = json!({"within": "720h", "revisions": 2});
     let ledger = Ledger::default();
     let decision = decide(&Case::replay().with(rollback), &ledger);
@@ -162,13 +162,13 @@ fn a_replay_is_never_rolled_back_to() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_reached_denies() {
+fn denies_if_the_ledger_cannot_be_reached() {
     let ledger = Ledger { fault: Some("no route to host".to_owned()), ..Ledger::default() };
     assert_eq!(codes(&governed().with(later), &ledger), ["Expired", "LookupFailed"]);
 }
 
 #[test]
-fn an_ordinary_admission_asks_for_no_history() {
+fn an_approved_admission_looks_up_no_history() {
     let ledger = Ledger { fault: Some("not to be asked".to_owned()), ..Ledger::default() };
     assert!(codes(&governed(), &ledger).is_empty());
 }

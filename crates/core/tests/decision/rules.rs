@@ -1,11 +1,11 @@
-//! Capability rules: what a matching one asks for, of whom, and how people learn of it.
+//! Capability rules: what a matching rule requires, and where the rule is reported.
 
 use serde_json::json;
 use writgate_core::record::Outcome;
 
 use crate::case::{Case, Person};
 
-/// Where whatever runs on the host's network needs `deploy.host`, and does.
+/// A Deployment on the host's network, under a rule that requires `deploy.host` for that.
 fn on_the_host() -> Case {
     Case::deployment()
         .with(|c| {
@@ -19,7 +19,7 @@ fn on_the_host() -> Case {
 }
 
 #[test]
-fn a_matching_rule_asks_for_its_capability_and_says_why() {
+fn a_matching_rule_requires_its_capability_and_says_why() {
     let decision = on_the_host().decide();
     assert_eq!(decision.record.decision, Outcome::Admitted, "{}", decision.message());
     assert_eq!(decision.record.required_capabilities, ["deploy", "deploy.host"]);
@@ -33,21 +33,21 @@ fn a_matching_rule_asks_for_its_capability_and_says_why() {
 }
 
 #[test]
-fn a_reviewer_must_be_able_to_grant_it() {
+fn denies_a_reviewer_who_may_not_grant_the_capability_of_a_rule() {
     on_the_host()
         .with(|c| c.reviewers["reviewers"][0]["capabilities"] = json!(["deploy"]))
         .expect("InsufficientCapabilities");
 }
 
 #[test]
-fn who_attached_nothing_is_told_as_well() {
+fn a_denial_without_an_approval_names_the_rule() {
     let bare = on_the_host().with(|c| c.signers.clear());
     bare.expect("ApprovalRequired");
     assert!(bare.decide().message().contains("contains one for this spec (required because: uses the node's network)"));
 }
 
 #[test]
-fn a_rule_that_does_not_match_asks_for_nothing() {
+fn a_rule_that_does_not_match_requires_nothing() {
     let plain = on_the_host()
         .with(|c| drop(c.spec()["template"]["spec"].as_object_mut().expect("an object").remove("hostNetwork")));
     let decision = plain.reapproved().with(|c| c.approval.capabilities = vec!["deploy".into()]).decide();
@@ -56,21 +56,21 @@ fn a_rule_that_does_not_match_asks_for_nothing() {
 }
 
 #[test]
-fn a_rule_that_fails_denies() {
+fn denies_when_a_rule_fails() {
     on_the_host()
         .with(|c| c.posture["capabilityRules"][0]["when"] = "object.spec.template.spec.hostPID".into())
         .expect("PostureInvalid");
 }
 
 #[test]
-fn an_action_that_is_free_is_not_where_a_rule_matches() {
+fn a_matching_rule_requires_an_approval_for_a_free_action() {
     let free = on_the_host().with(|c| c.posture["actions"]["deploy"] = json!({"approval": "none"}));
     free.expect("admitted");
     free.with(|c| c.signers.clear()).expect("ApprovalRequired");
 }
 
 #[test]
-fn an_emergency_needs_it_too() {
+fn break_glass_requires_the_capability_of_a_rule() {
     let emergency = on_the_host().with(|c| {
         c.posture["breakGlass"] = json!({"maxLifetime": "2h", "capabilities": ["deploy.now"]});
         c.approval.break_glass = true;
@@ -81,7 +81,7 @@ fn an_emergency_needs_it_too() {
 }
 
 #[test]
-fn a_dry_run_for_which_a_rule_matches_executes() {
+fn a_dry_run_that_matches_a_rule_is_an_execute_replay() {
     let rule = json!([{"name": "all", "when": "true", "require": ["replay.execute"]}]);
     let matching = Case::dry_run().with(|c| c.posture["capabilityRules"] = rule);
     assert_eq!(matching.decide().record.action.map(writgate_core::approval::Action::as_str), Some("replay-execute"));
@@ -89,7 +89,7 @@ fn a_dry_run_for_which_a_rule_matches_executes() {
 }
 
 #[test]
-fn a_pod_for_which_a_rule_matches_is_refused() {
+fn denies_a_pod_that_matches_a_rule() {
     let pod = |when: &str| {
         let mut case = Case::deployment().with(|c| {
             c.posture["pods"] = "allow".into();

@@ -1,4 +1,4 @@
-//! An approval that may be used once, and what counts as the same use.
+//! Single-use approvals, and which requests are the same use.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ fn codes(case: &Case, ledger: &Ledger) -> Vec<String> {
     case.decide_knowing(&case.body(), ledger).record.reasons
 }
 
-/// Another Job by the same prefix.
+/// Makes the Job another one with the same prefix.
 fn another(c: &mut Case) {
     c.request["name"] = "replay-orders-zzzzz".into();
     c.object()["metadata"]["name"] = "replay-orders-zzzzz".into();
@@ -16,7 +16,7 @@ fn another(c: &mut Case) {
 }
 
 #[test]
-fn a_replay_is_executed_once_by_default() {
+fn a_replay_approval_is_single_use_by_default() {
     let ledger = Ledger::default();
     assert!(codes(&Case::replay(), &ledger).is_empty());
     assert_eq!(codes(&Case::replay().with(another), &ledger), ["AlreadyUsed"]);
@@ -28,11 +28,11 @@ fn a_posture_may_permit_further_uses() {
     let lenient = Case::replay().with(|c| c.posture["actions"]["replay-execute"]["singleUse"] = false.into());
     assert!(codes(&lenient, &ledger).is_empty());
     assert!(codes(&lenient.with(another), &ledger).is_empty());
-    assert!(ledger.uses.borrow().is_empty(), "nothing is written where nothing is asked");
+    assert!(ledger.uses.borrow().is_empty(), "an approval that is not single-use has no use");
 }
 
 #[test]
-fn a_deploy_is_not_spent_unless_the_posture_says_so() {
+fn a_deploy_approval_is_single_use_only_if_the_posture_says_so() {
     let ledger = Ledger::default();
     assert!(codes(&Case::deployment(), &ledger).is_empty());
     assert!(ledger.uses.borrow().is_empty());
@@ -42,7 +42,7 @@ fn a_deploy_is_not_spent_unless_the_posture_says_so() {
 }
 
 #[test]
-fn the_same_object_may_try_again() {
+fn the_same_object_may_use_its_approval_again() {
     let ledger = Ledger::default();
     assert!(codes(&Case::replay(), &ledger).is_empty());
     assert!(codes(&Case::replay().with(|c| c.request["uid"] = "another review".into()), &ledger).is_empty());
@@ -57,7 +57,7 @@ fn the_same_name_with_another_uid_is_another_object() {
 }
 
 #[test]
-fn a_dry_run_spends_nothing_and_tells_the_truth() {
+fn a_dry_run_gets_the_real_decision_and_uses_no_approval() {
     let ledger = Ledger::default();
     let asking = |c: &mut Case| c.request["dryRun"] = true.into();
     assert!(codes(&Case::replay().with(asking), &ledger).is_empty());
@@ -67,7 +67,7 @@ fn a_dry_run_spends_nothing_and_tells_the_truth() {
 }
 
 #[test]
-fn what_is_denied_for_another_reason_spends_nothing() {
+fn a_denied_request_uses_no_approval() {
     let ledger = Ledger::default();
     let expired = Case::replay().with(|c| c.now = "2026-11-22T12:00:00Z".into());
     assert_eq!(codes(&expired, &ledger), ["Expired"]);
@@ -75,13 +75,13 @@ fn what_is_denied_for_another_reason_spends_nothing() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_reached_denies() {
+fn denies_if_the_ledger_cannot_be_reached() {
     let ledger = Ledger { fault: Some("no route to host".to_owned()), ..Ledger::default() };
     assert_eq!(codes(&Case::replay(), &ledger), ["LookupFailed"]);
 }
 
 #[test]
-fn several_approvals_are_spent_together() {
+fn several_approvals_are_used_together() {
     let ledger = Ledger::default();
     let two = || {
         let case = Case::replay();
@@ -101,7 +101,7 @@ fn suspended(c: &mut Case) {
     c.spec()["suspend"] = true.into();
 }
 
-/// A suspended Job, let go; `generation` is the object's with this change.
+/// The release of a suspended Job; `generation` is the object's after the change.
 fn released(generation: i64) -> Case {
     let mut case = Case::replay().with(suspended).updated();
     case.spec()["suspend"] = false.into();
@@ -117,7 +117,7 @@ fn created_suspended() -> Case {
 }
 
 #[test]
-fn a_suspended_job_is_let_go_once() {
+fn a_suspended_job_is_released_once() {
     let ledger = Ledger::default();
     assert!(codes(&created_suspended(), &ledger).is_empty());
     assert!(codes(&released(2), &ledger).is_empty());
@@ -126,7 +126,7 @@ fn a_suspended_job_is_let_go_once() {
 }
 
 #[test]
-fn a_job_that_ran_is_not_let_go_again() {
+fn denies_releasing_a_job_that_has_run() {
     let ledger = Ledger::default();
     let mut running = created_suspended();
     running.spec()["suspend"] = false.into();
@@ -135,7 +135,7 @@ fn a_job_that_ran_is_not_let_go_again() {
 }
 
 #[test]
-fn a_dry_run_of_letting_go_spends_nothing() {
+fn a_dry_run_of_a_release_uses_no_approval() {
     let ledger = Ledger::default();
     assert!(codes(&created_suspended(), &ledger).is_empty());
     assert!(codes(&released(2).with(|c| c.request["dryRun"] = true.into()), &ledger).is_empty());

@@ -1,6 +1,6 @@
-//! Each rule of the decision, from a case that is admitted and one thing changed.
+//! The checks of a decision: each test starts from a case that is admitted and changes one thing.
 //!
-//! The published vectors hold one case per reason; what is here is beside and between them.
+//! The published vectors have one case for each reason. These tests cover the boundaries between them.
 //!
 //! The file is longer than 500 lines: one short test for each rule, in the order of the table.
 
@@ -9,13 +9,13 @@ use writgate_core::{kube::WorkloadKind, record::Outcome};
 
 use crate::case::{Case, Person};
 
-/// What is changed, in words and in deed.
+/// The description of a change, and the change.
 type Change = (&'static str, fn(&mut Case));
 
 const DEPLOYMENT_CONTROLLER: &str = "system:serviceaccount:kube-system:deployment-controller";
 
 #[test]
-fn the_cases_to_start_from_are_admitted() {
+fn the_starting_cases_are_admitted() {
     Case::deployment().expect("admitted");
     Case::replay().expect("admitted");
     Case::dry_run().expect("admitted");
@@ -26,7 +26,7 @@ fn the_cases_to_start_from_are_admitted() {
 }
 
 #[test]
-fn release_blockers() {
+fn denies_every_release_blocker() {
     for case in [Case::deployment(), Case::replay()] {
         case.clone().with(|c| c.signers = vec![Person::Mallory]).expect("UnknownKey");
         let forged = case.envelope().to_json().replace(&case.envelope().to_json()[40..60], "AAAAAAAAAAAAAAAAAAAA");
@@ -44,7 +44,7 @@ fn release_blockers() {
 }
 
 #[test]
-fn a_wildcard_in_an_approval_means_nothing() {
+fn denies_a_wildcard_capability() {
     Case::deployment()
         .with(|c| c.posture["actions"]["deploy"] = json!({"capabilities": ["deploy.privileged"]}))
         .with(|c| c.approval.capabilities = vec!["deploy.*".into(), "*".into()])
@@ -52,7 +52,7 @@ fn a_wildcard_in_an_approval_means_nothing() {
 }
 
 #[test]
-fn a_generated_name_is_bound_by_its_prefix_at_creation_alone() {
+fn a_prefix_covers_a_generated_name_only_on_creation() {
     let named = |name: &'static str| {
         Case::replay().with(move |c| {
             c.request["name"] = name.into();
@@ -83,7 +83,7 @@ fn a_generated_name_is_bound_by_its_prefix_at_creation_alone() {
 }
 
 #[test]
-fn the_closest_of_several_approvals_is_told() {
+fn reports_the_approval_that_came_closest() {
     let expired = Case::deployment().with(|c| c.approval.expires_at = "2026-11-22T10:30:00Z".parse().expect("a time"));
     let expired = expired.envelope().to_json();
     Case::deployment()
@@ -112,7 +112,7 @@ fn the_closest_of_several_approvals_is_told() {
 }
 
 #[test]
-fn what_is_signed_and_malformed_came_closer_than_a_bad_signature() {
+fn a_signed_malformed_approval_ranks_above_a_bad_signature() {
     let mut signed = writgate_core::approval::Envelope::new(b"{}".to_vec());
     Person::Bob.sign(&mut signed);
     let forged = signed.to_json().replace("e30=", "e31=").replace("e31=", "W10=");
@@ -132,7 +132,7 @@ fn what_is_signed_and_malformed_came_closer_than_a_bad_signature() {
 }
 
 #[test]
-fn a_ninth_envelope_fails_all() {
+fn denies_nine_envelopes() {
     let with =
         |count: usize| Case::deployment().with(|c| (1..count).for_each(|index| c.attach(&format!(".{index}"), "{}")));
     with(8).expect("admitted");
@@ -161,7 +161,7 @@ fn signature_checks_are_bounded() {
 }
 
 #[test]
-fn quorum_counts_people_over_envelopes_that_agree() {
+fn a_quorum_counts_people_over_agreeing_envelopes() {
     let two = |change: fn(&mut Case)| {
         let carols = Case::deployment().with(|c| {
             c.signers = vec![Person::Carol];
@@ -179,7 +179,7 @@ fn quorum_counts_people_over_envelopes_that_agree() {
     two(|c| c.approval.capabilities.push("more".into())).expect("QuorumNotMet");
     two(|c| c.signers = vec![Person::Bob]).expect("QuorumNotMet");
     let both = two(|_| ()).decide();
-    assert_eq!(both.record.approvals.len(), 2, "all of them are recorded");
+    assert_eq!(both.record.approvals.len(), 2, "approvals on the record");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn separation_of_duties() {
         .with(by_account)
         .with(|c| c.reviewers["reviewers"][1]["identities"] = json!(["system:serviceaccount:payments:default"]))
         .expect("admitted");
-    // carol asked and signs too: she does not count, but what she asked for is proven.
+    // carol is the requester and signs as well: her signature is not eligible, but it proves who the requester is.
     proven()
         .with(|c| {
             c.approval.requested_by = "carol@acme.example".into();
@@ -215,7 +215,7 @@ fn separation_of_duties() {
 }
 
 #[test]
-fn a_signer_is_set_aside_beside_one_who_counts() {
+fn an_ineligible_signer_does_not_spoil_an_eligible_one() {
     Case::deployment().with(|c| c.signers = vec![Person::Dave]).expect("InsufficientCapabilities");
     Case::deployment().with(|c| c.signers = vec![Person::Dave, Person::Bob]).expect("admitted");
     Case::deployment()
@@ -227,7 +227,7 @@ fn a_signer_is_set_aside_beside_one_who_counts() {
 }
 
 #[test]
-fn a_revoked_spec_holds_without_any_envelope() {
+fn denies_a_revoked_spec_without_an_envelope() {
     let revoke = |c: &mut Case| {
         let hash = c.decide().record.spec_hash.expect("a hash");
         c.revocations["specs"] = json!([{"hash": hash, "at": "2026-11-22T11:00:00Z", "why": "CVE"}]);
@@ -239,7 +239,7 @@ fn a_revoked_spec_holds_without_any_envelope() {
 }
 
 #[test]
-fn what_is_let_go_is_judged_again() {
+fn a_released_workload_is_checked_again() {
     Case::deployment().updated().with(|c| c.signers.clear()).expect("not-an-action");
     let paused = Case::deployment().with(|c| c.spec()["paused"] = true.into()).updated();
     paused.clone().with(|c| c.signers.clear()).expect("not-an-action");
@@ -283,7 +283,7 @@ fn replica_set() -> Case {
 }
 
 #[test]
-fn a_replica_set_is_judged_but_for_a_lowering() {
+fn a_replica_set_is_checked_unless_it_is_scaled_down() {
     replica_set().expect("not-an-action");
     replica_set().with(|c| c.spec()["replicas"] = 0.into()).expect("not-an-action");
     replica_set().with(|c| c.spec()["replicas"] = 3.into()).expect("ApprovalRequired");
@@ -314,7 +314,7 @@ fn scale(resource: &str, from: Option<i64>, to: i64) -> Case {
 }
 
 #[test]
-fn scaling_is_free_but_for_what_runs_by_itself() {
+fn denies_scaling_up_a_replica_set_or_replication_controller() {
     scale("deployments", Some(1), 100).expect("not-an-action");
     scale("statefulsets", None, 100).expect("not-an-action");
     scale("replicasets", Some(3), 2).expect("not-an-action");
@@ -339,7 +339,7 @@ fn other(api_version: &str, kind: &str, resource: &str, mut object: Value) -> Ca
 }
 
 #[test]
-fn pods_are_refused_unless_the_posture_allows_them() {
+fn denies_pods_unless_the_posture_allows_them() {
     let pod = || other("v1", "Pod", "pods", json!({"spec": {"containers": [{"name": "c", "image": "nginx"}]}}));
     let allow = |c: &mut Case| c.posture["pods"] = "allow".into();
     pod().expect("WorkloadNotAllowed");
@@ -379,7 +379,7 @@ fn denies_changes_of_controller_revisions_by_users() {
 }
 
 #[test]
-fn what_is_unknown_is_refused_and_a_deletion_never_waits() {
+fn denies_unknown_requests_and_admits_deletions() {
     let unknown = || other("apps/v1", "Rollout", "rollouts", json!({"spec": {}}));
     unknown().expect("UnsupportedKind");
     unknown().with(|c| c.request["operation"] = "DELETE".into()).expect("not-an-action");
@@ -401,7 +401,7 @@ fn a_spec_without_a_hash_is_malformed() {
 }
 
 #[test]
-fn the_namespace_must_be_listed_where_the_posture_lists_some() {
+fn denies_a_namespace_that_the_posture_does_not_list() {
     let pinned = |listed: Value| Case::deployment().with(|c| c.posture["namespaces"] = listed);
     pinned(json!({"payments": "payments"})).expect("admitted");
     pinned(json!({"payments": "ledger"})).expect("NamespaceNotListed");
@@ -410,7 +410,7 @@ fn the_namespace_must_be_listed_where_the_posture_lists_some() {
 }
 
 #[test]
-fn row_one_is_never_softened() {
+fn row_1_denies_under_every_enforcement() {
     for mode in ["warn", "audit"] {
         let soft = |case: Case| case.with(|c| c.posture["enforcement"] = mode.into());
         let softened = soft(Case::deployment().with(|c| c.signers.clear())).decide();
@@ -433,7 +433,7 @@ fn row_one_is_never_softened() {
 }
 
 #[test]
-fn other_workloads_are_as_the_posture_says() {
+fn other_workloads_are_decided_by_the_posture() {
     let daemon_set = |rule: &'static str| {
         Case::of(WorkloadKind::DaemonSet, "agent", &json!({"template": {"spec": {"containers": []}}}))
             .with(move |c| c.posture["workloads"] = rule.into())
@@ -446,7 +446,7 @@ fn other_workloads_are_as_the_posture_says() {
 }
 
 #[test]
-fn only_a_job_is_a_replay() {
+fn denies_a_replay_image_outside_a_job() {
     let with_image =
         |c: &mut Case| c.spec()["template"]["spec"]["initContainers"] = json!([{"image": "ghcr.io/acme/replay:2"}]);
     Case::deployment().with(with_image).reapproved().expect("WorkloadNotAllowed");
@@ -548,7 +548,7 @@ fn container(case: &mut Case) -> &mut Value {
 }
 
 #[test]
-fn a_claim_that_is_there_always_binds() {
+fn a_claim_of_an_approval_always_binds() {
     Case::deployment().with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1")).expect("admitted");
     let claims: [Change; 2] = [
         ("PipelineVersionMismatch", |c| c.approval.pipeline_version = Some("orders@1".into())),
@@ -562,7 +562,7 @@ fn a_claim_that_is_there_always_binds() {
         .with(|c| c.annotate("writgate.dev/pipeline-version", "orders@1"))
         .expect("admitted");
     let replay = |c: &mut Case, change: fn(&mut writgate_core::approval::Replay)| {
-        change(c.approval.replay.as_mut().expect("there"));
+        change(c.approval.replay.as_mut().expect("a replay"));
     };
     Case::replay().with(|c| c.approval.replay = None).expect("IncidentMismatch");
     Case::replay().with(|c| replay(c, |r| r.incident = None)).expect("IncidentMismatch");
@@ -577,7 +577,7 @@ fn a_claim_that_is_there_always_binds() {
 }
 
 #[test]
-fn the_next_step_names_the_namespace_which_a_file_may_lack() {
+fn the_next_step_names_the_namespace() {
     let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
     assert!(
         message.ends_with("\nnext: request an approval: kubectl writgate request -f FILE -n payments -o REQUEST"),
@@ -586,7 +586,7 @@ fn the_next_step_names_the_namespace_which_a_file_may_lack() {
 }
 
 #[test]
-fn a_denial_says_what_differs_and_the_hash_in_six_lines() {
+fn a_denial_names_the_difference_and_the_hash_in_six_lines() {
     let case = Case::deployment().updated().with(|c| container(c)["image"] = "ghcr.io/acme/orders:1.4.3".into());
     let message = case.decide().message();
     assert!(message.contains("the first difference is at spec.template.spec.containers[0].image"), "{message}");

@@ -8,7 +8,7 @@ use writgate_core::{
 
 use crate::{case::Case, decision::decided};
 
-/// The creation of a Deployment with this approval.
+/// The AdmissionReview of the creation of a Deployment with this approval.
 fn review(envelope: &str) -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
         "uid": "r-1", "operation": "CREATE", "namespace": "payments", "name": "orders",
@@ -31,7 +31,7 @@ fn documents(keys: &[Value]) -> Vec<Value> {
     ]
 }
 
-/// What became of the envelope, as a case expects it.
+/// The outcome of the envelope, in the form of a case's `expect`.
 fn outcome(case: &Case) -> Value {
     let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
     let now = "2026-11-22T11:00:00Z".parse().expect("a time");
@@ -51,7 +51,7 @@ fn outcome(case: &Case) -> Value {
     }
 }
 
-/// Subjects and predicate, read and written again.
+/// Subjects and predicate after parsing and writing them.
 fn approval(envelope: &str) -> Value {
     let envelope = Envelope::parse(envelope).expect("an envelope");
     let approval = Approval::parse(envelope.payload()).expect("an approval");

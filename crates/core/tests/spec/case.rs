@@ -1,4 +1,4 @@
-//! Test vectors as files: where they are and how a case refers to other files.
+//! Test vectors as files: their folders, and references of a case to other files.
 
 #![expect(clippy::disallowed_methods, reason = "a test of files; core itself has none")]
 
@@ -18,7 +18,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Every case of one specification. The number is given, so that no case is lost unnoticed.
+    /// Every case of one specification. `expected` is their number, so that a lost file fails the test.
     pub(crate) fn all(specification: &str, expected: usize) -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec").join(specification);
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -47,7 +47,7 @@ impl Case {
         &self.value["expect"]
     }
 
-    /// What `{"value": …}` or `{"file": …, "patch": …}` stands for.
+    /// The value of `{"value": …}` or `{"file": …, "patch": …}`.
     pub(crate) fn resolve(&self, part: &Value) -> Value {
         let Some(file) = part["file"].as_str() else { return part["value"].clone() };
         let mut value = read(&self.folder.join(file));
@@ -72,7 +72,7 @@ fn merge(value: &mut Value, patch: &Value) {
     if !value.is_object() {
         *value = Value::Object(serde_json::Map::new());
     }
-    let members = value.as_object_mut().expect("it was made one");
+    let members = value.as_object_mut().expect("the value is an object");
     for (name, patch) in patch {
         if patch.is_null() {
             members.remove(name);

@@ -13,7 +13,7 @@ use writgate_core::{
 
 use crate::case::Case;
 
-/// Decides a review under documents; what the decision has to look up is in `facts`.
+/// Decides a request under documents; `facts` has the answers to lookups.
 pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts: &Value, now: Timestamp) -> Decision {
     let body = review.to_string();
     let request = match Request::parse(body.as_bytes()) {

@@ -1,4 +1,4 @@
-//! The specifications in `docs/spec`: every test vector there, one case in each file, is run here.
+//! Runs every test vector in `docs/spec`. Each file has one case.
 
 mod approval;
 mod case;

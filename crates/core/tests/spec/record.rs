@@ -8,7 +8,7 @@ use writgate_core::{
 
 use crate::case::Case;
 
-/// Findings without regard to their order.
+/// Findings in a fixed order.
 fn sorted(findings: &Value) -> Vec<String> {
     let mut findings: Vec<_> = findings.as_array().expect("a list").iter().map(Value::to_string).collect();
     findings.sort();

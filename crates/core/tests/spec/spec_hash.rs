@@ -9,7 +9,7 @@ use writgate_core::{
 
 use crate::case::Case;
 
-/// Canonical text and hash of an object at admission, whose spec is this text.
+/// Canonical text and hash of an object with this spec, as at admission.
 fn admitted(api_version: &str, kind: &str, spec: &str) -> Option<(String, String)> {
     let workload = WorkloadKind::from_gvk(api_version, kind)?;
     let hash = spec_hash(workload, spec).ok()?;
@@ -17,7 +17,7 @@ fn admitted(api_version: &str, kind: &str, spec: &str) -> Option<(String, String
     Some((format!(r#"{{"apiVersion":"{api_version}","kind":"{kind}","spec":{canonical}}}"#), hash.to_string()))
 }
 
-/// The same of a manifest.
+/// Canonical text and hash of a manifest.
 fn sent(manifest: &str) -> Option<(String, String)> {
     let mut documents = read_yaml(manifest).ok()?;
     let mut object = documents.pop().filter(|_| documents.is_empty())?;

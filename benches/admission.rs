@@ -1,8 +1,8 @@
-//! `make bench`: the webhook beside its floor, in one run, as ratios.
+//! `make bench`: compares the webhook with its floor in one run, as ratios.
 //!
-//! Both are real processes behind real TLS on loopback. Round by round every row is measured once, in turns, so that what
-//! else the machine does meets all of them; a ratio is taken within a round. Nothing here asserts a time: the run fails
-//! only for a wrong verdict, a request that failed, or a decision without its record.
+//! Both are processes with TLS on loopback. Each round measures every row once, so that other load on the machine affects all
+//! rows, and ratios are computed within a round. The run asserts no time. It fails only on a wrong decision, a failed request,
+//! or a decision without its record.
 
 mod approval;
 mod floor;
@@ -35,32 +35,32 @@ use crate::{
     report::{Footprint, Measurement, Report},
 };
 
-/// Threads of each server: the webhook's default.
+/// Threads of each server, as many as the webhook has by default.
 const WORKERS: usize = 2;
-/// How often a server is started for its time to ready; the last one stays.
+/// Starts of a server to measure the time until it is ready. The last process stays.
 const STARTS: usize = 5;
 const FLOOR: &str = "the floor";
-/// Of a burst, whatever the machine.
+/// The limit of a burst on every machine.
 const MOST_REQUESTS: usize = 200_000;
 
-/// Measure the webhook beside its floor
+/// Compare the webhook with its floor
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
     subcommand: Option<Subcommand>,
-    /// How often each row is measured
+    /// Rounds in which each row is measured
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// For how long a row is measured in a round
+    /// Duration of each measurement
     #[arg(long, default_value_t = 500)]
     milliseconds: u64,
-    /// Only the cases whose names contain this, and nothing else
+    /// Measure only the cases whose names contain TEXT
     #[arg(long)]
     only: Option<String>,
-    /// The binary to measure, where it is not the one just built
+    /// Binary to measure [default: the one that was just built]
     #[arg(long, default_value = env!("CARGO_BIN_EXE_writgate-webhook"))]
     webhook: PathBuf,
-    /// What `cargo bench` passes
+    /// Flag that `cargo bench` passes
     #[arg(long, hide = true, global = true)]
     bench: bool,
 }
@@ -116,7 +116,7 @@ impl Bench {
         let mut measured: Vec<Vec<Measurement>> = self.plan.rows.iter().map(|_| Vec::new()).collect();
         for round in 0..arguments.rounds {
             eprintln!("round {} of {}", round + 1, arguments.rounds);
-            // Back and forth, so that no row is always the one after a heavy one.
+            // Every second round runs backwards, so that a row does not always follow the same heavy row.
             let mut order: Vec<_> = self.plan.wanted().into_iter().collect();
             if round % 2 == 1 {
                 order.reverse();
@@ -151,7 +151,7 @@ impl Bench {
         Ok(if self.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// A fifth of the time to warm up, then the burst that counts.
+    /// Warms up for a fifth of the time, and then measures a burst.
     fn measure(&self, row: &Row, started: &mut Started, time: Duration) -> anyhow::Result<Result<Measurement, String>> {
         let target = Target { address: started.process.address, review: row.review.clone(), verdict: row.verdict };
         let mut failure = None;
@@ -196,13 +196,13 @@ impl Bench {
         self.start(name, self.plan.create, &folder.with_extension("log"), |address| {
             let mut command = Command::new(webhook);
             command.arg("--posture-dir").arg(folder).args(certificate.flags(address));
-            // Nobody reads the metrics here; they are counted all the same.
+            // The metrics are not read, but counting them is part of the work.
             command.args(["--admin-listen", "127.0.0.1:0", "--drain", "0s"]);
             command
         })
     }
 
-    /// Starts a server a few times, for its time to ready; the last one stays.
+    /// Starts a server several times to measure the time until it is ready. The last process stays.
     fn start(
         &self,
         name: &'static str,
@@ -225,11 +225,11 @@ impl Bench {
     }
 }
 
-/// A server that runs, and what is known of it.
+/// A running server and its measurements.
 struct Started {
     process: Process,
     footprint: Footprint,
-    /// How many admissions and denials it has answered.
+    /// The number of admissions and denials in its answers.
     decisions: usize,
 }
 
