@@ -4,12 +4,13 @@ pub(crate) mod borrowed;
 pub(crate) mod canonical;
 pub(crate) mod dsse;
 pub mod hex;
-pub(crate) mod position;
+pub(crate) mod outline;
 pub(crate) mod strict;
 pub(crate) mod time;
 pub(crate) mod yaml;
 
 pub use borrowed::BorrowedText;
 pub use canonical::CanonicalError;
+pub use outline::{Outline, OutlineNode};
 pub use time::{DurationError, TimeError, parse_duration, parse_time};
 pub use yaml::{YamlError, read_yaml};

@@ -4,10 +4,9 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use serde_saphyr::Spanned;
 use writgate_core::{
+    encoding::Outline,
     record::{Decision, Denial},
     text::escape,
 };
@@ -33,13 +32,7 @@ pub(crate) struct SourceLocation {
 
 /// Where objects begin. Each file is read once.
 #[derive(Default)]
-pub(crate) struct SourceLocations(BTreeMap<String, Vec<Spanned<Outline>>>);
-
-/// The part of a document that locates its items.
-#[derive(Deserialize)]
-pub(crate) struct Outline {
-    items: Option<Vec<Spanned<Outline>>>,
-}
+pub(crate) struct SourceLocations(BTreeMap<String, Outline>);
 
 impl SourceLocations {
     pub(crate) fn find(&mut self, manifest: &Manifest) -> Result<Option<SourceLocation>, Failure> {
@@ -49,21 +42,12 @@ impl SourceLocations {
         }
         if !self.0.contains_key(file) {
             // A file without an outline has no line numbers. It was parsed as manifests before.
-            let outlines = serde_saphyr::from_multiple(&input::manifest_text(Path::new(file))?).unwrap_or_default();
-            self.0.insert(file.to_owned(), outlines);
+            let outline = Outline::parse(&input::manifest_text(Path::new(file))?);
+            self.0.insert(file.to_owned(), outline);
         }
-        let line = self.0.get(file).and_then(|outlines| line(outlines, manifest.path()));
+        let line = self.0.get(file).and_then(|outline| outline.object(manifest.path())?.line());
         Ok(Some(SourceLocation { file: file.to_owned(), line }))
     }
-}
-
-fn line(documents: &[Spanned<Outline>], path: &[usize]) -> Option<u64> {
-    let (&document, items) = path.split_first()?;
-    let mut outline = documents.get(document)?;
-    for &item in items {
-        outline = outline.value.items.as_ref()?.get(item)?;
-    }
-    Some(outline.referenced.line()).filter(|line| *line > 0)
 }
 
 /// Every denial, with its decision.
@@ -159,6 +143,8 @@ fn uri(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use writgate_core::encoding::OutlineNode;
+
     use super::*;
 
     #[test]
@@ -176,7 +162,10 @@ mod tests {
     #[test]
     fn an_object_begins_at_its_first_field() {
         let text = "---\n# c\nkind: A\n---\nkind: List\nitems:\n- kind: B\n- metadata: {}\n  kind: C\n";
-        let documents: Vec<Spanned<Outline>> = serde_saphyr::from_multiple(text).unwrap();
-        assert_eq!([&[0][..], &[1, 0], &[1, 1]].map(|path| line(&documents, path)), [Some(3), Some(7), Some(8)]);
+        let outline = Outline::parse(text);
+        assert_eq!(
+            [&[0][..], &[1, 0], &[1, 1]].map(|path| outline.object(path).and_then(OutlineNode::line)),
+            [Some(3), Some(7), Some(8)]
+        );
     }
 }

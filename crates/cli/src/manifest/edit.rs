@@ -1,18 +1,13 @@
 //! Adds an annotation to the text of manifests and leaves every other byte unchanged.
 //!
-//! The YAML reader locates metadata and annotations. The new text is read again, and must equal the old one apart from
-//! the
-//! annotation. If it does not, for example because two objects share an anchor, the documents are rewritten.
+//! The outline of the text locates metadata and annotations. The new text is read again, and must equal the old one
+//! apart from the annotation. If it does not, for example because two objects share an anchor, the documents are
+//! rewritten.
 
-use std::{fmt, marker::PhantomData, ops::Range};
+use std::ops::Range;
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
-};
 use serde_json::{Value, json};
-use serde_saphyr::Spanned;
-use writgate_core::encoding::read_yaml;
+use writgate_core::encoding::{Outline, OutlineNode, read_yaml};
 
 /// Position of an object: the index of its document, then of the item in each enclosing list.
 pub(crate) type Path = [usize];
@@ -56,15 +51,10 @@ fn set(documents: &mut [Value], path: &Path, key: &str, value: &str) -> Option<(
 }
 
 fn in_place(text: &str, paths: &[&Path], key: &str, value: &str) -> Option<String> {
-    let outlines: Vec<Outline> = serde_saphyr::from_multiple(text).ok()?;
+    let outline = Outline::parse(text);
     let mut edits = Vec::new();
     for path in paths {
-        let (&document, items) = path.split_first()?;
-        let mut outline = outlines.get(document)?;
-        for &item in items {
-            outline = outline.items.as_ref()?.get(item)?;
-        }
-        edits.push(Edit::of(text, outline.metadata.as_ref()?, key, value)?);
+        edits.push(Edit::of(text, outline.object(path)?.get("metadata")?, key, value)?);
     }
     edits.sort_by_key(|edit| edit.at.start);
     let mut edited = text.to_owned();
@@ -82,29 +72,29 @@ struct Edit {
 }
 
 impl Edit {
-    fn of(text: &str, metadata: &Spanned<Metadata>, key: &str, value: &str) -> Option<Self> {
+    fn of(text: &str, metadata: &OutlineNode, key: &str, value: &str) -> Option<Self> {
         let (json_key, json_value) = (Value::from(key).to_string(), Value::from(value).to_string());
-        let Some(annotations) = &metadata.value.annotations else {
-            let at = start(metadata)?;
+        let Some(annotations) = metadata.get("annotations") else {
+            let at = metadata.range()?.start;
             return Some(Self::first_entry(text, at, "annotations", &Nested { json_key, json_value, key, value }));
         };
-        let Some(entries) = &annotations.value else {
+        if annotations.is_null() {
             // Empty or null: `annotations:`, `annotations: null`.
             let flow = format!("{{{json_key}: {json_value}}}");
-            let at = range(annotations)?;
+            let at = annotations.range()?;
             return if at.is_empty() {
                 let colon = at.start + text.get(at.start..)?.find(':')? + 1;
                 Some(Self { at: colon..colon, insert: format!(" {flow}") })
             } else {
                 Some(Self { at, insert: flow })
             };
-        };
-        if let Some((_, old)) = entries.0.iter().find(|(name, _)| name == key) {
-            let at = range(old)?;
+        }
+        if let Some(old) = annotations.get(key) {
+            let at = old.range()?;
             let quote = |quoted: &str| if quoted.starts_with('\'') { single_quoted(value) } else { json_value };
             return Some(Self { insert: quote(text.get(at.clone())?), at });
         }
-        Some(Self::first_entry(text, start(annotations)?, key, &Scalar { json_value, value }))
+        Some(Self::first_entry(text, annotations.range()?.start, key, &Scalar { json_value, value }))
     }
 
     /// Inserts an entry before the first one of the mapping at `at`, in the mapping's style.
@@ -164,64 +154,6 @@ impl YamlValue for Nested<'_> {
 /// Quotes a value in the only YAML style in which JSON needs no escapes.
 pub(crate) fn single_quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
-}
-
-/// Where a node is written in the text; none for an alias.
-pub(crate) fn range<T>(node: &Spanned<T>) -> Option<Range<usize>> {
-    if node.referenced != node.defined {
-        return None;
-    }
-    let span = node.referenced.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    Some(start..start + usize::try_from(span.byte_len()?).ok()?)
-}
-
-fn start<T>(node: &Spanned<T>) -> Option<usize> {
-    range(node).map(|range| range.start)
-}
-
-/// The part of a document that locates its annotations.
-#[derive(Deserialize)]
-struct Outline {
-    metadata: Option<Spanned<Metadata>>,
-    items: Option<Vec<Outline>>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default, deserialize_with = "even_null")]
-    annotations: Option<Spanned<Option<AnnotationEntries>>>,
-}
-
-/// Distinguishes `annotations: null` from a missing field.
-fn even_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-struct AnnotationEntries(Vec<(String, Spanned<Option<String>>)>);
-
-impl<'de> Deserialize<'de> for AnnotationEntries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnnotationEntriesVisitor(PhantomData<AnnotationEntries>);
-
-        impl<'de> Visitor<'de> for AnnotationEntriesVisitor {
-            type Value = AnnotationEntries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping of annotations")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AnnotationEntries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(AnnotationEntries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(AnnotationEntriesVisitor(PhantomData))
-    }
 }
 
 #[cfg(test)]

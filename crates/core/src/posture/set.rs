@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     approval::detached::DetachedApproval,
-    encoding::position::SourcePositions,
+    encoding::outline::Outline,
     kube::config_map::ConfigMapContent,
     text::{listed, on_one_line},
 };
@@ -226,7 +226,7 @@ const MAX_LOCATED: usize = 100;
 /// Sets the position of each problem in the text of its document.
 fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, origins: &BTreeMap<String, Origin>) {
     // A text may hold thousands of documents. It is read once.
-    let mut read: BTreeMap<*const u8, SourcePositions> = BTreeMap::new();
+    let mut read: BTreeMap<*const u8, Outline> = BTreeMap::new();
     let mut located: BTreeMap<String, usize> = BTreeMap::new();
     for problem in problems.filter(|problem| !problem.path.is_empty()) {
         let Some(origin) = origins.get(&problem.source) else { continue };
@@ -234,8 +234,8 @@ fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, origins: &
         if *located < MAX_LOCATED {
             *located += 1;
             let text = origin.text();
-            let positions = read.entry(text.as_ptr()).or_insert_with(|| SourcePositions::parse(text));
-            problem.at = positions.find(origin.index, &problem.path);
+            let outline = read.entry(text.as_ptr()).or_insert_with(|| Outline::parse(text));
+            problem.at = outline.position(origin.index, &problem.path);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Adds an entry to the text of a list of revocations and leaves every other byte unchanged.
 //!
-//! The YAML reader locates the lists. The new text is read again, and must equal the old one apart from the entry.
+//! The outline of the text locates the lists. The new text is read again, and must equal the old one apart from the
+//! entry.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
-use serde_saphyr::Spanned;
-use writgate_core::{encoding::read_yaml, vocabulary::KIND_LABEL};
-
-use crate::manifest::edit::range;
+use writgate_core::{
+    encoding::{Outline, OutlineNode, read_yaml},
+    vocabulary::KIND_LABEL,
+};
 
 /// The key of a ConfigMap that contains a list, and the value of its label.
 pub(crate) const KEY: &str = "revocations.yaml";
@@ -127,32 +127,19 @@ fn is_with(after: &Value, before: &Value, entry: &RevocationEntry) -> bool {
     *after == with(false) || *after == with(true)
 }
 
-/// The part of a document that locates its lists.
-#[derive(Default, Deserialize)]
-struct Outline {
-    approvals: Option<Spanned<Vec<Spanned<Value>>>>,
-    keys: Option<Spanned<Vec<Spanned<Value>>>>,
-    specs: Option<Spanned<Vec<Spanned<Value>>>>,
-}
-
 fn in_document(text: &str, index: usize, entry: &RevocationEntry) -> Option<String> {
-    let outlines: Vec<Outline> = serde_saphyr::from_multiple(text).ok()?;
-    let alone = outlines.len() == 1;
-    let outline = outlines.into_iter().nth(index)?;
+    let outline = Outline::parse(text);
+    let alone = outline.documents().len() == 1;
     let as_json = text.trim_start().starts_with('{');
-    let list = match entry.list {
-        "approvals" => outline.approvals,
-        "keys" => outline.keys,
-        _ => outline.specs,
-    };
     let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let is_written = |list: &&OutlineNode| !list.is_null();
     let put = |at: std::ops::Range<usize>, insert: &str| {
         let mut edited = text.to_owned();
         edited.get(at.clone())?;
         edited.replace_range(at, insert);
         Some(edited)
     };
-    let Some(list) = list else {
+    let Some(list) = outline.documents().get(index)?.get(entry.list).filter(is_written) else {
         if as_json {
             let open = text.find('{')? + 1;
             return put(open..open, &format!("\"{}\": [{}], ", entry.list, entry.flow(true)));
@@ -161,10 +148,9 @@ fn in_document(text: &str, index: usize, entry: &RevocationEntry) -> Option<Stri
         let lines = format!("{newline}{}:{newline}  - {}{newline}", entry.list, entry.flow(false));
         return if alone { put(end..text.len(), &lines) } else { None };
     };
-    let at = range(&list)?;
-    let items = &list.value;
+    let at = list.range()?;
     let is_flow = text.get(at.clone())?.starts_with('[');
-    let Some(newest) = items.last() else {
+    let Some(newest) = list.items().last() else {
         let end = at.start + text.get(at.start..)?.find(']')? + 1;
         if as_json {
             return put(at.start..end, &format!("[{}]", entry.flow(true)));
@@ -177,8 +163,8 @@ fn in_document(text: &str, index: usize, entry: &RevocationEntry) -> Option<Stri
         // The reader does not say where the list ends, so the entry goes first.
         return put(at.start + 1..at.start + 1, &format!("{}, ", entry.flow(as_json)));
     }
-    let (indent, _) = line_of(text, range(newest)?.start).split_once('-')?;
-    let end = end_of_item(text, range(newest)?.start, indent.len());
+    let (indent, _) = line_of(text, newest.range()?.start).split_once('-')?;
+    let end = end_of_item(text, newest.range()?.start, indent.len());
     put(end..end, &format!("{newline}{indent}- {}", entry.flow(false)))
 }
 
