@@ -2,6 +2,7 @@
 //!
 //! A manifest becomes the AdmissionReview that the API server would send.
 
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
@@ -19,7 +20,7 @@ use writgate_core::{
 use crate::{
     cluster::Cluster,
     failure::Failure,
-    manifest::{Manifest, UNKNOWN_USER, input},
+    manifest::{Manifest, UNKNOWN_USER, input, namespace::NamespaceFlag},
     postures::{LoadedPostures, PostureSourceFlags},
     terminal::output::shown,
 };
@@ -43,6 +44,26 @@ pub(crate) struct DecisionFlags {
     /// Controller whose child objects are exempt, as configured for the webhook; may be repeated; replaces the default
     #[arg(long, value_name = "USER=RESOURCE", help_heading = "Posture")]
     pub(crate) exempt_controller: Vec<ExemptController>,
+}
+
+/// When, where and by whom a manifest would be applied.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct AttemptFlags {
+    /// Time of the decision, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    now: Option<Timestamp>,
+    /// User who would apply the manifest, for separation of duties
+    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) as_user: Option<String>,
+    #[command(flatten)]
+    pub(crate) namespace: NamespaceFlag,
+}
+
+impl AttemptFlags {
+    /// The time of the decision.
+    pub(crate) fn time(&self) -> Timestamp {
+        self.now.unwrap_or_else(clock::now)
+    }
 }
 
 /// Decides with postures that were loaded once.

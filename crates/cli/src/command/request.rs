@@ -1,8 +1,8 @@
 //! `request`: one file that requests one approval for all workloads of a release that require it.
 //!
 //! The webhook's decision says which workloads require an approval, and which capabilities; this file collects and
-//! prints
-//! them. [`denied`] starts from a denial instead. [`server`] asks the API server what it would make of the manifests.
+//! prints them. [`denied`] starts from a denial instead. [`server`] asks the API server what it would make of the
+//! manifests.
 
 mod denied;
 mod server;
@@ -19,7 +19,6 @@ use serde_json::Value;
 use writgate_cluster::clock;
 use writgate_core::{
     approval::{Action, MAX_SUBJECTS},
-    posture::Posture,
     record::{Basis, Decision, DecisionRecord, Outcome},
     text::escape,
     vocabulary::{BOUND_ANNOTATIONS, INCIDENT, SOURCE_ENVIRONMENT},
@@ -153,11 +152,11 @@ struct UnapprovedWorkload<'m> {
 
 /// The result for one object of the manifests.
 enum ApprovalNeed<'m> {
-    /// It requires an approval.
+    /// The object requires an approval.
     Required(Box<UnapprovedWorkload<'m>>),
-    /// It requires none; why.
+    /// The object requires no approval; the reason.
     NotRequired(String),
-    /// No approval could allow it; why.
+    /// No approval could allow the object; the reason.
     Impossible(String),
 }
 
@@ -230,8 +229,8 @@ fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
     if decision.record.action != Some(Action::ReplayExecute) {
         return Vec::new();
     }
-    let needed = [INCIDENT, SOURCE_ENVIRONMENT];
-    let missing = needed.into_iter().filter(|name| manifest.annotation(name).is_none());
+    let required = [INCIDENT, SOURCE_ENVIRONMENT];
+    let missing = required.into_iter().filter(|name| manifest.annotation(name).is_none());
     missing.map(|name| format!("  a replay requires the annotation {name}; add it")).collect()
 }
 
@@ -336,8 +335,6 @@ impl ScopeGroup<'_> {
         not_needed: Vec<String>,
     ) -> Result<RequestFile, Failure> {
         let Self { scope, required } = self;
-        let posture = decider.postures.set.environment(&scope.environment);
-        let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
         if required.len() > MAX_SUBJECTS {
             return Err(Failure::Misuse(format!(
                 "{} workloads require an approval, but one approval covers at most {MAX_SUBJECTS}; request them in \
@@ -355,21 +352,8 @@ impl ScopeGroup<'_> {
             workloads.push(workload);
         }
         let records: Vec<&DecisionRecord> = required.iter().map(|one| &one.decision.record).collect();
-        Ok(RequestFile {
-            api_version: API_VERSION.to_owned(),
-            kind: KIND.to_owned(),
-            requested_by: requester.person.clone(),
-            reason: arguments.reason.clone(),
-            requested_at: clock::now(),
-            cluster: posture.cluster.clone(),
-            capabilities: needed(posture, scope.action, arguments, &records)?,
-            environment: scope.environment,
-            project: scope.project,
-            action: scope.action,
-            break_glass: arguments.break_glass,
-            workloads,
-            not_needed,
-        })
+        request_file(arguments, decider, requester, scope, &records, workloads)
+            .map(|file| RequestFile { not_needed, ..file })
     }
 }
 
@@ -404,20 +388,40 @@ fn bare(mut runs: Value) -> Value {
     runs
 }
 
-/// The required capabilities, and why.
-fn needed(
-    posture: &Posture,
-    action: Action,
+/// The request for `workloads`, with the capabilities that their decisions require.
+fn request_file(
     arguments: &Arguments,
+    decider: &Decider<'_>,
+    requester: &Requester,
+    scope: ApprovalScope,
     records: &[&DecisionRecord],
-) -> Result<Vec<RequiredCapability>, Failure> {
-    if arguments.break_glass && posture.break_glass.is_none() {
+    workloads: Vec<RequestedWorkload>,
+) -> Result<RequestFile, Failure> {
+    let ApprovalScope { environment, project, action, claims: _ } = scope;
+    let posture = decider.postures.set.environment(&environment);
+    let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
+    let break_glass = arguments.break_glass;
+    if break_glass && posture.break_glass.is_none() {
         return Err(Failure::No(format!(
             "the posture of {} permits no break-glass approval (breakGlass)",
             shown(&posture.environment)
         )));
     }
-    Ok(RequiredCapability::of(posture, Some(action), arguments.break_glass, records.iter().copied()))
+    Ok(RequestFile {
+        api_version: API_VERSION.to_owned(),
+        kind: KIND.to_owned(),
+        requested_by: requester.person.clone(),
+        reason: arguments.reason.clone(),
+        requested_at: clock::now(),
+        cluster: posture.cluster.clone(),
+        capabilities: RequiredCapability::of(posture, Some(action), break_glass, records.iter().copied()),
+        environment,
+        project,
+        action,
+        break_glass,
+        workloads,
+        not_needed: Vec::new(),
+    })
 }
 
 /// Prints the request in short, and the next step.

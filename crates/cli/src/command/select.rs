@@ -1,14 +1,12 @@
 //! `select`: the approvals with which the webhook would admit a change, and why it would not accept the others.
 //!
-//! Each approval is decided as if it alone were attached. Those that only lack signatures are then decided together.
+//! The webhook's decision is made for each approval as if it alone were attached. Approvals that only lack signatures
+//! are then decided together.
 //! `search` finds the approvals.
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use clap::builder::NonEmptyStringValueParser;
-use jiff::Timestamp;
 use serde::Serialize;
-use writgate_cluster::clock;
 use writgate_core::{
     approval::SpecHash,
     record::{ApprovalRecord, Decision},
@@ -16,12 +14,12 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        decider::{Decider, DecisionFlags},
+        decider::{AttemptFlags, Decider, DecisionFlags},
         search::{FoundApproval, FoundApprovals},
     },
     command::Format,
     failure::{Answer, Failure},
-    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
+    manifest::{Manifest, input, workloads},
     terminal::{
         output::{self, shown, table},
         style,
@@ -51,14 +49,8 @@ pub(crate) struct Arguments {
     approvals: Vec<PathBuf>,
     #[command(flatten)]
     decider: DecisionFlags,
-    /// Time of the decision, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<Timestamp>,
-    /// User who would apply the manifest, for separation of duties
-    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
-    as_user: Option<String>,
     #[command(flatten)]
-    namespace: NamespaceFlag,
+    attempt: AttemptFlags,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -71,11 +63,12 @@ struct Selection {
     /// `apps/v1/Deployment/payments/orders`
     object: String,
     spec_hash: Option<SpecHash>,
-    /// Why no approval is required, if that is so.
-    not_needed: Option<String>,
-    /// The approvals of which each is sufficient alone.
+    /// Set if no approval is required: the reason.
+    #[serde(rename = "notNeeded")]
+    not_required: Option<String>,
+    /// The approvals that are each sufficient.
     eligible: Vec<Eligible>,
-    /// The approvals that are sufficient together, if none is alone.
+    /// The approvals that are sufficient together, if no single one is.
     together: Vec<Eligible>,
     others: Vec<Ineligible>,
 }
@@ -89,7 +82,7 @@ struct Eligible {
     from: Vec<String>,
 }
 
-/// An approval that it would not accept.
+/// An approval that the webhook would not accept.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ineligible {
@@ -99,21 +92,21 @@ struct Ineligible {
     /// The decision's own message for each reason.
     messages: Vec<String>,
     from: Vec<String>,
-    /// Whether it claims, signed or not, to be about this object or spec.
+    /// Whether the approval claims to be for this object or spec. The claim is not verified.
     #[serde(skip)]
     is_near: bool,
 }
 
 impl Selection {
     fn is_served(&self) -> bool {
-        self.not_needed.is_some() || !self.eligible.is_empty() || !self.together.is_empty()
+        self.not_required.is_some() || !self.eligible.is_empty() || !self.together.is_empty()
     }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().chain(&arguments.approvals).map(PathBuf::as_path))?;
     let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
-    let mut decider = arguments.decider.load(&manifests, arguments.now.unwrap_or_else(clock::now))?;
+    let mut decider = arguments.decider.load(&manifests, arguments.attempt.time())?;
     decider.supplied_alone = true;
     let mut found = FoundApprovals::default();
     if arguments.approvals.is_empty() {
@@ -134,7 +127,7 @@ fn select(arguments: &Arguments, decider: &Decider<'_>, mut found: FoundApproval
     let mut workloads = Vec::new();
     for manifest in decider.manifests.iter().filter(|manifest| manifest.workload().is_some()) {
         workloads::warn_of_outdated(manifest);
-        let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
+        let namespace = arguments.attempt.namespace.of(manifest, decider.postures.cluster.as_ref())?;
         workloads.push((manifest, namespace));
     }
     if workloads.is_empty() {
@@ -149,7 +142,7 @@ fn select(arguments: &Arguments, decider: &Decider<'_>, mut found: FoundApproval
         }
     }
     let for_one = |(manifest, namespace): (&Manifest, String)| {
-        WorkloadDecider::of(decider, manifest, &namespace, arguments.as_user.as_deref())?.selection(&found.0)
+        WorkloadDecider::of(decider, manifest, &namespace, arguments.attempt.as_user.as_deref())?.selection(&found.0)
     };
     workloads.into_iter().map(for_one).collect()
 }
@@ -160,7 +153,7 @@ struct WorkloadDecider<'a> {
     manifest: &'a Manifest,
     namespace: &'a str,
     /// The live object of its name.
-    runs: Option<serde_json::Value>,
+    live: Option<serde_json::Value>,
     user: Option<&'a str>,
 }
 
@@ -171,11 +164,11 @@ impl<'a> WorkloadDecider<'a> {
         namespace: &'a str,
         user: Option<&'a str>,
     ) -> Result<Self, Failure> {
-        let runs = match &decider.postures.cluster {
+        let live = match &decider.postures.cluster {
             Some(cluster) => cluster.live(manifest, namespace)?,
             None => None,
         };
-        Ok(Self { decider, manifest, namespace, runs, user })
+        Ok(Self { decider, manifest, namespace, live, user })
     }
 
     /// The decision with these approvals and no others.
@@ -183,7 +176,7 @@ impl<'a> WorkloadDecider<'a> {
         self.decider.decide_manifest(
             &self.manifest.with_approvals(envelopes),
             self.namespace,
-            self.runs.as_ref(),
+            self.live.as_ref(),
             self.user,
         )
     }
@@ -193,17 +186,17 @@ impl<'a> WorkloadDecider<'a> {
         let name = self.manifest.subject_name().unwrap_or_default();
         let object = format!("{}/{}/{}/{name}", self.manifest.api_version(), self.manifest.kind(), self.namespace);
         let mut selection = Selection {
-            not_needed: is_admitted(&bare).then(|| bare.summary()),
+            not_required: is_admitted(&bare).then(|| bare.summary()),
             spec_hash: bare.record.spec_hash,
             eligible: Vec::new(),
             together: Vec::new(),
             others: Vec::new(),
             object,
         };
-        if selection.not_needed.is_some() {
+        if selection.not_required.is_some() {
             return Ok(selection);
         }
-        let mut lacking_people = Vec::new();
+        let mut lacking_signatures = Vec::new();
         for candidate in candidates {
             let decision = self.decide(&[&candidate.envelope])?;
             if is_admitted(&decision) {
@@ -212,25 +205,25 @@ impl<'a> WorkloadDecider<'a> {
             }
             let other = other(&decision, candidate, &selection);
             if other.reasons == ["QuorumNotMet"] {
-                lacking_people.push(candidate);
+                lacking_signatures.push(candidate);
             }
             selection.others.push(other);
         }
         selection.eligible.sort_by_key(|eligible| std::cmp::Reverse(eligible.approval.expires_at));
-        if selection.eligible.is_empty() && lacking_people.len() > 1 {
-            lacking_people.sort_by_key(|candidate| std::cmp::Reverse(candidate.claims.expires_at));
-            lacking_people.truncate(MAX_TOGETHER);
-            let envelopes: Vec<&str> = lacking_people.iter().map(|candidate| &*candidate.envelope).collect();
+        if selection.eligible.is_empty() && lacking_signatures.len() > 1 {
+            lacking_signatures.sort_by_key(|candidate| std::cmp::Reverse(candidate.claims.expires_at));
+            lacking_signatures.truncate(MAX_TOGETHER);
+            let envelopes: Vec<&str> = lacking_signatures.iter().map(|candidate| &*candidate.envelope).collect();
             let decision = self.decide(&envelopes)?;
             if is_admitted(&decision) {
-                selection.together = eligible(&decision, &lacking_people);
+                selection.together = eligible(&decision, &lacking_signatures);
             }
         }
         Ok(selection)
     }
 }
 
-/// Whether it is admitted without denials, and not only because the posture warns.
+/// Whether the decision has no denials. A posture that only warns admits a request despite its denials.
 fn is_admitted(decision: &Decision) -> bool {
     decision.allowed() && decision.denials.is_empty()
 }
@@ -261,7 +254,7 @@ fn other(decision: &Decision, candidate: &FoundApproval, selection: &Selection) 
 fn text(selection: &Selection) -> String {
     let hash = selection.spec_hash.map(|hash| hash.to_string()).unwrap_or_default();
     let mut text = format!("{}  {hash}\n", style::heading(&shown(&selection.object)));
-    if let Some(why) = &selection.not_needed {
+    if let Some(why) = &selection.not_required {
         return text + &format!("no approval is required: {}\n", shown(why));
     }
     for (title, approvals) in [("eligible", &selection.eligible), ("eligible together", &selection.together)] {

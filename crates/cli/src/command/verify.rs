@@ -2,23 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, ValueEnum, builder::NonEmptyStringValueParser};
-use jiff::Timestamp;
-use writgate_cluster::clock;
+use clap::{ArgGroup, ValueEnum};
 use writgate_core::{
     record::{Decision, Outcome},
     text::escape,
 };
 
 use crate::{
-    approval::decider::{Decider, DecisionFlags},
+    approval::decider::{AttemptFlags, Decider, DecisionFlags},
     failure::{Answer, Failure},
     manifest::{
         Manifest,
         code_scanning::{self, LocatedDecision, SourceLocation, SourceLocations},
-        input,
-        namespace::NamespaceFlag,
-        workloads,
+        input, workloads,
     },
     terminal::output::{self, columns, shown},
 };
@@ -48,14 +44,8 @@ pub(crate) struct Arguments {
     filename: Vec<PathBuf>,
     #[command(flatten)]
     decider: DecisionFlags,
-    /// Time of the decision, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
-    now: Option<Timestamp>,
-    /// User who would apply the manifest, for separation of duties
-    #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
-    as_user: Option<String>,
     #[command(flatten)]
-    namespace: NamespaceFlag,
+    attempt: AttemptFlags,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -78,8 +68,7 @@ enum Format {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
-    let now = arguments.now.unwrap_or_else(clock::now);
-    let decider = arguments.decider.load(&manifests, now)?;
+    let decider = arguments.decider.load(&manifests, arguments.attempt.time())?;
     let decisions = match &arguments.review {
         Some(path) => vec![(decider.decide_review(&input::bytes(path, MAX_REVIEW)?)?, None)],
         None => of_manifests(&decider, arguments)?,
@@ -97,8 +86,8 @@ fn of_manifests<'a>(
     for manifest in decider.manifests {
         workloads::warn_of_outdated(manifest);
         if manifest.is_checked() {
-            let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
-            let decision = decider.decide_manifest(manifest, &namespace, None, arguments.as_user.as_deref())?;
+            let namespace = arguments.attempt.namespace.of(manifest, decider.postures.cluster.as_ref())?;
+            let decision = decider.decide_manifest(manifest, &namespace, None, arguments.attempt.as_user.as_deref())?;
             decisions.push((decision, Some(manifest)));
         }
     }

@@ -1,12 +1,11 @@
 //! A request from a recent denial, as the webhook's Events say.
 //!
 //! One `kubectl apply` of a release is denied once for each workload, so the denials of the same minute belong
-//! together. An
-//! Event contains no spec. With manifests, the denied workloads are taken from them. Without manifests, the request
-//! contains only hashes, and the reviewer needs the manifests from elsewhere.
+//! together. An Event contains no spec. With manifests, the denied workloads are taken from them. Without manifests,
+//! the request contains only hashes, and the reviewer needs the manifests from elsewhere.
 
 use jiff::{SignedDuration, Timestamp};
-use writgate_cluster::{clock, names};
+use writgate_cluster::names;
 use writgate_core::{
     approval::Action,
     record::{DecisionRecord, Outcome},
@@ -15,13 +14,13 @@ use writgate_core::{
 use crate::{
     approval::{
         decider::Decider,
-        request_file::{API_VERSION, KIND, RequestFile, RequestedWorkload},
+        request_file::{RequestFile, RequestedWorkload},
     },
     cluster::{
         Cluster,
         event_reader::{EventReader, NamespaceScope},
     },
-    command::request::{Arguments, Requester, from_manifests, needed},
+    command::request::{ApprovalScope, Arguments, Requester, from_manifests, request_file},
     failure::Failure,
     terminal::output::shown,
 };
@@ -125,17 +124,20 @@ fn of_records(
     decider: &Decider<'_>,
     requester: &Requester,
 ) -> Result<RequestFile, Failure> {
-    let place = |record: &DecisionRecord| (record.environment.clone(), record.project.clone(), record.action);
-    let (environment, project, action) = denied.first().map(place).unwrap_or_default();
-    if let Some(other) = denied.iter().find(|record| place(record) != (environment.clone(), project.clone(), action)) {
+    let scope_of = |record: &DecisionRecord| (record.environment.clone(), record.project.clone(), record.action);
+    let (environment, project, action) = denied.first().map(scope_of).unwrap_or_default();
+    if let Some(other) = denied.iter().find(|record| scope_of(record) != (environment.clone(), project.clone(), action)) {
         return Err(Failure::Misuse(format!(
             "{} was denied too, for another environment, project or action; select one with --denial=KIND/NAME",
             shown(&subject(other))
         )));
     }
-    let (environment, action) = (environment.unwrap_or_default(), action.unwrap_or(Action::Deploy));
-    let posture = decider.postures.set.environment(&environment);
-    let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
+    let scope = ApprovalScope {
+        environment: environment.unwrap_or_default(),
+        project: project.unwrap_or_default(),
+        action: action.unwrap_or(Action::Deploy),
+        claims: Vec::new(), // An Event contains no annotations.
+    };
     let records: Vec<&DecisionRecord> = denied.iter().collect();
     let workload = |record: &DecisionRecord| {
         Some(RequestedWorkload {
@@ -146,19 +148,6 @@ fn of_records(
             runs: None,
         })
     };
-    Ok(RequestFile {
-        api_version: API_VERSION.to_owned(),
-        kind: KIND.to_owned(),
-        requested_by: requester.person.clone(),
-        reason: arguments.reason.clone(),
-        requested_at: clock::now(),
-        cluster: posture.cluster.clone(),
-        capabilities: needed(posture, action, arguments, &records)?,
-        environment,
-        project: project.unwrap_or_default(),
-        action,
-        break_glass: arguments.break_glass,
-        workloads: denied.iter().filter_map(workload).collect(),
-        not_needed: Vec::new(),
-    })
+    let workloads = denied.iter().filter_map(workload).collect();
+    request_file(arguments, decider, requester, scope, &records, workloads)
 }
