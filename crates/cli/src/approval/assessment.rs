@@ -1,6 +1,5 @@
 //! What the posture decides about the workloads of an approval: whether each is an action, what it requires and why,
-//! and
-//! which denials no signature would change.
+//! and which denials no signature would change.
 //!
 //! Every answer is the webhook's own decision, made without an approval or with exactly one.
 

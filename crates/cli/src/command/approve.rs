@@ -1,8 +1,7 @@
 //! `approve`: shows what an approval is for, asks, has it signed, and writes it if the webhook would accept it.
 //!
 //! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `precheck` checks
-//! whether
-//! this reviewer may sign.
+//! whether this reviewer may sign.
 
 mod precheck;
 

@@ -1,8 +1,7 @@
 //! `audit`: who did what, where, and by whose approval, from the records.
 //!
 //! The same five answers come from Events in the cluster, from the webhook's log, or from the API server's audit log.
-//! Rows
-//! are printed as they are read, so memory does not grow with the log.
+//! Rows are printed as they are read, so memory does not grow with the log.
 
 mod audit_log;
 mod filter;

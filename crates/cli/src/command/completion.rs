@@ -2,8 +2,7 @@
 //!
 //! kubectl runs `kubectl_complete-writgate` with the words so far, and reads cobra's format: a candidate and its
 //! description on each line, then a directive for the shell (k8s.io/kubectl, `pkg/cmd/plugin/plugin_completion.go`).
-//! Both
-//! come from the command line's own definition.
+//! Both come from the command line's own definition.
 
 use std::{env, ffi::OsString};
 

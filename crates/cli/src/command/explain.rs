@@ -1,4 +1,5 @@
-//! `explain`: prints the page about a reason code. The pages are `docs/reasons`; core includes them in its table of reasons.
+//! `explain`: prints the page about a reason code. The pages are `docs/reasons`; core includes them in its table of
+//! reasons.
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use serde_json::{Value, json};

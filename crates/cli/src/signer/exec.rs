@@ -1,6 +1,5 @@
 //! A program that signs. It reads one JSON object from standard input and writes one to standard output, and it keeps
-//! the
-//! key. docs/signers.md describes the protocol.
+//! the key. docs/signers.md describes the protocol.
 
 use std::{
     io::{Read as _, Write as _},

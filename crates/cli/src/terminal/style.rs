@@ -1,6 +1,5 @@
 //! Styles on a terminal. anstream removes them from other streams and if `NO_COLOR` is set, so the code that writes a
-//! text
-//! does not depend on its destination.
+//! text does not depend on its destination.
 
 use anstyle::{AnsiColor, Style};
 

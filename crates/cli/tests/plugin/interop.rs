@@ -1,5 +1,5 @@
-//! Keys and envelopes are exchanged in both directions with OpenSSL and securesystemslib (the library of in-toto and TUF).
-//! Each direction has a near miss, so that a check that accepts everything fails the test.
+//! Keys and envelopes are exchanged in both directions with OpenSSL and securesystemslib (the library of in-toto and
+//! TUF). Each direction has a near miss, so that a check that accepts everything fails the test.
 //!
 //! Python's packages are pinned in `interop/requirements.txt` and fetched once, into an ignored folder.
 

@@ -1,4 +1,5 @@
-//! Manifests and the files around them: standard input, folders, limits, names, and what `attach` and `select` do with them.
+//! Manifests and the files around them: standard input, folders, limits, names, and what `attach` and `select` do with
+//! them.
 
 use std::{fs, process::Command};
 

@@ -1,5 +1,5 @@
-//! The vectors of `docs/spec`, run with the binary: decisions with `verify`, spec hashes with `hash`. Core's own test runs
-//! every vector.
+//! The vectors of `docs/spec`, run with the binary: decisions with `verify`, spec hashes with `hash`. Core's own test
+//! runs every vector.
 
 use std::{
     fs,

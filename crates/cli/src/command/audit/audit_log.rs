@@ -1,8 +1,7 @@
 //! One line of the API server's audit log (audit.k8s.io/v1), with the annotations that the webhook added.
 //!
 //! The API server records who, when, what and the response. The decision is in annotations whose names begin with the
-//! name
-//! of the webhook that made it. The object's own annotations may look the same, and are never read.
+//! name of the webhook that made it. The object's own annotations may look the same, and are never read.
 
 use std::{
     borrow::Cow,

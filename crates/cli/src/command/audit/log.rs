@@ -1,8 +1,7 @@
 //! Reads a log for `audit`: lines in batches, parsed and verified in parallel, and reported in order.
 //!
 //! A batch ends when the next line is not available yet, so that a growing log is shown as it grows. It also ends at a
-//! size
-//! limit, so that memory does not grow with the log.
+//! size limit, so that memory does not grow with the log.
 
 use std::{num::NonZero, path::Path, thread};
 

@@ -1,10 +1,9 @@
 //! `--server`: what the API server would make of the manifests, with its defaults and all mutating webhooks.
 //!
 //! The webhook decides about a server-side dry run as about any request, so the dry run of an unapproved workload is
-//! denied
-//! and returns no object. But the denial contains the hash of what reached the webhook. If it equals the manifest's own
-//! hash, nothing changed the object on the way. If not, a dry run in a namespace that is not governed shows the changed
-//! object.
+//! denied and returns no object. But the denial contains the hash of what reached the webhook. If it equals the
+//! manifest's own hash, nothing changed the object on the way. If not, a dry run in a namespace that is not governed
+//! shows the changed object.
 
 use kube::{
     Api,

@@ -1,8 +1,7 @@
 //! The guidance for reviewers as a list: what a program found, and what only a person can decide.
 //!
-//! The wording of each item is the workflow guide's. `ok` and `NO` come from the posture's own decision or from values
-//! that
-//! were recomputed; everything else is `look`.
+//! Each item has the wording of the workflow guide. `ok` and `NO` come from the posture's own decision or from values
+//! that were recomputed. Every other result is `look`.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -16,10 +15,10 @@ use crate::{approval::draft::ApprovalDraft, command::review::dry_runs::DryRuns, 
 /// One item of the guidance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ChecklistItem {
-    /// The list that it belongs to.
+    /// The list that contains the item.
     pub(super) list: Checklist,
     pub(super) verdict: CheckResult,
-    /// Its text in the guide.
+    /// The item's text in the guide.
     pub(super) line: &'static str,
     /// What was found.
     pub(super) found: String,
@@ -36,17 +35,17 @@ pub(super) enum Checklist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum CheckResult {
-    /// Checked, and true.
+    /// The item is true.
     Ok,
-    /// Checked, and false.
+    /// The item is false.
     No,
-    /// A person has to look.
+    /// Only a person can decide.
     Look,
 }
 
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
-/// The items that apply.
+/// The items that apply to the action, then those for every operator.
 pub(super) fn of(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<ChecklistItem> {
     let mut checks = match draft.approval.action {
         Action::Deploy => deployment(draft),
@@ -102,7 +101,7 @@ fn look(found: impl Into<String>) -> Finding {
     (CheckResult::Look, found.into())
 }
 
-fn unjudged() -> Finding {
+fn unchecked() -> Finding {
     look("no posture was used")
 }
 
@@ -110,11 +109,11 @@ fn canonical_build(draft: &ApprovalDraft<'_>) -> Finding {
     if let Some(denied) = denied(draft, &["PipelineVersionMismatch", "NotCanonicalBuild"]) {
         return denied;
     }
-    let Some(posture) = draft.posture() else { return unjudged() };
+    let Some(posture) = draft.posture() else { return unchecked() };
     match (&draft.approval.pipeline_version, &posture.builds) {
         (None, _) => look("the approval names no pipeline version"),
         (Some(version), None) => {
-            look(format!("the approval says {}; the posture lists no builds, so nothing proves it", shown(version)))
+            look(format!("the approval says {}; the posture lists no builds, so it cannot be checked", shown(version)))
         }
         (Some(version), Some(_)) => (CheckResult::Ok, format!("{} is listed with these images", shown(version))),
     }
@@ -128,11 +127,11 @@ fn config_bundle(draft: &ApprovalDraft<'_>) -> Finding {
     match (bundle, draft.posture().map(|posture| posture.config_bundle.is_some())) {
         (None, Some(true)) => look("the posture requires a config bundle, but the approval names none"),
         (None, Some(false)) => {
-            look("the approval names no config bundle, and the posture requires none: nothing binds the configuration")
+            look("the approval names no config bundle, and the posture requires none, so the configuration can change")
         }
-        (None, None) => look("the approval names no config bundle: nothing binds the configuration"),
+        (None, None) => look("the approval names no config bundle, so the configuration can change"),
         (Some(bundle), Some(_)) => {
-            look(format!("{bundle}; the webhook checks its digest, but whether it is the right one is your decision"))
+            look(format!("{bundle}; the webhook checks its digest; check that it is the intended bundle"))
         }
         (Some(bundle), None) => look(format!("{bundle}; no posture was used")),
     }
@@ -141,18 +140,18 @@ fn config_bundle(draft: &ApprovalDraft<'_>) -> Finding {
 fn environment(draft: &ApprovalDraft<'_>) -> Finding {
     let environment = shown(&draft.approval.environment);
     if !draft.basis.by_posture {
-        return unjudged();
+        return unchecked();
     }
     if draft.contradictions.iter().any(|wrong| wrong.contains("says environment")) {
         return (CheckResult::No, format!("the target is {environment}, which is not what was requested"));
     }
-    look(format!("the target is {environment}: is that the intended one?"))
+    look(format!("the target is {environment}; check that it is the intended one"))
 }
 
 fn project(draft: &ApprovalDraft<'_>) -> Finding {
     let place = format!("{}, project {}", shown(&draft.approval.environment), shown(&draft.approval.project));
     if !draft.basis.by_posture {
-        return unjudged();
+        return unchecked();
     }
     let about =
         |wrong: &String| ["says environment", "says project", "says cluster"].iter().any(|what| wrong.contains(what));
@@ -166,7 +165,7 @@ fn project(draft: &ApprovalDraft<'_>) -> Finding {
 fn scope(draft: &ApprovalDraft<'_>) -> Finding {
     let given = draft.approval.capabilities.join(", ");
     if draft.posture().is_none() {
-        return unjudged();
+        return unchecked();
     }
     let missing = draft.basis.needed.iter().find(|needed| !draft.approval.capabilities.contains(&needed.capability));
     match missing {
@@ -184,7 +183,7 @@ fn source(draft: &ApprovalDraft<'_>) -> Finding {
     }
     let replay = draft.approval.replay.clone().unwrap_or_default();
     let artifact = replay.source_artifact.as_deref().map_or("the approval names no artifact".to_owned(), |digest| {
-        format!("it reads artifact {}; whether that came from there is your decision", shown(digest))
+        format!("it reads artifact {}; check that the artifact comes from there", shown(digest))
     });
     let permitted = draft.posture().is_some_and(|posture| posture.replay.source_environments.is_some());
     let permitted = if permitted { ", which the posture permits" } else { "" };
@@ -232,7 +231,7 @@ fn lifetime(draft: &ApprovalDraft<'_>) -> Finding {
     let lasts = draft.approval.lifetime();
     match draft.basis.max_lifetime.filter(|most| lasts > *most) {
         Some(most) => (CheckResult::No, format!("{lasts:#}, but the posture permits at most {most:#}")),
-        None if lasts > SHORT => look(format!("{lasts:#}: is that long necessary?")),
+        None if lasts > SHORT => look(format!("{lasts:#}; check that the approval has to be valid for so long")),
         None => (CheckResult::Ok, format!("{lasts:#}")),
     }
 }

@@ -1,6 +1,5 @@
 //! What a reviewer should look at in a workload: what can change after the signature, what gives access to more than
-//! the
-//! workload itself, and what of that is new.
+//! the workload itself, and what of that is new.
 //!
 //! These are hints and not rules: the posture says what is denied.
 
