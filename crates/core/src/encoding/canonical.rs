@@ -29,7 +29,7 @@ pub enum CanonicalError {
     #[error("nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// An object has a key twice.
-    #[error("the key {key:?} is there twice in one object")]
+    #[error("the key {key:?} appears twice in one object")]
     DuplicateKey {
         /// The key.
         key: String,

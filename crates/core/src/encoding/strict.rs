@@ -153,7 +153,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut map = Map::new();
         while let Some(Key(key)) = entries.next_key()? {
             if map.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key `{key}` is there twice")));
+                return Err(de::Error::custom(format_args!("the key `{key}` appears twice")));
             }
             let Strict(value) = entries.next_value()?;
             map.insert(key, value);

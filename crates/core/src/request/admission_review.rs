@@ -241,7 +241,7 @@ impl<'a> StringMap<'a> {
         // An object may have hundreds of thousands of labels. Looking up each one among the others would take minutes.
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         match entries.iter().zip(entries.iter().skip(1)).find(|((a, _), (b, _))| a == b) {
-            Some(((key, _), _)) => Err(M::Error::custom(format_args!("the key {key:?} is there twice"))),
+            Some(((key, _), _)) => Err(M::Error::custom(format_args!("the key {key:?} appears twice"))),
             None => Ok(Self(entries)),
         }
     }

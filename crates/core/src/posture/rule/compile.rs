@@ -27,7 +27,7 @@ const MAX_PATTERN: usize = 32 << 10;
 /// Compiles a condition. The error says what is wrong, with line and column counted from 1.
 pub(super) fn compile(text: &str) -> Result<Node, String> {
     if text.len() > MAX_EXPRESSION {
-        return Err(format!("has {} bytes; expected at most {MAX_EXPRESSION}", text.len()));
+        return Err(format!("the condition has {} bytes; expected at most {MAX_EXPRESSION}", text.len()));
     }
     // No standard macros: the parser would expand them into loops, and messages could not name the macro.
     let parser = Env::default().parser().enable_optional_syntax(true);
@@ -39,8 +39,8 @@ pub(super) fn compile(text: &str) -> Result<Node, String> {
 /// The first error of the parser. The others mostly follow from it.
 fn first_error(errors: &ParseErrors) -> String {
     match errors.errors.first() {
-        None => "is not CEL".to_owned(),
-        Some(error) if error.msg.contains("Recursion limit") => "is nested too deeply".to_owned(),
+        None => "the condition is not a CEL expression".to_owned(),
+        Some(error) if error.msg.contains("Recursion limit") => "the condition is nested too deeply".to_owned(),
         Some(ParseError { pos: (line, column), msg, .. }) => {
             format!("line {line}, column {column}: {}", msg.strip_prefix("Syntax error: ").unwrap_or(msg))
         }
@@ -71,7 +71,7 @@ impl Compiler<'_> {
 
     fn bool(&mut self, ast: &IdedExpr) -> Result<Node, String> {
         let node = self.node(ast)?;
-        if node.is_never_bool() { self.fault(ast, "this is never a bool; expected a condition") } else { Ok(node) }
+        if node.is_never_bool() { self.fault(ast, "this expression is never a bool; expected a condition") } else { Ok(node) }
     }
 
     fn boxed(&mut self, ast: &IdedExpr) -> Result<Box<Node>, String> {
@@ -98,7 +98,7 @@ impl Compiler<'_> {
             }
             Expr::Call(call) => self.call(ast, call),
             Expr::Struct(_) | Expr::Comprehension(_) | Expr::Unspecified => {
-                self.fault(ast, "messages are not supported in a rule")
+                self.fault(ast, "a rule does not support messages")
             }
         };
         self.depth -= 1;
@@ -115,7 +115,7 @@ impl Compiler<'_> {
             LiteralValue::UInt(_) | LiteralValue::Bytes(_) => {
                 return self.fault(
                     ast,
-                    "JSON has no unsigned numbers and no bytes, so no value of a request would equal this",
+                    "no value of a request equals this: JSON has no unsigned numbers and no bytes",
                 );
             }
         })
@@ -134,7 +134,7 @@ impl Compiler<'_> {
 
     fn list(&mut self, ast: &IdedExpr, list: &ListExpr) -> Result<Node, String> {
         if !list.optional_indices.is_empty() {
-            return self.fault(ast, "optional elements are not supported in a rule");
+            return self.fault(ast, "a rule does not support optional elements");
         }
         list.elements.iter().map(|element| self.node(element)).collect::<Result<_, _>>().map(Node::List)
     }
@@ -146,7 +146,7 @@ impl Compiler<'_> {
                 EntryExpr::MapEntry(entry) if !entry.optional => {
                     entries.push([self.node(&entry.key)?, self.node(&entry.value)?]);
                 }
-                _ => return self.fault(ast, "optional entries are not supported in a rule"),
+                _ => return self.fault(ast, "a rule does not support optional entries"),
             }
         }
         Ok(Node::Map(entries))

@@ -240,7 +240,7 @@ fn an_invalid_capability_rule_is_reported_with_its_path() {
     for (field, new, path, message) in [
         ("when", json!("object.spec.\n  replicas >"), "when", "line 2, column 13: "),
         ("when", json!("pod.x == y"), "when", "line 1, column 10: y is unknown; expected one of object"),
-        ("when", json!("size(containers)"), "when", "this is never a bool"),
+        ("when", json!("size(containers)"), "when", "this expression is never a bool"),
         ("when", json!("x".repeat(2049)), "when", "has 2049 bytes; expected at most 2048"),
         ("when", json!(true), "when", "invalid type: boolean"),
         ("name", json!("first"), "name", "\"first\" is also the name of an earlier rule"),
