@@ -70,15 +70,11 @@ impl<'a> Candidates<'a> {
     pub(crate) fn check_attached(&mut self, context: &CheckContext<'a>) {
         let attached = attached(context);
         self.vacancies = MAX_ENVELOPES.saturating_sub(attached.len());
-        match attached.first() {
-            Some((first, _)) if attached.len() > MAX_ENVELOPES => {
-                let why = format!("found {} attached approvals, expected at most {MAX_ENVELOPES}", attached.len());
-                self.excess = Some(Denial::MalformedApproval { annotation: (*first).to_owned(), why, signed: false });
-            }
-            _ => {
-                let check = |(name, text)| Candidate::check(context, name, text, &mut self.budget);
-                self.attached = attached.into_iter().map(check).collect();
-            }
+        if attached.len() > MAX_ENVELOPES {
+            self.excess = Some(Denial::TooManyApprovals { found: attached.len(), most: MAX_ENVELOPES });
+        } else {
+            let check = |(name, text)| Candidate::check(context, name, text, &mut self.budget);
+            self.attached = attached.into_iter().map(check).collect();
         }
     }
 

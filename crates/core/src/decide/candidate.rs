@@ -236,7 +236,7 @@ impl<'a> CheckContext<'a> {
     fn check_validity(&self, approval: &Approval, denials: &mut Vec<Denial>) {
         let what = || "the approval".to_owned();
         if self.now < approval.not_before {
-            denials.push(Denial::NotYetValid { what: what(), from: approval.not_before });
+            denials.push(Denial::NotYetValid { what: what(), from: approval.not_before, now: self.now });
         }
         if self.now >= approval.expires_at {
             denials.push(Denial::Expired { what: what(), at: approval.expires_at });

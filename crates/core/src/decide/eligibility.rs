@@ -36,7 +36,7 @@ impl EligibilityTerms<'_> {
         if let Some(from) = key.not_before
             && self.now < from
         {
-            denials.push(Denial::NotYetValid { what: what(), from });
+            denials.push(Denial::NotYetValid { what: what(), from, now: self.now });
         }
         if let Some(at) = key.not_after
             && self.now >= at

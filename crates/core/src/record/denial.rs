@@ -141,6 +141,14 @@ pub enum Denial {
         /// Whether a known reviewer signed it: then the payload is malformed.
         signed: bool,
     },
+    /// More approvals are attached than a decision considers.
+    #[error("the object has {found} attached approvals, but at most {most} are considered for one object, so none was")]
+    TooManyApprovals {
+        /// How many are attached.
+        found: usize,
+        /// The limit.
+        most: usize,
+    },
     /// No key that the environment trusts has signed.
     #[error("{annotation} has no signature by a key that {environment} trusts{}", claimed_keys(.claimed))]
     UnknownKey {
@@ -215,12 +223,14 @@ pub enum Denial {
     #[error("the approval is a break-glass approval, but the posture has no breakGlass")]
     NoBreakGlass,
     /// The approval, or the key that signed it, is not valid yet.
-    #[error("{what} is not valid before {from}")]
+    #[error("{what} is not valid before {from}; the decision was made {} earlier, at {now:.0}", until(*.now, *.from))]
     NotYetValid {
         /// The approval, or whose key.
         what: String,
         /// When it becomes valid.
         from: Timestamp,
+        /// The time of the decision.
+        now: Timestamp,
     },
     /// The approval, or the key that signed it, is no longer valid.
     #[error("{what} expired at {at}")]
@@ -411,6 +421,7 @@ impl Denial {
             Self::GovernanceInvalid { .. } => Reason::GovernanceInvalid,
             Self::StatusMetadata { .. } => Reason::StatusMetadata,
             Self::ApprovalRequired { .. } => Reason::ApprovalRequired,
+            Self::TooManyApprovals { .. } => Reason::TooManyApprovals,
             Self::MalformedApproval { signed: false, .. } => Reason::MalformedApproval,
             Self::MalformedApproval { signed: true, .. } => Reason::MalformedPayload,
             Self::UnknownKey { .. } => Reason::UnknownKey,
@@ -499,6 +510,13 @@ fn named_cluster(name: Option<&str>) -> String {
     name.map_or("names no cluster".to_owned(), |name| format!("is for cluster {}", quoted(name)))
 }
 
+/// The time from `now` to `then`, rounded up to seconds: `3s`.
+fn until(now: Timestamp, then: Timestamp) -> String {
+    let wait = then.duration_since(now);
+    let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+    format!("{:#}", SignedDuration::from_secs(seconds))
+}
+
 fn usable_again(at: Option<&Timestamp>) -> String {
     at.map(|at| format!("; it becomes usable again at {at} unless that object appears")).unwrap_or_default()
 }
@@ -567,6 +585,19 @@ mod tests {
         assert!(
             text("batch/v1/Job/payments/replay").ends_with("but this object is batch/v1/Job/payments/replay-bcdfg")
         );
+    }
+
+    #[test]
+    fn says_how_much_the_clocks_differ() {
+        // 2026-11-22T10:00:00Z
+        let from = Timestamp::from_second(1_795_341_600).unwrap();
+        let at = |millis| from - SignedDuration::from_millis(millis);
+        let text = |now| Denial::NotYetValid { what: "the approval".to_owned(), from, now }.to_string();
+        assert_eq!(
+            text(at(2_400)),
+            "the approval is not valid before 2026-11-22T10:00:00Z; the decision was made 3s earlier, at 2026-11-22T09:59:57Z"
+        );
+        assert!(text(at(3_600_000)).ends_with("the decision was made 1h earlier, at 2026-11-22T09:00:00Z"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ macro_rules! reasons {
 
 reasons! {
     MalformedReview: "MalformedReview", row 1, approval helps: false,
-        Advice("send the object through a supported API server; if you did, report a bug");
+        Advice("report a bug if a supported API server sent this request");
     UnsupportedKind: "UnsupportedKind", row 1, approval helps: false,
         Advice("ask the platform team to correct the rules of the webhook configuration");
     PostureMissing: "PostureMissing", row 1, approval helps: false,
@@ -74,17 +74,17 @@ reasons! {
     NamespaceNotListed: "NamespaceNotListed", row 1, approval helps: false,
         Advice("ask the platform team to list this namespace in the posture or to correct its labels");
     WorkloadNotAllowed: "WorkloadNotAllowed", row 1, approval helps: false,
-        Advice("run it as a workload that the posture permits");
+        Advice("run the program as a workload that the posture permits");
     ConnectionNotAllowed: "WorkloadNotAllowed", row 1, approval helps: false,
         Advice("read the Pod's log with kubectl logs, or ask the platform team");
     RevocationLifted: "RevocationLifted", row 1, approval helps: false,
         Advice("keep the revocation; request a new approval, or replace the revoked key");
     InUse: "InUse", row 1, approval helps: false,
-        Advice("first change or remove what uses it");
+        Advice("first change or remove the objects that use it");
     QuorumUnreachable: "QuorumUnreachable", row 1, approval helps: false,
         Advice("first add reviewers who may grant the capabilities, or require fewer reviewers");
     BundleInvalid: "BundleInvalid", row 1, approval helps: false,
-        Advice("create it with: kubectl writgate bundle");
+        Advice("create the bundle with: kubectl writgate bundle");
     GovernanceInvalid: "GovernanceInvalid", row 1, approval helps: false,
         Advice("set both labels or neither: kubectl label namespace NAME writgate.dev/environment=ENVIRONMENT \
                 writgate.dev/project=PROJECT");
@@ -96,6 +96,9 @@ reasons! {
     ApprovalRequired: "ApprovalRequired", row 2, approval helps: true,
         Request("request an approval");
 
+    TooManyApprovals: "MalformedApproval", row 3, approval helps: true,
+        Advice("remove the approvals of earlier specs from the manifest: \
+                kubectl writgate attach -i -f FILE --approval APPROVAL");
     MalformedApproval: "MalformedApproval", row 3, approval helps: true,
         Advice("attach the approval exactly as it was signed: kubectl writgate attach");
 
@@ -109,7 +112,7 @@ reasons! {
         Advice("attach the approval exactly as it was signed: kubectl writgate attach");
 
     SpecHashMismatch: "SpecHashMismatch", row 6, approval helps: true,
-        Request("apply what was approved, or request an approval of this spec");
+        Request("apply the file that was approved, or request an approval of this spec");
 
     WrongResource: "WrongResource", row 7, approval helps: true,
         Request("request an approval for this object");
@@ -127,14 +130,15 @@ reasons! {
         Request("request an approval that is not break-glass");
 
     NotYetValid: "NotYetValid", row 10, approval helps: true,
-        Advice("wait until then");
+        Advice("wait until that time, or ask the reviewer for an approval that is valid now; if the approval was signed just now, \
+                correct the clock that is wrong");
     Expired: "Expired", row 10, approval helps: true,
         Request("request a new approval");
     LifetimeTooLong: "LifetimeTooLong", row 10, approval helps: true,
         Request("request an approval with a shorter lifetime");
 
     Revoked: "Revoked", row 11, approval helps: true,
-        Request("if the spec was revoked, change it; then request a new approval");
+        Request("change the spec if it was revoked, and request a new approval");
 
     InsufficientCapabilities: "InsufficientCapabilities", row 12, approval helps: true,
         Request("request an approval from reviewers who may grant all required capabilities");
@@ -145,26 +149,26 @@ reasons! {
         Advice("ask another reviewer to run: kubectl writgate approve -f REQUEST --key KEY --add-signature APPROVAL");
 
     PipelineVersionMismatch: "PipelineVersionMismatch", row 14, approval helps: false,
-        Request("correct the annotation, or request an approval of it");
+        Request("correct the annotation, or request an approval that names its value");
     NoPipelineVersion: "PipelineVersionMismatch", row 14, approval helps: false,
         Advice("deploy a version that a pipeline set of the posture lists, and name it in writgate.dev/pipeline-version");
     NotCanonicalBuild: "NotCanonicalBuild", row 14, approval helps: false,
         Advice("deploy a version that a pipeline set of the posture lists, and name it in writgate.dev/pipeline-version");
     ConfigBundleMismatch: "ConfigBundleMismatch", row 14, approval helps: false,
-        Request("correct the annotation, or request an approval of it");
+        Request("correct the annotation, or request an approval that names its value");
     ConfigNotBundled: "ConfigBundleMismatch", row 14, approval helps: false,
         Advice("create a config bundle: kubectl writgate bundle NAME --from-file PATH --environment ENVIRONMENT");
     ImageNotPinned: "ImageNotPinned", row 14, approval helps: false,
         Advice("refer to each image by its digest: NAME@sha256:…");
 
     SourceEnvironmentMismatch: "SourceEnvironmentMismatch", row 15, approval helps: false,
-        Request("correct the annotation, or request an approval of it");
+        Request("correct the annotation, or request an approval that names its value");
     SourceNotPermitted: "SourceEnvironmentMismatch", row 15, approval helps: false,
         Advice("replay from an environment that the posture permits");
     SourceArtifactMismatch: "SourceArtifactMismatch", row 15, approval helps: false,
-        Request("correct the annotation, or request an approval of it");
+        Request("correct the annotation, or request an approval that names its value");
     IncidentMismatch: "IncidentMismatch", row 15, approval helps: false,
-        Request("correct the annotation, or request an approval of it");
+        Request("correct the annotation, or request an approval that names its value");
     IncidentNotOfBuild: "IncidentMismatch", row 15, approval helps: false,
         Advice("replay with the pipeline version that the incident ran");
 
@@ -172,7 +176,7 @@ reasons! {
         Request("request a new approval");
     // Used for an object that was never seen: the approval becomes usable again if the object does not appear.
     UseUnconfirmed: "AlreadyUsed", row 16, approval helps: true,
-        Advice("find out what stopped that object, and try again after that time");
+        Advice("find out why that object was not created, and try again after that time");
     LookupFailed: "LookupFailed", row 16, approval helps: false,
         Advice("try again; if it fails again, ask the platform team to read the webhook's log");
 

@@ -71,7 +71,11 @@ impl Compiler<'_> {
 
     fn bool(&mut self, ast: &IdedExpr) -> Result<Node, String> {
         let node = self.node(ast)?;
-        if node.is_never_bool() { self.fault(ast, "this expression is never a bool; expected a condition") } else { Ok(node) }
+        if node.is_never_bool() {
+            self.fault(ast, "this expression is never a bool; expected a condition")
+        } else {
+            Ok(node)
+        }
     }
 
     fn boxed(&mut self, ast: &IdedExpr) -> Result<Box<Node>, String> {
@@ -113,10 +117,7 @@ impl Compiler<'_> {
             LiteralValue::Double(value) => Node::Double(*value.inner()),
             LiteralValue::String(value) => Node::Text(value.inner().to_owned()),
             LiteralValue::UInt(_) | LiteralValue::Bytes(_) => {
-                return self.fault(
-                    ast,
-                    "no value of a request equals this: JSON has no unsigned numbers and no bytes",
-                );
+                return self.fault(ast, "no value of a request equals this: JSON has no unsigned numbers and no bytes");
             }
         })
     }
