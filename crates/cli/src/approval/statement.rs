@@ -23,6 +23,9 @@ use crate::{
 /// Lifetime of an approval if nothing else sets it.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
 
+/// How long before the signature an approval becomes valid. The webhook's clock may be behind the signer's by as much.
+const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
+
 /// How messages introduce a claim of the request file.
 const SAID: &str = "the request says";
 
@@ -62,7 +65,7 @@ pub(crate) struct StatementFlags {
     /// Time at which the approval expires, such as 2026-11-22T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
     expires_at: Option<Timestamp>,
-    /// Time from which the approval is valid [default: now]
+    /// Time from which the approval is valid [default: one minute ago, since clocks differ]
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Statement")]
     not_before: Option<Timestamp>,
     /// Pipeline version to bind [default: the objects' annotation]
@@ -173,16 +176,22 @@ impl StatementFlags {
 
     fn validity(&self, now: Timestamp, most: Option<SignedDuration>) -> Result<(Timestamp, Timestamp), Failure> {
         let whole = now.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor));
-        let not_before = self.not_before.unwrap_or(whole.unwrap_or(now));
+        let whole = whole.unwrap_or(now);
+        let lifetime = self.expires_in.unwrap_or(most.map_or(SHORT, |most| SHORT.min(most)));
+        let not_before = self.not_before.unwrap_or_else(|| {
+            // Not so early that the approval has expired by now, or exceeds the posture's limit only for that reason.
+            let spare = match self.expires_at {
+                Some(time) => most.map_or(LEEWAY, |most| most - time.duration_since(whole)),
+                None => lifetime / 2,
+            };
+            let seconds = LEEWAY.min(spare).as_secs().max(0);
+            whole.checked_sub(SignedDuration::from_secs(seconds)).unwrap_or(whole)
+        });
         let expires_at = match self.expires_at {
             Some(time) => time,
-            None => not_before
-                .checked_add(self.expires_in.unwrap_or(most.map_or(SHORT, |most| SHORT.min(most))))
-                .map_err(|_| {
-                    Failure::Misuse(
-                        "the approval would expire after the year 9999; pass a shorter --expires-in".to_owned(),
-                    )
-                })?,
+            None => not_before.checked_add(lifetime).map_err(|_| {
+                Failure::Misuse("the approval would expire after the year 9999; pass a shorter --expires-in".to_owned())
+            })?,
         };
         if expires_at <= now {
             return Err(Failure::Misuse(format!(

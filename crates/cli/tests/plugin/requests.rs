@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{folder::Folder, transcripts};
@@ -72,4 +74,45 @@ fn texts_of_a_requester_cannot_control_the_terminal() {
     for text in [&out, &err] {
         assert!(text.chars().all(|char| char == '\n' || !char.is_control() && char != '\u{202e}'), "{text:?}");
     }
+}
+
+/// The time from `notBefore` of a new approval to now, and its lifetime.
+fn age_and_lifetime(folder: &Folder, arguments: &str) -> (SignedDuration, SignedDuration) {
+    let now = Timestamp::now();
+    let envelope: Value = serde_json::from_str(&folder.approve(&format!("-f app.yaml {arguments}"))).expect("JSON");
+    let payload = BASE64.decode(envelope["payload"].as_str().expect("a text")).expect("base64");
+    let statement: Value = serde_json::from_slice(&payload).expect("JSON");
+    let time =
+        |name: &str| -> Timestamp { statement["predicate"][name].as_str().expect("a text").parse().expect("a time") };
+    (now.duration_since(time("notBefore")), time("expiresAt").duration_since(time("notBefore")))
+}
+
+#[test]
+fn an_approval_is_valid_from_one_minute_before_its_signature() {
+    let folder = Folder::new();
+    let seconds = SignedDuration::from_secs;
+    for (arguments, age, lifetime) in [("", 60, 3600), ("--expires-in 2h", 60, 7200), ("--expires-in 1m", 30, 60)] {
+        let (found, lasts) = age_and_lifetime(&folder, arguments);
+        // The command takes some time to start.
+        assert!(found > seconds(age - 20) && found <= seconds(age + 1), "{arguments}: {found:#}");
+        assert_eq!(lasts, seconds(lifetime), "{arguments}");
+    }
+    let (found, _) = age_and_lifetime(&folder, "--not-before 2026-11-22T10:00:00Z --expires-at 2999-01-01T00:00:00Z");
+    let from = "2026-11-22T10:00:00Z".parse::<Timestamp>().expect("a time");
+    assert!(Timestamp::now().duration_since(from) - found < seconds(20), "--not-before has precedence");
+}
+
+#[test]
+fn the_minute_before_the_signature_does_not_exceed_the_posture() {
+    let folder = Folder::new();
+    let approve = |offset: i64| {
+        let at = Timestamp::from_second(Timestamp::now().as_second() + 24 * 3600 + offset).expect("a time");
+        format!(
+            "approve --yes -f app.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example \
+             --expires-at {at} -o approval.json"
+        )
+    };
+    folder.expect(0, &approve(-5), "");
+    let (_, err) = folder.expect(1, &approve(60), "");
+    assert!(err.contains("the posture permits at most 24h"), "{err}");
 }
