@@ -10,13 +10,12 @@ use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use kube::{
     Client, Config,
     api::{Api, ApiResource, DynamicObject},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use writgate_cluster::{
     bounded_request::{self, RequestError},
-    client::why,
+    client::{self, why},
 };
 
 use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
@@ -49,8 +48,8 @@ pub(crate) struct ClusterFlags {
 
 /// Completion candidates: the contexts of the kubeconfig that is used without flags.
 fn contexts() -> Vec<CompletionCandidate> {
-    let names = Kubeconfig::read().map(|found| found.contexts).unwrap_or_default();
-    names.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
+    let found = client::read_kubeconfig(None).ok().flatten().unwrap_or_default();
+    found.contexts.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
@@ -88,19 +87,16 @@ impl ClusterFlags {
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
     async fn config(&self) -> Result<Config, Failure> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let file = match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => match Kubeconfig::read() {
-                Err(_) if self.context.is_none() && std::env::var_os("KUBECONFIG").is_none() => {
-                    return Config::incluster()
-                        .map_err(|_| no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config"));
-                }
-                read => read,
-            },
-        };
-        let file = file.map_err(|error| no_cluster(&error.to_string()))?;
-        Config::from_custom_kubeconfig(file, &options).await.map_err(|error| no_cluster(&error.to_string()))
+        let file =
+            client::read_kubeconfig(self.kubeconfig.as_deref()).map_err(|error| no_cluster(&error.to_string()))?;
+        let none = || no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config");
+        match file {
+            Some(file) => {
+                client::config_of(file, self.context.as_deref()).await.map_err(|error| no_cluster(&error.to_string()))
+            }
+            None if self.context.is_none() => Config::incluster().map_err(|_| none()),
+            None => Err(none()),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
-//! The client of the API server, and its errors in one line.
+//! The kubeconfig, the client of the API server, and its errors in one line. `proxy` chooses the proxy.
 
 use std::path::Path;
 use std::time::Duration;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config, Error};
+
+use crate::proxy::{NotAProxy, ProxySettings};
 
 /// How long a connection to the API server may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -16,18 +18,72 @@ pub struct ClusterUnavailable(String);
 
 /// A client with the credentials in `kubeconfig`, else the Pod's own, else those that `KUBECONFIG` names.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterUnavailable> {
-    let mut config = match kubeconfig {
-        Some(file) => {
-            let file = Kubeconfig::read_from(file).map_err(failed)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)?
-        }
-        None if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => Config::incluster().map_err(failed)?,
-        None => Config::from_kubeconfig(&KubeConfigOptions::default()).await.map_err(failed)?,
+    let mut config = if kubeconfig.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        Config::incluster().map_err(failed)?
+    } else {
+        let file = read_kubeconfig(kubeconfig).map_err(failed)?;
+        let file = file.ok_or_else(|| ClusterUnavailable("there is no kubeconfig".to_owned()))?;
+        config_of(file, None).await.map_err(failed)?
     };
     config.connect_timeout = Some(CONNECT);
     // Every caller bounds its own time and, where it wants them, makes its own retries.
     config.default_retry = false;
     Client::try_from(config).map_err(failed)
+}
+
+/// Why a kubeconfig gives no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A setting of the kubeconfig cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// A proxy cannot be used.
+    #[error("{0}; correct proxy-url in the kubeconfig, HTTPS_PROXY or HTTP_PROXY")]
+    Proxy(#[from] NotAProxy),
+}
+
+/// Reads `file`, or else the files of `KUBECONFIG` that exist, merged, or else `~/.kube/config`. `None`: none exists.
+pub fn read_kubeconfig(file: Option<&Path>) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    if let Some(file) = file {
+        return Kubeconfig::read_from(file).map(Some);
+    }
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let paths: Vec<_> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if paths.is_empty() {
+        return match Kubeconfig::read() {
+            Err(KubeconfigError::FindPath) => Ok(None),
+            read => existing(read),
+        };
+    }
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths {
+        if let Some(next) = existing(Kubeconfig::read_from(path))? {
+            merged = Some(merged.unwrap_or_default().merge(next)?);
+        }
+    }
+    Ok(merged)
+}
+
+/// `None` for a file that does not exist. kubectl skips it too.
+fn existing(read: Result<Kubeconfig, KubeconfigError>) -> Result<Option<Kubeconfig>, KubeconfigError> {
+    match read {
+        Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// The configuration of `context`, or else of the current context, with the proxy that kubectl would use.
+pub async fn config_of(mut file: Kubeconfig, context: Option<&str>) -> Result<Config, ConfigError> {
+    let settings = ProxySettings::read(Some(&file), context);
+    for named in &mut file.clusters {
+        if let Some(cluster) = &mut named.cluster {
+            cluster.proxy_url = None; // kube would apply NO_PROXY to it.
+        }
+    }
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = Config::from_custom_kubeconfig(file, &options).await?;
+    config.proxy_url = settings.proxy(&config.cluster_url)?;
+    Ok(config)
 }
 
 fn failed(error: impl std::error::Error) -> ClusterUnavailable {

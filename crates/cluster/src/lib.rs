@@ -13,5 +13,6 @@ pub mod key_file;
 pub mod names;
 pub mod namespace;
 pub mod posture_dir;
+pub mod proxy;
 pub mod public_key_file;
 pub mod retry;

@@ -8,6 +8,7 @@ mod help;
 mod interop;
 mod keys;
 mod manifests;
+mod proxies;
 mod renderers;
 mod requests;
 mod signers;
