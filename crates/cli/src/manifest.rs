@@ -301,6 +301,14 @@ impl Manifest {
         self.object.pointer("/metadata/annotations")?.get(key)?.as_str()
     }
 
+    /// The annotations that contain approvals, with their values.
+    pub(crate) fn attached_approvals(&self) -> impl Iterator<Item = (&str, &str)> {
+        let annotations = self.object.pointer("/metadata/annotations").and_then(Value::as_object);
+        let texts =
+            annotations.into_iter().flatten().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
+        texts.filter(|(name, _)| is_approval(name))
+    }
+
     /// The object with these envelopes as its only approvals.
     #[must_use]
     pub(crate) fn with_approvals(&self, envelopes: &[&str]) -> Self {

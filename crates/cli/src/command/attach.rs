@@ -8,7 +8,10 @@
 mod detached;
 mod live;
 
-use std::path::PathBuf;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::{ArgGroup, builder::NonEmptyStringValueParser};
 use writgate_core::{
@@ -35,7 +38,8 @@ const MAX_NAME: usize = 63;
 ///
 /// Sets the annotation `writgate.dev/approval` on every workload whose name and spec an approval covers, and leaves the
 /// rest of the text unchanged. Fails if an approval covers another spec of a workload, since the webhook would deny it.
-/// Further approvals get annotations of their own, named by the end of their ids.
+/// Further approvals get annotations of their own, named by the end of their ids. Approvals for another spec of the same
+/// object are removed, since a decision considers at most 8.
 ///
 /// --detached prints ConfigMaps with the approvals instead. --live annotates live objects instead.
 #[derive(clap::Args, Debug)]
@@ -126,15 +130,16 @@ fn short_id(approval: &Approval) -> &str {
     approval.id.rsplit('-').next().unwrap_or(&approval.id)
 }
 
-fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]) -> Result<Answer, Failure> {
+fn to_file(arguments: &Arguments, filename: &Path, attachments: &[Attachment]) -> Result<Answer, Failure> {
     if arguments.in_place && input::is_stdin(filename) {
         return Err(Failure::Misuse("standard input cannot be changed in place; omit -i".to_owned()));
     }
     let mut text = input::manifest_text(filename)?;
     let manifests = manifest::read(&input::name(filename), &text, &arguments.kinds.known())?;
-    let mut notes = Vec::new();
+    let namespace = arguments.namespace.as_deref();
+    let (mut notes, mut removals) = (Vec::new(), Vec::new());
     for attachment in attachments {
-        let targets = targets(&manifests, attachment, arguments.namespace.as_deref())?;
+        let targets = targets(&manifests, attachment, namespace)?;
         if targets.is_empty() {
             return Err(Failure::No(format!(
                 "the approval is for {}; {} contains none of them",
@@ -143,31 +148,75 @@ fn to_file(arguments: &Arguments, filename: &PathBuf, attachments: &[Attachment]
             )));
         }
         let further = if attachments.len() > 1 { format!(", {}", attachment.source) } else { String::new() };
-        notes.extend(targets.iter().map(|target| {
+        for target in &targets {
             let json = attachment.envelope.to_json();
-            let replaces = target.annotation(&attachment.annotation).is_some_and(|old| old != json);
-            let instead = if replaces { ", replacing another approval (--suffix keeps both)" } else { "" };
-            format!("attached: {target}{further}{instead}")
-        }));
-        let paths: Vec<&edit::Path> = targets.into_iter().map(Manifest::path).collect();
-        let edited = edit::annotate(&text, &paths, &attachment.annotation, &attachment.envelope.to_json())
-            .map_err(|why| Failure::Undetermined(format!("{}: {why}", input::name(filename))))?;
-        text = match edited {
-            Edited::InPlace(text) => text,
-            Edited::Rewritten(text) => {
-                output::note(
-                    "note: the layout allows no insertion, so the file is rewritten as JSON, without comments",
-                );
-                text
+            let old = target.annotation(&attachment.annotation).filter(|old| *old != json);
+            let instead = match old.map(|old| OutdatedApproval::of(target, &attachment.annotation, old, namespace)) {
+                Some(Some(outdated)) => format!(", replacing {outdated}"),
+                Some(None) => ", replacing another approval (--suffix keeps both)".to_owned(),
+                None => String::new(),
+            };
+            notes.push(format!("attached: {target}{further}{instead}"));
+            for (annotation, envelope) in target.attached_approvals() {
+                let is_new = attachments.iter().any(|attachment| attachment.annotation == annotation);
+                let outdated = OutdatedApproval::of(target, annotation, envelope, namespace);
+                let is_known = |known: &OutdatedApproval<'_>| known.target == *target && known.annotation == annotation;
+                if !is_new && !removals.iter().any(is_known) {
+                    removals.extend(outdated);
+                }
             }
-        };
+        }
+        let paths: Vec<&edit::Path> = targets.into_iter().map(Manifest::path).collect();
+        let edited = edit::annotate(&text, &paths, &attachment.annotation, &attachment.envelope.to_json());
+        text = text_of(edited, filename)?;
+    }
+    for removal in &removals {
+        text = text_of(edit::remove(&text, removal.target.path(), removal.annotation), filename)?;
+        notes.push(format!("removed: {}, {removal}", removal.target));
     }
     let in_place = arguments.in_place.then_some(filename);
-    output::write(arguments.output.as_ref().or(in_place).map(PathBuf::as_path), &text)?;
+    output::write(arguments.output.as_deref().or(in_place), &text)?;
     for note in &notes {
         output::note(note);
     }
     Ok(Answer::Yes)
+}
+
+/// The text after an edit. Says if its layout is lost.
+fn text_of(edited: Result<Edited, String>, filename: &Path) -> Result<String, Failure> {
+    match edited.map_err(|why| Failure::Undetermined(format!("{}: {why}", input::name(filename))))? {
+        Edited::InPlace(text) => Ok(text),
+        Edited::Rewritten(text) => {
+            output::note("note: the layout allows no such edit, so the file is rewritten as JSON, without comments");
+            Ok(text)
+        }
+    }
+}
+
+/// An attached approval for another spec of its object. Nothing can be admitted with it any more.
+struct OutdatedApproval<'m> {
+    target: &'m Manifest,
+    annotation: &'m str,
+    id: String,
+    specs: Vec<SpecHash>,
+}
+
+impl<'m> OutdatedApproval<'m> {
+    /// `None`: the text is no approval, or one for this spec, or for other objects only.
+    fn of(target: &'m Manifest, annotation: &'m str, envelope: &str, namespace: Option<&str>) -> Option<Self> {
+        let approval = Approval::parse(Envelope::parse(envelope).ok()?.payload()).ok()?;
+        let specs = specs_of(target, &approval, namespace);
+        let hash = target.spec_hash()?.ok()?;
+        let is_outdated = !specs.is_empty() && !specs.contains(&hash);
+        is_outdated.then_some(Self { target, annotation, id: approval.id, specs })
+    }
+}
+
+impl fmt::Display for OutdatedApproval<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let specs: Vec<String> = self.specs.iter().map(ToString::to_string).collect();
+        write!(f, "approval {} of another spec, {}", shown(&self.id), specs.join(", "))
+    }
 }
 
 /// The names of an approval's subjects.
@@ -194,12 +243,7 @@ fn targets<'m>(
 /// Whether the approval covers this object. An error if it covers another spec of it.
 fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>) -> Result<bool, Failure> {
     let Some(hash) = manifest.spec_hash() else { return Ok(false) };
-    let named: Vec<SpecHash> = approval
-        .subjects
-        .iter()
-        .filter(|subject| names(&subject.name, manifest, namespace))
-        .map(|subject| subject.hash)
-        .collect();
+    let named = specs_of(manifest, approval, namespace);
     if named.is_empty() {
         return Ok(false);
     }
@@ -211,6 +255,12 @@ fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>)
         "{manifest}: this spec is not approved\n{}\nrequest it with: kubectl writgate request -f FILE -o REQUEST",
         difference(hash, &named)
     )))
+}
+
+/// The specs of this object that the approval covers.
+fn specs_of(manifest: &Manifest, approval: &Approval, namespace: Option<&str>) -> Vec<SpecHash> {
+    let named = approval.subjects.iter().filter(|subject| names(&subject.name, manifest, namespace));
+    named.map(|subject| subject.hash).collect()
 }
 
 fn difference(found: SpecHash, approved: &[SpecHash]) -> String {

@@ -1,4 +1,4 @@
-//! Adds an annotation to the text of manifests and leaves every other byte unchanged.
+//! Adds an annotation to the text of manifests, or removes one, and leaves every other byte unchanged.
 //!
 //! The outline of the text locates metadata and annotations. The new text is read again, and must equal the old one
 //! apart from the annotation. If it does not, for example because two objects share an anchor, the documents are
@@ -27,22 +27,72 @@ pub(crate) fn annotate(text: &str, paths: &[&Path], key: &str, value: &str) -> R
     for path in paths {
         set(&mut documents, path, key, value).ok_or("the object has no metadata to annotate")?;
     }
-    if let Some(edited) = in_place(text, paths, key, value)
-        && read_yaml(&edited).is_ok_and(|read| read == documents)
-    {
-        return Ok(Edited::InPlace(edited));
-    }
-    let written: Vec<String> = documents.iter().map(|document| format!("{document:#}\n")).collect();
-    Ok(Edited::Rewritten(written.join("---\n")))
+    Ok(Edited::checked(in_place(text, paths, key, value), &documents))
 }
 
-fn set(documents: &mut [Value], path: &Path, key: &str, value: &str) -> Option<()> {
+/// Removes annotation `key` of the object at `path`.
+pub(crate) fn remove(text: &str, path: &Path, key: &str) -> Result<Edited, String> {
+    let mut documents = read_yaml(text).map_err(|error| error.to_string())?;
+    let annotations = object(&mut documents, path).and_then(|object| object.pointer_mut("/metadata/annotations"));
+    let removed = annotations.and_then(|annotations| annotations.as_object_mut()?.remove(key));
+    removed.ok_or("the object does not have the annotation")?;
+    Ok(Edited::checked(removed_in_place(text, path, key), &documents))
+}
+
+impl Edited {
+    /// `text` if it holds exactly `documents`, else the documents as JSON.
+    fn checked(text: Option<String>, documents: &[Value]) -> Self {
+        match text {
+            Some(text) if read_yaml(&text).is_ok_and(|read| read == documents) => Self::InPlace(text),
+            _ => {
+                let written: Vec<String> = documents.iter().map(|document| format!("{document:#}\n")).collect();
+                Self::Rewritten(written.join("---\n"))
+            }
+        }
+    }
+}
+
+fn object<'a>(documents: &'a mut [Value], path: &Path) -> Option<&'a mut Value> {
     let (&document, items) = path.split_first()?;
     let mut object = documents.get_mut(document)?;
     for &item in items {
         object = object.get_mut("items")?.get_mut(item)?;
     }
-    let annotations = object.get_mut("metadata")?.as_object_mut()?.entry("annotations").or_insert(Value::Null);
+    Some(object)
+}
+
+fn removed_in_place(text: &str, path: &Path, key: &str) -> Option<String> {
+    let outline = Outline::parse(text);
+    let annotations = outline.object(path)?.get("metadata")?.get("annotations")?;
+    let entry = annotations.entry(key)?;
+    let (before, after) = (text.get(..entry.start)?, text.get(entry.end..)?);
+    if text.get(annotations.range()?.start..)?.starts_with('{') {
+        if let Some(rest) = after.trim_start().strip_prefix(',') {
+            return Some(format!("{before}{}", rest.trim_start()));
+        }
+        let before = before.trim_end();
+        return Some(format!("{}{after}", before.strip_suffix(',').unwrap_or(before)));
+    }
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let indent = before.get(line_start..)?;
+    if !indent.trim().is_empty() {
+        return None;
+    }
+    // The range of a block scalar may end before its lines, or where the next entry begins.
+    let mut rest = text.get(text.get(..entry.end)?.trim_end().len()..)?.split_once('\n').map_or("", |(_, rest)| rest);
+    while let Some((line, next)) = rest.split_once('\n') {
+        let is_inside = line.len() - line.trim_start().len() > indent.len() && !line.trim_start().starts_with('#');
+        if !is_inside {
+            break;
+        }
+        rest = next;
+    }
+    Some(format!("{}{rest}", text.get(..line_start)?))
+}
+
+fn set(documents: &mut [Value], path: &Path, key: &str, value: &str) -> Option<()> {
+    let annotations =
+        object(documents, path)?.get_mut("metadata")?.as_object_mut()?.entry("annotations").or_insert(Value::Null);
     if annotations.is_null() {
         *annotations = json!({});
     }
@@ -211,6 +261,34 @@ mod tests {
     }
 
     #[test]
+    fn removes_an_annotation_and_changes_nothing_else() {
+        let cases = [
+            (
+                "metadata:\n  annotations:\n    # why\n    x/a: 'old' # once\n    b: c # d\n",
+                "metadata:\n  annotations:\n    # why\n    b: c # d\n",
+            ),
+            (
+                "metadata:\r\n  annotations:\r\n    b: c\r\n    x/a: old\r\n",
+                "metadata:\r\n  annotations:\r\n    b: c\r\n",
+            ),
+            (
+                "metadata:\n  annotations:\n    x/a: |\n      {\n      }\n    b: c\n",
+                "metadata:\n  annotations:\n    b: c\n",
+            ),
+            ("metadata: {annotations: {x/a: old, b: c}}\n", "metadata: {annotations: {b: c}}\n"),
+            ("metadata: {annotations: {b: c, x/a: old}}\n", "metadata: {annotations: {b: c}}\n"),
+            (
+                "{\"metadata\": {\"annotations\": {\n  \"b\": \"c\",\n  \"x/a\": \"old\"\n}}}",
+                "{\"metadata\": {\"annotations\": {\n  \"b\": \"c\"\n}}}",
+            ),
+        ];
+        for (before, after) in cases {
+            assert_eq!(remove(before, &[0], "x/a"), Ok(Edited::InPlace(after.to_owned())), "{before}");
+        }
+        assert!(remove("metadata: {annotations: {b: c}}", &[0], "x/a").is_err());
+    }
+
+    #[test]
     fn finds_objects_of_lists_and_of_later_documents() {
         let text = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {name: b}\n---\nmetadata:\n  name: c\n";
         let expected = "---\n# none\n---\nkind: List\nitems:\n- metadata:\n    name: a\n- metadata: {\"annotations\": {\"x/a\": \"{\\\"keyid\\\":\\\"it's\\\"}\"}, name: b}\n---\nmetadata:\n  annotations:\n    x/a: '{\"keyid\":\"it''s\"}'\n  name: c\n";
@@ -230,6 +308,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "(metadata|annotations|items|[-: {}\\[\\]'\"|>&*!#a\n]){0,40}", document in 0usize..2) {
             let _ = annotate(&text, &[&[document]], "x/a", VALUE);
+            let _ = remove(&text, &[document], "annotations");
         }
     }
 }

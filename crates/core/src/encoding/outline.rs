@@ -77,6 +77,14 @@ impl OutlineNode {
         }
     }
 
+    /// The bytes of the text that hold a key and its value; `None` as for [`OutlineNode::range`].
+    #[must_use]
+    pub fn entry(&self, key: &str) -> Option<Range<usize>> {
+        let Content::Mapping(members) = &self.0.value else { return None };
+        let (name, value) = members.iter().find(|(name, _)| name.value.0 == key)?;
+        Some(range(name.referenced)?.start..value.range()?.end)
+    }
+
     /// The items of a list; none if this is not a list.
     #[must_use]
     pub fn items(&self) -> &[Self] {
@@ -103,12 +111,7 @@ impl OutlineNode {
     /// A mapping or list begins at its first entry, or at its bracket. Its end is not the end of its last entry.
     #[must_use]
     pub fn range(&self) -> Option<Range<usize>> {
-        if self.0.referenced != self.0.defined {
-            return None;
-        }
-        let span = self.0.referenced.span();
-        let start = usize::try_from(span.byte_offset()?).ok()?;
-        Some(start..start + usize::try_from(span.byte_len()?).ok()?)
+        if self.0.referenced == self.0.defined { range(self.0.referenced) } else { None }
     }
 
     /// The member that the beginning of `path` names, its position, and the rest of the path.
@@ -132,6 +135,12 @@ impl OutlineNode {
             Content::Scalar | Content::Null => None,
         }
     }
+}
+
+fn range(location: Location) -> Option<Range<usize>> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    Some(start..start + usize::try_from(span.byte_len()?).ok()?)
 }
 
 /// The reader marks an unknown position with line 0.
