@@ -8,7 +8,7 @@ pub(crate) mod quantity;
 pub(crate) mod workload;
 
 pub use config_map::{ConfigMapContent, bundle_name, check_bundle, content_digest};
-pub use defaults::{DefaultError, default_forward};
+pub use defaults::{DefaultError, UnknownField, default_forward, unknown_fields};
 pub use image::ImagePatterns;
 pub use quantity::QuantityError;
 pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds};

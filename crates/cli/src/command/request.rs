@@ -167,6 +167,7 @@ fn from_manifests(
 ) -> Result<Option<RequestFile>, Failure> {
     let checked: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_checked()).collect();
     decider.manifests.iter().for_each(workloads::warn_of_outdated);
+    decider.manifests.iter().for_each(workloads::warn_of_dropped_fields);
     if checked.is_empty() {
         return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
     }

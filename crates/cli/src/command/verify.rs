@@ -85,6 +85,7 @@ fn of_manifests<'a>(
     let mut decisions = Vec::new();
     for manifest in decider.manifests {
         workloads::warn_of_outdated(manifest);
+        workloads::warn_of_dropped_fields(manifest);
         if manifest.is_checked() {
             let namespace = arguments.attempt.namespace.of(manifest, decider.postures.cluster.as_ref())?;
             let decision = decider.decide_manifest(manifest, &namespace, None, arguments.attempt.as_user.as_deref())?;

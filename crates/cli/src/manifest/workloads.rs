@@ -1,6 +1,10 @@
-//! The workloads of manifests, each with its name and hash as in an approval's subject.
+//! The workloads of manifests, each with its name and hash as in an approval's subject, and the fields of a workload that
+//! the API server would drop.
 
-use writgate_core::approval::Subject;
+use writgate_core::{
+    approval::Subject,
+    kube::{UnknownField, unknown_fields},
+};
 
 use crate::{
     failure::Failure,
@@ -44,6 +48,7 @@ pub(crate) fn none_in(manifests: &[Manifest]) -> String {
         None => "the input contains no workload".to_owned(),
     }
 }
+
 /// `<group/version>/<kind>/<namespace>/<name>`, as in a subject.
 pub(crate) fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Result<String, Failure> {
     let name = manifest.subject_name().ok_or_else(|| {
@@ -61,6 +66,46 @@ pub(crate) fn subject_name(manifest: &Manifest, namespace: Option<&str>) -> Resu
         }
     }
     Ok(format!("{}/{}/{namespace}/{name}", manifest.api_version(), manifest.kind()))
+}
+
+/// How similar a known field must be to be suggested: `imagePullPolicy` for `imagePullPolcy`.
+const SIMILAR: f64 = 0.9;
+
+/// The fields of a workload that Kubernetes does not have, each with the field that may be meant. The API server drops
+/// them, so that the spec hash is another one than the manifest's.
+pub(crate) fn dropped_fields(manifest: &Manifest) -> Vec<(UnknownField, Option<&'static str>)> {
+    let unknown = manifest.workload().map(|kind| unknown_fields(kind, manifest.object())).unwrap_or_default();
+    unknown
+        .into_iter()
+        .map(|field| {
+            let meant = similar(&field);
+            (field, meant)
+        })
+        .collect()
+}
+
+fn similar(field: &UnknownField) -> Option<&'static str> {
+    let name = field.path.rsplit('.').next()?.to_lowercase();
+    let scored = field.known.iter().map(|known| (strsim::jaro_winkler(&name, &known.to_lowercase()), *known));
+    let (score, known) = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (score > SIMILAR).then_some(known)
+}
+
+/// Describes a field that the API server drops.
+pub(crate) fn describe_dropped((field, meant): &(UnknownField, Option<&'static str>)) -> String {
+    let meant = meant.map(|meant| format!("; use {meant} if you meant that")).unwrap_or_default();
+    format!("Kubernetes has no field {}, and the API server drops it{meant}", shown(&field.path))
+}
+
+/// Warns of fields that the API server drops.
+pub(crate) fn warn_of_dropped_fields(manifest: &Manifest) {
+    for field in dropped_fields(manifest) {
+        output::note(&format!(
+            "warning: {manifest}: {}; the webhook then denies the object, because its spec hash differs from the \
+             manifest's",
+            describe_dropped(&field)
+        ));
+    }
 }
 
 /// Notes that an object which looks like a workload is skipped, and why.

@@ -50,6 +50,66 @@ fn an_object_that_appears_twice_is_not_signed() {
 }
 
 #[test]
+fn attach_removes_approvals_for_another_spec_of_the_object() {
+    let folder = Folder::new();
+    for release in 1..=9 {
+        let app = folder.read("app.yaml");
+        let image = app.lines().find_map(|line| line.trim().strip_prefix("image: ")).expect("an image").to_owned();
+        folder.write("app.yaml", app.replace(&image, &format!("ghcr.io/acme/orders:1.5.{release}")));
+        folder.approve("-f app.yaml -o first.json");
+        folder.approve("-f app.yaml -o second.json");
+        let (_, err) = folder.expect(0, "attach -i -f app.yaml --approval first.json --approval second.json", "");
+        let attached = folder.read("app.yaml").matches("writgate.dev/approval").count();
+        assert_eq!(attached, 2, "release {release}: {err}");
+        assert_eq!(err.matches("removed: app.yaml").count(), usize::from(release > 1), "{err}");
+        assert_eq!(err.matches("replacing approval").count(), usize::from(release > 1), "{err}");
+    }
+    // An approval of the same spec stays, and so does one of another object.
+    folder.approve("-f app.yaml -o third.json");
+    folder.expect(0, "attach -i -f app.yaml --approval third.json --suffix third", "");
+    assert_eq!(folder.read("app.yaml").matches("writgate.dev/approval").count(), 3);
+    folder.write(
+        "app.yaml",
+        folder.read("app.yaml").replace("name: orders\n", "name: invoices\n").replace("1.5.9", "1.6.0"),
+    );
+    folder.approve("-f app.yaml -o fourth.json");
+    folder.expect(0, "attach -i -f app.yaml --approval fourth.json --suffix fourth", "");
+    assert_eq!(folder.read("app.yaml").matches("writgate.dev/approval").count(), 4);
+}
+
+#[test]
+fn every_verb_names_the_fields_that_the_api_server_drops() {
+    let folder = Folder::new();
+    let misspelled = "          imagePullPolcy: Always\n          securityContext: {runAsNonroot: true}\n";
+    let app = folder.read("app.yaml").replace("          image:", &format!("{misspelled}          image:"));
+    folder.write("misspelled.yaml", app);
+    let approve = "approve --yes --no-posture -f misspelled.yaml --key bob.pem --environment production --project payments \
+                   --requested-by alice@acme.example -o approval.json";
+    let verbs = [
+        (0, "request -f misspelled.yaml --posture-dir postures --requested-by alice@acme.example -o request.json"),
+        (0, "review -f request.json --no-posture"),
+        (0, approve),
+        (1, "verify -f misspelled.yaml --posture-dir postures"),
+    ];
+    for (code, verb) in verbs {
+        let (out, err) = folder.expect(code, verb, "");
+        let printed = format!("{out}{err}");
+        for (path, meant) in [("imagePullPolcy", "imagePullPolicy"), ("securityContext.runAsNonroot", "runAsNonRoot")] {
+            let expected = format!(
+                "Kubernetes has no field spec.template.spec.containers[0].{path}, and the API server drops it; use {meant} if you meant that"
+            );
+            assert!(printed.contains(&expected), "{verb}: {printed}");
+        }
+        let right = ["misspelled.yaml app.yaml", "request.json right.json", "approval.json right-approval.json"]
+            .iter()
+            .filter_map(|pair| pair.split_once(' '))
+            .fold(verb.to_owned(), |verb, (from, to)| verb.replace(from, to));
+        let right = folder.expect(code, &right, "");
+        assert!(!format!("{right:?}").contains("Kubernetes has no field"), "{verb}: {right:?}");
+    }
+}
+
+#[test]
 fn a_failed_attach_changes_no_file() {
     let folder = Folder::new();
     folder.approve("-f app.yaml -o approval.json");

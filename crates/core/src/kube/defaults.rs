@@ -106,6 +106,28 @@ pub fn default_forward(kind: WorkloadKind, object: &mut Value) -> Result<(), Def
     Ok(())
 }
 
+/// A field of a manifest that Kubernetes does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownField {
+    /// The path of the field in the manifest: `spec.template.spec.securityContext.runAsNonroot`.
+    pub path: String,
+    /// The fields that Kubernetes has in that object.
+    pub known: Vec<&'static str>,
+}
+
+/// The fields under `.spec` of a manifest that the API server drops, because its types do not have them.
+///
+/// This depends on the version of Kubernetes: a later one may have more fields. A further kind has no unknown fields,
+/// because only the cluster has its schema.
+#[must_use]
+pub fn unknown_fields(kind: WorkloadKind, object: &Value) -> Vec<UnknownField> {
+    let mut unknown = Vec::new();
+    if let (Some(Value::Object(spec)), Some(fields)) = (object.get("spec"), fields_of(kind)) {
+        shape::add_unknown(spec, fields, "spec", &mut unknown);
+    }
+    unknown
+}
+
 fn fields_of(kind: WorkloadKind) -> Option<&'static [shape::Field]> {
     Some(match kind {
         WorkloadKind::Deployment => fields::DEPLOYMENT_SPEC,
@@ -190,6 +212,41 @@ mod tests {
         assert_eq!(kept["securityContext"], json!({"allowPrivilegeEscalation": false, "runAsUser": 0}));
         assert_eq!(kept["env"], json!([{"name": "A"}]));
         assert_eq!((kept.get("stdin"), kept.get("tty")), (None, None));
+    }
+
+    #[test]
+    fn finds_the_fields_that_kubernetes_does_not_have() {
+        let found = |kind, spec: Value| {
+            let fields = unknown_fields(kind, &json!({ "spec": spec }));
+            fields.into_iter().map(|field| field.path).collect::<Vec<_>>()
+        };
+        let pod = json!({
+            "securityContext": {"runAsNonroot": true, "runAsUser": 1},
+            "affinity": {"tolerations": [], "nodeAffinity": null},
+            "nodeSelector": {"any": "key"},
+            "containers": [{"name": "a", "imagePullPolicy": "Always"}, {"name": "b", "imagePullPolcy": "Always"}],
+        });
+        let template = json!({"metadata": {"labels": {"any": "key"}}, "spec": pod});
+        let expected = [
+            "spec.template.spec.affinity.tolerations",
+            "spec.template.spec.containers[1].imagePullPolcy",
+            "spec.template.spec.securityContext.runAsNonroot",
+        ];
+        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::Job] {
+            assert_eq!(found(kind, json!({"template": template.clone()})), expected, "{kind:?}");
+        }
+        let cron_job = json!({"schedul": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": {}}}}});
+        assert_eq!(found(WorkloadKind::CronJob, cron_job), ["spec.schedul"]);
+        let claims = json!({"volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]});
+        assert_eq!(found(WorkloadKind::StatefulSet, claims), [""; 0]);
+    }
+
+    #[test]
+    fn names_the_fields_that_kubernetes_has_instead() {
+        let object = json!({"spec": {"template": {"spec": {"affinity": {"nodeaffinity": {}}}}}});
+        let field = unknown_fields(WorkloadKind::Deployment, &object).remove(0);
+        assert_eq!(field.known, ["nodeAffinity", "podAffinity", "podAntiAffinity"]);
     }
 
     #[test]

@@ -126,7 +126,8 @@ fn of_records(
 ) -> Result<RequestFile, Failure> {
     let scope_of = |record: &DecisionRecord| (record.environment.clone(), record.project.clone(), record.action);
     let (environment, project, action) = denied.first().map(scope_of).unwrap_or_default();
-    if let Some(other) = denied.iter().find(|record| scope_of(record) != (environment.clone(), project.clone(), action)) {
+    if let Some(other) = denied.iter().find(|record| scope_of(record) != (environment.clone(), project.clone(), action))
+    {
         return Err(Failure::Misuse(format!(
             "{} was denied too, for another environment, project or action; select one with --denial=KIND/NAME",
             shown(&subject(other))

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use writgate_core::{
     approval::projected,
-    kube::WorkloadKind,
+    kube::{WorkloadKind, unknown_fields},
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
 
@@ -94,6 +94,8 @@ pub(super) enum Concern {
     Images,
     /// What the workload can access.
     Privileges,
+    /// Fields that Kubernetes does not have. The API server drops them.
+    Unknown,
     /// Everything else.
     Rest,
 }
@@ -110,8 +112,10 @@ pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Fi
         let path = FieldPath::field("metadata").then_field(field).then_field(name);
         metadata.walk(path, old.and_then(said).as_ref(), said(new).as_ref());
     }
-    let spec = differences.found.into_iter().map(|found| found.into_change(&bound));
-    let metadata = metadata.found.into_iter().map(|found| FieldChange { bound: true, ..found.into_change(&bound) });
+    let unknown: BTreeSet<String> = unknown_fields(kind, new).iter().map(|field| without_items(&field.path)).collect();
+    let change = |found: RawDifference| found.into_change(&bound, &unknown);
+    let spec = differences.found.into_iter().map(change);
+    let metadata = metadata.found.into_iter().map(|found| FieldChange { bound: true, ..change(found) });
     // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again.
     let stays = |change: &FieldChange| !change.bound && change.new.is_none();
     let mut changes: Vec<FieldChange> = spec.chain(metadata).filter(|change| !stays(change)).collect();
@@ -128,6 +132,11 @@ fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet
     let mut differences = Differences::default();
     differences.walk(FieldPath::field("spec"), old.and_then(covered).as_ref(), covered(new).as_ref());
     differences.found.into_iter().map(|found| found.path.text).collect()
+}
+
+/// `spec.containers.image` of `spec.containers[0].image`
+fn without_items(path: &str) -> String {
+    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
 }
 
 #[derive(Clone, Default)]
@@ -153,7 +162,16 @@ impl FieldPath {
         Self { text: format!("{}[{name}]", self.text), fields: self.fields.clone() }
     }
 
-    fn concern(&self) -> Concern {
+    /// Whether a field of the path is in `unknown`, which has paths without the names of items.
+    fn is_in(&self, unknown: &BTreeSet<String>) -> bool {
+        (1..=self.fields.len())
+            .any(|count| self.fields.get(..count).is_some_and(|fields| unknown.contains(&fields.join("."))))
+    }
+
+    fn concern(&self, unknown: &BTreeSet<String>) -> Concern {
+        if self.is_in(unknown) {
+            return Concern::Unknown;
+        }
         let has = |names: &[&str]| self.fields.iter().any(|field| names.contains(&&**field));
         if has(&["image"]) {
             Concern::Images
@@ -172,9 +190,9 @@ struct RawDifference {
 }
 
 impl RawDifference {
-    fn into_change(self, bound: &BTreeSet<String>) -> FieldChange {
+    fn into_change(self, bound: &BTreeSet<String>, unknown: &BTreeSet<String>) -> FieldChange {
         let Self { path, old, new } = self;
-        FieldChange { concern: path.concern(), bound: bound.contains(&path.text), path: path.text, old, new }
+        FieldChange { concern: path.concern(unknown), bound: bound.contains(&path.text), path: path.text, old, new }
     }
 }
 
@@ -297,6 +315,16 @@ mod tests {
             {"name": "a", "args": ["y"], "image": "a:2", "securityContext": {"privileged": true}}]});
         let expected = ["containers[a].image", "containers[a].securityContext.privileged", "containers[a].args"];
         assert_eq!(pod_paths(&old, &new), expected);
+    }
+
+    #[test]
+    fn a_field_that_kubernetes_does_not_have_is_no_privilege() {
+        let concerns = |pod: &Value| -> Vec<Concern> {
+            of(WorkloadKind::Deployment, None, &deployment(pod)).into_iter().map(|change| change.concern).collect()
+        };
+        let container = |field: &str| json!({"containers": [{"securityContext": {field: true}}]});
+        assert_eq!(concerns(&container("runAsNonRoot")), [Concern::Privileges, Concern::Rest]);
+        assert_eq!(concerns(&container("runAsNonroot")), [Concern::Unknown, Concern::Rest]);
     }
 
     #[test]

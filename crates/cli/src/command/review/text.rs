@@ -91,9 +91,12 @@ fn workload(text: &mut String, one: &ReviewedWorkload, full: bool) {
     let subject = style::heading(&shown(&one.subject));
     let _ = writeln!(text, "\n{subject}: {how}\n  spec hash {} (computed here)", one.spec_hash);
     let compared = matches!(one.against, Baseline::Cluster | Baseline::Request);
-    for (concern, title) in
-        [(Concern::Images, "images"), (Concern::Privileges, "privileges"), (Concern::Rest, "the rest")]
-    {
+    for (concern, title) in [
+        (Concern::Images, "images"),
+        (Concern::Privileges, "privileges"),
+        (Concern::Unknown, "fields that Kubernetes does not have"),
+        (Concern::Rest, "the rest"),
+    ] {
         // A new and empty field has no effect.
         let matters = |change: &&FieldChange| full || compared || !is_empty(change.new.as_ref());
         let changes: Vec<&FieldChange> =

@@ -13,7 +13,10 @@ use writgate_core::{
     posture::{Posture, SeparationOfDuties},
 };
 
-use crate::{manifest::Manifest, terminal::output::shown};
+use crate::{
+    manifest::{Manifest, workloads},
+    terminal::output::shown,
+};
 
 /// A longer lifetime is standing coverage, of which the guidance warns.
 const SHORT: SignedDuration = SignedDuration::from_hours(1);
@@ -33,9 +36,12 @@ fn unusual(code: &'static str, what: impl Into<String>) -> Unusual {
 
 /// What is unusual in a Pod spec, compared with the live object `old`.
 pub(super) fn of_workload(manifest: &Manifest, old: Option<&Value>, new: &Value) -> Vec<Unusual> {
-    let Some(pod) = manifest.pod_of(new) else { return Vec::new() };
+    let dropped = workloads::dropped_fields(manifest);
+    let mut found: Vec<Unusual> =
+        dropped.iter().map(|field| unusual("unknown-field", workloads::describe_dropped(field))).collect();
+    let Some(pod) = manifest.pod_of(new) else { return found };
     let old = old.and_then(|old| manifest.pod_of(old));
-    let mut found = of_pod(pod, old);
+    found.extend(of_pod(pod, old));
     for (list, word) in CONTAINERS {
         for container in items(pod, list) {
             let name = text(container, "name");
@@ -310,6 +316,15 @@ mod tests {
             pod.pointer_mut(parent).unwrap()[field] = value;
             assert_eq!(codes(None, &pod), [code], "{path}");
         }
+    }
+
+    #[test]
+    fn reports_fields_that_the_api_server_drops() {
+        let mut pod = plain();
+        pod["securityContext"] = json!({"runAsNonRoot": true});
+        assert_eq!(codes(None, &pod), [""; 0]);
+        pod["securityContext"] = json!({"runAsNonroot": true});
+        assert_eq!(codes(None, &pod), ["unknown-field"]);
     }
 
     #[test]

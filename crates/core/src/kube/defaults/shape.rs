@@ -7,7 +7,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Number, Value};
 
-use super::{DefaultError, DefaultProblem, JsonObject};
+use super::{DefaultError, DefaultProblem, JsonObject, UnknownField};
 use crate::kube::quantity::Quantity;
 
 /// The Go type of a field, as far as its JSON form depends on it.
@@ -101,6 +101,34 @@ pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), D
         }
     }
     Ok(())
+}
+
+/// Adds the members of `object` that the tables do not contain. Values of a wrong type are [`conform`]'s.
+pub(super) fn add_unknown(object: &JsonObject, fields: &[Field], path: &str, unknown: &mut Vec<UnknownField>) {
+    for (name, value) in object {
+        let path = format!("{path}.{name}");
+        match fields.iter().find(|field| field.name == name) {
+            Some(field) => add_unknown_in(field.kind, value, &path, unknown),
+            None => unknown.push(UnknownField { path, known: fields.iter().map(|field| field.name).collect() }),
+        }
+    }
+}
+
+fn add_unknown_in(kind: FieldKind, value: &Value, path: &str, unknown: &mut Vec<UnknownField>) {
+    match (kind, value) {
+        (FieldKind::Object(fields), Value::Object(object)) => add_unknown(object, fields, path, unknown),
+        (FieldKind::List(item), Value::Array(items)) => {
+            for (index, value) in items.iter().enumerate() {
+                add_unknown_in(*item, value, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        (FieldKind::Map(item), Value::Object(entries)) => {
+            for (name, value) in entries {
+                add_unknown_in(*item, value, &format!("{path}.{name}"), unknown);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn conformed(kind: FieldKind, value: Value) -> Result<Value, DefaultError> {
