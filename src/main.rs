@@ -6,7 +6,7 @@ use clap::Parser;
 use writgate::server::{self, Args};
 
 fn main() -> ExitCode {
-    // Before anything can use TLS: rustls then never has to guess between providers.
+    // Before any use of TLS. Without a default, rustls panics if two providers are compiled in.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match server::run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,23 +14,23 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Upper bounds in seconds: a review takes some 0.1 ms here, and the API server gives up after a few seconds.
+/// Upper bounds in seconds. A review takes about 0.1 ms, and the API server gives up after a few seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Labels of `writgate_admission_requests_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// An environment that a posture is in force for; empty where none governs, `other` for an unknown one.
+    /// An environment with a posture; empty in a namespace that is not governed; `other` for an environment without a posture.
     pub environment: Arc<str>,
-    /// A kind that the product judges, else `other`.
+    /// A kind that Writgate decides about, else `other`.
     pub kind: &'static str,
     /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`, else `other`.
     pub operation: &'static str,
-    /// The action judged, or empty.
+    /// The action, or empty.
     pub action: &'static str,
     /// `admitted`, `denied` or `not-an-action`.
     pub decision: &'static str,
-    /// First reason code, or empty.
+    /// The first reason code, or empty.
     pub reason: &'static str,
     /// `enforce`, `warn`, `audit`, or empty.
     pub enforcement: &'static str,
@@ -41,19 +41,19 @@ pub struct RequestLabels {
 /// Why a request was answered without a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// More requests at once than the server takes.
+    /// Too many requests are in progress.
     Overloaded,
-    /// The API server's patience would have run out.
+    /// The decision took almost as long as the API server waits.
     Timeout,
-    /// The body is larger than any review.
+    /// The body is larger than any AdmissionReview.
     TooLarge,
     /// The content type is not JSON.
     NotJson,
-    /// The body is no review, and names no uid that an answer could echo.
+    /// The body is not an AdmissionReview, and has no uid that a response could echo.
     Unreadable,
-    /// The record could not be written, and nothing is admitted without one.
+    /// The record could not be written, and nothing is admitted without a record.
     Unrecorded,
-    /// A defect of ours.
+    /// A defect of Writgate.
     Panic,
 }
 
@@ -71,12 +71,12 @@ impl Refusal {
     }
 }
 
-/// How taking up a new certificate went.
+/// The outcome of reading a changed certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
-    /// The new one is served.
+    /// The new certificate is served.
     Ok,
-    /// The old one stays.
+    /// The old certificate stays in use.
     Failed,
 }
 
@@ -89,7 +89,7 @@ impl ReloadOutcome {
     }
 }
 
-/// Which queue an Event waited in.
+/// The queue of an Event. Its label is called `lane`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventQueue {
     /// Events of admissions.
@@ -108,18 +108,18 @@ impl EventQueue {
     }
 }
 
-/// What became of a use of a single-use approval.
+/// A step in the life of a use of a single-use approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UseOutcome {
-    /// Entered in the ledger.
+    /// The use was entered in the ledger.
     Reserved,
-    /// Its object was seen.
+    /// The object of the use appeared.
     Confirmed,
-    /// Its object surely never was there, and it is free again.
+    /// The object was provably never created, and the approval is free again.
     Released,
-    /// It stays spent, though its object was not seen: the watch that would have proved it broke.
+    /// The use stays spent although its object did not appear, because the watch that would prove it broke.
     Spent,
-    /// The ledger could not be asked or written.
+    /// The ledger could not be read or written.
     Failed,
 }
 
@@ -138,14 +138,14 @@ impl UseOutcome {
     }
 }
 
-/// Why an approval beside workloads was not kept when it was seen; it is found live nevertheless.
+/// Why a detached approval was not cached. It is still found by a live read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkippedApproval {
-    /// It is no approval, or too large for one.
+    /// It is not an approval, or is too large.
     Unreadable,
-    /// It is worth nothing any more.
+    /// It has expired.
     Expired,
-    /// Its namespace, or all of them, have as many as are kept.
+    /// The limit of its namespace, or of all namespaces, is reached.
     Full,
 }
 
@@ -162,12 +162,12 @@ impl SkippedApproval {
     }
 }
 
-/// How writing something of a decision's went.
+/// The outcome of a write to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// It is there.
+    /// The write succeeded.
     Written,
-    /// It is not.
+    /// The write failed.
     Failed,
 }
 
@@ -183,25 +183,26 @@ impl WriteOutcome {
     }
 }
 
-/// Label set of refusals, and of what is passed over.
+/// Labels with the reason of a refusal or of a skipped approval.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RefusalLabels {
     reason: &'static str,
 }
 
-/// Label set of what ends one way or another.
+/// Labels with the outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
     outcome: &'static str,
 }
 
-/// Label set of what counts Events.
+/// Labels with the queue of an Event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct EventQueueLabels {
     lane: &'static str,
 }
 
-/// Every metric of the process. Clones share their values, and cost one counter: each request makes several.
+/// Every metric of the process. Clones share their values. A clone only increments a counter, since each request makes
+/// several.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
 
@@ -213,7 +214,7 @@ impl Deref for Metrics {
     }
 }
 
-/// The metric families.
+/// The metric families, by field.
 #[expect(missing_docs, reason = "each is described where it is registered")]
 pub struct Families {
     pub requests: Family<RequestLabels, Counter>,
@@ -272,30 +273,30 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry that encodes these metrics, all of them from the first scrape on.
+    /// A registry of these metrics, which are all present from the first scrape.
     #[must_use]
     pub fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("writgate");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This build", build);
         // The encoder appends _total to counters and the unit to the name.
-        registry.register("admission_requests", "Reviews judged, by what was decided", self.requests.clone());
+        registry.register("admission_requests", "Admission reviews that were decided", self.requests.clone());
         registry.register_with_unit(
             "admission_duration",
-            "Time from a review's last byte to its answer",
+            "Time from the last byte of an admission review to its response",
             Unit::Seconds,
             self.duration.clone(),
         );
         registry.register("admission_refusals", "Requests answered without a decision", self.refusals.clone());
         registry.register(
             "records_dropped",
-            "Decision records that standard output did not take in time",
+            "Decision records that could not be written to standard output in time",
             self.records_dropped.clone(),
         );
-        registry.register("records_sealed", "Decision records given a place in the chain", self.records_sealed.clone());
+        registry.register("records_sealed", "Decision records added to the chain", self.records_sealed.clone());
         registry.register(
             "records_kept",
-            "Records of admissions that the ledger had to have before the answer",
+            "Records of admissions that the posture requires in the ledger before the response",
             self.records_stored.clone(),
         );
         registry.register("checkpoints", "Checkpoints of the chain of records", self.checkpoints.clone());
@@ -306,7 +307,11 @@ impl Metrics {
         );
         registry.register("events_written", "Events written", self.events_written.clone());
         registry.register("events_dropped", "Events dropped because their queue was full", self.events_dropped.clone());
-        registry.register("events_failed", "Events given up after retries", self.events_failed.clone());
+        registry.register(
+            "events_failed",
+            "Events that were not written after all retries",
+            self.events_failed.clone(),
+        );
         registry.register("events_queued", "Events waiting to be written", self.events_queued.clone());
         registry.register_with_unit(
             "posture_age",
@@ -314,41 +319,37 @@ impl Metrics {
             Unit::Seconds,
             self.posture_age.clone(),
         );
-        registry.register(
-            "posture_problems",
-            "Documents of the posture that are invalid",
-            self.posture_problems.clone(),
-        );
+        registry.register("posture_problems", "Posture documents that are invalid", self.posture_problems.clone());
         registry.register(
             "namespace_reads",
-            "Namespaces read live because the cache could not tell",
+            "Namespaces read live because they were not cached as governed",
             self.namespace_reads.clone(),
         );
+        registry.register("ledger_uses", "Uses of single-use approvals, by outcome", self.ledger_uses.clone());
         registry.register(
-            "ledger_uses",
-            "Uses of single-use approvals, by what became of them",
-            self.ledger_uses.clone(),
+            "history_notes",
+            "Admissions noted in the histories for rollbacks",
+            self.history_notes.clone(),
         );
-        registry.register("history_notes", "Admissions noted for rollbacks", self.history_notes.clone());
         registry.register(
             "break_glass_admissions",
-            "Requests admitted by an approval for an emergency",
+            "Requests admitted by a break-glass approval",
             self.break_glass.clone(),
         );
-        registry.register("approvals_kept", "Approvals beside workloads that are kept", self.approvals_cached.clone());
+        registry.register("approvals_kept", "Detached approvals that are cached", self.approvals_cached.clone());
         registry.register(
             "approvals_passed_over",
-            "Approvals beside workloads that were seen and not kept: they are found live",
+            "Detached approvals that are not cached; they are read live",
             self.approvals_skipped.clone(),
         );
         registry.register(
             "approval_lists",
-            "Approvals beside a workload looked for live, before it would be denied",
+            "Live reads of detached approvals before a denial",
             self.approval_lists.clone(),
         );
         registry.register(
             "certificate_reloads",
-            "Changed serving certificates, taken up or refused",
+            "Changed serving certificates, by outcome",
             self.certificate_reloads.clone(),
         );
         registry.register(
@@ -360,7 +361,7 @@ impl Metrics {
         registry
     }
 
-    /// A counter that appears only with its first failure cannot be alerted on.
+    /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
     fn begin(&self) {
         for queue in [EventQueue::Admission, EventQueue::Denial] {
             for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
@@ -389,57 +390,57 @@ impl Metrics {
         self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }).inc();
     }
 
-    /// Counts an attempt to take up a changed certificate.
+    /// Counts a changed certificate.
     pub fn certificate_reloaded(&self, outcome: ReloadOutcome) {
         self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
-    /// Counts an approval beside workloads that is not kept.
+    /// Counts a detached approval that is not cached.
     pub fn approval_skipped(&self, why: SkippedApproval) {
         self.approvals_skipped.get_or_create(&why.labels()).inc();
     }
 
-    /// Counts what became of a use.
+    /// Counts a step of a use.
     pub fn use_counted(&self, outcome: UseOutcome) {
         self.ledger_uses.get_or_create(&outcome.labels()).inc();
     }
 
-    /// Counts how noting an admission went.
+    /// Counts a note in a history.
     pub fn note_counted(&self, outcome: WriteOutcome) {
         self.history_notes.get_or_create(&outcome.labels()).inc();
     }
 
-    /// Counts how keeping a record before the answer went.
+    /// Counts a record that is stored before the response.
     pub fn record_stored(&self, outcome: WriteOutcome) {
         self.records_stored.get_or_create(&outcome.labels()).inc();
     }
 
-    /// Counts how noting the chain's head went.
+    /// Counts a checkpoint.
     pub fn checkpoint_counted(&self, outcome: WriteOutcome) {
         self.checkpoints.get_or_create(&outcome.labels()).inc();
     }
 
-    /// Counts an Event written.
+    /// Counts a written Event.
     pub fn event_written(&self, queue: EventQueue) {
         self.events_written.get_or_create(&queue.labels()).inc();
     }
 
-    /// Counts Events that were never tried: their queue was full, or the process ended.
+    /// Counts Events without an attempt to write them: the queue was full, or the process ended.
     pub fn events_dropped(&self, queue: EventQueue, how_many: u64) {
         self.events_dropped.get_or_create(&queue.labels()).inc_by(how_many);
     }
 
-    /// Counts an Event given up.
+    /// Counts an Event that was not written after all retries.
     pub fn event_failed(&self, queue: EventQueue) {
         self.events_failed.get_or_create(&queue.labels()).inc();
     }
 
-    /// An Event entered (`1`) or left (`-1`) its queue.
+    /// Counts an Event that entered (`1`) or left (`-1`) its queue.
     pub fn event_queued(&self, queue: EventQueue, change: i64) {
         self.events_queued.get_or_create(&queue.labels()).inc_by(change);
     }
 
-    /// Events that entered a queue and were neither written nor given up.
+    /// The Events in a queue that are neither written nor failed.
     #[must_use]
     pub fn events_waiting(&self, queue: EventQueue) -> u64 {
         u64::try_from(self.events_queued.get_or_create(&queue.labels()).get()).unwrap_or_default()

@@ -9,6 +9,6 @@ pub mod namespace_reader;
 
 use std::time::Duration;
 
-/// How long a lookup on the way to an answer may take, the wait for its turn included: most of the patience of an API server
-/// that waits 5 s.
+/// How long a lookup before the response may take, including the wait for a permit. An API server usually waits 5 s for the
+/// response.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);

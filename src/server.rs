@@ -1,4 +1,4 @@
-//! The webhook as a process: its flags, its parts, and how they start and stop. This file only connects them.
+//! The webhook's process: its flags, and how its parts start, connect and stop.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,19 +47,20 @@ use crate::trail::events::event::Reporter;
 use crate::trail::ledger::Ledger;
 use crate::trail::output::{Output, Stdout};
 
-/// How long a peer may take for the TLS handshake, and again for its first request.
+/// How long a peer may take for the TLS handshake, and then for its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
-/// How long a connection may be idle. hyper's header timeout is what ends an idle one, and the API server's Go client
-/// keeps connections for 90 s: closing earlier would race with a request, which the user would see as a denial.
+/// How long a connection may be idle. hyper's header timeout ends idle connections. The API server's Go client keeps
+/// connections for 90 s. If the webhook closed one earlier, a request could arrive meanwhile and fail, and the user would see
+/// a denial.
 const IDLE: Duration = Duration::from_secs(150);
-/// What requests in progress get once the listener is closed; the longest `timeoutSeconds` is 30 s, usual are 5.
+/// How long requests in progress may take after the listener is closed. The usual `timeoutSeconds` is 5 s.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
-/// What waiting Events get at exit.
+/// How long queued Events may take at exit.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
-/// What the last checkpoint gets at exit, meanwhile.
+/// How long the last checkpoint may take at exit, at the same time.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
-/// Admits a workload only with a writ: a signed approval of exactly what would run.
+/// Admit workloads only with a signed approval of exactly what would run
 #[derive(Debug, Parser)]
 #[command(name = "writgate-webhook", version, about)]
 pub struct Args {
@@ -69,35 +70,35 @@ pub struct Args {
     /// Address of /livez, /readyz and /metrics (HTTP)
     #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
-    /// Serving certificate, PEM; read again when it changes
+    /// Serving certificate in PEM, read again when it changes
     #[arg(long, env = "WRITGATE_TLS_CERT_FILE", value_name = "FILE")]
     pub tls_cert_file: PathBuf,
-    /// Its private key, PEM
+    /// Private key of the serving certificate, in PEM
     #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
     pub tls_private_key_file: PathBuf,
     /// Private key that signs the records: Ed25519 in PKCS#8 PEM, not encrypted [default: a new key for each start]
     #[arg(long, env = "WRITGATE_AUDIT_KEY_FILE", value_name = "FILE")]
     pub audit_key_file: Option<PathBuf>,
-    /// Take postures and namespaces from the YAML files in this folder, and use no cluster
+    /// Read postures and namespaces from the YAML and JSON files in this folder instead of a cluster
     #[arg(long, env = "WRITGATE_POSTURE_DIR", value_name = "DIR", conflicts_with = "kubeconfig")]
     pub posture_dir: Option<PathBuf>,
     /// Credentials of the cluster [default: the Pod's own, else $KUBECONFIG]
     #[arg(long, env = "WRITGATE_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Namespace of the postures
+    /// Namespace of the postures and the ledger
     #[arg(long, env = "WRITGATE_SYSTEM_NAMESPACE", default_value = "writgate-system", value_name = "NAMESPACE")]
     pub system_namespace: String,
-    /// How long to go on serving after the signal to stop, while endpoints are updated elsewhere
+    /// How long to continue serving after the signal to stop, while endpoints are updated
     #[arg(long, env = "WRITGATE_DRAIN", default_value = "10s", value_name = "DURATION", value_parser = duration)]
     pub drain: Duration,
     /// Worker threads
     #[arg(long, env = "WRITGATE_WORKERS", default_value_t = 2, value_name = "N")]
     pub workers: usize,
-    /// A controller whose changes of one resource are its own, as SERVICEACCOUNT=RESOURCE; repeatable, and replaces
-    /// the list of Kubernetes' own controllers
+    /// Controller whose writes to one resource are not actions. Repeatable; replaces the list of Kubernetes' own
+    /// controllers
     #[arg(long, env = "WRITGATE_EXEMPT_CONTROLLER", value_name = "USER=RESOURCE", value_delimiter = ',')]
     pub exempt_controller: Vec<ExemptController>,
-    /// A custom resource to judge as a workload: its plural resource, and the path of its pod template; repeatable
+    /// Custom resource that is a workload: its plural resource, and the path of its pod template. Repeatable
     #[arg(
         long,
         env = "WRITGATE_WORKLOAD_KIND",
@@ -105,7 +106,7 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub workload_kind: Vec<WorkloadKind>,
-    /// Whether approvals in ConfigMaps beside a workload are looked for, as well as those in its annotations
+    /// Look for approvals in ConfigMaps in the workload's namespace, as well as in its annotations
     #[arg(
         long,
         env = "WRITGATE_DETACHED_APPROVALS",
@@ -117,15 +118,15 @@ pub struct Args {
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
-    /// How long an approval that may be used once stays reserved for an object that does not appear; must be longer than
-    /// the API server's --request-timeout
+    /// How long a single-use approval stays reserved for an object that does not appear; must be longer than the API
+    /// server's --request-timeout
     #[arg(long, env = "WRITGATE_RELEASE_AFTER", default_value = "90s", value_name = "DURATION", value_parser = duration)]
     pub release_after: Duration,
 }
 
-/// Why the webhook does not run. Each says what to do.
+/// Why the webhook cannot run. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
+#[expect(missing_docs, reason = "the messages document the variants")]
 pub enum ServeError {
     #[error("cannot listen on {address} ({flag}): {source}")]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
@@ -158,7 +159,7 @@ pub fn run(args: Args) -> Result<(), ServeError> {
         output.flush().await;
         served
     });
-    // What is still at work, such as a watch, would never end by itself.
+    // Watches never end by themselves.
     runtime.shutdown_background();
     served
 }
@@ -220,7 +221,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     status.drain();
     tokio::select! {
         () = tokio::time::sleep(args.drain) => {}
-        // A second signal: whoever waits has lost patience.
+        // A second signal ends the drain.
         _ = stopped() => {}
     }
     webhook.graceful_shutdown(Some(LAST_REQUESTS));
@@ -242,16 +243,17 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     Ok(())
 }
 
-/// The heads of the other chains, which this one's first line will name; none, and told, where they cannot be read.
+/// The heads of the other chains, for the first line of this chain. If they cannot be read, this is logged, and the line
+/// names none.
 async fn heads(cluster: Option<&Client>, system_namespace: &str) -> Vec<Head> {
     let Some(client) = cluster else { return Vec::new() };
     checkpoint::heads(client.clone(), system_namespace).await.unwrap_or_else(|why| {
-        tracing::warn!(why, "the chain of records will name no others: their checkpoints could not be read");
+        tracing::warn!(%why, "the checkpoints of other chains could not be read; the first line of this chain does not name them");
         Vec::new()
     })
 }
 
-/// Starts feeding `store`, from the folder or the cluster; returns the client in the latter case.
+/// Starts feeding `store` from the folder or the cluster. Returns the client of the cluster.
 async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, ServeError> {
     if let Some(path) = &args.posture_dir {
         let known = folder::load(path, store)?;
@@ -267,12 +269,13 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
     Ok(Some(client))
 }
 
-/// Where approvals beside workloads are; starts following those of a cluster. Its watch may fail, for want of rights say:
-/// then nothing is cached, and each approval is read live.
+/// Where detached approvals are read. With a cluster, starts a watch over them. If the watch fails, for example because a
+/// permission is missing, nothing is cached and approvals are read live.
 fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> DetachedSource {
-    let Some(client) = cluster.filter(|_| args.detached_approvals) else {
-        return if args.detached_approvals { DetachedSource::Folder } else { DetachedSource::Nowhere };
-    };
+    if !args.detached_approvals {
+        return DetachedSource::Nowhere;
+    }
+    let Some(client) = cluster else { return DetachedSource::Folder };
     let cached = ApprovalStore::new(metrics.clone());
     let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), cached.clone());
     tokio::spawn(async move { watch::follow("approvals", config_maps, APPROVAL_SELECTOR, &follower).await });
@@ -315,6 +318,6 @@ async fn stopped() -> io::Result<()> {
 /// Reads `10s`, `1m30s`, `500ms`, `0`.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = if text == "0" { Ok(jiff::SignedDuration::ZERO) } else { text.parse::<jiff::SignedDuration>() };
-    let parsed = parsed.map_err(|error| format!("{error}; expected a duration such as 10s"))?;
-    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+    let parsed = parsed.map_err(|error| format!("{error}; expected a duration such as 10s or 1m30s"))?;
+    Duration::try_from(parsed).map_err(|_| "found a negative duration, expected a duration such as 10s".to_owned())
 }

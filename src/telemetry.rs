@@ -7,7 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::trail::output::Output;
 
-/// Variable that sets the log level, in the `tracing` syntax: `info`, `debug`, `writgate=debug,kube=warn`.
+/// The environment variable with the log level in `tracing`'s syntax: `info`, `debug`, `writgate=debug,kube=warn`.
 const LEVEL: &str = "WRITGATE_LOG";
 
 /// Sends this process's log lines to `output`. A second call in one process changes nothing.
@@ -21,7 +21,7 @@ pub fn start(output: Output) {
         .with_env_filter(level)
         .with_writer(LogLines(output))
         .finish();
-    // Fails only where a subscriber stands already, as in a test that runs two servers.
+    // Fails only if a subscriber is set already, as in a test that starts two webhooks.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -35,7 +35,7 @@ impl<'a> MakeWriter<'a> for LogLines {
     }
 }
 
-/// Collects one event and hands it over whole.
+/// Collects the bytes of one log line and passes them on as a whole.
 struct LogLine<'a> {
     output: &'a Output,
     json: Vec<u8>,

@@ -30,13 +30,13 @@ pub struct Status {
 }
 
 impl Status {
-    /// Of a server that judges by `store` and counts in `metrics`.
+    /// The status of a webhook that decides with `store` and counts in `metrics`.
     #[must_use]
     pub fn new(store: Arc<Store>, metrics: Metrics) -> Self {
         Self { store, registry: metrics.registry(), metrics, draining: AtomicBool::new(false) }
     }
 
-    /// From now on this replica is on its way out: not ready, and it asks its clients to reconnect elsewhere.
+    /// Starts draining: the replica is not ready, and asks clients to connect to another one.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ impl Status {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// What stands between this replica and readiness; empty when nothing does.
+    /// Why this replica is not ready. Empty if it is ready.
     fn missing(&self, now: Timestamp) -> Vec<String> {
         let mut missing = self.store.missing();
         let expiry = self.metrics.certificate_expiry.get();

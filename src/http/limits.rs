@@ -1,11 +1,11 @@
-//! What bounds a request before anybody looks at its contents: how many at once, how large, how long.
+//! Bounds requests before their content is read: their number, their time and their size.
 //!
-//! Outermost first: a panic becomes an answer, too many requests are turned away, each has a deadline that ends
-//! before the API server's patience does, and its body a size. None of these invents a verdict: they answer with an
-//! HTTP error, which the API server treats as a failed webhook and, under `failurePolicy: Fail`, as a refusal.
+//! From the outside in: a panic becomes a response, requests above the limit are refused, each request has a deadline before
+//! the API server's own, and its body has a maximum size. None of these decides. They respond with an HTTP error, which the
+//! API server treats as a failed webhook and, with `failurePolicy: Fail`, as a refusal.
 //!
-//! All but the panic in one place, and not as a stack of tower layers: each of those costs a request several
-//! allocations, and none of them can answer in our words.
+//! These limits are not tower layers: each layer costs several allocations per request, and none can respond with
+//! Writgate's messages.
 
 use std::any::Any;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::{Metrics, Refusal};
 
-/// Largest review: the API server takes requests of 3 MiB and sends the object and the one before it.
+/// The largest AdmissionReview. The API server accepts requests of 3 MiB, and sends the new and the old object.
 const MAX_BODY: usize = 8 << 20;
-/// Requests in progress. Far above what API servers send (each takes a fraction of a millisecond).
+/// Requests in progress. API servers send far fewer, since each takes a fraction of a millisecond.
 const MAX_REQUESTS: usize = 512;
-/// A body that never waits for memory: a usual review is some 10 KiB, so what fills the budget below with large ones
-/// does not reach the others.
+/// The largest body that does not wait for memory. A usual AdmissionReview has about 10 KiB, so large bodies that use up the
+/// budget below do not delay it.
 const SMALL_BODY: usize = 64 << 10;
-/// Memory for all other bodies together, in KiB.
+/// Memory for all larger bodies together, in KiB.
 const BODY_BUDGET: usize = 64 << 10;
-/// How long a body may take to arrive. The API server has it whole before it asks.
+/// How long a body may take to arrive. The API server has the whole body before it sends the request.
 const BODY_PATIENCE: Duration = Duration::from_secs(3);
-/// The API server's own default for `timeoutSeconds`, for callers that do not say how long they wait.
+/// The API server's default for `timeoutSeconds`, for callers that send no timeout.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest `timeoutSeconds` that Kubernetes allows.
 const MAX_PATIENCE: Duration = Duration::from_secs(30);
 
-/// An answer without a verdict. The API server shows `why` to the user.
+/// A response without a decision. The API server shows `why` to the user.
 pub(crate) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>) -> Response {
     metrics.refused(reason);
     let status = match reason {
@@ -47,15 +47,15 @@ pub(crate) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>)
     (status, format!("{}\n", why.into())).into_response()
 }
 
-/// What is answered in place of a panic.
+/// The response after a panic.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 pub(crate) fn caught(metrics: &Metrics, panic: Box<dyn Any + Send>) -> Response {
     let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(
         panic = what.unwrap_or("no message"),
-        "a review was not judged because of a defect; please report it"
+        "a review was not decided because of a defect; report it with this line"
     );
-    refuse(metrics, Refusal::Panic, "writgate: internal error; the webhook's log has more")
+    refuse(metrics, Refusal::Panic, "writgate: internal error; see the webhook's log")
 }
 
 /// How long the caller waits: the API server adds `?timeout=5s`.
@@ -67,10 +67,10 @@ fn patience(query: &str) -> Duration {
     patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE)
 }
 
-/// What all requests in progress share.
+/// The limits that all requests in progress share.
 pub(crate) struct Limits {
     turns: Semaphore,
-    /// Memory for the large bodies among them.
+    /// Memory for large bodies.
     bodies: Semaphore,
 }
 
@@ -88,8 +88,8 @@ pub(crate) struct Admitted<'a> {
 }
 
 impl Limits {
-    /// Gives `answer` its turn, and until shortly before the caller's patience ends: the user is to read our reason
-    /// and not `context deadline exceeded`. The caller tells its patience in `query`.
+    /// Waits for `answer` until shortly before the caller's timeout in `query`. So the user reads Writgate's message and not
+    /// `context deadline exceeded`.
     pub(crate) async fn bound(
         &self,
         query: &str,
@@ -108,7 +108,7 @@ impl Limits {
         }
     }
 
-    /// Reads the body of a review, if it is JSON and not too large; `Err` is the answer for one that is not.
+    /// Reads a body that is JSON and not too large. `Err` is the response to any other body.
     pub(crate) async fn body(
         &self,
         headers: &HeaderMap,
@@ -123,7 +123,7 @@ impl Limits {
         }
         let too_large = || {
             let why = format!(
-                "writgate: the review is larger than {} MiB, more than the API server can send",
+                "writgate: the AdmissionReview is larger than {} MiB, more than an API server sends",
                 MAX_BODY >> 20
             );
             refuse(metrics, Refusal::TooLarge, why)
@@ -138,7 +138,7 @@ impl Limits {
             Ok(Ok(bytes)) => Ok(Admitted { bytes, _share: share }),
             Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
             Ok(Err(error)) => {
-                Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body broke off: {error}")))
+                Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body ended early: {error}")))
             }
             Err(_) => {
                 let why = format!("writgate: the body did not arrive within {BODY_PATIENCE:?}");
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_is_what_the_api_server_says_within_reason() {
+    fn the_deadline_is_the_timeout_that_the_api_server_sends_up_to_a_limit() {
         assert_eq!(patience("timeout=5s"), Duration::from_secs(5));
         assert_eq!(patience("a=b&timeout=2.5s"), Duration::from_millis(2500));
         for odd in ["", "timeout=", "timeout=5", "timeout=-1s", "timeout=0s", "timeout=NaNs", "timeout=1e400s"] {

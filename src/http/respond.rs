@@ -9,13 +9,13 @@ use writgate_core::{
     text::{bounded, escape},
 };
 
-/// Length at which a warning goes on in the next one.
+/// The length at which a warning is continued in the next one.
 const MAX_WARNING: usize = 120;
-/// Length at which one without a space to break at is cut, as the API server would.
+/// The length at which a warning without a space is cut. The API server cuts at the same length.
 const MAX_UNBROKEN: usize = 256;
-/// Longest audit annotation: each goes into one line of the API server's log.
+/// The longest audit annotation. All of them are in one line of the API server's audit log.
 const MAX_ANNOTATION: usize = 1024;
-/// Longest message: what a person reads is far shorter.
+/// The longest message.
 const MAX_MESSAGE: usize = 4096;
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ struct Cause {
     message: String,
 }
 
-/// What the API server's audit log keeps of the decision; it puts the webhook's name before each key.
+/// The decision's annotations in the API server's audit log. The API server prefixes each key with the webhook's name.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct AuditAnnotations {
@@ -89,7 +89,7 @@ struct AuditAnnotations {
     posture_version: String,
 }
 
-/// The answer to the review `uid`, as JSON.
+/// The response to the AdmissionReview `uid`, as JSON.
 pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
     let allowed = decision.allowed();
     let response = Response {
@@ -114,7 +114,7 @@ fn status(decision: &Decision) -> Status {
     }
 }
 
-/// `text` as warnings, which a client prints one below the other: broken at spaces where a line is too long.
+/// Splits `text` into warnings, which a client prints on separate lines. Long lines are broken at spaces.
 fn warnings(text: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for line in escape(text).lines() {

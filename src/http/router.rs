@@ -1,6 +1,4 @@
-//! The routes of the webhook: a review's bytes in, within bounds, and its answer out.
-//!
-//! What bounds a request is [`limits`](super::limits)'; what is answered is [`review`](crate::review)'s.
+//! The webhook's routes. [`limits`](super::limits) bounds a request, and [`review`](crate::review) makes the response.
 
 use std::sync::Arc;
 
@@ -15,14 +13,14 @@ use crate::http::admin::Status;
 use crate::http::limits::{Limits, caught, refuse};
 use crate::review::admission::{Admission, Endpoint, Refused};
 
-/// What all requests share.
+/// The state that all requests share.
 struct Webhook {
     admission: Admission,
     limits: Limits,
     status: Arc<Status>,
 }
 
-/// `POST /validate` for workloads, `POST /guard` for what they are judged by.
+/// The routes: `POST /validate` for workloads, and `POST /guard` for the objects that governance depends on.
 pub fn router(admission: Admission, status: Arc<Status>) -> Router {
     let metrics = admission.metrics().clone();
     let panics = CatchPanicLayer::custom(move |panic| caught(&metrics, panic));
@@ -48,7 +46,7 @@ async fn review(webhook: Arc<Webhook>, endpoint: Endpoint, request: Request) -> 
     };
     let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
     if status.is_draining() {
-        // Clients keep connections alive and would go on using one to a server that no Service names any more.
+        // Otherwise clients would keep using the connection to a replica that has left the Service.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -20,58 +20,58 @@ use x509_cert::der::Decode;
 
 use crate::metrics::{Metrics, ReloadOutcome};
 
-/// What is wrong with a certificate and its key.
+/// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; give the PEM files with --tls-cert-file and --tls-private-key-file")]
+    #[error("cannot read {path}: {source}; set the PEM files with --tls-cert-file and --tls-private-key-file")]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// The certificate file holds none.
-    #[error("{path} holds no usable certificate ({why}); expected PEM, the server's own certificate first")]
+    /// The certificate file contains no usable certificate.
+    #[error("{path} contains no usable certificate ({why}); expected PEM, with the server's certificate first")]
     NoCertificate {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's message.
         why: String,
     },
-    /// The key file holds none.
-    #[error("{path} holds no usable private key ({why}); expected an unencrypted PEM key")]
+    /// The key file contains no usable key.
+    #[error("{path} contains no usable private key ({why}); expected an unencrypted PEM key")]
     NoKey {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The parser's message.
         why: String,
     },
-    /// The two do not belong together, or the key is of a kind that is not supported.
+    /// The certificate and the key do not belong together, or the kind of the key is not supported.
     #[error("the certificate in {cert} and the key in {key} cannot be used together: {source}")]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What the TLS library says.
+        /// The TLS library's error.
         source: rustls::Error,
     },
 }
 
-/// The pair of files that hold the serving certificate.
+/// The files with the serving certificate and its key.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
-    /// PEM certificate chain, the server's own first.
+    /// The certificate chain in PEM, with the server's certificate first.
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
 }
 
-/// The certificate in use, and the files that may bring its successor.
+/// The certificate in use, and the files that it is read from.
 pub struct ServingCertificate {
     files: CertificateFiles,
-    /// Digest of what was last read, used or not, so that a broken pair is reported once and not at every look.
+    /// The digest of the files that were read last, valid or not, so that a broken pair is reported only once.
     seen: [u8; 32],
     config: RustlsConfig,
     metrics: Metrics,
@@ -87,26 +87,26 @@ impl ServingCertificate {
         Ok(Self { files, seen: contents.digest(), config, metrics })
     }
 
-    /// What the TLS listener serves; follows later changes by itself.
+    /// The configuration of the TLS listener. Later changes of the files take effect in it.
     #[must_use]
     pub fn config(&self) -> RustlsConfig {
         self.config.clone()
     }
 
-    /// Looks at the files every `interval`, for ever.
+    /// Reads the files every `interval`. Does not return.
     pub async fn follow(mut self, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             self = match tokio::task::spawn_blocking(move || self.refreshed()).await {
                 Ok(certificate) => certificate,
-                // Only as the runtime goes down.
+                // Only when the runtime shuts down.
                 Err(_) => return,
             };
         }
     }
 
-    /// Takes up a changed pair. A pair that cannot be used leaves the one in use in place: its clients still trust
-    /// it, and a half-written update is complete at the next look.
+    /// Reads the files, and serves a changed pair. If the pair cannot be used, the old one stays in use: clients still trust
+    /// it, and a half-written update is complete at the next read.
     fn refreshed(mut self) -> Self {
         let contents = Contents::read(&self.files);
         let digest = contents.digest();
@@ -123,14 +123,14 @@ impl ServingCertificate {
             }
             Err(error) => {
                 self.metrics.certificate_reloaded(ReloadOutcome::Failed);
-                tracing::error!(%error, "new serving certificate refused; the old one stays in use");
+                tracing::error!(%error, "the new serving certificate cannot be used; the old one stays in use");
             }
         }
         self
     }
 }
 
-/// Bytes of the two files, or why there are none.
+/// The bytes of the two files, or the errors of reading them.
 struct Contents {
     cert: Result<Vec<u8>, io::ErrorKind>,
     key: Result<Vec<u8>, io::ErrorKind>,
@@ -155,7 +155,7 @@ impl Contents {
     }
 }
 
-/// A certificate and key that work together.
+/// A certificate and a key that belong together.
 struct Pair {
     config: Arc<ServerConfig>,
     not_after: Timestamp,
@@ -181,7 +181,7 @@ impl Pair {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(|source| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), source })?;
-        // The API server speaks HTTP/1.1 to webhooks, so as to spread its load; offering h2 only adds attack surface.
+        // The API server uses HTTP/1.1 for webhooks, to spread its load. HTTP/2 would only add attack surface.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), not_after })
     }

@@ -1,7 +1,7 @@
-//! One review from its bytes to its answer: parsed, decided by core, put on the record, and rendered.
+//! One AdmissionReview from its bytes to its response: parse, let core decide, record, and render.
 //!
-//! Nothing here is HTTP: the [router](crate::http::router) hands the bytes over and sends the answer. A workload waits for the
-//! API server only if its posture asks for what costs a lookup, or if the cache does not know its namespace.
+//! Nothing here is HTTP; the [router](crate::http::router) passes the bytes in and sends the response. A workload waits for
+//! the API server only if its posture requires a lookup, or if its namespace is not cached as governed.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +28,7 @@ use crate::trail::events::Events;
 use crate::trail::events::event::DecidedRequest;
 use crate::trail::output::Output;
 
-/// Where postures are unless told otherwise.
+/// The default namespace of the postures.
 const SYSTEM_NAMESPACE: &str = "writgate-system";
 
 /// What it takes to decide and record a review.
@@ -44,26 +44,26 @@ pub struct Admission {
     system_namespace: String,
 }
 
-/// Which question a review puts.
+/// The endpoint that an AdmissionReview was sent to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Endpoint {
-    /// What a workload may run.
+    /// `/validate`: may this workload run?
     Workload,
-    /// Whether the rules may change by which workloads are decided.
+    /// `/guard`: may this object change that governance depends on?
     Guard,
 }
 
-/// An answer without a verdict.
+/// A response without a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) reason: Refusal,
     pub(crate) why: String,
 }
 
-/// What was decided, and what only its rendering needs.
+/// A decision, and the values that only its rendering requires.
 struct DecidedReview {
     decision: Decision,
-    /// For metrics: only an environment that has a posture is a label of its own.
+    /// The metric's label. Only an environment with a posture is a value of it, so the values are bounded.
     environment: Arc<str>,
     resource: String,
     workload: Option<WorkloadKind>,
@@ -84,7 +84,7 @@ impl DecidedReview {
 }
 
 impl Admission {
-    /// Judges by `store`. Without a cluster there are no `events`, and `lookups` reads nothing live.
+    /// Decides with `store`. Without a cluster there are no `events`, and `lookups` reads nothing live.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -99,30 +99,30 @@ impl Admission {
         Self { store, lookups, exempt, kinds, sealer, output, events, metrics, system_namespace }
     }
 
-    /// With other exempt controllers than Kubernetes' own.
+    /// Replaces the exempt controllers, which are Kubernetes' own by default.
     #[must_use]
     pub fn with_exempt(self, exempt: ExemptControllers) -> Self {
         Self { exempt, ..self }
     }
 
-    /// Judges further kinds as well.
+    /// Adds further kinds of workload.
     #[must_use]
     pub fn with_kinds(self, kinds: WorkloadKinds) -> Self {
         Self { kinds, ..self }
     }
 
-    /// With the postures in another namespace than the usual one.
+    /// Replaces the namespace of the postures.
     #[must_use]
     pub fn with_system_namespace(self, system_namespace: &str) -> Self {
         Self { system_namespace: system_namespace.to_owned(), ..self }
     }
 
-    /// What it counts in.
+    /// The metrics that it counts in.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The answer to a review, as JSON.
+    /// The response to an AdmissionReview, as JSON.
     pub(crate) async fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Vec<u8>, Refused> {
         let begun = Instant::now();
         let now = clock::now();
@@ -147,7 +147,7 @@ impl Admission {
                 (malformed.uid, decided)
             }
         };
-        self.record_everywhere(&mut decided.decision).await?;
+        self.write_records(&mut decided.decision).await?;
         let decision = &decided.decision;
         self.metrics.requests.get_or_create(&labels(&decided)).inc();
         if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
@@ -157,7 +157,9 @@ impl Admission {
             return Err(Refused { reason: Refusal::Unreadable, why: format!("writgate: {}", decision.message()) });
         };
         let json = respond::response(&uid, decision);
-        if let Some(events) = self.events.as_ref().filter(|_| DecidedRequest::has_event(decision)) {
+        if let Some(events) = &self.events
+            && DecidedRequest::has_event(decision)
+        {
             let DecidedReview { decision, resource, workload, posture, .. } = decided;
             events.submit(DecidedRequest { decision, resource, workload, posture });
         }
@@ -165,9 +167,9 @@ impl Admission {
         Ok(json)
     }
 
-    /// Puts the decision on the record, before the answer; in the ledger as well where its posture asks for that. What
-    /// the ledger did not take is decided anew, since the record of its admission is written already.
-    async fn record_everywhere(&self, decision: &mut Decision) -> Result<(), Refused> {
+    /// Writes the decision's record before the response, and stores it in the ledger if the posture requires that. If the
+    /// ledger fails, a second decision denies, since the record of the admission is written already.
+    async fn write_records(&self, decision: &mut Decision) -> Result<(), Refused> {
         if decision.record.decision == Outcome::NotAnAction {
             tracing::debug!(request = decision.record.request_uid, "{}", decision.summary());
             return Ok(());
@@ -177,13 +179,13 @@ impl Admission {
             return Ok(());
         }
         let Err(why) = Box::pin(self.lookups.store_record(&decision.record)).await else { return Ok(()) };
-        tracing::error!(decision = %decision.record.id, why, "record not kept in the ledger");
+        tracing::error!(decision = %decision.record.id, why, "record not stored in the ledger");
         let now = clock::now();
         *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
         self.record(decision).await
     }
 
-    /// Seals the decision's record and writes its line. An admission that could not be recorded is not answered.
+    /// Seals the decision's record and writes its line. If that fails, an admission is not sent.
     async fn record(&self, decision: &mut Decision) -> Result<(), Refused> {
         let error = match self.sealer.seal(decision.record.clone()) {
             Ok(sealed) => {
@@ -196,7 +198,10 @@ impl Admission {
         };
         tracing::error!(decision = %decision.record.id, error, "decision not recorded");
         if decision.allowed() {
-            return Err(Refused { reason: Refusal::Unrecorded, why: format!("writgate: not admitted, since {error}") });
+            return Err(Refused {
+                reason: Refusal::Unrecorded,
+                why: format!("writgate: not admitted, because the decision was not recorded: {error}"),
+            });
         }
         Ok(())
     }
@@ -231,7 +236,7 @@ impl Admission {
 
     async fn decide_guarded(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> DecidedReview {
         let postures = self.store.postures();
-        // The system's own objects and the namespaces themselves are in no governed namespace.
+        // Objects in the system namespace and Namespaces are not in a governed namespace.
         let is_in_tenant_namespace = &*request.kind.kind != "Namespace" && request.namespace != self.system_namespace;
         let labels =
             if is_in_tenant_namespace { self.labels(&request.namespace).await } else { Ok(NamespaceLabels::default()) };
@@ -262,22 +267,24 @@ impl Admission {
         DecidedReview::of(decision, request, &postures, environment)
     }
 
-    /// The labels of `namespace`; `Err` says why they are not known.
+    /// The governing labels of `namespace`. The error says why they are not known.
     async fn labels(&self, namespace: &str) -> Result<NamespaceLabels, String> {
         let cached = self.store.namespace(namespace);
         match (&cached, &self.lookups.namespaces) {
             (Some(labels), _) if labels.environment.is_some() => Ok(labels.clone()),
-            // Cluster-scoped.
+            // The object is cluster-scoped.
             _ if namespace.is_empty() => Ok(NamespaceLabels::default()),
             (_, Some(reader)) => Box::pin(reader.read(namespace)).await.map_err(|error| error.to_string()),
-            // A folder has all the namespaces that it governs; one that it lacks was sent by mistake, not to be let by.
-            (None, None) => Err(format!("namespace {namespace} is not among the Namespaces of the posture folder")),
+            // A folder has every governed namespace. A request for any other was sent by mistake, and is denied.
+            (None, None) => {
+                Err(format!("namespace {namespace} is not in the posture folder; add its Namespace object"))
+            }
             (Some(labels), None) => Ok(labels.clone()),
         }
     }
 }
 
-/// The ConfigMap of an environment's posture.
+/// The ConfigMap with the posture of an environment.
 fn source_of(postures: &PostureSet, environment: &str) -> Option<String> {
     postures.environment(environment).ok()?.config_map.clone()
 }

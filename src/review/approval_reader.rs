@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use writgate_cluster::bounded_request::RequestLimiter;
-use writgate_cluster::config_map::APPROVAL_SELECTOR;
+use writgate_cluster::config_map::{APPROVAL_SELECTOR, MAX_APPROVALS};
 use writgate_cluster::{client, names};
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
@@ -17,12 +17,12 @@ use writgate_core::{
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
 
-/// Requests that read at once. Each holds one page.
+/// Reads at once. Each has one page in memory.
 const MAX_READS: usize = 2;
-/// ConfigMaps in a page: each may have a MiB of text, which is six in JSON at worst.
+/// ConfigMaps in a page. Each may have 1 MiB of text, which takes up to 6 MiB in JSON.
 const PAGE: u32 = 4;
-/// Pages of one list; an object that needs more names its approval.
-const MAX_PAGES: usize = 128;
+/// Pages of one list. In a namespace with more approvals, the object must name its approval.
+const MAX_PAGES: u32 = MAX_APPROVALS / PAGE;
 
 /// Reads approvals, a bounded number at once.
 pub struct ApprovalReader {
@@ -32,13 +32,13 @@ pub struct ApprovalReader {
 }
 
 impl ApprovalReader {
-    /// Through `client`.
+    /// A reader through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
         Self { client, limiter: RequestLimiter::new(MAX_READS, PATIENCE), metrics }
     }
 
-    /// The approvals of `namespace` that may answer `query`, as they are now; or why nobody can tell.
+    /// The approvals in `namespace` that match `query`, as they are now. The error says why they could not be read.
     pub async fn read(&self, namespace: &str, query: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
         if !names::is_label(namespace) {
             return Ok(Vec::new());
@@ -61,7 +61,7 @@ async fn named(config_maps: &Api<ConfigMap>, name: &str) -> Result<Vec<DetachedA
     }
     let found = config_maps.get_opt(name).await.map_err(|error| client::why(&error))?;
     let labelled = |found: &ConfigMap| found.labels().get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
-    // Whoever names it is told what is wrong with it, so one without an envelope is one with an empty one.
+    // The object names this approval, so its error is reported: without an envelope, the text is empty.
     Ok(found.filter(labelled).map(detached).into_iter().collect())
 }
 
@@ -78,9 +78,8 @@ async fn covering(config_maps: &Api<ConfigMap>, hash: SpecHash) -> Result<Vec<De
         }
     }
     Err(format!(
-        "more approvals lie in the namespace than the {} that are looked through; delete old ones, or name the one that \
-         counts in the annotation {APPROVAL_REF}",
-        MAX_PAGES * usize::try_from(PAGE).unwrap_or(usize::MAX)
+        "the namespace has more than {MAX_APPROVALS} approvals, the most that are read; delete old approvals, or name the \
+         approval in annotation {APPROVAL_REF}"
     ))
 }
 
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_one_that_is_named_is_read_as_it_is_if_it_is_labelled() {
+    async fn a_named_approval_is_returned_unchanged_if_it_has_the_label() {
         let one = |text: &str| Ok(vec![DetachedApproval { name: "a".to_owned(), text: text.to_owned() }]);
         let (named, requests) = reader(vec![(200, config_map("approval", &json!({"approval.json": "junk"})))]);
         assert_eq!(named.read("payments", &by_name()).await, one("junk"));
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_pages_are_looked_through_and_what_cannot_be_for_the_spec_is_left() {
+    async fn every_page_is_read_and_only_approvals_that_may_cover_the_spec_are_returned() {
         let junk = config_map("approval", &json!({"approval.json": "junk"}));
         let (reader, requests) = reader(vec![list(std::slice::from_ref(&junk), "more"), list(&[junk], "")]);
         assert_eq!(reader.read("payments", &by_hash()).await, Ok(vec![]));
@@ -169,15 +168,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_are_looked_through_is_told_with_what_to_do() {
+    async fn too_many_approvals_are_an_error_that_says_what_to_do() {
         let (reader, requests) = reader(vec![list(&[], "more")]);
         let why = reader.read("payments", &by_hash()).await.expect_err("too many");
         assert!(why.contains("512") && why.contains(APPROVAL_REF), "{why}");
-        assert_eq!(requests.lock().expect("no panic").len(), MAX_PAGES);
+        assert_eq!(requests.lock().expect("no panic").len(), 128);
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_not_taken_for_absent() {
+    async fn an_object_that_cannot_be_read_does_not_count_as_absent() {
         assert_eq!(reader(vec![refusal(404)]).0.read("payments", &by_name()).await, Ok(vec![]));
         for code in [403, 429, 500] {
             for query in [by_name(), by_hash()] {
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_name_never_becomes_part_of_a_request() {
+    async fn a_text_that_is_not_a_name_never_becomes_part_of_a_request() {
         let (reader, requests) = reader(vec![refusal(500)]);
         assert_eq!(reader.read("payments", &DetachedQuery::Name("../secrets/a".to_owned())).await, Ok(vec![]));
         assert_eq!(reader.read("../default", &by_hash()).await, Ok(vec![]));
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_for_others_waits_no_longer_than_they_may() {
+    async fn a_read_that_waits_for_others_has_the_same_deadline() {
         let service =
             service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let reader = ApprovalReader::new(Client::new(service, "default"), Metrics::default());

@@ -12,7 +12,7 @@ use writgate_core::kube::ConfigMapContent;
 
 use crate::review::PATIENCE;
 
-/// Reads at once, of all requests: what callers can cost the API server, and 16 MiB of answers at most.
+/// Requests at once, for all reviews. This bounds what callers cost the API server, and the responses to 16 MiB.
 const MAX_REQUESTS: usize = 16;
 
 /// What is known of a ConfigMap: its content, that there is none of the name, or why nobody can tell.
@@ -25,13 +25,13 @@ pub struct ConfigMapReader {
 }
 
 impl ConfigMapReader {
-    /// Through `client`.
+    /// A reader through `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, limiter: RequestLimiter::new(MAX_REQUESTS, PATIENCE) }
     }
 
-    /// The ConfigMaps of these names as they are now, in the same order.
+    /// The ConfigMaps with these names as they are now, in the same order.
     pub async fn read(&self, namespace: &str, names: &[String]) -> Vec<ConfigMapAnswer> {
         let config_maps = Api::namespaced(self.client.clone(), namespace);
         join_all(names.iter().map(|name| self.read_one(&config_maps, namespace, name))).await
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_is_read_whole() {
+    async fn a_config_map_is_read_whole() {
         let found = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
             "metadata": {"name": "a", "labels": {"b": "c"}}, "data": {"d": "e"}, "binaryData": {"f": "AAEC"}});
         let (reader, _) = reader(200, &found);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_read_is_not_taken_for_absent() {
+    async fn an_object_that_cannot_be_read_does_not_count_as_absent() {
         let status = |code: u16, reason: &str| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": "no"});
         assert_eq!(only(&reader(404, &status(404, "NotFound")).0, "a").await, Ok(None));
         for (code, reason) in [(403, "Forbidden"), (500, "InternalError"), (429, "TooManyRequests")] {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_name_never_becomes_part_of_a_request() {
+    async fn a_text_that_is_not_a_name_never_becomes_part_of_a_request() {
         let (reader, requests) = reader(200, &json!({}));
         for name in ["", "../secrets/a", "a?watch=true", "A"] {
             assert_eq!(only(&reader, name).await, Ok(None), "{name}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_reads_have_the_time_of_one_and_few_are_made_at_once() {
+    async fn many_reads_share_the_time_of_one_and_few_run_at_once() {
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = requests.clone();
         let service = service_fn(move |_: Request<kube::client::Body>| {

@@ -14,7 +14,7 @@ use crate::review::PATIENCE;
 
 /// Requests at once. Anyone who reaches the webhook can cause them, so this bounds what that costs the API server.
 const MAX_REQUESTS: usize = 16;
-/// The verb, and the resource that exists for this question alone.
+/// The verb and the resource of the permission. The resource exists only in RBAC rules.
 const VERB: &str = "govern";
 const GROUP: &str = "writgate.dev";
 const RESOURCE: &str = "namespaces";
@@ -27,7 +27,7 @@ pub struct GuardReader {
 }
 
 impl GuardReader {
-    /// Through `client`, with the documents in `system_namespace`.
+    /// A reader through `client`, with the documents in `system_namespace`.
     #[must_use]
     pub fn new(client: Client, system_namespace: &str) -> Self {
         let reviews = Api::all(client.clone());
@@ -35,7 +35,8 @@ impl GuardReader {
         Self { reviews, config_maps, limiter: RequestLimiter::new(MAX_REQUESTS, PATIENCE) }
     }
 
-    /// Whether `user` has the verb `govern` on `namespaces.writgate.dev` of this name; `Err` says why it is not known.
+    /// Whether RBAC grants `user` the verb `govern` on `namespaces.writgate.dev` of this name. The error says why that is not
+    /// known.
     pub async fn may_govern(&self, user: &User<'_>, name: &str) -> Result<bool, String> {
         let extra = match user.extra.map(|extra| serde_json::from_str(extra.get())).transpose() {
             Ok(extra) => extra,
@@ -44,7 +45,7 @@ impl GuardReader {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
                 user: Some(user.username.to_string()),
-                uid: Some(user.uid.to_string()).filter(|uid| !uid.is_empty()),
+                uid: (!user.uid.is_empty()).then(|| user.uid.to_string()),
                 groups: Some(user.groups.iter().map(|group| group.0.to_string()).collect()),
                 extra,
                 resource_attributes: Some(ResourceAttributes {
@@ -60,15 +61,15 @@ impl GuardReader {
             ..SubjectAccessReview::default()
         };
         let review = self.send(self.reviews.create(&PostParams::default(), &review)).await?;
-        let status = review.status.ok_or("the API server left the question open")?;
-        // An authorizer that failed may still have said no; only a yes without doubt is one.
+        let status = review.status.ok_or("the SubjectAccessReview has no status")?;
+        // If an authorizer failed, a "no" may be wrong, so it is an error. A "yes" counts unless `denied` is set as well.
         match status.evaluation_error.filter(|error| !status.allowed && !error.is_empty()) {
             Some(error) => Err(error),
             None => Ok(status.allowed && !status.denied.unwrap_or(false)),
         }
     }
 
-    /// The documents of all postures as they are now.
+    /// The posture documents as they are now.
     pub async fn documents(&self) -> Result<Vec<Document>, String> {
         let params = ListParams::default().labels(POSTURE_SELECTOR);
         let list = self.send(self.config_maps.list(&params)).await?;
@@ -82,7 +83,7 @@ impl GuardReader {
 
 #[cfg(test)]
 mod tests {
-    //! Over answers that the real API server cannot be made to give.
+    //! With responses that a real API server cannot be made to send.
 
     use std::convert::Infallible;
 
@@ -94,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader to which every question is answered with `status` and `body`.
+    /// A reader of an API server whose every response is `status` with `body`.
     fn reader(status: u16, body: &Value) -> GuardReader {
         let body = body.to_string();
         let service = service_fn(move |_: http::Request<kube::client::Body>| {
@@ -123,15 +124,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_plain_yes_is_one() {
+    async fn only_an_unqualified_yes_permits() {
         assert_eq!(may_govern(&answer(&json!({"allowed": true})), "{}").await, Ok(true));
         assert_eq!(may_govern(&answer(&json!({"allowed": false})), "{}").await, Ok(false));
         assert_eq!(may_govern(&answer(&json!({"allowed": true, "denied": true})), "{}").await, Ok(false));
     }
 
     #[tokio::test]
-    async fn what_was_not_answered_is_neither_yes_nor_no() {
-        assert!(may_govern(&answer(&Value::Null), "{}").await.is_err(), "left open");
+    async fn a_response_without_an_answer_is_an_error() {
+        assert!(may_govern(&answer(&Value::Null), "{}").await.is_err(), "no status");
         let doubtful = json!({"allowed": false, "evaluationError": "a webhook authorizer is down"});
         assert!(may_govern(&answer(&doubtful), "{}").await.is_err_and(|why| why.contains("is down")));
         for (code, reason) in [(403, "Forbidden"), (429, "TooManyRequests"), (500, "InternalError")] {
@@ -141,11 +142,11 @@ mod tests {
             assert!(reader(code, &status).documents().await.is_err());
         }
         assert!(may_govern(&reader(200, &json!("no review")), "{}").await.is_err());
-        assert!(may_govern(&answer(&json!({"allowed": true})), "[1]").await.is_err(), "extra that is none");
+        assert!(may_govern(&answer(&json!({"allowed": true})), "[1]").await.is_err(), "invalid extra");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_is_silent_is_not_waited_for() {
+    async fn a_silent_api_server_is_an_error_after_the_deadline() {
         let service = service_fn(|_: http::Request<kube::client::Body>| {
             std::future::pending::<Result<Response<Body>, Infallible>>()
         });

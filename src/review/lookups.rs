@@ -20,22 +20,22 @@ use writgate_core::{
     request::Request,
 };
 
-const NO_CLUSTER: &str = "this webhook has no cluster to ask";
+const NO_CLUSTER: &str = "this webhook has no cluster";
 
-/// Where approvals beside objects are.
+/// Where detached approvals are read.
 #[derive(Default)]
 pub enum DetachedSource {
-    /// Among the ConfigMaps of the posture folder.
+    /// From the ConfigMaps in the posture folder.
     #[default]
     Folder,
-    /// In the cluster: as they were seen, and as they are.
+    /// From the cluster: first cached, then live.
     Cluster {
-        /// What a watch has told.
+        /// The approvals that a watch has reported.
         cached: ApprovalStore,
-        /// What is there now.
+        /// The reader of approvals as they are now.
         live: ApprovalReader,
     },
-    /// Nowhere: they are not looked for.
+    /// Nowhere: detached approvals are turned off.
     Nowhere,
 }
 
@@ -61,53 +61,52 @@ impl DetachedSource {
     }
 }
 
-/// Where to look.
+/// The sources of all lookups. Without a cluster, most of them are absent.
 #[derive(Default)]
 pub struct Lookups {
-    /// Namespaces that the cache does not know; none without a cluster.
+    /// Reads namespaces that are not cached as governed.
     pub namespaces: Option<NamespaceReader>,
     ledger: Option<Ledger>,
     config_maps: Option<ConfigMapReader>,
-    /// What guards ask; none without a cluster.
+    /// Answers the lookups of guards.
     guards: Option<GuardReader>,
     approvals: DetachedSource,
-    /// Without a cluster: uses that this process knows of, for as long as it runs.
+    /// Without a cluster, the uses of single-use approvals since the process started.
     uses: Mutex<HashMap<String, UseRecord>>,
 }
 
 impl Lookups {
-    /// Where namespaces are read by `namespaces`.
+    /// Lookups that read namespaces with `namespaces`.
     #[must_use]
     pub fn new(namespaces: Option<NamespaceReader>) -> Self {
         Self { namespaces, ..Self::default() }
     }
 
-    /// With uses and histories in `ledger`, if there is one.
+    /// Adds the ledger of uses and histories.
     #[must_use]
     pub fn with_ledger(self, ledger: Option<Ledger>) -> Self {
         Self { ledger, ..self }
     }
 
-    /// With the ConfigMaps of workloads read by `reader`, if there is one.
+    /// Adds the reader of the ConfigMaps that workloads refer to.
     #[must_use]
     pub fn with_config_maps(self, reader: Option<ConfigMapReader>) -> Self {
         Self { config_maps: reader, ..self }
     }
 
-    /// With answers for guards.
+    /// Adds the reader for guards.
     #[must_use]
     pub fn with_guards(self, guards: Option<GuardReader>) -> Self {
         Self { guards, ..self }
     }
 
-    /// With approvals beside objects looked for there.
+    /// Adds the source of detached approvals.
     #[must_use]
     pub fn with_approvals(self, approvals: DetachedSource) -> Self {
         Self { approvals, ..self }
     }
 
-    /// Looks up what the decision of `request` depends on, until it is made. `now` and `postures` are those with which it
-    /// was started.
+    /// Answers the lookups of a decision until it is made. `now` and `postures` must be those with which it was started.
     pub async fn finish(
         &self,
         mut step: Step<'_>,
@@ -167,15 +166,15 @@ impl Lookups {
         }
     }
 
-    /// Keeps the sealed record of an admission in the ledger. The error says why it is not there.
+    /// Stores the sealed record of an admission in the ledger. The error says why it may not be there.
     pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         match &self.ledger {
             Some(ledger) => ledger.store_record(record).await,
-            None => Err("this webhook has no cluster, and so no ledger".to_owned()),
+            None => Err("this webhook has no cluster, and therefore no ledger".to_owned()),
         }
     }
 
-    /// Reads all at once, since together they have the time of one.
+    /// Reads all ConfigMaps concurrently, because together they have the time of one lookup.
     async fn config_maps(
         &self,
         namespace: &str,
@@ -192,7 +191,7 @@ impl Lookups {
     async fn history_of(&self, object: &ObjectRecord) -> Result<History, String> {
         match &self.ledger {
             Some(ledger) => ledger.history(object).await,
-            // Without a cluster nothing is ever seen to be persisted.
+            // Without a cluster, no admission is ever confirmed, so there is no history.
             None => Ok(History::default()),
         }
     }

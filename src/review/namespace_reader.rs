@@ -14,24 +14,24 @@ use writgate_cluster::namespace::NamespaceLabels;
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
 
-/// Reads at once. Anyone who reaches the webhook can name a namespace; this is what it can cost the API server.
+/// Reads at once. Anyone who reaches the webhook can name a namespace, so this bounds what that costs the API server.
 const MAX_READS: usize = 16;
 
 /// Why a namespace's labels are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
-    /// It cannot exist.
+    /// No namespace can have this name.
     #[error("{0:?} is not the name of a namespace")]
     NotAName(String),
-    /// It does not exist.
+    /// The namespace does not exist.
     #[error("namespace {0:?} does not exist")]
     NotFound(String),
-    /// The API server refused, was too slow, or could not be reached.
+    /// The API server refused the read, was too slow, or could not be reached.
     #[error("namespace {name:?} could not be read: {source}")]
     Unanswered {
         /// The namespace.
         name: String,
-        /// Why not.
+        /// The error.
         source: RequestError,
     },
 }
@@ -44,7 +44,7 @@ pub struct NamespaceReader {
 }
 
 impl NamespaceReader {
-    /// Through `client`.
+    /// A reader through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
         Self { namespaces: Api::all(client), limiter: RequestLimiter::new(MAX_READS, PATIENCE), metrics }

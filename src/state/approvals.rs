@@ -20,11 +20,11 @@ use writgate_core::{
 use crate::metrics::{Metrics, SkippedApproval};
 use crate::state::watch::Follower;
 
-/// What one namespace may take: some five hundred approvals as `approve` writes them.
+/// The largest cost of one namespace: about 500 approvals as `approve` writes them.
 const MAX_IN_NAMESPACE: usize = 1 << 20;
-/// What all may take together.
+/// The largest cost of all namespaces together.
 const MAX_IN_ALL: usize = 32 << 20;
-/// What an entry costs beside its text, and for each spec that it covers.
+/// The cost of an approval in addition to its text, and the cost of each spec that it covers.
 const ENTRY: usize = 512;
 const HASH: usize = 128;
 
@@ -37,7 +37,7 @@ struct IndexedApproval {
 }
 
 impl IndexedApproval {
-    /// Of a ConfigMap what can be an approval that is still worth something.
+    /// Reads what the index holds of a ConfigMap. The error says why the ConfigMap is not a current approval.
     fn of(object: &ConfigMap, now: Timestamp) -> Result<Self, SkippedApproval> {
         let text = object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
         let text = text.filter(|text| text.len() <= MAX_ENVELOPE).ok_or(SkippedApproval::Unreadable)?;
@@ -138,7 +138,7 @@ impl ApprovalIndex {
         }
     }
 
-    /// Changes one namespace's; the function is told what all others cost.
+    /// Changes the approvals of one namespace. `how` also receives the cost of all other namespaces.
     fn change<T>(&mut self, namespace: &str, how: impl FnOnce(&mut NamespaceApprovals, usize) -> T) -> T {
         let one = self.by_namespace.entry(namespace.to_owned()).or_default();
         let others = self.cost - one.cost;
@@ -155,7 +155,7 @@ impl ApprovalIndex {
     }
 }
 
-/// See the module.
+/// The index, shared between its watch and the reviews. The module comment says why it is bounded.
 #[derive(Clone)]
 pub struct ApprovalStore {
     index: Arc<RwLock<ApprovalIndex>>,
@@ -163,13 +163,13 @@ pub struct ApprovalStore {
 }
 
 impl ApprovalStore {
-    /// An empty one.
+    /// An empty index.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         Self { index: Arc::default(), metrics }
     }
 
-    /// The approvals of a namespace that may answer `query`.
+    /// The approvals of a namespace that match `query`.
     #[must_use]
     pub fn find(&self, namespace: &str, query: &DetachedQuery) -> Vec<DetachedApproval> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
@@ -190,7 +190,7 @@ impl ApprovalStore {
 }
 
 impl Follower<ConfigMap> for ApprovalStore {
-    /// Each may have a MiB of text, which is six in JSON at worst.
+    /// Each ConfigMap may have 1 MiB of text, which takes up to 6 MiB in JSON.
     const PAGE: u32 = 4;
     type Listed = ApprovalIndex;
 
@@ -226,7 +226,7 @@ mod tests {
         format!("sha256:{digit:064}").parse().expect("a hash")
     }
 
-    /// An approval that nobody signed, of the specs of these numbers.
+    /// An unsigned approval of the specs with these numbers.
     fn envelope(specs: std::ops::Range<u32>, expires_at: &str, padding: usize) -> String {
         let subject = |spec| Subject { name: format!("apps/v1/Deployment/payments/a{spec}"), hash: hash(spec) };
         let approval = Approval {
@@ -246,7 +246,7 @@ mod tests {
             not_before: "2026-11-22T10:00:00Z".parse().expect("a time"),
             expires_at: expires_at.parse().expect("a time"),
         };
-        // The writer of an envelope adds no signature that is not one; its reader asks for one.
+        // `Envelope::to_json` writes no invalid signature, and the reader requires a signature.
         let mut envelope: serde_json::Value =
             serde_json::from_str(&Envelope::new(approval.to_payload()).to_json()).expect("JSON");
         envelope["signatures"] = json!([{"keyid": "", "sig": format!("{}==", "A".repeat(86))}]);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn approvals_are_found_by_namespace_and_spec_or_name_for_as_long_as_they_are_there() {
+    fn approvals_are_found_by_spec_or_name_in_their_namespace_until_they_are_deleted() {
         let store = store();
         store.apply(config_map("payments", "a", &envelope(0..2, LATER, 0)));
         store.apply(config_map("payments", "b", &envelope(1..3, LATER, 0)));
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(store.find("payments", &DetachedQuery::Name("c".to_owned())), []);
         let found = store.find("ledger", &DetachedQuery::Name("c".to_owned()));
         assert_eq!(found[0].text, envelope(1..2, LATER, 0));
-        // Changed, it covers something else.
+        // The changed approval covers another spec.
         store.apply(config_map("payments", "a", &envelope(4..5, LATER, 0)));
         assert_eq!((names(&store, "payments", 1), names(&store, "payments", 4)), (vec!["b".into()], vec!["a".into()]));
         store.delete(config_map("payments", "b", ""));
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_approval_is_not_kept_and_replaces_what_was() {
+    fn a_text_that_cannot_be_an_approval_is_skipped_and_removes_the_earlier_approval() {
         let store = store();
         let good = config_map("payments", "a", &envelope(0..1, LATER, 0));
         for text in ["", "junk", &envelope(0..1, LATER, MAX_ENVELOPE)] {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_list_replaces_all() {
+    fn a_new_list_replaces_the_whole_index() {
         let store = store();
         store.apply(config_map("payments", "a", &envelope(0..1, LATER, 0)));
         let mut listed = ApprovalIndex::default();
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_fills_a_namespace_takes_room_from_no_other() {
+    fn a_full_namespace_takes_no_room_from_another() {
         let store = store();
         let large = envelope(0..1, LATER, MAX_ENVELOPE - 2000);
         for number in 0..100 {
@@ -333,14 +333,14 @@ mod tests {
         assert_eq!(skipped(&store), [0, 0, 100 - u64::try_from(approval).expect("few")]);
         store.apply(config_map("payments", "a", &large));
         assert_eq!(names(&store, "payments", 0), ["a"]);
-        // One that goes makes room for one that comes.
+        // A deletion makes room for another approval.
         store.delete(config_map("greedy", "a0", ""));
         store.apply(config_map("greedy", "new", &large));
         assert_eq!(store.find("greedy", &DetachedQuery::Name("new".to_owned())).len(), 1);
     }
 
     #[test]
-    fn many_namespaces_take_no_more_than_there_is() {
+    fn many_namespaces_together_stay_within_the_limit() {
         let store = store();
         let large = envelope(0..1, LATER, MAX_ENVELOPE - 2000);
         for number in 0..1500 {

@@ -13,7 +13,7 @@ use crate::state::store::Store;
 /// How often the folder is read again.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Feeds `store` from `folder` once; returns what it was fed.
+/// Feeds `store` from `folder` once. Returns the documents.
 pub fn load(folder: &Path, store: &Store) -> Result<Vec<Document>, FolderError> {
     let begun = Instant::now();
     let documents = read(folder)?;
@@ -21,15 +21,15 @@ pub fn load(folder: &Path, store: &Store) -> Result<Vec<Document>, FolderError> 
     Ok(documents)
 }
 
-/// Feeds `store` from `folder` as its contents come to differ from `known`, for ever. A folder that cannot be read
-/// leaves the last state in place until it is stale, since an edit in progress looks the same.
+/// Feeds `store` from `folder` whenever its documents differ from `known`. Does not return. If the folder cannot be read,
+/// the last state stays until it is stale, because an edit in progress looks the same.
 pub async fn follow(folder: PathBuf, store: Arc<Store>, mut known: Vec<Document>) {
     let mut last_error = None;
     loop {
         let begun = Instant::now();
         let path = folder.clone();
         let Ok(documents) = tokio::task::spawn_blocking(move || read(&path)).await else {
-            // Only as the runtime goes down.
+            // Only when the runtime shuts down.
             return;
         };
         match documents {
@@ -46,7 +46,10 @@ pub async fn follow(folder: PathBuf, store: Arc<Store>, mut known: Vec<Document>
             Err(error) => {
                 let error = error.to_string();
                 if last_error.as_ref() != Some(&error) {
-                    tracing::error!(error, "the postures stay as they were");
+                    tracing::error!(
+                        error,
+                        "the posture folder cannot be read; the postures stay unchanged until they are stale"
+                    );
                 }
                 last_error = Some(error);
             }

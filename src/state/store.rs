@@ -21,13 +21,13 @@ use writgate_core::posture::{Document, PostureSet};
 use crate::metrics::Metrics;
 use crate::state::watch::Follower;
 
-/// Age at which what is known no longer counts as known: a revocation may have been missed.
+/// The age at which the state is stale. A revocation may have been missed.
 pub const STALE_AFTER: Duration = Duration::from_mins(1);
 
-/// One of the two things that are followed.
+/// A source of the state, which a watch follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchedSource {
-    /// The documents of the postures.
+    /// The posture documents.
     Postures,
     /// The namespaces and their labels.
     Namespaces,
@@ -44,13 +44,13 @@ impl WatchedSource {
     }
 }
 
-/// See the module.
+/// The postures and namespaces, and when they were last proved fresh.
 pub struct Store {
-    /// Documents by the ConfigMap that holds them.
+    /// Documents by the name of their ConfigMap.
     documents: Mutex<BTreeMap<String, Arc<Document>>>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
-    /// When each source was last proved complete and current; in the order of [`WatchedSource::ALL`].
+    /// When each source was last proved complete and current, in the order of [`WatchedSource::ALL`].
     fresh: RwLock<[Option<Instant>; 2]>,
 }
 
@@ -66,7 +66,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// The postures as they are now. Later changes do not show in it.
+    /// A snapshot of the postures. Later changes do not change it.
     #[must_use]
     pub fn postures(&self) -> Arc<PostureSet> {
         self.postures.load_full()
@@ -94,7 +94,7 @@ impl Store {
         governed
     }
 
-    /// Replaces everything with what a folder holds; its v1 Namespaces give the labels.
+    /// Replaces the whole state with the documents of a folder. Its v1 Namespaces have the labels.
     pub fn replace(&self, documents: Vec<Document>, at: Instant) {
         let postures = self.postures().reassemble(documents.into_iter().map(Arc::new));
         let namespaces = postures.namespaces().iter().map(|(name, labels)| (name.clone(), NamespaceLabels::of(labels)));
@@ -103,21 +103,21 @@ impl Store {
         self.prove_all_fresh(at);
     }
 
-    /// Everything that happened until `at` is known here.
+    /// Notes that the state includes every change until `at`.
     pub fn prove_all_fresh(&self, at: Instant) {
         for source in WatchedSource::ALL {
             self.prove_fresh(source, at);
         }
     }
 
-    /// Everything that happened to `source` until `at` is known here.
+    /// Notes that the state includes every change of `source` until `at`.
     pub fn prove_fresh(&self, source: WatchedSource, at: Instant) {
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         let proved = &mut fresh[source as usize];
         *proved = Some(proved.map_or(at, |earlier| earlier.max(at)));
     }
 
-    /// Time since the older of the two sources was proved fresh; `None` before both were seen.
+    /// The time since the older of the two sources was proved fresh. `None` until both have been read.
     #[must_use]
     pub fn age(&self, now: Instant) -> Option<Duration> {
         let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +125,8 @@ impl Store {
         Some(now.saturating_duration_since(oldest))
     }
 
-    /// Why nothing can be judged by this state, if so; for the answer, the record and readiness.
+    /// Why no decision may rely on this state. `None` if the state is fresh. The text is for the response, the record and
+    /// `/readyz`.
     #[must_use]
     pub fn staleness(&self, now: Instant) -> Option<String> {
         match self.age(now) {
@@ -143,7 +144,7 @@ impl Store {
         }
     }
 
-    /// What stands between this state and readiness; empty when nothing does.
+    /// Why this state is not ready. Empty if it is ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
@@ -152,17 +153,17 @@ impl Store {
         if unread.is_empty() { self.staleness(Instant::now()).into_iter().collect() } else { unread }
     }
 
-    /// Brings the gauges that describe this state up to date.
+    /// Updates the gauges that describe this state.
     pub fn observe(&self, metrics: &Metrics) {
-        // Before the first list there is no age; infinity makes any alert on it fire.
+        // Before the first list there is no age. Infinity fires any alert on the age.
         metrics.posture_age.set(self.age(Instant::now()).map_or(f64::INFINITY, |age| age.as_secs_f64()));
         metrics.posture_problems.set(i64::try_from(self.postures().problems().len()).unwrap_or(i64::MAX));
     }
 
-    /// Changes the documents, and with them the postures that later reviews see.
+    /// Changes the documents, and publishes the postures that they make.
     ///
-    /// `change` says whether it changed anything: writes that leave the documents as they are must not cost anything, since
-    /// many may write annotations.
+    /// `change` returns whether it changed anything. A write that leaves the documents unchanged must cost nothing, since many
+    /// users may write annotations.
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Document>>) -> bool) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         if change(&mut documents) {
@@ -179,7 +180,7 @@ impl Store {
     }
 }
 
-/// The store as follower of the ConfigMaps that make up postures.
+/// Feeds the store with the ConfigMaps that have posture documents.
 pub struct PostureFollower(pub Arc<Store>);
 
 impl Follower<ConfigMap> for PostureFollower {
@@ -219,7 +220,7 @@ impl Follower<ConfigMap> for PostureFollower {
     }
 }
 
-/// The store as follower of the namespaces.
+/// Feeds the store with namespaces.
 pub struct NamespaceFollower(pub Arc<Store>);
 
 impl NamespaceFollower {
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_list_replaces_what_was_known() {
+    fn a_new_list_replaces_the_known_postures() {
         let postures = PostureFollower(Arc::default());
         postures.reset(vec![posture("production"), posture("staging")]);
         postures.reset(vec![posture("staging")]);

@@ -13,49 +13,49 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 use writgate_cluster::bounded_request::{self, RequestError};
 
-/// How long one watch lasts. The API server sends a bookmark shortly before its end, so a cache in which nothing
-/// happens is proved fresh about this often, well within the age at which the store refuses to judge.
+/// How long one watch lasts. The API server sends a bookmark shortly before the end, so a quiet cache is proved fresh about
+/// this often, well before the store counts as stale.
 const WATCH_SECONDS: u32 = 20;
-/// Grace beyond [`WATCH_SECONDS`] for the end to arrive. Past it the connection is taken for dead: a peer that
-/// vanished without a reset sends nothing at all.
+/// How long after [`WATCH_SECONDS`] the end of the watch may take to arrive. After that the connection counts as dead: a peer
+/// that disappears without a reset sends nothing at all.
 const GRACE: Duration = Duration::from_secs(5);
-/// Longest wait for the API server to answer a list or to open a watch.
+/// How long the API server may take for a list, or to open a watch.
 const ANSWER: Duration = Duration::from_secs(15);
-/// Pauses after failures: short, so that a restart of the API server costs little; doubled up to the longest.
+/// Pauses after failures, doubled up to the longest. They are short, so that a restart of the API server costs little time.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Whoever keeps what a watch sees.
+/// A state that a watch feeds.
 pub trait Follower<K> {
-    /// Objects a list asks for at once.
+    /// Objects in one page of a list.
     const PAGE: u32 = 500;
-    /// What is kept of a list until all its pages are there.
+    /// The objects of a list until its last page has arrived.
     type Listed: Default + Send;
 
-    /// A page of a list, to be added to those before it.
+    /// Adds a page to `listed`.
     fn list(&self, listed: &mut Self::Listed, page: Vec<K>);
-    /// The objects that were listed, and no others, exist.
+    /// Replaces the state: the listed objects exist, and no others.
     fn reset(&self, listed: Self::Listed);
-    /// This object was added or changed.
+    /// Adds or changes an object.
     fn apply(&self, object: K);
-    /// This object is gone.
+    /// Removes an object.
     fn delete(&self, object: K);
-    /// All that happened until `at` has been told.
+    /// Notes that every change until `at` has been reported.
     fn fresh(&self, at: Instant);
 }
 
-/// Why a watch has to begin anew.
+/// Why a list and its watch have to start again.
 #[derive(Debug, thiserror::Error)]
 enum WatchError {
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("the watch went silent")]
+    #[error("the watch sent nothing, not even its end")]
     Silent,
     #[error("the API server ended the watch: {}", .0.message)]
     Ended(Box<kube::core::Status>),
 }
 
-/// Follows the objects behind `api` that match `labels`, for ever.
+/// Follows the objects of `api` that match `labels`. Does not return.
 pub async fn follow<K, F>(what: &'static str, api: Api<K>, labels: &str, follower: &F)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -69,7 +69,7 @@ where
             pause = FIRST_PAUSE;
         }
         match &error {
-            // Usual after a compaction, and cured by the new list.
+            // This is usual after a compaction of etcd. The new list repairs it.
             WatchError::Ended(status) if status.code == 410 => tracing::info!(what, "watch too old; listing again"),
             _ => tracing::warn!(what, %error, retry_in = ?pause, "cannot follow the cluster"),
         }
@@ -78,22 +78,23 @@ where
     }
 }
 
-/// One list and the watches that continue it, until something fails.
+/// Lists, and then watches until something fails.
 async fn list_and_watch<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<std::convert::Infallible, WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Follower<K>,
 {
-    let asked = Instant::now();
+    let begun = Instant::now();
     let (listed, mut version) = list(api, labels, follower).await?;
     follower.reset(listed);
-    follower.fresh(asked);
+    follower.fresh(begun);
     loop {
         version = watch(api, labels, version, follower).await?;
     }
 }
 
-/// Everything there is, and the version at which it was so. Not from the API server's cache, which may be old.
+/// Lists all objects and their resource version. Without a `resourceVersion`, the list does not come from an old cache of the
+/// API server.
 async fn list<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<(F::Listed, String), WatchError>
 where
     K: Clone + Debug + DeserializeOwned,
@@ -111,7 +112,7 @@ where
     }
 }
 
-/// One watch from `version` to its end; returns the version to go on from.
+/// Watches from `version` until the watch ends. Returns the version to continue from.
 async fn watch<K>(
     api: &Api<K>,
     labels: &str,
@@ -129,7 +130,7 @@ where
         let left = (lasts + GRACE).saturating_sub(begun.elapsed());
         let event = timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?;
         let Some(event) = event else {
-            // An end before its time is a broken connection and proves nothing.
+            // A watch that ends early is a broken connection, which proves nothing.
             if begun.elapsed() + Duration::from_secs(1) >= lasts {
                 follower.fresh(Instant::now());
             } else {
@@ -155,7 +156,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    //! Against an API server in memory, under a clock that moves as soon as everybody waits.
+    //! With an API server in memory, and a clock that advances as soon as every task waits.
 
     use std::collections::VecDeque;
     use std::convert::Infallible;
@@ -170,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    /// One answer of the API server: lines, each so many seconds after the one before, then the end or silence.
+    /// One response of the API server. The lines of a watch arrive so many seconds after each other, then the end or silence.
     #[derive(Clone)]
     enum Answer {
         List(Value),
@@ -210,23 +211,23 @@ mod tests {
         }
     }
 
-    /// What the follower was told, and what the API server was asked.
+    /// The calls of the follower, and the requests to the API server.
     #[derive(Default)]
-    struct Seen {
-        told: Mutex<Vec<String>>,
-        asked: Mutex<Vec<String>>,
+    struct Observed {
+        calls: Mutex<Vec<String>>,
+        requests: Mutex<Vec<String>>,
         fresh: Mutex<Vec<u64>>,
     }
 
-    struct Recorder(Arc<Seen>, Instant);
+    struct Recorder(Arc<Observed>, Instant);
 
     fn names(objects: &[ConfigMap]) -> String {
         objects.iter().map(ResourceExt::name_any).collect::<Vec<_>>().join(",")
     }
 
     impl Recorder {
-        fn told(&self, what: String) {
-            self.0.told.lock().expect("no panic").push(what);
+        fn called(&self, what: String) {
+            self.0.calls.lock().expect("no panic").push(what);
         }
     }
 
@@ -238,15 +239,15 @@ mod tests {
         }
 
         fn reset(&self, objects: Vec<ConfigMap>) {
-            self.told(format!("reset {}", names(&objects)));
+            self.called(format!("reset {}", names(&objects)));
         }
 
         fn apply(&self, object: ConfigMap) {
-            self.told(format!("apply {}", names(&[object])));
+            self.called(format!("apply {}", names(&[object])));
         }
 
         fn delete(&self, object: ConfigMap) {
-            self.told(format!("delete {}", names(&[object])));
+            self.called(format!("delete {}", names(&[object])));
         }
 
         fn fresh(&self, at: Instant) {
@@ -254,12 +255,12 @@ mod tests {
         }
     }
 
-    /// Follows an API server that gives these answers, for so many seconds; the last one again and again.
-    async fn follow_for(seconds: u64, answers: Vec<Answer>) -> Arc<Seen> {
-        let seen = Arc::new(Seen::default());
-        let (asked, answers) = (seen.clone(), Arc::new(Mutex::new(VecDeque::from(answers))));
+    /// Follows an API server with these responses for so many seconds. The last response is repeated.
+    async fn follow_for(seconds: u64, answers: Vec<Answer>) -> Arc<Observed> {
+        let seen = Arc::new(Observed::default());
+        let (observed, answers) = (seen.clone(), Arc::new(Mutex::new(VecDeque::from(answers))));
         let service = service_fn(move |request: Request<kube::client::Body>| {
-            asked.asked.lock().expect("no panic").push(question(request.uri()));
+            observed.requests.lock().expect("no panic").push(request_name(request.uri()));
             let mut answers = answers.lock().expect("no panic");
             let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
             std::future::ready(Ok::<_, Infallible>(answer.expect("an answer").response()))
@@ -271,7 +272,7 @@ mod tests {
     }
 
     /// `list`, `list <token>` or `watch <version>`.
-    fn question(uri: &Uri) -> String {
+    fn request_name(uri: &Uri) -> String {
         let parameter = |name: &str| {
             let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
             pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_of_several_pages_is_told_whole_and_the_watch_goes_on_from_it() {
+    async fn a_list_of_several_pages_is_reported_once_and_the_watch_continues_from_it() {
         let changes = vec![
             (1, event("ADDED", &object("c", "8"))),
             (1, event("MODIFIED", &object("a", "9"))),
@@ -312,49 +313,49 @@ mod tests {
         let answers =
             vec![list(&["a"], "", "more"), list(&["b"], "7", ""), Answer::Watch(changes, End::After(16)), silence()];
         let seen = follow_for(24, answers).await;
-        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a,b", "apply c", "apply a", "delete b"]);
-        assert_eq!(*seen.asked.lock().expect("no panic"), ["list", "list more", "watch 7", "watch 12"]);
+        assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a,b", "apply c", "apply a", "delete b"]);
+        assert_eq!(*seen.requests.lock().expect("no panic"), ["list", "list more", "watch 7", "watch 12"]);
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 1, 2, 3, 4, 20]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cache_in_which_nothing_happens_is_proved_fresh_by_the_end_of_each_watch() {
+    async fn the_end_of_each_watch_proves_a_quiet_cache_fresh() {
         let seen = follow_for(65, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(20))]).await;
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20, 40, 60]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_proves_nothing_and_is_ended() {
+    async fn a_silent_watch_proves_nothing_and_is_ended() {
         let seen = follow_for(70, vec![list(&["a"], "7", ""), silence()]).await;
-        let asked = seen.asked.lock().expect("no panic").clone();
-        // After the silence, the list that the script has no answer for is a watch: refused, and asked again.
+        let asked = seen.requests.lock().expect("no panic").clone();
+        // After the silence, the list receives the script's last response, a watch, and fails.
         assert_eq!(asked[..3], ["list", "watch 7", "list"]);
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0]);
-        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a"], "what was known stays until it is stale");
+        assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a"], "the state stays until it is stale");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_breaks_early_proves_nothing() {
         let seen = follow_for(15, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(2))]).await;
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0]);
-        assert!(seen.asked.lock().expect("no panic").iter().skip(1).all(|asked| asked == "watch 7"));
+        assert!(seen.requests.lock().expect("no panic").iter().skip(1).all(|asked| asked == "watch 7"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_version_that_is_too_old_means_a_new_list_and_no_empty_moment() {
+    async fn an_expired_version_causes_a_new_list_without_an_empty_moment() {
         let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired",
             "message": "too old resource version"});
         let gone = Answer::Watch(vec![(0, event("ERROR", &gone))], End::Never);
         let seen = follow_for(10, vec![list(&["a"], "7", ""), gone, list(&["b"], "20", ""), silence()]).await;
-        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a", "reset b"]);
-        assert_eq!(*seen.asked.lock().expect("no panic"), ["list", "watch 7", "list", "watch 20"]);
+        assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a", "reset b"]);
+        assert_eq!(*seen.requests.lock().expect("no panic"), ["list", "watch 7", "list", "watch 20"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_refuses_is_asked_again_and_nothing_is_told() {
+    async fn a_refusal_is_retried_and_changes_nothing() {
         let seen =
             follow_for(20, vec![Answer::Refusal(503), Answer::Refusal(403), list(&["a"], "7", ""), silence()]).await;
-        assert_eq!(*seen.told.lock().expect("no panic"), ["reset a"]);
-        assert_eq!(seen.asked.lock().expect("no panic")[..4], ["list", "list", "list", "watch 7"]);
+        assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a"]);
+        assert_eq!(seen.requests.lock().expect("no panic")[..4], ["list", "list", "list", "watch 7"]);
     }
 }

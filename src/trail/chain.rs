@@ -24,34 +24,36 @@ use writgate_core::{
 
 use crate::metrics::Metrics;
 
-/// Why there is no key to sign records with.
+/// Why the audit key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditKeyError {
     /// The file cannot be read.
     #[error("cannot read the audit key {file} (--audit-key-file): {source}")]
     Unreadable {
-        /// Its path.
+        /// The path of the file.
         file: PathBuf,
-        /// Why.
+        /// The error.
         source: io::Error,
     },
-    /// The file holds no key.
+    /// The file is not a private key.
     #[error("the audit key {file} (--audit-key-file): {source}")]
     NoKey {
-        /// Its path.
+        /// The path of the file.
         file: PathBuf,
-        /// Why.
+        /// The error.
         source: KeyFileError,
     },
-    /// The key asks for a passphrase, and nobody is here who could answer.
-    #[error("the audit key {0} (--audit-key-file) is encrypted; the webhook needs it as it is, from a Secret")]
+    /// The key requires a passphrase, which the webhook cannot ask for.
+    #[error(
+        "the audit key {0} (--audit-key-file) is encrypted; the webhook requires an unencrypted key, mounted from a Secret"
+    )]
     Encrypted(PathBuf),
-    /// No file is given, and there is no randomness for a key of this process' own.
-    #[error("no audit key: {0}")]
+    /// No file is set, and a new key could not be generated.
+    #[error("cannot generate an audit key: {0}")]
     NoRandomness(KeyFileError),
 }
 
-/// The key in `file`, or without one a new key for the life of this process.
+/// Reads the key in `file`. Without a file, generates a key for this process.
 pub fn audit_key(file: Option<&Path>) -> Result<PrivateKey, AuditKeyError> {
     let Some(file) = file else { return PrivateKey::generate().map_err(AuditKeyError::NoRandomness) };
     let text =
@@ -63,7 +65,7 @@ pub fn audit_key(file: Option<&Path>) -> Result<PrivateKey, AuditKeyError> {
     }
 }
 
-/// Seals this process' records. Cheap to clone; all clones write one chain.
+/// Seals the records of this process. Cheap to clone: all clones write one chain.
 #[derive(Clone)]
 pub struct Sealer(Arc<Shared>);
 
@@ -71,25 +73,25 @@ struct Shared {
     key: PrivateKey,
     writer: Uuid,
     started: Timestamp,
-    /// Of the other chains, as they were when this one began.
+    /// The heads of the other chains when this chain started.
     others: Vec<Head>,
     chain: Mutex<Chain>,
-    /// How far the chain has come; nothing before the first record.
+    /// The head of the chain. `None` before the first record.
     head: watch::Sender<Option<Head>>,
     metrics: Metrics,
 }
 
-/// A record in its place, and what comes before it.
+/// A sealed record, and the start of the chain if the record is the first one.
 #[derive(Debug)]
 pub struct SealedRecord {
-    /// The chain's first line, where this is its first record.
+    /// The chain's first line, if this is its first record.
     pub start: Option<StartLink>,
-    /// The record, signed.
+    /// The signed record.
     pub record: DecisionRecord,
 }
 
 impl SealedRecord {
-    /// The lines of the log, without the last newline.
+    /// The lines for the log, without the last newline.
     #[must_use]
     pub fn lines(&self) -> Vec<u8> {
         let mut lines = Vec::with_capacity(2048);
@@ -103,7 +105,7 @@ impl SealedRecord {
 }
 
 impl Sealer {
-    /// A new chain, signed by `key`, whose first line names the heads of the `others`.
+    /// Starts a chain that `key` signs. Its first line names the heads of the `others`.
     #[must_use]
     pub fn new(key: PrivateKey, others: Vec<Head>, metrics: Metrics) -> Self {
         let started = clock::now();
@@ -112,22 +114,22 @@ impl Sealer {
         Self(Arc::new(Shared { key, writer, started, others, chain, head, metrics }))
     }
 
-    /// By which signatures name the key.
+    /// The id of the key, which signatures refer to.
     #[must_use]
     pub fn keyid(&self) -> KeyId {
         self.0.key.id()
     }
 
-    /// By which links name this process.
+    /// The id of this process, which links refer to.
     #[must_use]
     pub fn writer(&self) -> Uuid {
         self.0.writer
     }
 
-    /// Gives `record` the next place in the chain and signs it. The error says why it has no canonical form.
-    pub fn seal(&self, record: DecisionRecord) -> Result<SealedRecord, String> {
+    /// Gives `record` the next position in the chain, and signs it. It fails if the record has no canonical form.
+    pub fn seal(&self, record: DecisionRecord) -> Result<SealedRecord, CanonicalError> {
         let (start, record) = self.place(record)?;
-        self.noted(record.head());
+        self.note_head(record.head());
         self.0.metrics.records_sealed.inc();
         Ok(SealedRecord { start: start.map(|start| self.sign(start)), record: self.sign(record) })
     }
@@ -135,23 +137,22 @@ impl Sealer {
     fn place(
         &self,
         record: DecisionRecord,
-    ) -> Result<(Option<UnsealedLine<StartLink>>, UnsealedLine<DecisionRecord>), String> {
+    ) -> Result<(Option<UnsealedLine<StartLink>>, UnsealedLine<DecisionRecord>), CanonicalError> {
         let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = |error: CanonicalError| error.to_string();
         let mut start = None;
         if chain.head().is_none() {
             let (id, others) = (clock::decision_id(self.0.started), self.0.others.clone());
-            start = Some(chain.start(id, self.0.started, others).map_err(why)?);
+            start = Some(chain.start(id, self.0.started, others)?);
         }
-        Ok((start, chain.link(record).map_err(why)?))
+        Ok((start, chain.link(record)?))
     }
 
     fn sign<T: Sealable>(&self, unsealed: UnsealedLine<T>) -> T {
         unsealed.seal(self.keyid(), |bytes| self.0.key.sign(bytes))
     }
 
-    /// Two decisions may come here in another order than they got their places.
-    fn noted(&self, head: Head) {
+    /// Notes the head. Two decisions may arrive here in another order than they got their positions.
+    fn note_head(&self, head: Head) {
         self.0.head.send_if_modified(|known| {
             let moved = known.is_none_or(|known| known.sequence < head.sequence);
             if moved {
@@ -189,9 +190,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_record_comes_with_the_start_of_the_chain() {
+    fn the_first_record_comes_after_the_start_line_of_its_chain() {
         let (sealer, public) = sealer();
-        assert_eq!(*sealer.0.head.borrow(), None, "nothing is noted of a chain without a record");
+        assert_eq!(*sealer.0.head.borrow(), None, "a chain without a record has no head");
         let lines: Vec<_> = (0..3).map(|_| sealer.seal(record()).expect("sealed").lines()).collect();
         let text = lines.iter().map(|lines| String::from_utf8_lossy(lines)).collect::<Vec<_>>().join("\n");
         assert_eq!(text.lines().count(), 4);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_audit_key_is_a_plain_key_of_ours() {
+    fn an_audit_key_is_an_unencrypted_private_key() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("key.pem");
         assert!(matches!(audit_key(Some(&file)), Err(AuditKeyError::Unreadable { .. })));

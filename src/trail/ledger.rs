@@ -31,17 +31,17 @@ use writgate_core::{
 use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
 use settle::Reserved;
 
-/// How long a lookup may take, waiting included: most of the patience of an API server that waits 5 s.
+/// How long a lookup may take, including the wait for a permit. An API server usually waits 5 s for the response.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Lookups at once: what callers can cost the API server.
+/// Lookups at once. This bounds what callers cost the API server.
 const MAX_LOOKUPS: usize = 32;
-/// Attempts to reserve: what is there may be gone, or changed, when it is looked at.
+/// Attempts to reserve a use. An existing entry may disappear or change before it is read.
 const ATTEMPTS: u32 = 3;
-/// Uses whose objects are waited for; each is a watch, mostly for milliseconds.
+/// Uses that are followed up at once. Each has a watch, mostly for milliseconds.
 const MAX_WATCHES: usize = 256;
-/// What giving a use back takes at most, beyond the wait itself, as users are told.
+/// How long the release of a use may take after the wait. Denials name the sum as the latest time of release.
 const SLACK: Duration = Duration::from_secs(10);
-/// Longest wait for one answer of the API server behind an answer of ours.
+/// How long one response of the API server may take after the webhook's response was sent.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The ledger in the cluster. Cheap to clone.
@@ -59,8 +59,8 @@ struct Shared {
 }
 
 impl Ledger {
-    /// The ledger in `namespace`, through `client`. A use is given back once its object was not there for `release_after`,
-    /// which must be longer than the API server lets any request take. Objects are of one of `kinds`.
+    /// The ledger in `namespace`, through `client`. A use is released if its object did not appear within `release_after`,
+    /// which must be longer than the API server's longest request. `kinds` are the kinds of workload.
     #[must_use]
     pub fn new(
         client: Client,
@@ -74,21 +74,22 @@ impl Ledger {
         Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
     }
 
-    /// Reserves `wanted` for its object, or tells who has it. In a dry run only looks: `None` is nobody.
+    /// Reserves `wanted` for its object, or returns the use that exists. A dry run only reads, and returns `None` if there is
+    /// no use.
     pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
         if dry_run {
             let found = self.look_up(self.0.entries.get_opt(&wanted.entry)).await?;
             return found.map(|found| entry::use_in(&found)).transpose();
         }
         if wanted.object.uid.is_none() {
-            return Err("the object has no uid by which it could be told from another".to_owned());
+            return Err("the object has no uid, so its use cannot be reserved".to_owned());
         }
-        // In a task of its own: a create whose answer comes too late for this request is still followed up.
+        // In a separate task: a create that completes too late for this request is still followed up.
         let (ledger, record) = (self.clone(), UseRecord::new(wanted.clone(), now));
         let reserved = tokio::spawn(async move { ledger.reserve(record).await });
         let held = match timeout(PATIENCE, reserved).await {
             Ok(Ok(held)) => held,
-            Ok(Err(defect)) => Err(format!("the ledger failed: {defect}")),
+            Ok(Err(defect)) => Err(format!("a task of the ledger failed: {defect}")),
             Err(_) => Err(slow()),
         };
         if held.is_err() {
@@ -103,8 +104,8 @@ impl Ledger {
         found.map_or_else(|| Ok(History::default()), |found| entry::history_in(&found))
     }
 
-    /// Keeps the sealed record of an admission. The error says why it is not there; where no answer came in time it may be
-    /// there all the same, and then tells of an admission that was not answered.
+    /// Stores the sealed record of an admission. After a timeout the record may be there although the result is an error. It
+    /// then describes an admission that was not sent.
     pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         let (new, params) = (entry::of_record(record), PostParams::default());
         let stored = self.look_up(self.0.entries.create(&params, &new)).await.map(drop);
@@ -112,7 +113,7 @@ impl Ledger {
         stored
     }
 
-    /// One request on the way of an answer.
+    /// Sends one request before the response.
     async fn look_up<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
         self.0.lookups.send(request).await.map_err(|unanswered| match unanswered {
             RequestError::Timeout(_) => slow(),
@@ -120,7 +121,7 @@ impl Ledger {
         })
     }
 
-    /// Creates the entry of `record`, or returns the one that is there.
+    /// Creates the entry of `record`, or returns the use in the entry that exists.
     async fn reserve(&self, mut record: UseRecord) -> Result<UseRecord, String> {
         let Shared { entries, lookups, metrics, .. } = &*self.0;
         let _permit = lookups.permit().await;
@@ -146,15 +147,15 @@ impl Ledger {
                 return Ok(renewed);
             }
         }
-        Err(format!("ledger entry {} comes and goes; try again", record.used.entry))
+        Err(format!("ledger entry {} changed during all {ATTEMPTS} attempts; try again", record.used.entry))
     }
 
-    /// Has a use that may be given back last for a further request by the same object: what would have given it back
-    /// finds another version. `None` where it was changed in between.
+    /// Renews a use that may still be released, for a further request by the same object. The pending release then fails,
+    /// because the entry has another version. `None` if the entry was changed meanwhile.
     async fn renew(&self, mut entry: ConfigMap, mut held: UseRecord) -> Result<Option<UseRecord>, String> {
         let now = clock::now();
-        // One whose time is over should be gone. Nobody knows why it is not: it is spent for good.
-        held.free_at = held.free_at.filter(|free_at| *free_at > now).map(|_| self.free_at());
+        // A use whose time has passed should have been released. The reason why it was not is unknown, so it stays spent.
+        held.free_at = if held.free_at.is_some_and(|free_at| free_at > now) { Some(self.free_at()) } else { None };
         entry::keep_since(&mut entry);
         entry::put_use(&mut entry, &held);
         match bounded(self.0.entries.replace(&held.used.entry, &PostParams::default(), &entry)).await {
@@ -172,11 +173,13 @@ impl Ledger {
     fn settle_later(&self, entry: ConfigMap, record: UseRecord) {
         match settle::version(entry::since(&entry)) {
             Ok(since) => self.follow_up(Reserved { entry, record, since }),
-            Err(why) => tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up"),
+            Err(why) => {
+                tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up; its use stays spent")
+            }
         }
     }
 
-    /// When a use that is reserved now is given back at the latest.
+    /// The latest time of release of a use that is reserved now.
     fn free_at(&self) -> Timestamp {
         let wait = SignedDuration::try_from(self.0.release_after + SLACK).unwrap_or(SignedDuration::MAX);
         clock::now().checked_add(wait).unwrap_or(Timestamp::MAX)

@@ -14,27 +14,26 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
 
-/// Lines that may wait for the writer. At about 1 KiB a record, a stalled reader costs at most some 2 MiB.
+/// Lines that may wait for the writer. A record has about 1 KiB, so a stalled reader costs about 2 MiB.
 const CAPACITY: usize = 2048;
-/// Log lines are dropped once the queue is this full: chatter must not take a record's place.
+/// Places in the queue that only records may take. Log lines must not displace a record.
 const RESERVED_FOR_RECORDS: usize = CAPACITY / 2;
-/// Lines that the writer takes at once.
+/// Lines that the writer thread writes at once.
 const BATCH: usize = 256;
-/// What a pipe that is ready takes whole and without waiting (`PIPE_BUF`). A record has some 1 KiB.
+/// The bytes that a ready pipe accepts as a whole and without waiting (`PIPE_BUF`). A record has about 1 KiB.
 const ATOMIC: usize = 4096;
 /// How long a record waits for a reader that has stopped reading.
 ///
-/// A blocked pipe must neither block the runtime nor hold requests until the API server gives up on them. Past
-/// this bound the record counts as not written and the caller decides what that means: an admission is then
-/// not answered (503, so the API server refuses it), since an admission that left no record is what an audit
-/// cannot forgive; a denial is answered, since nothing will run because of it.
+/// A blocked pipe must neither block the runtime nor hold requests until the API server gives up on them. After this time
+/// the record counts as not written. The webhook then answers an admission with 503, so the API server refuses it: an
+/// admission without a record would be missing from every audit. A denial is sent, because nothing runs after it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a record could not be confirmed as written.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// Nobody reads standard output: the queue is full, or the line waited too long.
-    #[error("standard output is blocked: no line was taken for {PATIENCE:?}; check what reads the container's log")]
+    /// Standard output is not read: the queue is full, or the line waited too long.
+    #[error("standard output is blocked: no line was read for {PATIENCE:?}; check what reads the container's log")]
     Blocked,
     /// The stream refused the line.
     #[error("standard output cannot be written: {0}")]
@@ -43,9 +42,9 @@ pub enum OutputError {
 
 /// Where the lines go.
 pub trait Stream: Send + Sync + 'static {
-    /// Whether 4 KiB can be written without waiting; with `wait`, returns once they can.
+    /// Whether 4 KiB can be written without waiting. With `wait`, waits until they can.
     fn is_ready(&self, wait: bool) -> bool;
-    /// Writes all of `bytes`, waiting where it must.
+    /// Writes all of `bytes`, and waits if necessary.
     fn write_all(&self, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -53,7 +52,7 @@ pub trait Stream: Send + Sync + 'static {
 pub struct Stdout(File);
 
 impl Stdout {
-    /// Fails where the process was started without one.
+    /// Fails if the process was started without standard output.
     pub fn open() -> io::Result<Self> {
         Ok(Self(File::from(io::stdout().as_fd().try_clone_to_owned()?)))
     }
@@ -67,7 +66,7 @@ impl Stream for Stdout {
             match poll(&mut streams, (!wait).then_some(&at_once)) {
                 Ok(ready) => return ready > 0,
                 Err(rustix::io::Errno::INTR) => {}
-                // The write will tell what is wrong.
+                // The write that follows returns the error.
                 Err(_) => return true,
             }
         }
@@ -84,7 +83,7 @@ enum Line {
         written: oneshot::Sender<Result<(), io::ErrorKind>>,
     },
     Log(Vec<u8>),
-    /// Asks to be told when everything before it is written.
+    /// Reports when every line before it is written.
     Mark(oneshot::Sender<Result<(), io::ErrorKind>>),
 }
 
@@ -98,12 +97,12 @@ pub struct Output {
 
 struct Shared {
     stream: Box<dyn Stream>,
-    /// Whether the writer thread has the stream for itself; held while somebody else writes.
+    /// Whether the writer thread uses the stream. The lock is held while another thread writes.
     taken: Mutex<bool>,
 }
 
 impl Output {
-    /// Starts the writer thread over `stream`; fails where the operating system refuses a thread.
+    /// Starts the writer thread for `stream`. Fails if the operating system refuses a thread.
     pub fn start(stream: impl Stream, metrics: Metrics) -> io::Result<Self> {
         let shared = Arc::new(Shared { stream: Box::new(stream), taken: Mutex::new(false) });
         let (lines, queue) = mpsc::channel(CAPACITY);
@@ -112,7 +111,7 @@ impl Output {
         Ok(Self { shared, lines, metrics })
     }
 
-    /// Writes one decision record; `json` is one line without its newline. Returns once the line is on the stream.
+    /// Writes one decision record. `json` is one line without its newline. Returns when the line is on the stream.
     pub async fn record(&self, mut json: Vec<u8>) -> Result<(), OutputError> {
         json.push(b'\n');
         let written = match self.shared.write_now(&json) {
@@ -132,7 +131,7 @@ impl Output {
         flushed.await.map_err(|_| gone())?.map_err(OutputError::Broken)
     }
 
-    /// Returns once everything queued so far is written, or nobody reads.
+    /// Waits until every queued line is written, for a bounded time.
     pub async fn flush(&self) {
         let (written, flushed) = oneshot::channel();
         let flush = async {
@@ -143,7 +142,7 @@ impl Output {
         let _ = tokio::time::timeout(PATIENCE, flush).await;
     }
 
-    /// Writes one log line, without its newline, or queues it; drops it, counted, when the writer is behind.
+    /// Writes or queues one log line, given without its newline. Drops and counts it if the writer is behind.
     pub fn log(&self, mut json: Vec<u8>) {
         json.push(b'\n');
         if self.shared.write_now(&json).is_some() {
@@ -156,12 +155,12 @@ impl Output {
 }
 
 impl Shared {
-    /// Writes `line` if that takes no waiting. Handing it to the writer thread and back costs ten times as much.
+    /// Writes `line` if that requires no waiting. Passing it to the writer thread and back costs ten times as much.
     fn write_now(&self, line: &[u8]) -> Option<io::Result<()>> {
         if line.len() > ATOMIC {
             return None;
         }
-        // Held for one short write at most: the writer thread, which may wait for the reader, only marks the stream.
+        // Held for one short write at most. The writer thread, which may wait for the reader, does not hold the lock meanwhile.
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         (!*taken && self.stream.is_ready(false)).then(|| self.stream.write_all(line))
     }
@@ -170,7 +169,7 @@ impl Shared {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
     }
 
-    /// Writes what is queued, for as long as there is a handle.
+    /// Writes queued lines until the last handle is dropped.
     fn write_queued(&self, mut queue: mpsc::Receiver<Line>) {
         let mut waiting = Vec::new();
         while let Some(first) = queue.blocking_recv() {
@@ -196,7 +195,7 @@ impl Shared {
             });
             self.take(false);
             for written in waiting.drain(..) {
-                // The request may have given up meanwhile; its record is written all the same.
+                // The request may have timed out meanwhile. Its record is written nevertheless.
                 let _ = written.send(outcome.as_ref().copied().map_err(io::Error::kind));
             }
         }
@@ -224,7 +223,7 @@ mod tests {
         }
     }
 
-    /// A pipe whose reader reads nothing until the other end of the channel is dropped.
+    /// A pipe that is not read until the other end of the channel is dropped.
     struct Stalled(Mutex<std_mpsc::Receiver<()>>);
 
     impl Stream for Stalled {
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_stream_is_told_from_a_blocked_one() {
+    async fn a_closed_stream_is_distinguished_from_a_blocked_one() {
         struct Closed;
         impl Stream for Closed {
             fn is_ready(&self, _: bool) -> bool {

@@ -35,7 +35,7 @@ fn seeds() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_class_has_a_row_and_what_a_row_names_is_there() {
+fn every_class_has_a_row_and_everything_that_a_row_names_exists() {
     let rows = rows();
     assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), (1..=62).collect::<Vec<_>>());
     let seeds = seeds();

@@ -59,7 +59,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_program_is_built_from_what_only_the_other_needs() {
+fn no_program_depends_on_crates_of_the_other_program() {
     let mut found = Vec::new();
     for Rule { package, banned, why } in RULES {
         let dependencies = dependencies(package);

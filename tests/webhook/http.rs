@@ -232,7 +232,7 @@ async fn a_denial_is_a_403_that_says_what_and_why() {
 }
 
 #[tokio::test]
-async fn response_record_and_metric_tell_one_decision() {
+async fn response_record_and_metric_agree_on_the_decision() {
     let webhook = Webhook::new();
     let denied = webhook.review(&review("production")).await;
     let admitted = webhook.review(&review("staging")).await;
@@ -259,7 +259,7 @@ async fn response_record_and_metric_tell_one_decision() {
 }
 
 #[tokio::test]
-async fn under_warn_the_user_reads_what_would_have_been_denied() {
+async fn under_warn_the_response_warns_of_the_denial() {
     let response = Webhook::new().review(&review("trial")).await;
     assert_eq!((&response["allowed"], response.get("status")), (&json!(true), None));
     let warnings: Vec<_> =
@@ -271,7 +271,7 @@ async fn under_warn_the_user_reads_what_would_have_been_denied() {
 }
 
 #[tokio::test]
-async fn what_is_not_an_action_is_counted_and_leaves_no_record() {
+async fn a_request_that_is_not_an_action_is_counted_and_leaves_no_record() {
     let webhook = Webhook::new();
     let mut delete = review("production");
     delete["request"]["operation"] = "DELETE".into();
@@ -318,7 +318,7 @@ async fn a_compressed_body_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn without_a_cluster_records_are_sealed_all_the_same() {
+async fn records_are_sealed_without_a_cluster() {
     let webhook = Webhook::new();
     for namespace in ["production", "staging", "nowhere"] {
         webhook.review(&review(namespace)).await;
@@ -330,7 +330,7 @@ async fn without_a_cluster_records_are_sealed_all_the_same() {
 }
 
 #[tokio::test]
-async fn without_a_ledger_nothing_is_admitted_that_must_be_kept_there() {
+async fn without_a_ledger_an_admission_that_must_be_stored_is_denied() {
     let webhook = Webhook::new();
     let response = webhook.review(&review("durable")).await;
     assert_eq!(response["allowed"], false, "{response}");
@@ -395,7 +395,7 @@ async fn a_governed_namespace_without_a_posture_is_denied_and_its_environment_is
 }
 
 #[tokio::test]
-async fn before_the_postures_are_read_nothing_is_ready_and_all_is_denied() {
+async fn the_webhook_is_not_ready_before_the_postures_are_read() {
     let webhook = Webhook::over(Store::default(), Lines::default());
     let ready = webhook.page("/readyz").await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -404,7 +404,7 @@ async fn before_the_postures_are_read_nothing_is_ready_and_all_is_denied() {
 }
 
 #[tokio::test]
-async fn while_draining_reviews_are_answered_and_clients_sent_elsewhere() {
+async fn a_draining_webhook_answers_reviews_and_closes_connections() {
     let webhook = Webhook::new();
     assert_eq!(webhook.page("/readyz").await.status, StatusCode::OK);
     assert_eq!(webhook.post(review("staging").to_string()).await.connection, None);
@@ -415,7 +415,7 @@ async fn while_draining_reviews_are_answered_and_clients_sent_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_a_terminal_would_obey_never_reaches_one() {
+async fn terminal_sequences_in_a_request_never_reach_the_response() {
     let mut hostile = review("production");
     hostile["request"]["object"]["metadata"]["annotations"] =
         json!({"writgate.dev/approval": "\u{1b}[2J\u{202e}{\"payloadType\":\"\u{1b}[31m\"}"});
@@ -443,7 +443,7 @@ fn first_cause(response: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_namespace_that_the_cache_does_not_know_is_read_before_it_is_judged() {
+async fn a_namespace_that_is_not_cached_is_read_before_the_decision() {
     let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
     let webhook = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&labels))));
     assert_eq!(first_cause(&webhook.review(&review("new")).await), "ApprovalRequired");
@@ -455,7 +455,7 @@ async fn a_namespace_that_the_cache_does_not_know_is_read_before_it_is_judged() 
 }
 
 #[tokio::test]
-async fn a_namespace_that_cannot_be_read_denies() {
+async fn denies_in_a_namespace_that_cannot_be_read() {
     for (code, reason, says) in [
         (404, "NotFound", "does not exist"),
         (403, "Forbidden", "could not be read: no (403)"),
@@ -471,7 +471,7 @@ async fn a_namespace_that_cannot_be_read_denies() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_never_becomes_part_of_a_request() {
+async fn a_text_that_is_not_a_name_never_becomes_part_of_a_request() {
     let webhook = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&json!({})))));
     for name in ["new/../kube-system", "new?watch=true", "New", "new/pods"] {
         assert_eq!(first_cause(&webhook.review(&review(name)).await), "PostureInvalid", "{name}");
@@ -479,7 +479,7 @@ async fn what_is_no_name_never_becomes_part_of_a_request() {
 }
 
 #[tokio::test]
-async fn state_that_is_not_proved_fresh_denies_and_says_so() {
+async fn denies_if_the_state_is_stale() {
     let Some(past) = Instant::now().checked_sub(writgate::state::store::STALE_AFTER) else { return };
     let stale = Store::default();
     let documents = vec![
@@ -495,7 +495,7 @@ async fn state_that_is_not_proved_fresh_denies_and_says_so() {
 }
 
 #[tokio::test]
-async fn without_its_record_nothing_is_admitted_and_denials_are_still_told() {
+async fn without_a_record_nothing_is_admitted_and_denials_are_still_sent() {
     let webhook = Webhook::new();
     webhook.lines.block();
     let (admission, denial) = (review("staging").to_string(), review("production").to_string());
@@ -511,7 +511,7 @@ async fn without_its_record_nothing_is_admitted_and_denials_are_still_told() {
 }
 
 #[tokio::test]
-async fn large_bodies_that_never_end_hold_up_no_usual_review() {
+async fn endless_large_bodies_do_not_delay_a_usual_review() {
     let webhook = Webhook::new();
     let endless = || {
         let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
@@ -529,7 +529,7 @@ async fn large_bodies_that_never_end_hold_up_no_usual_review() {
 }
 
 #[tokio::test]
-async fn more_requests_than_the_server_takes_are_turned_away_at_once() {
+async fn requests_above_the_limit_are_refused_at_once() {
     let webhook = Webhook::new();
     let endless = || {
         let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
@@ -549,7 +549,7 @@ async fn more_requests_than_the_server_takes_are_turned_away_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_given_up_before_the_api_server_does() {
+async fn an_endless_body_is_refused_before_the_api_server_gives_up() {
     let endless = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
     let request = Request::post("/validate?timeout=1s").header(header::CONTENT_TYPE, "application/json");
     let begun = Instant::now();

@@ -166,7 +166,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_changed_folder_changes_the_verdict_and_a_broken_one_denies() {
+fn a_changed_folder_changes_the_decision_and_a_broken_one_denies() {
     let folder = Folder::new();
     let webhook = Webhook::start(&folder, "0", Stdio::null());
     assert!(webhook.allows());
@@ -182,7 +182,7 @@ fn a_changed_folder_changes_the_verdict_and_a_broken_one_denies() {
 }
 
 #[test]
-fn a_stop_is_announced_then_drained_then_clean() {
+fn a_stopping_webhook_drains_before_it_ends() {
     let folder = Folder::new();
     let mut webhook = Webhook::start(&folder, "2s", Stdio::piped());
     let mut kept = webhook.connect();
@@ -201,7 +201,7 @@ fn a_stop_is_announced_then_drained_then_clean() {
 }
 
 #[test]
-fn what_it_cannot_start_without_is_named_with_what_to_do() {
+fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();

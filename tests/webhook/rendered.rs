@@ -37,7 +37,7 @@ fn the_chart_lists_the_exempt_controllers_of_core() {
 
 /// A Job may be a replay whoever makes it; all else that is exempt need not be sent.
 #[test]
-fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
+fn the_api_server_does_not_send_writes_of_exempt_controllers_except_jobs() {
     let (_, objects) = manifest("writgate.yaml");
     let conditions = object(&objects, "ValidatingWebhookConfiguration")["webhooks"][0]["matchConditions"]
         .as_array()
@@ -52,7 +52,7 @@ fn the_api_server_leaves_out_what_is_exempt_but_for_jobs() {
 
 /// What the policies guard is what the webhook writes.
 #[test]
-fn the_policies_name_our_events_as_the_library_does() {
+fn the_policies_name_events_as_the_library_does() {
     let (text, objects) = manifest("writgate.yaml");
     let policies: Vec<_> = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicy").collect();
     let bindings = objects.iter().filter(|object| object["kind"] == "ValidatingAdmissionPolicyBinding");
@@ -92,7 +92,7 @@ fn the_documented_posture_is_valid() {
 
 /// What is guarded is sent to the guard, whoever is down: fail closed, and never the deletion of a namespace.
 #[test]
-fn guards_have_entries_of_their_own() {
+fn every_guard_has_a_webhook_entry() {
     let (_, objects) = manifest("writgate.yaml");
     let webhooks = object(&objects, "ValidatingWebhookConfiguration")["webhooks"].as_array().expect("it has webhooks");
     let guards: Vec<_> =

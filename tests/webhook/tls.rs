@@ -116,7 +116,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swapped_volume_is_served_without_losing_a_connection() {
+async fn a_changed_volume_is_served_without_losing_a_connection() {
     let (first, second) = (issue(), issue());
     let volume = Volume::with(&first.cert, &first.key);
     let server = serve(volume.files());
@@ -130,7 +130,7 @@ async fn a_swapped_volume_is_served_without_losing_a_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_pair_keeps_the_old_one_and_is_counted_once() {
+async fn a_broken_pair_leaves_the_old_one_in_use_and_is_counted_once() {
     let (first, second) = (issue(), issue());
     let volume = Volume::with(&first.cert, &first.key);
     let server = serve(volume.files());
@@ -154,7 +154,7 @@ async fn a_broken_pair_keeps_the_old_one_and_is_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_1_1_is_all_that_is_offered() {
+async fn only_http_1_1_is_offered() {
     let pair = issue();
     let volume = Volume::with(&pair.cert, &pair.key);
     let server = serve(volume.files());
@@ -163,7 +163,7 @@ async fn http_1_1_is_all_that_is_offered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_never_finishes_its_request_is_let_go_and_nobody_waits_for_it() {
+async fn a_peer_that_never_finishes_its_request_is_disconnected_and_delays_nobody() {
     let pair = issue();
     let volume = Volume::with(&pair.cert, &pair.key);
     let server = serve(volume.files());
@@ -204,7 +204,7 @@ fn assert_ended(read: std::io::Result<usize>) {
 }
 
 #[test]
-fn a_pair_that_cannot_be_served_is_named_at_the_start() {
+fn a_pair_that_cannot_be_served_is_an_error_at_the_start() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (first, second) = (issue(), issue());
     let load = |cert: &str, key: &str| {

@@ -109,7 +109,7 @@ fn statuses(answer: &str) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_whose_length_is_told_in_two_ways_is_refused() {
+async fn refuses_a_body_with_two_lengths_or_an_invalid_one() {
     let server = Server::start();
     let smuggled = "0\r\n\r\nPOST /validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     for headers in [
@@ -129,7 +129,7 @@ async fn a_body_whose_length_is_told_in_two_ways_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_count_and_not_a_length_beside_them() {
+async fn chunks_take_precedence_over_a_content_length() {
     let server = Server::start();
     let both = "Content-Length: 60\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n";
     let answer = server.send(&request(both, "2\r\n{}\r\n0\r\n\r\nPOST /validate HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -138,7 +138,7 @@ async fn chunks_count_and_not_a_length_beside_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_that_lie_are_no_body() {
+async fn refuses_chunks_with_false_lengths() {
     let server = Server::start();
     let chunked = "Transfer-Encoding: chunked\r\nConnection: close\r\n";
     for lie in ["1\r\n{}\r\n0\r\n\r\n", "fffffffffffffffff\r\n{}", "-1\r\n{}\r\n", "zz\r\n{}\r\n", "2\r\n{}0\r\n\r\n"] {
@@ -162,7 +162,7 @@ async fn headers_are_bounded_in_number_and_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_http_1_request_is_refused() {
+async fn refuses_a_request_that_is_not_http_1() {
     let server = Server::start();
     for broken in [
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -183,7 +183,7 @@ async fn what_is_no_http_1_request_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_form_of_the_target_leads_nowhere_else() {
+async fn another_form_of_the_target_reaches_no_other_route() {
     let server = Server::start();
     let close = "Host: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     for (target, status) in [
@@ -201,7 +201,7 @@ async fn another_form_of_the_target_leads_nowhere_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_tls_of_today_is_ended() {
+async fn refuses_old_tls_and_other_bytes() {
     const ALERT: u8 = 21;
     let server = Server::start();
     // A ClientHello of TLS 1.0 that offers TLS_RSA_WITH_AES_128_CBC_SHA.
@@ -224,7 +224,7 @@ async fn what_is_no_tls_of_today_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hello_in_single_bytes_is_a_hello() {
+async fn accepts_a_client_hello_in_single_bytes() {
     let server = Server::start();
     let mut client = server.client("localhost", &["http/1.1"]);
     let mut hello = Vec::new();
@@ -242,7 +242,7 @@ async fn a_hello_in_single_bytes_is_a_hello() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_protocol_in_common_there_is_no_connection_and_a_name_is_the_clients_to_check() {
+async fn refuses_a_client_without_a_common_protocol_and_leaves_the_name_to_the_client() {
     let server = Server::start();
     let handshake = |name: &str, protocols: &[&str]| {
         let mut client = server.client(name, protocols);

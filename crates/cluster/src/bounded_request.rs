@@ -8,19 +8,19 @@ use tokio::time::timeout;
 
 use crate::client;
 
-/// Why a question has no answer.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The answer did not come in time.
+    /// The response did not arrive in time.
     #[error("the API server did not answer within {0:?}")]
     Timeout(Duration),
-    /// The API server refused, or could not be reached.
+    /// The API server refused the request, or could not be reached.
     #[error("{}", client::why(.0))]
     Failed(#[from] Error),
 }
 
 impl RequestError {
-    /// The HTTP status that the API server answered with, where it did.
+    /// The HTTP status of the API server's response, if there was one.
     #[must_use]
     pub fn status_code(&self) -> Option<u16> {
         match self {
@@ -29,14 +29,14 @@ impl RequestError {
         }
     }
 
-    /// Whether a later attempt may fare better: overload and outages pass, a refusal does not.
+    /// Whether another attempt may succeed: overload and outages end, but a refusal stays.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         self.status_code().is_none_or(|code| matches!(code, 408 | 429 | 500..))
     }
 }
 
-/// Waits for the answer for at most `patience`.
+/// Sends `request`, and waits for the response for at most `patience`.
 pub async fn send<T>(patience: Duration, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
     Ok(timeout(patience, request).await.map_err(|_| RequestError::Timeout(patience))??)
 }
@@ -55,18 +55,18 @@ impl RequestLimiter {
         Self { permits: Semaphore::new(at_once), patience }
     }
 
-    /// Asks one question. The wait for a turn counts towards the patience.
+    /// Sends one request. The wait for a permit counts towards the patience.
     pub async fn send<T>(&self, request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
         Ok(self.run(request).await??)
     }
 
-    /// Waits for a turn without a limit. The caller bounds the time.
+    /// Waits for a permit without a limit. The caller bounds the time.
     ///
     /// # Panics
     ///
     /// Never: the semaphore is not closed.
     pub async fn permit(&self) -> SemaphorePermit<'_> {
-        self.permits.acquire().await.expect("the permits never close")
+        self.permits.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Runs `work`, which sends several requests, under one permit and within the patience for one request.
@@ -90,7 +90,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(2);
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_that_waits_for_its_turn_waits_no_longer_than_one_that_was_asked() {
+    async fn a_request_that_waits_for_a_permit_waits_no_longer_than_one_that_was_sent() {
         let (limiter, sent) = (RequestLimiter::new(2, PATIENCE), AtomicUsize::new(0));
         let never = || {
             limiter.send(async {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_ends_with_its_answer() {
+    async fn a_permit_ends_with_its_response() {
         let limiter = RequestLimiter::new(1, PATIENCE);
         for _ in 0..3 {
             let answer = limiter.send(async {

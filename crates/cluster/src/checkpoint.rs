@@ -8,11 +8,12 @@ use kube::core::ObjectMeta;
 use writgate_core::record::Checkpoint;
 use writgate_core::vocabulary::KIND_LABEL;
 
-/// Checkpoints as a label selector.
+/// The label selector of checkpoints.
 pub const SELECTOR: &str = "writgate.dev/kind=audit";
-/// Where a ConfigMap holds its checkpoint.
+/// The key of a checkpoint in its ConfigMap.
 const CHECKPOINT: &str = "chain.json";
-/// The checkpoint that a ConfigMap holds.
+
+/// Reads the checkpoint in a ConfigMap. It fails if the ConfigMap has no valid checkpoint, or has the name of another one.
 pub fn in_config_map(found: &ConfigMap) -> Result<Checkpoint, String> {
     let text = found.data.as_ref().and_then(|data| data.get(CHECKPOINT));
     let text = text.ok_or_else(|| format!("ConfigMap {} has no {CHECKPOINT}", found.name_any()))?;
@@ -26,13 +27,13 @@ pub fn in_config_map(found: &ConfigMap) -> Result<Checkpoint, String> {
     }
 }
 
-/// Name of the ConfigMap that holds a checkpoint.
+/// The name of the ConfigMap of a checkpoint.
 #[must_use]
 pub fn name(checkpoint: &Checkpoint) -> String {
     format!("audit-{}", checkpoint.writer)
 }
 
-/// The ConfigMap that holds `checkpoint`, over the one of that resource version where there is one.
+/// The ConfigMap of `checkpoint`. With a resource version it replaces the ConfigMap of that version.
 ///
 /// # Panics
 /// Never: strings and numbers always serialise.

@@ -13,10 +13,12 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-#[error("no cluster: {0}; run in a Pod with a ServiceAccount, give --kubeconfig, or use --posture-dir without one")]
+#[error(
+    "no cluster: {0}; run in a Pod with a ServiceAccount, set --kubeconfig, or use --posture-dir instead of a cluster"
+)]
 pub struct ClusterUnavailable(String);
 
-/// A client with the credentials in `kubeconfig`, else the Pod's own, else those that `KUBECONFIG` names.
+/// Connects with the credentials in `kubeconfig`, else with the Pod's own, else with those that `KUBECONFIG` names.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterUnavailable> {
     let mut config = if kubeconfig.is_none() && std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
         Config::incluster().map_err(failed)?
@@ -26,7 +28,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterUnavaila
         config_of(file, None).await.map_err(failed)?
     };
     config.connect_timeout = Some(CONNECT);
-    // Every caller bounds its own time and, where it wants them, makes its own retries.
+    // Callers bound their time and retry themselves: kube's retries would exceed those bounds.
     config.default_retry = false;
     Client::try_from(config).map_err(failed)
 }
@@ -90,7 +92,7 @@ fn failed(error: impl std::error::Error) -> ClusterUnavailable {
     ClusterUnavailable(chain(&error))
 }
 
-/// What went wrong, for a person: the API server's own words where it answered, else every cause.
+/// The error as text: the API server's message if it responded, else the error and its causes.
 #[must_use]
 pub fn why(error: &Error) -> String {
     match error {

@@ -1,17 +1,17 @@
-//! The clock. No other file asks what time it is: everything that decides takes the time as an argument, so that a test can
-//! use a literal date.
+//! The clock. No other file reads the time. Everything that decides takes the time as an argument, so a test can use a literal
+//! date.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Wall-clock time, for validity windows and records, to the millisecond: finer digits would only be noise there.
+/// Wall-clock time in milliseconds, for validity windows and records. Neither requires finer digits.
 #[must_use]
 pub fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
-/// A fresh `UUIDv7` for a decision made at `now`, so that ids sort as decisions happened.
+/// A new `UUIDv7` for a decision made at `now`, so that ids sort by the time of the decision.
 #[must_use]
 pub fn decision_id(now: Timestamp) -> Uuid {
     let since_epoch = now.duration_since(Timestamp::UNIX_EPOCH);

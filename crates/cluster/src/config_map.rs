@@ -1,4 +1,4 @@
-//! ConfigMaps as core takes them: as documents of a posture, as config bundles, as approvals.
+//! Converts ConfigMaps to core's types, and selects those with postures and approvals.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -6,14 +6,17 @@ use serde_json::json;
 use writgate_core::kube::ConfigMapContent;
 use writgate_core::posture::Document;
 
-/// The ConfigMaps that make up postures, as a label selector.
+/// The label selector of the ConfigMaps with posture documents.
 pub const POSTURE_SELECTOR: &str = "writgate.dev/kind in (posture,reviewers,revocations,pipelines)";
-/// The ConfigMaps that hold approvals, as a label selector.
+/// The label selector of the ConfigMaps with approvals.
 pub const APPROVAL_SELECTOR: &str = "writgate.dev/kind=approval";
+/// The largest number of detached approvals that are read from a namespace.
+pub const MAX_APPROVALS: u32 = 512;
 
-/// A ConfigMap as a document: whole, so that core checks its label and keys as it does those of a file.
+/// Wraps a ConfigMap in a document, so that core checks its label and keys as it does for a file.
 ///
-/// Only what a posture is made of. The rest changes without meaning, and `last-applied-configuration` is a copy.
+/// Annotations and managed fields are left out: they change without changing the posture, and `last-applied-configuration`
+/// contains a copy of it.
 #[must_use]
 pub fn document(object: &ConfigMap) -> Document {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
@@ -27,7 +30,7 @@ pub fn document(object: &ConfigMap) -> Document {
     Document { source: format!("configmap {namespace}/{name}"), name: Some(name), text: wrapped.to_string() }
 }
 
-/// The content of a ConfigMap that a workload refers to.
+/// The content of a ConfigMap that a workload refers to. It fails if the ConfigMap has a shape that core refuses.
 pub fn content(object: &ConfigMap) -> Result<ConfigMapContent, String> {
     let value = serde_json::to_value(object).map_err(|error| error.to_string())?;
     ConfigMapContent::of(&value)

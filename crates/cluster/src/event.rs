@@ -1,9 +1,9 @@
-//! How an Event holds a decision: the webhook writes it, and the command line reads it.
+//! The names in an Event that the webhook writes and the command line reads.
 
-/// Who reports: the value of `reportingController` in every Event of ours.
+/// The `reportingController` of Writgate's Events.
 pub const CONTROLLER: &str = "writgate.dev/webhook";
-/// Annotation that holds the decision record.
+/// The annotation with the decision record.
 pub const RECORD_ANNOTATION: &str = "writgate.dev/decision";
 
-/// Reason of an Event about an admission that was not seen.
+/// The reason of an Event about an admitted object that did not appear in the cluster.
 pub const NOT_PERSISTED: &str = "NotPersisted";

@@ -1,6 +1,6 @@
 //! Private keys, in memory and in files: those of reviewers, and the key with which a webhook signs its records.
 //!
-//! Files are PKCS#8 PEM as OpenSSL reads and writes it, encrypted (PBES2) or not. Nothing here prints a key or asks for a
+//! Files are PKCS#8 PEM as OpenSSL reads and writes it, encrypted (PBES2) or not. Nothing here prints a key or prompts for a
 //! passphrase. Public keys are in core.
 
 use std::fmt;
@@ -27,11 +27,11 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 const PRIVATE: &str = "PRIVATE KEY";
 const ED25519: &str = "1.3.101.112";
 
-/// scrypt's work and memory: 16 MiB, five times over. More memory would be better than more work, but OpenSSL refuses
-/// to open what needs 32 MiB.
+/// scrypt's log2(N), r and p: 16 MiB, five times. More memory would be better than more work, but OpenSSL refuses to open a
+/// key that requires 32 MiB.
 const SCRYPT: (u8, u32, u32) = (14, 8, 5);
 
-/// A reviewer's Ed25519 key, able to sign. Its seed is wiped from memory when it goes.
+/// An Ed25519 private key. Its seed is wiped from memory when the key is dropped.
 pub struct PrivateKey {
     key: SigningKey,
     public: PublicKey,
@@ -43,7 +43,7 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-/// Why a text gives no key that can sign.
+/// Why a text is not a usable private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
@@ -52,7 +52,7 @@ pub enum KeyFileError {
         "not a private key in PEM: {0}; expected -----BEGIN PRIVATE KEY----- or -----BEGIN ENCRYPTED PRIVATE KEY-----"
     )]
     NotPem(String),
-    /// A PEM block of something else.
+    /// The PEM block has another label.
     #[error(
         "found a PEM block labelled {0}, expected PRIVATE KEY or ENCRYPTED PRIVATE KEY (PKCS#8; `openssl pkcs8 -topk8` \
          converts older forms)"
@@ -62,34 +62,34 @@ pub enum KeyFileError {
     #[error("found a private key of algorithm {0}, expected Ed25519 ({ED25519})")]
     OtherAlgorithm(String),
     /// The structure inside the PEM block is not a key.
-    #[error("the PEM block holds no PKCS#8 private key: {0}")]
+    #[error("the PEM block is not a PKCS#8 private key: {0}")]
     NotPkcs8(String),
-    /// Encrypted in a way that this build does not open.
+    /// The encryption is one that this build does not open.
     #[error("the key is encrypted in an unsupported way: {0}; expected PBES2 with scrypt or PBKDF2 and AES")]
     OtherEncryption(String),
-    /// Decryption failed, which has one likely cause.
+    /// Decryption failed. The likely cause is the passphrase.
     #[error("the passphrase does not open this key")]
     WrongPassphrase,
-    /// The system gave no randomness.
-    #[error("the system gives no randomness: {0}")]
+    /// The operating system returned no randomness.
+    #[error("the operating system returned no randomness: {0}")]
     NoRandomness(String),
 }
 
-/// What a key file holds, before a passphrase was asked for.
+/// The content of a key file, before it is decrypted.
 #[derive(Debug)]
 pub enum KeyFile {
     /// A key that anyone who reads the file can use.
     Plain(Box<PrivateKey>),
-    /// A key that needs a passphrase.
+    /// A key that requires a passphrase.
     Encrypted(EncryptedKey),
 }
 
-/// A key that needs a passphrase.
+/// A key that requires a passphrase.
 #[derive(Debug)]
 pub struct EncryptedKey(Vec<u8>);
 
 impl KeyFile {
-    /// Reads one PEM block; text around it, as some tools write it, is skipped.
+    /// Reads one PEM block. Text around it is skipped, because some tools write such text.
     pub fn parse(text: &str) -> Result<Self, KeyFileError> {
         let (label, document) =
             SecretDocument::from_pem(text).map_err(|error| KeyFileError::NotPem(error.to_string()))?;
@@ -106,7 +106,7 @@ impl KeyFile {
 }
 
 impl EncryptedKey {
-    /// Opens the key.
+    /// Decrypts the key.
     pub fn decrypt(&self, passphrase: &str) -> Result<PrivateKey, KeyFileError> {
         let key = EncryptedPrivateKeyInfoRef::from_der(&self.0)
             .map_err(|error| KeyFileError::OtherEncryption(error.to_string()))?;
@@ -115,19 +115,19 @@ impl EncryptedKey {
             Err(pkcs8::Error::EncryptedPrivateKey(error @ pkcs8::pkcs5::Error::UnsupportedAlgorithm { .. })) => {
                 Err(KeyFileError::OtherEncryption(error.to_string()))
             }
-            // A wrong passphrase shows as bad padding, or as bytes that are no key.
+            // A wrong passphrase leads to bad padding, or to bytes that are not a key.
             Err(_) => Err(KeyFileError::WrongPassphrase),
         }
     }
 }
 
-/// The public key whose 32 bytes are given, as SSH and Ed25519 itself have it.
+/// The public key with these 32 bytes, the form that Ed25519 and SSH use.
 pub fn public_key(bytes: &[u8; 32]) -> Result<PublicKey, KeyError> {
     PublicKey::from_spki_der(&[SPKI_PREFIX.as_slice(), bytes].concat())
 }
 
 impl PrivateKey {
-    /// A new key from the system's randomness.
+    /// Generates a key from the operating system's randomness.
     pub fn generate() -> Result<Self, KeyFileError> {
         let mut seed = Zeroizing::new([0; 32]);
         random(&mut *seed)?;
@@ -157,13 +157,13 @@ impl PrivateKey {
         let key = Self::from_seed(&seed)?;
         match info.public_key {
             Some(public) if public.raw_bytes() != key.key.verifying_key().as_bytes() => {
-                Err(KeyFileError::NotPkcs8("it names a public key that is not its own".to_owned()))
+                Err(KeyFileError::NotPkcs8("it contains a public key that does not belong to it".to_owned()))
             }
             _ => Ok(key),
         }
     }
 
-    /// The id of the public key, by which signatures name it.
+    /// The id of the public key. Signatures refer to the key by this id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.public.id()
@@ -181,13 +181,13 @@ impl PrivateKey {
         pem("PUBLIC KEY", &self.public.to_spki_der())
     }
 
-    /// The private key as PEM that anyone who reads it can use.
+    /// The private key as unencrypted PEM.
     #[must_use]
     pub fn to_plain_pem(&self) -> Zeroizing<String> {
         Zeroizing::new(pem(PRIVATE, &self.to_der()))
     }
 
-    /// The private key as PEM that needs `passphrase`.
+    /// The private key as PEM, encrypted with `passphrase`.
     pub fn to_encrypted_pem(&self, passphrase: &str) -> Result<Zeroizing<String>, KeyFileError> {
         let (mut salt, mut iv) = ([0; 16], [0; 16]);
         random(&mut salt)?;
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_of_ours_is_refused_by_name() {
+    fn refuses_a_file_that_is_not_an_ed25519_private_key_and_says_what_it_is() {
         let key = PrivateKey::generate().unwrap();
         assert_eq!(plain(&key.public_pem()).unwrap_err(), KeyFileError::WrongLabel("PUBLIC KEY".to_owned()));
         assert!(matches!(plain(""), Err(KeyFileError::NotPem(_))));

@@ -1,7 +1,7 @@
-//! What the webhook and the command line share outside core: the client of the API server, names, keys, the clock, and the
-//! formats of what one of them writes into the cluster and the other reads.
+//! What the webhook and the command line share outside core: the API client, names, keys, the clock, and the formats that one
+//! program writes to the cluster and the other reads.
 //!
-//! Nothing here serves requests or talks to a terminal.
+//! Nothing here serves requests or uses a terminal.
 
 pub mod bounded_request;
 pub mod checkpoint;

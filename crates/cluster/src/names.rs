@@ -1,10 +1,10 @@
-//! Kubernetes names in input from an unauthenticated caller: whether they are names at all.
+//! Checks whether a text from an unauthenticated caller is a Kubernetes name.
 //!
-//! Paths to the API server are built from them, and the client library does not escape.
+//! Request paths contain these names, and the client library does not escape them.
 
-/// Longest name of an object; RFC 1123 as the API server applies it.
+/// The longest name of an object, by RFC 1123 as the API server applies it.
 pub const MAX_SUBDOMAIN: usize = 253;
-/// Longest name of a namespace.
+/// The longest name of a namespace.
 const MAX_LABEL: usize = 63;
 
 /// Whether `name` can be the name of a namespace.
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_change_the_path_of_a_request_is_no_name() {
+    fn a_text_that_would_change_the_path_of_a_request_is_not_a_name() {
         for name in ["", ".", "..", "a/b", "a/../b", "a%2fb", "a?b", "a#b", "-a", "a-", "A", "a\n", "ä", "a..b"] {
             assert!(!is_subdomain(name), "{name:?}");
             assert!(!is_label(name), "{name:?}");

@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 
 use writgate_core::posture::Document;
 
-/// Why a folder gives no documents.
+/// Why a posture folder could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// The folder or a file in it cannot be read.
-    #[error("cannot read {path}: {source}; --posture-dir names a folder of YAML documents")]
+    #[error("cannot read {path}: {source}; --posture-dir must be a folder of YAML or JSON files")]
     Read {
         /// The folder or file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
 
 /// Reads every document in `folder`, in the order of the file names.
 ///
-/// Hidden entries are skipped: a mounted ConfigMap has its real files in one, and links to them beside it. A file
-/// that is not UTF-8 is an error, not a gap.
+/// Hidden entries are skipped: a mounted ConfigMap has its files in a hidden folder, and links to them. A file that is not
+/// UTF-8 is an error: without it, the postures would be incomplete.
 pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
     let failed = |path: &Path| {
         let path = path.to_owned();

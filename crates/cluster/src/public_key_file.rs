@@ -1,24 +1,24 @@
-//! Public keys in the forms that people have: `PUBLIC KEY` PEM, a line of `ssh-ed25519`, and the public half of an OpenSSH
-//! private key. Core parses them further and refuses weak keys.
+//! Reads public keys as `PUBLIC KEY` PEM, as `ssh-ed25519` lines, and from OpenSSH private keys, which contain their public
+//! key unencrypted. Core parses them further and refuses weak keys.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use writgate_core::{approval::PublicKey, text::quoted};
 
-/// An Ed25519 `SubjectPublicKeyInfo` but for the key's 32 bytes (RFC 8410, section 4).
+/// An Ed25519 `SubjectPublicKeyInfo` without the key's 32 bytes (RFC 8410, section 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 const SSH: &str = "ssh-ed25519";
 
-/// A public key and what its file says of it.
+/// A public key and the comment in its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedKey {
     /// The key.
     pub key: PublicKey,
-    /// An ssh key's comment, most often who has it; empty where there is none.
+    /// The comment of an SSH key, usually its owner. Empty if there is none.
     pub comment: String,
 }
 
-/// Reads every public key of `text`. The error says what was found and what was expected.
+/// Reads every public key in `text`. The error says what was found and what was expected.
 pub fn read(text: &str) -> Result<Vec<NamedKey>, String> {
     if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
         return open_half(text).map(|key| vec![NamedKey { key, comment: String::new() }]);
@@ -29,27 +29,35 @@ pub fn read(text: &str) -> Result<Vec<NamedKey>, String> {
     }
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let keys: Vec<NamedKey> = lines.map(ssh_line).collect::<Result<_, _>>()?;
-    if keys.is_empty() { Err("there is no key in it".to_owned()) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err(format!(
+            "the file contains no key; expected PEM that begins -----BEGIN PUBLIC KEY-----, or lines {SSH} AAAA…"
+        ))
+    } else {
+        Ok(keys)
+    }
 }
 
 /// `PUBLIC KEY` PEM, as OpenSSL writes it (RFC 7468).
 #[must_use]
 pub fn to_pem(key: &PublicKey) -> String {
-    // 44 bytes are one line of 64 characters at most.
+    // 44 bytes fit on one line: RFC 7468 has lines of 64 characters.
     format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(key.to_spki_der()))
 }
 
-/// `ssh-ed25519 AAAA… comment`; what may stand before it in an `authorized_keys` file is skipped.
+/// Reads `ssh-ed25519 AAAA… comment`. Options before it, as in an `authorized_keys` file, are skipped.
 fn ssh_line(line: &str) -> Result<NamedKey, String> {
     let mut words = line.split_whitespace().skip_while(|word| *word != SSH).skip(1);
     let Some(encoded) = words.next() else {
-        return Err(format!("expected PEM that begins -----BEGIN PUBLIC KEY-----, or a line {SSH} AAAA…"));
+        return Err(format!(
+            "found another text, expected PEM that begins -----BEGIN PUBLIC KEY-----, or a line {SSH} AAAA…"
+        ));
     };
     let blob = STANDARD.decode(encoded).map_err(|error| format!("the key after {SSH} is not base64: {error}"))?;
     Ok(NamedKey { key: of_blob(&blob)?, comment: words.collect::<Vec<_>>().join(" ") })
 }
 
-/// What stands unencrypted before an OpenSSH private key (PROTOCOL.key of OpenSSH): its public key.
+/// The public key in an OpenSSH private key, which precedes the encrypted part (PROTOCOL.key of OpenSSH).
 fn open_half(text: &str) -> Result<PublicKey, String> {
     let body: String = text.lines().map(str::trim).filter(|line| !line.starts_with("-----")).collect();
     let bytes = STANDARD.decode(body).map_err(|error| format!("the OpenSSH private key is not base64: {error}"))?;
@@ -60,10 +68,10 @@ fn open_half(text: &str) -> Result<PublicKey, String> {
         let keys = rest.strip_prefix(&1_u32.to_be_bytes())?;
         string(keys).map(|(blob, _)| blob)
     });
-    of_blob(blob.ok_or("the OpenSSH private key is cut short or holds several keys")?)
+    of_blob(blob.ok_or("the OpenSSH private key is cut short or contains several keys")?)
 }
 
-/// RFC 8709, section 4: the algorithm's name and the key's 32 bytes.
+/// Reads the algorithm's name and the key's 32 bytes (RFC 8709, section 4).
 fn of_blob(blob: &[u8]) -> Result<PublicKey, String> {
     let parts = string(blob).and_then(|(algorithm, rest)| Some((algorithm, string(rest)?)));
     match parts {
@@ -71,14 +79,14 @@ fn of_blob(blob: &[u8]) -> Result<PublicKey, String> {
             PublicKey::from_spki_der(&[&SPKI_PREFIX, key].concat()).map_err(|error| error.to_string())
         }
         Some((algorithm, _)) if algorithm != SSH.as_bytes() => Err(format!(
-            "found an ssh key of algorithm {}, expected {SSH}",
+            "found an SSH key of algorithm {}, expected {SSH}",
             quoted(&String::from_utf8_lossy(algorithm))
         )),
-        _ => Err(format!("the ssh key is no {SSH} key of 32 bytes")),
+        _ => Err(format!("the SSH key is not an {SSH} key of 32 bytes")),
     }
 }
 
-/// A length, and so many bytes (RFC 4251, section 5); and what follows.
+/// Splits off a string: its length and its bytes (RFC 4251, section 5). Also returns the rest.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
@@ -108,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ed25519_key_is_told() {
+    fn refuses_a_text_that_is_not_an_ed25519_key_and_says_what_it_is() {
         let line = ssh().replace("AAAAC3NzaC1lZDI1NTE5", "AAAAC3NzaC1lZDI1NTE4");
         assert!(read(&line).unwrap_err().contains("algorithm ssh-ed25518"));
         assert!(read("ssh-rsa AAAA bob").unwrap_err().contains("expected PEM"));

@@ -12,24 +12,25 @@ use kube::{Client, Error, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::checkpoint::{SELECTOR, config_map, in_config_map, name};
-use writgate_cluster::{bounded_request, clock};
+use writgate_cluster::clock;
 use writgate_core::record::{CHAIN_VERSION, Checkpoint, CheckpointHead, Head};
 
 use crate::metrics::WriteOutcome;
 use crate::trail::chain::Sealer;
 
-/// The shortest time between two writes, and between two attempts.
+/// The shortest time between two writes, and between two attempts to write.
 const PACE: Duration = Duration::from_secs(1);
-/// Longest wait for one answer of the API server.
+/// How long one response of the API server may take.
 const ANSWER: Duration = Duration::from_secs(2);
-/// Chains that the start of a chain names: those that moved last.
+/// The number of chains that the start of a chain names, those with the latest heads.
 const MAX_OTHERS: usize = 64;
-/// Checkpoints that are read for it.
+/// The number of checkpoints that are read for the start of a chain.
 const MAX_READ: u32 = 1000;
 
-/// The heads of the chains whose checkpoints are in `namespace`, those that moved last first.
-pub async fn heads(client: Client, namespace: &str) -> Result<Vec<Head>, String> {
+/// The heads of the chains whose checkpoints are in `namespace`, latest first.
+pub async fn heads(client: Client, namespace: &str) -> Result<Vec<Head>, RequestError> {
     let config_maps: Api<ConfigMap> = Api::namespaced(client, namespace);
     let params = ListParams::default().labels(SELECTOR).limit(MAX_READ);
     let found = bounded(config_maps.list(&params)).await?;
@@ -38,14 +39,14 @@ pub async fn heads(client: Client, namespace: &str) -> Result<Vec<Head>, String>
     Ok(checkpoints.iter().take(MAX_OTHERS).map(Checkpoint::head).collect())
 }
 
-/// What notes how far the chain has come.
+/// A handle on the task that writes checkpoints.
 pub struct Checkpoints {
     closing: watch::Sender<bool>,
     writer: JoinHandle<()>,
 }
 
 impl Checkpoints {
-    /// Starts noting how far the chain of `sealer` has come, in `namespace`.
+    /// Starts writing checkpoints of the chain of `sealer` to `namespace`.
     #[must_use]
     pub fn start(sealer: Sealer, client: Client, namespace: &str) -> Self {
         let (closing, closed) = watch::channel(false);
@@ -53,13 +54,13 @@ impl Checkpoints {
         Self { closing, writer: tokio::spawn(writer.keep(closed)) }
     }
 
-    /// Notes where the chain ends, for at most `patience`.
+    /// Writes the last checkpoint, for at most `patience`.
     pub async fn finish(self, patience: Duration) {
         self.closing.send_replace(true);
         let abort = self.writer.abort_handle();
         if timeout(patience, self.writer).await.is_err() {
             abort.abort();
-            tracing::warn!("the end of the chain of records is not noted: the API server did not answer in time");
+            tracing::warn!("the last checkpoint was not written: the API server did not answer in time");
         }
     }
 }
@@ -67,7 +68,7 @@ impl Checkpoints {
 struct CheckpointWriter {
     sealer: Sealer,
     config_maps: Api<ConfigMap>,
-    /// The resource version of what was written last; none where that is not known.
+    /// The resource version of the last write. `None` if it is not known.
     version: Option<String>,
 }
 
@@ -83,8 +84,8 @@ impl CheckpointWriter {
                 let written = self.write(head, clock::now()).await;
                 match &written {
                     Ok(()) => noted = Some(head),
-                    Err(why) if failing => tracing::debug!(why, "checkpoint not written"),
-                    Err(why) => tracing::warn!(why, "checkpoint not written; it is tried again each second"),
+                    Err(why) if failing => tracing::debug!(%why, "checkpoint not written"),
+                    Err(why) => tracing::warn!(%why, "checkpoint not written; retried every second"),
                 }
                 failing = written.is_err();
                 if failing || !closing {
@@ -102,17 +103,17 @@ impl CheckpointWriter {
         }
     }
 
-    async fn write(&mut self, head: Head, now: Timestamp) -> Result<(), String> {
+    async fn write(&mut self, head: Head, now: Timestamp) -> Result<(), RequestError> {
         let written = self.put(&self.sealer.checkpoint(head, now)).await;
         let outcome = if written.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed };
         self.sealer.0.metrics.checkpoint_counted(outcome);
-        // After a failure nobody knows what is there: it is read first.
+        // After a failure the version is not known, so the next write reads it first.
         self.version = written.as_ref().ok().cloned().flatten();
         written.map(drop)
     }
 
-    /// Writes it over what is there; the resource version that it got.
-    async fn put(&self, checkpoint: &Checkpoint) -> Result<Option<String>, String> {
+    /// Creates or replaces the checkpoint. Returns its resource version.
+    async fn put(&self, checkpoint: &Checkpoint) -> Result<Option<String>, RequestError> {
         let name = name(checkpoint);
         let version = match &self.version {
             Some(version) => Some(version.clone()),
@@ -130,7 +131,7 @@ impl CheckpointWriter {
 }
 
 impl Sealer {
-    /// That the chain had come to `head` at `time`.
+    /// The checkpoint of the chain with this `head` at `time`.
     fn checkpoint(&self, head: Head, time: Timestamp) -> Checkpoint {
         Checkpoint {
             version: CHAIN_VERSION.to_owned(),
@@ -143,6 +144,6 @@ impl Sealer {
     }
 }
 
-async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
-    bounded_request::send(ANSWER, request).await.map_err(|unanswered| unanswered.to_string())
+async fn bounded<T>(request: impl Future<Output = Result<T, Error>>) -> Result<T, RequestError> {
+    bounded_request::send(ANSWER, request).await
 }

@@ -20,61 +20,61 @@ use writgate_core::{
 
 use crate::metrics::EventQueue;
 
-/// The API's bound on `note`.
+/// The API's limit for `note`.
 const MAX_NOTE: usize = 1024;
-/// The API's bound on `reportingInstance`, `reason` and `action`.
+/// The API's limit for `reportingInstance`, `reason` and `action`.
 const MAX_WORD: usize = 128;
-/// Bound on the record in an Event, so that its 256 KiB for all annotations are never reached.
+/// The largest record in an Event, well below the API's 256 KiB for all annotations.
 const MAX_RECORD: usize = 32 << 10;
 /// Hex digits of the digest in an Event's name: 128 bits.
 const DIGEST_DIGITS: usize = 32;
-/// What of the object's name is left for the Event's.
+/// The part of the object's name that fits into the Event's name.
 const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
 
-/// A decision on its way to an Event.
+/// A decision, and the facts that its Event requires in addition.
 #[derive(Clone, Debug)]
 pub struct DecidedRequest {
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
-    /// Plural resource of the object, as in the path of its URL.
+    /// The plural resource of the object, as in its URL.
     pub resource: String,
-    /// The workload that it is, if it is one.
+    /// The kind of workload, if the object is a workload.
     pub workload: Option<WorkloadKind>,
-    /// The ConfigMap that holds the posture, where there is one.
+    /// The ConfigMap with the posture, if there is one.
     pub posture: Option<String>,
 }
 
-/// What there is to tell of a decision.
+/// What an Event reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventContent {
     /// The decision itself.
     Decision,
-    /// The object was admitted, and did not appear; and what was seen instead.
+    /// The object was admitted and did not appear in the cluster. The text says what was found instead.
     NotPersisted(String),
 }
 
 impl DecidedRequest {
-    /// Whether an Event is due: for admissions and denials in governed namespaces, and of what governs; except of dry
-    /// runs.
+    /// Whether the decision has an Event. Admissions and denials in governed namespaces have one, and denials of guards. Dry
+    /// runs have none.
     #[must_use]
     pub fn has_event(decision: &Decision) -> bool {
         let record = &decision.record;
         let has_namespace = record.object.as_ref().is_some_and(|object| names::is_label(event_namespace(object)));
         let governed = record.environment.as_ref().is_some_and(|environment| !environment.is_empty());
-        // What was admitted is told once it was seen, and a change of what governs is not looked for.
+        // An admission's Event follows a read of the object, and objects that guards admit are not read.
         let is_reported = if record.change.is_some() { !decision.allowed() } else { governed };
         record.decision != Outcome::NotAnAction && !record.dry_run && is_reported && has_namespace
     }
 
-    /// The queue it waits in. A connection leaves nothing that could be seen, so a bare call to the webhook can tell of
-    /// one, as of a denial: neither may displace an admission.
+    /// The queue of its Event. Connections are queued with the denials: neither leaves an object that could be read back, so a
+    /// caller can fake both, and they must not displace an admission.
     #[must_use]
     pub fn queue(&self) -> EventQueue {
         let connects = self.decision.record.connection.is_some();
         if self.decision.allowed() && !connects { EventQueue::Admission } else { EventQueue::Denial }
     }
 
-    /// The Event's name: begins with the object's, so that a list sorted by name groups an object's Events.
+    /// The Event's name. It begins with the object's name, so that a list sorted by name groups an object's Events.
     #[must_use]
     pub fn event_name(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
@@ -87,7 +87,8 @@ impl DecidedRequest {
         format!("{prefix}.{}", &self.digest(content)[..DIGEST_DIGITS])
     }
 
-    /// Of all that makes it another decision. The review's uid is not in it: one request can cause several.
+    /// The digest of everything that distinguishes the decision. The uid of the AdmissionReview is left out, because one
+    /// request can cause several.
     fn digest(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
         let uid = self.identity();
@@ -112,8 +113,8 @@ impl DecidedRequest {
         hex::encode(&digest.finalize().into())
     }
 
-    /// What tells the object from another. One that was refused at its creation has a uid that nobody sees again, and
-    /// whoever tries once more gets another one: it is known by its name.
+    /// What identifies the object. An object whose creation was denied has a different uid at the next attempt, so its name
+    /// identifies it.
     fn identity(&self) -> String {
         let record = &self.decision.record;
         match &record.object {
@@ -141,9 +142,9 @@ impl DecidedRequest {
 
     fn note(&self, content: &EventContent) -> String {
         let note = match content {
-            EventContent::NotPersisted(seen) => format!(
-                "{}, but the object was not seen so within 10 s ({seen}): another webhook, a quota or a conflict stopped \
-                 it, or it was changed or deleted at once",
+            EventContent::NotPersisted(found) => format!(
+                "{}, but the admitted object did not appear within 10 s: {found}; another webhook, a quota or a conflict \
+                 may have stopped the request, or the object was changed or deleted at once",
                 self.decision.summary()
             ),
             EventContent::Decision if self.decision.denials.is_empty() => self.admission(),
@@ -152,7 +153,7 @@ impl DecidedRequest {
         bounded(&escape(&note), MAX_NOTE)
     }
 
-    /// What there is to say of an admission: by whose approval.
+    /// The text about an admission: its approvals and their reviewers.
     fn admission(&self) -> String {
         let record = &self.decision.record;
         let mut lines = vec![self.decision.summary()];
@@ -175,8 +176,8 @@ impl DecidedRequest {
         lines.join("\n")
     }
 
-    /// The record as JSON. One that is out of all bounds loses the initiator's groups, which nothing else bounds, and with
-    /// them its seal, which covered them; the log has it whole.
+    /// The record as JSON. A record that is too large is written without the initiator's groups, which nothing else bounds,
+    /// and without its seal, which covers them. The log has the complete record.
     fn record(&self) -> Option<String> {
         let json = serde_json::to_string(&self.decision.record).ok()?;
         if json.len() <= MAX_RECORD {
@@ -190,12 +191,12 @@ impl DecidedRequest {
     }
 }
 
-/// The namespace of an object's Events: the API server takes those of cluster-scoped objects in this one.
+/// The namespace of an object's Events. The API server accepts Events of cluster-scoped objects in `default`.
 fn event_namespace(object: &ObjectRecord) -> &str {
     if object.namespace.is_empty() { "default" } else { &object.namespace }
 }
 
-/// Who writes the Events, and where the postures are.
+/// The replica that writes Events, and the namespace of the postures.
 #[derive(Clone, Debug)]
 pub struct Reporter {
     instance: String,
@@ -203,14 +204,14 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// This replica.
+    /// The reporter of this replica.
     #[must_use]
     pub fn new(instance: &str, system_namespace: &str) -> Self {
         let instance = if instance.is_empty() { "writgate-webhook" } else { instance };
         Self { instance: bounded(&escape(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
     }
 
-    /// The Event that tells of `decided`.
+    /// The Event that reports `content` about `decided`.
     #[must_use]
     pub fn event(&self, decided: &DecidedRequest, content: &EventContent) -> Event {
         let record = &decided.decision.record;
@@ -233,7 +234,7 @@ impl Reporter {
             regarding: object.map(|object| ObjectReference {
                 api_version: Some(object.api_version.clone()),
                 kind: Some(object.kind.clone()),
-                namespace: Some(object.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+                namespace: (!object.namespace.is_empty()).then(|| object.namespace.clone()),
                 name: Some(object.name.clone()),
                 uid: object.uid.clone(),
                 ..ObjectReference::default()
@@ -252,7 +253,7 @@ impl Reporter {
     }
 }
 
-/// What was asked for; the API wants a word.
+/// The requested action. The API requires a value.
 fn action(record: &DecisionRecord) -> &str {
     if record.deed().is_empty() { "unknown" } else { record.deed() }
 }
@@ -273,7 +274,7 @@ pub(super) mod tests {
     pub(in crate::trail::events) const PRODUCTION: &str =
         "{apiVersion: writgate.dev/v1, kind: Posture, environment: e}";
 
-    /// What is decided under `posture` of the creation of a Deployment, after `change`.
+    /// The decision under `posture` about the creation of a Deployment, after `change`.
     pub(in crate::trail::events) fn decided(posture: &str, change: impl FnOnce(&mut Value)) -> DecidedRequest {
         let mut review = json!({
             "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
@@ -342,7 +343,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_connection_tells_who_and_never_what_goes_through_it() {
+    fn the_event_of_a_connection_names_the_user_and_not_what_goes_through_it() {
         let posture = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, connect: audit}";
         let decided = decided(posture, |request| {
             *request = json!({
@@ -365,7 +366,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_admitted_object_that_did_not_appear_is_a_warning_of_another_name() {
+    fn an_object_that_did_not_appear_has_a_warning_with_a_name_of_its_own() {
         let decided = decided(STAGING, |_| ());
         let content = EventContent::NotPersisted("it does not exist".into());
         let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &content);
@@ -374,7 +375,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn names_of_events_are_names_whatever_the_object_is_called() {
+    fn an_event_has_a_valid_name_whatever_the_object_is_called() {
         for object in
             ["orders", &"a".repeat(253), &format!("{}.{}", "a".repeat(219), "b"), "x/../y", "", "\u{1b}", "UPPER"]
         {
@@ -417,7 +418,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn dry_runs_and_what_is_no_action_or_ungoverned_leave_no_event() {
+    fn dry_runs_and_requests_without_an_action_or_a_namespace_have_no_event() {
         assert!(DecidedRequest::has_event(&decided(PRODUCTION, |_| ()).decision));
         assert!(!DecidedRequest::has_event(&decided(PRODUCTION, |request| request["dryRun"] = true.into()).decision));
         assert!(!DecidedRequest::has_event(

@@ -18,25 +18,25 @@ use writgate_core::{
 
 use crate::trail::events::event::DecidedRequest;
 
-/// How long an object may take to be seen.
+/// How long an object may take to appear.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pauses between looks: the object is there some milliseconds after the answer.
+/// Pauses between reads, doubled up to the longest. The object usually appears some milliseconds after the response.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// What became of an admitted object.
+/// Whether an admitted object was found in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Persistence {
-    /// It is there, as admitted.
+    /// The object exists as it was admitted.
     Confirmed,
-    /// It was not seen in time, and what was seen instead.
+    /// The object did not appear in time. The text says what was found instead.
     Unconfirmed(String),
 }
 
-/// The object as admitted, as far as it can be told from another.
+/// The properties by which an admitted object is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmittedObject {
-    /// Path of the object below the API server's root.
+    /// The URL path of the object.
     path: String,
     kind: Option<WorkloadKind>,
     uid: String,
@@ -44,7 +44,7 @@ pub struct AdmittedObject {
     spec_hash: Option<SpecHash>,
 }
 
-/// What of an object is read back.
+/// The fields of an object that are read back.
 #[derive(Deserialize)]
 struct LiveObject<'a> {
     metadata: LiveMetadata,
@@ -59,14 +59,14 @@ struct LiveMetadata {
     generation: i64,
 }
 
-/// Looks for the object of `decided` until it is seen as admitted, for ten seconds at most.
+/// Reads the object of `decided` until it is found as admitted, for at most ten seconds.
 pub async fn wait_for(client: &Client, decided: &DecidedRequest) -> Persistence {
     let Some(admitted) = AdmittedObject::of(decided) else {
-        return Persistence::Unconfirmed("the object has no name or no uid to look for".to_owned());
+        return Persistence::Unconfirmed("the object has no valid name or no uid".to_owned());
     };
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
-    let mut last = "nothing yet".to_owned();
+    let mut last = "the API server sent no response".to_owned();
     loop {
         sleep(pause).await;
         match timeout_at(deadline, admitted.read_back(client)).await {
@@ -113,21 +113,22 @@ impl AdmittedObject {
         }
     }
 
-    /// Whether `object` is the one admitted. A later change of it that leaves the spec alone does not matter.
+    /// Checks that `object` is the admitted one. A later change that keeps the spec hash is accepted. The error says what
+    /// differs.
     fn matches(&self, object: &str) -> Result<(), String> {
         let found: LiveObject<'_> =
             serde_json::from_str(object).map_err(|error| format!("it could not be read: {error}"))?;
         if found.metadata.uid != self.uid {
-            return Err("another object of that name is there".to_owned());
+            return Err("another object of this name exists".to_owned());
         }
         if found.metadata.generation < self.generation {
-            return Err("the change is not there".to_owned());
+            return Err("the object has an earlier generation".to_owned());
         }
         let (Some(kind), Some(expected)) = (self.kind, self.spec_hash) else { return Ok(()) };
         let spec = found.spec.map_or("{}", RawValue::get);
         match spec_hash(kind, spec) {
             Ok(hash) if hash == expected => Ok(()),
-            Ok(hash) => Err(format!("its spec has another hash, {hash}")),
+            Ok(hash) => Err(format!("its spec has the hash {hash}")),
             Err(error) => Err(format!("its spec cannot be hashed: {error}")),
         }
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admitted_object_is_seen_also_after_it_was_scaled() {
+    fn an_admitted_object_is_recognised_after_it_was_scaled() {
         assert_eq!(admitted().matches(&object("u-1", 2, SPEC)), Ok(()));
         assert_eq!(admitted().matches(&object("u-1", 3, &SPEC.replace(":1", ":5"))), Ok(()));
     }

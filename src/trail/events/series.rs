@@ -12,10 +12,10 @@ use writgate_cluster::event::CONTROLLER;
 
 use crate::trail::events::ANSWER;
 
-/// Attempts: another replica may count at the same time.
+/// Attempts, because another replica may count at the same time.
 const ATTEMPTS: usize = 3;
 
-/// Counts `again`, a decision whose Event is there already. What fails is left: the count is for people.
+/// Counts `again`, a decision whose Event exists. A failure is only logged, because records do not depend on the count.
 pub(super) async fn add(events: &Api<Event>, again: &Event) {
     for _ in 0..ATTEMPTS {
         match bounded_request::send(ANSWER, raise(events, again)).await {
@@ -29,18 +29,18 @@ pub(super) async fn add(events: &Api<Event>, again: &Event) {
 async fn raise(events: &Api<Event>, again: &Event) -> Result<(), Error> {
     let name = again.metadata.name.as_deref().unwrap_or_default();
     let Some(found) = events.get_opt(name).await? else { return Ok(()) };
-    // Somebody else's, which only the name has in common.
+    // Another controller's Event, which only has the same name.
     if found.reporting_controller.as_deref() != Some(CONTROLLER) {
         return Ok(());
     }
     let Some(series) = next(found.series.as_ref(), again) else { return Ok(()) };
-    // With the version, so that of two who count at once one counts again.
+    // With the resource version, so that of two replicas that count at once, one counts again.
     let version = found.metadata.resource_version;
     let patch = json!({"metadata": {"resourceVersion": version}, "series": series});
     events.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
 
-/// The series with one more, of which the first was the Event itself. None without a time.
+/// The series with one more decision. The first decision is the Event itself. `None` without a time.
 fn next(series: Option<&EventSeries>, again: &Event) -> Option<EventSeries> {
     let MicroTime(time) = again.event_time.as_ref()?;
     let last = series.map_or(*time, |series| series.last_observed_time.0.max(*time));

@@ -15,30 +15,30 @@ use writgate_core::{
     vocabulary::KIND_LABEL,
 };
 
-/// The ledger's entries, as a label selector. Postures are selected by other values of the same label.
+/// The label selector of the ledger's entries. Postures have other values of the same label.
 pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
-/// Annotation that says, for a person, which object an entry is about.
+/// The annotation with the entry's object, for people.
 const ABOUT: &str = "writgate.dev/about";
 const USE: &str = "use.json";
-/// The resource version at which a renewed use was reserved first.
+/// The key of the resource version at which a renewed use was first reserved.
 const SINCE: &str = "since";
 const HISTORY: &str = "history.json";
 const RECORD: &str = "record.json";
 
-/// The entry of a use that is not there yet.
+/// A new entry for a use.
 pub(super) fn of_use(record: &UseRecord) -> ConfigMap {
     let mut entry = empty(&record.used.entry, &record.used.object);
     put_use(&mut entry, record);
     entry
 }
 
-/// Changes what `entry` says of its use.
+/// Replaces the use in `entry`.
 pub(super) fn put_use(entry: &mut ConfigMap, record: &UseRecord) {
     let json = serde_json::to_string(record).expect("strings and numbers always serialise");
     entry.data.get_or_insert_default().insert(USE.to_owned(), json);
 }
 
-/// The use that `entry` holds.
+/// Reads the use in `entry`.
 pub(super) fn use_in(entry: &ConfigMap) -> Result<UseRecord, String> {
     let record: UseRecord = read(entry, USE, |text| serde_json::from_str(text).map_err(|error| error.to_string()))?;
     let name = entry.name_any();
@@ -51,20 +51,20 @@ pub(super) fn use_in(entry: &ConfigMap) -> Result<UseRecord, String> {
     Ok(record)
 }
 
-/// The resource version at which the use that `entry` holds was reserved first.
+/// The resource version at which the use in `entry` was first reserved.
 pub(super) fn since(entry: &ConfigMap) -> Option<&str> {
     let kept = entry.data.as_ref().and_then(|data| data.get(SINCE)).map(String::as_str);
     kept.or(entry.metadata.resource_version.as_deref())
 }
 
-/// Keeps the resource version at which the use was reserved first, before `entry` gets another.
+/// Stores the resource version at which the use was first reserved, before `entry` gets another one.
 pub(super) fn keep_since(entry: &mut ConfigMap) {
     if let Some(version) = since(entry).map(str::to_owned) {
         entry.data.get_or_insert_default().insert(SINCE.to_owned(), version);
     }
 }
 
-/// The entry of an admission's sealed record.
+/// A new entry for the sealed record of an admission.
 pub(super) fn of_record(record: &DecisionRecord) -> ConfigMap {
     let name = format!("record-{}", record.id);
     let mut entry = match &record.object {
@@ -76,7 +76,7 @@ pub(super) fn of_record(record: &DecisionRecord) -> ConfigMap {
     entry
 }
 
-/// When the record that `entry` holds was decided.
+/// Reads the time of the record in `entry`.
 pub(super) fn record_time_in(entry: &ConfigMap) -> Result<Timestamp, String> {
     #[derive(Deserialize)]
     struct Record {
@@ -86,24 +86,24 @@ pub(super) fn record_time_in(entry: &ConfigMap) -> Result<Timestamp, String> {
         .map(|record| record.time)
 }
 
-/// The name of the history of an object: known by kind, namespace and name, whatever its uid.
+/// The name of an object's history. Kind, namespace and name identify the object, not its uid.
 pub(super) fn history_name(object: &ObjectRecord) -> String {
-    // As JSON, so that no two different objects make the same text.
+    // As JSON, so that two different objects never have the same text.
     let what = serde_json::json!([object.api_version, object.kind, object.namespace, object.name]).to_string();
     format!("history-{}", hex::encode(&Sha256::digest(what).into()))
 }
 
-/// The entry of a history that is not there yet.
+/// A new entry for a history.
 pub(super) fn of_history(object: &ObjectRecord) -> ConfigMap {
     empty(&history_name(object), object)
 }
 
-/// Changes what `entry` says of the history; `json` is [`History::to_json`].
+/// Replaces the history in `entry`. `json` is [`History::to_json`].
 pub(super) fn put_history(entry: &mut ConfigMap, json: String) {
     entry.data.get_or_insert_default().insert(HISTORY.to_owned(), json);
 }
 
-/// The history that `entry` holds.
+/// Reads the history in `entry`.
 pub(super) fn history_in(entry: &ConfigMap) -> Result<History, String> {
     read(entry, HISTORY, History::parse)
 }
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_entry_is_not_read_as_an_empty_one() {
+    fn other_content_is_not_read_as_an_empty_entry() {
         let mut entry = of_history(&object("payments", "orders"));
-        assert!(history_in(&entry).is_err(), "nothing in it");
+        assert!(history_in(&entry).is_err(), "no history");
         put_history(&mut entry, "{}".to_owned());
-        assert!(history_in(&entry).is_err(), "something else in it");
+        assert!(history_in(&entry).is_err(), "not a history");
         put_history(&mut entry, History::default().to_json());
         assert_eq!(history_in(&entry), Ok(History::default()));
-        assert!(use_in(&entry).is_err(), "another entry");
+        assert!(use_in(&entry).is_err(), "not a use");
     }
 }

@@ -10,28 +10,29 @@ use writgate_core::record::{History, HistoryNote};
 use crate::metrics::WriteOutcome;
 use crate::trail::ledger::{Ledger, bounded, entry};
 
-/// Bound on a history: a ConfigMap holds 1 MiB.
+/// The largest history. A ConfigMap has room for 1 MiB.
 const MAX_BYTES: usize = 768 << 10;
 
-/// How one attempt ended without a note.
+/// Why one attempt failed.
 struct FailedAttempt {
     why: String,
-    /// Whether another attempt may fare better.
+    /// Whether another attempt may succeed.
     retriable: bool,
 }
 
 impl Ledger {
-    /// Notes an admission whose object was seen. What fails for good is counted and logged: the object cannot be rolled
-    /// back to without an approval that is valid then.
+    /// Notes a confirmed admission. If that fails for good, the failure is counted and logged, and a rollback to this admission
+    /// requires a valid approval.
     pub async fn note(&self, note: &HistoryNote) {
         let mut pauses = retry::pauses();
         loop {
             let Err(attempt) = self.try_note(note).await else {
                 return self.0.metrics.note_counted(WriteOutcome::Written);
             };
-            let Some(pause) = pauses.next().filter(|_| attempt.retriable) else {
+            let pause = if attempt.retriable { pauses.next() } else { None };
+            let Some(pause) = pause else {
                 self.0.metrics.note_counted(WriteOutcome::Failed);
-                tracing::error!(decision = %note.admission.decision, why = attempt.why, "admission not noted: no rollback to it");
+                tracing::error!(decision = %note.admission.decision, why = attempt.why, "admission not noted in the history; a rollback to it requires a valid approval");
                 return;
             };
             sleep(pause).await;
@@ -40,7 +41,7 @@ impl Ledger {
 
     async fn try_note(&self, note: &HistoryNote) -> Result<(), FailedAttempt> {
         let failed = |failure: RequestError| FailedAttempt {
-            // Changed, made or removed by somebody else in between.
+            // Another replica changed, created or removed the entry meanwhile.
             retriable: matches!(failure.status_code(), Some(404 | 409)) || failure.is_retriable(),
             why: failure.to_string(),
         };
@@ -62,7 +63,7 @@ impl Ledger {
     }
 }
 
-/// The history as JSON, without the oldest admissions where it would be too long.
+/// The history as JSON, without the oldest admissions if it would be too large.
 fn within_bounds(history: &mut History) -> String {
     loop {
         let json = history.to_json();

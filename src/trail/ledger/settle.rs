@@ -23,14 +23,14 @@ use crate::metrics::UseOutcome;
 use crate::trail::ledger::sweep::if_unchanged;
 use crate::trail::ledger::{ANSWER, Ledger, bounded, entry};
 
-/// How long after its end a watch may still take to be proved complete.
+/// How long it may take after the end of the watch to prove that the watch is complete.
 const GRACE: Duration = Duration::from_secs(30);
-/// A watch that is only to be proved complete: the API server sends a bookmark two seconds before its end.
+/// The duration of a watch that only has to be proved complete. The API server sends a bookmark two seconds before the end.
 const PROOF_SECONDS: u32 = 3;
-/// Pause after a watch that broke or told nothing.
+/// Pause after a watch that broke or reported nothing.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// An entry as it was written, whose object is to be looked for.
+/// A reserved use that is not settled: its entry as it was written.
 pub(super) struct Reserved {
     pub(super) entry: ConfigMap,
     pub(super) record: UseRecord,
@@ -38,28 +38,28 @@ pub(super) struct Reserved {
     pub(super) since: u64,
 }
 
-/// What is known of the object of a use.
+/// What became of the object of a use.
 enum UseFate {
-    /// It is, or was, there as it was admitted.
+    /// The object exists, or existed, as it was admitted.
     Seen,
-    /// It never was.
+    /// The object was never created.
     NeverCreated,
 }
 
 /// How one watch ended.
 enum WatchEnd {
     Seen,
-    /// By itself; all until this version was told.
+    /// The watch ended by itself, and reported everything until this version.
     Until(u64),
-    /// In the middle.
+    /// The watch broke.
     Broken(String),
 }
 
 impl Ledger {
-    /// Confirms the use or gives it back, in a task of its own.
+    /// Confirms or releases the use, in a separate task.
     pub(super) fn follow_up(&self, reserved: Reserved) {
         let Ok(permit) = self.0.watches.clone().try_acquire_owned() else {
-            return self.leave_spent(&reserved.record, "too many uses wait for their objects");
+            return self.leave_spent(&reserved.record, "too many uses are followed up at once");
         };
         let ledger = self.clone();
         tokio::spawn(async move {
@@ -87,17 +87,22 @@ impl Ledger {
     fn leave_spent(&self, record: &UseRecord, why: &str) {
         self.0.metrics.use_counted(UseOutcome::Spent);
         let (approval, entry) = (&record.used.approval, &record.used.entry);
-        tracing::warn!(approval, entry, why, "approval stays used, whether its object was made or not");
+        tracing::warn!(
+            approval,
+            entry,
+            why,
+            "approval stays used, because it is not known whether its object was created"
+        );
     }
 
-    /// Whether the object of a use was ever there; the error says why that cannot be told.
+    /// Whether the object of a use was ever created. The error says why that cannot be known.
     async fn fate(&self, reserved: &Reserved) -> Result<UseFate, String> {
         let object = UsedObject::of(&self.0.client, &self.0.kinds, &reserved.record.used)?;
         let mut version = reserved.since;
-        // What is read after a write has its version at least, unless the two are kept in different places.
+        // A read after a write has at least the version of the write, unless the two resources are in different etcds.
         let latest = object.latest_version().await?;
         if latest < version {
-            return Err(format!("{} are not kept in the etcd of the ledger ({latest} < {version})", object.resource));
+            return Err(format!("{} are not stored in the etcd of the ledger ({latest} < {version})", object.resource));
         }
         let ready = Instant::now() + self.0.release_after;
         let mut all = None;
@@ -107,7 +112,9 @@ impl Ledger {
             }
             match all {
                 Some(all) if version >= all => return Ok(UseFate::NeverCreated),
-                _ if Instant::now() > ready + GRACE => return Err("the API server did not tell all in time".to_owned()),
+                _ if Instant::now() > ready + GRACE => {
+                    return Err("the watch did not reach the latest version in time".to_owned());
+                }
                 _ => {}
             }
             let seconds = match all {
@@ -117,7 +124,7 @@ impl Ledger {
             match object.watch(version, seconds).await? {
                 WatchEnd::Seen => return Ok(UseFate::Seen),
                 WatchEnd::Until(until) if until > version => version = until,
-                // It goes on where it was, so nothing is missed.
+                // The next watch continues from the same version, so nothing is missed.
                 WatchEnd::Until(_) => sleep(PAUSE).await,
                 WatchEnd::Broken(why) => {
                     tracing::debug!(entry = reserved.record.used.entry, why, "watch broke");
@@ -127,7 +134,7 @@ impl Ledger {
         }
     }
 
-    /// Deletes the entry, unless it was renewed or confirmed since it was written.
+    /// Deletes the entry, unless it was renewed or confirmed meanwhile.
     async fn release(&self, reserved: &Reserved) {
         let params = if_unchanged(&reserved.entry);
         let used = &reserved.record.used;
@@ -136,9 +143,9 @@ impl Ledger {
                 Ok(_) => {
                     self.0.metrics.use_counted(UseOutcome::Released);
                     let (approval, object) = (&used.approval, &used.object.name);
-                    return tracing::info!(approval, object, "use given back: its object never was there");
+                    return tracing::info!(approval, object, "use released: its object was never created");
                 }
-                // Somebody else is in charge of it now.
+                // A further request has renewed the use, or another replica has released it.
                 Err(failure) if matches!(failure.status_code(), Some(404 | 409)) => return,
                 Err(failure) if !failure.is_retriable() => {
                     return self.leave_spent(&reserved.record, &failure.to_string());
@@ -146,10 +153,10 @@ impl Ledger {
                 Err(_) => sleep(pause).await,
             }
         }
-        self.leave_spent(&reserved.record, "the API server did not let it go");
+        self.leave_spent(&reserved.record, "the entry could not be deleted");
     }
 
-    /// Changes what the entry says of its use, which is not given back after that. Whether it is written.
+    /// Changes the use in the entry, which is not released after that. Returns whether the entry was written.
     async fn amend(&self, reserved: Reserved, change: impl Fn(&mut UseRecord)) -> bool {
         let Reserved { mut entry, mut record, .. } = reserved;
         let name = record.used.entry.clone();
@@ -160,7 +167,7 @@ impl Ledger {
             let replaced = bounded(self.0.entries.replace(&name, &PostParams::default(), &entry)).await;
             let Err(failure) = replaced else { return true };
             if failure.status_code() == Some(409) {
-                // Renewed in between: the same use, of a later version.
+                // The use may have been renewed meanwhile, and then has a later version.
                 let Ok(Some(found)) = bounded(self.0.entries.get_opt(&name)).await else { continue };
                 match entry::use_in(&found) {
                     Ok(held) if held.is_by_the_same(&record.used) => (entry, record) = (found, held),
@@ -178,7 +185,7 @@ impl Ledger {
     }
 }
 
-/// The object of a use, in the cluster.
+/// Where to find the object of a use in the cluster.
 struct UsedObject<'a> {
     api: Api<DynamicObject>,
     resource: &'static str,
@@ -190,11 +197,12 @@ struct UsedObject<'a> {
 impl<'a> UsedObject<'a> {
     fn of(client: &Client, kinds: &WorkloadKinds, used: &'a Use) -> Result<Self, String> {
         let object = &used.object;
-        // Nothing but a workload has an approval, and the resource follows from its kind, whatever a caller says.
-        let kind = kinds
-            .find(&object.api_version, &object.kind)
-            .filter(|_| names::is_label(&object.namespace) && names::is_subdomain(&object.name))
-            .ok_or_else(|| format!("{} {}/{} cannot be looked for", object.kind, object.namespace, object.name))?;
+        // Only workloads have approvals. The resource follows from the kind, and never from the request.
+        let is_named = names::is_label(&object.namespace) && names::is_subdomain(&object.name);
+        let kind = if is_named { kinds.find(&object.api_version, &object.kind) } else { None };
+        let kind = kind.ok_or_else(|| {
+            format!("{} {}/{} is not a workload with a valid name", object.kind, object.namespace, object.name)
+        })?;
         let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
         let resource =
             ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.kind()), kind.resource());
@@ -202,14 +210,14 @@ impl<'a> UsedObject<'a> {
         Ok(Self { api, resource: kind.resource(), kind, used, selector: format!("metadata.name={}", object.name) })
     }
 
-    /// The resource version as of which all that was written until now is known. Never from an old cache.
+    /// A resource version that includes every write until now. A list without `resourceVersion` is never from an old cache.
     async fn latest_version(&self) -> Result<u64, String> {
         let list = bounded(self.api.list_metadata(&ListParams::default().fields(&self.selector))).await;
         let list = list.map_err(|failure| format!("{} cannot be listed: {failure}", self.resource))?;
         version(list.metadata.resource_version.as_deref())
     }
 
-    /// One watch from `since`. An error means that something may have been missed.
+    /// Watches from `since`. An error means that something may have been missed.
     async fn watch(&self, since: u64, seconds: u32) -> Result<WatchEnd, String> {
         let end = Instant::now() + Duration::from_secs(seconds.into()) + ANSWER;
         let params = WatchParams::default().fields(&self.selector).timeout(seconds);
@@ -238,7 +246,7 @@ impl<'a> UsedObject<'a> {
         }
     }
 
-    /// Whether `object` has the use; the error tells that this object has changed since, but not as was admitted.
+    /// Whether `object` is the admitted object of the use. It fails if the object was changed in another way.
     fn is_in(&self, object: &DynamicObject) -> Result<bool, String> {
         let generation = object.metadata.generation.unwrap_or_default();
         if object.uid() != self.used.object.uid || generation < self.used.generation {
@@ -247,8 +255,8 @@ impl<'a> UsedObject<'a> {
         let spec = object.data.get("spec").map_or_else(|| "{}".to_owned(), ToString::to_string);
         match spec_hash(self.kind, &spec) {
             Ok(hash) if hash == self.used.spec_hash => Ok(true),
-            // Another change took its place, and whether it came after or instead cannot be told.
-            _ => Err("its object was changed in another way".to_owned()),
+            // Whether this change came after the admitted one or instead of it is unknown.
+            _ => Err("its object was changed in a way that was not admitted".to_owned()),
         }
     }
 }
@@ -256,7 +264,7 @@ impl<'a> UsedObject<'a> {
 /// Resource versions of one resource are numbers that grow (KEP-5504).
 pub(super) fn version(text: Option<&str>) -> Result<u64, String> {
     let text = text.unwrap_or_default();
-    text.parse().map_err(|_| format!("resource version {text:?} is no number"))
+    text.parse().map_err(|_| format!("resource version {text:?} is not a number"))
 }
 
 fn whole_seconds(duration: Duration) -> u32 {

@@ -14,37 +14,37 @@ use writgate_cluster::{checkpoint, clock};
 
 use crate::trail::ledger::{Ledger, bounded, entry};
 
-/// How long a use outlives its approval: clocks differ, and people look at what happened yesterday.
+/// How long a use outlives its approval. Clocks differ, and people look at what happened the day before.
 const AFTER_EXPIRY: SignedDuration = SignedDuration::from_hours(24);
-/// How long a history outlives its last admission: more than a year, longer than anybody should roll back.
+/// How long a history outlives its last admission: more than a year, which is longer than a rollback should reach.
 const AFTER_ADMISSION: SignedDuration = SignedDuration::from_hours(400 * 24);
-/// How long a record that had to be kept is: by then it is in the log store, or nobody keeps logs.
+/// How long a stored record is kept. A log store has the record by then.
 const AFTER_DECISION: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How long a checkpoint outlives its chain.
 const AFTER_HEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Checkpoints that are kept at most: a replica that starts again and again begins as many chains.
+/// The largest number of checkpoints. A replica that restarts again and again starts as many chains.
 const MAX_CHECKPOINTS: usize = 1000;
-/// Time between two sweeps: from one to two of it, so that replicas do not meet.
+/// The shortest time between two sweeps. The longest is twice that, so that replicas do not sweep at the same time.
 const PERIOD: Duration = Duration::from_mins(40);
-/// Entries that are read at once.
+/// Entries in one page of a list.
 const PAGE: u32 = 250;
 /// Pause between two deletions.
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Ledger {
-    /// Sweeps now and then, for ever.
+    /// Sweeps periodically. Does not return.
     pub async fn keep_swept(self) {
         loop {
             sleep(PERIOD + PERIOD.mul_f64(share())).await;
             match self.sweep(clock::now()).await {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "ledger swept"),
-                Err(why) => tracing::warn!(why, "ledger not swept; again later"),
+                Err(why) => tracing::warn!(why, "ledger not swept; retried after the usual time"),
             }
         }
     }
 
-    /// Removes what is of no use at `now`; how many entries that were.
+    /// Removes outdated entries and checkpoints. Returns how many were removed.
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, String> {
         let mut outdated = Vec::new();
         self.each(entry::SELECTOR, |found| {
@@ -70,7 +70,7 @@ impl Ledger {
         Ok(removed)
     }
 
-    /// Reads all entries of one kind, page by page.
+    /// Reads all ConfigMaps that match `selector`, page by page.
     async fn each(&self, selector: &str, mut see: impl FnMut(ConfigMap)) -> Result<(), String> {
         let mut params = ListParams::default().labels(selector).limit(PAGE);
         loop {
@@ -94,7 +94,7 @@ impl Ledger {
     }
 }
 
-/// What it takes to remove an entry.
+/// The name and the version of an entry that is to be removed.
 struct EntryIdentity {
     name: String,
     if_unchanged: DeleteParams,
@@ -106,13 +106,13 @@ impl EntryIdentity {
     }
 }
 
-/// A deletion that fails where the entry is not any more as it was `found`.
+/// A deletion that fails if the entry has changed since it was `found`.
 pub(super) fn if_unchanged(found: &ConfigMap) -> DeleteParams {
     let unchanged = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
     DeleteParams { preconditions: Some(unchanged), ..DeleteParams::default() }
 }
 
-/// Whether nobody can need an entry at `now`. What cannot be read stays, for a person to look at.
+/// Whether an entry is outdated at `now`. An entry that cannot be read stays, so that a person can look at it.
 fn is_outdated(found: &ConfigMap, now: Timestamp) -> bool {
     if let Ok(record) = entry::use_in(found) {
         return now.duration_since(record.used.expires_at) > AFTER_EXPIRY;
@@ -124,7 +124,7 @@ fn is_outdated(found: &ConfigMap, now: Timestamp) -> bool {
     history.admissions().first().is_some_and(|last| now.duration_since(last.time) > AFTER_ADMISSION)
 }
 
-/// Anything from 0 to 1; without randomness, 0.
+/// A random number from 0 to 1. Without randomness, 0.
 fn share() -> f64 {
     let mut byte = [0];
     let _ = getrandom::fill(&mut byte);

@@ -1,5 +1,5 @@
-//! The ledger against an API server that fails in ways in which the real one cannot be made to fail. The client is real.
-//! `tests/cluster/e2e/single_use.rs` shows the rest on a real API server.
+//! The ledger with an API server that fails in ways in which a real one cannot be made to fail. The client is real.
+//! `tests/cluster/e2e/single_use.rs` tests the rest with a real API server.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard};
@@ -22,14 +22,14 @@ const SPEC: &str = r#"{"template":{"spec":{"containers":[{"name":"c","image":"i"
 const RESERVED: u64 = 100;
 const RELEASE_AFTER: Duration = Duration::from_secs(90);
 
-/// What the API server does; of several answers to one kind of request, the last one again and again.
+/// The API server's responses. The last response to each kind of request is repeated.
 struct Script {
     wanted: Use,
     create: Vec<(u16, Value)>,
     read: Vec<(u16, Value)>,
-    /// Versions that lists of Jobs are of.
+    /// The resource versions of lists of Jobs.
     lists: Vec<u64>,
-    /// What each watch of the Job tells before it ends.
+    /// The events of each watch of the Job before it ends.
     watches: Vec<Vec<Value>>,
     /// How long a creation takes.
     delay: Duration,
@@ -149,14 +149,14 @@ fn list(version: u64) -> (u16, Value) {
     )
 }
 
-/// What an update does to the use in an entry.
+/// How an update changes the use in an entry.
 fn change_to(entry: &Value) -> String {
     let record: Value = serde_json::from_str(entry["data"]["use.json"].as_str().expect("a use")).expect("JSON");
     match (record["confirmed"].is_string(), record["freeAt"].is_string()) {
         (true, false) => "confirm".to_owned(),
         (false, true) => "renew".to_owned(),
         (false, false) => "keep".to_owned(),
-        (true, true) => panic!("confirmed, and yet it will be free: {record}"),
+        (true, true) => panic!("confirmed and still to be released: {record}"),
     }
 }
 
@@ -185,7 +185,7 @@ async fn run(script: Script) -> Settled {
     let kinds = writgate_core::kube::WorkloadKinds::default();
     let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
     let held = ledger.use_of(&wanted, false, now()).await;
-    // Under this clock, until nobody has anything left to do.
+    // The clock is paused, so this advances it until every task has ended.
     sleep(Duration::from_mins(10)).await;
     let requests = server.requests.lock().expect("no panic").clone();
     Settled { held, requests, metrics }
@@ -214,7 +214,7 @@ fn taken() -> Vec<(u16, Value)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_use_whose_object_never_appears_is_given_back_as_it_was_written() {
+async fn a_use_whose_object_never_appears_is_released_at_the_version_that_was_written() {
     let settled = run(Script::default()).await;
     assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
     assert_eq!(settled.requests[..3], ["create", "list", "watch 100"]);
@@ -232,7 +232,7 @@ async fn an_object_that_was_there_for_a_moment_confirms_its_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_object_of_the_name_or_an_older_state_is_not_the_one() {
+async fn another_object_of_the_same_name_or_an_older_state_does_not_confirm_the_use() {
     for other in [event("ADDED", "u-2", 2, "i"), event("MODIFIED", "u-1", 1, "i")] {
         let settled =
             run(Script { watches: vec![vec![other.clone()], vec![bookmark(200)]], ..Script::default() }).await;
@@ -247,7 +247,7 @@ async fn an_object_that_changed_in_another_way_leaves_its_use_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_kept_in_another_etcd_leaves_its_use_spent() {
+async fn a_resource_in_another_etcd_leaves_its_use_spent() {
     let settled = run(Script { lists: vec![RESERVED - 1, 200], ..Script::default() }).await;
     assert_eq!(settled.requests, ["create", "list", "keep"]);
     assert_eq!(settled.count(UseOutcome::Spent), 1);
@@ -260,13 +260,13 @@ async fn a_watch_that_may_have_missed_something_leaves_its_use_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_does_not_tell_all_in_time_leaves_its_use_spent() {
+async fn a_watch_that_stays_behind_leaves_its_use_spent() {
     let settled = run(Script { watches: vec![vec![bookmark(199)]], ..Script::default() }).await;
     assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("keep", 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_breaks_goes_on_where_it_was() {
+async fn a_watch_that_breaks_continues_from_its_last_version() {
     let mut broken = expired();
     broken["object"]["code"] = 500.into();
     let watches = vec![vec![bookmark(150)], vec![broken], vec![bookmark(200)]];
@@ -280,11 +280,11 @@ async fn a_further_request_by_the_same_object_renews_its_use_and_is_watched_from
     let settled = run(Script { create: taken(), ..Script::default() }).await;
     assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
     assert_eq!(settled.requests[..5], ["create", "read", "renew", "list", "watch 100"]);
-    assert_eq!(settled.last(), "release 110", "the renewed one, or none");
+    assert_eq!(settled.last(), "release 110", "only the renewed version may be released");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_use_that_should_have_been_given_back_is_spent_by_a_further_request() {
+async fn a_use_that_should_have_been_released_is_spent_by_a_further_request() {
     let late = entry(RESERVED, |record| record.free_at = Some(now()));
     let settled = run(Script { create: taken(), read: vec![(200, late)], ..Script::default() }).await;
     assert!(settled.held.as_ref().is_ok_and(Option::is_some), "{:?}", settled.held);
@@ -292,7 +292,7 @@ async fn a_use_that_should_have_been_given_back_is_spent_by_a_further_request() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_use_of_another_or_a_confirmed_one_is_told_and_left_alone() {
+async fn a_use_by_another_object_or_a_confirmed_use_is_returned_unchanged() {
     let of_another = entry(RESERVED, |record| record.used.object.uid = Some("u-2".to_owned()));
     let confirmed = entry(RESERVED, |record| (record.free_at, record.confirmed) = (None, Some(now())));
     for found in [of_another, confirmed] {
@@ -303,7 +303,7 @@ async fn the_use_of_another_or_a_confirmed_one_is_told_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_entry_that_goes_in_between_is_created_again() {
+async fn an_entry_that_disappears_meanwhile_is_created_again() {
     let create = vec![refused(409, "AlreadyExists"), (201, entry(RESERVED, |_| ()))];
     let settled = run(Script { create, read: vec![refused(404, "NotFound")], ..Script::default() }).await;
     assert_eq!(settled.requests[..3], ["create", "read", "create"]);
@@ -311,7 +311,7 @@ async fn an_entry_that_goes_in_between_is_created_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ledger_that_fails_or_makes_no_sense_is_an_error() {
+async fn a_ledger_that_fails_or_holds_invalid_entries_is_an_error() {
     let mut garbled = entry(RESERVED, |_| ());
     garbled["data"]["use.json"] = json!("{}");
     let mut copied = entry(RESERVED, |_| ());
@@ -332,7 +332,7 @@ async fn a_ledger_that_fails_or_makes_no_sense_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_create_that_answers_too_late_denies_and_is_followed_up() {
+async fn a_create_that_completes_too_late_denies_and_is_followed_up() {
     let settled = run(Script { delay: PATIENCE + Duration::from_secs(1), ..Script::default() }).await;
     assert!(settled.held.is_err());
     assert_eq!(settled.last(), "release 100");

@@ -25,9 +25,6 @@ use crate::{
     terminal::output::shown,
 };
 
-/// Detached approvals that are read from a namespace, at most.
-const MAX_DETACHED: u32 = 500;
-
 /// What a decision depends on, apart from the objects.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct DecisionFlags {
@@ -276,7 +273,7 @@ fn read_config_map(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opt
 /// The detached approvals of a namespace.
 pub(crate) fn detached_approvals(cluster: &Cluster, namespace: &str) -> Result<Vec<DetachedApproval>, Failure> {
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
-    let labelled = ListParams::default().labels(config_map::APPROVAL_SELECTOR).limit(MAX_DETACHED);
+    let labelled = ListParams::default().labels(config_map::APPROVAL_SELECTOR).limit(config_map::MAX_APPROVALS);
     let list = cluster.ask(&format!("list approvals (ConfigMaps in {namespace})"), config_maps.list(&labelled))?;
     let held = |mut found: ConfigMap| {
         let text = found.data.as_mut()?.remove(APPROVAL_KEY)?;

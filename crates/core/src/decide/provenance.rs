@@ -12,7 +12,7 @@ use crate::{
     approval::spec_hash::SpecHash,
     decide::driver::ConfigMapAnswer,
     encoding::hex,
-    kube::config_map::{check_bundle, content_digest, names_a_digest},
+    kube::config_map::{check_bundle, names_a_digest},
     kube::image::pinned,
     kube::pod_spec::PodSpec,
     posture::{Build, ConfigRule, ImageRule, Posture},
@@ -202,7 +202,7 @@ impl UnreadBundle {
                     Err(why) => {
                         wrong.push(not_bundled(format!("{what} is not a config bundle of this environment: {why}")));
                     }
-                    Ok(()) => found |= content_digest(content) == self.digest,
+                    Ok(digest) => found |= digest == self.digest,
                 },
             }
         }

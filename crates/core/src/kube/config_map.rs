@@ -99,14 +99,14 @@ pub(crate) fn names_a_digest(name: &str) -> bool {
     digits_of(name).is_some()
 }
 
-/// Checks that the ConfigMap `name` is a config bundle for `environment`. Without `environment`, the label may name any
-/// environment.
+/// Checks that the ConfigMap `name` is a config bundle for `environment`, and returns the digest of its content. Without
+/// `environment`, the label may name any environment.
 ///
 /// # Errors
 ///
 /// A label is missing or has another value, the ConfigMap is not immutable, or its name does not contain the digest of
 /// its content. The text says which.
-pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<&str>) -> Result<(), String> {
+pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<&str>) -> Result<String, String> {
     let label = |key: &str| content.labels.get(key).map(String::as_str);
     let shown = |value: Option<&str>| value.map_or("not set".to_owned(), quoted);
     let kind = label(KIND_LABEL);
@@ -129,7 +129,7 @@ pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<
         (Some(found), Some(expected)) if found != expected => {
             Err(format!("it is for environment {}, expected {}", quoted(found), quoted(expected)))
         }
-        (Some(_), _) => Ok(()),
+        (Some(_), _) => Ok(digest),
     }
 }
 
@@ -174,11 +174,12 @@ mod tests {
 
     #[test]
     fn accepts_a_bundle_whose_name_contains_its_digest() {
+        let digest = content_digest(&bundle());
         let name = bundle_name("orders-config", &bundle());
-        assert_eq!(check_bundle(&name, &bundle(), Some("production")), Ok(()));
-        assert_eq!(check_bundle(&name, &bundle(), None), Ok(()));
-        let whole = content_digest(&bundle()).replace("sha256:", "orders-");
-        assert_eq!(check_bundle(&whole, &bundle(), Some("production")), Ok(()));
+        assert_eq!(check_bundle(&name, &bundle(), Some("production")), Ok(digest.clone()));
+        assert_eq!(check_bundle(&name, &bundle(), None), Ok(digest.clone()));
+        let whole = digest.replace("sha256:", "orders-");
+        assert_eq!(check_bundle(&whole, &bundle(), Some("production")), Ok(digest));
     }
 
     #[test]
