@@ -17,7 +17,7 @@ var kept = map[string]string{
 	"core/v1.TypedObjectReference.Namespace":           "only the strategy of PersistentVolumeClaims drops it",
 }
 
-// renamed has the names in kube_features.go of the gates that a marker calls otherwise. The name is empty if the gate has
+// renamed maps the name of a gate in a marker to its name in kube_features.go, if the two differ. The name is empty if the gate has
 // been removed, since its feature is always on.
 var renamed = map[string]string{
 	"PodCertificateProjection": "PodCertificateRequest",

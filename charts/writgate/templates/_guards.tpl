@@ -19,8 +19,8 @@
       operations: [CREATE, UPDATE, DELETE]
       scope: Namespaced
   matchConditions:
-    # The namespace can be deleted while the webhook is down. The guard denies owner references on documents, so nobody can make
-    # the garbage collector delete one.
+    # The namespace can be deleted while the webhook is down. The guard denies owner references on documents, so nobody
+    # can make the garbage collector delete one.
     - name: not-a-cleaners-deletion
       expression: >-
         request.operation != "DELETE" || !(request.userInfo.?username.orValue("") in [
@@ -55,8 +55,8 @@
         || object.?data != oldObject.?data
         || object.?binaryData != oldObject.?binaryData
         || object.?metadata.?labels != oldObject.?metadata.?labels
-# The labels that govern a namespace. There is no namespaceSelector, because it would match only the new labels and miss the
-# removal of a label. DELETE is never sent, so a namespace can be deleted while the webhook is down.
+# The labels that govern a namespace. There is no namespaceSelector, because it would match only the new labels and miss
+# the removal of a label. DELETE is never sent, so a namespace can be deleted while the webhook is down.
 - name: namespaces.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}
   rules:

@@ -374,12 +374,12 @@ class Decision:
         if len(texts) > 8:
             return ["MalformedApproval"], None
         candidates = [Candidate(self, text, budget) for text in texts]
-        reasons, basis = self.judge(candidates, own)
+        reasons, basis = self.check_approvals(candidates, own)
         if reasons:
             found = self.detached(8 - len(texts))
             candidates += [Candidate(self, text, budget) for text in found]
             if found:
-                reasons, basis = self.judge(candidates, own)
+                reasons, basis = self.check_approvals(candidates, own)
         if basis and self.rule.single_use and not own:
             reasons = self.spend()
         return self.roll_back(reasons, basis, own)
@@ -400,7 +400,7 @@ class Decision:
                 ranked.append((self.now >= expires, -(expires - datetime(1970, 1, 1)).total_seconds(), name.encode(), text))
         return [one[3] for one in sorted(ranked)][:most]
 
-    def judge(self, candidates, own):
+    def check_approvals(self, candidates, own):
         """The reasons that approvals leave, and the basis of an admission."""
         if not candidates:
             return ["ApprovalRequired"], None
