@@ -9,6 +9,7 @@ mod case;
 mod changes;
 mod detached;
 mod guards;
+mod metadata;
 mod namespaces;
 mod operations;
 mod provenance;
@@ -30,6 +31,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         changes::tests(),
         detached::tests(),
         guards::tests(),
+        metadata::tests(),
         namespaces::tests(),
         operations::tests(),
         provenance::tests(),

@@ -31,6 +31,15 @@ app.kubernetes.io/name: writgate-webhook
 {{- toJson $pairs }}
 {{- end }}
 
+{{/* The API users that may change what controllers recognise their Pods by. */}}
+{{- define "writgate.podControllers" -}}
+{{- $users := .Values.policies.cleaners }}
+{{- range .Values.exemptControllers }}
+{{- if has "pods" .resources }}{{ $users = append $users .user }}{{ end }}
+{{- end }}
+{{- toJson ($users | uniq) }}
+{{- end }}
+
 {{/* The part of an entry that says where the webhook is, and what happens if it does not answer. */}}
 {{- define "writgate.answers" -}}
 admissionReviewVersions: [v1]

@@ -16,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         a_namespace_with_the_webhooks_events_can_be_deleted,
         only_the_webhook_may_write_the_ledger,
         the_webhooks_account_may_write_only_the_ledger,
+        a_job_completes_in_a_governed_namespace,
     ]
 }
 
@@ -58,6 +59,7 @@ fn a_tenant_cannot_forge_the_webhooks_events(installation: &Installation) {
         create(new_event(&governed, "d", CONTROLLER)),
         create(core_event(&governed, "d", |event| event["reportingComponent"] = json!(CONTROLLER))),
         create(core_event(&governed, "d", |event| event["source"]["component"] = json!(CONTROLLER))),
+        create(core_event(&governed, "d", |event| event["source"]["component"] = json!("\u{2060}writgate"))),
         create(core_event(&governed, "d", |event| {
             event["metadata"]["annotations"] = json!({"writgate.dev/decision": "{}"});
         })),
@@ -128,11 +130,16 @@ fn only_the_webhook_may_write_the_ledger(installation: &Installation) {
     let ledger = |name: &str| config_map(name, &json!({"writgate.dev/kind": "ledger"}));
     let ran = webhook.create(&ledger("entry"));
     assert!(ran.ok(), "the webhook writes its ledger: {ran}");
-    let ran = admin.create(&config_map("plain", &json!({})));
-    assert!(ran.ok(), "a ConfigMap outside the ledger: {ran}");
+    for name in ["plain", "use-cases", "history-of-prices"] {
+        let ran = admin.create(&config_map(name, &json!({})));
+        assert!(ran.ok(), "ConfigMap {name} is outside the ledger: {ran}");
+    }
     let in_system = |args: &[&str]| admin.kubectl(&[args, &["-n", SYSTEM_NAMESPACE]].concat());
     let ways = [
         admin.create(&ledger("forged")),
+        admin.create(&config_map(&format!("history-{}", "a1".repeat(32)), &json!({}))),
+        admin.create(&config_map(&format!("use-{}", "a1".repeat(32)), &json!({"writgate.dev/kind": "posture"}))),
+        admin.create(&config_map("record-01935a00-0000-7000-8000-000000000001", &json!({}))),
         in_system(&["label", "configmap", "plain", "writgate.dev/kind=ledger"]),
         in_system(&["label", "configmap", "entry", "writgate.dev/kind-"]),
         in_system(&["label", "--overwrite", "configmap", "entry", "writgate.dev/kind=posture"]),
@@ -173,6 +180,26 @@ fn the_webhooks_account_may_write_only_the_ledger(installation: &Installation) {
         assert!(is_refused(&ran, "ledger.writgate.dev"), "{args:?}: {ran}");
     }
     assert!(installation.plane.admin.kubectl(&["delete", "configmap", "planted", "-n", SYSTEM_NAMESPACE]).ok());
+}
+
+/// The policy on Pods lets the Job controller count them: it removes its finalizer from each.
+fn a_job_completes_in_a_governed_namespace(installation: &Installation) {
+    let governed = installation.governed("completes");
+    let ran = installation.operator.apply(&governed.approved(&governed.replay_job("replay")));
+    assert!(ran.ok(), "{ran}");
+    let (admin, namespace) = (&installation.plane.admin, &governed.namespace);
+    let pod = wait_until("the Job has a Pod", Duration::from_mins(1), || {
+        let pods = admin.get(&["pods", "-n", namespace])?;
+        Some(pods["items"][0]["metadata"]["name"].as_str()?.to_owned())
+    });
+    let status = json!({"status": {"phase": "Succeeded"}}).to_string();
+    let ran =
+        admin.kubectl(&["patch", "pod", &pod, "-n", namespace, "--subresource=status", "--type=merge", "-p", &status]);
+    assert!(ran.ok(), "{ran}");
+    wait_until("the Job is complete", Duration::from_mins(1), || {
+        let job = admin.get(&["job", "replay", "-n", namespace])?;
+        (job["status"]["succeeded"] == 1).then_some(())
+    });
 }
 
 fn patch(governed: &Governed<'_>, event: &str, patch: &Value) -> Ran {
