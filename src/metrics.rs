@@ -233,6 +233,8 @@ pub struct Families {
     pub posture_problems: Gauge,
     pub namespace_reads: Counter,
     pub ledger_uses: Family<OutcomeLabels, Counter>,
+    /// Entries of the ledger that the webhook did not write, or whose key has changed since.
+    pub ledger_entries_rejected: Counter,
     pub history_notes: Family<OutcomeLabels, Counter>,
     pub break_glass: Counter,
     pub approvals_cached: Gauge,
@@ -261,6 +263,7 @@ impl Default for Metrics {
             posture_problems: Gauge::default(),
             namespace_reads: Counter::default(),
             ledger_uses: Family::default(),
+            ledger_entries_rejected: Counter::default(),
             history_notes: Family::default(),
             break_glass: Counter::default(),
             approvals_cached: Gauge::default(),
@@ -330,6 +333,11 @@ impl Metrics {
             "history_notes",
             "Admissions noted in the histories for rollbacks",
             self.history_notes.clone(),
+        );
+        registry.register(
+            "ledger_entries_rejected",
+            "Ledger entries that the webhook did not write, or wrote with another key",
+            self.ledger_entries_rejected.clone(),
         );
         registry.register(
             "break_glass_admissions",

@@ -6,6 +6,7 @@
 
 mod entry;
 mod history;
+mod key;
 mod settle;
 mod sweep;
 #[cfg(test)]
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
-use kube::{Client, Error};
-use tokio::sync::Semaphore;
+use kube::{Client, Error, ResourceExt as _};
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 use writgate_cluster::bounded_request::{self, RequestError, RequestLimiter};
 use writgate_cluster::clock;
@@ -29,6 +30,7 @@ use writgate_core::{
 };
 
 use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
+use key::LedgerKey;
 use settle::Reserved;
 
 /// How long a lookup may take, including the wait for a permit. An API server usually waits 5 s for the response.
@@ -52,6 +54,8 @@ struct Shared {
     client: Client,
     kinds: WorkloadKinds,
     entries: Api<ConfigMap>,
+    secrets: Api<Secret>,
+    key: OnceCell<LedgerKey>,
     lookups: RequestLimiter,
     watches: Arc<Semaphore>,
     release_after: Duration,
@@ -70,8 +74,10 @@ impl Ledger {
         metrics: Metrics,
     ) -> Self {
         let entries = Api::namespaced(client.clone(), namespace);
+        let secrets = Api::namespaced(client.clone(), namespace);
         let (lookups, watches) = (RequestLimiter::new(MAX_LOOKUPS, PATIENCE), Arc::new(Semaphore::new(MAX_WATCHES)));
-        Self(Arc::new(Shared { client, kinds, entries, lookups, watches, release_after, metrics }))
+        let key = OnceCell::new();
+        Self(Arc::new(Shared { client, kinds, entries, secrets, key, lookups, watches, release_after, metrics }))
     }
 
     /// Reserves `wanted` for its object, or returns the use that exists. A dry run only reads, and returns `None` if there is
@@ -79,7 +85,8 @@ impl Ledger {
     pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
         if dry_run {
             let found = self.look_up(self.0.entries.get_opt(&wanted.entry)).await?;
-            return found.map(|found| entry::use_in(&found)).transpose();
+            let key = self.key().await?;
+            return found.map(|found| self.authentic_use(&found, key)).transpose();
         }
         if wanted.object.uid.is_none() {
             return Err("the object has no uid, so its use cannot be reserved".to_owned());
@@ -101,7 +108,12 @@ impl Ledger {
     /// The earlier admissions of `object`.
     pub async fn history(&self, object: &ObjectRecord) -> Result<History, String> {
         let found = self.look_up(self.0.entries.get_opt(&entry::history_name(object))).await?;
-        found.map_or_else(|| Ok(History::default()), |found| entry::history_in(&found))
+        let Some(found) = found else { return Ok(History::default()) };
+        // Evidence that the webhook did not write is none: a rollback then requires an approval.
+        if !self.is_authentic(&found, self.key().await?) {
+            return Ok(History::default());
+        }
+        entry::history_in(&found)
     }
 
     /// Stores the sealed record of an admission. After a timeout the record may be there although the result is an error. It
@@ -126,7 +138,8 @@ impl Ledger {
         let Shared { entries, lookups, metrics, .. } = &*self.0;
         let _permit = lookups.permit().await;
         record.free_at = Some(self.free_at());
-        let new = entry::of_use(&record);
+        let key = self.key().await?;
+        let new = entry::of_use(&record, key);
         for _ in 0..ATTEMPTS {
             match bounded(entries.create(&PostParams::default(), &new)).await {
                 Ok(entry) => {
@@ -139,11 +152,11 @@ impl Ledger {
             }
             let found = bounded(entries.get_opt(&record.used.entry)).await.map_err(|failure| failure.to_string())?;
             let Some(found) = found else { continue };
-            let held = entry::use_in(&found)?;
+            let held = self.authentic_use(&found, key)?;
             if held.free_at.is_none() || !held.is_by_the_same(&record.used) {
                 return Ok(held);
             }
-            if let Some(renewed) = self.renew(found, held).await? {
+            if let Some(renewed) = self.renew(found, held, key).await? {
                 return Ok(renewed);
             }
         }
@@ -152,12 +165,17 @@ impl Ledger {
 
     /// Renews a use that may still be released, for a further request by the same object. The pending release then fails,
     /// because the entry has another version. `None` if the entry was changed meanwhile.
-    async fn renew(&self, mut entry: ConfigMap, mut held: UseRecord) -> Result<Option<UseRecord>, String> {
+    async fn renew(
+        &self,
+        mut entry: ConfigMap,
+        mut held: UseRecord,
+        key: &LedgerKey,
+    ) -> Result<Option<UseRecord>, String> {
         let now = clock::now();
         // A use whose time has passed should have been released. The reason why it was not is unknown, so it stays spent.
         held.free_at = if held.free_at.is_some_and(|free_at| free_at > now) { Some(self.free_at()) } else { None };
         entry::keep_since(&mut entry);
-        entry::put_use(&mut entry, &held);
+        entry::put_use(&mut entry, &held, key);
         match bounded(self.0.entries.replace(&held.used.entry, &PostParams::default(), &entry)).await {
             Ok(entry) => {
                 if held.free_at.is_some() {
@@ -168,6 +186,34 @@ impl Ledger {
             Err(failure) if matches!(failure.status_code(), Some(404 | 409)) => Ok(None),
             Err(failure) => Err(failure.to_string()),
         }
+    }
+
+    /// The key of the entries. It is read once.
+    async fn key(&self) -> Result<&LedgerKey, String> {
+        self.0.key.get_or_try_init(|| LedgerKey::load(&self.0.secrets)).await
+    }
+
+    /// Whether the webhook wrote `entry` as it is. An entry that it did not write is an attempt to deceive it, or the key was
+    /// replaced.
+    fn is_authentic(&self, entry: &ConfigMap, key: &LedgerKey) -> bool {
+        let is_authentic = entry::is_authentic(entry, key);
+        if !is_authentic {
+            self.0.metrics.ledger_entries_rejected.inc();
+            tracing::error!(entry = entry.name_any(), "ledger entry rejected: the webhook did not write it as it is");
+        }
+        is_authentic
+    }
+
+    /// The use that `entry` holds. Fails if the webhook did not write it: whether the approval is used is unknown then.
+    fn authentic_use(&self, entry: &ConfigMap, key: &LedgerKey) -> Result<UseRecord, String> {
+        if self.is_authentic(entry, key) {
+            return entry::use_in(entry);
+        }
+        let name = entry.name_any();
+        Err(format!(
+            "ledger entry {name} was not written by the webhook, or the key in Secret writgate-ledger has changed since; issue \
+             another approval, or delete the ConfigMap if you know that the approval was not used"
+        ))
     }
 
     fn settle_later(&self, entry: ConfigMap, record: UseRecord) {

@@ -15,6 +15,8 @@ use writgate_core::{
     vocabulary::KIND_LABEL,
 };
 
+use crate::trail::ledger::key::LedgerKey;
+
 /// The label selector of the ledger's entries. Postures have other values of the same label.
 pub(super) const SELECTOR: &str = "writgate.dev/kind=ledger";
 /// The annotation with the entry's object, for people.
@@ -24,18 +26,20 @@ const USE: &str = "use.json";
 const SINCE: &str = "since";
 const HISTORY: &str = "history.json";
 const RECORD: &str = "record.json";
+/// The message authentication code over the name and the other fields.
+const MAC: &str = "mac";
 
 /// A new entry for a use.
-pub(super) fn of_use(record: &UseRecord) -> ConfigMap {
+pub(super) fn of_use(record: &UseRecord, key: &LedgerKey) -> ConfigMap {
     let mut entry = empty(&record.used.entry, &record.used.object);
-    put_use(&mut entry, record);
+    put_use(&mut entry, record, key);
     entry
 }
 
 /// Replaces the use in `entry`.
-pub(super) fn put_use(entry: &mut ConfigMap, record: &UseRecord) {
+pub(super) fn put_use(entry: &mut ConfigMap, record: &UseRecord, key: &LedgerKey) {
     let json = serde_json::to_string(record).expect("strings and numbers always serialise");
-    entry.data.get_or_insert_default().insert(USE.to_owned(), json);
+    put(entry, USE, json, key);
 }
 
 /// Reads the use in `entry`.
@@ -99,13 +103,31 @@ pub(super) fn of_history(object: &ObjectRecord) -> ConfigMap {
 }
 
 /// Replaces the history in `entry`. `json` is [`History::to_json`].
-pub(super) fn put_history(entry: &mut ConfigMap, json: String) {
-    entry.data.get_or_insert_default().insert(HISTORY.to_owned(), json);
+pub(super) fn put_history(entry: &mut ConfigMap, json: String, key: &LedgerKey) {
+    put(entry, HISTORY, json, key);
 }
 
 /// Reads the history in `entry`.
 pub(super) fn history_in(entry: &ConfigMap) -> Result<History, String> {
     read(entry, HISTORY, History::parse)
+}
+
+/// Sets one field of `entry`, and authenticates the entry as it is then.
+fn put(entry: &mut ConfigMap, field: &str, text: String, key: &LedgerKey) {
+    let name = entry.name_any();
+    let data = entry.data.get_or_insert_default();
+    data.remove(MAC);
+    data.insert(field.to_owned(), text);
+    let mac = key.mac(&name, data);
+    data.insert(MAC.to_owned(), mac);
+}
+
+/// Whether the webhook wrote `entry` as it is.
+pub(super) fn is_authentic(entry: &ConfigMap, key: &LedgerKey) -> bool {
+    let mut data = entry.data.clone().unwrap_or_default();
+    let mac = data.remove(MAC);
+    // The webhook writes no binary data, and reads none.
+    mac.is_some_and(|mac| key.verifies(&entry.name_any(), &data, &mac))
 }
 
 fn read<T>(entry: &ConfigMap, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
@@ -156,10 +178,33 @@ mod tests {
     fn other_content_is_not_read_as_an_empty_entry() {
         let mut entry = of_history(&object("payments", "orders"));
         assert!(history_in(&entry).is_err(), "no history");
-        put_history(&mut entry, "{}".to_owned());
+        let key = LedgerKey::of_test();
+        put_history(&mut entry, "{}".to_owned(), &key);
         assert!(history_in(&entry).is_err(), "not a history");
-        put_history(&mut entry, History::default().to_json());
+        put_history(&mut entry, History::default().to_json(), &key);
         assert_eq!(history_in(&entry), Ok(History::default()));
         assert!(use_in(&entry).is_err(), "not a use");
+    }
+
+    #[test]
+    fn an_entry_that_the_webhook_did_not_write_is_not_authentic() {
+        let key = LedgerKey::of_test();
+        let mut entry = of_history(&object("payments", "orders"));
+        assert!(!is_authentic(&entry, &key), "nothing in it");
+        put_history(&mut entry, History::default().to_json(), &key);
+        assert!(is_authentic(&entry, &key));
+        put_history(&mut entry, "{}".to_owned(), &key);
+        assert!(is_authentic(&entry, &key), "written again");
+        let forged: [(&str, fn(&mut ConfigMap)); 4] = [
+            ("no MAC", |entry| drop(entry.data.as_mut().and_then(|data| data.remove(MAC)))),
+            ("another text", |entry| drop(entry.data.as_mut().map(|data| data.insert(HISTORY.into(), "[]".into())))),
+            ("one more field", |entry| drop(entry.data.as_mut().map(|data| data.insert(SINCE.into(), "1".into())))),
+            ("another name", |entry| entry.metadata.name = Some(history_name(&object("payments", "other")))),
+        ];
+        for (what, forge) in forged {
+            let mut entry = entry.clone();
+            forge(&mut entry);
+            assert!(!is_authentic(&entry, &key), "{what}");
+        }
     }
 }

@@ -48,12 +48,15 @@ impl Ledger {
         let entries = &self.0.entries;
         let name = entry::history_name(&note.object);
         let found = bounded(entries.get_opt(&name)).await.map_err(failed)?;
-        let history = found.as_ref().map(entry::history_in).transpose();
+        let key = self.key().await.map_err(|why| FailedAttempt { why, retriable: true })?;
+        // What the webhook did not write is overwritten.
+        let own = found.as_ref().filter(|found| self.is_authentic(found, key));
+        let history = own.map(entry::history_in).transpose();
         let mut history = history.map_err(|why| FailedAttempt { why, retriable: false })?.unwrap_or_default();
         history.note(note.admission.clone());
         let is_new = found.is_none();
         let mut entry: ConfigMap = found.unwrap_or_else(|| entry::of_history(&note.object));
-        entry::put_history(&mut entry, within_bounds(&mut history));
+        entry::put_history(&mut entry, within_bounds(&mut history), key);
         if is_new {
             bounded(entries.create(&PostParams::default(), &entry)).await.map_err(failed)?;
         } else {

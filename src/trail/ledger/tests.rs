@@ -64,7 +64,7 @@ fn entry(version: u64, change: impl FnOnce(&mut UseRecord)) -> Value {
     let mut record = UseRecord::new(wanted(), now());
     record.free_at = Some(clock::now() + SignedDuration::from_mins(1));
     change(&mut record);
-    let mut entry = super::entry::of_use(&record);
+    let mut entry = super::entry::of_use(&record, &LedgerKey::of_test());
     entry.metadata.uid = Some("entry-1".to_owned());
     entry.metadata.resource_version = Some(version.to_string());
     serde_json::to_value(entry).expect("JSON")
@@ -184,6 +184,7 @@ async fn run(script: Script) -> Settled {
     let metrics = Metrics::default();
     let kinds = writgate_core::kube::WorkloadKinds::default();
     let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
+    assert!(ledger.0.key.set(LedgerKey::of_test()).is_ok(), "the key of a new ledger is not known");
     let held = ledger.use_of(&wanted, false, now()).await;
     // The clock is paused, so this advances it until every task has ended.
     sleep(Duration::from_mins(10)).await;
@@ -329,6 +330,19 @@ async fn a_ledger_that_fails_or_holds_invalid_entries_is_an_error() {
         assert!(settled.held.is_err(), "{:?}", settled.requests);
         assert_eq!(settled.count(UseOutcome::Failed), 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_use_that_the_webhook_did_not_write_is_an_error() {
+    let another = |record: &mut UseRecord| record.used.object.uid = Some("u-2".to_owned());
+    let held = run(Script { create: taken(), read: vec![(200, entry(90, another))], ..Script::default() }).await.held;
+    assert!(held.is_ok_and(|held| held.is_some()), "as the webhook wrote it");
+    let mut forged = entry(90, another);
+    forged["data"]["mac"] = json!("0".repeat(64));
+    let settled = run(Script { create: taken(), read: vec![(200, forged)], ..Script::default() }).await;
+    let why = settled.held.expect_err("whether the approval is used is unknown");
+    assert!(why.contains("was not written by the webhook"), "{why}");
+    assert_eq!(settled.metrics.ledger_entries_rejected.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,17 +213,17 @@ fn config_map(name: &str, labels: &Value) -> Value {
 }
 
 /// The webhook's account with all rights, so that only the policy can refuse.
-struct AsWebhook<'a>(&'a User);
+pub(crate) struct AsWebhook<'a>(pub(crate) &'a User);
 
 impl AsWebhook<'_> {
     const FLAGS: [&'static str; 2] =
         ["--as=system:serviceaccount:writgate-system:writgate-webhook", "--as-group=system:masters"];
 
-    fn create(&self, object: &Value) -> Ran {
+    pub(crate) fn create(&self, object: &Value) -> Ran {
         self.0.kubectl_in(&[&["create", "-f", "-"], Self::FLAGS.as_slice()].concat(), &object.to_string())
     }
 
-    fn kubectl(&self, args: &[&str]) -> Ran {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Ran {
         self.0.kubectl(&[args, &Self::FLAGS].concat())
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::e2e::trail;
+use crate::e2e::{policies::AsWebhook, trail};
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{
     APPROVAL, Governed, Installation, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         denies_a_rollback_outside_its_window,
         denies_a_rollback_beyond_the_last_revisions,
         denies_a_rollback_after_a_revocation,
+        denies_a_rollback_to_an_admission_that_the_webhook_did_not_note,
         denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement,
     ]
 }
@@ -101,6 +102,34 @@ fn denies_a_rollback_after_a_revocation(installation: &Installation) {
         });
         assert!(denied_for(&refused, "Expired") && refused.stderr.contains("Revoked: "), "{revoked}: {refused}");
     }
+}
+
+/// Whoever could write the ledger would need its key as well.
+fn denies_a_rollback_to_an_admission_that_the_webhook_did_not_note(installation: &Installation) {
+    let governed = governed(installation, "1h", 3);
+    let (old, _) = admit(&governed, OLD, 1);
+    let (_, expiry) = admit(&governed, NEW, 2);
+    wait_past(&expiry);
+    let ran = dry_run(&governed, &old);
+    assert!(ran.ok(), "as the webhook noted it: {ran}");
+    let list = ["configmaps", "-n", SYSTEM_NAMESPACE, "-l", "writgate.dev/kind=ledger"];
+    let entries = installation.plane.admin.get(&list).expect("a list always exists");
+    let about = format!("apps/v1/Deployment/{}/orders", governed.namespace);
+    let is_history = |entry: &&Value| {
+        entry["metadata"]["annotations"]["writgate.dev/about"] == about.as_str()
+            && entry["data"]["history.json"].is_string()
+    };
+    let entry = entries["items"].as_array().into_iter().flatten().find(is_history).expect("a history");
+    let name = entry["metadata"]["name"].as_str().expect("a name");
+    let mut mac = entry["data"]["mac"].as_str().expect("a MAC").to_owned();
+    let first = mac.remove(0);
+    mac.insert(0, if first == '0' { '1' } else { '0' });
+    let patch = json!({"data": {"mac": mac}}).to_string();
+    let webhook = AsWebhook(&installation.plane.admin);
+    let ran = webhook.kubectl(&["patch", "configmap", name, "-n", SYSTEM_NAMESPACE, "--type=merge", "-p", &patch]);
+    assert!(ran.ok(), "the policy lets only the webhook's account write it: {ran}");
+    let ran = dry_run(&governed, &old);
+    assert!(denied_for(&ran, "Expired"), "{ran}");
 }
 
 fn denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement(installation: &Installation) {

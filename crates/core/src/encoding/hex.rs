@@ -14,7 +14,8 @@ pub fn encode(digest: &[u8; 32]) -> String {
 
 /// Reads exactly 64 lower-case hexadecimal digits. Upper case is refused, so that a digest has one spelling and two
 /// texts are equal exactly if their digests are.
-pub(crate) fn decode(text: &str) -> Option<[u8; 32]> {
+#[must_use]
+pub fn decode(text: &str) -> Option<[u8; 32]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
