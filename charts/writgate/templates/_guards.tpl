@@ -34,6 +34,7 @@
         || object.?binaryData != oldObject.?binaryData
         || object.?metadata.?labels[?"writgate.dev/kind"] != oldObject.?metadata.?labels[?"writgate.dev/kind"]
         || object.?metadata.?ownerReferences != oldObject.?metadata.?ownerReferences
+        || object.?immutable != oldObject.?immutable
 # Config bundles in governed namespaces.
 - name: bundles.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}
@@ -73,6 +74,20 @@
           ? object.?metadata.?labels[?label].hasValue()
           : object.?metadata.?labels[?label] != oldObject.?metadata.?labels[?label]
         )
+# Namespaces that are created without these labels: a posture may list the name. While the webhook is down, such a namespace is
+# created without a check, because the cluster could not be repaired otherwise.
+- name: unlabelled-namespaces.writgate.dev
+  {{- include "writgate.guards.answers" . | replace "failurePolicy: Fail" "failurePolicy: Ignore" | nindent 2 }}
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [namespaces]
+      operations: [CREATE]
+      scope: Cluster
+  matchConditions:
+    - name: no-label-governs
+      expression: >-
+        !["writgate.dev/environment", "writgate.dev/project"].exists(label, object.?metadata.?labels[?label].hasValue())
 # Metadata that the API server accepts through a status subresource. A controller's usual status update is not sent.
 - name: metadata.writgate.dev
   {{- include "writgate.guards.answers" . | nindent 2 }}

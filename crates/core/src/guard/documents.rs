@@ -78,6 +78,7 @@ struct DocumentChange<'r> {
     new: Option<LabelledDocument<'r>>,
     old: Option<LabelledDocument<'r>>,
     gains_an_owner: bool,
+    is_frozen: bool,
 }
 
 /// A ConfigMap whose label says that it is a document.
@@ -99,14 +100,18 @@ impl<'r> DocumentChange<'r> {
         };
         let gains_an_owner =
             new.is_some_and(|new| owned(new) && old.is_none_or(|old| !owned(old) || !same_owners(new, old)));
+        let immutable = |object: &Object<'_>| object.immutable.is_some_and(|immutable| immutable.get() == "true");
+        let is_frozen = new.is_some_and(immutable) && !old.is_some_and(immutable);
         let labelled = |object: &'r Object<'r>| LabelledDocument::new(object, &request.namespace, name);
-        Self { name, new: new.and_then(labelled), old: old.and_then(labelled), gains_an_owner }
+        Self { name, new: new.and_then(labelled), old: old.and_then(labelled), gains_an_owner, is_frozen }
     }
 
     fn is_nothing(&self) -> bool {
         match (&self.new, &self.old) {
             (None, None) => true,
-            (Some(new), Some(old)) => new.document.text == old.document.text && !self.gains_an_owner,
+            (Some(new), Some(old)) => {
+                new.document.text == old.document.text && !self.gains_an_owner && !self.is_frozen
+            }
             _ => false,
         }
     }
@@ -129,6 +134,13 @@ impl<'r> DocumentChange<'r> {
             let why = format!(
                 "configmap {}: metadata.ownerReferences: must be absent; the garbage collector would delete the document \
                  together with its owner",
+                quoted(self.name)
+            );
+            problems.push(Denial::PostureInvalid { why });
+        }
+        if self.is_frozen {
+            let why = format!(
+                "configmap {}: immutable: is true; remove it, since nobody could add a revocation or repair the document",
                 quoted(self.name)
             );
             problems.push(Denial::PostureInvalid { why });

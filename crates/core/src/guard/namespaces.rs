@@ -10,6 +10,7 @@ use crate::{
         driver::{Pending, Step},
         verdict::DecisionDraft,
     },
+    posture::Posture,
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
     text::quoted,
@@ -33,13 +34,22 @@ impl<'a> GoverningLabels<'a> {
 pub(super) fn check<'a>(request: &'a Request<'a>, context: &GuardContext<'_>, mut draft: DecisionDraft) -> Step<'a> {
     let new = GoverningLabels::new(request.object.as_ref());
     let old = GoverningLabels::new(request.old_object.as_ref());
-    if request.operation == Operation::Delete || new == old {
-        return draft.not_an_action();
-    }
     let name = request.object_name();
     if let Some(object) = &mut draft.record.object {
         // A Namespace is in no namespace, although the API server names its own when it changes.
         object.namespace.clear();
+    }
+    if request.operation == Operation::Create && new.environment.is_none() && new.project.is_none() {
+        return match unlabelled(name, context) {
+            None => draft.not_an_action(),
+            Some(denial) => {
+                draft.record.change = Some("created without the labels that govern it".to_owned());
+                draft.decided(verdict_of(vec![denial]))
+            }
+        };
+    }
+    if request.operation == Operation::Delete || new == old {
+        return draft.not_an_action();
     }
     draft.record.environment = new.environment.or(old.environment).map(str::to_owned);
     draft.record.project = new.project.or(old.project).map(str::to_owned);
@@ -52,6 +62,31 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: &GuardContext<'_>, mu
         let denial = no_right(&request.user.username, name, &change, may_govern);
         draft.decided(verdict_of(denial.into_iter().collect()))
     })
+}
+
+/// Why a namespace of this name must not be created without the labels. A namespace that a posture lists would otherwise
+/// be ungoverned after it was deleted and created again, and creating one does not require the verb `govern`.
+fn unlabelled(name: &str, context: &GuardContext<'_>) -> Option<Denial> {
+    let postures = match context.postures {
+        Ok(postures) => postures,
+        Err(why) => {
+            let what = format!("whether a posture lists namespace {}", quoted(name));
+            return Some(Denial::LookupFailed { what, why: why.to_owned() });
+        }
+    };
+    let project_in = |posture: &Posture| posture.namespaces.as_ref()?.get(name).cloned();
+    let mut listing = postures.environments().filter_map(|(environment, posture)| {
+        let project = project_in(posture.ok()?)?;
+        Some((environment, project))
+    });
+    let (environment, project) = listing.next()?;
+    let why = format!(
+        "namespace {} is listed by the posture of environment {}; create it with the labels {ENVIRONMENT_LABEL}={environment} \
+         and {PROJECT_LABEL}={project}",
+        quoted(name),
+        quoted(environment)
+    );
+    Some(Denial::GovernanceInvalid { why })
 }
 
 /// Why the user may not change the governing labels of the namespace.

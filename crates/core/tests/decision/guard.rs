@@ -446,6 +446,40 @@ fn changing_governing_labels_requires_the_govern_right() {
 }
 
 #[test]
+fn a_namespace_that_a_posture_lists_is_not_created_without_its_labels() {
+    let create = |name: &str, labels: Value| {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        let mut case = Case::of("Namespace", "namespaces", name, name, Some(&object), None);
+        case.documents[0] = posture(&format!("{POSTURE}namespaces: {{payments: orders}}\n"));
+        case
+    };
+    let message = create("payments", Value::Null).expect("GovernanceInvalid");
+    assert!(message.contains("writgate.dev/environment=production and writgate.dev/project=orders"), "{message}");
+    create("payments", json!({"team": "payments"})).expect("GovernanceInvalid");
+    create("payments2", Value::Null).expect("not-an-action");
+    create("payments", Value::Null).with(|case| case.documents = documents()).expect("not-an-action");
+    let unknown = |case: &mut Case| case.unknown = Some("the postures have not been read yet");
+    create("payments", Value::Null).with(unknown).expect("LookupFailed");
+    let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "orders"});
+    create("payments", labels.clone()).expect("GovernRequired");
+    create("payments", labels).with(|case| case.may_govern = Ok(true)).expect("admitted");
+}
+
+#[test]
+fn a_document_must_not_be_made_immutable() {
+    let frozen = |case: &mut Case| case.request["object"]["immutable"] = true.into();
+    let unchanged = |name: &str| Case::write(&document_named(name));
+    for name in ["prod-revocations", "prod-reviewers"] {
+        unchanged(name).expect("not-an-action");
+        let message = unchanged(name).with(frozen).expect("PostureInvalid");
+        assert!(message.contains("immutable: is true; remove it"), "{message}");
+        let was = |case: &mut Case| case.request["oldObject"]["immutable"] = true.into();
+        unchanged(name).with(frozen).with(was).expect("not-an-action");
+    }
+    unchanged("prod-reviewers").with(|case| case.request["object"]["immutable"] = false.into()).expect("not-an-action");
+}
+
+#[test]
 fn denies_one_governing_label_and_governing_a_system_namespace() {
     let govern = |labels: Value, name: &str| {
         Case::relabel(labels).with(|case| {
