@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bypass::case::{PATIENCE, TenantNamespace, as_kind, text};
+use crate::bypass::case::{PATIENCE, TenantNamespace, as_kind, row, text};
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Installation, SYSTEM_NAMESPACE, User, document, wait_until};
 
@@ -12,6 +12,8 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         guards_the_governing_labels,
         guards_documents_in_use,
         guards_revocations,
+        guards_the_name_of_a_listed_namespace,
+        guards_the_ledger_by_name,
         guards_metadata_written_through_a_status,
         denies_changed_metadata_of_revisions,
     ]
@@ -132,6 +134,49 @@ fn server_side(user: &User, object: &Value) -> writgate_testing::Ran {
     user.kubectl_in(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &object.to_string())
 }
 
+/// A posture lists the namespace. Whoever may delete and create Namespaces must not get an ungoverned one of that name.
+fn guards_the_name_of_a_listed_namespace(installation: &Installation) {
+    let listed = format!("listed-{}", uuid::Uuid::now_v7());
+    let ns = TenantNamespace::new(installation, "listing");
+    let nora = powerful(installation, &ns);
+    let mut posture = ns.usual_posture();
+    posture["namespaces"] = json!({&ns.namespace: ns.project, &listed: ns.project});
+    installation.plane.install(&ns.posture_objects(&posture));
+    let bare = |name: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let create = ["create", "--dry-run=server", "-f", "-"];
+    wait_until("the posture is in force", PATIENCE, || {
+        (!nora.kubectl_in(&create, &bare(&listed).to_string()).ok()).then_some(())
+    });
+    ns.row(97, "a namespace that a posture lists, created without its labels, by a user who may write Namespaces")
+        .by(&nora)
+        .tries(|user| user.create(&bare(&listed)))
+        .guarded("GovernanceInvalid");
+    let ran = nora.kubectl_in(&create, &bare(&format!("{listed}-not")).to_string());
+    assert!(ran.ok(), "no posture lists it: {ran}");
+}
+
+/// The webhook reads entries of the ledger by name. Whoever may publish builds can create ConfigMaps next to them.
+fn guards_the_ledger_by_name(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "entries");
+    let nora = powerful(installation, &ns);
+    for (what, prefix) in [("an earlier admission", "history"), ("a use", "use")] {
+        let name = format!("{prefix}-{}", "a1".repeat(32));
+        let entry = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE}, "data": {"history.json": "{}", "use.json": "{}"}});
+        let attempt = format!("an unlabelled ConfigMap with the name of {what} in the ledger");
+        ns.row(98, attempt + ", by a user who may write ConfigMaps there")
+            .by(&nora)
+            .tries(|user| user.create(&entry))
+            .guarded_by_policy("ledger.writgate.dev");
+    }
+    row(98, "an entry of the ledger that the webhook did not write, where the policy is absent: it does not count")
+        .shown_by(
+            "guarded",
+            "tests/cluster/e2e/rollback.rs",
+            "denies_a_rollback_to_an_admission_that_the_webhook_did_not_note",
+        );
+}
+
 fn guards_revocations(installation: &Installation) {
     let ns = TenantNamespace::new(installation, "lifted");
     let nora = powerful(installation, &ns);
@@ -158,6 +203,12 @@ fn guards_revocations(installation: &Installation) {
         .by(&nora)
         .tries(|user| server_side(user, &lifted))
         .guarded("RevocationLifted");
+    ns.row(99, "the list of revocations made immutable, by a user who may write it")
+        .by(&nora)
+        .tries(|user| {
+            user.kubectl(&["patch", "configmap", &name, "-n", SYSTEM_NAMESPACE, "-p", r#"{"immutable": true}"#])
+        })
+        .guarded("PostureInvalid");
 }
 
 fn guards_metadata_written_through_a_status(installation: &Installation) {

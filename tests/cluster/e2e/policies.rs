@@ -59,6 +59,10 @@ fn a_tenant_cannot_forge_the_webhooks_events(installation: &Installation) {
         create(new_event(&governed, "d", CONTROLLER)),
         create(core_event(&governed, "d", |event| event["reportingComponent"] = json!(CONTROLLER))),
         create(core_event(&governed, "d", |event| event["source"]["component"] = json!(CONTROLLER))),
+        create(core_event(&governed, "d", |event| {
+            event["source"]["component"] = json!("writgate.dev/webhook\u{200b}");
+        })),
+        create(core_event(&governed, "d", |event| event["reportingComponent"] = json!("Writgate.dev/Webhook"))),
         create(core_event(&governed, "d", |event| event["source"]["component"] = json!("\u{2060}writgate"))),
         create(core_event(&governed, "d", |event| {
             event["metadata"]["annotations"] = json!({"writgate.dev/decision": "{}"});

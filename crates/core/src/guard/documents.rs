@@ -109,9 +109,7 @@ impl<'r> DocumentChange<'r> {
     fn is_nothing(&self) -> bool {
         match (&self.new, &self.old) {
             (None, None) => true,
-            (Some(new), Some(old)) => {
-                new.document.text == old.document.text && !self.gains_an_owner && !self.is_frozen
-            }
+            (Some(new), Some(old)) => new.document.text == old.document.text && !self.gains_an_owner && !self.is_frozen,
             _ => false,
         }
     }
