@@ -46,12 +46,20 @@ impl WatchedSource {
 
 /// The postures and namespaces, and when they were last proved fresh.
 pub struct Store {
-    /// Documents by the name of their ConfigMap.
-    documents: Mutex<BTreeMap<String, Arc<Document>>>,
+    documents: Mutex<Documents>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
     /// When each source was last proved complete and current, in the order of [`WatchedSource::ALL`].
     fresh: RwLock<[Option<Instant>; 2]>,
+}
+
+/// The posture documents.
+#[derive(Default)]
+struct Documents {
+    /// By the name of their ConfigMap.
+    by_name: BTreeMap<String, Arc<Document>>,
+    /// Whether they have changed since the postures were assembled.
+    is_changed: bool,
 }
 
 impl Default for Store {
@@ -160,14 +168,20 @@ impl Store {
         metrics.posture_problems.set(i64::try_from(self.postures().problems().len()).unwrap_or(i64::MAX));
     }
 
-    /// Changes the documents, and publishes the postures that they make.
+    /// Changes the documents. [`Store::settle`] puts the change in force.
     ///
-    /// `change` returns whether it changed anything. A write that leaves the documents unchanged must cost nothing, since many
-    /// users may write annotations.
+    /// `change` says whether it changed anything. Many may write annotations, and a write that leaves the documents as they
+    /// are must not cost anything.
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Document>>) -> bool) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut documents) {
-            self.publish(self.postures().reassemble(documents.values().cloned()));
+        documents.is_changed |= change(&mut documents.by_name);
+    }
+
+    /// Assembles the postures that later reviews see, if documents have changed.
+    fn settle(&self) {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut documents.is_changed) {
+            self.publish(self.postures().reassemble(documents.by_name.values().cloned()));
         }
     }
 
@@ -184,20 +198,21 @@ impl Store {
 pub struct PostureFollower(pub Arc<Store>);
 
 impl Follower<ConfigMap> for PostureFollower {
-    type Listed = Vec<ConfigMap>;
+    /// Each ConfigMap may have 1 MiB of text, which takes up to 6 MiB in JSON.
+    const PAGE: u32 = 16;
+    type Listed = BTreeMap<String, Arc<Document>>;
 
-    fn list(&self, listed: &mut Vec<ConfigMap>, page: Vec<ConfigMap>) {
-        listed.extend(page);
+    fn list(&self, listed: &mut Self::Listed, page: Vec<ConfigMap>) {
+        listed.extend(page.iter().map(|object| (object.name_any(), Arc::new(document(object)))));
     }
 
-    fn reset(&self, objects: Vec<ConfigMap>) {
-        let objects: BTreeMap<_, _> =
-            objects.iter().map(|object| (object.name_any(), Arc::new(document(object)))).collect();
+    fn reset(&self, listed: Self::Listed) {
         self.0.change(|documents| {
-            let is_changed = *documents != objects;
-            *documents = objects;
+            let is_changed = *documents != listed;
+            *documents = listed;
             is_changed
         });
+        self.0.settle();
     }
 
     fn apply(&self, object: ConfigMap) {
@@ -215,6 +230,10 @@ impl Follower<ConfigMap> for PostureFollower {
         self.0.change(|documents| documents.remove(&object.name_any()).is_some());
     }
 
+    fn settle(&self) {
+        self.0.settle();
+    }
+
     fn fresh(&self, at: Instant) {
         self.0.prove_fresh(WatchedSource::Postures, at);
     }
@@ -230,16 +249,16 @@ impl NamespaceFollower {
 }
 
 impl Follower<PartialObjectMeta<Namespace>> for NamespaceFollower {
-    type Listed = Vec<PartialObjectMeta<Namespace>>;
+    /// Each Namespace may have more than 1 MiB of labels and annotations.
+    const PAGE: u32 = 100;
+    type Listed = HashMap<String, NamespaceLabels>;
 
-    fn list(&self, listed: &mut Self::Listed, page: Self::Listed) {
-        listed.extend(page);
+    fn list(&self, listed: &mut Self::Listed, page: Vec<PartialObjectMeta<Namespace>>) {
+        listed.extend(page.iter().map(|object| (object.name_any(), NamespaceLabels::of(object.labels()))));
     }
 
-    fn reset(&self, objects: Vec<PartialObjectMeta<Namespace>>) {
-        let objects =
-            objects.into_iter().map(|object| (object.name_any(), NamespaceLabels::of(object.labels()))).collect();
-        self.change(|namespaces| *namespaces = objects);
+    fn reset(&self, listed: Self::Listed) {
+        self.change(|namespaces| *namespaces = listed);
     }
 
     fn apply(&self, object: PartialObjectMeta<Namespace>) {
@@ -274,6 +293,10 @@ mod tests {
         .expect("a ConfigMap")
     }
 
+    fn listed(objects: &[ConfigMap]) -> BTreeMap<String, Arc<Document>> {
+        objects.iter().map(|object| (object.name_any(), Arc::new(document(object)))).collect()
+    }
+
     fn posture(environment: &str) -> ConfigMap {
         let text = format!("apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\n");
         config_map(&format!("posture-{environment}"), "posture", &text)
@@ -297,29 +320,48 @@ mod tests {
     fn a_posture_is_in_force_from_its_apply_to_its_delete() {
         let postures = PostureFollower(Arc::default());
         postures.apply(posture("production"));
+        postures.settle();
         assert_eq!(code(&postures.0, "production"), "valid");
         assert_eq!(code(&postures.0, "staging"), "missing");
         postures.delete(posture("production"));
+        postures.settle();
         assert_eq!(code(&postures.0, "production"), "missing");
+    }
+
+    #[test]
+    fn changes_that_arrive_together_are_in_force_together() {
+        let postures = PostureFollower(Arc::default());
+        postures.apply(posture("production"));
+        postures.apply(posture("staging"));
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "missing"));
+        postures.settle();
+        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("valid", "valid"));
+        let before = postures.0.postures();
+        let mut annotated = posture("production");
+        annotated.annotations_mut().insert("touched".to_owned(), "again".to_owned());
+        postures.apply(annotated);
+        postures.settle();
+        assert!(Arc::ptr_eq(&before, &postures.0.postures()), "the documents are the same");
     }
 
     #[test]
     fn a_new_list_replaces_the_known_postures() {
         let postures = PostureFollower(Arc::default());
-        postures.reset(vec![posture("production"), posture("staging")]);
-        postures.reset(vec![posture("staging")]);
+        postures.reset(listed(&[posture("production"), posture("staging")]));
+        postures.reset(listed(&[posture("staging")]));
         assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "valid"));
     }
 
     #[test]
     fn an_invalid_change_leaves_no_older_trust_in_force() {
         let postures = PostureFollower(Arc::default());
-        postures.reset(vec![posture("production"), posture("staging")]);
+        postures.reset(listed(&[posture("production"), posture("staging")]));
         postures.apply(config_map(
             "posture-production",
             "posture",
             "environment: production\nkind: Posture\nquorum: [",
         ));
+        postures.settle();
         assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("invalid", "valid"));
     }
 
@@ -327,8 +369,10 @@ mod tests {
     fn a_snapshot_does_not_change_under_a_review() {
         let postures = PostureFollower(Arc::default());
         postures.apply(posture("production"));
+        postures.settle();
         let snapshot = postures.0.postures();
         postures.delete(posture("production"));
+        postures.settle();
         assert!(snapshot.environment("production").is_ok());
     }
 
@@ -337,6 +381,7 @@ mod tests {
         let postures = PostureFollower(Arc::default());
         let object = posture("production");
         postures.apply(object.clone());
+        postures.settle();
         let bare = Store::default();
         let text = object.data.expect("data")["posture.yaml"].clone();
         bare.replace(vec![Document { source: "a.yaml".into(), name: None, text }], Instant::now());
@@ -349,7 +394,12 @@ mod tests {
     #[test]
     fn namespaces_follow_their_labels() {
         let namespaces = NamespaceFollower(Arc::default());
-        namespaces.reset(vec![namespace("payments", Some("production")), namespace("default", None)]);
+        namespaces.reset(
+            [namespace("payments", Some("production")), namespace("default", None)]
+                .iter()
+                .map(|object| (object.name_any(), NamespaceLabels::of(object.labels())))
+                .collect(),
+        );
         let environment =
             |name| namespaces.0.namespace(name).map(|labels| labels.environment.as_deref().map(str::to_owned));
         assert_eq!(environment("payments"), Some(Some("production".to_owned())));

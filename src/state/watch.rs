@@ -1,20 +1,19 @@
 //! Lists and watches one kind in the cluster, and feeds a [`Follower`].
 //!
-//! kube's `watcher` does not report bookmarks or the quiet end of a watch. Both are proof that a cache in which nothing
-//! changes is still fresh, so this file has a loop of its own.
+//! kube's `watcher` does not report the quiet end of a watch. It proves that a cache in which nothing changes is still fresh,
+//! so this file has a loop of its own. An event proves nothing: it may have waited in a buffer.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 use writgate_cluster::bounded_request::{self, RequestError};
 
-/// How long one watch lasts. The API server sends a bookmark shortly before the end, so a quiet cache is proved fresh about
-/// this often, well before the store counts as stale.
+/// How long one watch lasts. Its end proves that the cache is fresh, well before the store counts as stale.
 const WATCH_SECONDS: u32 = 20;
 /// How long after [`WATCH_SECONDS`] the end of the watch may take to arrive. After that the connection counts as dead: a peer
 /// that disappears without a reset sends nothing at all.
@@ -40,7 +39,10 @@ pub trait Follower<K> {
     fn apply(&self, object: K);
     /// Removes an object.
     fn delete(&self, object: K);
-    /// Notes that every change until `at` has been reported.
+    /// Puts the changes in force that were reported since the last call. Changes that arrive together may be put in force
+    /// together.
+    fn settle(&self) {}
+    /// Notes that every change until `at` is in force.
     fn fresh(&self, at: Instant);
 }
 
@@ -77,6 +79,9 @@ where
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
 }
+
+/// Changes that are put in force together, at most. Whoever writes many must not delay the first one for ever.
+const MAX_TOGETHER: usize = 100;
 
 /// Lists, and then watches until something fails.
 async fn list_and_watch<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<std::convert::Infallible, WatchError>
@@ -126,13 +131,25 @@ where
     let lasts = Duration::from_secs(WATCH_SECONDS.into());
     let begun = Instant::now();
     let mut stream = bounded_request::send(ANSWER, api.watch(&params, &version)).await?.boxed();
+    let mut unsettled = 0;
     loop {
-        let left = (lasts + GRACE).saturating_sub(begun.elapsed());
-        let event = timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?;
+        let arrived = if unsettled < MAX_TOGETHER { stream.next().now_or_never() } else { None };
+        let event = match arrived {
+            Some(event) => event,
+            None => {
+                follower.settle();
+                unsettled = 0;
+                let left = (lasts + GRACE).saturating_sub(begun.elapsed());
+                timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?
+            }
+        };
         let Some(event) = event else {
+            follower.settle();
             // A watch that ends early is a broken connection, which proves nothing.
             if begun.elapsed() + Duration::from_secs(1) >= lasts {
-                follower.fresh(Instant::now());
+                // The API server ended the watch no earlier than this. When the end arrives proves nothing: events that were
+                // read slowly are old.
+                follower.fresh((begun + lasts).min(Instant::now()));
             } else {
                 sleep(FIRST_PAUSE).await;
             }
@@ -150,7 +167,7 @@ where
             WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
             WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
         }
-        follower.fresh(Instant::now());
+        unsettled += 1;
     }
 }
 
@@ -315,13 +332,19 @@ mod tests {
         let seen = follow_for(24, answers).await;
         assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a,b", "apply c", "apply a", "delete b"]);
         assert_eq!(*seen.requests.lock().expect("no panic"), ["list", "list more", "watch 7", "watch 12"]);
-        assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 1, 2, 3, 4, 20]);
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_each_watch_proves_a_quiet_cache_fresh() {
         let seen = follow_for(65, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(20))]).await;
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20, 40, 60]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_watch_that_arrives_late_proves_no_more_than_its_length() {
+        let seen = follow_for(50, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(23))]).await;
+        assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20, 43]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,7 +37,9 @@ fn seeds() -> BTreeSet<String> {
 #[test]
 fn every_class_has_a_row_and_everything_that_a_row_names_exists() {
     let rows = rows();
-    assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), (1..=62).collect::<Vec<_>>());
+    // No class has ever been dropped.
+    assert!(rows.len() >= 63, "{} classes", rows.len());
+    assert_eq!(rows.iter().map(|(class, _)| *class).collect::<Vec<_>>(), (1..=rows.len()).collect::<Vec<_>>());
     let seeds = seeds();
     let mut named = BTreeSet::new();
     for (class, names) in rows {
