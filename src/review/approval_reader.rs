@@ -3,12 +3,16 @@
 //! Git applies an approval and its workload in the same second, so a watch may not have seen the approval yet. A list costs
 //! the API server something, so it is made only before a denial that an approval could change.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use writgate_cluster::bounded_request::RequestLimiter;
+use tokio::time::timeout;
+use writgate_cluster::bounded_request::{RequestError, RequestLimiter};
 use writgate_cluster::config_map::{APPROVAL_SELECTOR, MAX_APPROVALS};
-use writgate_cluster::{client, names};
+use writgate_cluster::names;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, KIND_LABEL},
@@ -17,25 +21,44 @@ use writgate_core::{
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
 
-/// Reads at once. Each has one page in memory.
+/// Pages that are read at once, each of another namespace. The permit is for a page and not for a list, so that a namespace
+/// with many large approvals delays the others by one page only.
 const MAX_READS: usize = 2;
 /// ConfigMaps in a page. Each may have 1 MiB of text, which takes up to 6 MiB in JSON.
 const PAGE: u32 = 4;
 /// Pages of one list. In a namespace with more approvals, the object must name its approval.
 const MAX_PAGES: u32 = MAX_APPROVALS / PAGE;
 
-/// Reads approvals, a bounded number at once.
+/// Reads approvals: one list at once in each namespace, and a bounded number of pages at once.
 pub struct ApprovalReader {
     client: Client,
-    limiter: RequestLimiter,
+    pages: RequestLimiter,
+    turns: NamespaceTurns,
     metrics: Metrics,
+}
+
+/// The namespaces whose approvals are being read, each with the lock of its reads.
+#[derive(Default)]
+struct NamespaceTurns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl NamespaceTurns {
+    fn of(&self, namespace: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = turns.get(namespace).and_then(Weak::upgrade) {
+            return turn;
+        }
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::default();
+        turns.insert(namespace.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
 }
 
 impl ApprovalReader {
     /// A reader through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, limiter: RequestLimiter::new(MAX_READS, PATIENCE), metrics }
+        Self { client, pages: RequestLimiter::new(MAX_READS, PATIENCE), turns: NamespaceTurns::default(), metrics }
     }
 
     /// The approvals in `namespace` that match `query`, as they are now. The error says why they could not be read.
@@ -47,40 +70,44 @@ impl ApprovalReader {
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let read = async {
             match query {
-                DetachedQuery::Name(name) => named(&config_maps, name).await,
-                DetachedQuery::Hash(hash) => covering(&config_maps, *hash).await,
+                DetachedQuery::Name(name) => self.named(&config_maps, name).await,
+                DetachedQuery::Hash(hash) => {
+                    let turn = self.turns.of(namespace);
+                    let _turn = turn.lock().await;
+                    self.covering(&config_maps, *hash).await
+                }
             }
         };
-        self.limiter.run(read).await.unwrap_or_else(|slow| Err(slow.to_string()))
+        timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(RequestError::Timeout(PATIENCE).to_string()))
     }
-}
 
-async fn named(config_maps: &Api<ConfigMap>, name: &str) -> Result<Vec<DetachedApproval>, String> {
-    if !names::is_subdomain(name) {
-        return Ok(Vec::new());
-    }
-    let found = config_maps.get_opt(name).await.map_err(|error| client::why(&error))?;
-    let labelled = |found: &ConfigMap| found.labels().get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
-    // The object names this approval, so its error is reported: without an envelope, the text is empty.
-    Ok(found.filter(labelled).map(detached).into_iter().collect())
-}
-
-async fn covering(config_maps: &Api<ConfigMap>, hash: SpecHash) -> Result<Vec<DetachedApproval>, String> {
-    let mut found = Vec::new();
-    let mut params = ListParams::default().labels(APPROVAL_SELECTOR).limit(PAGE);
-    for _ in 0..MAX_PAGES {
-        let page = config_maps.list(&params).await.map_err(|error| client::why(&error))?;
-        let page_found = page.items.into_iter().map(detached);
-        found.extend(page_found.filter(|found| may_cover(found, hash)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
+    async fn named(&self, config_maps: &Api<ConfigMap>, name: &str) -> Result<Vec<DetachedApproval>, String> {
+        if !names::is_subdomain(name) {
+            return Ok(Vec::new());
         }
+        let found = self.pages.send(config_maps.get_opt(name)).await.map_err(|error| error.to_string())?;
+        let labelled = |found: &ConfigMap| found.labels().get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
+        // The object names this approval, so its error is reported: without an envelope, the text is empty.
+        Ok(found.filter(labelled).map(detached).into_iter().collect())
     }
-    Err(format!(
-        "the namespace has more than {MAX_APPROVALS} approvals, the most that are read; delete old approvals, or name the \
-         approval in annotation {APPROVAL_REF}"
-    ))
+
+    async fn covering(&self, config_maps: &Api<ConfigMap>, hash: SpecHash) -> Result<Vec<DetachedApproval>, String> {
+        let mut found = Vec::new();
+        let mut params = ListParams::default().labels(APPROVAL_SELECTOR).limit(PAGE);
+        for _ in 0..MAX_PAGES {
+            let page = self.pages.send(config_maps.list(&params)).await.map_err(|error| error.to_string())?;
+            let page_found = page.items.into_iter().map(detached);
+            found.extend(page_found.filter(|found| may_cover(found, hash)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+        Err(format!(
+            "the namespace has more than {MAX_APPROVALS} approvals, the most that are read; delete old approvals, or name \
+             the approval in annotation {APPROVAL_REF}"
+        ))
+    }
 }
 
 fn may_cover(found: &DetachedApproval, hash: SpecHash) -> bool {
@@ -192,6 +219,32 @@ mod tests {
         assert_eq!(reader.read("payments", &DetachedQuery::Name("../secrets/a".to_owned())).await, Ok(vec![]));
         assert_eq!(reader.read("../default", &by_hash()).await, Ok(vec![]));
         assert!(requests.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_full_of_junk_delays_another_by_one_page() {
+        // Each page of `junk` takes half a second, and there is always another one.
+        let service = service_fn(|request: Request<kube::client::Body>| async move {
+            let is_junk = request.uri().path().contains("/junk");
+            if is_junk {
+                tokio::time::sleep(PATIENCE / 4).await;
+            }
+            let (_, body) = list(&[], if is_junk { "more" } else { "" });
+            Ok::<_, Infallible>(Response::new(Body::from(body.to_string())))
+        });
+        let reader = ApprovalReader::new(Client::new(service, "default"), Metrics::default());
+        let query = by_hash();
+        let honest = async {
+            tokio::time::sleep(PATIENCE / 8).await;
+            let begun = tokio::time::Instant::now();
+            (reader.read("payments", &query).await, begun.elapsed())
+        };
+        let namespaces: Vec<_> = (0..32).map(|number| format!("junk-{}", number % 2)).collect();
+        let junk = futures::future::join_all(namespaces.iter().map(|namespace| reader.read(namespace, &query)));
+        let ((found, waited), junk) = tokio::join!(honest, junk);
+        assert_eq!(found, Ok(vec![]));
+        assert!(waited <= PATIENCE / 4, "{waited:?}");
+        assert!(junk.iter().all(Result::is_err), "the junk is read in vain");
     }
 
     #[tokio::test(start_paused = true)]
