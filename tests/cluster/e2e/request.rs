@@ -11,6 +11,8 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     harness::tests![
         a_release_is_one_request_for_its_unapproved_workloads,
         request_finds_the_same_hash_with_and_without_the_server,
+        the_server_is_asked_about_the_manifest_and_not_about_a_merge,
+        request_names_fields_that_kubectl_apply_keeps,
         request_finds_the_most_recent_denial,
         request_names_the_missing_role,
     ]
@@ -84,6 +86,44 @@ fn request_finds_the_same_hash_with_and_without_the_server(installation: &Instal
     let offline = file(&request(&installation.operator, &["-f", "-"], &new.to_string()));
     let server = file(&request(&installation.operator, &["-f", "-", "--server"], &new.to_string()));
     assert_eq!(offline["workloads"][0]["specHash"], server["workloads"][0]["specHash"]);
+}
+
+fn with_variable(deployment: &Value) -> Value {
+    let mut changed = deployment.clone();
+    changed["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "MODE", "value": "fast"}]);
+    changed
+}
+
+fn the_server_is_asked_about_the_manifest_and_not_about_a_merge(installation: &Installation) {
+    let governed = installation.governed("removal");
+    may_read_postures(installation, &installation.operator);
+    let without = governed.deployment("orders");
+    assert!(installation.operator.apply(&governed.approved(&with_variable(&without))).ok());
+    let ran = request(&installation.operator, &["-f", "-", "--server"], &without.to_string());
+    let requested = file(&ran);
+    let hash = format!("sha256:{}", installation.hash(&without));
+    assert_eq!(requested["workloads"][0]["specHash"], hash, "{ran}");
+    assert!(!ran.stderr.contains("kubectl apply would keep"), "{ran}");
+    let applied = installation.operator.apply(&governed.approved(&without));
+    assert!(applied.ok(), "kubectl apply removes a variable that it applied: {applied}");
+    let ran = request(&installation.operator, &["-f", "-", "--server"], &without.to_string());
+    assert!(ran.ok() && ran.stderr.contains("nothing changes in the live object"), "{ran}");
+}
+
+fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
+    let governed = installation.governed("kept");
+    may_read_postures(installation, &installation.operator);
+    let without = governed.deployment("orders");
+    let created = installation.operator.create(&governed.approved(&with_variable(&without)));
+    assert!(created.ok(), "{created}");
+    let ran = request(&installation.operator, &["-f", "-"], &without.to_string());
+    assert!(ran.stderr.contains("kubectl apply would keep fields of the live object"), "{ran}");
+    assert!(ran.stderr.contains("env[MODE].name"), "{ran}");
+    let approved = governed.approved(&without);
+    let denied = installation.operator.apply(&approved);
+    assert!(!denied.ok() && denied.stderr.contains("SpecHashMismatch"), "{denied}");
+    let replaced = installation.operator.kubectl_in(&["replace", "-f", "-"], &approved.to_string());
+    assert!(replaced.ok(), "{replaced}");
 }
 
 fn request_finds_the_most_recent_denial(installation: &Installation) {

@@ -2,9 +2,10 @@
 //!
 //! The webhook's decision says which workloads require an approval, and which capabilities; this file collects and
 //! prints them. [`denied`] starts from a denial instead. [`server`] asks the API server what it would make of the
-//! manifests.
+//! manifests. [`kept`] finds what `kubectl apply` would keep of a live object.
 
 mod denied;
+mod kept;
 mod server;
 
 use std::{
@@ -221,6 +222,9 @@ fn assess<'m>(
     cannot.extend(missing_of_replay(manifest, &unapproved));
     if !cannot.is_empty() {
         return Ok(ApprovalNeed::Impossible(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
+    }
+    if let Some(live) = &runs {
+        kept::warn(manifest, live)?;
     }
     Ok(ApprovalNeed::Required(Box::new(UnapprovedWorkload { manifest, namespace, runs, decision: unapproved })))
 }

@@ -4,7 +4,7 @@
 //! claims.
 
 mod checklist;
-mod diff;
+pub(super) mod diff;
 mod dry_runs;
 mod text;
 mod unusual;

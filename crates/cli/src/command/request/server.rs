@@ -4,6 +4,9 @@
 //! denied and returns no object. But the denial contains the hash of what reached the webhook. If it equals the
 //! manifest's own hash, nothing changed the object on the way. If not, a dry run in a namespace that is not governed
 //! shows the changed object.
+//!
+//! A live object is replaced, not merged, in the dry run. Fields of the live object that the manifest does not have are
+//! not requested: a merge under a field manager of our own would keep them, and nobody would apply such an object.
 
 use kube::{
     Api,
@@ -11,6 +14,7 @@ use kube::{
 };
 use serde_json::Value;
 use writgate_cluster::client::why;
+use writgate_core::kube::WorkloadKind;
 
 use crate::{
     approval::decider::Decider,
@@ -62,7 +66,8 @@ impl ServerFlags {
 
     fn made(&self, manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<Manifest, Failure> {
         let own = manifest.spec_hash().transpose()?.map(|hash| hash.to_string());
-        let at_webhook = match dry_run(manifest, namespace, cluster)? {
+        let live = cluster.live(manifest, namespace)?;
+        let at_webhook = match dry_run(manifest, namespace, live.as_ref(), cluster)? {
             DryRun::Made(object) => return Ok(manifest.with_object(object)),
             DryRun::Denied(hash) => hash,
         };
@@ -78,7 +83,7 @@ impl ServerFlags {
                 shown(&at_webhook)
             )));
         };
-        let DryRun::Made(object) = dry_run(&manifest.in_namespace(scratch), scratch, cluster)? else {
+        let DryRun::Made(object) = dry_run(&manifest.in_namespace(scratch), scratch, None, cluster)? else {
             return Err(Failure::No(format!(
                 "{manifest}: namespace {} is governed as well; pass another --scratch-namespace",
                 shown(scratch)
@@ -107,22 +112,32 @@ enum DryRun {
     Denied(String),
 }
 
-fn dry_run(manifest: &Manifest, namespace: &str, cluster: &Cluster) -> Result<DryRun, Failure> {
+fn dry_run(manifest: &Manifest, namespace: &str, live: Option<&Value>, cluster: &Cluster) -> Result<DryRun, Failure> {
     let what = format!("dry-run {manifest} in {}", shown(namespace));
     let resource = resource(manifest)
         .ok_or_else(|| Failure::Misuse(format!("{manifest}: the webhook does not check objects of this kind")))?;
     let mut object = manifest.without_approvals().object().clone();
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
         metadata.insert("namespace".to_owned(), namespace.into());
+        // A custom resource cannot be replaced without it.
+        if let Some(version) = live.and_then(|live| live.pointer("/metadata/resourceVersion")) {
+            metadata.insert("resourceVersion".to_owned(), version.clone());
+        }
     }
+    // A Job cannot be replaced, since the API server has set its selector. Its Pod template never changes either.
+    let replaces = live.is_some() && manifest.workload() != Some(WorkloadKind::Job);
+    let post = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.to_owned()) };
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource);
     let asked = cluster.ask(&what, async {
-        let answer = if let Some(name) = manifest.name() {
+        let answer = if let (Some(name), true) = (manifest.name(), replaces) {
+            let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+            api.replace(name, &post, &object).await
+        } else if let Some(name) = manifest.name() {
             let apply = PatchParams::apply(FIELD_MANAGER).force().dry_run();
             api.patch(name, &apply, &Patch::Apply(&object)).await
         } else {
             let object = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
-            api.create(&PostParams { dry_run: true, ..PostParams::default() }, &object).await
+            api.create(&post, &object).await
         };
         Ok(match answer {
             Err(kube::Error::Api(status)) if denied_hash(&status.message).is_some() => Err(status.message),

@@ -71,25 +71,25 @@ fn bound_metadata() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FieldChange {
+pub(in crate::command) struct FieldChange {
     /// `spec.template.spec.containers[orders].image`
-    pub(super) path: String,
+    pub(in crate::command) path: String,
     /// What the field is about.
-    pub(super) concern: Concern,
+    pub(in crate::command) concern: Concern,
     /// Whether the approval binds this value. If not, anybody may change it again.
-    pub(super) bound: bool,
+    pub(in crate::command) bound: bool,
     /// The old value; absent if the field is new.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) old: Option<Value>,
+    pub(in crate::command) old: Option<Value>,
     /// The new value; absent if the field is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) new: Option<Value>,
+    pub(in crate::command) new: Option<Value>,
 }
 
 /// What a change is about, the most important to a reviewer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Concern {
+pub(in crate::command) enum Concern {
     /// The program that runs.
     Images,
     /// What the workload can access.
@@ -101,7 +101,7 @@ pub(super) enum Concern {
 }
 
 /// Every field in which `new` differs from `old`, or all of its fields if there is no `old`.
-pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<FieldChange> {
+pub(in crate::command) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<FieldChange> {
     let mut differences = Differences::default();
     let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
     differences.walk(FieldPath::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
@@ -121,6 +121,35 @@ pub(super) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<Fi
     let mut changes: Vec<FieldChange> = spec.chain(metadata).filter(|change| !stays(change)).collect();
     changes.sort_by_key(|change| change.concern); // stable: within one concern, in the object's order
     changes
+}
+
+/// The lists of an object's spec that have two items with the same merge key. Their items are matched by position.
+pub(in crate::command) fn doubled(object: &Value) -> Vec<String> {
+    let mut doubled = Vec::new();
+    if let Some(spec) = object.get("spec") {
+        add_doubled(&FieldPath::field("spec"), spec, &mut doubled);
+    }
+    doubled
+}
+
+fn add_doubled(path: &FieldPath, value: &Value, doubled: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| add_doubled(&path.then_field(name), value, doubled));
+        }
+        Value::Array(items) => {
+            let field = path.fields.last().map(String::as_str).unwrap_or_default();
+            let named = by_key(field, items);
+            if named.is_none() && KEYS.iter().any(|(name, _)| *name == field) {
+                doubled.push(path.text.clone());
+            }
+            for (index, item) in items.iter().enumerate() {
+                let name = named.as_ref().and_then(|named| named.get(index)).map(|(name, _)| name.clone());
+                add_doubled(&path.then_item(&name.unwrap_or_else(|| index.to_string())), item, doubled);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The changed paths that the spec hash covers.
