@@ -122,6 +122,8 @@ fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
     let approved = governed.approved(&without);
     let denied = installation.operator.apply(&approved);
     assert!(!denied.ok() && denied.stderr.contains("SpecHashMismatch"), "{denied}");
+    assert!(denied.stderr.contains("containers[0].env differs from the manifest"), "{denied}");
+    assert!(denied.stderr.contains("kubectl replace -f FILE"), "{denied}");
     let replaced = installation.operator.kubectl_in(&["replace", "-f", "-"], &approved.to_string());
     assert!(replaced.ok(), "{replaced}");
 }

@@ -11,10 +11,12 @@ use crate::{
     approval::capability::Capability,
     approval::envelope::Envelope,
     approval::spec_difference,
+    approval::spec_hash::{SpecHash, spec_hash},
     approval::statement::{Approval, Subject},
     decide::eligibility::EligibilityTerms,
     decide::facts::GovernedNamespace,
     decide::single_use::WantedUse,
+    kube::defaults::default_forward,
     posture::rule::CapabilityRule,
     posture::{QuorumEntry, Reviewer, SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     record::decision::ApprovalRecord,
@@ -180,11 +182,32 @@ impl<'a> CheckContext<'a> {
                 .previous
                 .filter(|previous| previous.hash.is_some_and(|old| approved.contains(&old)))
                 .and_then(|previous| spec_difference::first(self.workload.kind, previous.spec, self.workload.spec));
-            return Err(Denial::SpecHashMismatch { approved, found: hash, differs_at });
+            let not_as_applied = if differs_at.is_none() { self.not_as_applied(&approved) } else { None };
+            return Err(not_as_applied.unwrap_or(Denial::SpecHashMismatch { approved, found: hash, differs_at }));
         }
         with_this_hash.iter().find(|subject| self.is_named(&subject.name)).copied().ok_or_else(|| {
             let approved: Vec<&str> = with_this_hash.iter().map(|subject| &*subject.name).collect();
             Denial::WrongResource { approved: approved.join(", "), found: self.subject_name() }
+        })
+    }
+
+    /// The denial if this request is the `kubectl apply` of a manifest that has one of the `approved` specs. The client
+    /// wrote the annotation that says so, and it decides nothing.
+    fn not_as_applied(&self, approved: &[SpecHash]) -> Option<Denial> {
+        let annotations = &self.workload.object.metadata.annotations;
+        let before = self.request.old_object.as_ref().map(|old| &old.metadata.annotations);
+        if before.is_some_and(|before| annotations.is_same_last_applied(before)) {
+            return None;
+        }
+        let mut manifest = annotations.last_applied()?;
+        default_forward(self.workload.kind, &mut manifest).ok()?;
+        let spec = manifest.get("spec")?.to_string();
+        let applied = spec_hash(self.workload.kind, &spec).ok().filter(|hash| approved.contains(hash))?;
+        Some(Denial::NotAsApplied {
+            approved: applied,
+            found: self.workload.hash,
+            at: spec_difference::first(self.workload.kind, &spec, self.workload.spec),
+            is_update: before.is_some(),
         })
     }
 

@@ -179,6 +179,21 @@ pub enum Denial {
         /// The first field that differs, if the approved spec is known.
         differs_at: Option<String>,
     },
+    /// The approved manifest was applied, and the API server has made another spec of it.
+    #[error(
+        "the approval is for spec {approved}, which was applied, but the result is spec {found}: {}",
+        changed_by(.at.as_deref(), *.is_update)
+    )]
+    NotAsApplied {
+        /// The hash of the manifest, by the client's own record of it.
+        approved: SpecHash,
+        /// The hash of what would run.
+        found: SpecHash,
+        /// The first field that differs.
+        at: Option<String>,
+        /// Whether a live object is changed.
+        is_update: bool,
+    },
     /// This spec was approved for another object.
     #[error("this spec is approved for {}, but this object is {found}{}", quoted(.approved), only_at_creation(.approved))]
     WrongResource {
@@ -427,6 +442,8 @@ impl Denial {
             Self::UnknownKey { .. } => Reason::UnknownKey,
             Self::InvalidSignature { .. } => Reason::InvalidSignature,
             Self::SpecHashMismatch { .. } => Reason::SpecHashMismatch,
+            Self::NotAsApplied { is_update: true, .. } => Reason::KeptByApply,
+            Self::NotAsApplied { is_update: false, .. } => Reason::ChangedInCluster,
             Self::WrongResource { .. } => Reason::WrongResource,
             Self::WrongEnvironment { .. } => Reason::WrongEnvironment,
             Self::WrongCluster { .. } => Reason::WrongCluster,
@@ -491,6 +508,15 @@ fn hashes(approved: &[SpecHash]) -> String {
 
 fn first_difference(path: Option<&str>) -> String {
     path.map(|path| format!("; the first difference is at {}", quoted(path))).unwrap_or_default()
+}
+
+fn changed_by(path: Option<&str>, is_update: bool) -> String {
+    let field = path.map_or("a field".to_owned(), quoted);
+    if is_update {
+        format!("{field} differs from the manifest, because kubectl apply merges the manifest into the live object")
+    } else {
+        format!("{field} differs from the manifest, because something in the cluster changes it")
+    }
 }
 
 /// Without this, `replay-*` and `replay-bcdfg` look as if they agreed.

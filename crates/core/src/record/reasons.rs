@@ -114,6 +114,12 @@ reasons! {
     SpecHashMismatch: "SpecHashMismatch", row 6, approval helps: true,
         Request("apply the file that was approved, or request an approval of this spec");
 
+    KeptByApply: "SpecHashMismatch", row 6, approval helps: true,
+        Advice("replace the live object with the approved manifest: kubectl replace -f FILE; if it is denied as well, a \
+                mutating webhook changes it, and kubectl writgate request --server shows the changed object");
+    ChangedInCluster: "SpecHashMismatch", row 6, approval helps: true,
+        Advice("request an approval of the changed object: kubectl writgate request --server -f FILE -o REQUEST");
+
     WrongResource: "WrongResource", row 7, approval helps: true,
         Request("request an approval for this object");
 

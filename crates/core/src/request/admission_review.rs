@@ -5,13 +5,13 @@
 //!
 //! The file is longer than 500 lines, because the types and the reader that fills them share one lifetime and one test kit.
 
-use std::{borrow::Cow, cell::RefCell, fmt, marker::PhantomData};
+use std::{borrow::Cow, cell::RefCell, fmt};
 
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     encoding::borrowed::BorrowedText,
@@ -201,14 +201,21 @@ impl Metadata<'_> {
     }
 }
 
+/// The annotation in which `kubectl apply` stores the manifest that it was called with.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A map of strings, sorted by the bytes of its keys. A duplicate key is refused.
 #[derive(Debug, Default)]
 pub struct StringMap<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// The entries of a map of strings whose keys begin with `writgate.dev/`. Other entries are skipped without being read,
-/// because `last-applied-configuration` is a second copy of the object.
+/// The entries of a map of strings whose keys begin with `writgate.dev/`. Other entries are skipped without being read.
 #[derive(Debug, Default)]
-pub struct WritgateEntries<'a>(StringMap<'a>);
+pub struct WritgateEntries<'a> {
+    entries: StringMap<'a>,
+    /// The value of `kubectl.kubernetes.io/last-applied-configuration` as JSON text. It is a second copy of the object,
+    /// so it stays unread until a denial has to be explained.
+    last_applied: Option<&'a RawValue>,
+}
 
 impl<'a> StringMap<'a> {
     /// The value under `key`.
@@ -228,12 +235,19 @@ impl<'a> StringMap<'a> {
         self.0.len() == other.0.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
     }
 
-    fn read<'de: 'a, M: MapAccess<'de>>(mut map: M, wanted: impl Fn(&str) -> bool) -> Result<Self, M::Error> {
+    /// Reads the entries whose keys are wanted. `last_applied` receives the value of [`LAST_APPLIED`].
+    fn read<'de: 'a, M: MapAccess<'de>>(
+        mut map: M,
+        wanted: impl Fn(&str) -> bool,
+        last_applied: &mut Option<&'a RawValue>,
+    ) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         while let Some(BorrowedText(key)) = map.next_key()? {
             if wanted(&key) {
                 let BorrowedText(value) = map.next_value()?;
                 entries.push((key, value));
+            } else if key == LAST_APPLIED {
+                *last_applied = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -251,34 +265,48 @@ impl WritgateEntries<'_> {
     /// The value under `key`, which must begin with `writgate.dev/`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)
+        self.entries.get(key)
     }
 
     /// All entries, in the order of their keys' bytes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter()
+        self.entries.iter()
+    }
+
+    /// The manifest that `kubectl apply` was called with, as the client claims. Only for explanations.
+    pub(crate) fn last_applied(&self) -> Option<Value> {
+        let text: String = serde_json::from_str(self.last_applied?.get()).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Whether both have the same text as [`WritgateEntries::last_applied`].
+    pub(crate) fn is_same_last_applied(&self, other: &Self) -> bool {
+        self.last_applied.map(RawValue::get) == other.last_applied.map(RawValue::get)
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_option(StringMapVisitor { wanted: |_: &str| true, borrows: PhantomData })
+        let mut last_applied = None;
+        deserializer.deserialize_option(StringMapVisitor { wanted: |_: &str| true, last_applied: &mut last_applied })
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for WritgateEntries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut last_applied = None;
         let wanted = |key: &str| key.starts_with(DOMAIN);
-        deserializer.deserialize_option(StringMapVisitor { wanted, borrows: PhantomData }).map(Self)
+        let entries = deserializer.deserialize_option(StringMapVisitor { wanted, last_applied: &mut last_applied })?;
+        Ok(Self { entries, last_applied })
     }
 }
 
-struct StringMapVisitor<'a, F> {
+struct StringMapVisitor<'v, 'a, F> {
     wanted: F,
-    borrows: PhantomData<&'a str>,
+    last_applied: &'v mut Option<&'a RawValue>,
 }
 
-impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'a, F> {
+impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'_, 'a, F> {
     type Value = StringMap<'a>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -298,7 +326,7 @@ impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'a, F> 
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
-        StringMap::read(map, self.wanted)
+        StringMap::read(map, self.wanted, self.last_applied)
     }
 }
 

@@ -5,7 +5,10 @@
 //! The file is longer than 500 lines: one short test for each rule, in the order of the table.
 
 use serde_json::{Value, json};
-use writgate_core::{kube::WorkloadKind, record::Outcome};
+use writgate_core::{
+    kube::{WorkloadKind, default_forward},
+    record::Outcome,
+};
 
 use crate::case::{Case, Person};
 
@@ -23,6 +26,61 @@ fn the_starting_cases_are_admitted() {
         Case::dry_run().decide().record.action.map(writgate_core::approval::Action::as_str),
         Some("replay-dry-run")
     );
+}
+
+/// A Deployment whose approved manifest was applied with kubectl, and which has a variable that the manifest lacks.
+fn applied_with_another_variable() -> Case {
+    let bare = Case::deployment().spec().clone();
+    let mut manifest =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"}, "spec": bare});
+    let text = manifest.to_string();
+    default_forward(WorkloadKind::Deployment, &mut manifest).expect("a Deployment");
+    let mut case = Case::deployment().with(|c| *c.spec() = manifest["spec"].clone()).reapproved();
+    case.annotate("kubectl.kubernetes.io/last-applied-configuration", &text);
+    case.spec()["template"]["spec"]["containers"][0]["env"] = json!([{"name": "MODE", "value": "fast"}]);
+    case
+}
+
+fn first_denial(case: &Case) -> String {
+    case.decide().denials.first().expect("a denial").to_string()
+}
+
+#[test]
+fn names_the_field_that_kubectl_apply_keeps() {
+    let updated = || {
+        applied_with_another_variable().updated().with(|c| {
+            c.request["oldObject"]["spec"]["template"]["spec"]["containers"][0]["image"] =
+                "ghcr.io/acme/orders:1".into();
+        })
+    };
+    let kept = updated().with(|c| {
+        let annotations = &mut c.request["oldObject"]["metadata"]["annotations"];
+        annotations["kubectl.kubernetes.io/last-applied-configuration"] = "another manifest".into();
+    });
+    kept.expect("SpecHashMismatch");
+    let denial = first_denial(&kept);
+    let field = "spec.template.spec.containers[0].env differs from the manifest, because kubectl apply merges";
+    assert!(denial.contains(field), "{denial}");
+    assert!(kept.decide().message().contains("kubectl replace -f FILE"), "{}", kept.decide().message());
+
+    let created = applied_with_another_variable();
+    created.expect("SpecHashMismatch");
+    assert!(
+        first_denial(&created).contains("because something in the cluster changes it"),
+        "{}",
+        first_denial(&created)
+    );
+
+    // Another command has changed the object: the annotation is the one of an earlier apply.
+    let other_command = updated();
+    assert!(!first_denial(&other_command).contains("kubectl apply"), "{}", first_denial(&other_command));
+    // The manifest that was applied is not the approved one.
+    let other_manifest = applied_with_another_variable().with(|c| {
+        let annotation = &mut c.object()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+        *annotation = annotation.as_str().expect("a text").replace("1.4.2", "1.4.3").into();
+    });
+    other_manifest.expect("SpecHashMismatch");
+    assert!(!first_denial(&other_manifest).contains("differs from the manifest"), "{}", first_denial(&other_manifest));
 }
 
 #[test]
