@@ -116,10 +116,13 @@ fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
     let without = governed.deployment("orders");
     let created = installation.operator.create(&governed.approved(&with_variable(&without)));
     assert!(created.ok(), "{created}");
-    let ran = request(&installation.operator, &["-f", "-"], &without.to_string());
+    // With nothing else to change, kubectl apply would leave the spec as it is.
+    let mut released = without;
+    released["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
+    let ran = request(&installation.operator, &["-f", "-"], &released.to_string());
     assert!(ran.stderr.contains("kubectl apply would keep fields of the live object"), "{ran}");
     assert!(ran.stderr.contains("env[MODE].name"), "{ran}");
-    let approved = governed.approved(&without);
+    let approved = governed.approved(&released);
     let denied = installation.operator.apply(&approved);
     assert!(!denied.ok() && denied.stderr.contains("SpecHashMismatch"), "{denied}");
     assert!(denied.stderr.contains("containers[0].env differs from the manifest"), "{denied}");

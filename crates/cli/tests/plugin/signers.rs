@@ -63,8 +63,8 @@ impl Desk {
     /// Runs `approve`, which must sign, and returns the envelope.
     fn signs(&self, signer: &[&str]) -> Value {
         let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
-        let (code, told) = self.writgate(&arguments);
-        assert_eq!(code, Some(0), "{told}");
+        let (code, printed) = self.writgate(&arguments);
+        assert_eq!(code, Some(0), "{printed}");
         serde_json::from_str(&fs::read_to_string(self.path("approval.json")).expect("it is written")).expect("JSON")
     }
 
@@ -72,9 +72,9 @@ impl Desk {
     fn refuses(&self, code: i32, signer: &[&str], why: &str) {
         let before = self.names();
         let arguments: Vec<&str> = APPROVE.split(' ').chain(signer.iter().copied()).collect();
-        let (found, told) = self.writgate(&arguments);
-        assert_eq!(found, Some(code), "{signer:?}: {told}");
-        assert!(told.contains(why), "{signer:?}: expected {why:?}, found {told}");
+        let (found, printed) = self.writgate(&arguments);
+        assert_eq!(found, Some(code), "{signer:?}: {printed}");
+        assert!(printed.contains(why), "{signer:?}: expected {why:?}, found {printed}");
         assert_eq!(self.names(), before, "{signer:?}");
     }
 
@@ -274,10 +274,10 @@ fn openssh_signs_what_the_webhook_admits() {
     let request: Value =
         serde_json::from_str(&fs::read_to_string(desk.path("request.json")).expect("text")).expect("JSON");
     fs::write(desk.path("app.json"), request["workloads"][0]["object"].to_string()).expect("it can be written");
-    let (code, told) = desk.writgate(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
-    assert_eq!(code, Some(0), "{told}");
-    let (code, told) = desk.writgate(&["verify", "-f", "app.json", "--posture-dir", "postures", "--as", "alice"]);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, printed) = desk.writgate(&["attach", "-i", "-f", "app.json", "--approval", "approval.json"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let (code, printed) = desk.writgate(&["verify", "-f", "app.json", "--posture-dir", "postures", "--as", "alice"]);
+    assert_eq!(code, Some(0), "{printed}");
 
     fs::remove_file(desk.path("approval.json")).expect("it is ours");
     add_key(&desk, "eve", "ed25519");
@@ -321,7 +321,7 @@ fn asks_on_a_terminal_and_only_yes_counts() {
 #[test]
 fn without_a_terminal_it_fails_before_reading() {
     let desk = Desk::new();
-    let (code, told) = desk.writgate(&["approve", "-f", "nowhere.json", "--key", "nowhere.pem"]);
+    let (code, printed) = desk.writgate(&["approve", "-f", "nowhere.json", "--key", "nowhere.pem"]);
     assert_eq!(code, Some(2));
-    assert!(told.contains("there is no terminal to ask on"), "{told}");
+    assert!(printed.contains("there is no terminal to ask on"), "{printed}");
 }

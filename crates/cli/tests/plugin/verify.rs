@@ -43,11 +43,11 @@ fn code_scanning_shows_each_reason_where_its_object_begins() {
     assert_eq!(results[1]["locations"][0]["physicalLocation"]["region"]["startLine"], line);
 
     let commands = run("github");
-    let told: Vec<&str> = commands.lines().collect();
-    assert_eq!(told.len(), 2, "{commands}");
+    let printed: Vec<&str> = commands.lines().collect();
+    assert_eq!(printed.len(), 2, "{commands}");
     let expected =
         format!("::error file=all%3A 100%25.yaml,line={line},title=WorkloadNotAllowed::denied Pod payments/shell");
-    assert!(told[1].starts_with(&expected) && told[1].contains("%0Anext: "), "{commands}");
+    assert!(printed[1].starts_with(&expected) && printed[1].contains("%0Anext: "), "{commands}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! kubectl removes a field only if it applied the field before, which it reads in the annotation
 //! `kubectl.kubernetes.io/last-applied-configuration`. An object that `kubectl create` made has no such annotation. Of
-//! list items with the same merge key, such as two variables with one name, kubectl removes none. What remains then has
-//! another spec hash than the manifest, and the webhook denies it although the manifest was approved.
+//! list items with the same merge key, such as two variables with one name, kubectl removes none. The result then
+//! has another spec than the manifest. If anything else changes, the webhook denies it although the manifest was approved.
 
 use serde_json::Value;
 use writgate_core::kube::{WorkloadKind, default_forward};
@@ -33,8 +33,7 @@ pub(super) fn warn(manifest: &Manifest, live: &Value) -> Result<(), Failure> {
     }
     output::note(&format!(
         "warning: {manifest}: kubectl apply would keep fields of the live object that the manifest does not have: {}; the \
-         webhook then denies it, because the spec hash differs from the manifest's; apply the approved manifest with \
-         kubectl replace",
+         result would not have the approved spec, so apply the approved manifest with kubectl replace",
         named.join(", ")
     ));
     Ok(())
