@@ -75,6 +75,11 @@ fn in_container(text: &str) -> Vec<u8> {
     review("\"image\": \"i\"", &format!("\"image\": \"i\", {text}"))
 }
 
+/// A review of 7 MiB that repeats one number in a member of the spec that Kubernetes does not know.
+fn numbers(number: &str) -> Vec<u8> {
+    in_container(&format!("\"x\": [{}0]", format!("{number},").repeat(7 * MIB / (number.len() + 1))))
+}
+
 fn shapes_of_reviews() -> Vec<Case> {
     vec![
         ("04 7 MiB of white space", "review", review("{", &format!("{{{}", " ".repeat(7 * MIB)))),
@@ -88,6 +93,13 @@ fn shapes_of_reviews() -> Vec<Case> {
             in_container(&format!("\"x\": {levels}{inner}{}", ", \"a\": 1}".repeat(110)))
         }),
         ("21 1 MiB of digits", "review", in_container(&format!("\"x\": 0.{}", "1".repeat(MIB)))),
+        ("21 7 MiB of digits", "review", numbers("1")),
+        ("21 7 MiB of negative digits", "review", numbers("-1")),
+        ("21 7 MiB of tenths", "review", numbers("0.1")),
+        ("21 7 MiB of exponents", "review", numbers("1e9")),
+        ("21 7 MiB of negative zeros", "review", numbers("-0.0")),
+        ("21 7 MiB of fractions of 17 digits", "review", numbers("0.30000000000000004")),
+        ("21 7 MiB of integers of 16 digits", "review", numbers("-9007199254740991")),
         ("21 numbers", "review", in_container(&format!("\"x\": [{}0]", filled(MIB, |n| format!("{n}.5e-3, "))))),
         (
             "26 keys in reverse",

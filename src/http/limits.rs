@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::metrics::{Metrics, Refusal};
 
-/// The largest AdmissionReview. The API server accepts requests of 3 MiB, and sends the new and the old object.
-const MAX_BODY: usize = 8 << 20;
+/// The largest AdmissionReview. The API server accepts requests of 3 MiB (`MaxRequestBodyBytes`), and sends the new and
+/// the old object and the user, whose request headers have at most 1 MiB.
+const MAX_BODY: usize = 7 << 20;
 /// Requests in progress. API servers send far fewer, since each takes a fraction of a millisecond.
 const MAX_REQUESTS: usize = 512;
 /// The largest body that does not wait for memory. A usual AdmissionReview has about 10 KiB, so large bodies that use up the

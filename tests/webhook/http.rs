@@ -349,11 +349,11 @@ async fn without_a_ledger_an_admission_that_must_be_stored_is_denied() {
 async fn an_oversize_body_is_refused_before_it_is_parsed() {
     let webhook = Webhook::new();
     let at_limit = review("production").to_string();
-    let at_limit = format!("{at_limit}{}", " ".repeat((8 << 20) - at_limit.len()));
+    let at_limit = format!("{at_limit}{}", " ".repeat((7 << 20) - at_limit.len()));
     assert_eq!(webhook.post(at_limit.clone()).await.status, StatusCode::OK);
     let answer = webhook.post(format!("{at_limit} ")).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(answer.body.contains("8 MiB"), "{}", answer.body);
+    assert!(answer.body.contains("7 MiB"), "{}", answer.body);
     let chunks = std::iter::repeat_n(Ok::<_, Infallible>(vec![b' '; 1 << 20]), 9);
     assert_eq!(
         webhook.post(Body::from_stream(futures::stream::iter(chunks))).await.status,
@@ -516,7 +516,7 @@ async fn endless_large_bodies_do_not_delay_a_usual_review() {
     let endless = || {
         let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
         let request = Request::post("/validate?timeout=30s").header(header::CONTENT_TYPE, "application/json");
-        let request = request.header(header::CONTENT_LENGTH, 8 << 20).body(body).expect("a request");
+        let request = request.header(header::CONTENT_LENGTH, 7 << 20).body(body).expect("a request");
         webhook.routes.clone().oneshot(request)
     };
     let attack: Vec<_> = (0..100).map(|_| endless()).collect();

@@ -4,6 +4,7 @@ pub(crate) mod borrowed;
 pub(crate) mod canonical;
 pub(crate) mod dsse;
 pub mod hex;
+pub(crate) mod number;
 pub(crate) mod outline;
 pub(crate) mod strict;
 pub(crate) mod time;

@@ -229,6 +229,7 @@ impl Governed<'_> {
         job["metadata"]["labels"]["writgate.dev/replay"] = json!("dry-run");
         let pod = &mut job["spec"]["template"]["spec"];
         pod["serviceAccountName"] = json!("replay-readonly");
+        pod["enableServiceLinks"] = json!(false);
         pod["containers"][0]["env"][0]["value"] = json!("dry-run");
         job
     }

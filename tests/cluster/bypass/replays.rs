@@ -102,6 +102,7 @@ fn denies_dry_runs_outside_the_contract(installation: &Installation) {
         (32, "serviceAccountName", json!("default")),
         (32, "hostNetwork", json!(true)),
         (32, "nodeName", json!("control-plane")),
+        (32, "enableServiceLinks", json!(true)),
     ];
     let denied = |number, attempt: String, job: &Value| ns.row(number, attempt).create(job).denied("ApprovalRequired");
     for (number, field, value) in container {

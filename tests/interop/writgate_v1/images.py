@@ -1,5 +1,6 @@
 """docs/spec/decision-v1.md: images, what a Pod refers to, and the dry-run contract."""
 
+import ipaddress
 import re
 
 from .encoding import WHITE_SPACE
@@ -61,14 +62,47 @@ def _parts(image):
     return name, "", digest
 
 
+GLOB = re.compile(r"[*?\[{\\]")
+
+
+def _host_and_port(text):
+    address, rest = re.fullmatch(r"(.*\]|)([^\]]*)", text, re.DOTALL).groups()
+    name, colon, port = rest.rpartition(":")
+    return (address + name, port) if colon else (text, "")
+
+
+def _ip(host):
+    """The one spelling of an IPv6 address in brackets, or None."""
+    if not re.fullmatch(r"\[[0-9A-Fa-f:.]*\]", host):
+        return None
+    try:
+        address = ipaddress.IPv6Address(host[1:-1])
+    except ValueError:
+        return None
+    return str(address.ipv4_mapped) if address.ipv4_mapped else f"[{address}]"
+
+
+def _registry(text):
+    """Host and port in one spelling."""
+    host, port = _host_and_port(_lower(text))
+    if host in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"):
+        host = "docker.io"
+    host = _ip(host) or host
+    if re.fullmatch(r"[0-9]*", port):
+        port = port.lstrip("0")
+    return host if port in ("", "80", "443") else f"{host}:{port}"
+
+
+def _lower(text):
+    return re.sub("[A-Z]", lambda letter: letter.group().lower(), text)
+
+
 def _one_spelling(name):
     first, slash, rest = name.partition("/")
     if slash and (first == "localhost" or re.search(r"[.:A-Z]", first)):
-        registry, repository = first.lower().removesuffix(":443"), rest
+        registry, repository = _registry(first), rest
     else:
         registry, repository = "docker.io", name
-    if registry in ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"):
-        registry = "docker.io"
     if registry == "docker.io" and "/" not in repository:
         repository = f"library/{repository}"
     return f"{registry}/{repository}"
@@ -108,9 +142,14 @@ def _glob(pattern):
 
 def _spellings(pattern):
     first, slash, rest = pattern.partition("/")
-    if re.search(r"[*?\[{\\]", first):
-        whole = pattern if slash else f"library/{pattern}"
-        return [f"{first.lower()}{slash}{rest}", f"docker.io/{whole}"]
+    if slash and _ip(_host_and_port(first)[0]):
+        return [re.sub(r"([\[\]])", r"\\\1", _registry(first)) + "/" + rest]
+    if GLOB.search(first):
+        if not slash:
+            return [first.lower(), f"docker.io/library/{pattern}"]
+        host, port = _host_and_port(first)
+        any_port = GLOB.search(port) and any(_glob(port).fullmatch(default) for default in ("443", "80"))
+        return [f"{_registry(one)}/{rest}" for one in [first, host][: 2 if any_port else 1]] + [f"docker.io/{pattern}"]
     name, tag, digest = _parts(pattern)
     return [_one_spelling(name) + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")]
 
@@ -188,6 +227,7 @@ def meets_dry_run(spec, contract, posture):
         "restartPolicy": ANY,
         "terminationGracePeriodSeconds": ANY,
         "automountServiceAccountToken": ANY,
+        "enableServiceLinks": False,
         "dnsPolicy": "ClusterFirst",
         "schedulerName": "default-scheduler",
         "securityContext": RESTRICTING,
@@ -210,7 +250,8 @@ def meets_dry_run(spec, contract, posture):
     if not _only(spec, job):
         return False
     pod_spec = spec.get("template", {}).get("spec")
-    if pod_spec is None or "serviceAccountName" not in pod_spec or len(pod_spec.get("containers", [])) != 1:
+    required = {"serviceAccountName", "enableServiceLinks"}
+    if pod_spec is None or not required <= set(pod_spec) or len(pod_spec.get("containers", [])) != 1:
         return False
     [only] = pod_spec["containers"]
     return "image" in only and env(only.get("env", [])) and args(only.get("args", []))

@@ -149,7 +149,10 @@ def hashed_bytes(api_version, kind, spec):
     """The hashed bytes; `spec` is a value from `parse_members`."""
     known = (api_version, kind) in WORKLOADS
     projected = project(kind if known else None, spec)
-    return canonical(Members([("apiVersion", api_version), ("kind", kind), ("spec", projected)])).encode()
+    text = canonical(Members([("apiVersion", api_version), ("kind", kind), ("spec", projected)]))
+    if "\ufffd" in text:
+        raise Refused("U+FFFD")
+    return text.encode()
 
 
 def spec_hash(api_version, kind, spec):

@@ -141,6 +141,10 @@ impl Scope for Projection {
         }
     }
 
+    fn refuses_replacement_characters(self) -> bool {
+        true
+    }
+
     fn leaves_out_emptied(self, key: &str) -> bool {
         match self {
             Self::TemplateMetadata(_) => matches!(key, "labels" | "annotations"),

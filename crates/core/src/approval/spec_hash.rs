@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn refuses_a_text_that_stands_for_any_bytes() {
+        let with = |text: &str| spec_hash(WorkloadKind::Deployment, &DEPLOYMENT.replace("\"c\"", text));
+        for refused in ["\"a\u{fffd}\"", r#""\ufffd""#, r#""\uFFfD""#, "\"a\",\"\u{fffd}\":1"] {
+            assert_eq!(with(refused), Err(CanonicalError::ReplacementCharacter), "{refused}");
+        }
+        for kept in ["\"a\u{fffc}\"", r#""\\ufffd""#, "\"\u{1f600}\""] {
+            assert!(with(kept).is_ok(), "{kept}");
+        }
+        // What is left out is not hashed.
+        let paused = DEPLOYMENT.replace("\"replicas\":2", "\"strategy\":{\"type\":\"\u{fffd}\"}");
+        assert_eq!(hash(WorkloadKind::Deployment, &paused), hash(WorkloadKind::Deployment, DEPLOYMENT));
+    }
+
+    #[test]
     fn covers_the_selector() {
         let with = |selector: &str| DEPLOYMENT.replace("\"replicas\":2", &format!("\"selector\":{selector}"));
         for kind in [

@@ -83,6 +83,8 @@ impl Contract<'_> {
     fn pod(&self, pod: &Value) -> Met {
         require(pod.get("serviceAccountName").is_some())?;
         require(pod.get("containers").is_some())?;
+        // Otherwise each Service of the namespace, which tenants may create, puts variables into the containers.
+        require(pod.get("enableServiceLinks") == Some(&Value::Bool(false)))?;
         each(pod, |key, value| match key {
             "containers" => match value.as_array()?.as_slice() {
                 [container] => self.container(container),
@@ -91,7 +93,10 @@ impl Contract<'_> {
             "serviceAccountName" | "serviceAccount" => {
                 require(self.terms.service_accounts.iter().any(|account| value == account))
             }
-            "restartPolicy" | "terminationGracePeriodSeconds" | "automountServiceAccountToken" => Some(()),
+            "restartPolicy"
+            | "terminationGracePeriodSeconds"
+            | "automountServiceAccountToken"
+            | "enableServiceLinks" => Some(()),
             "securityContext" => only_restricts(value),
             // Defaulted by the API server.
             "dnsPolicy" => require(value == "ClusterFirst"),

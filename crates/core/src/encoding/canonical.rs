@@ -8,10 +8,10 @@
 
 use std::{borrow::Cow, cmp::Ordering};
 
+use crate::encoding::number::{self, NumberError};
+
 /// The limit of `serde_json` as well. Deeper text could exhaust the stack.
 const MAX_DEPTH: usize = 128;
-/// 2^53. Beyond it, several integers share one double (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
-const MAX_EXACT: u64 = 1 << 53;
 
 /// The text has no canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,12 @@ pub enum CanonicalError {
         /// The first 40 characters of the number.
         number: String,
     },
+    /// A text contains U+FFFD.
+    #[error(
+        "a text contains U+FFFD, which the API server writes for bytes that are not UTF-8, so two texts would have one \
+         hash; remove the character"
+    )]
+    ReplacementCharacter,
 }
 
 /// What is left out while a document is written, by where the writer is in it.
@@ -66,6 +72,13 @@ pub(crate) trait Scope: Copy {
     fn leaves_out_emptied(self, _key: &str) -> bool {
         false
     }
+
+    /// Whether a document with U+FFFD is refused.
+    ///
+    /// The API server stores bytes that are not UTF-8, and containers get these bytes. In JSON, all of them are U+FFFD.
+    fn refuses_replacement_characters(self) -> bool {
+        false
+    }
 }
 
 /// Plain RFC 8785: nothing is left out.
@@ -84,10 +97,28 @@ impl Scope for Everything {
 
 /// Appends the canonical form of `text`, a JSON document, to `out`.
 pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: impl Scope) -> Result<(), CanonicalError> {
+    let start = out.len();
     let mut writer = Writer { text, at: 0, depth: 0, out, members: Vec::with_capacity(32), sorted: Vec::new() };
     writer.value(scope)?;
     writer.white_space();
-    if writer.at == text.len() { Ok(()) } else { Err(writer.expected("the end of the document")) }
+    if writer.at != text.len() {
+        return Err(writer.expected("the end of the document"));
+    }
+    // The canonical form does not escape it.
+    if scope.refuses_replacement_characters() && contains(out.get(start..).unwrap_or_default(), "\u{fffd}") {
+        return Err(CanonicalError::ReplacementCharacter);
+    }
+    Ok(())
+}
+
+fn contains(text: &[u8], part: &str) -> bool {
+    memchr::memmem::find(text, part.as_bytes()).is_some()
+}
+
+/// Whether the JSON text may contain U+FFFD, as it is or escaped.
+pub(crate) fn may_contain_replacement_character(text: &str) -> bool {
+    let is_escape = |at: usize| text.get(at..at + 6).is_some_and(|escape| escape.eq_ignore_ascii_case("\\ufffd"));
+    contains(text.as_bytes(), "\u{fffd}") || memchr::memmem::find_iter(text.as_bytes(), "\\u").any(is_escape)
 }
 
 /// The canonical form of `text`.
@@ -327,63 +358,21 @@ impl<'t> Writer<'t, '_> {
 
     fn number(&mut self) -> Result<(), CanonicalError> {
         let rest = self.rest();
-        let is_part = |byte: u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let length = rest.bytes().position(|byte| !is_part(byte)).unwrap_or(rest.len());
-        let number = rest.get(..length).unwrap_or_default();
-        let plain = number.len() < 16 && number.bytes().all(|byte| byte.is_ascii_digit());
-        if plain && (number == "0" || !number.starts_with('0')) {
-            self.out.extend_from_slice(number.as_bytes());
-        } else {
-            let value: f64 = serde_json::from_str(number).map_err(|_| self.expected("a number"))?;
-            if !is_exact(number, value) {
-                return Err(CanonicalError::InexactNumber { number: number.chars().take(40).collect() });
+        match number::append(self.out, rest) {
+            Ok(length) => {
+                self.at += length;
+                Ok(())
             }
-            // ECMAScript's Number::toString, as RFC 8785 section 3.2.2.3 requires.
-            self.out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
+            Err(NumberError::Syntax) => Err(self.expected("a number")),
+            Err(NumberError::Inexact(length)) => {
+                Err(CanonicalError::InexactNumber { number: rest.chars().take(length.min(40)).collect() })
+            }
         }
-        self.at += length;
-        Ok(())
     }
 }
 
 fn by_utf16(a: &str, b: &str) -> Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
-}
-
-/// Whether `value` is exactly the number that `number` writes, and no other integer shares its double.
-pub(crate) fn is_exact(number: &str, value: f64) -> bool {
-    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
-    let in_range = value.abs() <= MAX_EXACT as f64;
-    in_range && Decimal::of(number) == Decimal::of(&format!("{value:e}"))
-}
-
-/// A decimal number independent of its spelling: its sign, its digits without zeros at either end, and the power of ten
-/// of its first digit.
-#[derive(PartialEq, Eq)]
-struct Decimal {
-    negative: bool,
-    digits: String,
-    exponent: i64,
-}
-
-impl Decimal {
-    fn of(number: &str) -> Option<Self> {
-        let (mantissa, exponent) = match number.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
-            None => (number, 0),
-        };
-        let (negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = format!("{whole}{fraction}");
-        let digits = all.trim_start_matches('0');
-        let leading_zeros = i64::try_from(all.len() - digits.len()).ok()?;
-        let digits = digits.trim_end_matches('0').to_owned();
-        if digits.is_empty() {
-            return Some(Self { negative: false, digits, exponent: 0 });
-        }
-        let exponent = exponent.checked_add(i64::try_from(whole.len()).ok()?)?.checked_sub(leading_zeros)?;
-        Some(Self { negative, digits, exponent })
-    }
 }
 
 #[cfg(test)]

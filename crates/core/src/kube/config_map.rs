@@ -116,6 +116,13 @@ pub fn check_bundle(name: &str, content: &ConfigMapContent, environment: Option<
     if !content.immutable {
         return Err("it is not immutable; set immutable: true".to_owned());
     }
+    // The API server writes U+FFFD for bytes that are not UTF-8, so two contents would have one digest.
+    if let Some((key, _)) = content.data.iter().find(|(_, value)| value.contains('\u{fffd}')) {
+        return Err(format!(
+            "the value of {} contains U+FFFD, which stands for bytes that are not UTF-8; put it into binaryData",
+            quoted(key)
+        ));
+    }
     let digest = content_digest(content);
     let is_named = digits_of(name).zip(digest.strip_prefix("sha256:"));
     if !is_named.is_some_and(|(digits, digest)| digest.starts_with(digits)) {
@@ -234,6 +241,17 @@ mod tests {
         for change in changes {
             assert!(refused(change).contains("does not end in the digest of its content"));
         }
+    }
+
+    #[test]
+    fn refuses_a_bundle_whose_text_stands_for_any_bytes() {
+        let named = |change: fn(&mut ConfigMapContent)| {
+            let mut content = bundle();
+            change(&mut content);
+            check_bundle(&bundle_name("orders", &content), &content, Some("production"))
+        };
+        assert!(named(|content| drop(content.data.insert("more".into(), "a\u{fffd}".into()))).is_err());
+        assert_eq!(named(|content| drop(content.data.insert("more".into(), "a\u{fffc}".into()))), Ok(()));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Image references: whether an image matches a posture's patterns, and whether it is pinned to a digest.
 //!
 //! One image has many spellings: a registry has several names (`docker.io`, `index.docker.io`, or none), a host ignores
-//! case and has a default port. Patterns and images are converted to one spelling before they are compared. Otherwise
-//! another spelling of a replay image would not be a replay.
+//! case, an IP address has several forms, and a port has a default and may have zeros in front. Patterns and images are
+//! converted to one spelling before they are compared. Otherwise another spelling of a replay image would not be a
+//! replay.
 //!
 //! The fields of a Pod's spec that contain images are in [`pod_spec`](super::pod_spec).
+
+use std::net::Ipv6Addr;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -117,12 +120,34 @@ impl<'a> Reference<'a> {
 /// The canonical spellings that a pattern stands for.
 fn spellings(pattern: &str) -> Vec<String> {
     match pattern.split_once('/') {
+        // The brackets of an IPv6 address are not a set of characters.
+        Some((first, rest)) if ip_address(host_and_port(first).0).is_some() => {
+            let registry = canonical_registry(first).replace('[', "\\[").replace(']', "\\]");
+            vec![format!("{registry}/{rest}")]
+        }
         // `*/replay` can mean any registry, or any namespace of the default registry.
-        Some((first, rest)) if first.contains(['*', '?', '[', '{', '\\']) => {
-            vec![format!("{}/{rest}", first.to_ascii_lowercase()), format!("docker.io/{pattern}")]
+        Some((first, rest)) if first.contains(GLOB) => {
+            let mut spellings = vec![format!("{}/{rest}", canonical_registry(first)), format!("docker.io/{pattern}")];
+            let (host, port) = host_and_port(first);
+            if matches_a_default_port(port) {
+                spellings.push(format!("{}/{rest}", canonical_registry(host)));
+            }
+            spellings
         }
         _ => vec![full_name(pattern)],
     }
+}
+
+/// The characters that make a text a glob.
+const GLOB: [char; 5] = ['*', '?', '[', '{', '\\'];
+
+/// Whether the port of a pattern is a glob that matches a port which the compared spelling leaves out.
+fn matches_a_default_port(port: &str) -> bool {
+    port.contains(GLOB)
+        && GlobBuilder::new(port).build().is_ok_and(|glob| {
+            let glob = glob.compile_matcher();
+            DEFAULT_PORTS.iter().any(|port| glob.is_match(port))
+        })
 }
 
 /// Registry and repository in the spelling that is compared. A tag or a digest at the end stays unchanged.
@@ -142,13 +167,51 @@ fn is_registry(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':']) || first.contains(|c: char| c.is_ascii_uppercase())
 }
 
-fn canonical_registry(host: &str) -> String {
-    let host = host.to_ascii_lowercase();
-    let host = host.strip_suffix(":443").unwrap_or(&host);
-    match host {
+/// The host and the port of a registry in one spelling.
+fn canonical_registry(registry: &str) -> String {
+    let registry = registry.to_ascii_lowercase();
+    let (host, port) = host_and_port(&registry);
+    let host = match host {
         "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
-        _ => host.to_owned(),
+        host => ip_address(host).unwrap_or_else(|| host.to_owned()),
+    };
+    match canonical_port(port) {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
     }
+}
+
+/// A registry's host and the text of its port, which is empty if there is none. An IPv6 address is in brackets, and has
+/// colons itself.
+fn host_and_port(registry: &str) -> (&str, &str) {
+    let bracket = registry.rfind(']').map_or(0, |at| at + 1);
+    match registry.split_at_checked(bracket) {
+        Some((address, rest)) => match rest.rsplit_once(':') {
+            Some((name, port)) => (registry.get(..address.len() + name.len()).unwrap_or(registry), port),
+            None => (registry, ""),
+        },
+        None => (registry, ""),
+    }
+}
+
+/// The default port of a registry, and its default port if a runtime is permitted to use HTTP.
+const DEFAULT_PORTS: [&str; 2] = ["443", "80"];
+
+/// The port as a number, as Go's dialler reads it: `0443` is 443. `None`: a default port. A text that is not a port
+/// cannot be dialled, and stays as it is.
+fn canonical_port(port: &str) -> Option<&str> {
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(port);
+    }
+    let port = port.trim_start_matches('0');
+    let is_default = port.is_empty() || DEFAULT_PORTS.contains(&port);
+    (!is_default).then_some(port)
+}
+
+/// The one spelling of an IPv6 address in brackets. An IPv4 address that is written as IPv6 is the same host.
+fn ip_address(host: &str) -> Option<String> {
+    let address: Ipv6Addr = host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
+    Some(address.to_ipv4_mapped().map_or_else(|| format!("[{address}]"), |address| address.to_string()))
 }
 
 #[cfg(test)]
@@ -217,8 +280,57 @@ mod tests {
         assert!(matches("ghcr.io/acme/replay*", "ghcr.io:443/acme/replay:1"));
         assert!(matches("GHCR.IO/acme/replay*", "ghcr.io/acme/replay:1"));
         assert!(matches("localhost:5000/replay", "localhost:5000/replay:1"));
+        assert!(matches("localhost:5000/replay", "localhost:05000/replay:1"));
         assert!(!matches("localhost:5000/replay", "localhost:5001/replay:1"));
         assert!(!matches("localhost/replay", "replay"));
+    }
+
+    #[test]
+    fn compares_the_ports_of_registries_as_numbers() {
+        for image in [
+            "ghcr.io/acme/replay:1",
+            "ghcr.io:443/acme/replay:1",
+            "ghcr.io:0443/acme/replay:1",
+            "GHCR.IO:000000443/acme/replay@DIGEST",
+            "ghcr.io:80/acme/replay:1",
+            "ghcr.io:080/acme/replay:1",
+            "ghcr.io:/acme/replay:1",
+            "ghcr.io:0/acme/replay:1",
+        ] {
+            for pattern in ["ghcr.io/acme/replay*", "ghcr.io:443/acme/replay*", "ghcr.io:0443/acme/replay", "ghcr.io:80/acme/*"] {
+                assert!(matches(pattern, image), "{pattern} {image}");
+            }
+        }
+        for other in ["ghcr.io:4430", "ghcr.io:65979", "ghcr.io:4_43", "ghcr.io:+443", "ghcr.io:443:1", "ghcr.io.:443"] {
+            assert!(!matches("ghcr.io/acme/replay*", &format!("{other}/acme/replay:1")), "{other}");
+        }
+        for image in ["docker.io:0443/acme/replay:1", "Index.docker.io:00443/acme/replay:1"] {
+            assert!(matches("acme/replay*", image), "{image}");
+        }
+        for pattern in ["ghcr.io:*/acme/replay", "ghcr.io:{443,5000}/acme/replay", "gh*.io:0443/acme/replay"] {
+            assert!(matches(pattern, "ghcr.io:443/acme/replay:1"), "{pattern}");
+        }
+        assert!(matches("ghcr.io:*/acme/replay", "ghcr.io:5000/acme/replay"));
+        assert!(!matches("ghcr.io:50*/acme/replay", "ghcr.io/acme/replay"));
+        let pinned = |image: &str| super::pinned(&image.replace("DIGEST", DIGEST));
+        assert_eq!(pinned("ghcr.io:0443/acme/orders@DIGEST"), pinned("ghcr.io/acme/orders:1@DIGEST"));
+        assert_ne!(pinned("ghcr.io:8443/acme/orders@DIGEST"), pinned("ghcr.io/acme/orders@DIGEST"));
+    }
+
+    #[test]
+    fn compares_ip_addresses_by_value() {
+        for image in ["[::1]:5000/replay:1", "[0:0:0:0:0:0:0:1]:05000/replay:1", "[0::0001]:5000/replay"] {
+            assert!(matches("[::1]:5000/replay", image), "{image}");
+        }
+        for image in ["[2001:DB8::A]/replay:1", "[2001:db8:0::a]:443/replay", "[2001:db8::a]:0443/replay"] {
+            assert_eq!(full_name(image.trim_end_matches(":1")), "[2001:db8::a]/replay", "{image}");
+        }
+        assert_eq!(full_name("[::ffff:a00:1]:5000/replay"), "10.0.0.1:5000/replay");
+        assert_eq!(full_name("[::1]/replay"), "[::1]/replay");
+        assert_ne!(full_name("[::2]/replay"), full_name("[::1]/replay"));
+        for odd in ["[::1", "::1]", "[]", "[:::1]", "[::1]x", "[::1]]:1"] {
+            assert!(!matches("[::1]/replay", &format!("{odd}/replay")), "{odd}");
+        }
     }
 
     #[test]

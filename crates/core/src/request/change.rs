@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::{
     approval::projection::Projection,
     approval::spec_hash::{SpecHash, spec_hash},
-    encoding::canonical::{CanonicalError, canonical},
+    encoding::canonical::{CanonicalError, canonical, may_contain_replacement_character},
     kube::workload::WorkloadKind,
     record::connection::Connection,
     record::denial::Denial,
@@ -117,7 +117,7 @@ impl<'r> Change<'r> {
         }
         let spec = spec_of(object, "object")?;
         if let Some(old) = old
-            && old.spec.map(RawValue::get) == Some(spec)
+            && old.spec.is_some_and(|old| is_same_content(spec, old.get()))
             && same_claims(object, old)
             && same_ownership(kind, object, old)
         {
@@ -294,10 +294,15 @@ fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>>
     Some(labels.chain(selector.match_expressions.into_iter().map(|expression| expression.key)).collect())
 }
 
+/// Whether two JSON texts are the same and stand for the same content. U+FFFD stands for any bytes that are not UTF-8.
+fn is_same_content(new: &str, old: &str) -> bool {
+    new == old && !may_contain_replacement_character(new)
+}
+
 /// Whether two JSON texts have the same canonical form.
 fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Projection) -> bool {
     let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
-    if new.get() == old.get() {
+    if is_same_content(new.get(), old.get()) {
         return true;
     }
     match (canonical(new.get(), scope), canonical(old.get(), scope)) {

@@ -107,7 +107,7 @@ impl Case {
                         "env": [{"name": "REPLAY_MODE", "value": "dry-run"}], "imagePullPolicy": "IfNotPresent",
                         "resources": {}, "terminationMessagePath": "/dev/termination-log",
                         "terminationMessagePolicy": "File"}],
-                    "dnsPolicy": "ClusterFirst", "restartPolicy": "Never", "schedulerName": "default-scheduler",
+                    "dnsPolicy": "ClusterFirst", "enableServiceLinks": false, "restartPolicy": "Never", "schedulerName": "default-scheduler",
                     "securityContext": {}, "serviceAccount": "replay-readonly",
                     "serviceAccountName": "replay-readonly", "terminationGracePeriodSeconds": 30}}})
     }

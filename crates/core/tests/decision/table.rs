@@ -458,6 +458,24 @@ fn a_spec_without_a_hash_is_malformed() {
         .expect("MalformedReview");
 }
 
+/// The API server stores bytes that are not UTF-8, and writes all of them as U+FFFD.
+#[test]
+fn a_text_that_stands_for_any_bytes_is_never_unchanged() {
+    let with = |text: &'static str| move |c: &mut Case| c.spec()["template"]["spec"]["containers"][0]["args"] = json!([text]);
+    let deployment = |text| Case::deployment().with(|c| c.signers.clear()).with(with(text)).updated();
+    deployment("a").expect("not-an-action");
+    deployment("a\u{fffd}").expect("MalformedReview");
+    let unreadable = deployment("a\u{fffd}").body().replace('\u{fffd}', "\\ufffd");
+    assert_eq!(Case::deployment().decide_body(&unreadable).record.reasons, ["MalformedReview"]);
+    deployment("a").with(with("a\u{fffd}")).expect("MalformedReview");
+    deployment("a\u{fffd}").with(with("a")).expect("ApprovalRequired");
+    let pod = |image: &str| {
+        other("v1", "Pod", "pods", json!({"spec": {"containers": [{"name": "c", "image": image}]}})).updated()
+    };
+    pod("nginx").expect("not-an-action");
+    pod("nginx\u{fffd}").expect("WorkloadNotAllowed");
+}
+
 #[test]
 fn denies_a_namespace_that_the_posture_does_not_list() {
     let pinned = |listed: Value| Case::deployment().with(|c| c.posture["namespaces"] = listed);
@@ -529,7 +547,7 @@ fn jobs_of_a_cron_job_are_exempt_unless_they_are_replays() {
 
 #[test]
 fn the_dry_run_contract_is_closed() {
-    let changes: [Change; 36] = [
+    let changes: [Change; 39] = [
         ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
         ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
         ("no contract", |c| {
@@ -552,6 +570,11 @@ fn the_dry_run_contract_is_closed() {
         ("node", |c| pod(c)["nodeName"] = "n".into()),
         ("account", |c| pod(c)["serviceAccountName"] = "replayer".into()),
         ("account's other name", |c| pod(c)["serviceAccount"] = "replayer".into()),
+        ("service links", |c| pod(c)["enableServiceLinks"] = true.into()),
+        ("service links by default", |c| {
+            pod(c).as_object_mut().expect("a map").remove("enableServiceLinks");
+        }),
+        ("service links of another type", |c| pod(c)["enableServiceLinks"] = "false".into()),
         ("dns", |c| pod(c)["dnsPolicy"] = "Default".into()),
         ("scheduler", |c| pod(c)["schedulerName"] = "mine".into()),
         ("root", |c| pod(c)["securityContext"] = json!({"runAsUser": 0})),
