@@ -74,7 +74,7 @@ def _equal(one, other):
     if one is None or other is None:
         return one is other
     plain = lambda value: canonical(spec_hash.without_null_timestamps(with_members(value)))
-    return plain(one) == plain(other)
+    return plain(one) == plain(other) and "\ufffd" not in plain(one)
 
 
 class Decision:
@@ -157,7 +157,7 @@ class Decision:
             raise Deny("MalformedReview")
         same_bound = self.old and self.object.bound == self.old.bound
         owns = self.kind in ("ReplicaSet", "ReplicationController")
-        if same_bound and self.object.spec == self.old.spec and (not owns or self.same_ownership()):
+        if same_bound and self.object.spec == self.old.spec and not self.is_unclear() and (not owns or self.same_ownership()):
             raise NotAnAction
         self.hash = self.hash_of(self.object)
         if self.hash is None or (self.old and self.old.spec is None):
@@ -165,6 +165,9 @@ class Decision:
         if same_bound and (self.not_raised() if owns else self.hash == self.hash_of(self.old) and not self.releases()):
             raise NotAnAction
         return self.workload
+
+    def is_unclear(self):
+        return "\ufffd" in canonical(with_members(self.object.spec))
 
     def hash_of(self, thing):
         try:
@@ -354,6 +357,8 @@ class Decision:
                 return ["ConfigBundleMismatch"]
             data = {member: content[member] for member in ("binaryData", "data") if content.get(member)}
             digest = "sha256:" + sha256(canonical(data).encode())
+            if any("\ufffd" in value for value in (content.get("data") or {}).values()):
+                return ["ConfigBundleMismatch"]
             labels = content.get("labels") or {}
             is_bundle = labels.get("writgate.dev/kind") == "config-bundle" and content.get("immutable") is True
             is_here = labels.get("writgate.dev/environment") == self.environment
@@ -430,11 +435,13 @@ class Decision:
             return True
         for one in group:
             requester = one.statement.predicate["requestedBy"]
-            is_name = same_name(requester, self.user) and not self.user.startswith("system:")
-            is_person = any(r.is_user(requester) and r.is_user(self.user) for r in self.posture.reviewers)
-            if is_name or is_person or any(reviewer.is_user(requester) for reviewer, _ in one.signers):
+            if self.is_initiator(requester) or any(reviewer.is_user(requester) for reviewer, _ in one.signers):
                 return True
         return False
+
+    def is_initiator(self, requester):
+        is_name = same_name(requester, self.user) and not self.user.startswith("system:")
+        return is_name or any(r.is_user(requester) and r.is_user(self.user) for r in self.posture.reviewers)
 
     def use_state(self, candidate):
         subject = next(name for name, digest in candidate.statement.subjects if self.covered(name, digest))
@@ -496,10 +503,39 @@ class Decision:
             same = (past["specHash"], past.get("cluster"), past["environment"], past["project"], past["claims"])
             age = self.now - datetime.strptime(past["time"], "%Y-%m-%dT%H:%M:%SZ")
             if same == (self.hash, self.posture.cluster, self.environment, self.project, claims) and age < within:
-                if not any(map(self.is_revoked, past["approvals"])):
-                    self.result["approvals"] = [one["id"] for one in past["approvals"]]
-                    return [], "rollback"
+                if failures := self.failures_today(past):
+                    return [*reasons, *failures], None
+                self.result["approvals"] = [one["id"] for one in past["approvals"]]
+                return [], "rollback"
         return reasons, basis
+
+    def failures_today(self, past):
+        """Why the approvals of an earlier admission are not enough today, apart from the time."""
+        (rule, capabilities), failures = self.terms, []
+        if any(map(self.is_revoked, past["approvals"])):
+            failures.append("Revoked")
+        if any(set(capabilities) - set(one["capabilities"]) for one in past["approvals"]):
+            failures.append("InsufficientCapabilities")
+        eligible, set_aside, requester = [], [], past.get("requestedBy") or ""
+        for reviewer in self.posture.reviewers:
+            if reviewer.name not in past["counted"]:
+                continue
+            elsewhere = reviewer.projects is not None and self.project not in reviewer.projects
+            codes = []
+            if elsewhere or not all(any(covers(grant, one) for grant in reviewer.grants) for one in capabilities):
+                codes.append("InsufficientCapabilities")
+            if self.posture.duties != "off" and reviewer.is_user(requester):
+                codes.append("SelfApproval")
+            set_aside += codes
+            if not codes:
+                eligible.append(reviewer)
+        if not eligible and set_aside:
+            return failures + set_aside
+        places = [group for group, count in rule.quorum for _ in range(count)]
+        known = past["requesterProven"] or len(eligible) >= 2 or self.is_initiator(requester)
+        if not _fills(places, eligible) or (self.posture.duties == "proven" and not known):
+            failures.append("QuorumNotMet")
+        return failures
 
     def is_revoked(self, approval):
         has = self.posture.revocations.has

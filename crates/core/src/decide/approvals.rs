@@ -44,6 +44,10 @@ pub(crate) struct SufficientApprovals {
     pub(crate) requested_by: String,
     pub(crate) records: Vec<ApprovalRecord>,
     pub(crate) break_glass: bool,
+    /// The reviewers whose signatures count.
+    pub(crate) counted: Vec<String>,
+    /// Whether more than the approvals' own claim shows who the requester is.
+    pub(crate) requester_proven: bool,
     /// The use of each; empty if the action's approvals are not single-use.
     pub(crate) uses: Vec<WantedUse>,
 }
@@ -112,12 +116,14 @@ impl<'a> Candidates<'a> {
     /// The first approvals that agree with each other and are by enough people.
     pub(crate) fn sufficient(&self, context: &CheckContext<'_>) -> Option<SufficientApprovals> {
         let passing = self.passing();
-        let groups = passing.iter().map(|signed| agreeing(&passing, &signed.approval));
-        let group = groups.into_iter().find(|group| is_enough(context, group))?;
+        let mut groups = passing.iter().map(|signed| agreeing(&passing, &signed.approval));
+        let group = &groups.find(|group| is_enough(context, group))?;
         let first = &group.first()?.approval;
         Some(SufficientApprovals {
             requested_by: first.requested_by.clone(),
             break_glass: first.break_glass,
+            counted: people(group).iter().map(|reviewer| reviewer.name.clone()).collect(),
+            requester_proven: requester_is_known(context, group),
             records: group.iter().map(|signed| signed.record()).collect(),
             uses: group.iter().filter_map(|signed| signed.wanted_use.clone()).collect(),
         })
@@ -233,19 +239,16 @@ fn too_few_people(context: &CheckContext<'_>, passing: &[&SignedApproval<'_>], s
     Denial::QuorumNotMet { required, signed: people.iter().map(|reviewer| reviewer.name.clone()).collect() }
 }
 
-/// Whether more than the approval's own claim shows that the requester is not the reviewer.
+/// Whether more than the approval's own claim shows that the requester is not the reviewer, if the posture requires it.
 fn requester_is_proven(context: &CheckContext<'_>, group: &[&SignedApproval<'_>], people: &[&Reviewer]) -> bool {
-    let posture = context.namespace.posture;
-    if posture.separation_of_duties != SeparationOfDuties::Proven || people.len() >= 2 {
-        return true;
-    }
+    let is_proven = context.namespace.posture.separation_of_duties == SeparationOfDuties::Proven;
+    !is_proven || people.len() >= 2 || requester_is_known(context, group)
+}
+
+/// Whether the requester sent the request or signed an approval.
+fn requester_is_known(context: &CheckContext<'_>, group: &[&SignedApproval<'_>]) -> bool {
     group.iter().any(|signed| {
         let requester = &signed.approval.requested_by;
-        let initiator = &context.request.user.username;
-        // Anyone who can edit a namespace can act as its service accounts, so such a name is a person's only if a
-        // reviewer lists it.
-        let is_initiator = (requester.eq_ignore_ascii_case(initiator) && !initiator.starts_with("system:"))
-            || posture.reviewers.iter().any(|known| known.is(requester) && known.is(initiator));
-        is_initiator || signed.signers.iter().any(|signer| signer.reviewer.is(requester))
+        context.is_initiator(requester) || signed.signers.iter().any(|signer| signer.reviewer.is(requester))
     })
 }

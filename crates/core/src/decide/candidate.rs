@@ -151,6 +151,15 @@ impl<'a> CheckContext<'a> {
         }
     }
 
+    /// Whether `requester` is the user of the request.
+    pub(crate) fn is_initiator(&self, requester: &str) -> bool {
+        let initiator = &*self.request.user.username;
+        // Anyone who can edit a namespace can act as its service accounts, so such a name is a person's only if a
+        // reviewer lists it.
+        (requester.eq_ignore_ascii_case(initiator) && !initiator.starts_with("system:"))
+            || self.namespace.posture.reviewers.iter().any(|known| known.is(requester) && known.is(initiator))
+    }
+
     /// Rows 8 to 15, without the people.
     fn check_claims(&self, approval: &Approval, denials: &mut Vec<Denial>) {
         self.check_namespace(approval, denials);
@@ -162,13 +171,19 @@ impl<'a> CheckContext<'a> {
         }
         self.check_validity(approval, denials);
         let required = &self.requirements_of(approval).capabilities;
-        let is_missing = |required: &&Capability| approval.capabilities.iter().all(|given| given != required.as_str());
-        let missing: Vec<Capability> = required.iter().filter(is_missing).cloned().collect();
-        if !missing.is_empty() {
-            let because = self.reasons_for(&missing);
-            denials.push(Denial::InsufficientCapabilities { reviewer: None, project: None, missing, because });
-        }
+        denials.extend(self.missing_capabilities(required, &approval.capabilities));
         self.check_annotations(approval, denials);
+    }
+
+    /// Row 12, for what an approval names: it must name every required capability, letter by letter.
+    pub(crate) fn missing_capabilities(&self, required: &[Capability], named: &[String]) -> Option<Denial> {
+        let is_missing = |required: &&Capability| named.iter().all(|given| given != required.as_str());
+        let missing: Vec<Capability> = required.iter().filter(is_missing).cloned().collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let because = self.reasons_for(&missing);
+        Some(Denial::InsufficientCapabilities { reviewer: None, project: None, missing, because })
     }
 
     /// Rows 6 and 7: the subject that is this object with this spec.
@@ -347,7 +362,11 @@ impl<'a> CheckContext<'a> {
             initiator: &self.request.user.username,
             now: self.now,
         };
-        let mut denials = terms.failures(signer.reviewer, signer.key);
+        self.with_reasons(terms.failures(signer.reviewer, signer.key))
+    }
+
+    /// Says of each capability that is missing which rules require it.
+    pub(crate) fn with_reasons(&self, mut denials: Vec<Denial>) -> Vec<Denial> {
         for denial in &mut denials {
             if let Denial::InsufficientCapabilities { missing, because, .. } = denial {
                 *because = self.reasons_for(missing);
@@ -357,7 +376,7 @@ impl<'a> CheckContext<'a> {
     }
 
     /// What the capability rules that require one of `missing` say about it.
-    fn reasons_for(&self, missing: &[Capability]) -> Vec<String> {
+    pub(crate) fn reasons_for(&self, missing: &[Capability]) -> Vec<String> {
         let requires = |rule: &&&CapabilityRule| rule.require.iter().any(|required| missing.contains(required));
         self.rules.iter().filter(requires).map(|rule| rule.reason().to_owned()).collect()
     }

@@ -48,9 +48,13 @@ impl EligibilityTerms<'_> {
         {
             denials.push(Denial::Revoked { what: what(), why: revocation.why.clone() });
         }
-        denials.extend(self.grant_failure(reviewer));
-        denials.extend(self.duty_failure(reviewer));
+        denials.extend(self.person_failures(reviewer));
         denials
+    }
+
+    /// Why this reviewer's signature does not count, whatever the key; empty if it counts with a valid key.
+    pub(crate) fn person_failures(&self, reviewer: &Reviewer) -> Vec<Denial> {
+        self.grant_failure(reviewer).into_iter().chain(self.duty_failure(reviewer)).collect()
     }
 
     /// Whether this reviewer's signature with one of their keys counts.

@@ -131,7 +131,7 @@ impl<'a> Undecided<'a> {
     /// Reserves the uses of the approvals. This comes last, since a use that is reserved is used.
     fn reserve_uses(self, approvals: SufficientApprovals) -> Step<'a> {
         if self.object_is_denied() {
-            return self.conclude(approvals, Vec::new());
+            return self.conclude(&approvals, Vec::new());
         }
         let (mut unanswered, mut denials) = (VecDeque::new(), Vec::new());
         for wanted in &approvals.uses {
@@ -143,7 +143,7 @@ impl<'a> Undecided<'a> {
                 UseState::Unknown(why) => denials.push(wanted.unknown(why)),
             }
         }
-        if unanswered.is_empty() { self.conclude(approvals, denials) } else { self.reserve(unanswered, approvals) }
+        if unanswered.is_empty() { self.conclude(&approvals, denials) } else { self.reserve(unanswered, approvals) }
     }
 
     /// Reserves these uses one after the other.
@@ -156,10 +156,10 @@ impl<'a> Undecided<'a> {
     }
 
     /// Decides by approvals that are enough. `failed` says which of their uses could not be looked up.
-    fn conclude(mut self, approvals: SufficientApprovals, failed: Vec<Denial>) -> Step<'a> {
+    fn conclude(mut self, approvals: &SufficientApprovals, failed: Vec<Denial>) -> Step<'a> {
         let record = &mut self.draft.record;
-        record.requested_by = Some(approvals.requested_by);
-        record.approvals = approvals.records;
+        record.requested_by = Some(approvals.requested_by.clone());
+        record.approvals.clone_from(&approvals.records);
         if approvals.break_glass
             && let Some(requirements) = &self.context.break_glass
         {
@@ -171,7 +171,7 @@ impl<'a> Undecided<'a> {
         if approvals.break_glass {
             return self.finish(Verdict::admitted(Basis::BreakGlass));
         }
-        let note = rollback::note(&self.context, &self.draft.record);
+        let note = rollback::note(&self.context, &self.draft.record, approvals);
         self.finish(Verdict { note, ..Verdict::admitted(Basis::Approval) })
     }
 
@@ -185,7 +185,11 @@ impl<'a> Undecided<'a> {
 
     fn rest_on(self, rule: RollbackRule, history: Result<History, String>, mut denials: Vec<Denial>) -> Step<'a> {
         match history.map(|history| rollback::evidence(&self.context, rule, &history)) {
-            Ok(Some(past)) => self.read_config_maps(|undecided| undecided.roll_back(past)),
+            Ok(Some(Ok(past))) => self.read_config_maps(|undecided| undecided.roll_back(past)),
+            Ok(Some(Err(failures))) => {
+                denials.extend(failures);
+                self.finish(Verdict::denied(denials))
+            }
             Ok(None) => self.finish(Verdict::denied(denials)),
             Err(why) => {
                 denials.push(Denial::LookupFailed { what: "what was admitted before".to_owned(), why });

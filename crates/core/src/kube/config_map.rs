@@ -251,7 +251,7 @@ mod tests {
             check_bundle(&bundle_name("orders", &content), &content, Some("production"))
         };
         assert!(named(|content| drop(content.data.insert("more".into(), "a\u{fffd}".into()))).is_err());
-        assert_eq!(named(|content| drop(content.data.insert("more".into(), "a\u{fffc}".into()))), Ok(()));
+        assert!(named(|content| drop(content.data.insert("more".into(), "a\u{fffc}".into()))).is_ok());
     }
 
     #[test]

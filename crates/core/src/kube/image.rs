@@ -297,11 +297,14 @@ mod tests {
             "ghcr.io:/acme/replay:1",
             "ghcr.io:0/acme/replay:1",
         ] {
-            for pattern in ["ghcr.io/acme/replay*", "ghcr.io:443/acme/replay*", "ghcr.io:0443/acme/replay", "ghcr.io:80/acme/*"] {
+            for pattern in
+                ["ghcr.io/acme/replay*", "ghcr.io:443/acme/replay*", "ghcr.io:0443/acme/replay", "ghcr.io:80/acme/*"]
+            {
                 assert!(matches(pattern, image), "{pattern} {image}");
             }
         }
-        for other in ["ghcr.io:4430", "ghcr.io:65979", "ghcr.io:4_43", "ghcr.io:+443", "ghcr.io:443:1", "ghcr.io.:443"] {
+        for other in ["ghcr.io:4430", "ghcr.io:65979", "ghcr.io:4_43", "ghcr.io:+443", "ghcr.io:443:1", "ghcr.io.:443"]
+        {
             assert!(!matches("ghcr.io/acme/replay*", &format!("{other}/acme/replay:1")), "{other}");
         }
         for image in ["docker.io:0443/acme/replay:1", "Index.docker.io:00443/acme/replay:1"] {

@@ -378,6 +378,14 @@ pub enum Denial {
         /// Why there is no answer.
         why: String,
     },
+    /// The spec was admitted before, but the earlier approvals are not enough today. Its reason is that of `why`.
+    #[error("this spec was admitted at {admitted}, but the approvals of then permit no rollback today: {why}")]
+    RollbackNotPermitted {
+        /// When it was admitted.
+        admitted: Timestamp,
+        /// What today's posture requires.
+        why: Box<Denial>,
+    },
     /// The posture requires that an admission's record is kept first, and it was not.
     #[error(
         "the posture admits nothing before its record is in the ledger (audit.durability: required), and the record was \
@@ -471,6 +479,7 @@ impl Denial {
             Self::AlreadyUsed { free_at: None, .. } => Reason::AlreadyUsed,
             Self::AlreadyUsed { free_at: Some(_), .. } => Reason::UseUnconfirmed,
             Self::LookupFailed { .. } => Reason::LookupFailed,
+            Self::RollbackNotPermitted { why, .. } => why.reason(),
             Self::NotRecorded { .. } => Reason::NotRecorded,
         }
     }

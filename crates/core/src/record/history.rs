@@ -51,6 +51,12 @@ pub struct PastAdmission {
     pub requested_by: Option<String>,
     /// The approvals that were provided. They were verified at that time.
     pub approvals: Vec<ApprovalRecord>,
+    /// The reviewers whose signatures counted. Without them, as in histories of earlier versions, nobody's did.
+    #[serde(default)]
+    pub counted: Vec<String>,
+    /// Whether the request or a signature showed who the requester is, as `separationOfDuties: proven` requires.
+    #[serde(default)]
+    pub requester_proven: bool,
 }
 
 impl Default for History {

@@ -1,9 +1,9 @@
 //! Rollback: an admitted spec is admitted again after its approval expired.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use writgate_core::record::{Basis, Decision};
 
-use crate::case::{Case, Ledger};
+use crate::case::{Case, Ledger, Person};
 
 /// Sets a time after the approval expired and long before the window ends.
 const LATER: &str = "2026-11-23T11:00:00Z";
@@ -115,6 +115,103 @@ fn denies_a_rollback_after_a_revocation() {
         let reasons = codes(&revoked.with(|c| c.signers.clear()), &ledger);
         assert!(!reasons.is_empty(), "{list}");
     }
+}
+
+/// A later rollback, of which one thing is different.
+fn rolled_back(change: impl FnOnce(&mut Case)) -> Vec<String> {
+    codes(&governed().with(later).with(change), &after(&governed()))
+}
+
+fn rule(c: &mut Case, when: &str) {
+    c.posture["capabilityRules"] = json!([{"name": "privileged", "when": when, "require": ["deploy.privileged"]}]);
+}
+
+#[test]
+fn a_capability_rule_that_was_added_since_applies() {
+    assert_eq!(rolled_back(|c| rule(c, "true")), ["Expired", "InsufficientCapabilities"]);
+    assert!(rolled_back(|c| rule(c, "false")).is_empty());
+    // An approval that names the capability, by a reviewer who may grant it, meets the rule.
+    let named = || governed().with(|c| c.approval.capabilities.push("deploy.privileged".to_owned()));
+    let ledger = after(&named());
+    let decision = decide(&named().with(later).with(|c| rule(c, "true")), &ledger);
+    assert_eq!(decision.record.basis, Some(Basis::Rollback), "{}", decision.message());
+    assert_eq!(decision.record.required_capabilities, ["deploy", "deploy.privileged"]);
+    assert_eq!(decision.record.approvals[0].capabilities, ["deploy", "deploy.privileged"]);
+    let ungranted = |c: &mut Case| {
+        rule(c, "true");
+        c.reviewers["reviewers"][0]["capabilities"] = json!(["deploy"]);
+    };
+    assert_eq!(codes(&named().with(later).with(ungranted), &ledger), ["Expired", "InsufficientCapabilities"]);
+}
+
+#[test]
+fn a_denied_rollback_says_why_the_earlier_approval_is_not_enough() {
+    let case = governed().with(later).with(|c| rule(c, "true")).with(|c| c.signers.clear());
+    let message = decide(&case, &after(&governed())).message();
+    assert!(
+        message.contains(
+            "this spec was admitted at 2026-11-22T11:00:00Z, but the approvals of then permit no rollback today: the \
+             approval does not name deploy.privileged"
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_quorum_that_was_added_since_applies() {
+    let two = |c: &mut Case| c.posture["actions"]["deploy"] = json!({"quorum": [{"count": 2}]});
+    assert_eq!(rolled_back(two), ["Expired", "QuorumNotMet"]);
+    assert_eq!(
+        rolled_back(|c| c.posture["actions"]["deploy"] = json!({"quorum": [{"group": "security", "count": 1}]})),
+        ["Expired", "QuorumNotMet"]
+    );
+    assert!(
+        rolled_back(|c| c.posture["actions"]["deploy"] = json!({"quorum": [{"group": "sre", "count": 1}]})).is_empty()
+    );
+    let both = || governed().with(|c| c.signers = vec![Person::Bob, Person::Carol]);
+    assert!(codes(&both().with(later).with(two), &after(&both())).is_empty());
+    // Dave may not approve in this project, so his signature did not count then.
+    let dave = || governed().with(|c| c.signers = vec![Person::Bob, Person::Dave]);
+    let welcome = |c: &mut Case| {
+        two(c);
+        c.reviewers["reviewers"][2].as_object_mut().expect("a map").remove("projects");
+    };
+    assert_eq!(codes(&dave().with(later).with(welcome), &after(&dave())), ["Expired", "QuorumNotMet"]);
+}
+
+#[test]
+fn a_reviewer_who_may_no_longer_approve_does_not_count() {
+    let bob = |change: fn(&mut Value)| move |c: &mut Case| change(&mut c.reviewers["reviewers"][0]);
+    assert_eq!(rolled_back(bob(|bob| bob["projects"] = json!(["ledger"]))), ["Expired", "InsufficientCapabilities"]);
+    assert_eq!(rolled_back(bob(|bob| bob["identities"] = json!(["alice@acme.example"]))), ["Expired", "SelfApproval"]);
+    let gone = |c: &mut Case| drop(c.reviewers["reviewers"].as_array_mut().expect("a list").remove(0));
+    assert_eq!(rolled_back(gone), ["UnknownKey", "QuorumNotMet"]);
+    // Time is forgiven, and so is a key that was replaced.
+    assert!(rolled_back(bob(|bob| bob["keys"][0]["notAfter"] = "2026-11-22T12:00:00Z".into())).is_empty());
+    let replaced =
+        |c: &mut Case| c.reviewers["reviewers"][0]["keys"][0]["publicKey"] = Person::Mallory.public_pem().into();
+    assert!(rolled_back(replaced).is_empty());
+    assert!(rolled_back(|c| c.posture["actions"]["deploy"] = json!({"maxLifetime": "1h"})).is_empty());
+}
+
+#[test]
+fn a_requester_who_was_proven_then_is_proven_whoever_rolls_back() {
+    let proven = |c: &mut Case| c.posture["separationOfDuties"] = "proven".into();
+    let by_alice = |c: &mut Case| c.request["userInfo"]["username"] = "alice@acme.example".into();
+    let by_another = |c: &mut Case| c.request["userInfo"]["username"] = "erin".into();
+    let shown = after(&governed().with(by_alice));
+    let claimed = after(&governed().with(by_another));
+    let rollback = || governed().with(later).with(proven);
+    assert!(codes(&rollback().with(by_another), &shown).is_empty());
+    assert!(codes(&rollback().with(by_alice), &claimed).is_empty());
+    assert_eq!(codes(&rollback().with(by_another), &claimed), ["Expired", "QuorumNotMet"]);
+    assert!(codes(&governed().with(later).with(by_another), &claimed).is_empty(), "only where it must be proven");
+}
+
+#[test]
+fn the_user_who_rolls_back_may_be_the_reviewer() {
+    let by_bob = |c: &mut Case| c.request["userInfo"]["username"] = "bob".into();
+    assert!(rolled_back(by_bob).is_empty());
 }
 
 #[test]

@@ -461,7 +461,8 @@ fn a_spec_without_a_hash_is_malformed() {
 /// The API server stores bytes that are not UTF-8, and writes all of them as U+FFFD.
 #[test]
 fn a_text_that_stands_for_any_bytes_is_never_unchanged() {
-    let with = |text: &'static str| move |c: &mut Case| c.spec()["template"]["spec"]["containers"][0]["args"] = json!([text]);
+    let with =
+        |text: &'static str| move |c: &mut Case| c.spec()["template"]["spec"]["containers"][0]["args"] = json!([text]);
     let deployment = |text| Case::deployment().with(|c| c.signers.clear()).with(with(text)).updated();
     deployment("a").expect("not-an-action");
     deployment("a\u{fffd}").expect("MalformedReview");
