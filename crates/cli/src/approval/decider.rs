@@ -37,7 +37,7 @@ pub(crate) struct DecisionFlags {
     #[arg(long, requires = "environment", help_heading = "Posture")]
     pub(crate) project: Option<String>,
     #[command(flatten)]
-    pub(crate) kinds: input::WorkloadKindFlags,
+    pub(crate) reading: input::ManifestFlags,
     /// Controller whose child objects are exempt, as configured for the webhook; may be repeated; replaces the default
     #[arg(long, value_name = "USER=RESOURCE", help_heading = "Posture")]
     pub(crate) exempt_controller: Vec<ExemptController>,
@@ -47,7 +47,7 @@ pub(crate) struct DecisionFlags {
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct AttemptFlags {
     /// Time of the decision, RFC 3339 [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     now: Option<Timestamp>,
     /// User who would apply the manifest, for separation of duties
     #[arg(long = "as", value_name = "USER", value_parser = NonEmptyStringValueParser::new())]
@@ -97,7 +97,7 @@ impl DecisionFlags {
                 [] => ExemptControllers::default(),
                 listed => listed.iter().cloned().collect(),
             },
-            kinds: self.kinds.known(),
+            kinds: self.reading.kinds.known(),
             stated_labels,
         })
     }
@@ -162,11 +162,11 @@ impl Decider<'_> {
             None => {}
         }
         self.postures.labels(namespace)?.ok_or_else(|| {
+            let place = if self.postures.cluster.is_some() { "the cluster" } else { self.postures.source() };
             Failure::Undetermined(format!(
-                "cannot determine the environment of namespace {}: it is not in {}; pass --environment and --project, \
-                 or add the Namespace there",
-                shown(namespace),
-                self.postures.source()
+                "cannot determine the environment of namespace {}: {place} does not contain the Namespace; add it there, \
+                 or pass --environment and --project",
+                shown(namespace)
             ))
         })
     }

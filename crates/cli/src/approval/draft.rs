@@ -67,7 +67,7 @@ pub(crate) struct DraftInputs<'f> {
 impl<'f> ApprovalDraft<'f> {
     /// Collects everything, and decides by the posture if it is used.
     pub(crate) fn open(inputs: &DraftInputs<'f>) -> Result<Self, Failure> {
-        let kinds = &inputs.proposal.kinds;
+        let kinds = &inputs.proposal.reading.kinds;
         let decider = inputs.posture.load(&inputs.files.manifests, kinds)?;
         let cluster = decider.as_ref().and_then(|decider| decider.postures.cluster.as_ref());
         let namespace = inputs.proposal.namespace.namespace.as_deref().or(cluster.map(|cluster| &*cluster.namespace));

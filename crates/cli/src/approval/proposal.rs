@@ -26,7 +26,7 @@ pub(crate) struct ProposalFlags {
     #[command(flatten)]
     pub(crate) namespace: NamespaceFlag,
     #[command(flatten)]
-    pub(crate) kinds: input::WorkloadKindFlags,
+    pub(crate) reading: input::ManifestFlags,
 }
 
 /// The objects of all files, and the request file if there is one.
@@ -60,7 +60,7 @@ impl ProposalFlags {
     pub(crate) fn read(&self) -> Result<ProposalFiles, Failure> {
         let mut request = None;
         let mut manifests = Vec::new();
-        for manifest in input::manifests(&self.filename, &self.kinds)? {
+        for manifest in input::manifests(&self.filename, &self.reading)? {
             if !RequestFile::is_one(manifest.object()) {
                 self.namespace.stated(&manifest)?;
                 manifests.push(manifest);

@@ -48,8 +48,8 @@ pub(crate) struct Arguments {
     /// Sign without asking, for use without a terminal
     #[arg(short, long)]
     yes: bool,
-    /// Add a signature to this envelope, in place of a new statement, if it is for exactly these workloads
-    #[arg(long, value_name = "ENVELOPE", conflicts_with = "Statement")]
+    /// Add a signature to the approval in FILE, if it is for exactly these workloads, instead of making a new one
+    #[arg(long, value_name = "FILE", conflicts_with = "Statement")]
     add_signature: Option<PathBuf>,
     #[command(flatten)]
     posture: PostureFlags,

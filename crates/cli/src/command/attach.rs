@@ -1,6 +1,5 @@
 //! `attach`: puts signed approvals where the webhook finds them: into manifests, onto live objects, or into ConfigMaps
-//! in
-//! their namespaces.
+//! in their namespaces.
 //!
 //! This file has the flags and the first form. It is a filter like Helm's post-renderers and kustomize's functions: it
 //! reads a text and writes the same text with annotations.

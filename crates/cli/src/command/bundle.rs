@@ -27,7 +27,7 @@ const MAX_CONTENT: usize = 1024 * 1024;
 /// Longest key of a ConfigMap.
 const MAX_KEY: usize = 253;
 
-/// Make a config bundle: an immutable ConfigMap that is named by the digest of its content
+/// Make a config bundle: an immutable ConfigMap named by the digest of its content
 ///
 /// Prints the manifest, and on standard error the annotation with which a workload refers to the bundle. With -f,
 /// checks the bundles in a file instead, and exits with 1 if a ConfigMap is not a valid bundle.
@@ -35,7 +35,7 @@ const MAX_KEY: usize = 253;
 #[command(after_help = "\
 Examples:
   kubectl writgate bundle orders-config --from-file app.yaml --environment production -n payments
-  kubectl writgate bundle flags --from-literal fast=yes --from-file=seed=- --environment staging < seed
+  kubectl writgate bundle flags --from-literal fast=yes --environment staging --from-file=seed=- < seed
   kubectl writgate bundle -f bundle.yaml --environment production")]
 #[command(group(ArgGroup::new("what").required(true).args(["name", "filename"])))]
 #[command(group(ArgGroup::new("content").multiple(true).requires("name").args(["from_file", "from_literal"])))]
@@ -211,7 +211,7 @@ fn scalar(text: &str) -> String {
 
 fn check(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &input::WorkloadKindFlags::default())?;
+    let manifests = input::manifests(&arguments.filename, &input::ManifestFlags::default())?;
     let config_maps: Vec<&Manifest> = manifests.iter().filter(|manifest| manifest.is_config_map()).collect();
     if config_maps.is_empty() {
         let names: Vec<String> = arguments.filename.iter().map(|path| input::name(path)).collect();

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     namespace: NamespaceFlag,
     #[command(flatten)]
-    kinds: input::WorkloadKindFlags,
+    reading: input::ManifestFlags,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -47,7 +47,7 @@ struct Hashed {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let mut hashed = Vec::new();
-    for manifest in &input::manifests(&arguments.filename, &arguments.kinds)? {
+    for manifest in &input::manifests(&arguments.filename, &arguments.reading)? {
         workloads::warn_of_outdated(manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         hashed.push(Hashed {

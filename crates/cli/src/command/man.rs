@@ -17,7 +17,8 @@ use crate::{
 /// Write the manual pages into a folder
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Folder, created if it does not exist
+    /// Folder to write to; created if it does not exist
+    #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.reading)?;
     let decider = arguments.decider.load(&manifests, clock::now())?;
     let requester = arguments.requester(decider.postures.cluster.as_ref())?;
     let file = match (&arguments.denial, decider.postures.cluster.as_ref()) {

@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     why: String,
     /// Time from which the revocation counts, RFC 3339 [default: immediately]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
     at: Option<Timestamp>,
     /// Name of the list [default: the only one]
     #[arg(long, value_name = "NAME")]
@@ -69,7 +69,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     postures: PostureSourceFlags,
     #[command(flatten)]
-    kinds: input::WorkloadKindFlags,
+    reading: input::ManifestFlags,
     /// Print the change without making it
     #[arg(long)]
     dry_run: bool,
@@ -304,7 +304,7 @@ fn keys(which: &str, set: &PostureSet) -> Result<Vec<String>, Failure> {
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
-        return Err(Failure::Misuse(format!("{} is neither a key id, nor a reviewer, nor a file", shown(which))));
+        return Err(Failure::Misuse(format!("{} is neither a key id, nor a reviewer, nor a file; list the reviewers and their keys with `kubectl writgate keyid --reviewers`", shown(which))));
     }
     Ok(ids)
 }
@@ -317,7 +317,7 @@ fn specs(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     if !is_file(which) {
         return Err(Failure::Misuse(format!("{} is neither a spec hash (sha256:…) nor a file", shown(which))));
     }
-    let manifests = input::manifests(&[PathBuf::from(which)], &arguments.kinds)?;
+    let manifests = input::manifests(&[PathBuf::from(which)], &arguments.reading)?;
     let mut hashes = Vec::new();
     for hash in manifests.iter().filter_map(crate::manifest::Manifest::spec_hash) {
         hashes.push(hash?.to_string());

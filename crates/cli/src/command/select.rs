@@ -1,8 +1,7 @@
 //! `select`: the approvals with which the webhook would admit a change, and why it would not accept the others.
 //!
 //! The webhook's decision is made for each approval as if it alone were attached. Approvals that only lack signatures
-//! are then decided together.
-//! `search` finds the approvals.
+//! are then decided together. `search` finds the approvals.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -105,7 +104,7 @@ impl Selection {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().chain(&arguments.approvals).map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.reading)?;
     let mut decider = arguments.decider.load(&manifests, arguments.attempt.time())?;
     decider.supplied_alone = true;
     let mut found = FoundApprovals::default();

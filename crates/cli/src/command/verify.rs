@@ -67,7 +67,7 @@ enum Format {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
-    let manifests = input::manifests(&arguments.filename, &arguments.decider.kinds)?;
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.reading)?;
     let decider = arguments.decider.load(&manifests, arguments.attempt.time())?;
     let decisions = match &arguments.review {
         Some(path) => vec![(decider.decide_review(&input::bytes(path, MAX_REVIEW)?)?, None)],

@@ -1,4 +1,4 @@
-//! Files and standard input, read completely, up to a limit.
+//! Files and standard input, read completely, up to a limit, and the flags that say how to read them.
 
 use std::{
     fs::{self, File},
@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use writgate_core::{
     approval::{Envelope, MAX_ENVELOPE},
     kube::{WorkloadKind, WorkloadKinds},
@@ -78,12 +79,19 @@ pub(crate) fn manifest_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_MANIFEST)
 }
 
-/// How to read manifests: which kinds are workloads in addition to Kubernetes' own, and whether to read subfolders.
+/// Which kinds are workloads, in addition to Kubernetes' own.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct WorkloadKindFlags {
     /// Custom resource to check as a workload, as configured for the webhook; may be repeated
     #[arg(long = "workload-kind", value_name = "GROUP/VERSION/KIND=RESOURCE:PATH")]
     further: Vec<WorkloadKind>,
+}
+
+/// How to read manifests.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ManifestFlags {
+    #[command(flatten)]
+    pub(crate) kinds: WorkloadKindFlags,
     /// Read folders with their subfolders
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -96,12 +104,18 @@ impl WorkloadKindFlags {
     }
 }
 
+impl From<WorkloadKindFlags> for ManifestFlags {
+    fn from(kinds: WorkloadKindFlags) -> Self {
+        Self { kinds, recursive: false }
+    }
+}
+
 /// Reads every object of files and folders.
-pub(crate) fn manifests(paths: &[PathBuf], kinds: &WorkloadKindFlags) -> Result<Vec<Manifest>, Failure> {
-    let known = kinds.known();
+pub(crate) fn manifests(paths: &[PathBuf], flags: &ManifestFlags) -> Result<Vec<Manifest>, Failure> {
+    let known = flags.kinds.known();
     let mut manifests = Vec::new();
     for path in paths {
-        let files = files(path, kinds.recursive)?;
+        let files = files(path, flags.recursive)?;
         if files.is_empty() {
             return Err(Failure::Undetermined(format!(
                 "{} contains no manifest: no file in it ends in .yaml, .yml or .json; pass -R to read its subfolders",
@@ -138,6 +152,11 @@ pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failur
         }
     }
     Ok(found)
+}
+
+/// The time that a flag gives.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "expected an RFC 3339 time such as 2026-11-22T11:00:00Z".to_owned())
 }
 
 /// Reads an approval's envelope. The limit leaves room for white space that other tools may have added.

@@ -42,9 +42,13 @@ pub(crate) fn of(manifests: Vec<Manifest>, namespace: Option<&str>) -> Result<Ve
 /// The message about manifests without a workload.
 pub(crate) fn none_in(manifests: &[Manifest]) -> String {
     let mut files = manifests.iter().map(Manifest::file);
+    let mut found: Vec<String> = manifests.iter().map(|manifest| shown(manifest.kind())).collect();
+    found.sort();
+    found.dedup();
+    let found = found.join(", ");
     match files.next() {
-        Some(file) if files.all(|other| other == file) => format!("{file} contains no workload"),
-        Some(_) => "the files contain no workload".to_owned(),
+        Some(file) if files.all(|other| other == file) => format!("{file} contains no workload, only {found}"),
+        Some(_) => format!("the files contain no workload, only {found}"),
         None => "the input contains no workload".to_owned(),
     }
 }

@@ -1,6 +1,5 @@
 //! `--verify`: which records a webhook has sealed, and what is forged, altered or missing. Core verifies. This file has
-//! the
-//! keys, the positions of findings, and the report.
+//! the keys, the positions of findings, and the report.
 
 use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
 

@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     /// Name of the cluster, which every approval must then name
     #[arg(long)]
     cluster: Option<String>,
-    /// Reviewer and the file of a public key; repeatable, also for further keys of one reviewer
+    /// Reviewer, and the file of a public key; may be repeated, also for further keys of one reviewer
     #[arg(long, value_name = "NAME=FILE", required = true)]
     reviewer: Vec<NamedFile>,
     /// Number of reviewers who must sign
