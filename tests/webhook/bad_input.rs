@@ -1,4 +1,4 @@
-//! `docs/bad-input.md` has every class of bad input, and everything that it names is there.
+//! Compares `docs/bad-input.md` with the seeds and tests that it names.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Each row's class, and what its third column has between backticks.
+/// The class of each row, and the names in backticks in its third column.
 fn rows() -> Vec<(usize, Vec<String>)> {
     let text = fs::read_to_string(repository().join("docs/bad-input.md")).expect("the page");
     let cells = text.lines().filter_map(|line| line.strip_prefix("| ")).map(|line| line.split(" | "));

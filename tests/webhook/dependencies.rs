@@ -1,11 +1,11 @@
-//! What each program is built from: the webhook of nothing that talks to a terminal, the command line of nothing that
-//! serves. Asked of cargo, so that a crate which others bring counts as well.
+//! The crates that each program must not depend on: the webhook on none for terminals, the command line on none for
+//! servers. `cargo tree` lists them, so indirect dependencies count as well.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::process::Command;
 
-/// A package, what is not in it, and why.
+/// The crates that a package must not depend on, and why.
 struct Rule {
     package: &'static str,
     banned: &'static [&'static str],
@@ -43,7 +43,7 @@ const RULES: [Rule; 4] = [
     },
 ];
 
-/// The crates that a package is built from, itself left out.
+/// The direct and indirect dependencies of a package.
 fn dependencies(package: &str) -> BTreeSet<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

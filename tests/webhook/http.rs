@@ -1,4 +1,4 @@
-//! The webhook's HTTP contract, on the router in process: what is answered to a review, and to what is none.
+//! The webhook's HTTP contract, tested on the router in process: the response to a review and to any other request.
 //!
 //! The file is longer than 500 lines: one short test for each answer, all through the same router.
 
@@ -58,7 +58,7 @@ actions:
 struct Lines(Arc<Mutex<Vec<u8>>>, Arc<(Mutex<bool>, Condvar)>);
 
 impl Lines {
-    /// From now on nobody reads.
+    /// Stops reading.
     fn block(&self) {
         *self.1.0.lock().expect("no panic") = true;
     }
@@ -102,7 +102,7 @@ impl Webhook {
         Self::with(store, lines, None)
     }
 
-    /// With a cluster in which namespaces are what `cluster` answers.
+    /// A webhook that reads namespaces from `cluster`.
     fn with(store: Store, lines: Lines, cluster: Option<Client>) -> Self {
         let (store, metrics) = (Arc::new(store), Metrics::default());
         metrics.certificate_expiry.set(i64::MAX);
@@ -148,13 +148,13 @@ impl Webhook {
         answer(&self.admin, Request::get(path).body(Body::empty()).expect("a request")).await
     }
 
-    /// All that is on standard output.
+    /// Everything that was written to standard output.
     fn text(&self) -> String {
         let lines = self.lines.0.lock().expect("no test panics while writing").clone();
         String::from_utf8(lines).expect("UTF-8")
     }
 
-    /// The decisions among it; the first line is the start of their chain.
+    /// The records on standard output, without the first line, which starts their chain.
     fn records(&self) -> Vec<Value> {
         let lines = self.text();
         let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));

@@ -1,5 +1,5 @@
-//! The webhook as a library and as a process, without a control plane: HTTP, TLS, limits, and what the project publishes
-//! about it.
+//! The webhook as a library and as a process, without a control plane: HTTP, TLS, limits, the rendered manifests, and the
+//! programs' dependencies.
 
 mod bad_input;
 mod dependencies;

@@ -1,4 +1,4 @@
-//! The webhook as a process, with postures from a folder: its flags, its start, a changed folder, its end.
+//! The webhook as a process with postures from a folder: errors at the start, a changed folder, and the drain.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -68,7 +68,7 @@ impl Folder {
     }
 }
 
-/// A running webhook, killed at the latest with the test.
+/// A running webhook, killed when the test ends.
 struct Webhook {
     child: Child,
     listen: u16,

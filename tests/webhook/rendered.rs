@@ -1,5 +1,5 @@
-//! What `manifests/` and the documentation say, held against what the library says. What an API server makes of the
-//! manifests is `tests/cluster/manifests`'.
+//! The rendered manifests and the examples in the documentation, compared with the library: flags, names, conditions and
+//! postures. `tests/cluster/manifests.rs` applies the manifests to an API server.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     objects.iter().find(|object| object["kind"] == kind).expect("manifests/writgate.yaml has one")
 }
 
-/// The chart spells the list out, so that it can be changed there; unchanged, it is the library's own.
+/// The chart repeats the list, so that an administrator can change it. The default must equal the library's.
 #[test]
 fn the_chart_lists_the_exempt_controllers_of_core() {
     let (_, objects) = manifest("writgate.yaml");
@@ -35,7 +35,7 @@ fn the_chart_lists_the_exempt_controllers_of_core() {
     assert_eq!(flags, known);
 }
 
-/// A Job may be a replay whoever makes it; all else that is exempt need not be sent.
+/// A Job can be a replay whoever creates it, so Jobs are always sent.
 #[test]
 fn the_api_server_does_not_send_writes_of_exempt_controllers_except_jobs() {
     let (_, objects) = manifest("writgate.yaml");
@@ -50,7 +50,7 @@ fn the_api_server_does_not_send_writes_of_exempt_controllers_except_jobs() {
     }
 }
 
-/// What the policies guard is what the webhook writes.
+/// The policies must protect the names that the webhook writes.
 #[test]
 fn the_policies_name_events_as_the_library_does() {
     let (text, objects) = manifest("writgate.yaml");
@@ -90,7 +90,7 @@ fn the_documented_posture_is_valid() {
     assert_eq!(posture.builds.as_ref().map(std::collections::BTreeMap::len), Some(1));
 }
 
-/// What is guarded is sent to the guard, whoever is down: fail closed, and never the deletion of a namespace.
+/// Guards fail closed. They never see the deletion of a namespace, so it does not depend on the webhook.
 #[test]
 fn every_guard_has_a_webhook_entry() {
     let (_, objects) = manifest("writgate.yaml");

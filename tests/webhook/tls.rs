@@ -32,7 +32,7 @@ fn issue() -> Issued {
     Issued { der: issued.cert.der().clone(), cert: issued.cert.pem(), key: issued.signing_key.serialize_pem() }
 }
 
-/// A volume as kubelet makes it: the files are links into `..data`, which is a link that is swapped.
+/// A Secret volume as the kubelet writes it: the files are links into `..data`, and an update replaces that link.
 struct Volume(TempDir);
 
 impl Volume {
@@ -87,7 +87,7 @@ fn serve(files: CertificateFiles) -> Server {
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// Asks once, trusting `root` alone.
+/// Sends one request, and trusts only `root`.
 fn ask(address: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<(Tls, String)> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).expect("a root");
@@ -220,7 +220,7 @@ fn a_pair_that_cannot_be_served_is_an_error_at_the_start() {
     assert!(error.to_string().contains("/nowhere/tls.crt"), "{error}");
 }
 
-/// Whether `line` is part of what a scrape would read.
+/// Whether the metrics contain `line`.
 fn metric(metrics: &Metrics, line: &str) -> bool {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &metrics.registry()).expect("encodes");

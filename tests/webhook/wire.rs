@@ -1,6 +1,4 @@
-//! What a peer may do to the webhook's socket below HTTP's meaning: framing that lies, TLS that is none.
-//!
-//! After each of these the next peer is served as if nothing had been.
+//! Malformed HTTP framing and malformed TLS on a real socket. After each attempt, the webhook still serves the next peer.
 
 use std::io::{Error, ErrorKind, Read as _, Result, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,7 +30,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Tells how many bytes a body has. Must be called within a runtime.
+    /// Starts a server that responds with the number of bytes of the body. Must be called within a runtime.
     fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
