@@ -7,8 +7,8 @@ use super::document::{PipelinesDocument, PostureDocument, ReviewersDocument, Rev
 
 /// Each kind of document, in lower case, and its JSON Schema (draft 2020-12).
 ///
-/// A schema tells an editor what may be written. What only a reader of all documents can tell (a weak key, a name that
-/// is not there, a field that this version does not enforce) is not in it.
+/// A schema says to an editor what may be written. It does not contain the checks that require all documents: for weak
+/// keys, for names that do not exist, and for fields that this version does not enforce.
 #[must_use]
 pub fn document_schemas() -> [(&'static str, Value); 4] {
     [
