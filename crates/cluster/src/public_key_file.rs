@@ -50,7 +50,7 @@ fn ssh_line(line: &str) -> Result<NamedKey, String> {
     let mut words = line.split_whitespace().skip_while(|word| *word != SSH).skip(1);
     let Some(encoded) = words.next() else {
         return Err(format!(
-            "found another text, expected PEM that begins -----BEGIN PUBLIC KEY-----, or a line {SSH} AAAA…"
+            "the text is not a public key; expected PEM that begins -----BEGIN PUBLIC KEY-----, or a line {SSH} AAAA…"
         ));
     };
     let blob = STANDARD.decode(encoded).map_err(|error| format!("the key after {SSH} is not base64: {error}"))?;
