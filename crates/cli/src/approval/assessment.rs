@@ -44,8 +44,11 @@ impl PostureFlags {
         if self.no_posture {
             return Ok(None);
         }
-        let flags =
-            DecisionFlags { postures: self.postures.clone(), reading: kinds.clone().into(), ..DecisionFlags::default() };
+        let flags = DecisionFlags {
+            postures: self.postures.clone(),
+            reading: kinds.clone().into(),
+            ..DecisionFlags::default()
+        };
         let mut decider = flags.load(manifests, clock::now()).map_err(|failure| match failure {
             Failure::Undetermined(why) => {
                 Failure::Undetermined(format!("{why}; or pass a folder of posture documents with --posture-dir"))

@@ -304,7 +304,10 @@ fn keys(which: &str, set: &PostureSet) -> Result<Vec<String>, Failure> {
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
-        return Err(Failure::Misuse(format!("{} is neither a key id, nor a reviewer, nor a file; list the reviewers and their keys with `kubectl writgate keyid --reviewers`", shown(which))));
+        return Err(Failure::Misuse(format!(
+            "{} is neither a key id, nor a reviewer, nor a file; list the reviewers and their keys with `kubectl writgate keyid --reviewers`",
+            shown(which)
+        )));
     }
     Ok(ids)
 }

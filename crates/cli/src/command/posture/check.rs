@@ -47,7 +47,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let found = set.environments().next().is_some();
     if !found {
-        output::note(&format!("{} contains no posture; write a first one with `kubectl writgate posture init`", rules.source()));
+        output::note(&format!(
+            "{} contains no posture; write a first one with `kubectl writgate posture init`",
+            rules.source()
+        ));
     }
     Ok(Answer::of(found && is_valid(set)))
 }

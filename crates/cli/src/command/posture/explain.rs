@@ -52,7 +52,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
             .collect::<Result<_, _>>()?,
     };
     if texts.is_empty() {
-        return Err(Failure::No(format!("{} contains no posture; write a first one with `kubectl writgate posture init`", rules.source())));
+        return Err(Failure::No(format!(
+            "{} contains no posture; write a first one with `kubectl writgate posture init`",
+            rules.source()
+        )));
     }
     output::print(&texts.join("\n"))?;
     Ok(Answer::Yes)
