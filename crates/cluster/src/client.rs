@@ -42,6 +42,11 @@ pub enum ConfigError {
     /// A proxy cannot be used.
     #[error("{0}; correct proxy-url in the kubeconfig, HTTPS_PROXY or HTTP_PROXY")]
     Proxy(#[from] NotAProxy),
+    /// `NO_PROXY` cannot be read.
+    #[error(
+        "NO_PROXY has an entry that is not a domain, an address or a network; correct or remove it, also if it is empty"
+    )]
+    NoProxy,
 }
 
 /// Reads `file`, or else the files of `KUBECONFIG` that exist, merged, or else `~/.kube/config`. `None`: none exists.
@@ -83,7 +88,10 @@ pub async fn config_of(mut file: Kubeconfig, context: Option<&str>) -> Result<Co
         }
     }
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let mut config = Config::from_custom_kubeconfig(file, &options).await?;
+    let mut config = Config::from_custom_kubeconfig(file, &options).await.map_err(|error| match error {
+        KubeconfigError::ParseNoProxy(_) => ConfigError::NoProxy,
+        error => error.into(),
+    })?;
     config.proxy_url = settings.proxy(&config.cluster_url)?;
     Ok(config)
 }

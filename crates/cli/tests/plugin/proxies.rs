@@ -138,6 +138,14 @@ fn proxy_url_of_the_kubeconfig_has_precedence_over_the_environment() {
 }
 
 #[test]
+fn names_the_variable_with_an_entry_that_cannot_be_read() {
+    let folder = Folder::new();
+    folder.write("config", kubeconfig(""));
+    let printed = ask(&folder, &[("HTTPS_PROXY", "http://127.0.0.1:9"), ("NO_PROXY", "localhost,")]);
+    assert!(printed.contains("NO_PROXY has an entry that is not a domain, an address or a network"), "{printed}");
+}
+
+#[test]
 fn names_the_places_if_no_kubeconfig_exists() {
     let printed = ask(&Folder::new(), &[]);
     assert!(printed.contains("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config"), "{printed}");
