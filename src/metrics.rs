@@ -229,6 +229,7 @@ pub struct Families {
     pub events_dropped: Family<EventQueueLabels, Counter>,
     pub events_failed: Family<EventQueueLabels, Counter>,
     pub events_queued: Family<EventQueueLabels, Gauge>,
+    pub event_names_taken: Counter,
     pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub posture_problems: Gauge,
     pub namespace_reads: Counter,
@@ -259,6 +260,7 @@ impl Default for Metrics {
             events_dropped: Family::default(),
             events_failed: Family::default(),
             events_queued: Family::default(),
+            event_names_taken: Counter::default(),
             posture_age: Gauge::default(),
             posture_problems: Gauge::default(),
             namespace_reads: Counter::default(),
@@ -316,6 +318,11 @@ impl Metrics {
             self.events_failed.clone(),
         );
         registry.register("events_queued", "Events waiting to be written", self.events_queued.clone());
+        registry.register(
+            "event_names_taken",
+            "Names of Events that another Event already had",
+            self.event_names_taken.clone(),
+        );
         registry.register_with_unit(
             "posture_age",
             "Time since the postures and namespaces were last proved fresh",

@@ -2,9 +2,10 @@
 //!
 //! kube's `Recorder` merges a second decision into the first and keeps the first note, so it is not used. Two bounded queues
 //! keep a flood of denials from displacing an admission. Failed writes are retried, and Events that are given up are counted.
-//! [`event`] renders an Event, [`persisted`] checks whether an admitted object was stored, and [`series`] counts a repeated
-//! denial.
+//! [`event`] renders an Event, [`persisted`] checks whether an admitted object was stored, [`creation`] creates the Event, and
+//! [`series`] counts a repeated denial.
 
+mod creation;
 pub mod event;
 pub mod persisted;
 mod series;
@@ -13,17 +14,15 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, PostParams};
-use kube::{Client, Error};
+use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::retry;
 
 use crate::metrics::{EventQueue, Metrics, WriteOutcome};
 use crate::trail::ledger::Ledger;
+use creation::{Attempt, EventCreator, NewEvent};
 use event::{DecidedRequest, EventContent, Reporter};
 use persisted::Persistence;
 
@@ -54,7 +53,8 @@ impl Events {
     #[must_use]
     pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
         let (metrics_of_writer, in_progress) = (metrics.clone(), Mutex::default());
-        let writer = Arc::new(EventWriter { client, reporter, ledger, metrics: metrics_of_writer, in_progress });
+        let creator = EventCreator { client, reporter, ledger, metrics: metrics_of_writer };
+        let writer = Arc::new(EventWriter { creator, in_progress });
         let (closing, closed) = watch::channel(false);
         let mut workers = Vec::new();
         let mut start = |queue, at_once, pause| {
@@ -138,7 +138,7 @@ async fn work(
         let writer = writer.clone();
         tasks.spawn(async move {
             Box::pin(writer.report(decided)).await;
-            writer.metrics.event_queued(queue, -1);
+            writer.creator.metrics.event_queued(queue, -1);
         });
     }
     while tasks.join_next().await.is_some() {}
@@ -146,11 +146,8 @@ async fn work(
 
 /// Writes Events to the cluster.
 struct EventWriter {
-    client: Client,
-    reporter: Reporter,
-    ledger: Ledger,
-    metrics: Metrics,
-    /// Event names of the admissions in progress. One request can reach the webhook as several AdmissionReviews.
+    creator: EventCreator,
+    /// Digests of the admissions in progress. One request can reach the webhook as several AdmissionReviews.
     in_progress: Mutex<HashSet<String>>,
 }
 
@@ -158,58 +155,50 @@ impl EventWriter {
     async fn report(&self, decided: DecidedRequest) {
         let queue = decided.queue();
         if queue == EventQueue::Denial {
-            return self.write(queue, self.reporter.event(&decided, &EventContent::Decision)).await;
+            return self.write(queue, &decided, &EventContent::Decision).await;
         }
-        let name = decided.event_name(&EventContent::Decision);
-        if !self.in_progress().insert(name.clone()) {
+        let digest = decided.digest(&EventContent::Decision);
+        if !self.in_progress().insert(digest.clone()) {
             return;
         }
-        let content = match persisted::wait_for(&self.client, &decided).await {
+        let content = match persisted::wait_for(&self.creator.client, &decided).await {
             Persistence::Confirmed => EventContent::Decision,
             Persistence::Unconfirmed(instead) => EventContent::NotPersisted(instead),
         };
         let noted = async {
             if let (EventContent::Decision, Some(note)) = (&content, &decided.decision.note) {
-                self.ledger.note(note).await;
+                self.creator.ledger.note(note).await;
             }
         };
-        tokio::join!(self.write(queue, self.reporter.event(&decided, &content)), noted);
-        self.in_progress().remove(&name);
+        tokio::join!(self.write(queue, &decided, &content), noted);
+        self.in_progress().remove(&digest);
     }
 
     fn in_progress(&self) -> MutexGuard<'_, HashSet<String>> {
         self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Creates `event`, and retries after temporary failures.
-    async fn write(&self, queue: EventQueue, event: Event) {
-        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+    /// Creates the Event that reports `content`, and retries after temporary failures.
+    async fn write(&self, queue: EventQueue, decided: &DecidedRequest, content: &EventContent) {
+        let mut new = NewEvent::new(&self.creator.reporter, decided, content);
         let mut pauses = retry::pauses();
         loop {
-            let why = match bounded_request::send(ANSWER, events.create(&PostParams::default(), &event)).await {
-                Ok(_) => return self.metrics.event_written(queue),
-                // This replica or another has written the Event already. A repeated denial is counted in its series.
-                Err(RequestError::Failed(Error::Api(status))) if status.is_already_exists() => {
-                    if queue == EventQueue::Denial {
-                        series::add(&events, &event).await;
-                    }
-                    return self.metrics.event_written(queue);
-                }
-                Err(error) if !error.is_retriable() => {
-                    return self.give_up(queue, &event, &error.to_string());
-                }
-                Err(error) => error.to_string(),
+            let why = match self.creator.attempt(&mut new).await {
+                Attempt::Written => return self.creator.metrics.event_written(queue),
+                Attempt::NameTaken => continue,
+                Attempt::Refused(why) => return self.give_up(queue, &new, &why),
+                Attempt::Failed(why) => why,
             };
-            let Some(pause) = pauses.next() else { return self.give_up(queue, &event, &why) };
-            tracing::debug!(event = event.metadata.name, why, "Event not written yet");
+            let Some(pause) = pauses.next() else { return self.give_up(queue, &new, &why) };
+            tracing::debug!(event = new.event.metadata.name, why, "Event not written yet");
             sleep(pause).await;
         }
     }
 
-    fn give_up(&self, queue: EventQueue, event: &Event, why: &str) {
-        self.metrics.event_failed(queue);
-        let (namespace, name) = (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
+    fn give_up(&self, queue: EventQueue, new: &NewEvent, why: &str) {
+        self.creator.metrics.event_failed(queue);
+        let metadata = &new.event.metadata;
+        let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
         tracing::error!(namespace, name, why, "Event not written; its record is in this log");
     }
 }
@@ -235,24 +224,72 @@ mod tests {
     struct Server {
         object: Script,
         create: Script,
+        key: Script,
+        /// Responds to the read of an Event whose creation was refused.
+        found: fn(refused: Value) -> Response,
         objects: AtomicUsize,
         creates: AtomicUsize,
         created: Mutex<Vec<Value>>,
+        refused: Mutex<Vec<Value>>,
+        /// The changes of Events.
+        patches: Mutex<Vec<Value>>,
     }
 
+    const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/payments/events";
+
     async fn handle(State(server): State<Arc<Server>>, method: Method, uri: Uri, body: String) -> Response {
-        if method == Method::GET {
-            assert_eq!(uri.path(), "/apis/apps/v1/namespaces/payments/deployments/orders");
-            return (server.object)(server.objects.fetch_add(1, Ordering::Relaxed));
+        let refused = || server.refused.lock().expect("no panic").last().cloned().expect("a refused Event");
+        let json = || serde_json::from_str::<Value>(&body).expect("JSON");
+        match (&method, uri.path()) {
+            (&Method::GET, "/apis/apps/v1/namespaces/payments/deployments/orders") => {
+                (server.object)(server.objects.fetch_add(1, Ordering::Relaxed))
+            }
+            (&Method::GET, "/api/v1/namespaces/writgate-system/secrets/writgate-ledger") => (server.key)(0),
+            (&Method::POST, EVENTS) => {
+                let response = (server.create)(server.creates.fetch_add(1, Ordering::Relaxed));
+                if response.status() == StatusCode::CREATED {
+                    server.created.lock().expect("no panic").push(json());
+                    return (StatusCode::CREATED, body).into_response();
+                }
+                server.refused.lock().expect("no panic").push(json());
+                response
+            }
+            (&Method::GET, path) if path.starts_with(EVENTS) => {
+                assert_eq!(path, format!("{EVENTS}/{}", name_of(&refused())));
+                (server.found)(refused())
+            }
+            (&Method::PATCH, path) if path.starts_with(EVENTS) => {
+                server.patches.lock().expect("no panic").push(json());
+                refused().to_string().into_response()
+            }
+            other => panic!("{other:?}"),
         }
-        assert_eq!((method, uri.path()), (Method::POST, "/apis/events.k8s.io/v1/namespaces/payments/events"));
-        let response = (server.create)(server.creates.fetch_add(1, Ordering::Relaxed));
-        if response.status() == StatusCode::CREATED {
-            let event = serde_json::from_str(&body).expect("an Event");
-            server.created.lock().expect("no panic").push(event);
-            return (StatusCode::CREATED, body).into_response();
-        }
-        response
+    }
+
+    fn name_of(event: &Value) -> &str {
+        event["metadata"]["name"].as_str().expect("a name")
+    }
+
+    /// A Secret with the ledger's key.
+    fn key(_: usize) -> Response {
+        let data = json!({"key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="});
+        json!({"metadata": {"name": "writgate-ledger"}, "data": data}).to_string().into_response()
+    }
+
+    fn another_key(_: usize) -> Response {
+        let data = json!({"key": "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg="});
+        json!({"metadata": {"name": "writgate-ledger"}, "data": data}).to_string().into_response()
+    }
+
+    /// The Event exists, as the webhook wrote it.
+    fn own(refused: Value) -> Response {
+        refused.to_string().into_response()
+    }
+
+    /// A tenant's Event has the name.
+    fn of_a_tenant(mut refused: Value) -> Response {
+        refused["reportingController"] = json!("tina.example/controller");
+        refused.to_string().into_response()
     }
 
     fn status(code: u16, reason: &str) -> Response {
@@ -282,7 +319,23 @@ mod tests {
     }
 
     async fn case(object: Script, create: Script) -> Case {
-        let server = Server { object, create, objects: 0.into(), creates: 0.into(), created: Mutex::default() };
+        case_with(Server::new(object, create)).await
+    }
+
+    impl Server {
+        fn new(object: Script, create: Script) -> Self {
+            let (objects, creates) = (0.into(), 0.into());
+            let (created, refused, patches) = Default::default();
+            Self { object, create, key, found: own, objects, creates, created, refused, patches }
+        }
+
+        /// The names of the created Events.
+        fn names(&self) -> Vec<String> {
+            self.created.lock().expect("no panic").iter().map(|event| name_of(event).to_owned()).collect()
+        }
+    }
+
+    async fn case_with(server: Server) -> Case {
         let server = Arc::new(server);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -365,13 +418,102 @@ mod tests {
         assert_eq!(metrics.events_failed.get_or_create(&queue_labels()).get(), 1);
     }
 
-    #[tokio::test]
-    async fn an_event_that_exists_already_counts_as_written() {
-        let case = case(there, |_| status(409, "AlreadyExists")).await;
-        let metrics = case.metrics.clone();
-        case.events.submit(decided(PRODUCTION, |_| ()));
+    fn taken_once(n: usize) -> Response {
+        if n == 0 { status(409, "AlreadyExists") } else { created(n) }
+    }
+
+    /// The metrics after a decision under `posture` was reported, and the server.
+    async fn reported(server: Server, posture: &str) -> (Arc<Server>, Metrics) {
+        let case = case_with(server).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        case.events.submit(decided(posture, |_| ()));
         case.finish().await;
-        assert_eq!(metrics.events_written.get_or_create(&queue_labels()).get(), 1);
+        (server, metrics)
+    }
+
+    fn written(metrics: &Metrics) -> u64 {
+        metrics.events_written.get_or_create(&queue_labels()).get()
+    }
+
+    #[tokio::test]
+    async fn all_replicas_give_an_event_the_same_name_and_nobody_else_knows_it() {
+        let (first, _) = reported(Server::new(there, created), PRODUCTION).await;
+        let (second, _) = reported(Server::new(there, created), PRODUCTION).await;
+        assert_eq!(first.names(), second.names());
+        let (third, _) = reported(Server { key: another_key, ..Server::new(there, created) }, PRODUCTION).await;
+        assert_ne!(first.names(), third.names());
+    }
+
+    #[tokio::test]
+    async fn an_event_is_written_without_the_key_under_a_name_that_is_only_a_digest() {
+        let forbidden: Script = |_| status(403, "Forbidden");
+        let (keyed, _) = reported(Server::new(there, created), PRODUCTION).await;
+        let (server, metrics) = reported(Server { key: forbidden, ..Server::new(there, created) }, PRODUCTION).await;
+        assert_eq!((server.names().len(), written(&metrics)), (1, 1));
+        assert_ne!(server.names(), keyed.names());
+    }
+
+    #[tokio::test]
+    async fn a_repeated_denial_is_counted_in_its_event() {
+        let (server, metrics) = reported(Server::new(there, taken_once), PRODUCTION).await;
+        assert_eq!((server.creates.load(Ordering::Relaxed), written(&metrics)), (1, 1));
+        assert_eq!(metrics.event_names_taken.get(), 0);
+        let patches = server.patches.lock().expect("no panic").clone();
+        assert_eq!(patches.iter().map(|patch| &patch["series"]["count"]).collect::<Vec<_>>(), [&json!(2)]);
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_name_a_tenant_has_taken_gets_another_name() {
+        let (plain, _) = reported(Server::new(there, created), PRODUCTION).await;
+        let (server, metrics) =
+            reported(Server { found: of_a_tenant, ..Server::new(there, taken_once) }, PRODUCTION).await;
+        assert_eq!((server.names().len(), written(&metrics), metrics.event_names_taken.get()), (1, 1, 1));
+        assert_ne!(server.names(), plain.names());
+        assert_eq!(name_of(&server.refused.lock().expect("no panic")[0]), plain.names()[0]);
+        assert!(server.patches.lock().expect("no panic").is_empty(), "a tenant's Event is not changed");
+    }
+
+    #[tokio::test]
+    async fn the_webhooks_event_about_another_decision_does_not_count_as_this_one() {
+        let changes: [fn(Value) -> Response; 3] = [
+            |mut event| {
+                event["regarding"]["name"] = json!("invoices");
+                own(event)
+            },
+            |mut event| {
+                event["reason"] = json!("Admitted");
+                own(event)
+            },
+            |mut event| {
+                event["type"] = json!("Normal");
+                own(event)
+            },
+        ];
+        for found in changes {
+            let (server, metrics) = reported(Server { found, ..Server::new(there, taken_once) }, PRODUCTION).await;
+            assert_eq!((server.names().len(), metrics.event_names_taken.get()), (1, 1));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_gone_when_it_is_read_back_is_created_again() {
+        let found = |_| status(404, "NotFound");
+        let (plain, _) = reported(Server::new(there, created), PRODUCTION).await;
+        let (server, metrics) = reported(Server { found, ..Server::new(there, taken_once) }, PRODUCTION).await;
+        assert_eq!((server.names(), written(&metrics)), (plain.names(), 1));
+        assert_eq!(metrics.event_names_taken.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_names_are_all_taken_is_counted_as_failed() {
+        let taken: Script = |_| status(409, "AlreadyExists");
+        let (server, metrics) = reported(Server { found: of_a_tenant, ..Server::new(there, taken) }, PRODUCTION).await;
+        assert_eq!((written(&metrics), metrics.events_failed.get_or_create(&queue_labels()).get()), (0, 1));
+        let mut names: Vec<_> =
+            server.refused.lock().expect("no panic").iter().map(|event| name_of(event).to_owned()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 4, "{names:?}");
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,6 +124,12 @@ impl Ledger {
         let stored = self.look_up(self.0.entries.create(&params, &new)).await.map(drop);
         self.0.metrics.record_stored(if stored.is_ok() { WriteOutcome::Written } else { WriteOutcome::Failed });
         stored
+    }
+
+    /// The MAC of what an Event's name stands for. All replicas compute the same, and nobody else can.
+    pub async fn event_mac(&self, about: &str) -> Result<String, String> {
+        // The name of an entry has no slash, so no MAC of an entry is one of an Event.
+        Ok(self.key().await?.mac(&format!("event/{about}"), &BTreeMap::new()))
     }
 
     /// Sends one request before the response.

@@ -1,6 +1,6 @@
 //! Renders a decision as an `events.k8s.io/v1` Event.
 //!
-//! The name is a digest of the decision and its object, so the same decision creates one Event.
+//! The name is derived from the decision and its object, so the same decision creates one Event.
 
 use std::collections::BTreeMap;
 
@@ -74,26 +74,26 @@ impl DecidedRequest {
         if self.decision.allowed() && !connects { EventQueue::Admission } else { EventQueue::Denial }
     }
 
-    /// The Event's name. It begins with the object's name, so that a list sorted by name groups an object's Events.
+    /// The first part of the Event's name: the object's name, so that a list sorted by name groups an object's Events.
     #[must_use]
-    pub fn event_name(&self, content: &EventContent) -> String {
-        let record = &self.decision.record;
-        let object = record.object.as_ref();
+    pub(super) fn name_prefix(&self) -> String {
+        let object = self.decision.record.object.as_ref();
         let name = object.map_or("", |object| object.name.as_str());
-        let prefix = match name.get(..MAX_PREFIX).unwrap_or(name) {
-            prefix if names::is_subdomain(name) => prefix.trim_end_matches(['-', '.']),
-            _ => "writgate",
-        };
-        format!("{prefix}.{}", &self.digest(content)[..DIGEST_DIGITS])
+        match name.get(..MAX_PREFIX).unwrap_or(name) {
+            prefix if names::is_subdomain(name) => prefix.trim_end_matches(['-', '.']).to_owned(),
+            _ => "writgate".to_owned(),
+        }
     }
 
     /// The digest of everything that distinguishes the decision. The uid of the AdmissionReview is left out, because one
     /// request can cause several.
-    fn digest(&self, content: &EventContent) -> String {
+    pub(super) fn digest(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
         let uid = self.identity();
         let approvals = record.approvals.iter().map(|approval| approval.id.as_str());
         let parts = [
+            // A user who sees the name of an Event must not know the name of an equal one elsewhere.
+            record.object.as_ref().map(|object| object.namespace.clone()).unwrap_or_default(),
             uid,
             self.decision.generation.to_string(),
             record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
@@ -191,6 +191,11 @@ impl DecidedRequest {
     }
 }
 
+/// The name of an Event whose [prefix](DecidedRequest::name_prefix) and last part, in hexadecimal digits, are known.
+pub(super) fn name(prefix: &str, tag: &str) -> String {
+    format!("{prefix}.{}", tag.get(..DIGEST_DIGITS).unwrap_or(tag))
+}
+
 /// The namespace of an object's Events. The API server accepts Events of cluster-scoped objects in `default`.
 fn event_namespace(object: &ObjectRecord) -> &str {
     if object.namespace.is_empty() { "default" } else { &object.namespace }
@@ -211,7 +216,7 @@ impl Reporter {
         Self { instance: bounded(&escape(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
     }
 
-    /// The Event that reports `content` about `decided`.
+    /// The Event that reports `content` about `decided`, without a name.
     #[must_use]
     pub fn event(&self, decided: &DecidedRequest, content: &EventContent) -> Event {
         let record = &decided.decision.record;
@@ -221,7 +226,6 @@ impl Reporter {
             *content == EventContent::Decision && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
         Event {
             metadata: ObjectMeta {
-                name: Some(decided.event_name(content)),
                 namespace: object.map(|object| event_namespace(object).to_owned()),
                 annotations,
                 ..ObjectMeta::default()
@@ -313,8 +317,8 @@ pub(super) mod tests {
     }
 
     fn name(object: &str) -> String {
-        decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into())
-            .event_name(&EventContent::Decision)
+        let decided = decided(STAGING, |request| request["object"]["metadata"]["name"] = object.into());
+        super::name(&decided.name_prefix(), &decided.digest(&EventContent::Decision))
     }
 
     #[test]
@@ -366,12 +370,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_object_that_did_not_appear_has_a_warning_with_a_name_of_its_own() {
+    fn an_object_that_did_not_appear_has_a_warning_of_its_own() {
         let decided = decided(STAGING, |_| ());
         let content = EventContent::NotPersisted("it does not exist".into());
         let event = Reporter::new("webhook-0", "writgate-system").event(&decided, &content);
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NotPersisted")));
-        assert_ne!(event.metadata.name, Some(decided.event_name(&EventContent::Decision)));
+        assert_ne!(decided.digest(&content), decided.digest(&EventContent::Decision));
     }
 
     #[test]
@@ -387,19 +391,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn one_decision_has_one_name_and_another_decision_another() {
-        let same = decided(STAGING, |_| ()).event_name(&EventContent::Decision);
-        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).event_name(&EventContent::Decision), same);
-        let others: [fn(&mut Value); 4] = [
+    fn one_decision_has_one_digest_and_another_decision_another() {
+        let same = decided(STAGING, |_| ()).digest(&EventContent::Decision);
+        assert_eq!(decided(STAGING, |request| request["uid"] = "r-2".into()).digest(&EventContent::Decision), same);
+        let others: [fn(&mut Value); 5] = [
             |request| request["userInfo"]["username"] = "mallory".into(),
+            |request| request["namespace"] = "other".into(),
             |request| request["object"]["metadata"]["uid"] = "u-2".into(),
             |request| request["object"]["metadata"]["generation"] = 2.into(),
             |request| request["object"]["spec"]["template"]["spec"]["containers"][0]["image"] = "j".into(),
         ];
         for (index, change) in others.into_iter().enumerate() {
-            assert_ne!(decided(STAGING, change).event_name(&EventContent::Decision), same, "{index}");
+            assert_ne!(decided(STAGING, change).digest(&EventContent::Decision), same, "{index}");
         }
-        assert_ne!(decided(PRODUCTION, |_| ()).event_name(&EventContent::Decision), same);
+        assert_ne!(decided(PRODUCTION, |_| ()).digest(&EventContent::Decision), same);
     }
 
     #[test]

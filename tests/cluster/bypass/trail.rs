@@ -1,13 +1,15 @@
 //! Attempts with Events, which a tenant with the `edit` role may otherwise write and delete.
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use writgate_core::encoding::hex;
 
 use crate::bypass::case::{PATIENCE, TenantNamespace, text};
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Installation, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
-    tests![guards_against_forged_events, guards_the_webhooks_events]
+    tests![guards_against_forged_events, guards_the_webhooks_events, reports_a_denial_whose_event_name_is_taken]
 }
 
 /// The policy that protects the webhook's Events.
@@ -68,4 +70,73 @@ fn guards_the_webhooks_events(installation: &Installation) {
     row("the reporter of the webhook's Event changed").patch(&target, "merge", &handed_over).guarded_by_policy(POLICY);
     let now = ns.live(&target.replace("v1.", "events.k8s.io")).expect("it is there");
     assert_eq!(now["metadata"]["resourceVersion"], event["metadata"]["resourceVersion"], "the Event is unchanged");
+}
+
+/// A tenant takes the name of an Event before the webhook writes it.
+fn reports_a_denial_whose_event_name_is_taken(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "taken");
+    let orders = ns.deployment("orders");
+    let dry = ["create", "--dry-run=server", "-n", &ns.namespace, "-f", "-"];
+    let ran = installation.tenant.kubectl_in(&dry, &orders.to_string());
+    assert!(!ran.ok(), "{ran}");
+    let record = ns.records().pop().expect("a record of the dry run");
+    let take = |name: &str| {
+        let event = json!({"apiVersion": "v1", "kind": "Event", "reason": "Innocent", "type": "Normal", "message": "nothing",
+            "metadata": {"name": name, "namespace": ns.namespace}, "source": {"component": "tina"},
+            "involvedObject": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": ns.namespace, "name": "orders"}});
+        let ran = installation.tenant.create(&event);
+        assert!(ran.ok(), "{ran}");
+    };
+    let written = |but: &str| {
+        wait_until("there is an Event of the denial", PATIENCE, || {
+            let mut events = ns.list("events.events.k8s.io");
+            events.retain(|event| event["reportingController"] == CONTROLLER && event["metadata"]["name"] != but);
+            events.pop()
+        })
+    };
+    for generation in 0..2 {
+        take(&predicted(&record, generation));
+    }
+    let attempt = ns
+        .row(100, "a denial whose Event's name, as a digest of the decision, a tenant has taken: the Event is written");
+    attempt.create(&orders).denied("ApprovalRequired");
+    let event = written("");
+    assert_eq!(event["reason"], "ApprovalRequired", "{event}");
+
+    // What the end of its time does to an Event, the namespace controller may do as well.
+    let name = text(&event["metadata"]["name"]);
+    let name = name.as_str();
+    let target = format!("events.events.k8s.io/{name}");
+    ns.arrange(&["delete", &target, "--as", "system:serviceaccount:kube-system:namespace-controller"]);
+    take(name);
+    let attempt = ns.row(
+        100,
+        "a denial after a tenant has taken the name of its expired Event: the Event is written under another name",
+    );
+    attempt.create(&orders).denied("ApprovalRequired");
+    let event = written(name);
+    assert_eq!(event["reason"], "ApprovalRequired", "{event}");
+}
+
+/// The name that the Event of the denied creation of `record` would have if it were only a digest of what the tenant knows.
+fn predicted(record: &Value, generation: i64) -> String {
+    let list = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join("\n");
+    let object = &record["object"];
+    let parts = [
+        format!("{}/{}/{}", text(&object["apiVersion"]), text(&object["kind"]), text(&object["name"])),
+        generation.to_string(),
+        text(&record["specHash"]),
+        text(&record["initiator"]["username"]),
+        String::new(),
+        "denied".to_owned(),
+        list(&record["reasons"]),
+        String::new(),
+        "false".to_owned(),
+    ];
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    format!("{}.{}", text(&object["name"]), &hex::encode(&digest.finalize().into())[..32])
 }
