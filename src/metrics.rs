@@ -45,6 +45,8 @@ pub enum Refusal {
     Overloaded,
     /// The decision took almost as long as the API server waits.
     Timeout,
+    /// The body did not arrive in time.
+    SlowBody,
     /// The body is larger than any AdmissionReview.
     TooLarge,
     /// The content type is not JSON.
@@ -58,15 +60,73 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    const ALL: [Self; 8] = [
+        Self::Overloaded,
+        Self::Timeout,
+        Self::SlowBody,
+        Self::TooLarge,
+        Self::NotJson,
+        Self::Unreadable,
+        Self::Unrecorded,
+        Self::Panic,
+    ];
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
             Self::Timeout => "timeout",
+            Self::SlowBody => "slow-body",
             Self::TooLarge => "too-large",
             Self::NotJson => "not-json",
             Self::Unreadable => "unreadable",
             Self::Unrecorded => "unrecorded",
             Self::Panic => "panic",
+        }
+    }
+}
+
+/// A port of the webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// HTTPS, for API servers.
+    Webhook,
+    /// HTTP, for probes and metrics.
+    Admin,
+}
+
+impl Port {
+    const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// The port has too many connections, or the peer has more than its share of them.
+    TooMany,
+    /// The client has no certificate of the client CA, or its certificate has another name.
+    ClientCertificate,
+    /// The TLS handshake failed for another reason, or took too long.
+    Handshake,
+    /// The connection was accepted, and ended before a request was read completely: too slow, too long, or not HTTP.
+    NoRequest,
+}
+
+impl ConnectionRefusal {
+    const ALL: [Self; 4] = [Self::TooMany, Self::ClientCertificate, Self::Handshake, Self::NoRequest];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "too-many",
+            Self::ClientCertificate => "client-certificate",
+            Self::Handshake => "handshake",
+            Self::NoRequest => "no-request",
         }
     }
 }
@@ -189,6 +249,19 @@ pub struct RefusalLabels {
     reason: &'static str,
 }
 
+/// Labels with a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PortLabels {
+    port: &'static str,
+}
+
+/// Labels with the reason why a connection was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ConnectionRefusalLabels {
+    port: &'static str,
+    reason: &'static str,
+}
+
 /// Labels with the outcome of an operation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
@@ -220,6 +293,8 @@ pub struct Families {
     pub requests: Family<RequestLabels, Counter>,
     pub duration: Histogram,
     pub refusals: Family<RefusalLabels, Counter>,
+    pub connections: Family<PortLabels, Gauge>,
+    pub connections_refused: Family<ConnectionRefusalLabels, Counter>,
     pub records_dropped: Counter,
     pub records_sealed: Counter,
     pub records_stored: Family<OutcomeLabels, Counter>,
@@ -251,6 +326,8 @@ impl Default for Metrics {
             requests: Family::default(),
             duration: Histogram::new(DURATION_BUCKETS),
             refusals: Family::default(),
+            connections: Family::default(),
+            connections_refused: Family::default(),
             records_dropped: Counter::default(),
             records_sealed: Counter::default(),
             records_stored: Family::default(),
@@ -293,6 +370,12 @@ impl Metrics {
             self.duration.clone(),
         );
         registry.register("admission_refusals", "Requests answered without a decision", self.refusals.clone());
+        registry.register("connections", "Open connections, by port", self.connections.clone());
+        registry.register(
+            "connections_refused",
+            "Connections that ended before their first request, by port and reason",
+            self.connections_refused.clone(),
+        );
         registry.register(
             "records_dropped",
             "Decision records that could not be written to standard output in time",
@@ -384,6 +467,16 @@ impl Metrics {
             }
             drop(self.events_queued.get_or_create(&queue.labels()));
         }
+        for port in Port::ALL {
+            drop(self.connections.get_or_create(&PortLabels { port: port.as_str() }));
+            for reason in ConnectionRefusal::ALL {
+                let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
+                drop(self.connections_refused.get_or_create(&labels));
+            }
+        }
+        for reason in Refusal::ALL {
+            drop(self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }));
+        }
         for outcome in UseOutcome::ALL {
             drop(self.ledger_uses.get_or_create(&outcome.labels()));
         }
@@ -403,6 +496,17 @@ impl Metrics {
     /// Counts a request that was answered without a decision.
     pub fn refused(&self, reason: Refusal) {
         self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// Counts a connection that was opened (`1`) or closed (`-1`).
+    pub fn connection_counted(&self, port: Port, change: i64) {
+        self.connections.get_or_create(&PortLabels { port: port.as_str() }).inc_by(change);
+    }
+
+    /// Counts a connection that ended before its first request.
+    pub fn connection_refused(&self, port: Port, reason: ConnectionRefusal) {
+        let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
+        self.connections_refused.get_or_create(&labels).inc();
     }
 
     /// Counts a changed certificate.

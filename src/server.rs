@@ -6,10 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use clap::{ArgAction, Parser};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Client;
@@ -27,6 +24,7 @@ use writgate_core::{
 };
 
 use crate::http::admin::{self, Status};
+use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
 use crate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
 use crate::metrics::Metrics;
@@ -47,12 +45,6 @@ use crate::trail::events::event::Reporter;
 use crate::trail::ledger::Ledger;
 use crate::trail::output::{Output, Stdout};
 
-/// How long a peer may take for the TLS handshake, and then for its first request.
-const FIRST_REQUEST: Duration = Duration::from_secs(5);
-/// How long a connection may be idle. hyper's header timeout ends idle connections. The API server's Go client keeps
-/// connections for 90 s. If the webhook closed one earlier, a request could arrive meanwhile and fail, and the user would see
-/// a denial.
-const IDLE: Duration = Duration::from_secs(150);
 /// How long requests in progress may take after the listener is closed. The usual `timeoutSeconds` is 5 s.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
 /// How long queued Events may take at exit.
@@ -201,7 +193,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
         .with_guards(guards)
         .with_approvals(approvals);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
-    let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics)
+    let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics.clone())
         .with_exempt(exempt)
         .with_system_namespace(&args.system_namespace)
         .with_kinds(kinds);
@@ -210,9 +202,12 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let admin = Handle::new();
     let tls = certificate.config();
     tokio::spawn(certificate.follow(args.certificate_interval));
-    let admin_served = tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), admin.clone()));
+    let connections = Connections::admin(metrics.clone());
+    let admin_served =
+        tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), connections, admin.clone()));
     let routes = router::router(admission, status.clone());
-    let served = tokio::spawn(serve_https(listener, routes, tls, webhook.clone()));
+    let connections = Connections::webhook(open_files(), metrics);
+    let served = tokio::spawn(serve_https(listener, routes, tls, connections, webhook.clone()));
     let (listen, admin_listen, version) = (args.listen, args.admin_listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(%listen, admin = %admin_listen, version, %keyid, %writer, "serving");
 
@@ -284,25 +279,6 @@ fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> D
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).map_err(|source| ServeError::Listen { address, flag, source })
-}
-
-async fn serve_http(listener: TcpListener, routes: Router, handle: Handle<SocketAddr>) -> io::Result<()> {
-    let server = axum_server::from_tcp(listener)?.handle(handle).http1_only().first_request_timeout(FIRST_REQUEST);
-    server.serve(routes.into_make_service()).await
-}
-
-/// Serves `routes` over TLS on `listener` until `handle` ends it, with the limits that slow or silent peers get.
-pub async fn serve_https(
-    listener: TcpListener,
-    routes: Router,
-    certificate: RustlsConfig,
-    handle: Handle<SocketAddr>,
-) -> io::Result<()> {
-    let acceptor = RustlsAcceptor::new(certificate).handshake_timeout(FIRST_REQUEST).acceptor(NoDelayAcceptor);
-    let server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle).http1_only();
-    let mut server = server.first_request_timeout(FIRST_REQUEST);
-    server.http_builder().http1().header_read_timeout(IDLE);
-    server.serve(routes.into_make_service()).await
 }
 
 /// Returns at SIGTERM or SIGINT.

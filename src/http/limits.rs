@@ -1,35 +1,45 @@
 //! Bounds requests before their content is read: their number, their time and their size.
 //!
-//! From the outside in: a panic becomes a response, requests above the limit are refused, each request has a deadline before
-//! the API server's own, and its body has a maximum size. None of these decides. They respond with an HTTP error, which the
-//! API server treats as a failed webhook and, with `failurePolicy: Fail`, as a refusal.
+//! From the outside in: a panic becomes a response, a body must arrive completely, in time and within a maximum size, and only
+//! then the request takes one of the turns for deciding. Nothing that another request requires is held while a body is awaited,
+//! except memory for large bodies, and [peers share](super::shares) that. Each request has a deadline before the API server's own.
+//! None of these decides. They respond with an HTTP error, which the API server treats as a failed webhook and, with
+//! `failurePolicy: Fail`, as a refusal.
 //!
 //! These limits are not tower layers: each layer costs several allocations per request, and none can respond with
 //! Writgate's messages.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use http_body_util::BodyExt as _;
+use tokio::time::{Instant, timeout_at};
 
+use crate::http::shares::{Peer, Share, Shares};
 use crate::metrics::{Metrics, Refusal};
 
 /// The largest AdmissionReview. The API server accepts requests of 3 MiB (`MaxRequestBodyBytes`), and sends the new and
 /// the old object and the user, whose request headers have at most 1 MiB.
 const MAX_BODY: usize = 7 << 20;
-/// Requests in progress. API servers send far fewer, since each takes a fraction of a millisecond.
-const MAX_REQUESTS: usize = 512;
+/// Requests that are decided at the same time. API servers send far fewer, since each takes a fraction of a millisecond.
+const MAX_TURNS: usize = 512;
 /// The largest body that does not wait for memory. A usual AdmissionReview has about 10 KiB, so large bodies that use up the
-/// budget below do not delay it.
+/// budget below do not delay it. The number of connections bounds the memory for small bodies.
 const SMALL_BODY: usize = 64 << 10;
-/// Memory for all larger bodies together, in KiB.
-const BODY_BUDGET: usize = 64 << 10;
+/// Memory for all larger bodies together.
+const BODY_BUDGET: usize = 64 << 20;
 /// How long a body may take to arrive. The API server has the whole body before it sends the request.
 const BODY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a larger body may take to begin. Each further second requires [`MIN_RATE`], so that a peer that sends nothing does not
+/// hold memory for long.
+const BODY_GRACE: Duration = Duration::from_secs(1);
+/// Bytes per second of a larger body.
+const MIN_RATE: usize = 64 << 10;
 /// The API server's default for `timeoutSeconds`, for callers that send no timeout.
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(10);
 /// The longest `timeoutSeconds` that Kubernetes allows.
@@ -40,6 +50,7 @@ pub(crate) fn refuse(metrics: &Metrics, reason: Refusal, why: impl Into<String>)
     metrics.refused(reason);
     let status = match reason {
         Refusal::Overloaded | Refusal::Timeout | Refusal::Unrecorded => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::SlowBody => StatusCode::REQUEST_TIMEOUT,
         Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::Unreadable => StatusCode::BAD_REQUEST,
@@ -68,54 +79,83 @@ fn patience(query: &str) -> Duration {
     patience.unwrap_or(DEFAULT_PATIENCE).min(MAX_PATIENCE)
 }
 
-/// The limits that all requests in progress share.
+/// When a request must be answered: shortly before its caller stops to wait. So the user reads Writgate's message and not
+/// `context deadline exceeded`.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    /// The deadline of a request that arrived now, with this query.
+    pub(crate) fn of(query: &str) -> Self {
+        Self { begun: Instant::now(), patience: patience(query) }
+    }
+
+    fn answer(self) -> Instant {
+        self.begun + self.patience.mul_f64(0.9)
+    }
+
+    /// When the next bytes of a body must be there, if `received` bytes are.
+    fn body(self, declared: usize, received: usize) -> Instant {
+        let whole = self.answer().min(self.begun + BODY_PATIENCE);
+        if declared <= SMALL_BODY {
+            return whole;
+        }
+        let received = u32::try_from(received / MIN_RATE).unwrap_or(u32::MAX);
+        let next = Duration::from_secs(1).saturating_mul(received).saturating_add(BODY_GRACE).min(BODY_PATIENCE);
+        whole.min(self.begun + next)
+    }
+}
+
+/// The limits that all requests share.
 pub(crate) struct Limits {
-    turns: Semaphore,
-    /// Memory for large bodies.
-    bodies: Semaphore,
+    turns: Arc<Shares>,
+    /// Memory for larger bodies.
+    bodies: Arc<Shares>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { turns: Semaphore::new(MAX_REQUESTS), bodies: Semaphore::new(BODY_BUDGET) }
+        Self { turns: Shares::new(MAX_TURNS), bodies: Shares::new(BODY_BUDGET) }
     }
 }
 
 /// A body in memory, and its share of the budget.
-pub(crate) struct Admitted<'a> {
+pub(crate) struct ReceivedBody {
     /// The bytes.
-    pub(crate) bytes: Bytes,
-    _share: Option<SemaphorePermit<'a>>,
+    pub(crate) bytes: Vec<u8>,
+    _share: Option<Share>,
 }
 
 impl Limits {
-    /// Waits for `answer` until shortly before the caller's timeout in `query`. So the user reads Writgate's message and not
-    /// `context deadline exceeded`.
-    pub(crate) async fn bound(
+    /// Takes a turn, and waits for `answer` until `deadline`.
+    pub(crate) async fn decide(
         &self,
-        query: &str,
+        peer: Peer,
+        deadline: Deadline,
         metrics: &Metrics,
         answer: impl Future<Output = Response>,
     ) -> Response {
-        let Ok(_turn) = self.turns.try_acquire() else {
+        let Some(_turn) = self.turns.try_take(peer, 1) else {
             return refuse(metrics, Refusal::Overloaded, "writgate: too many requests at once; try again");
         };
-        let patience = patience(query);
-        match tokio::time::timeout(patience.mul_f64(0.9), answer).await {
-            Ok(response) => response,
-            Err(_) => {
-                refuse(metrics, Refusal::Timeout, format!("writgate: no decision within {patience:?}; try again"))
-            }
-        }
+        timeout_at(deadline.answer(), answer).await.unwrap_or_else(|_| {
+            let why = format!("writgate: no decision within {:?}; try again", deadline.patience);
+            refuse(metrics, Refusal::Timeout, why)
+        })
     }
 
-    /// Reads a body that is JSON and not too large. `Err` is the response to any other body.
+    /// Reads a body that is JSON, not too large and not too slow. `Err` is the response to any other body.
     pub(crate) async fn body(
         &self,
+        peer: Peer,
+        deadline: Deadline,
         headers: &HeaderMap,
-        body: Body,
+        mut body: Body,
         metrics: &Metrics,
-    ) -> Result<Admitted<'_>, Response> {
+    ) -> Result<ReceivedBody, Response> {
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
@@ -134,40 +174,69 @@ impl Limits {
         if size > MAX_BODY {
             return Err(too_large());
         }
-        let share = if size > SMALL_BODY { Some(self.share(size).await) } else { None };
-        match tokio::time::timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY)).await {
-            Ok(Ok(bytes)) => Ok(Admitted { bytes, _share: share }),
-            Ok(Err(error)) if is_too_large(&error) => Err(too_large()),
-            Ok(Err(error)) => {
-                Err(refuse(metrics, Refusal::Unreadable, format!("writgate: the body ended early: {error}")))
-            }
-            Err(_) => {
-                let why = format!("writgate: the body did not arrive within {BODY_PATIENCE:?}");
-                Err(refuse(metrics, Refusal::Timeout, why))
+        let share = self.memory(peer, deadline, size, metrics).await?;
+        // Memory that is not written to is not resident.
+        let mut bytes = Vec::with_capacity(if declared.is_some() { size } else { 0 });
+        loop {
+            match timeout_at(deadline.body(size, bytes.len()), body.frame()).await {
+                Ok(None) => return Ok(ReceivedBody { bytes, _share: share }),
+                Ok(Some(Ok(frame))) => {
+                    let data = frame.into_data().unwrap_or_default();
+                    if bytes.len() + data.len() > MAX_BODY {
+                        return Err(too_large());
+                    }
+                    bytes.extend_from_slice(&data);
+                }
+                Ok(Some(Err(error))) => {
+                    let why = format!("writgate: the body ended early: {error}");
+                    return Err(refuse(metrics, Refusal::Unreadable, why));
+                }
+                Err(_) => {
+                    let why = format!(
+                        "writgate: the body arrives too slowly: {} bytes after {:.1} s",
+                        bytes.len(),
+                        deadline.begun.elapsed().as_secs_f64()
+                    );
+                    return Err(refuse(metrics, Refusal::SlowBody, why));
+                }
             }
         }
     }
 
-    async fn share(&self, size: usize) -> SemaphorePermit<'_> {
-        let share = u32::try_from(size / 1024 + 1).expect("a body's limit in KiB fits");
-        self.bodies.acquire_many(share).await.expect("the budget is never closed")
-    }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+    /// Waits for the memory that a larger body requires.
+    async fn memory(
+        &self,
+        peer: Peer,
+        deadline: Deadline,
+        size: usize,
+        metrics: &Metrics,
+    ) -> Result<Option<Share>, Response> {
+        if size <= SMALL_BODY {
+            return Ok(None);
         }
-        cause = error.source();
+        let until = deadline.answer().min(deadline.begun + BODY_PATIENCE);
+        timeout_at(until, self.bodies.take(peer, size))
+            .await
+            .map(Some)
+            .map_err(|_| refuse(metrics, Refusal::Overloaded, "writgate: too many large requests at once; try again"))
     }
-    false
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_larger_body_must_keep_a_minimum_rate() {
+        let deadline = Deadline::of("timeout=5s");
+        let allowed = |declared, received| deadline.body(declared, received) - deadline.begun;
+        assert_eq!(allowed(SMALL_BODY, 0), BODY_PATIENCE, "a small body holds no memory");
+        assert_eq!(allowed(MAX_BODY, 1), BODY_GRACE);
+        assert_eq!(allowed(MAX_BODY, MIN_RATE), BODY_GRACE + Duration::from_secs(1));
+        assert_eq!(allowed(MAX_BODY, MAX_BODY), BODY_PATIENCE);
+        let hurried = Deadline::of("timeout=1s");
+        assert_eq!(hurried.body(MAX_BODY, MAX_BODY) - hurried.begun, Duration::from_millis(900));
+    }
 
     #[test]
     fn the_deadline_is_the_timeout_that_the_api_server_sends_up_to_a_limit() {

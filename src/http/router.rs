@@ -10,7 +10,8 @@ use axum::routing::post;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::http::admin::Status;
-use crate::http::limits::{Limits, caught, refuse};
+use crate::http::limits::{Deadline, Limits, caught, refuse};
+use crate::http::shares::Peer;
 use crate::review::admission::{Admission, Endpoint, Refused};
 
 /// The state that all requests share.
@@ -34,17 +35,19 @@ async fn review(webhook: Arc<Webhook>, endpoint: Endpoint, request: Request) -> 
     let (head, body) = request.into_parts();
     let Webhook { admission, limits, status } = &*webhook;
     let metrics = admission.metrics();
-    let answer = async {
-        let body = match limits.body(&head.headers, body, metrics).await {
-            Ok(body) => body,
-            Err(refusal) => return refusal,
-        };
-        match admission.answer(endpoint, &body.bytes).await {
-            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-            Err(Refused { reason, why }) => refuse(metrics, reason, why),
+    let (peer, deadline) = (Peer::of(&head.extensions), Deadline::of(head.uri.query().unwrap_or_default()));
+    let mut response = match limits.body(peer, deadline, &head.headers, body, metrics).await {
+        Ok(body) => {
+            let answer = async {
+                match admission.answer(endpoint, &body.bytes).await {
+                    Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+                    Err(Refused { reason, why }) => refuse(metrics, reason, why),
+                }
+            };
+            limits.decide(peer, deadline, metrics, answer).await
         }
+        Err(refusal) => refusal,
     };
-    let mut response = limits.bound(head.uri.query().unwrap_or_default(), metrics, answer).await;
     if status.is_draining() {
         // Otherwise clients would keep using the connection to a replica that has left the Service.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

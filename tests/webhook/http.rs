@@ -4,10 +4,12 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use kube::Client;
 use serde_json::{Value, json};
@@ -510,42 +512,92 @@ async fn without_a_record_nothing_is_admitted_and_denials_are_still_sent() {
     assert_eq!(webhook.post(review("staging").to_string()).await.status, StatusCode::OK);
 }
 
-#[tokio::test]
-async fn endless_large_bodies_do_not_delay_a_usual_review() {
-    let webhook = Webhook::new();
-    let endless = || {
-        let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
-        let request = Request::post("/validate?timeout=30s").header(header::CONTENT_TYPE, "application/json");
-        let request = request.header(header::CONTENT_LENGTH, 7 << 20).body(body).expect("a request");
-        webhook.routes.clone().oneshot(request)
-    };
-    let attack: Vec<_> = (0..100).map(|_| endless()).collect();
-    let attack = futures::future::join_all(attack);
-    let usual = review("staging");
-    tokio::select! {
-        _ = attack => panic!("an endless body was read to its end"),
-        response = webhook.review(&usual) => assert_eq!(response["allowed"], true),
+/// A review from `peer` with a body that is declared and never arrives.
+fn endless(peer: u8, declared: usize) -> Request<Body> {
+    let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
+    let request = Request::post("/validate?timeout=30s").header(header::CONTENT_TYPE, "application/json");
+    from(
+        peer,
+        request.header(header::CONTENT_LENGTH, declared).body(Body::new(Declared(body, declared))).expect("a request"),
+    )
+}
+
+/// A body whose length is known before it arrives, as hyper makes it of a `Content-Length`.
+struct Declared(Body, usize);
+
+impl axum::body::HttpBody for Declared {
+    type Data = axum::body::Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(context)
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.1 as u64)
     }
 }
 
+fn from(peer: u8, mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([10, 0, 0, peer], 4711))));
+    request
+}
+
+fn whole(peer: u8, body: String) -> Request<Body> {
+    let request = Request::post("/validate?timeout=5s").header(header::CONTENT_TYPE, "application/json");
+    from(peer, request.body(body.into()).expect("a request"))
+}
+
 #[tokio::test]
-async fn requests_above_the_limit_are_refused_at_once() {
+async fn slow_bodies_take_neither_turns_nor_the_memory_of_other_peers() {
     let webhook = Webhook::new();
-    let endless = || {
-        let body = Body::from_stream(futures::stream::pending::<io::Result<Vec<u8>>>());
-        let request = Request::post("/validate").header(header::CONTENT_TYPE, "application/json");
-        tokio::spawn(webhook.routes.clone().oneshot(request.body(body).expect("a request")))
-    };
-    let crowd: Vec<_> = (0..600).map(|_| endless()).collect();
-    while crowd.iter().filter(|request| request.is_finished()).count() < 600 - 512 {
+    let bodies = [60_000, 7_000_000].into_iter().flat_map(|declared| (0..600).map(move |_| endless(1, declared)));
+    let attack: Vec<_> = bodies.map(|request| tokio::spawn(webhook.routes.clone().oneshot(request))).collect();
+    tokio::task::yield_now().await;
+    let usual = review("staging").to_string();
+    let large = format!("{usual}{}", " ".repeat(3 << 20));
+    for (peer, body) in [(1, usual.clone()), (2, usual), (2, large)] {
+        let answer = webhook.send(whole(peer, body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+    assert!(attack.iter().all(|request| !request.is_finished()), "the attack lasted until here");
+    attack.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_larger_body_without_progress_is_refused_after_a_second() {
+    let webhook = Webhook::new();
+    let begun = Instant::now();
+    let answer = webhook.send(endless(1, 7_000_000)).await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    assert!(answer.body.contains("too slowly: 0 bytes"), "{}", answer.body);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+    let metrics = webhook.page("/metrics").await.body;
+    assert!(metrics.contains("writgate_admission_refusals_total{reason=\"slow-body\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn requests_above_a_peers_share_are_refused_at_once() {
+    let never =
+        service_fn(|_: Request<kube::client::Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let webhook = Webhook::with(store(), Lines::default(), Some(Client::new(never, "default")));
+    let waiting = review("new").to_string();
+    let send = |_| tokio::spawn(webhook.routes.clone().oneshot(whole(1, waiting.clone())));
+    let crowd: Vec<_> = (0..600).map(send).collect();
+    while crowd.iter().filter(|request| request.is_finished()).count() < 600 - 256 {
         tokio::task::yield_now().await;
     }
-    let answer = webhook.post(review("staging").to_string()).await;
+    let answer = webhook.send(whole(1, review("staging").to_string())).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.body.contains("too many requests"), "{}", answer.body);
+    let other = webhook.send(whole(2, review("staging").to_string())).await;
+    assert_eq!(other.status, StatusCode::OK, "{}", other.body);
     crowd.iter().for_each(tokio::task::JoinHandle::abort);
     drop(futures::future::join_all(crowd).await);
-    assert_eq!(webhook.post(review("staging").to_string()).await.status, StatusCode::OK);
+    assert_eq!(webhook.send(whole(1, review("staging").to_string())).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -554,6 +606,6 @@ async fn an_endless_body_is_refused_before_the_api_server_gives_up() {
     let request = Request::post("/validate?timeout=1s").header(header::CONTENT_TYPE, "application/json");
     let begun = Instant::now();
     let answer = Webhook::new().send(request.body(endless).expect("a request")).await;
-    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
     assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
 }

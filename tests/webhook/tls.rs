@@ -14,9 +14,9 @@ use axum_server::Handle;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
+use writgate::http::ports::{self, Connections};
 use writgate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
 use writgate::metrics::Metrics;
-use writgate::server;
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -80,7 +80,8 @@ fn serve(files: CertificateFiles) -> Server {
     let address = listener.local_addr().expect("an address");
     let handle = Handle::new();
     let routes = Router::new().route("/", get(|| async { "here" }));
-    tokio::spawn(server::serve_https(listener, routes, certificate.config(), handle.clone()));
+    let connections = Connections::webhook(1024, metrics.clone());
+    tokio::spawn(ports::serve_https(listener, routes, certificate.config(), connections, handle.clone()));
     tokio::spawn(certificate.follow(LOOK));
     Server { address, metrics, handle }
 }

@@ -12,7 +12,8 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
-use writgate::server;
+use writgate::http::ports::{self, Connections};
+use writgate::metrics::Metrics;
 
 /// Less than what the webhook itself waits for a first request.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -43,10 +44,12 @@ impl Server {
         let address = listener.local_addr().expect("an address");
         let handle = Handle::new();
         let routes = Router::new().route("/validate", post(|body: Bytes| async move { format!("{}.", body.len()) }));
-        tokio::spawn(server::serve_https(
+        let connections = Connections::webhook(1024, Metrics::default());
+        tokio::spawn(ports::serve_https(
             listener,
             routes,
             RustlsConfig::from_config(Arc::new(config)),
+            connections,
             handle.clone(),
         ));
         Self { address, root, handle }
