@@ -62,6 +62,7 @@ doc: ## build the API documentation; a warning is an error
 .PHONY: manifests-check
 manifests-check: $(HELM) ## lint the chart, and check that manifests/ is what it renders
 	$(HELM) lint --strict --quiet charts/writgate
+	$(HELM) lint --strict --quiet charts/writgate --set clientCA.configMapName=ca --set 'clientCA.names={kube-apiserver}' $(NETWORK_POLICY)
 	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
@@ -156,6 +157,9 @@ fmt: ## format the sources
 	cargo fmt --all
 
 MANIFESTS := manifests
+# Addresses that are reserved for documentation (RFC 5737).
+NETWORK_POLICY := --set networkPolicy.enabled=true --set 'networkPolicy.apiServers[0].ipBlock.cidr=192.0.2.0/28' \
+	--set 'networkPolicy.metrics[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring'
 TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system
 
 .PHONY: manifests
@@ -163,6 +167,7 @@ manifests: $(HELM) ## render the chart into manifests/
 	@mkdir -p $(MANIFESTS)/example
 	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
 	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example/posture.yaml
+	$(TEMPLATE) $(NETWORK_POLICY) --show-only templates/networkpolicy.yaml >$(MANIFESTS)/example/network-policy.yaml
 
 ## Tools, built once from package registries into folders that Git ignores
 

@@ -26,7 +26,7 @@ use writgate_core::{
 use crate::http::admin::{self, Status};
 use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
-use crate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
+use crate::http::tls::{CertificateFiles, ClientCertificates, ServingCertificate, TlsError};
 use crate::metrics::Metrics;
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
@@ -68,6 +68,13 @@ pub struct Args {
     /// Private key of the serving certificate, in PEM
     #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
     pub tls_private_key_file: PathBuf,
+    /// CA in PEM, read again when it changes: accept only clients with a certificate that it signed [default: accept every
+    /// client]
+    #[arg(long, env = "WRITGATE_CLIENT_CA_FILE", value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Common name or DNS name that a client's certificate must have. Repeatable [default: any]
+    #[arg(long, env = "WRITGATE_CLIENT_NAME", value_name = "NAME", value_delimiter = ',', requires = "client_ca_file")]
+    pub client_name: Vec<String>,
     /// Private key that signs the records: Ed25519 in PKCS#8 PEM, not encrypted [default: a new key for each start]
     #[arg(long, env = "WRITGATE_AUDIT_KEY_FILE", value_name = "FILE")]
     pub audit_key_file: Option<PathBuf>,
@@ -157,7 +164,9 @@ pub fn run(args: Args) -> Result<(), ServeError> {
 }
 
 async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), ServeError> {
-    let certificate = CertificateFiles { cert: args.tls_cert_file.clone(), key: args.tls_private_key_file.clone() };
+    let clients = args.client_ca_file.clone().map(|ca| ClientCertificates { ca, names: args.client_name.clone() });
+    let certificate =
+        CertificateFiles { cert: args.tls_cert_file.clone(), key: args.tls_private_key_file.clone(), clients };
     let certificate = ServingCertificate::load(certificate, metrics.clone())?;
     let audit_key = chain::audit_key(args.audit_key_file.as_deref())?;
     let listener = listen(args.listen, "--listen")?;

@@ -266,12 +266,12 @@ mod tests {
     #[test]
     fn the_webhooks_own_files_are_not_given_to_connections() {
         let most = |open_files| {
-            let connections = Connections::webhook(open_files, Metrics::default());
+            let connections = &Connections::webhook(open_files, Metrics::default());
             let peers = (0..=u16::MAX).map(|port| {
                 let [high, low] = port.to_be_bytes();
                 SocketAddr::from(([10, 0, high, low], port))
             });
-            peers.flat_map(|peer| std::iter::from_fn(|| connections.accept(peer).ok())).collect::<Vec<_>>().len()
+            peers.flat_map(|peer| std::iter::from_fn(move || connections.accept(peer).ok())).collect::<Vec<_>>().len()
         };
         assert!(most(1024) + RESERVED_FILES + MAX_ADMIN <= 1024);
         assert!(most(usize::MAX) <= MAX_WEBHOOK);

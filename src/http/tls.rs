@@ -1,4 +1,4 @@
-//! The serving certificate, read from two PEM files and read again when their contents change.
+//! The serving certificate and the CA of client certificates, read from PEM files and read again when their contents change.
 //!
 //! The files are compared by content. A Secret volume is updated by replacing a symlink two levels up, and a watch on the
 //! file does not see that.
@@ -11,20 +11,33 @@ use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
 use jiff::Timestamp;
-use rustls::ServerConfig;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::metrics::{Metrics, ReloadOutcome};
+
+/// The attribute `commonName` (RFC 5280, appendix A.1).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}; set the PEM files with --tls-cert-file and --tls-private-key-file")]
+    #[error(
+        "cannot read {path}: {source}; set the PEM files with --tls-cert-file, --tls-private-key-file and --client-ca-file"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -57,6 +70,16 @@ pub enum TlsError {
         /// The TLS library's error.
         source: rustls::Error,
     },
+    /// The CA file contains no usable CA certificate.
+    #[error(
+        "{path} contains no usable CA certificate ({why}); expected PEM with the CA of the API servers' certificates"
+    )]
+    NoClientCa {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        why: String,
+    },
 }
 
 /// The files with the serving certificate and its key.
@@ -66,6 +89,17 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+    /// Which clients are accepted. `None`: all, without a certificate.
+    pub clients: Option<ClientCertificates>,
+}
+
+/// The clients that the TLS port accepts.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// The CA certificates in PEM. A client's certificate must be signed by one of them.
+    pub ca: PathBuf,
+    /// A client's certificate must have one of these as its common name or as a DNS name. If empty, every name is accepted.
+    pub names: Vec<String>,
 }
 
 /// The certificate in use, and the files that it is read from.
@@ -119,32 +153,34 @@ impl ServingCertificate {
                 self.config.reload_from_config(pair.config);
                 self.metrics.certificate_expiry.set(pair.not_after.as_second());
                 self.metrics.certificate_reloaded(ReloadOutcome::Ok);
-                tracing::info!(expires = %pair.not_after, "serving certificate replaced");
+                tracing::info!(expires = %pair.not_after, "serving certificate or client CA replaced");
             }
             Err(error) => {
                 self.metrics.certificate_reloaded(ReloadOutcome::Failed);
-                tracing::error!(%error, "the new serving certificate cannot be used; the old one stays in use");
+                tracing::error!(%error, "the new serving certificate or client CA cannot be used; the old ones stay in use");
             }
         }
         self
     }
 }
 
-/// The bytes of the two files, or the errors of reading them.
+/// The bytes of the files, or the errors of reading them.
 struct Contents {
     cert: Result<Vec<u8>, io::ErrorKind>,
     key: Result<Vec<u8>, io::ErrorKind>,
+    client_ca: Option<Result<Vec<u8>, io::ErrorKind>>,
 }
 
 impl Contents {
     fn read(files: &CertificateFiles) -> Self {
         let read = |path: &Path| fs::read(path).map_err(|error| error.kind());
-        Self { cert: read(&files.cert), key: read(&files.key) }
+        let client_ca = files.clients.as_ref().map(|clients| read(&clients.ca));
+        Self { cert: read(&files.cert), key: read(&files.key), client_ca }
     }
 
     fn digest(&self) -> [u8; 32] {
         let mut digest = Sha256::new();
-        for file in [&self.cert, &self.key] {
+        for file in [&self.cert, &self.key].into_iter().chain(&self.client_ca) {
             let digested = match file {
                 Ok(bytes) => Sha256::digest(bytes),
                 Err(kind) => Sha256::digest(format!("{kind:?}")),
@@ -177,14 +213,100 @@ impl Pair {
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| TlsError::NoKey { path: files.key.clone(), why: error.to_string() })?;
         // rustls's defaults: TLS 1.2 and 1.3 with their safe suites.
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|source| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), source })?;
+        let config = ServerConfig::builder();
+        let config = match files.clients.as_ref().zip(contents.client_ca.as_ref()) {
+            Some((clients, ca)) => config.with_client_cert_verifier(client_verifier(clients, bytes(&clients.ca, ca)?)?),
+            None => config.with_no_client_auth(),
+        };
+        // A new configuration has no sessions, so no client resumes one that an earlier CA allowed.
+        let mut config = config.with_single_cert(chain, key).map_err(|source| TlsError::Pair {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+            source,
+        })?;
         // The API server uses HTTP/1.1 for webhooks, to spread its load. HTTP/2 would only add attack surface.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), not_after })
     }
+}
+
+fn client_verifier(clients: &ClientCertificates, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let no_ca = |why: String| TlsError::NoClientCa { path: clients.ca.clone(), why };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| no_ca(error.to_string()))?;
+        roots.add(certificate).map_err(|error| no_ca(error.to_string()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder(roots.into()).build().map_err(|error| no_ca(error.to_string()))?;
+    if clients.names.is_empty() {
+        return Ok(verifier);
+    }
+    Ok(Arc::new(NamedClients { verifier, names: clients.names.clone() }))
+}
+
+/// Accepts a certificate that `verifier` accepts and that has one of `names`.
+#[derive(Debug)]
+struct NamedClients {
+    verifier: Arc<dyn ClientCertVerifier>,
+    names: Vec<String>,
+}
+
+impl ClientCertVerifier for NamedClients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
+        let certificate = Certificate::from_der(end_entity)
+            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if names(&certificate).iter().any(|name| self.names.contains(name)) {
+            return Ok(verified);
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+/// The common names and the DNS names of a certificate. A name in another encoding than UTF-8 is left out, so it is not accepted.
+fn names(certificate: &Certificate) -> Vec<String> {
+    let certificate = certificate.tbs_certificate();
+    let subject = certificate.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
+    let mut names: Vec<_> =
+        subject.filter_map(|attribute| Some(std::str::from_utf8(attribute.value.value()).ok()?.to_owned())).collect();
+    if let Ok(Some((_, SubjectAltName(alternatives)))) = certificate.get_extension::<SubjectAltName>() {
+        names.extend(alternatives.into_iter().filter_map(|name| match name {
+            GeneralName::DnsName(name) => Some(name.to_string()),
+            _ => None,
+        }));
+    }
+    names
 }
 
 fn bytes<'a>(path: &Path, contents: &'a Result<Vec<u8>, io::ErrorKind>) -> Result<&'a [u8], TlsError> {

@@ -200,6 +200,48 @@ fn a_stopping_webhook_drains_before_it_ends() {
     assert!(TcpStream::connect(("127.0.0.1", webhook.listen)).is_err());
 }
 
+/// Opens connections from an address of loopback, and keeps them open.
+fn idle_connections(from: [u8; 4], port: u16, count: usize) -> Vec<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let open = || async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of loopback");
+        socket.connect(([127, 0, 0, 1], port).into()).await
+    };
+    let streams = (0..count).map(|_| runtime.block_on(open()).and_then(|stream| stream.into_std()));
+    streams.collect::<Result<_, _>>().expect("the kernel accepts connections before the webhook does")
+}
+
+#[test]
+fn a_flood_of_connections_leaves_room_for_other_addresses_and_for_probes() {
+    let folder = Folder::new();
+    let (listen, admin) = (free_port(), free_port());
+    let webhook = folder.with_postures(listen, admin);
+    // 400 open files: 80 connections to the webhook's port. The soft limit is raised to that.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -Sn 100 && ulimit -Hn 400 && exec \"$0\" \"$@\""]);
+    limited.arg(webhook.get_program()).args(webhook.get_args()).stdout(Stdio::null());
+    let child = limited.env_clear().spawn().expect("it starts");
+    let webhook = Webhook { child, listen, admin, root: folder.root.clone() };
+    until("it is ready", || webhook.page("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
+    let held = [
+        idle_connections([127, 0, 0, 2], listen, 300),
+        idle_connections([127, 0, 0, 2], admin, 100),
+        idle_connections([127, 0, 0, 3], listen, 300),
+    ];
+    let refused = |port| {
+        let metrics = webhook.page("/metrics").expect("the admin port answers other addresses");
+        let name = format!("writgate_connections_refused_total{{port=\"{port}\",reason=\"too-many\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok());
+        count.unwrap_or(0_u32)
+    };
+    // The webhook's port has room for 40 and 20 of them, the admin port for 32.
+    until("the floods are refused", || refused("webhook") >= 500 && refused("admin") >= 60);
+    assert!(webhook.allows(), "another address is served");
+    assert!(webhook.page("/livez").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
+    drop(held);
+}
+
 #[test]
 fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
     let folder = Folder::new();

@@ -50,6 +50,21 @@ fn the_api_server_does_not_send_writes_of_exempt_controllers_except_jobs() {
     }
 }
 
+/// A policy without `from` would let everybody in, and one that selects other Pods would protect nothing.
+#[test]
+fn the_network_policy_covers_both_ports_of_the_webhooks_pods() {
+    let (_, objects) = manifest("example/network-policy.yaml");
+    let policy = &object(&objects, "NetworkPolicy")["spec"];
+    let (_, objects) = manifest("writgate.yaml");
+    let deployment = &object(&objects, "Deployment")["spec"];
+    assert_eq!(policy["podSelector"], deployment["selector"]);
+    let rules = policy["ingress"].as_array().expect("the policy has rules");
+    assert!(rules.iter().all(|rule| rule["from"].as_array().is_some_and(|from| !from.is_empty())), "{rules:?}");
+    let allowed: Vec<_> = rules.iter().map(|rule| &rule["ports"][0]["port"]).collect();
+    let ports = deployment["template"]["spec"]["containers"][0]["ports"].as_array().expect("the container has ports");
+    assert_eq!(allowed, ports.iter().map(|port| &port["name"]).collect::<Vec<_>>());
+}
+
 /// The policies must protect the names that the webhook writes.
 #[test]
 fn the_policies_name_events_as_the_library_does() {

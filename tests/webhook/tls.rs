@@ -4,19 +4,21 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
 use axum_server::Handle;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 use writgate::http::ports::{self, Connections};
-use writgate::http::tls::{CertificateFiles, ServingCertificate, TlsError};
+use writgate::http::tls::{CertificateFiles, ClientCertificates, ServingCertificate, TlsError};
 use writgate::metrics::Metrics;
+use writgate_testing::{Authority, Pair};
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -55,7 +57,7 @@ impl Volume {
     }
 
     fn files(&self) -> CertificateFiles {
-        CertificateFiles { cert: self.0.path().join("tls.crt"), key: self.0.path().join("tls.key") }
+        CertificateFiles { cert: self.0.path().join("tls.crt"), key: self.0.path().join("tls.key"), clients: None }
     }
 }
 
@@ -216,9 +218,129 @@ fn a_pair_that_cannot_be_served_is_an_error_at_the_start() {
     assert!(matches!(load("", &first.key), TlsError::NoCertificate { .. }));
     assert!(matches!(load(&first.key, &first.key), TlsError::NoCertificate { .. }));
     assert!(matches!(load(&first.cert, &first.cert), TlsError::NoKey { .. }));
-    let nowhere = CertificateFiles { cert: "/nowhere/tls.crt".into(), key: "/nowhere/tls.key".into() };
+    let nowhere = CertificateFiles { cert: "/nowhere/tls.crt".into(), key: "/nowhere/tls.key".into(), clients: None };
     let error = ServingCertificate::load(nowhere, Metrics::default()).map(|_| ()).expect_err("no file");
     assert!(error.to_string().contains("/nowhere/tls.crt"), "{error}");
+}
+
+/// Asks once with the client certificate `client`, if any. Returns the answer.
+fn ask_as(address: SocketAddr, root: &CertificateDer<'static>, client: Option<&Pair>) -> std::io::Result<String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).expect("a root");
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match client {
+        Some(pair) => {
+            let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("a certificate")];
+            let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+            config.with_client_auth_cert(chain, key).expect("a pair")
+        }
+        None => config.with_no_client_auth(),
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(std::io::Error::other)?;
+    let mut tls = StreamOwned::new(connection, TcpStream::connect(address)?);
+    again(&mut tls)
+}
+
+/// A server that accepts the clients of `ca` that have one of `names`, with the file of the CA.
+fn serve_clients_of(pair: &Issued, volume: &Volume, ca: &Authority, names: &[&str]) -> (Server, PathBuf) {
+    let file = volume.0.path().join("ca.crt");
+    fs::write(&file, &ca.certificate).expect("written");
+    volume.update(&pair.cert, &pair.key);
+    let names = names.iter().map(ToString::to_string).collect();
+    let clients = Some(ClientCertificates { ca: file.clone(), names });
+    (serve(CertificateFiles { clients, ..volume.files() }), file)
+}
+
+const REFUSED: &str = "writgate_connections_refused_total{port=\"webhook\",reason=\"client-certificate\"}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_client_with_a_certificate_of_the_client_ca_is_served() {
+    let pair = issue();
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let (server, _) = serve_clients_of(&pair, &volume, &ours, &[]);
+    let (client, stranger) = (ours.client("kube-apiserver", &[]), other.client("kube-apiserver", &[]));
+    let serving = ours.server(&["kube-apiserver"]);
+    let ask = |client| ask_as(server.address, &pair.der, client);
+    assert!(ask(Some(&client)).expect("an answer").ends_with("here"));
+    ask(None).expect_err("no certificate");
+    ask(Some(&stranger)).expect_err("another CA with the same name of the client");
+    ask(Some(&serving)).expect_err("a serving certificate is not for clients");
+    until("all three are counted", || metric(&server.metrics, &format!("{REFUSED} 3")));
+    assert!(ask(Some(&client)).expect("an answer").ends_with("here"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_must_have_one_of_the_names_if_some_are_given() {
+    let pair = issue();
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let ca = Authority::new("ours");
+    let (server, _) = serve_clients_of(&pair, &volume, &ca, &["kube-apiserver", "apiserver.example"]);
+    let ask = |client: &Pair| ask_as(server.address, &pair.der, Some(client));
+    assert!(ask(&ca.client("kube-apiserver", &[])).expect("an answer").ends_with("here"));
+    assert!(ask(&ca.client_with_dns_name("x", "apiserver.example")).expect("an answer").ends_with("here"));
+    for other in ["kube-apiserver2", "kube", "KUBE-APISERVER", "*"] {
+        ask(&ca.client(other, &[])).expect_err(other);
+    }
+    // An organisation is a group of the user, not a name.
+    ask(&ca.client("x", &["kube-apiserver"])).expect_err("a group of that name");
+    ask(&ca.client_with_dns_name("x", "other.apiserver.example")).expect_err("another DNS name");
+    until("all six are counted", || metric(&server.metrics, &format!("{REFUSED} 6")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_client_ca_is_in_force_without_a_restart_and_a_broken_one_is_not() {
+    let pair = issue();
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let (first, second) = (Authority::new("first"), Authority::new("second"));
+    let (server, file) = serve_clients_of(&pair, &volume, &first, &[]);
+    let (old, new) = (first.client("kube-apiserver", &[]), second.client("kube-apiserver", &[]));
+    let served = |client| ask_as(server.address, &pair.der, Some(client)).is_ok();
+    assert!(served(&old) && !served(&new));
+    fs::write(&file, "").expect("written");
+    until("the broken file is reported", || metric(&server.metrics, "reloads_total{outcome=\"failed\"} 1"));
+    assert!(served(&old) && !served(&new), "the old CA stays in force");
+    fs::write(&file, format!("{}{}", first.certificate, second.certificate)).expect("written");
+    until("both are served while they overlap", || served(&new));
+    assert!(served(&old));
+    fs::write(&file, &second.certificate).expect("written");
+    until("the old one is not served any more", || !served(&old));
+    assert!(served(&new));
+}
+
+#[test]
+fn a_client_ca_that_cannot_be_used_is_an_error_at_the_start() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let pair = issue();
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let file = volume.0.path().join("ca.crt");
+    for content in ["", "no PEM", &pair.key] {
+        fs::write(&file, content).expect("written");
+        let clients = Some(ClientCertificates { ca: file.clone(), names: Vec::new() });
+        let files = CertificateFiles { clients, ..volume.files() };
+        let error = ServingCertificate::load(files, Metrics::default()).map(|_| ()).expect_err("unusable");
+        assert!(matches!(error, TlsError::NoClientCa { .. }), "{content:?}: {error}");
+    }
+    let clients = Some(ClientCertificates { ca: "/nowhere/ca.crt".into(), names: Vec::new() });
+    let files = CertificateFiles { clients, ..volume.files() };
+    let error = ServingCertificate::load(files, Metrics::default()).map(|_| ()).expect_err("no file");
+    assert!(error.to_string().contains("--client-ca-file"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_of_more_than_16_kib_are_not_kept_in_memory() {
+    let pair = issue();
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let server = serve(volume.files());
+    let (mut tls, _) = ask(server.address, &pair.der).expect("an answer");
+    tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nx: ").expect("sent");
+    // Writing fails, or the answer says so, before all is sent.
+    let sent = tls.write_all(&[b'y'; 300_000]).and_then(|()| tls.flush());
+    let mut answer = Vec::new();
+    let _ = tls.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(sent.is_err() || answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 /// Whether the metrics contain `line`.

@@ -75,3 +75,27 @@ namespaceSelector:
 {{- define "writgate.user" -}}
 system:serviceaccount:{{ .Release.Namespace }}:writgate-webhook
 {{- end }}
+
+{{/* The volume source of the client CA; empty if there is none. */}}
+{{- define "writgate.clientCA" -}}
+{{- with .Values.clientCA }}
+{{- if and .configMapName .secretName }}
+{{- fail "clientCA.configMapName and clientCA.secretName are both set: set one of them" }}
+{{- end }}
+{{- if and .names (not .configMapName) (not .secretName) }}
+{{- fail "clientCA.names requires clientCA.configMapName or clientCA.secretName: without a CA, no certificate is asked for" }}
+{{- end }}
+{{- if .configMapName }}
+configMap:
+  name: {{ .configMapName }}
+{{- else if .secretName }}
+secret:
+  secretName: {{ .secretName }}
+  defaultMode: 0440
+{{- end }}
+{{- if or .configMapName .secretName }}
+  items:
+    - {key: ca.crt, path: ca.crt}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -53,6 +53,14 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A client certificate with a common name and a DNS name.
+    pub fn client_with_dns_name(&self, user: &str, name: &str) -> Pair {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a valid host name");
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(&params)
+    }
+
     fn sign(&self, params: &CertificateParams) -> Pair {
         let key = new_key();
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate from valid parameters").pem();
