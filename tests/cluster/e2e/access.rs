@@ -55,6 +55,8 @@ const IN_ITS_NAMESPACE: &[&str] = &[
     "list configmaps",
     "update configmaps",
     "watch configmaps",
+    "create secrets",
+    "get secrets writgate-ledger",
 ];
 
 fn the_webhook_has_the_rights_that_it_requires_and_no_others(installation: &Installation) {
