@@ -251,7 +251,7 @@ fn describe_rollback(rule: Option<&RollbackRule>) -> String {
         |RollbackRule { within, revisions }| {
             format!(
                 "a spec may run again that was admitted with an approval less than {within:#} ago and is among the last \
-                 {revisions} specs"
+                 {revisions} specs; admissions before this rule was added do not count"
             )
         },
     )
@@ -285,4 +285,21 @@ fn joined(items: impl Iterator<Item = String>, separator: &str) -> String {
 
 fn escaped(rows: Vec<ExplainedRow>) -> Vec<ExplainedRow> {
     rows.into_iter().map(|(label, text)| (label, escape_line(&text))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn says_that_a_rollback_rests_on_admissions_under_its_rule() {
+        let rule = RollbackRule { within: SignedDuration::from_hours(720), revisions: 3 };
+        assert_eq!(
+            describe_rollback(Some(&rule)),
+            "a spec may run again that was admitted with an approval less than 720h ago and is among the last 3 specs; \
+             admissions before this rule was added do not count"
+        );
+    }
 }
