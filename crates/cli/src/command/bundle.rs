@@ -35,7 +35,8 @@ const MAX_KEY: usize = 253;
 #[command(after_help = "\
 Examples:
   kubectl writgate bundle orders-config --from-file app.yaml --environment production -n payments
-  kubectl writgate bundle flags --from-literal fast=yes --environment staging --from-file=seed=- < seed
+  kubectl writgate bundle flags --from-literal fast=yes --from-file=seed=- \\
+      --environment staging < seed
   kubectl writgate bundle -f bundle.yaml --environment production")]
 #[command(group(ArgGroup::new("what").required(true).args(["name", "filename"])))]
 #[command(group(ArgGroup::new("content").multiple(true).requires("name").args(["from_file", "from_literal"])))]

@@ -47,7 +47,8 @@ struct Hashed {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let mut hashed = Vec::new();
-    for manifest in &input::manifests(&arguments.filename, &arguments.reading)? {
+    let manifests = input::manifests(&arguments.filename, &arguments.reading)?;
+    for manifest in &manifests {
         workloads::warn_of_outdated(manifest);
         let Some(hash) = manifest.spec_hash() else { continue };
         hashed.push(Hashed {
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         });
     }
     if hashed.is_empty() {
-        output::note("no workload found");
+        output::note(&workloads::none_in(&manifests));
     }
     match arguments.output {
         Format::Json => output::print_json(&hashed)?,
