@@ -65,7 +65,7 @@ impl Posture {
             actions: Actions { deploy, replay_execute, replay_dry_run },
             keys: _, // an index of `reviewers`
         } = self;
-        let cluster = cluster.as_ref().map_or("any; an approval must name no cluster".to_owned(), |cluster| {
+        let cluster = cluster.as_ref().map_or("not set; an approval must name no cluster".to_owned(), |cluster| {
             format!("{cluster}; every approval must name it")
         });
         let namespaces = namespaces.as_ref().map_or_else(
@@ -247,7 +247,7 @@ fn replays(ReplayRule { images, source_environments, dry_run }: &ReplayRule) -> 
 
 fn describe_rollback(rule: Option<&RollbackRule>) -> String {
     rule.map_or(
-        "none; what ran before requires an approval as everything else".to_owned(),
+        "none; what ran before requires an approval, like everything else".to_owned(),
         |RollbackRule { within, revisions }| {
             format!(
                 "a spec may run again that was admitted with an approval less than {within:#} ago and is among the last \
