@@ -4,6 +4,7 @@
 //! `case` defines an attempt and the outcomes that are safe. The other files are the rows, by theme. That the webhook
 //! admits what it should is shown by `e2e`.
 
+mod adoption;
 mod approvals;
 mod case;
 mod changes;
@@ -27,6 +28,7 @@ pub(crate) use table::is_right as table_is_right;
 /// Every attempt.
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     [
+        adoption::tests(),
         approvals::tests(),
         changes::tests(),
         detached::tests(),

@@ -403,7 +403,7 @@ metadata: {name: other, namespace: writgate-system}
 ";
 
 /// Users and commands whose requests are sent to the webhook.
-const SENT: [(&str, &str); 36] = [
+const SENT: [(&str, &str); 39] = [
     ("admin", "create deployment x --image=i"),
     ("admin", "create job x --image=i"),
     ("admin", "create cronjob x --image=i --schedule=@daily"),
@@ -433,6 +433,9 @@ const SENT: [(&str, &str); 36] = [
     ("admin", "scale replicationcontroller rc --replicas=3"),
     ("admin", "label replicaset rs adopt=me"),
     ("admin", "label replicationcontroller rc adopt=me"),
+    ("admin", "label job j adopt=me"),
+    ("admin", "label pod p adopt=me"),
+    ("admin", "label pod of-a-set pod-template-hash=adopt"),
     (
         "admin",
         r#"patch replicaset rs -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
@@ -457,7 +460,7 @@ const SENT: [(&str, &str); 36] = [
 ];
 
 /// Users and commands whose requests are not sent.
-const NOT_SENT: [(&str, &str); 26] = [
+const NOT_SENT: [(&str, &str); 28] = [
     ("admin", "label deployment d team=a"),
     ("admin", "annotate deployment d note=a"),
     ("admin", "annotate deployment d writgate.dev/approval=later"),
@@ -469,8 +472,10 @@ const NOT_SENT: [(&str, &str); 26] = [
     ("admin", r#"patch deployment d --subresource=status -p {"status":{"replicas":7}}"#),
     ("admin", "scale deployment d --replicas=7"),
     ("admin", "scale statefulset s --replicas=7"),
-    ("admin", "label job j team=a"),
-    ("admin", "label pod p team=a"),
+    ("admin", "annotate job j note=a"),
+    ("admin", "annotate pod p note=a"),
+    ("admin", "label pod of-a-set role=primary"),
+    ("job-controller", "label pod p adopt=me"),
     ("admin", "annotate cronjob c note=a"),
     ("admin", "annotate statefulset s note=a"),
     ("admin", "annotate daemonset ds note=a"),
@@ -535,5 +540,13 @@ data: {}
 apiVersion: v1
 kind: Pod
 metadata: {name: p}
+spec: {containers: [{name: c, image: i}]}
+---
+# No controller knows this owner, so nobody adopts, releases or deletes the Pod.
+apiVersion: v1
+kind: Pod
+metadata:
+  name: of-a-set
+  ownerReferences: [{apiVersion: example.com/v1, kind: ReplicaSet, name: set, uid: set, controller: true}]
 spec: {containers: [{name: c, image: i}]}
 "#;

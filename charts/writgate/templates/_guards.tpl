@@ -117,10 +117,7 @@
           || either.?metadata.?annotations.orValue({}).exists(key, key.startsWith("writgate.dev/")
             && object.?metadata.?annotations[?key] != oldObject.?metadata.?annotations[?key])
         )
-        || (request.resource.resource in ["replicasets", "replicationcontrollers"] && (
-          object.?metadata.?labels != oldObject.?metadata.?labels
-          || object.?metadata.?ownerReferences != oldObject.?metadata.?ownerReferences
-        ))
+        || {{ include "writgate.adoptionDiffers" . | nindent 8 | trim }}
 {{- end }}
 
 {{- define "writgate.guards.answers" -}}

@@ -40,6 +40,34 @@ app.kubernetes.io/name: writgate-webhook
 {{- toJson ($users | uniq) }}
 {{- end }}
 
+{{/* Whether an update changes the labels, owner references or finalizers by which controllers adopt an object or count it.
+request/adoption.rs in core decides. */}}
+{{- define "writgate.adoptionDiffers" -}}
+(
+  request.resource.resource in ["controllerrevisions", "jobs", "pods", "replicasets", "replicationcontrollers"] && (
+    object.?metadata.?ownerReferences != oldObject.?metadata.?ownerReferences
+    || request.resource.resource == "pods"
+      && oldObject.?metadata.?ownerReferences.orValue([]).exists(owner, owner.kind == "Job")
+      && oldObject.?metadata.?finalizers != object.?metadata.?finalizers
+    || object.?metadata.?labels != oldObject.?metadata.?labels && (
+      request.resource.resource != "pods"
+      || !oldObject.?metadata.?ownerReferences.orValue([]).exists(owner, owner.?controller.orValue(false)
+        && owner.kind in ["DaemonSet", "ReplicaSet", "ReplicationController", "StatefulSet"])
+      || [
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/controller-uid",
+        "batch.kubernetes.io/job-completion-index",
+        "batch.kubernetes.io/job-name",
+        "controller-revision-hash",
+        "controller-uid",
+        "job-name",
+        "pod-template-hash"
+      ].exists(name, object.?metadata.?labels[?name] != oldObject.?metadata.?labels[?name])
+    )
+  )
+)
+{{- end }}
+
 {{/* The part of an entry that says where the webhook is, and what happens if it does not answer. */}}
 {{- define "writgate.answers" -}}
 admissionReviewVersions: [v1]

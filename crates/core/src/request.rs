@@ -1,8 +1,10 @@
 //! The request that the API server asks about: parsing it, and finding what it would change.
 
 pub(crate) mod admission_review;
+pub(crate) mod adoption;
 pub(crate) mod change;
 pub(crate) mod connection;
+pub(crate) mod equal_json;
 pub(crate) mod exempt;
 pub(crate) mod record;
 mod rule_input;

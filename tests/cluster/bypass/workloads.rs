@@ -63,7 +63,9 @@ fn denies_adoption(installation: &Installation) {
     patch("a ReplicaSet's owner removed", json!({"metadata": {"ownerReferences": null}})).denied("SpecHashMismatch");
     patch("a ReplicaSet's label removed that its selector uses", json!({"metadata": {"labels": {"app": "other"}}}))
         .denied("SpecHashMismatch");
-    patch("a ReplicaSet's other label added", json!({"metadata": {"labels": {"team": "orders"}}})).unchanged();
+    patch("a ReplicaSet's other label added", json!({"metadata": {"labels": {"team": "orders"}}}))
+        .denied("SpecHashMismatch");
+    patch("an annotation added to a ReplicaSet", json!({"metadata": {"annotations": {"note": "a"}}})).unchanged();
     let pod = text(&ns.list("pods")[0]["metadata"]["name"]);
     ns.row(22, "a Pod removed from its ReplicaSet by its label: it continues to run, and another replaces it")
         .patch(&format!("pod/{pod}"), "merge", &json!({"metadata": {"labels": {"app": "released"}}}))

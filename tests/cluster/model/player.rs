@@ -213,7 +213,7 @@ impl Player<'_> {
             }
             What::Hold => merge(held(true)).await,
             What::Release => merge(held(false)).await,
-            What::Bookkeeping if name.is_replay() => merge(json!({"metadata": {"labels": {"seen": "yes"}}})).await,
+            What::Bookkeeping if name.is_replay() => merge(json!({"metadata": {"annotations": {"seen": "yes"}}})).await,
             What::Bookkeeping => merge(json!({"metadata": {"labels": {"seen": "yes"}}, "spec": {"replicas": 2}})).await,
             What::Delete => {
                 let background =

@@ -38,6 +38,21 @@ EXEMPT = {
     ("generic-garbage-collector", "replicasets"),
     ("generic-garbage-collector", "replicationcontrollers"),
     ("generic-garbage-collector", "controllerrevisions"),
+    ("generic-garbage-collector", "jobs"),
+    ("generic-garbage-collector", "pods"),
+}
+
+ADOPTED = {"controllerrevisions", "jobs", "pods", "replicasets", "replicationcontrollers"}
+SETS = {"DaemonSet", "ReplicaSet", "ReplicationController", "StatefulSet"}
+CONTROLLER_LABELS = {
+    "apps.kubernetes.io/pod-index",
+    "batch.kubernetes.io/controller-uid",
+    "batch.kubernetes.io/job-completion-index",
+    "batch.kubernetes.io/job-name",
+    "controller-revision-hash",
+    "controller-uid",
+    "job-name",
+    "pod-template-hash",
 }
 
 
@@ -143,9 +158,7 @@ class Decision:
         if (self.api_version, self.kind) in spec_hash.WORKLOADS:
             return self.changed_workload()
         if (self.api_version, self.kind) == ("v1", "Pod"):
-            if self.exempt or (self.old and _equal(self.object.spec, self.old.spec)):
-                raise NotAnAction
-            return self.pod
+            return self.changed_pod()
         if (self.api_version, self.kind) == ("apps/v1", "ControllerRevision"):
             return self.revision()
         raise Deny("UnsupportedKind")
@@ -157,7 +170,8 @@ class Decision:
             raise Deny("MalformedReview")
         same_bound = self.old and self.object.bound == self.old.bound
         owns = self.kind in ("ReplicaSet", "ReplicationController")
-        if same_bound and self.object.spec == self.old.spec and not self.is_unclear() and (not owns or self.same_ownership()):
+        same_bound = same_bound and (self.exempt or self.same_adoption())
+        if same_bound and self.object.spec == self.old.spec and not self.is_unclear():
             raise NotAnAction
         self.hash = self.hash_of(self.object)
         if self.hash is None or (self.old and self.old.spec is None):
@@ -179,16 +193,31 @@ class Decision:
         replicas = lambda thing: thing.spec.get("replicas") or 0
         without = lambda thing: {name: value for name, value in thing.spec.items() if name != "replicas"}
         raised = replicas(self.object) > replicas(self.old)
-        return not raised and _equal(without(self.object), without(self.old)) and self.same_ownership()
+        return not raised and _equal(without(self.object), without(self.old))
 
-    def same_ownership(self):
-        owners = lambda thing: thing.metadata.get("ownerReferences")
-        selector = self.old.spec.get("selector") or {}
-        keys = set(selector)
-        if self.kind == "ReplicaSet":
-            keys = {*(selector.get("matchLabels") or {}), *(e["key"] for e in selector.get("matchExpressions") or [])}
-        same_labels = all(self.object.labels.get(key) == self.old.labels.get(key) for key in keys)
-        return _equal(owners(self.object), owners(self.old)) and same_labels
+    def changed_pod(self):
+        if self.exempt:
+            raise NotAnAction
+        if self.old and not self.same_adoption():
+            if any(owner["kind"] == "Job" for owner in self.old.metadata.get("ownerReferences") or []):
+                raise Deny("WorkloadNotAllowed")
+        elif self.old and _equal(self.object.spec, self.old.spec):
+            raise NotAnAction
+        return self.pod
+
+    def same_adoption(self):
+        """Whether controllers find the object as before, by its labels and owner references."""
+        if self.resource not in ADOPTED:
+            return True
+        owners = [thing.metadata.get("ownerReferences") for thing in (self.object, self.old)]
+        new, old = self.object.labels, self.old.labels
+        changed = {name for name in {*new, *old} if new.get(name) != old.get(name)}
+        if self.resource == "pods" and any(one.get("controller") and one["kind"] in SETS for one in owners[1] or []):
+            changed &= CONTROLLER_LABELS
+        tracked, tracked_before = ("batch.kubernetes.io/job-tracking" in (thing.metadata.get("finalizers") or []) for thing in (self.object, self.old))
+        of_a_job = self.resource == "pods" and any(owner["kind"] == "Job" for owner in owners[1] or [])
+        untracked = of_a_job and tracked_before and not tracked
+        return _equal(*owners) and not changed and not untracked
 
     def releases(self):
         for path in (["paused"], ["suspend"], ["jobTemplate", "spec", "suspend"]):
@@ -204,8 +233,8 @@ class Decision:
         raise Deny("WorkloadNotAllowed")
 
     def revision(self):
-        parts = lambda thing: [thing.value.get("data"), thing.value.get("revision"), thing.metadata.get("ownerReferences")]
-        unchanged = self.old and self.object.labels == self.old.labels
+        parts = lambda thing: [thing.value.get("data"), thing.value.get("revision")]
+        unchanged = self.old and self.same_adoption()
         if self.exempt or (unchanged and all(map(_equal, parts(self.object), parts(self.old)))):
             raise NotAnAction
         raise Deny("WorkloadNotAllowed")

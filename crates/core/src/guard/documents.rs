@@ -22,7 +22,7 @@ use crate::{
     record::{decision::Basis, denial::Denial},
     request::{
         admission_review::{Object, Operation, Request},
-        change::same_owners,
+        adoption::has_same_owners,
     },
     text::quoted,
     vocabulary::KIND_LABEL,
@@ -99,7 +99,7 @@ impl<'r> DocumentChange<'r> {
             object.metadata.owner_references.is_some_and(|owners| !matches!(owners.get(), "null" | "[]"))
         };
         let gains_an_owner =
-            new.is_some_and(|new| owned(new) && old.is_none_or(|old| !owned(old) || !same_owners(new, old)));
+            new.is_some_and(|new| owned(new) && old.is_none_or(|old| !owned(old) || !has_same_owners(new, old)));
         let immutable = |object: &Object<'_>| object.immutable.is_some_and(|immutable| immutable.get() == "true");
         let is_frozen = new.is_some_and(immutable) && !old.is_some_and(immutable);
         let labelled = |object: &'r Object<'r>| LabelledDocument::new(object, &request.namespace, name);

@@ -8,7 +8,7 @@ use crate::{
     decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
     record::denial::Denial,
     request::admission_review::{Metadata, Object, Request},
-    request::change::same_owners,
+    request::adoption::{changed_labels, has_same_owners, is_adopted},
     text::quoted,
     vocabulary::DOMAIN,
 };
@@ -30,12 +30,12 @@ pub(super) fn check<'a>(request: &Request<'_>, context: &GuardContext<'_>, mut d
     draft.decided(verdict_of(changed.into_iter().map(denial).collect()))
 }
 
-/// What the request changes outside the status: names that mean something to Writgate, and the owners and selector labels
-/// of a set of Pods.
+/// What the request changes outside the status: names that mean something to Writgate, and the owners and labels by which
+/// controllers adopt the object.
 fn changed(request: &Request<'_>, object: &Object<'_>, old: &Object<'_>) -> Vec<String> {
     let (new_data, old_data) = (&object.metadata, &old.metadata);
-    let is_adopted_by_labels = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
-    let is_guarded = |key: &&str| is_adopted_by_labels || key.starts_with(DOMAIN);
+    let adoption = changed_labels(&request.resource, object, old);
+    let is_guarded = |key: &&str| adoption.contains(key) || key.starts_with(DOMAIN);
     let keys = |metadata: &Metadata<'_>| -> BTreeSet<String> {
         metadata.labels.iter().map(|(key, _)| key).filter(is_guarded).map(str::to_owned).collect()
     };
@@ -47,7 +47,7 @@ fn changed(request: &Request<'_>, object: &Object<'_>, old: &Object<'_>) -> Vec<
         annotations.into_iter().filter(|key| new_data.annotations.get(key) != old_data.annotations.get(key));
     let mut changed: Vec<String> = labels.map(|key| format!("label {}", quoted(key))).collect();
     changed.extend(annotations.map(|key| format!("annotation {}", quoted(key))));
-    if is_adopted_by_labels && !same_owners(object, old) {
+    if is_adopted(&request.resource) && !has_same_owners(object, old) {
         changed.push("metadata.ownerReferences".to_owned());
     }
     changed

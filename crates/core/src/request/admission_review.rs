@@ -191,6 +191,9 @@ pub struct Metadata<'a> {
     /// The owner references as JSON text. They are only compared.
     #[serde(borrow)]
     pub owner_references: Option<&'a RawValue>,
+    /// The finalizers as JSON text.
+    #[serde(borrow)]
+    pub finalizers: Option<&'a RawValue>,
     #[serde(skip)]
     is_absent: bool,
 }

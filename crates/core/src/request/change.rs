@@ -9,12 +9,14 @@ use serde_json::value::RawValue;
 use crate::{
     approval::projection::Projection,
     approval::spec_hash::{SpecHash, spec_hash},
-    encoding::canonical::{CanonicalError, canonical, may_contain_replacement_character},
+    encoding::canonical::CanonicalError,
     kube::workload::WorkloadKind,
     record::connection::Connection,
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
+    request::adoption::{self, is_same_adoption},
     request::connection::connection,
+    request::equal_json::{is_same_content, same_text},
     request::exempt::ExemptControllers,
     text::on_one_line,
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
@@ -98,7 +100,7 @@ impl<'r> Change<'r> {
         match request.workload {
             Some(kind) => Self::of_workload(kind, object, old, hashes, exempt),
             None => match (&*request.kind.api_version(), &*request.kind.kind) {
-                ("v1", "Pod") => Ok(Self::of_pod(object, old, exempt)),
+                ("v1", "Pod") => Ok(Self::of_pod(&request.resource, object, old, exempt)),
                 ("apps/v1", "ControllerRevision") => Ok(Self::of_revision(object, old, exempt)),
                 _ => Ok(Self::unsupported(request)),
             },
@@ -116,10 +118,11 @@ impl<'r> Change<'r> {
             return Ok(Self::Nothing);
         }
         let spec = spec_of(object, "object")?;
+        let same_adoption = old.is_some_and(|old| exempt || is_same_adoption(kind.resource(), object, old));
         if let Some(old) = old
             && old.spec.is_some_and(|old| is_same_content(spec, old.get()))
             && same_claims(object, old)
-            && same_ownership(kind, object, old)
+            && same_adoption
         {
             return Ok(Self::Nothing);
         }
@@ -137,6 +140,7 @@ impl<'r> Change<'r> {
         };
         if let (Some(previous), Some(old)) = (&previous, old)
             && same_claims(object, old)
+            && same_adoption
             && is_same_run(kind, object, old, (hash, spec), previous)
         {
             return Ok(Self::Nothing);
@@ -144,13 +148,25 @@ impl<'r> Change<'r> {
         Ok(Self::Workload(Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt }))
     }
 
-    fn of_pod(object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
-        match old {
-            _ if exempt => Self::Nothing,
-            None => Self::Pod { object, what: "a Pod that no controller created" },
-            Some(old) if same_text(object.spec, old.spec, Projection::Whole) => Self::Nothing,
-            Some(_) => Self::Pod { object, what: "a change to a running Pod's spec" },
+    fn of_pod(resource: &str, object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
+        if exempt {
+            return Self::Nothing;
         }
+        let Some(old) = old else { return Self::Pod { object, what: "a Pod that no controller created" } };
+        let same_adoption = is_same_adoption(resource, object, old);
+        if !same_adoption && adoption::is_owned_by_a_job(old) {
+            // The Job would not count the Pod, and would start another one, on the approval of the first.
+            let why = "only the Job controller may change the labels, the owner references and the tracking finalizer of \
+                       a Job's Pod, because the Job would run again";
+            return Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() });
+        }
+        if !same_text(object.spec, old.spec, Projection::Whole) {
+            return Self::Pod { object, what: "a change to a running Pod's spec" };
+        }
+        if !same_adoption {
+            return Self::Pod { object, what: "a change to the labels or owner references by which a Pod is adopted" };
+        }
+        Self::Nothing
     }
 
     fn of_ephemeral_containers(request: &'r Request<'r>) -> Result<Self, String> {
@@ -164,8 +180,7 @@ impl<'r> Change<'r> {
         let unchanged = old.is_some_and(|old| {
             same_text(object.data, old.data, Projection::Whole)
                 && same_text(object.revision, old.revision, Projection::Whole)
-                && same_owners(object, old)
-                && object.metadata.labels.is_same(&old.metadata.labels)
+                && is_same_adoption("controllerrevisions", object, old)
         });
         if exempt || unchanged {
             return Self::Nothing;
@@ -242,72 +257,9 @@ fn is_same_run(
     match kind {
         WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController => {
             let not_raised = replicas(spec).and_then(|wanted| Ok(wanted <= replicas(previous.spec)?)).unwrap_or(false);
-            not_raised
-                && same_text(object.spec, old.spec, Projection::WithoutReplicas)
-                && same_ownership(kind, object, old)
+            not_raised && same_text(object.spec, old.spec, Projection::WithoutReplicas)
         }
         _ => previous.hash == Some(hash) && !is_released(spec, previous.spec),
-    }
-}
-
-/// Whether a `ReplicaSet` keeps its owner. Owner references and the labels that selectors read decide which Deployment
-/// adopts it. That Deployment then scales it and rolls back to it, although nobody approved it there.
-fn same_ownership(kind: WorkloadKind, object: &Object<'_>, old: &Object<'_>) -> bool {
-    if !matches!(kind, WorkloadKind::ReplicaSet | WorkloadKind::ReplicationController) {
-        return true;
-    }
-    same_owners(object, old)
-        && selector_keys(kind, old)
-            .is_some_and(|keys| keys.iter().all(|key| object.metadata.labels.get(key) == old.metadata.labels.get(key)))
-}
-
-/// Whether both objects have the same owner references.
-pub(crate) fn same_owners(object: &Object<'_>, old: &Object<'_>) -> bool {
-    same_text(object.metadata.owner_references, old.metadata.owner_references, Projection::Whole)
-}
-
-/// The keys of the labels that an object's selector reads. `None`: the selector cannot be read.
-fn selector_keys(kind: WorkloadKind, object: &Object<'_>) -> Option<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Spec<S> {
-        selector: S,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Selector {
-        #[serde(default)]
-        match_labels: serde_json::Map<String, serde_json::Value>,
-        #[serde(default)]
-        match_expressions: Vec<Expression>,
-    }
-    #[derive(Deserialize)]
-    struct Expression {
-        key: String,
-    }
-    let spec = object.spec?.get();
-    if kind == WorkloadKind::ReplicationController {
-        let spec: Spec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(spec).ok()?;
-        return Some(spec.selector.into_iter().map(|(key, _)| key).collect());
-    }
-    let Spec { selector } = serde_json::from_str::<Spec<Selector>>(spec).ok()?;
-    let labels = selector.match_labels.into_iter().map(|(key, _)| key);
-    Some(labels.chain(selector.match_expressions.into_iter().map(|expression| expression.key)).collect())
-}
-
-/// Whether two JSON texts are the same and stand for the same content. U+FFFD stands for any bytes that are not UTF-8.
-fn is_same_content(new: &str, old: &str) -> bool {
-    new == old && !may_contain_replacement_character(new)
-}
-
-/// Whether two JSON texts have the same canonical form.
-fn same_text(new: Option<&RawValue>, old: Option<&RawValue>, scope: Projection) -> bool {
-    let (Some(new), Some(old)) = (new, old) else { return new.is_none() && old.is_none() };
-    if is_same_content(new.get(), old.get()) {
-        return true;
-    }
-    match (canonical(new.get(), scope), canonical(old.get(), scope)) {
-        (Ok(new), Ok(old)) => new == old,
-        _ => false,
     }
 }
 

@@ -12,9 +12,9 @@ pub struct ExemptControllers(BTreeSet<(String, String)>);
 
 /// The controllers of a kube-controller-manager that runs with `--use-service-account-credentials` (kubeadm's default).
 ///
-/// The garbage collector is exempt because it removes owner references when it orphans `ReplicaSets`. The Jobs of the
+/// The garbage collector is exempt because it removes owner references when it orphans what a workload owned. The Jobs of the
 /// cronjob controller are exempt unless they are replays: each replay requires an approval.
-const KUBE: [(&str, &str); 12] = [
+const KUBE: [(&str, &str); 14] = [
     ("deployment-controller", "replicasets"),
     ("replicaset-controller", "pods"),
     ("replication-controller", "pods"),
@@ -27,6 +27,8 @@ const KUBE: [(&str, &str); 12] = [
     ("generic-garbage-collector", "replicasets"),
     ("generic-garbage-collector", "replicationcontrollers"),
     ("generic-garbage-collector", "controllerrevisions"),
+    ("generic-garbage-collector", "jobs"),
+    ("generic-garbage-collector", "pods"),
 ];
 
 impl Default for ExemptControllers {

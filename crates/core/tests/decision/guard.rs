@@ -540,6 +540,11 @@ fn denies_writgate_metadata_written_through_a_status() {
     let owner = |object: &mut Value| object["metadata"]["ownerReferences"] = json!([{"uid": "u-2"}]);
     Case::status("ReplicaSet", "replicasets", label("app")).expect("StatusMetadata");
     Case::status("ReplicaSet", "replicasets", owner).expect("StatusMetadata");
+    Case::status("ReplicaSet", "replicasets", label("adopt")).expect("StatusMetadata");
+    Case::status("Job", "jobs", label("adopt")).expect("StatusMetadata");
+    Case::status("Job", "jobs", owner).expect("StatusMetadata");
+    Case::status("Pod", "pods", label("job-name")).expect("StatusMetadata");
+    Case::status("Pod", "pods", |_| ()).expect("not-an-action");
     Case::status("StatefulSet", "statefulsets", label("app")).expect("not-an-action");
     Case::status("StatefulSet", "statefulsets", owner).expect("not-an-action");
     let ungoverned = |case: &mut Case| case.environment = None;

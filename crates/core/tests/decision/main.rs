@@ -1,5 +1,6 @@
 //! Decisions: each test starts from a case that is admitted and changes one thing.
 
+mod adoption;
 mod break_glass;
 mod case;
 mod connect;

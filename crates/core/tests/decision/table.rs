@@ -346,9 +346,6 @@ fn a_replica_set_is_checked_unless_it_is_scaled_down() {
     replica_set().with(|c| c.spec()["replicas"] = 0.into()).expect("not-an-action");
     replica_set().with(|c| c.spec()["replicas"] = 3.into()).expect("ApprovalRequired");
     replica_set().with(|c| c.spec()["minReadySeconds"] = 3.into()).expect("ApprovalRequired");
-    replica_set().with(|c| c.object()["metadata"]["labels"]["team"] = "x".into()).expect("not-an-action");
-    replica_set().with(|c| c.object()["metadata"]["labels"]["app"] = "x".into()).expect("ApprovalRequired");
-    replica_set().with(|c| c.object()["metadata"]["ownerReferences"] = json!([])).expect("ApprovalRequired");
     replica_set()
         .with(|c| c.spec()["replicas"] = 3.into())
         .with(|c| c.request["userInfo"]["username"] = DEPLOYMENT_CONTROLLER.into())
