@@ -4,10 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, de::Error as _};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{encoding::borrowed::BorrowedText, kube::workload::WorkloadKind};
+use crate::{encoding::borrowed::BorrowedText, encoding::strict::ByFieldName, kube::workload::WorkloadKind};
 
 /// The position of the Pod's spec in an object's spec.
 #[derive(Clone, Copy)]
@@ -174,7 +174,7 @@ struct Driver<'a> {
 
 impl<'a> PodSpec<'a> {
     /// Reads the Pod's spec at `path` of the spec of an object. Fails if there is none, or a field has another type
-    /// than the API server accepts.
+    /// than the API server accepts. An object of a further kind without a Pod refers to nothing.
     pub(crate) fn read(spec: &'a str, path: PodPath) -> serde_json::Result<Self> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -205,7 +205,11 @@ impl<'a> PodSpec<'a> {
             PodPath::JobTemplate => {
                 serde_json::from_str(spec).map(|spec: Job<'a>| spec.job_template.spec.template.spec)
             }
-            PodPath::At(members) => below(spec, members).and_then(serde_json::from_str),
+            PodPath::At(members) => match below(spec, members)? {
+                Some(pod) => serde_json::from_str(pod).map(|ByFieldName(pod)| pod),
+                // A Rollout with `workloadRef` has its Pod in another object. Its own spec is hashed as a whole.
+                None => Ok(Self::default()),
+            },
         }
     }
 
@@ -280,15 +284,17 @@ impl<'a> PodSpec<'a> {
     }
 }
 
-/// The text of the value that `members` lead to. Fails if a member is missing.
-fn below<'a>(text: &'a str, members: &[&str]) -> serde_json::Result<&'a str> {
-    members.iter().try_fold(text, |text, member| {
+/// The text of the value that `members` lead to. `None`: one of them is absent or null.
+fn below<'a>(text: &'a str, members: &[&str]) -> serde_json::Result<Option<&'a str>> {
+    let mut text = text;
+    for member in members {
         let object: BTreeMap<BorrowedText<'a>, &'a RawValue> = serde_json::from_str(text)?;
-        let found = object.into_iter().find(|(BorrowedText(name), _)| name == *member);
-        found
-            .map(|(_, value)| value.get())
-            .ok_or_else(|| serde_json::Error::custom(format_args!("{member} is missing")))
-    })
+        match object.into_iter().find(|(BorrowedText(name), _)| name == *member) {
+            Some((_, value)) if value.get() != "null" => text = value.get(),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(text))
 }
 
 impl Named<'_> {

@@ -52,13 +52,35 @@ fn a_change_outside_the_spec_is_not_an_action() {
 }
 
 #[test]
-fn denies_a_replay_image_and_a_missing_pod_template() {
+fn denies_a_replay_image() {
     rollout().with(|c| *image(c) = "ghcr.io/acme/replay:1".into()).expect("WorkloadNotAllowed");
+}
+
+/// As a Rollout with `workloadRef`, whose Pod is in a Deployment.
+#[test]
+fn without_a_pod_template_the_whole_spec_is_approved() {
+    let of = |workload: Value| {
+        Case::of(kind(), "orders", &json!({"replicas": 1, "workloadRef": {"name": "orders"}, "workload": workload}))
+            .with(|c| c.kinds = WorkloadKinds::from_iter([kind()]))
+    };
+    for absent in [json!({}), Value::Null, json!({"template": null}), json!({"template": {}}), json!({"template": {"spec": null}})] {
+        of(absent.clone()).expect("admitted");
+        of(absent.clone()).with(|c| c.signers.clear()).expect("ApprovalRequired");
+        of(absent.clone()).with(|c| c.spec()["workloadRef"]["name"] = "other".into()).expect("SpecHashMismatch");
+        of(absent.clone()).with(|c| c.posture["workloads"] = "deny".into()).expect("WorkloadNotAllowed");
+        // It refers to no ConfigMap, so it is no bundle.
+        of(absent).with(|c| c.posture["configBundle"] = "required".into()).expect("ConfigBundleMismatch");
+    }
     let moved = |c: &mut Case| {
         let template = c.spec()["workload"].take();
         c.spec()["elsewhere"] = template;
     };
-    rollout().with(moved).expect("MalformedReview");
+    rollout().with(moved).expect("SpecHashMismatch");
+    for odd in [json!([]), json!("x"), json!({"template": 1}), json!({"template": {"spec": []}}), json!({"template": {"spec": {"containers": {}}}})] {
+        of(odd).expect("MalformedReview");
+    }
+    let none = json!({"replicas": 1});
+    Case::of(WorkloadKind::Deployment, "orders", &none).expect("MalformedReview");
 }
 
 #[test]
