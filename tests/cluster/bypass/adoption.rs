@@ -7,7 +7,11 @@ use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Installation, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
-    tests![denies_a_selector_that_adopts_an_orphan, denies_handing_a_stray_set_to_a_deployment, denies_relabelling_a_job]
+    tests![
+        denies_a_selector_that_adopts_an_orphan,
+        denies_handing_a_stray_set_to_a_deployment,
+        denies_relabelling_a_job
+    ]
 }
 
 /// A paused Deployment with a selector that matches an orphaned `ReplicaSet` would scale it up.
@@ -21,13 +25,16 @@ fn denies_a_selector_that_adopts_an_orphan(installation: &Installation) {
     ns.runs(&ns.deployment("orders"));
     ns.arrange(&["delete", "deployment/harmless"]);
     ns.arrange(&["delete", "deployment/orders", "--cascade=orphan"]);
-    let orphan = || {
-        ns.list("replicasets").into_iter().find(|set| set["spec"]["selector"]["matchLabels"]["app"] == "orders")
-    };
+    let orphan =
+        || ns.list("replicasets").into_iter().find(|set| set["spec"]["selector"]["matchLabels"]["app"] == "orders");
     wait_until("the ReplicaSet has no owner", PATIENCE, || {
         orphan()?["metadata"]["ownerReferences"].is_null().then_some(())
     });
-    ns.arrange(&["scale", &format!("replicaset/{}", text(&orphan().expect("it is there")["metadata"]["name"])), "--replicas=0"]);
+    ns.arrange(&[
+        "scale",
+        &format!("replicaset/{}", text(&orphan().expect("it is there")["metadata"]["name"])),
+        "--replicas=0",
+    ]);
     let mut adopting = harmless.clone();
     adopting["spec"]["selector"] = json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]});
     adopting["spec"]["paused"] = json!(true);
@@ -36,9 +43,12 @@ fn denies_a_selector_that_adopts_an_orphan(installation: &Installation) {
         .create(&adopting)
         .denied("ApprovalRequired");
     adopting["metadata"]["annotations"] = ns.approved(&harmless)["metadata"]["annotations"].clone();
-    ns.row(101, "a paused Deployment whose selector matches an orphaned ReplicaSet, with the approval of another selector")
-        .create(&adopting)
-        .denied("SpecHashMismatch");
+    ns.row(
+        101,
+        "a paused Deployment whose selector matches an orphaned ReplicaSet, with the approval of another selector",
+    )
+    .create(&adopting)
+    .denied("SpecHashMismatch");
 }
 
 /// What was made before the namespace was governed has no approval.
@@ -55,7 +65,9 @@ fn denies_handing_a_stray_set_to_a_deployment(installation: &Installation) {
     let ran = installation.plane.admin.kubectl_in(&["create", controller, "-f", "-"], &stray.to_string());
     assert!(ran.ok(), "{ran}");
     let patch = |attempt: &str, metadata: Value| {
-        ns.row(102, attempt).patch("replicaset/stray", "merge", &json!({"metadata": metadata})).denied("ApprovalRequired");
+        ns.row(102, attempt)
+            .patch("replicaset/stray", "merge", &json!({"metadata": metadata}))
+            .denied("ApprovalRequired");
     };
     patch("a stray ReplicaSet given the labels that a Deployment selects", json!({"labels": {"app": "orders"}}));
     let owner = ns.live("deployment/orders").expect("it is there");

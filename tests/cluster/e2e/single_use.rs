@@ -149,8 +149,15 @@ fn an_approval_is_usable_again_after_another_webhook_denied_the_release(installa
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": governed.namespace}},
             "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["UPDATE"]}]}]})]);
     wait_until("the other webhook denies updates", LIMIT, || {
-        let ran =
-            installation.operator.kubectl(&["annotate", "--overwrite", "job", "replay", "-n", &governed.namespace, "a=b"]);
+        let ran = installation.operator.kubectl(&[
+            "annotate",
+            "--overwrite",
+            "job",
+            "replay",
+            "-n",
+            &governed.namespace,
+            "a=b",
+        ]);
         ran.stderr.contains("silent.acme.example").then_some(())
     });
     let ran = suspend(&governed, false);

@@ -72,9 +72,8 @@ fn is_tracked(pod: &Object<'_>) -> bool {
 }
 
 fn is_controlled_by_a_set(pod: &Object<'_>) -> bool {
-    owners(pod).is_some_and(|owners| {
-        owners.iter().any(|owner| owner.controller == Some(true) && SETS.contains(&&*owner.kind))
-    })
+    owners(pod)
+        .is_some_and(|owners| owners.iter().any(|owner| owner.controller == Some(true) && SETS.contains(&&*owner.kind)))
 }
 
 #[derive(Deserialize)]

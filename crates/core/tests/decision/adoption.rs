@@ -92,7 +92,8 @@ fn controllers_change_labels_and_owners_of_what_they_own() {
     // Another spec of a replay is an action, whoever writes it.
     let replay = Case::replay().updated().with(unapproved).with(|c| c.spec()["suspend"] = true.into());
     let released = replay.clone().updated().with(|c| c.spec()["suspend"] = false.into());
-    let by_collector = |c: &mut Case| c.request["userInfo"]["username"] = format!("{KUBE}generic-garbage-collector").into();
+    let by_collector =
+        |c: &mut Case| c.request["userInfo"]["username"] = format!("{KUBE}generic-garbage-collector").into();
     replay.with(|c| c.object()["metadata"]["ownerReferences"] = json!([])).with(by_collector).expect("not-an-action");
     released.with(by_collector).expect("ApprovalRequired");
 }
@@ -123,7 +124,9 @@ fn a_pod_of_a_set_may_label_itself_but_not_as_controllers_do() {
         for free in ["role", "app", "team"] {
             relabelled(pod(set), free).expect("not-an-action");
         }
-        for controllers in ["pod-template-hash", "controller-revision-hash", "controller-uid", "batch.kubernetes.io/job-name"] {
+        for controllers in
+            ["pod-template-hash", "controller-revision-hash", "controller-uid", "batch.kubernetes.io/job-name"]
+        {
             relabelled(pod(set), controllers).expect("WorkloadNotAllowed");
         }
         pod(set).with(|c| c.object()["metadata"]["ownerReferences"] = Value::Null).expect("WorkloadNotAllowed");
@@ -176,7 +179,8 @@ fn nobody_relabels_a_pod_of_a_job_but_its_controller() {
         tracked(tracking(), untracked).expect("WorkloadNotAllowed");
     }
     // Owners that cannot be read may be a Job.
-    let unreadable = |c: &mut Case| c.request["oldObject"]["metadata"]["ownerReferences"] = json!({"kind": "ReplicaSet"});
+    let unreadable =
+        |c: &mut Case| c.request["oldObject"]["metadata"]["ownerReferences"] = json!({"kind": "ReplicaSet"});
     pod("Job").with(allow).with(unreadable).expect("WorkloadNotAllowed");
 }
 

@@ -63,7 +63,13 @@ fn without_a_pod_template_the_whole_spec_is_approved() {
         Case::of(kind(), "orders", &json!({"replicas": 1, "workloadRef": {"name": "orders"}, "workload": workload}))
             .with(|c| c.kinds = WorkloadKinds::from_iter([kind()]))
     };
-    for absent in [json!({}), Value::Null, json!({"template": null}), json!({"template": {}}), json!({"template": {"spec": null}})] {
+    for absent in [
+        json!({}),
+        Value::Null,
+        json!({"template": null}),
+        json!({"template": {}}),
+        json!({"template": {"spec": null}}),
+    ] {
         of(absent.clone()).expect("admitted");
         of(absent.clone()).with(|c| c.signers.clear()).expect("ApprovalRequired");
         of(absent.clone()).with(|c| c.spec()["workloadRef"]["name"] = "other".into()).expect("SpecHashMismatch");
@@ -76,7 +82,13 @@ fn without_a_pod_template_the_whole_spec_is_approved() {
         c.spec()["elsewhere"] = template;
     };
     rollout().with(moved).expect("SpecHashMismatch");
-    for odd in [json!([]), json!("x"), json!({"template": 1}), json!({"template": {"spec": []}}), json!({"template": {"spec": {"containers": {}}}})] {
+    for odd in [
+        json!([]),
+        json!("x"),
+        json!({"template": 1}),
+        json!({"template": {"spec": []}}),
+        json!({"template": {"spec": {"containers": {}}}}),
+    ] {
         of(odd).expect("MalformedReview");
     }
     let none = json!({"replicas": 1});
