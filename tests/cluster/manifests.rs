@@ -453,7 +453,7 @@ const SENT: [(&str, &str); 39] = [
     ("deployment-controller", "create deployment x --image=i"),
     ("replicaset-controller", r#"patch replicaset rs -p {"spec":{"replicas":7}}"#),
     ("statefulset-controller", "create job x --image=i"),
-    ("generic-garbage-collector", "run x --image=i"),
+    ("generic-garbage-collector", "create deployment x --image=i"),
     // A Job of a CronJob may be a replay.
     ("cronjob-controller", "create job x --image=i"),
     ("cronjob-controller", "run x --image=i"),

@@ -152,7 +152,7 @@ impl Decimal {
         }
         let digits = &*digits;
         let zeros = |out: &mut Vec<u8>, count: i64| {
-            out.extend(std::iter::repeat_n(b'0', usize::try_from(count).unwrap_or_default()));
+            out.resize(out.len() + usize::try_from(count).unwrap_or_default(), b'0');
         };
         if self.negative {
             out.push(b'-');
