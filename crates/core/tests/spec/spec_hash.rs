@@ -30,7 +30,7 @@ fn sent(manifest: &str) -> Option<(String, String)> {
 
 #[test]
 fn every_vector_of_spec_hash_v1() {
-    for case in Case::all("spec-hash-v1", 166) {
+    for case in Case::all("spec-hash-v1", 167) {
         let expect = case.expect();
         let expected = expect["specHash"].as_str().map(|hash| {
             let canonical = expect["canonical"].as_str().unwrap_or_else(|| panic!("{}: canonical", case.name));
