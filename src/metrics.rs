@@ -154,14 +154,29 @@ impl ReloadOutcome {
 pub enum EventQueue {
     /// Events of admissions.
     Admission,
-    /// Events of denials.
+    /// Events of break-glass admissions.
+    BreakGlass,
+    /// Events of connections that are admitted.
+    Connection,
+    /// Events of denials, and of admissions whose object was not seen.
     Denial,
 }
 
 impl EventQueue {
+    /// Every queue, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Admission, Self::BreakGlass, Self::Connection, Self::Denial];
+
+    /// Whether an Event waits until its object was seen.
+    #[must_use]
+    pub fn confirms(self) -> bool {
+        matches!(self, Self::Admission | Self::BreakGlass)
+    }
+
     pub(crate) fn labels(self) -> EventQueueLabels {
         let lane = match self {
             Self::Admission => "admission",
+            Self::BreakGlass => "break-glass",
+            Self::Connection => "connection",
             Self::Denial => "denial",
         };
         EventQueueLabels { lane }
@@ -461,7 +476,7 @@ impl Metrics {
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
     fn begin(&self) {
-        for queue in [EventQueue::Admission, EventQueue::Denial] {
+        for queue in EventQueue::ALL {
             for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
                 drop(family.get_or_create(&queue.labels()));
             }

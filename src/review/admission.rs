@@ -17,6 +17,7 @@ use writgate_core::{
     posture::{PostureError, PostureSet},
     record::{Basis, Decision, Outcome},
     request::{ExemptControllers, Request},
+    vocabulary::REPLAY_LABEL,
 };
 
 use crate::http::respond;
@@ -26,6 +27,7 @@ use crate::state::store::Store;
 use crate::trail::chain::Sealer;
 use crate::trail::events::Events;
 use crate::trail::events::event::DecidedRequest;
+use crate::trail::events::persisted::Write;
 use crate::trail::output::Output;
 
 /// The default namespace of the postures.
@@ -68,12 +70,18 @@ struct DecidedReview {
     resource: String,
     workload: Option<WorkloadKind>,
     posture: Option<String>,
+    write: Option<Write>,
+    replay: Option<String>,
 }
 
 impl DecidedReview {
     fn of(decision: Decision, request: &Request<'_>, postures: &PostureSet, environment: Arc<str>) -> Self {
         let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
+        // Only the Event of an admission is compared with the stored object.
+        let object = request.object.as_ref().filter(|_| decision.record.decision == Outcome::Admitted);
         Self {
+            write: object.and_then(|object| Write::of(object.metadata.managed_fields)),
+            replay: object.and_then(|object| object.metadata.labels.get(REPLAY_LABEL)).map(str::to_owned),
             decision,
             posture: source_of(postures, &environment),
             environment: if is_known { environment } else { "other".into() },
@@ -143,6 +151,8 @@ impl Admission {
                     resource: String::new(),
                     workload: None,
                     posture: None,
+                    write: None,
+                    replay: None,
                 };
                 (malformed.uid, decided)
             }
@@ -160,8 +170,8 @@ impl Admission {
         if let Some(events) = &self.events
             && DecidedRequest::has_event(decision)
         {
-            let DecidedReview { decision, resource, workload, posture, .. } = decided;
-            events.submit(DecidedRequest { decision, resource, workload, posture });
+            let DecidedReview { decision, resource, workload, posture, write, replay, .. } = decided;
+            events.submit(DecidedRequest { decision, resource, workload, posture, write, replay });
         }
         self.metrics.duration.observe(begun.elapsed().as_secs_f64());
         Ok(json)

@@ -1,119 +1,207 @@
 //! Events: one for each decision, on its object, written after the response is sent.
 //!
-//! kube's `Recorder` merges a second decision into the first and keeps the first note, so it is not used. Two bounded queues
-//! keep a flood of denials from displacing an admission. Failed writes are retried, and Events that are given up are counted.
+//! kube's `Recorder` merges a second decision into the first and keeps the first note, so it is not used. Admissions, break-glass
+//! admissions, connections and denials have bounded [queues](queue) of their own, so that a flood of one kind displaces no other.
+//! Nothing that waits holds a slot: a slot is held for one attempt, and failed attempts are repeated later.
+//!
 //! [`event`] renders an Event, [`persisted`] checks whether an admitted object was stored, [`creation`] creates the Event, and
 //! [`series`] counts a repeated denial.
 
 mod creation;
 pub mod event;
 pub mod persisted;
+mod queue;
 mod series;
 
 use std::collections::HashSet;
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use writgate_cluster::retry;
+use writgate_core::record::HistoryNote;
 
 use crate::metrics::{EventQueue, Metrics, WriteOutcome};
 use crate::trail::ledger::Ledger;
 use creation::{Attempt, EventCreator, NewEvent};
 use event::{DecidedRequest, EventContent, Reporter};
-use persisted::Persistence;
+use queue::{FairQueue, Served};
 
 /// Events that may wait in each queue. An admission takes a few KiB.
 const CAPACITY: usize = 1024;
-/// Admissions in progress. They mostly wait for the object to appear.
-const ADMISSIONS: usize = 64;
-/// Denials in progress.
-const DENIALS: usize = 4;
+/// Events about one object that may wait in each queue.
+const PER_OBJECT: usize = 64;
+/// Admissions that send a request to the API server at the same time.
+const ADMISSIONS: usize = 32;
+/// Break-glass admissions that do.
+const BREAK_GLASS: usize = 8;
+/// Denials that do, and as many connections.
+const PACED: usize = 4;
 /// Pause between two denials, so at most 50 per second are written. Anyone who reaches the webhook can cause denials, and each
-/// is a write to the API server. Faster denials fill the queue, and are dropped and counted.
-const DENIAL_PAUSE: Duration = Duration::from_millis(20);
+/// is a write to the API server. Faster denials fill the queue, and are dropped and counted. The same applies to connections.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long one response of the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long an admitted object may take to appear.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The first look for an admitted object. It usually appears some milliseconds after the response.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// How many times longer each further pause is than the last: six looks in ten seconds, three of them in the first quarter of a
+/// second. Anyone who reaches the webhook can cause looks, and each is a read from the API server.
+const SLOWER: u32 = 4;
 
 /// The queues of decisions that become Events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
-    admissions: mpsc::Sender<DecidedRequest>,
-    denials: mpsc::Sender<DecidedRequest>,
-    closing: watch::Sender<bool>,
-    workers: Arc<Mutex<Vec<JoinHandle<()>>>>,
-    metrics: Metrics,
+    writer: Arc<EventWriter>,
+    workers: Arc<Mutex<Workers>>,
+}
+
+/// The tasks that serve the queues.
+#[derive(Default)]
+struct Workers {
+    /// Of the queues whose objects must be seen. Their entries may move to the queue of denials.
+    confirming: Vec<JoinHandle<()>>,
+    direct: Vec<JoinHandle<()>>,
+}
+
+/// A decision on its way to becoming an Event.
+struct Report {
+    stage: Stage,
+    /// Ends with the report.
+    _in_progress: Option<InProgress>,
+}
+
+enum Stage {
+    /// The admitted object was not seen yet.
+    Confirm { decided: Box<DecidedRequest>, deadline: Instant },
+    /// The Event is to be created.
+    Create { new: Box<NewEvent>, pauses: Box<dyn Iterator<Item = Duration> + Send> },
+}
+
+impl Stage {
+    fn create(new: NewEvent) -> Self {
+        Self::Create { new: Box::new(new), pauses: Box::new(retry::pauses()) }
+    }
+}
+
+/// What a report requires after it was served.
+enum Next {
+    Done,
+    /// It is served again after this time.
+    Again(Duration),
+    /// The object was never seen. Anyone who reaches the webhook can cause that, so the Event is written as slowly as a denial's.
+    NotPersisted,
+}
+
+/// Marks an admission as in progress. One request can reach the webhook as several AdmissionReviews.
+struct InProgress {
+    digest: String,
+    all: Arc<Mutex<HashSet<String>>>,
+}
+
+impl InProgress {
+    /// `None` if the same decision is in progress already.
+    fn begin(all: &Arc<Mutex<HashSet<String>>>, digest: String) -> Option<Self> {
+        locked(all).insert(digest.clone()).then(|| Self { digest, all: all.clone() })
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        locked(&self.all).remove(&self.digest);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Events {
-    /// Starts the workers of both queues. Confirmed admissions are noted in `ledger`.
+    /// Starts the workers of all queues. Confirmed admissions are noted in `ledger`.
     #[must_use]
     pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
-        let (metrics_of_writer, in_progress) = (metrics.clone(), Mutex::default());
-        let creator = EventCreator { client, reporter, ledger, metrics: metrics_of_writer };
-        let writer = Arc::new(EventWriter { creator, in_progress });
-        let (closing, closed) = watch::channel(false);
-        let mut workers = Vec::new();
-        let mut start = |queue, at_once, pause| {
-            let (sender, waiting) = mpsc::channel(CAPACITY);
-            workers.push(tokio::spawn(work(writer.clone(), queue, waiting, closed.clone(), at_once, pause)));
-            sender
-        };
-        let admissions = start(EventQueue::Admission, ADMISSIONS, None);
-        let denials = start(EventQueue::Denial, DENIALS, Some(DENIAL_PAUSE));
-        Self { admissions, denials, closing, workers: Arc::new(Mutex::new(workers)), metrics }
+        let hasher = RandomState::new();
+        let writer = Arc::new(EventWriter {
+            creator: EventCreator { client, reporter, ledger, metrics },
+            queues: EventQueue::ALL.map(|_| FairQueue::new(CAPACITY, PER_OBJECT, hasher.clone())),
+            in_progress: Arc::default(),
+            notes: Mutex::default(),
+        });
+        let mut workers = Workers::default();
+        for queue in EventQueue::ALL {
+            let (at_once, pause) = match queue {
+                EventQueue::Admission => (ADMISSIONS, None),
+                EventQueue::BreakGlass => (BREAK_GLASS, None),
+                EventQueue::Connection | EventQueue::Denial => (PACED, Some(PAUSE)),
+            };
+            let worker = tokio::spawn(work(writer.clone(), queue, at_once, pause));
+            if queue.confirms() { workers.confirming.push(worker) } else { workers.direct.push(worker) }
+        }
+        Self { writer, workers: Arc::new(Mutex::new(workers)) }
     }
 
-    /// Queues the Event of a decision. Never waits: if the queue is full, the Event is dropped, counted and logged.
-    pub fn submit(&self, decided: DecidedRequest) {
-        let queue = decided.queue();
-        let sender = match queue {
-            EventQueue::Admission => &self.admissions,
-            EventQueue::Denial => &self.denials,
-        };
-        self.metrics.event_queued(queue, 1);
-        if let Err(error) = sender.try_send(decided) {
-            self.metrics.event_queued(queue, -1);
-            self.metrics.events_dropped(queue, 1);
-            let decided = error.into_inner();
-            if decided.decision.note.is_some() {
-                self.metrics.note_counted(WriteOutcome::Failed);
+    /// Queues the Event of a decision. Never waits: if the queue is full, an Event of whoever has the most is dropped, counted and
+    /// logged.
+    pub fn submit(&self, mut decided: DecidedRequest) {
+        let (writer, queue) = (&self.writer, decided.queue());
+        let now = Instant::now();
+        decided.bound();
+        let record = &decided.decision.record;
+        let requester = record.initiator.as_ref().map(|initiator| initiator.username.clone()).unwrap_or_default();
+        let object = record.object.clone();
+        let (namespace, kind, name) =
+            object.map_or_else(Default::default, |object| (object.namespace, object.kind, object.name));
+        let (report, due) = if queue.confirms() {
+            let in_progress = InProgress::begin(&writer.in_progress, decided.review_digest());
+            if in_progress.is_none() {
+                return;
             }
-            tracing::warn!(decision = %decided.decision.record.id, "no Event for this decision: the queue is full");
-        }
+            let stage = Stage::Confirm { decided: Box::new(decided), deadline: now + PATIENCE };
+            (Report { stage, _in_progress: in_progress }, now + FIRST_LOOK)
+        } else {
+            let new = NewEvent::new(&writer.creator.reporter, &decided, &EventContent::Decision);
+            (Report { stage: Stage::create(new), _in_progress: None }, now)
+        };
+        writer.creator.metrics.event_queued(queue, 1);
+        let dropped = writer.queue(queue).add(report, [&namespace, &requester, &kind, &name], due);
+        writer.drop_report(queue, dropped);
     }
 
     /// Writes queued Events for at most `patience`. The rest is counted as dropped.
     pub async fn finish(self, patience: Duration) {
-        self.closing.send_replace(true);
-        let workers = std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
-        let aborts: Vec<_> = workers.iter().map(JoinHandle::abort_handle).collect();
-        if tokio::time::timeout(patience, futures::future::join_all(workers)).await.is_ok() {
+        let Workers { confirming, direct } = std::mem::take(&mut *locked(&self.workers));
+        let aborts: Vec<_> = confirming.iter().chain(&direct).map(JoinHandle::abort_handle).collect();
+        let written = async {
+            self.writer.close(EventQueue::confirms);
+            futures::future::join_all(confirming).await;
+            self.writer.close(|queue| !queue.confirms());
+            futures::future::join_all(direct).await;
+            let mut notes = std::mem::take(&mut *locked(&self.writer.notes));
+            while notes.join_next().await.is_some() {}
+        };
+        if timeout(patience, written).await.is_ok() {
             return;
         }
-        aborts.iter().for_each(AbortHandle::abort);
-        for queue in [EventQueue::Admission, EventQueue::Denial] {
-            let left = self.metrics.events_waiting(queue);
+        for abort in aborts {
+            abort.abort();
+        }
+        let metrics = &self.writer.creator.metrics;
+        for queue in EventQueue::ALL {
+            let left = metrics.events_waiting(queue);
             if left > 0 {
-                self.metrics.events_dropped(queue, left);
+                metrics.events_dropped(queue, left);
                 tracing::warn!(lane = ?queue, left, "Events not written before the exit; their records are in this log");
             }
         }
     }
 }
 
-/// Writes the Events of one queue until it is closed and empty.
-async fn work(
-    writer: Arc<EventWriter>,
-    queue: EventQueue,
-    mut waiting: mpsc::Receiver<DecidedRequest>,
-    mut closed: watch::Receiver<bool>,
-    at_once: usize,
-    pause: Option<Duration>,
-) {
+/// Serves one queue until it is closed and empty.
+async fn work(writer: Arc<EventWriter>, queue: EventQueue, at_once: usize, pause: Option<Duration>) {
     let mut tasks = JoinSet::new();
     let mut pace = pause.map(|pause| {
         let mut pace = interval(pause);
@@ -121,85 +209,130 @@ async fn work(
         pace
     });
     loop {
-        while tasks.len() >= at_once {
-            tasks.join_next().await;
-        }
-        let next = tokio::select! {
-            next = waiting.recv() => next,
-            _ = closed.wait_for(|closed| *closed), if !waiting.is_closed() => {
-                waiting.close();
-                continue;
+        tokio::select! {
+            Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+            served = writer.queue(queue).next(), if tasks.len() < at_once => match served {
+                Some(served) => {
+                    if let Some(pace) = &mut pace {
+                        pace.tick().await;
+                    }
+                    let writer = writer.clone();
+                    tasks.spawn(async move { writer.serve(queue, served).await });
+                }
+                None if tasks.is_empty() => break,
+                // A report in progress may return to the queue.
+                None => drop(tasks.join_next().await),
             }
-        };
-        let Some(decided) = next else { break };
-        if let Some(pace) = &mut pace {
-            pace.tick().await;
         }
-        let writer = writer.clone();
-        tasks.spawn(async move {
-            Box::pin(writer.report(decided)).await;
-            writer.creator.metrics.event_queued(queue, -1);
-        });
     }
-    while tasks.join_next().await.is_some() {}
 }
 
 /// Writes Events to the cluster.
 struct EventWriter {
     creator: EventCreator,
-    /// Digests of the admissions in progress. One request can reach the webhook as several AdmissionReviews.
-    in_progress: Mutex<HashSet<String>>,
+    /// In the order of [`EventQueue::ALL`].
+    queues: [FairQueue<Report>; EventQueue::ALL.len()],
+    /// Digests of the admissions in progress.
+    in_progress: Arc<Mutex<HashSet<String>>>,
+    /// Notes for rollbacks that are written.
+    notes: Mutex<JoinSet<()>>,
 }
 
 impl EventWriter {
-    async fn report(&self, decided: DecidedRequest) {
-        let queue = decided.queue();
-        if queue == EventQueue::Denial {
-            return self.write(queue, &decided, &EventContent::Decision).await;
+    fn queue(&self, queue: EventQueue) -> &FairQueue<Report> {
+        &self.queues[queue as usize]
+    }
+
+    fn close(&self, which: impl Fn(EventQueue) -> bool) {
+        for queue in EventQueue::ALL.into_iter().filter(|queue| which(*queue)) {
+            self.queue(queue).close();
         }
-        let digest = decided.digest(&EventContent::Decision);
-        if !self.in_progress().insert(digest.clone()) {
-            return;
-        }
-        let content = match persisted::wait_for(&self.creator.client, &decided).await {
-            Persistence::Confirmed => EventContent::Decision,
-            Persistence::Unconfirmed(instead) => EventContent::NotPersisted(instead),
-        };
-        let noted = async {
-            if let (EventContent::Decision, Some(note)) = (&content, &decided.decision.note) {
-                self.creator.ledger.note(note).await;
+    }
+
+    async fn serve(&self, queue: EventQueue, mut served: Served<Report>) {
+        let metrics = &self.creator.metrics;
+        match self.step(queue, &mut served).await {
+            Next::Done => metrics.event_queued(queue, -1),
+            Next::Again(pause) => self.drop_report(queue, self.queue(queue).again(served, Instant::now() + pause)),
+            Next::NotPersisted => {
+                metrics.event_queued(queue, -1);
+                metrics.event_queued(EventQueue::Denial, 1);
+                let dropped = self.queue(EventQueue::Denial).adopt(served, Instant::now());
+                self.drop_report(EventQueue::Denial, dropped);
             }
-        };
-        tokio::join!(self.write(queue, &decided, &content), noted);
-        self.in_progress().remove(&digest);
-    }
-
-    fn in_progress(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Creates the Event that reports `content`, and retries after temporary failures.
-    async fn write(&self, queue: EventQueue, decided: &DecidedRequest, content: &EventContent) {
-        let mut new = NewEvent::new(&self.creator.reporter, decided, content);
-        let mut pauses = retry::pauses();
-        loop {
-            let why = match self.creator.attempt(&mut new).await {
-                Attempt::Written => return self.creator.metrics.event_written(queue),
-                Attempt::NameTaken => continue,
-                Attempt::Refused(why) => return self.give_up(queue, &new, &why),
-                Attempt::Failed(why) => why,
-            };
-            let Some(pause) = pauses.next() else { return self.give_up(queue, &new, &why) };
-            tracing::debug!(event = new.event.metadata.name, why, "Event not written yet");
-            sleep(pause).await;
         }
     }
 
-    fn give_up(&self, queue: EventQueue, new: &NewEvent, why: &str) {
+    /// Sends the requests of one attempt.
+    async fn step(&self, queue: EventQueue, served: &mut Served<Report>) -> Next {
+        let (report, looks) = (&mut served.entry, served.before);
+        if let Stage::Confirm { decided, deadline } = &report.stage {
+            let content = match persisted::look(&self.creator.client, decided).await {
+                Ok(stored) => EventContent::Persisted(stored),
+                Err(found) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if !left.is_zero() {
+                        return Next::Again((FIRST_LOOK * SLOWER.saturating_pow(looks + 1)).min(left));
+                    }
+                    EventContent::NotPersisted(found)
+                }
+            };
+            let new = NewEvent::new(&self.creator.reporter, decided, &content);
+            if matches!(content, EventContent::NotPersisted(_)) {
+                report.stage = Stage::create(new);
+                return Next::NotPersisted;
+            }
+            self.note(decided.decision.note.clone());
+            report.stage = Stage::create(new);
+        }
+        let Stage::Create { new, pauses } = &mut report.stage else { return Next::Done };
+        let why = match self.creator.attempt(new).await {
+            Attempt::Written => {
+                self.creator.metrics.event_written(queue);
+                return Next::Done;
+            }
+            Attempt::NameTaken => return Next::Again(Duration::ZERO),
+            Attempt::Refused(why) => return self.give_up(queue, new, &why),
+            Attempt::Failed(why) => why,
+        };
+        let Some(pause) = pauses.next() else { return self.give_up(queue, new, &why) };
+        tracing::debug!(event = new.event.metadata.name, why, "Event not written yet");
+        Next::Again(pause)
+    }
+
+    /// Adds a confirmed admission to the history, whatever becomes of its Event.
+    fn note(&self, note: Option<HistoryNote>) {
+        let Some(note) = note else { return };
+        let ledger = self.creator.ledger.clone();
+        let mut notes = locked(&self.notes);
+        while notes.try_join_next().is_some() {}
+        notes.spawn(async move { ledger.note(&note).await });
+    }
+
+    fn give_up(&self, queue: EventQueue, new: &NewEvent, why: &str) -> Next {
         self.creator.metrics.event_failed(queue);
         let metadata = &new.event.metadata;
         let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
         tracing::error!(namespace, name, why, "Event not written; its record is in this log");
+        Next::Done
+    }
+
+    /// Counts and logs a report that was dropped for another one.
+    fn drop_report(&self, queue: EventQueue, dropped: Option<Report>) {
+        let Some(report) = dropped else { return };
+        let metrics = &self.creator.metrics;
+        metrics.event_queued(queue, -1);
+        metrics.events_dropped(queue, 1);
+        let decision = match &report.stage {
+            Stage::Confirm { decided, .. } => {
+                if decided.decision.note.is_some() {
+                    metrics.note_counted(WriteOutcome::Failed);
+                }
+                decided.decision.record.id.to_string()
+            }
+            Stage::Create { new, .. } => new.id().to_owned(),
+        };
+        tracing::warn!(decision, "no Event for this decision: the queue is full");
     }
 }
 
@@ -215,8 +348,10 @@ mod tests {
     use axum::response::{IntoResponse, Response};
     use serde_json::{Value, json};
 
+    use tokio::time::sleep;
+
     use super::*;
-    use crate::trail::events::event::tests::{PRODUCTION, STAGING, decided};
+    use crate::trail::events::event::tests::{PRODUCTION, STAGING, decided, exec};
 
     /// Responds to the `n`th read of the object or creation of an Event, from 0.
     type Script = fn(n: usize) -> Response;
@@ -244,6 +379,7 @@ mod tests {
             (&Method::GET, "/apis/apps/v1/namespaces/payments/deployments/orders") => {
                 (server.object)(server.objects.fetch_add(1, Ordering::Relaxed))
             }
+            (&Method::GET, path) if path.starts_with("/apis/apps/v1/namespaces/payments/deployments/") => absent(0),
             (&Method::GET, "/api/v1/namespaces/writgate-system/secrets/writgate-ledger") => (server.key)(0),
             (&Method::POST, EVENTS) => {
                 let response = (server.create)(server.creates.fetch_add(1, Ordering::Relaxed));
@@ -517,18 +653,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_of_denials_is_dropped_and_counted_and_displaces_no_admission() {
+    async fn a_flood_of_denials_is_dropped_and_counted_and_displaces_no_admission_and_no_connection() {
         let case = case(there, created).await;
         let (server, metrics) = (case.server.clone(), case.metrics.clone());
-        // `submit` is not async, so the loop ends although both queues overflow: it cannot wait for a worker.
+        // `submit` is not async, so the loop ends although the queue overflows: it cannot wait for a worker.
         for n in 0..3 * CAPACITY {
-            case.events.submit(decided(PRODUCTION, |request| request["userInfo"]["username"] = n.to_string().into()));
+            case.events.submit(decided(PRODUCTION, |request| {
+                request["userInfo"]["username"] = n.to_string().into();
+                request["object"]["metadata"]["name"] = format!("x{n}").into();
+            }));
         }
+        case.events.submit(exec("alice"));
         case.events.submit(decided(STAGING, |_| ()));
         assert!(metrics.events_dropped.get_or_create(&queue_labels()).get() >= u64::try_from(CAPACITY).expect("fits"));
         let created = || server.created.lock().expect("no panic").clone();
         let admission = async {
-            while !created().iter().any(|event| event["reason"] == "Admitted") {
+            let is_there = |reason: &str| created().iter().any(|event| event["reason"] == reason);
+            while !(is_there("Admitted") && is_there("ConnectAdmitted")) {
                 sleep(Duration::from_millis(10)).await;
             }
         };
@@ -537,6 +678,44 @@ mod tests {
         tokio::time::timeout(Duration::from_mins(2), admission).await.expect("the admission is written");
         assert!(created().len() < CAPACITY, "{} Events before the admission's", created().len());
         assert!(metrics.events_waiting(EventQueue::Denial) > 0);
+    }
+
+    #[tokio::test]
+    async fn reviews_of_objects_that_never_appear_do_not_delay_an_admission() {
+        let late: Script = |n| if n < 2 { absent(n) } else { there(n) };
+        let case = case(late, created).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        for n in 0..1150 {
+            case.events.submit(decided(STAGING, |request| {
+                request["userInfo"]["username"] = format!("user-{n}").into();
+                request["object"]["metadata"]["name"] = format!("x{n}").into();
+                request["object"]["metadata"]["uid"] = format!("u-x{n}").into();
+            }));
+        }
+        let labels = EventQueue::Admission.labels();
+        assert_eq!(metrics.events_dropped.get_or_create(&labels).get(), 1150 - 1024);
+        case.events.submit(decided(STAGING, |_| ()));
+        let admission = async {
+            while !server.created.lock().expect("no panic").iter().any(|event| event["reason"] == "Admitted") {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // Each of the others waits for ten seconds. With 64 of them at a time, the admission would wait for three minutes.
+        timeout(Duration::from_secs(9), admission).await.expect("the admission is written");
+        assert!(metrics.events_waiting(EventQueue::Admission) > 0, "the others still wait");
+    }
+
+    #[tokio::test]
+    async fn a_replay_under_another_user_name_has_no_event_of_its_own() {
+        let once: Script = |n| if n == 0 { created(n) } else { status(409, "AlreadyExists") };
+        let case = case(there, once).await;
+        let (server, metrics) = (case.server.clone(), case.metrics.clone());
+        case.events.submit(decided(STAGING, |_| ()));
+        case.events.submit(decided(STAGING, |request| request["userInfo"]["username"] = "mallory".into()));
+        assert_eq!(case.finish().await, ["Admitted"]);
+        let refused = server.refused.lock().expect("no panic").clone();
+        assert_eq!(refused.iter().map(name_of).collect::<Vec<_>>(), [server.names()[0].as_str()]);
+        assert_eq!(metrics.event_names_taken.get(), 0);
     }
 
     fn queue_labels() -> crate::metrics::EventQueueLabels {

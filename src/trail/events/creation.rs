@@ -60,6 +60,11 @@ impl NewEvent {
         }
     }
 
+    /// The id of the decision.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// What the name of the next attempt stands for.
     fn subject(&self) -> String {
         match self.taken {

@@ -19,6 +19,7 @@ use writgate_core::{
 };
 
 use crate::metrics::EventQueue;
+use crate::trail::events::persisted::{StoredObject, Write};
 
 /// The API's limit for `note`.
 const MAX_NOTE: usize = 1024;
@@ -42,6 +43,10 @@ pub struct DecidedRequest {
     pub workload: Option<WorkloadKind>,
     /// The ConfigMap with the posture, if there is one.
     pub posture: Option<String>,
+    /// The write that the request is, as its object's `managedFields` say.
+    pub write: Option<Write>,
+    /// The label that makes a Job a replay.
+    pub replay: Option<String>,
 }
 
 /// What an Event reports.
@@ -49,6 +54,8 @@ pub struct DecidedRequest {
 pub enum EventContent {
     /// The decision itself.
     Decision,
+    /// The decision, whose object was seen as it was admitted.
+    Persisted(StoredObject),
     /// The object was admitted and did not appear in the cluster. The text says what was found instead.
     NotPersisted(String),
 }
@@ -66,12 +73,26 @@ impl DecidedRequest {
         record.decision != Outcome::NotAnAction && !record.dry_run && is_reported && has_namespace
     }
 
-    /// The queue of its Event. Connections are queued with the denials: neither leaves an object that could be read back, so a
-    /// caller can fake both, and they must not displace an admission.
+    /// The queue of its Event. Neither denials nor connections leave an object that could be read back, so a caller can fake both.
     #[must_use]
     pub fn queue(&self) -> EventQueue {
-        let connects = self.decision.record.connection.is_some();
-        if self.decision.allowed() && !connects { EventQueue::Admission } else { EventQueue::Denial }
+        let record = &self.decision.record;
+        match (self.decision.allowed(), &record.connection, record.basis) {
+            (false, ..) => EventQueue::Denial,
+            (true, Some(_), _) => EventQueue::Connection,
+            (true, None, Some(Basis::BreakGlass)) => EventQueue::BreakGlass,
+            (true, None, _) => EventQueue::Admission,
+        }
+    }
+
+    /// Drops from the record what has no bound and is too large for an Event, as [`Self::record`] does, before it waits.
+    pub(super) fn bound(&mut self) {
+        let record = &mut self.decision.record;
+        let Some(initiator) = &mut record.initiator else { return };
+        if initiator.groups.iter().map(String::len).sum::<usize>() > MAX_RECORD {
+            initiator.groups = vec!["…".to_owned()];
+            (record.chain, record.signature) = (None, None);
+        }
     }
 
     /// The first part of the Event's name: the object's name, so that a list sorted by name groups an object's Events.
@@ -85,24 +106,33 @@ impl DecidedRequest {
         }
     }
 
-    /// The digest of everything that distinguishes the decision. The uid of the AdmissionReview is left out, because one
-    /// request can cause several.
+    /// The digest of everything that distinguishes the review. The uid of the AdmissionReview is left out, because one request
+    /// can cause several.
+    pub(super) fn review_digest(&self) -> String {
+        self.digest(&EventContent::NotPersisted(String::new()))
+    }
+
+    /// The digest of everything that distinguishes the Event. If the object was seen, the user is left out: the API server does not
+    /// confirm the user, so a review with another user name is not another admission.
     pub(super) fn digest(&self, content: &EventContent) -> String {
         let record = &self.decision.record;
         let uid = self.identity();
         let approvals = record.approvals.iter().map(|approval| approval.id.as_str());
+        let user = record.initiator.as_ref().map(|initiator| initiator.username.clone()).unwrap_or_default();
         let parts = [
             // A user who sees the name of an Event must not know the name of an equal one elsewhere.
             record.object.as_ref().map(|object| object.namespace.clone()).unwrap_or_default(),
             uid,
             self.decision.generation.to_string(),
             record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
-            record.initiator.as_ref().map(|initiator| initiator.username.clone()).unwrap_or_default(),
+            if matches!(content, EventContent::Persisted(_)) { String::new() } else { user },
             approvals.collect::<Vec<_>>().join("\n"),
             record.decision.as_str().to_owned(),
             record.reasons.join("\n"),
             record.change.clone().unwrap_or_default(),
             matches!(content, EventContent::NotPersisted(_)).to_string(),
+            // The time of a denied request is not that of its repetition.
+            self.write.as_ref().filter(|_| self.decision.allowed()).map(ToString::to_string).unwrap_or_default(),
         ];
         let mut digest = Sha256::new();
         for part in parts {
@@ -128,15 +158,13 @@ impl DecidedRequest {
     fn reason(&self, content: &EventContent) -> &str {
         match content {
             EventContent::NotPersisted(_) => NOT_PERSISTED,
-            EventContent::Decision if self.decision.allowed() && self.decision.record.connection.is_some() => {
-                "ConnectAdmitted"
-            }
-            EventContent::Decision if self.decision.allowed() => match self.decision.record.basis {
+            _ if self.decision.allowed() && self.decision.record.connection.is_some() => "ConnectAdmitted",
+            _ if self.decision.allowed() => match self.decision.record.basis {
                 Some(Basis::Rollback) => "RollbackAdmitted",
                 Some(Basis::BreakGlass) => "BreakGlassAdmitted",
                 _ => "Admitted",
             },
-            EventContent::Decision => self.decision.headline().map_or("Denied", |denial| denial.code()),
+            _ => self.decision.headline().map_or("Denied", |denial| denial.code()),
         }
     }
 
@@ -149,6 +177,10 @@ impl DecidedRequest {
             ),
             EventContent::Decision if self.decision.denials.is_empty() => self.admission(),
             EventContent::Decision => self.decision.message(),
+            EventContent::Persisted(stored) if self.decision.denials.is_empty() => {
+                format!("{}\n{stored}", self.admission())
+            }
+            EventContent::Persisted(stored) => format!("{stored}\n{}", self.decision.message()),
         };
         bounded(&escape(&note), MAX_NOTE)
     }
@@ -222,8 +254,9 @@ impl Reporter {
         let record = &decided.decision.record;
         let object = record.object.as_ref();
         let annotations = decided.record().map(|record| BTreeMap::from([(RECORD_ANNOTATION.to_owned(), record)]));
-        let normal =
-            *content == EventContent::Decision && decided.decision.allowed() && record.basis != Some(Basis::BreakGlass);
+        let normal = !matches!(content, EventContent::NotPersisted(_))
+            && decided.decision.allowed()
+            && record.basis != Some(Basis::BreakGlass);
         Event {
             metadata: ObjectMeta {
                 namespace: object.map(|object| event_namespace(object).to_owned()),
@@ -309,7 +342,23 @@ pub(super) mod tests {
             resource: "deployments".into(),
             workload: request.workload,
             posture: Some("posture-e".into()),
+            write: None,
+            replay: None,
         }
+    }
+
+    /// The decision about an exec by `user`, which is recorded.
+    pub(in crate::trail::events) fn exec(user: &str) -> DecidedRequest {
+        let posture = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, connect: audit}";
+        decided(posture, |request| {
+            *request = json!({
+                "uid": "r-1", "operation": "CONNECT", "namespace": "payments", "name": "orders-1",
+                "kind": {"group": "", "version": "v1", "kind": "PodExecOptions"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"}, "subResource": "exec",
+                "userInfo": {"username": user},
+                "object": {"apiVersion": "v1", "kind": "PodExecOptions", "container": "c", "command": ["echo", "s3cret"]}
+            });
+        })
     }
 
     fn event(decided: &DecidedRequest) -> Event {
@@ -348,18 +397,9 @@ pub(super) mod tests {
 
     #[test]
     fn the_event_of_a_connection_names_the_user_and_not_what_goes_through_it() {
-        let posture = "{apiVersion: writgate.dev/v1, kind: Posture, environment: e, connect: audit}";
-        let decided = decided(posture, |request| {
-            *request = json!({
-                "uid": "r-1", "operation": "CONNECT", "namespace": "payments", "name": "orders-1",
-                "kind": {"group": "", "version": "v1", "kind": "PodExecOptions"},
-                "resource": {"group": "", "version": "v1", "resource": "pods"}, "subResource": "exec",
-                "userInfo": {"username": "alice"},
-                "object": {"apiVersion": "v1", "kind": "PodExecOptions", "container": "c", "command": ["echo", "s3cret"]}
-            });
-        });
+        let decided = exec("alice");
         assert!(DecidedRequest::has_event(&decided.decision));
-        assert_eq!(decided.queue(), EventQueue::Denial);
+        assert_eq!(decided.queue(), EventQueue::Connection);
         let event = event(&decided);
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("ConnectAdmitted")));
         assert_eq!(event.action.as_deref(), Some("exec"));
@@ -405,6 +445,33 @@ pub(super) mod tests {
             assert_ne!(decided(STAGING, change).digest(&EventContent::Decision), same, "{index}");
         }
         assert_ne!(decided(PRODUCTION, |_| ()).digest(&EventContent::Decision), same);
+    }
+
+    #[test]
+    fn an_admission_under_break_glass_has_a_queue_of_its_own() {
+        let mut decided = decided(STAGING, |_| ());
+        assert_eq!(decided.queue(), EventQueue::Admission);
+        decided.decision.record.basis = Some(Basis::BreakGlass);
+        assert_eq!(decided.queue(), EventQueue::BreakGlass);
+    }
+
+    #[test]
+    fn a_stored_object_has_one_event_whoever_the_review_names() {
+        let stored = || EventContent::Persisted(StoredObject { generation: 1, write: None });
+        let by = |user: &'static str| decided(STAGING, move |request| request["userInfo"]["username"] = user.into());
+        assert_eq!(by("alice").digest(&stored()), by("mallory").digest(&stored()));
+        assert_ne!(by("alice").review_digest(), by("mallory").review_digest());
+        assert_ne!(by("alice").digest(&stored()), by("alice").review_digest());
+        let text = Reporter::new("webhook-0", "writgate-system").event(&by("alice"), &stored()).note.expect("a note");
+        assert!(text.contains("generation 1") && !text.contains("alice"), "{text}");
+    }
+
+    #[test]
+    fn a_stored_write_is_another_than_a_later_one_of_the_same_spec() {
+        let stored = || EventContent::Persisted(StoredObject { generation: 1, write: None });
+        let at = |time: &str| DecidedRequest { write: Some(Write::of_test(time)), ..decided(STAGING, |_| ()) };
+        assert_eq!(at("2026-11-22T11:00:00Z").digest(&stored()), at("2026-11-22T11:00:00Z").digest(&stored()));
+        assert_ne!(at("2026-11-22T11:00:00Z").digest(&stored()), at("2026-11-22T11:00:01Z").digest(&stored()));
     }
 
     #[test]

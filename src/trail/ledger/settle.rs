@@ -17,6 +17,7 @@ use writgate_core::{
     approval::spec_hash,
     decide::{Use, UseRecord},
     kube::{WorkloadKind, WorkloadKinds},
+    vocabulary::REPLAY_LABEL,
 };
 
 use crate::metrics::UseOutcome;
@@ -247,17 +248,22 @@ impl<'a> UsedObject<'a> {
         }
     }
 
-    /// Whether `object` is the admitted object of the use. It fails if the object was changed in another way.
+    /// Whether `object` is the admitted object of the use. The watch reports every version of the object, so an object of this uid
+    /// with another spec or another replay label is another one, such as a dry run whose uid a caller without the API server
+    /// has named.
     fn is_in(&self, object: &DynamicObject) -> Result<bool, String> {
         let generation = object.metadata.generation.unwrap_or_default();
-        if object.uid() != self.used.object.uid || generation < self.used.generation {
+        let replay = object.labels().get(REPLAY_LABEL);
+        if object.uid() != self.used.object.uid
+            || generation < self.used.generation
+            || replay != self.used.replay.as_ref()
+        {
             return Ok(false);
         }
         let spec = object.data.get("spec").map_or_else(|| "{}".to_owned(), ToString::to_string);
         match spec_hash(self.kind, &spec) {
-            Ok(hash) if hash == self.used.spec_hash => Ok(true),
-            // Whether this change came after the admitted one or instead of it is unknown.
-            _ => Err("its object was changed in a way that was not admitted".to_owned()),
+            Ok(hash) => Ok(hash == self.used.spec_hash),
+            Err(error) => Err(format!("the spec of its object cannot be hashed: {error}")),
         }
     }
 }

@@ -242,8 +242,24 @@ async fn another_object_of_the_same_name_or_an_older_state_does_not_confirm_the_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_changed_in_another_way_leaves_its_use_spent() {
-    let settled = run(Script { watches: vec![vec![event("MODIFIED", "u-1", 2, "j")]], ..Script::default() }).await;
+async fn an_object_of_this_uid_that_is_another_job_does_not_confirm_the_use() {
+    let mut dry_run = event("MODIFIED", "u-1", 2, "i");
+    dry_run["object"]["metadata"]["labels"] = json!({"writgate.dev/replay": "dry-run"});
+    for other in [event("MODIFIED", "u-1", 2, "j"), dry_run] {
+        let settled =
+            run(Script { watches: vec![vec![other.clone()], vec![bookmark(200)]], ..Script::default() }).await;
+        assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("release 100", 0), "{other}");
+        let watches = vec![vec![other.clone(), event("MODIFIED", "u-1", 2, "i")]];
+        let settled = run(Script { watches, ..Script::default() }).await;
+        assert_eq!(settled.count(UseOutcome::Confirmed), 1, "{other}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_of_this_uid_whose_spec_has_no_hash_leaves_its_use_spent() {
+    let mut other = event("MODIFIED", "u-1", 2, "i");
+    other["object"]["spec"] = json!([]);
+    let settled = run(Script { watches: vec![vec![other]], ..Script::default() }).await;
     assert_eq!((settled.last(), settled.count(UseOutcome::Spent)), ("keep", 1));
 }
 

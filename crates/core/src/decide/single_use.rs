@@ -19,6 +19,7 @@ use crate::{
         change::{is_held, is_released},
         record::object_record,
     },
+    vocabulary::REPLAY_LABEL,
 };
 
 /// The `version` of a use in the ledger.
@@ -43,6 +44,16 @@ pub struct Use {
     pub generation: i64,
     /// Whether it would run at once; false for a suspended Job.
     pub starts: bool,
+    /// The label that makes its object a replay. Only the follow-up of the use reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+}
+
+impl Use {
+    /// Whether `other` is the same use. The label decides nothing: the webhook that entered the use may not have known it.
+    fn is_again(&self, other: &Self) -> bool {
+        Self { replay: other.replay.clone(), ..self.clone() } == *other
+    }
 }
 
 /// A use in the ledger.
@@ -132,6 +143,7 @@ impl WantedUse {
             spec_hash: workload.hash,
             generation: workload.object.metadata.generation,
             starts: !(is_job && is_held(workload.spec)),
+            replay: workload.object.metadata.labels.get(REPLAY_LABEL).map(str::to_owned),
         };
         let is_released = is_job && workload.previous.is_some_and(|previous| is_released(workload.spec, previous.spec));
         let start = is_released.then(|| Use { entry: entry(payload, subject, UsePhase::Start), ..spec.clone() });
@@ -153,7 +165,7 @@ impl WantedUse {
             // A Job that ran, was suspended and is released again would run twice.
             (true, false) => UseState::Taken(held),
             (false, _) => match holders.holder(start, self.dry_run) {
-                Ok(held) if held.used == *start => UseState::Free,
+                Ok(held) if held.used.is_again(start) => UseState::Free,
                 Ok(held) => UseState::Taken(held),
                 Err(state) => state,
             },

@@ -194,6 +194,9 @@ pub struct Metadata<'a> {
     /// The finalizers as JSON text.
     #[serde(borrow)]
     pub finalizers: Option<&'a RawValue>,
+    /// Who wrote which fields when, as JSON text. No decision reads it.
+    #[serde(borrow)]
+    pub managed_fields: Option<&'a RawValue>,
     #[serde(skip)]
     is_absent: bool,
 }
