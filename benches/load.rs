@@ -1,4 +1,4 @@
-//! The load generator: bounded bursts of AdmissionReviews over persistent HTTP/1.1 connections with TLS, as from the API server.
+//! The load generator: bounded bursts of reviews over persistent HTTP/1.1 connections with TLS, as from the API server.
 //!
 //! Every request has a new uid, and every answer is read completely and checked. It connects only to loopback.
 

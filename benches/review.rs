@@ -1,4 +1,4 @@
-//! The AdmissionReviews: one that was captured from a real API server, with its object enlarged, changed and approved for each
+//! The reviews: one that was captured from a real API server, with its object enlarged, changed and approved for each
 //! case. The edits are on the text, so that the API server's order of fields is kept.
 
 use std::fmt::Write as _;

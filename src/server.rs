@@ -283,7 +283,7 @@ fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> D
     let cached = ApprovalStore::new(metrics.clone());
     let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), cached.clone());
     tokio::spawn(async move { watch::follow("approvals", config_maps, APPROVAL_SELECTOR, &follower).await });
-    DetachedSource::Cluster { cached, live: ApprovalReader::new(client, metrics.clone()) }
+    DetachedSource::Cluster { cached, live: Box::new(ApprovalReader::new(client, metrics.clone())) }
 }
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {

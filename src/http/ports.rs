@@ -50,7 +50,7 @@ const MAX_ADMIN: usize = 64;
 /// Open files that no connection to a port may use: for the watches, lookups, Events, the certificate and standard output.
 const RESERVED_FILES: usize = 256;
 /// The shortest time between two log lines about refused connections.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The open files that this process may have, after it has raised its soft limit to the hard one. Container runtimes often set a
 /// soft limit of 1,024, for programs that use `select`.

@@ -33,7 +33,7 @@ pub enum DetachedSource {
         /// The approvals that a watch has reported.
         cached: ApprovalStore,
         /// The reader of approvals as they are now.
-        live: ApprovalReader,
+        live: Box<ApprovalReader>,
     },
     /// Nowhere: detached approvals are turned off.
     Nowhere,

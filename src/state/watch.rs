@@ -134,14 +134,13 @@ where
     let mut unsettled = 0;
     loop {
         let arrived = if unsettled < MAX_TOGETHER { stream.next().now_or_never() } else { None };
-        let event = match arrived {
-            Some(event) => event,
-            None => {
-                follower.settle();
-                unsettled = 0;
-                let left = (lasts + GRACE).saturating_sub(begun.elapsed());
-                timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?
-            }
+        let event = if let Some(event) = arrived {
+            event
+        } else {
+            follower.settle();
+            unsettled = 0;
+            let left = (lasts + GRACE).saturating_sub(begun.elapsed());
+            timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?
         };
         let Some(event) = event else {
             follower.settle();

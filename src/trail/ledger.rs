@@ -227,7 +227,7 @@ impl Ledger {
         match settle::version(entry::since(&entry)) {
             Ok(since) => self.follow_up(Reserved { entry, record, since }),
             Err(why) => {
-                tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up; its use stays spent")
+                tracing::warn!(entry = record.used.entry, why, "ledger entry not followed up; its use stays spent");
             }
         }
     }

@@ -20,23 +20,23 @@ use writgate_testing::{Installation, harness::Test};
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     vec![
         ("the_offline_hash_of_a_deployment_is_its_hash_at_admission", |installation| {
-            agreement::check(installation, Deployment)
+            agreement::check(installation, Deployment);
         }),
         ("the_offline_hash_of_a_replica_set_is_its_hash_at_admission", |installation| {
-            agreement::check(installation, ReplicaSet)
+            agreement::check(installation, ReplicaSet);
         }),
         ("the_offline_hash_of_a_daemon_set_is_its_hash_at_admission", |installation| {
-            agreement::check(installation, DaemonSet)
+            agreement::check(installation, DaemonSet);
         }),
         ("the_offline_hash_of_a_stateful_set_is_its_hash_at_admission", |installation| {
-            agreement::check(installation, StatefulSet)
+            agreement::check(installation, StatefulSet);
         }),
         ("the_offline_hash_of_a_replication_controller_is_its_hash_at_admission", |installation| {
             agreement::check(installation, ReplicationController);
         }),
         ("the_offline_hash_of_a_job_is_its_hash_at_admission", |installation| agreement::check(installation, Job)),
         ("the_offline_hash_of_a_cron_job_is_its_hash_at_admission", |installation| {
-            agreement::check(installation, CronJob)
+            agreement::check(installation, CronJob);
         }),
         ("every_field_of_a_deployment_changes_its_hash", |installation| coverage::check(installation, Deployment)),
         ("every_field_of_a_replica_set_changes_its_hash", |installation| coverage::check(installation, ReplicaSet)),

@@ -208,7 +208,7 @@ fn idle_connections(from: [u8; 4], port: u16, count: usize) -> Vec<TcpStream> {
         socket.bind((from, 0).into()).expect("an address of loopback");
         socket.connect(([127, 0, 0, 1], port).into()).await
     };
-    let streams = (0..count).map(|_| runtime.block_on(open()).and_then(|stream| stream.into_std()));
+    let streams = (0..count).map(|_| runtime.block_on(open()).and_then(tokio::net::TcpStream::into_std));
     streams.collect::<Result<_, _>>().expect("the kernel accepts connections before the webhook does")
 }
 

@@ -127,6 +127,7 @@ fn every_guard_has_a_webhook_entry() {
         ]
     );
     for guard in guards {
+        // A cluster without the webhook must be able to create namespaces, or it could not be repaired.
         let policy = if guard["name"] == "unlabelled-namespaces.writgate.dev" { "Ignore" } else { "Fail" };
         assert_eq!(guard["failurePolicy"], policy, "{guard}");
         assert!(guard["matchConditions"].as_array().is_some_and(|conditions| !conditions.is_empty()), "{guard}");

@@ -296,17 +296,17 @@ async fn a_replaced_client_ca_is_in_force_without_a_restart_and_a_broken_one_is_
     let (first, second) = (Authority::new("first"), Authority::new("second"));
     let (server, file) = serve_clients_of(&pair, &volume, &first, &[]);
     let (old, new) = (first.client("kube-apiserver", &[]), second.client("kube-apiserver", &[]));
-    let served = |client| ask_as(server.address, &pair.der, Some(client)).is_ok();
-    assert!(served(&old) && !served(&new));
+    let is_served = |client| ask_as(server.address, &pair.der, Some(client)).is_ok();
+    assert!(is_served(&old) && !is_served(&new));
     fs::write(&file, "").expect("written");
     until("the broken file is reported", || metric(&server.metrics, "reloads_total{outcome=\"failed\"} 1"));
-    assert!(served(&old) && !served(&new), "the old CA stays in force");
+    assert!(is_served(&old) && !is_served(&new), "the old CA stays in force");
     fs::write(&file, format!("{}{}", first.certificate, second.certificate)).expect("written");
-    until("both are served while they overlap", || served(&new));
-    assert!(served(&old));
+    until("both are served while they overlap", || is_served(&new));
+    assert!(is_served(&old));
     fs::write(&file, &second.certificate).expect("written");
-    until("the old one is not served any more", || !served(&old));
-    assert!(served(&new));
+    until("the old one is not served any more", || !is_served(&old));
+    assert!(is_served(&new));
 }
 
 #[test]
@@ -336,7 +336,7 @@ async fn headers_of_more_than_16_kib_are_not_kept_in_memory() {
     let (mut tls, _) = ask(server.address, &pair.der).expect("an answer");
     tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nx: ").expect("sent");
     // Writing fails, or the answer says so, before all is sent.
-    let sent = tls.write_all(&[b'y'; 300_000]).and_then(|()| tls.flush());
+    let sent = tls.write_all(&vec![b'y'; 300_000]).and_then(|()| tls.flush());
     let mut answer = Vec::new();
     let _ = tls.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);

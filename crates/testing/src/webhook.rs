@@ -19,7 +19,7 @@ use crate::user::User;
 pub const SYSTEM_NAMESPACE: &str = "writgate-system";
 
 /// A further kind of the webhook, in the form of `--workload-kind`. A test that uses it installs its
-/// CustomResourceDefinition.
+/// `CustomResourceDefinition`.
 pub const FURTHER_KIND: &str = "example.com/v1/Rollout=rollouts:spec.template";
 
 /// A running webhook process.

@@ -48,7 +48,7 @@ impl Ledger {
     pub async fn sweep(&self, now: Timestamp) -> Result<usize, String> {
         let mut outdated = Vec::new();
         self.each(entry::SELECTOR, |found| {
-            outdated.extend(is_outdated(&found, now).then(|| EntryIdentity::of(&found)))
+            outdated.extend(is_outdated(&found, now).then(|| EntryIdentity::of(&found)));
         })
         .await?;
         let mut checkpoints = Vec::new();

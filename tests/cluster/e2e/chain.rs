@@ -356,13 +356,13 @@ fn checkpoints_and_stored_records_are_deleted_after_thirty_days(installation: &I
             Ledger::new(client.clone(), WorkloadKinds::default(), &namespace, Duration::from_secs(90), metrics.clone());
         let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics);
         let checkpoints = Checkpoints::start(sealer.clone(), client.clone(), &namespace);
-        let sealed = sealer.seal(record).expect("the record is sealed").record;
-        ledger.store_record(&sealed).await.expect("the record is stored");
+        let stored = sealer.seal(record).expect("the record is sealed").record;
+        ledger.store_record(&stored).await.expect("the record is stored");
         checkpoints.finish(LIMIT).await;
         let heads = checkpoint::heads(client.clone(), &namespace).await.expect("a list");
         assert_eq!(heads.iter().map(|head| (head.writer, head.sequence)).collect::<Vec<_>>(), [(sealer.writer(), 1)]);
         let config_maps: Api<ConfigMap> = Api::namespaced(client, &namespace);
-        let name = format!("record-{}", sealed.id);
+        let name = format!("record-{}", stored.id);
         assert!(config_maps.get_opt(&name).await.expect("an answer").is_some());
         assert_eq!(ledger.sweep(day(29)).await, Ok(0));
         assert_eq!(ledger.sweep(day(31)).await, Ok(2), "the record and the checkpoint");

@@ -6,7 +6,7 @@
 
 /// 2^53. Beyond it, several integers share one double (RFC 8785 section 3.2.2.3, RFC 7493 section 2.2).
 const MAX_EXACT: u64 = 1 << 53;
-/// Two decimal numbers of at most so many digits never share a double (DBL_DIG of C), in the range of normal doubles.
+/// Two decimal numbers of at most so many digits never share a double (`DBL_DIG` of C), in the range of normal doubles.
 const ALWAYS_EXACT: usize = 15;
 /// The digits of the longest canonical text.
 const MAX_DIGITS: usize = 17;

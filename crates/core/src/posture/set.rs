@@ -99,12 +99,10 @@ impl PostureSet {
         // Sorted: some messages name two documents, and of two Namespaces the first counts.
         let documents: BTreeMap<_, _> = documents
             .into_iter()
-            .map(|document| match known.and_then(|known| known.documents.get_key_value(&document)) {
-                Some((document, contents)) => (Arc::clone(document), Arc::clone(contents)),
-                None => {
-                    let contents = Arc::new(Gathered::read(&document));
-                    (document, contents)
-                }
+            .map(|document| {
+                let known = known.and_then(|known| known.documents.get(&document));
+                let contents = known.map_or_else(|| Arc::new(Gathered::read(&document)), Arc::clone);
+                (document, contents)
             })
             .collect();
         let mut gathered = Gathered::default();
@@ -268,8 +266,8 @@ impl UsedSets {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        fn same<T>(these: &[Arc<T>], those: &[Arc<T>]) -> bool {
-            these.len() == those.len() && these.iter().zip(those).all(|(this, that)| Arc::ptr_eq(this, that))
+        fn same<T>(own: &[Arc<T>], other: &[Arc<T>]) -> bool {
+            own.len() == other.len() && own.iter().zip(other).all(|(own, other)| Arc::ptr_eq(own, other))
         }
         let Self { reviewers, revocations, pipelines } = self;
         same(reviewers, &other.reviewers) && same(revocations, &other.revocations) && same(pipelines, &other.pipelines)
