@@ -97,15 +97,15 @@ impl Deadline {
         self.begun + self.patience.mul_f64(0.9)
     }
 
-    /// When the next bytes of a body must be there, if `received` bytes are.
-    fn body(self, declared: usize, received: usize) -> Instant {
-        let whole = self.answer().min(self.begun + BODY_PATIENCE);
+    /// When the next bytes of a body must be there, if `received` bytes are and reading began at `since`.
+    fn body(self, since: Instant, declared: usize, received: usize) -> Instant {
+        let whole = self.answer().min(since + BODY_PATIENCE);
         if declared <= SMALL_BODY {
             return whole;
         }
         let received = u32::try_from(received / MIN_RATE).unwrap_or(u32::MAX);
         let next = Duration::from_secs(1).saturating_mul(received).saturating_add(BODY_GRACE).min(BODY_PATIENCE);
-        whole.min(self.begun + next)
+        whole.min(since + next)
     }
 }
 
@@ -175,10 +175,12 @@ impl Limits {
             return Err(too_large());
         }
         let share = self.memory(peer, deadline, size, metrics).await?;
+        // A body is not slow because it had to wait for memory.
+        let since = Instant::now();
         // Memory that is not written to is not resident.
         let mut bytes = Vec::with_capacity(if declared.is_some() { size } else { 0 });
         loop {
-            match timeout_at(deadline.body(size, bytes.len()), body.frame()).await {
+            match timeout_at(deadline.body(since, size, bytes.len()), body.frame()).await {
                 Ok(None) => return Ok(ReceivedBody { bytes, _share: share }),
                 Ok(Some(Ok(frame))) => {
                     let data = frame.into_data().unwrap_or_default();
@@ -195,7 +197,7 @@ impl Limits {
                     let why = format!(
                         "writgate: the body arrives too slowly: {} bytes after {:.1} s",
                         bytes.len(),
-                        deadline.begun.elapsed().as_secs_f64()
+                        since.elapsed().as_secs_f64()
                     );
                     return Err(refuse(metrics, Refusal::SlowBody, why));
                 }
@@ -229,13 +231,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_larger_body_must_keep_a_minimum_rate() {
         let deadline = Deadline::of("timeout=5s");
-        let allowed = |declared, received| deadline.body(declared, received) - deadline.begun;
+        let allowed = |declared, received| deadline.body(deadline.begun, declared, received) - deadline.begun;
         assert_eq!(allowed(SMALL_BODY, 0), BODY_PATIENCE, "a small body holds no memory");
         assert_eq!(allowed(MAX_BODY, 1), BODY_GRACE);
         assert_eq!(allowed(MAX_BODY, MIN_RATE), BODY_GRACE + Duration::from_secs(1));
         assert_eq!(allowed(MAX_BODY, MAX_BODY), BODY_PATIENCE);
         let hurried = Deadline::of("timeout=1s");
-        assert_eq!(hurried.body(MAX_BODY, MAX_BODY) - hurried.begun, Duration::from_millis(900));
+        assert_eq!(hurried.body(hurried.begun, MAX_BODY, MAX_BODY) - hurried.begun, Duration::from_millis(900));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! A limited resource that peers share: connections, memory for bodies, decisions in progress.
 //!
-//! A peer may hold at most as much as then remains free. So one greedy peer gets half of the resource, two get a third each, and a
-//! peer that holds nothing always gets something. Switches divide their packet buffers in this way (Choudhury and Hahne,
-//! "Dynamic Queue Length Thresholds"). A fixed share for each peer would be too large for many attackers or too small for a single
-//! API server.
+//! A peer may hold at most as much as then remains free, so one greedy peer gets half of the resource. Switches divide their
+//! packet buffers in this way (Choudhury and Hahne, "Dynamic Queue Length Thresholds"). A fixed share for each peer would be too
+//! large for many attackers or too small for a single API server. Peers that never return anything are not made to: each gets
+//! half of what the earlier ones left, so about ten of them exhaust a resource of a thousand.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -53,6 +53,11 @@ enum WatchError {
     Request(#[from] RequestError),
     #[error("the watch sent nothing, not even its end")]
     Silent,
+    #[error(
+        "each watch is cut off before its end, so none proves that every change was reported; something between the \
+             webhook and the API server closes connections within {WATCH_SECONDS} s"
+    )]
+    Unproved,
     #[error("the API server ended the watch: {}", .0.message)]
     Ended(Box<kube::core::Status>),
 }
@@ -80,6 +85,9 @@ where
     }
 }
 
+/// Time without proof after which the objects are listed again. A list is a proof.
+const PROOF_AGE: Duration = Duration::from_secs(30);
+
 /// Changes that are put in force together, at most. Whoever writes many must not delay the first one for ever.
 const MAX_TOGETHER: usize = 100;
 
@@ -89,12 +97,19 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Follower<K>,
 {
-    let begun = Instant::now();
+    let mut proved = Instant::now();
     let (listed, mut version) = list(api, labels, follower).await?;
     follower.reset(listed);
-    follower.fresh(begun);
+    follower.fresh(proved);
     loop {
-        version = watch(api, labels, version, follower).await?;
+        let begun = Instant::now();
+        let is_proof;
+        (version, is_proof) = watch(api, labels, version, follower).await?;
+        if is_proof {
+            proved = begun;
+        } else if proved.elapsed() > PROOF_AGE {
+            return Err(WatchError::Unproved);
+        }
     }
 }
 
@@ -117,13 +132,14 @@ where
     }
 }
 
-/// Watches from `version` until the watch ends. Returns the version to continue from.
+/// Watches from `version` until the watch ends. Returns the version to continue from, and whether the end proves that every
+/// change was reported.
 async fn watch<K>(
     api: &Api<K>,
     labels: &str,
     mut version: String,
     follower: &impl Follower<K>,
-) -> Result<String, WatchError>
+) -> Result<(String, bool), WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -145,16 +161,18 @@ where
         let Some(event) = event else {
             follower.settle();
             // A watch that ends early is a broken connection, which proves nothing.
-            if begun.elapsed() + Duration::from_secs(1) >= lasts {
+            let is_proof = begun.elapsed() + Duration::from_secs(1) >= lasts;
+            if is_proof {
                 // The API server ended the watch no earlier than this. When the end arrives proves nothing: events that were
                 // read slowly are old.
                 follower.fresh((begun + lasts).min(Instant::now()));
             } else {
                 sleep(FIRST_PAUSE).await;
             }
-            return Ok(version);
+            return Ok((version, is_proof));
         };
-        match event.map_err(RequestError::from)? {
+        let event = event.map_err(RequestError::from).inspect_err(|_| follower.settle())?;
+        match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 version = object.resource_version().unwrap_or(version);
                 follower.apply(object);
@@ -164,7 +182,10 @@ where
                 follower.delete(object);
             }
             WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
-            WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
+            WatchEvent::Error(status) => {
+                follower.settle();
+                return Err(WatchError::Ended(status));
+            }
         }
         unsettled += 1;
     }
@@ -361,6 +382,17 @@ mod tests {
         let seen = follow_for(15, vec![list(&[], "7", ""), Answer::Watch(vec![], End::After(2))]).await;
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0]);
         assert!(seen.requests.lock().expect("no panic").iter().skip(1).all(|asked| asked == "watch 7"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_always_break_early_cause_a_new_list() {
+        let early = || Answer::Watch(vec![], End::After(10));
+        let answers = vec![list(&["a"], "7", ""), early(), early(), early(), early(), list(&["a"], "8", ""), silence()];
+        let seen = follow_for(50, answers).await;
+        let asked = seen.requests.lock().expect("no panic").clone();
+        assert_eq!(asked[..3], ["list", "watch 7", "watch 7"]);
+        assert!(asked[3..].contains(&"list".to_owned()), "{asked:?}");
+        assert!(seen.fresh.lock().expect("no panic").last().is_some_and(|at| *at >= 30), "the new list is the proof");
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,7 +97,7 @@ enum Next {
     NotPersisted,
 }
 
-/// Marks an admission as in progress. One request can reach the webhook as several AdmissionReviews.
+/// Marks an admission as in progress. One request can reach the webhook as several reviews.
 struct InProgress {
     digest: String,
     all: Arc<Mutex<HashSet<String>>>,
@@ -418,6 +418,7 @@ mod tests {
     }
 
     /// The Event exists, as the webhook wrote it.
+    #[expect(clippy::needless_pass_by_value, reason = "the other functions of this type change the value")]
     fn own(refused: Value) -> Response {
         refused.to_string().into_response()
     }
@@ -460,9 +461,17 @@ mod tests {
 
     impl Server {
         fn new(object: Script, create: Script) -> Self {
-            let (objects, creates) = (0.into(), 0.into());
-            let (created, refused, patches) = Default::default();
-            Self { object, create, key, found: own, objects, creates, created, refused, patches }
+            Self {
+                object,
+                create,
+                key,
+                found: own,
+                objects: AtomicUsize::new(0),
+                creates: AtomicUsize::new(0),
+                created: Mutex::default(),
+                refused: Mutex::default(),
+                patches: Mutex::default(),
+            }
         }
 
         /// The names of the created Events.
@@ -611,19 +620,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_webhooks_event_about_another_decision_does_not_count_as_this_one() {
+        fn changed(mut event: Value, pointer: &str, to: &str) -> Response {
+            *event.pointer_mut(pointer).expect("the field") = json!(to);
+            own(event)
+        }
         let changes: [fn(Value) -> Response; 3] = [
-            |mut event| {
-                event["regarding"]["name"] = json!("invoices");
-                own(event)
-            },
-            |mut event| {
-                event["reason"] = json!("Admitted");
-                own(event)
-            },
-            |mut event| {
-                event["type"] = json!("Normal");
-                own(event)
-            },
+            |event| changed(event, "/regarding/name", "invoices"),
+            |event| changed(event, "/reason", "Admitted"),
+            |event| changed(event, "/type", "Normal"),
         ];
         for found in changes {
             let (server, metrics) = reported(Server { found, ..Server::new(there, taken_once) }, PRODUCTION).await;

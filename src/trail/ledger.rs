@@ -85,9 +85,8 @@ impl Ledger {
     /// no use.
     pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
         if dry_run {
-            let found = self.look_up(self.0.entries.get_opt(&wanted.entry)).await?;
-            let key = self.key().await?;
-            return found.map(|found| self.authentic_use(&found, key)).transpose();
+            let Some(found) = self.look_up(self.0.entries.get_opt(&wanted.entry)).await? else { return Ok(None) };
+            return self.authentic_use(&found, self.key_in_time().await?).map(Some);
         }
         if wanted.object.uid.is_none() {
             return Err("the object has no uid, so its use cannot be reserved".to_owned());
@@ -111,7 +110,7 @@ impl Ledger {
         let found = self.look_up(self.0.entries.get_opt(&entry::history_name(object))).await?;
         let Some(found) = found else { return Ok(History::default()) };
         // Evidence that the webhook did not write is none: a rollback then requires an approval.
-        if !self.is_authentic(&found, self.key().await?) {
+        if !self.is_authentic(&found, self.key_in_time().await?) {
             return Ok(History::default());
         }
         entry::history_in(&found)
@@ -200,6 +199,11 @@ impl Ledger {
         self.0.key.get_or_try_init(|| LedgerKey::load(&self.0.secrets)).await
     }
 
+    /// The key, as far as a response can wait for it.
+    async fn key_in_time(&self) -> Result<&LedgerKey, String> {
+        timeout(PATIENCE, self.key()).await.unwrap_or_else(|_| Err(slow()))
+    }
+
     /// Whether the webhook wrote `entry` as it is. An entry that it did not write is an attempt to deceive it, or the key was
     /// replaced.
     fn is_authentic(&self, entry: &ConfigMap, key: &LedgerKey) -> bool {
@@ -218,8 +222,8 @@ impl Ledger {
         }
         let name = entry.name_any();
         Err(format!(
-            "ledger entry {name} was not written by the webhook, or the key in Secret writgate-ledger has changed since; issue \
-             another approval, or delete the ConfigMap if you know that the approval was not used"
+            "ledger entry {name} was not written by the webhook, or the key in Secret writgate-ledger has changed since; request \
+             another approval"
         ))
     }
 

@@ -195,16 +195,18 @@ mod tests {
         assert!(is_authentic(&entry, &key));
         put_history(&mut entry, "{}".to_owned(), &key);
         assert!(is_authentic(&entry, &key), "written again");
-        let forged: [(&str, fn(&mut ConfigMap)); 4] = [
-            ("no MAC", |entry| drop(entry.data.as_mut().and_then(|data| data.remove(MAC)))),
-            ("another text", |entry| drop(entry.data.as_mut().map(|data| data.insert(HISTORY.into(), "[]".into())))),
-            ("one more field", |entry| drop(entry.data.as_mut().map(|data| data.insert(SINCE.into(), "1".into())))),
-            ("another name", |entry| entry.metadata.name = Some(history_name(&object("payments", "other")))),
-        ];
-        for (what, forge) in forged {
-            let mut entry = entry.clone();
-            forge(&mut entry);
-            assert!(!is_authentic(&entry, &key), "{what}");
+        let data = |entry: &ConfigMap| entry.data.clone().unwrap_or_default();
+        let (mut no_mac, mut other_text, mut one_more, mut renamed) =
+            (entry.clone(), entry.clone(), entry.clone(), entry.clone());
+        let text = |field: &str, text: &str| (field.to_owned(), text.to_owned());
+        no_mac.data = Some(data(&entry).into_iter().filter(|(field, _)| field != MAC).collect());
+        other_text.data = Some(data(&entry).into_iter().chain([text(HISTORY, "[]")]).collect());
+        one_more.data = Some(data(&entry).into_iter().chain([text(SINCE, "1")]).collect());
+        renamed.metadata.name = Some(history_name(&object("payments", "other")));
+        for (what, forged) in
+            [("no MAC", no_mac), ("another text", other_text), ("one more field", one_more), ("another name", renamed)]
+        {
+            assert!(!is_authentic(&forged, &key), "{what}");
         }
     }
 }

@@ -8,6 +8,7 @@ use writgate_cluster::retry;
 use writgate_core::record::{History, HistoryNote};
 
 use crate::metrics::WriteOutcome;
+use crate::trail::ledger::sweep::if_unchanged;
 use crate::trail::ledger::{Ledger, bounded, entry};
 
 /// The largest history. A ConfigMap has room for 1 MiB.
@@ -49,9 +50,15 @@ impl Ledger {
         let name = entry::history_name(&note.object);
         let found = bounded(entries.get_opt(&name)).await.map_err(failed)?;
         let key = self.key().await.map_err(|why| FailedAttempt { why, retriable: true })?;
-        // What the webhook did not write is overwritten.
-        let own = found.as_ref().filter(|found| self.is_authentic(found, key));
-        let history = own.map(entry::history_in).transpose();
+        if let Some(forged) = found.as_ref().filter(|found| !self.is_authentic(found, key)) {
+            // Deleted, not overwritten: it may be immutable, owned, or full of other fields.
+            bounded(entries.delete(&name, &if_unchanged(forged))).await.map_err(failed)?;
+            return Err(FailedAttempt {
+                why: "an entry that the webhook did not write was deleted".to_owned(),
+                retriable: true,
+            });
+        }
+        let history = found.as_ref().map(entry::history_in).transpose();
         let mut history = history.map_err(|why| FailedAttempt { why, retriable: false })?.unwrap_or_default();
         history.note(note.admission.clone());
         let is_new = found.is_none();

@@ -114,14 +114,20 @@ pub(super) fn if_unchanged(found: &ConfigMap) -> DeleteParams {
 
 /// Whether an entry is outdated at `now`. An entry that cannot be read stays, so that a person can look at it.
 fn is_outdated(found: &ConfigMap, now: Timestamp) -> bool {
-    if let Ok(record) = entry::use_in(found) {
-        return now.duration_since(record.used.expires_at) > AFTER_EXPIRY;
-    }
-    if let Ok(decided) = entry::record_time_in(found) {
-        return now.duration_since(decided) > AFTER_DECISION;
-    }
-    let history = entry::history_in(found).unwrap_or_default();
-    history.admissions().first().is_some_and(|last| now.duration_since(last.time) > AFTER_ADMISSION)
+    // By its name, by which it is read: another field of the entry means nothing.
+    let outdated = match found.name_any().split_once('-') {
+        Some(("use", _)) => {
+            entry::use_in(found).map(|record| now.duration_since(record.used.expires_at) > AFTER_EXPIRY).ok()
+        }
+        Some(("record", _)) => {
+            entry::record_time_in(found).map(|decided| now.duration_since(decided) > AFTER_DECISION).ok()
+        }
+        Some(("history", _)) => entry::history_in(found).ok().and_then(|history| {
+            history.admissions().first().map(|last| now.duration_since(last.time) > AFTER_ADMISSION)
+        }),
+        _ => None,
+    };
+    outdated.unwrap_or_default()
 }
 
 /// A random number from 0 to 1. Without randomness, 0.

@@ -98,10 +98,12 @@ impl<'r> DocumentChange<'r> {
         let owned = |object: &Object<'_>| {
             object.metadata.owner_references.is_some_and(|owners| !matches!(owners.get(), "null" | "[]"))
         };
-        let gains_an_owner =
-            new.is_some_and(|new| owned(new) && old.is_none_or(|old| !owned(old) || !has_same_owners(new, old)));
+        // An object that becomes a document with its label was not guarded before.
+        let old_document = old.filter(|old| old.metadata.labels.get(KIND_LABEL).is_some_and(is_document_kind));
+        let gains_an_owner = new
+            .is_some_and(|new| owned(new) && old_document.is_none_or(|old| !owned(old) || !has_same_owners(new, old)));
         let immutable = |object: &Object<'_>| object.immutable.is_some_and(|immutable| immutable.get() == "true");
-        let is_frozen = new.is_some_and(immutable) && !old.is_some_and(immutable);
+        let is_frozen = new.is_some_and(immutable) && !old_document.is_some_and(immutable);
         let labelled = |object: &'r Object<'r>| LabelledDocument::new(object, &request.namespace, name);
         Self { name, new: new.and_then(labelled), old: old.and_then(labelled), gains_an_owner, is_frozen }
     }

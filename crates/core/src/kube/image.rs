@@ -184,7 +184,8 @@ fn canonical_registry(registry: &str) -> String {
 /// A registry's host and the text of its port, which is empty if there is none. An IPv6 address is in brackets, and has
 /// colons itself.
 fn host_and_port(registry: &str) -> (&str, &str) {
-    let bracket = registry.rfind(']').map_or(0, |at| at + 1);
+    // A pattern may have brackets of its own.
+    let bracket = if registry.starts_with('[') { registry.rfind(']').map_or(0, |at| at + 1) } else { 0 };
     match registry.split_at_checked(bracket) {
         Some((address, rest)) => match rest.rsplit_once(':') {
             Some((name, port)) => (registry.get(..address.len() + name.len()).unwrap_or(registry), port),

@@ -115,8 +115,9 @@ reasons! {
         Request("apply the file that was approved, or request an approval of this spec");
 
     KeptByApply: "SpecHashMismatch", row 6, approval helps: true,
-        Advice("replace the live object with the approved manifest: kubectl replace -f FILE; if it is denied as well, a \
-                mutating webhook changes it, and kubectl writgate request --server shows the changed object");
+        Advice("remove these fields from the live object, or replace it: kubectl replace -f FILE, which also sets replicas and \
+                other fields that FILE does not have to their defaults; if it is denied as well, a mutating webhook changes \
+                it, and kubectl writgate request --server shows the changed object");
     ChangedInCluster: "SpecHashMismatch", row 6, approval helps: true,
         Advice("request an approval of the changed object: kubectl writgate request --server -f FILE -o REQUEST");
 

@@ -33,7 +33,7 @@ pub(super) fn warn(manifest: &Manifest, live: &Value) -> Result<(), Failure> {
     }
     output::note(&format!(
         "warning: {manifest}: kubectl apply would keep fields of the live object that the manifest does not have: {}; the \
-         result would not have the approved spec, so apply the approved manifest with kubectl replace",
+         result would not have the approved spec, so remove these fields from the live object first",
         named.join(", ")
     ));
     Ok(())
