@@ -7,6 +7,7 @@
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
 //! - `single_use`, `races`, `rollback`: decisions that use the ledger.
 //! - `detached`: approvals in ConfigMaps.
+//! - `client_certificate`: a webhook that accepts only API servers.
 //! - `names`, `callers`, `access`, `further`, `connect`: edge cases.
 //! - `trail` asserts the Event, audit annotations, record and metric of a decision; `audit` reads them, and `chain` verifies
 //!   the records.
@@ -17,6 +18,7 @@ mod blockers;
 mod break_glass;
 mod callers;
 mod chain;
+mod client_certificate;
 mod connect;
 mod detached;
 mod duties;
@@ -47,6 +49,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         break_glass::tests(),
         callers::tests(),
         chain::tests(),
+        client_certificate::tests(),
         connect::tests(),
         detached::tests(),
         duties::tests(),

@@ -51,7 +51,7 @@ mod webhook;
 
 pub use installation::{APPROVAL, Governed, Installation, attach, denial, denied_for, detached, document};
 pub use pki::{Authority, Pair};
-pub use plane::Plane;
+pub use plane::{API_SERVER, Plane};
 pub use process::{Process, free_port, wait_until};
 pub use programs::{plugin, program, repository, scratch};
 pub use signing::{Key, envelope, seconds_from_now};

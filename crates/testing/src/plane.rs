@@ -32,6 +32,22 @@ rules:
 - {level: Metadata}
 ";
 
+/// Has the API server authenticate to webhooks with the kubeconfig `webhooks.kubeconfig` in the plane's folder. Only a webhook that
+/// asks for a certificate gets one.
+const ADMISSION: &str = r"
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: ValidatingAdmissionWebhook
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: WebhookAdmissionConfiguration
+    kubeConfigFile: webhooks.kubeconfig
+";
+
+/// The common name of the API server's client certificate.
+pub const API_SERVER: &str = "kube-apiserver";
+
 /// The controllers whose objects tests use.
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
     replicationcontroller-controller,job-controller,cronjob-controller,garbage-collector-controller,\
@@ -66,6 +82,13 @@ impl Plane {
         };
         let tokens = pki::new_key();
         let serving = authority.server(&["127.0.0.1", "localhost", "kubernetes.default.svc"]);
+        let client = authority.client(API_SERVER, &[]);
+        // `*` is every webhook; in a cluster it is the host name of one.
+        let users = json!([{"name": "*", "user": {
+            "client-certificate": write("webhooks.pem", &client.certificate), "client-key": write("webhooks.key", &client.key)}}]);
+        let kubeconfig =
+            write("webhooks.kubeconfig", &json!({"apiVersion": "v1", "kind": "Config", "users": users}).to_string());
+        let admission = ADMISSION.replace("webhooks.kubeconfig", kubeconfig.to_str().expect("a UTF-8 path"));
         let files = Files {
             authority: write("ca.pem", &authority.certificate),
             certificate: write("apiserver.pem", &serving.certificate),
@@ -73,6 +96,7 @@ impl Plane {
             token_key: write("tokens.key", &tokens.serialize_pem()),
             token_public_key: write("tokens.pub", &tokens.public_key_pem()),
             policy: write("audit-policy.yaml", AUDIT_POLICY),
+            admission: write("admission.yaml", &admission),
         };
 
         let etcd = format!("http://127.0.0.1:{}", free_port());
@@ -160,6 +184,11 @@ impl Plane {
         &self.server
     }
 
+    /// The file with the authority's certificate.
+    pub fn authority_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
     /// The lines of the API server's audit log so far that `wanted` accepts.
     pub fn audit_log(&self, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         json_lines(&self.folder.join("logs/audit.log"), wanted)
@@ -211,6 +240,7 @@ struct Files {
     token_key: PathBuf,
     token_public_key: PathBuf,
     policy: PathBuf,
+    admission: PathBuf,
 }
 
 fn new_folder() -> PathBuf {
@@ -255,6 +285,8 @@ fn apiserver_command(tools: &Tools, files: &Files, etcd: &str, port: u16, logs: 
         .arg(&files.token_public_key)
         .arg("--service-account-signing-key-file")
         .arg(&files.token_key)
+        .arg("--admission-control-config-file")
+        .arg(&files.admission)
         .arg("--audit-policy-file")
         .arg(&files.policy)
         .arg("--audit-log-path")

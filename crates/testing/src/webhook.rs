@@ -88,6 +88,21 @@ impl Webhook {
         Self { process: Mutex::new(process), identity, port, admin_port, stdout }
     }
 
+    /// A webhook configuration with which the API server sends the creation of Deployments in `namespace` to this replica too.
+    pub fn configuration(&self, plane: &Plane, name: &str, namespace: &str) -> Value {
+        let configuration = serde_json::json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [{
+                "name": format!("{name}.example.com"), "admissionReviewVersions": ["v1"], "sideEffects": "NoneOnDryRun",
+                "clientConfig": {"service": {"path": "/validate"}},
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["CREATE"]}]
+            }]
+        });
+        on_loopback(plane, configuration, self.port)
+    }
+
     /// A client that sends requests directly to this replica.
     pub async fn client(&self, plane: &Plane) -> kube::Client {
         let server = format!("https://127.0.0.1:{}", self.port);
