@@ -118,7 +118,7 @@ fn refuses_changes_while_the_webhook_is_unreachable(installation: &Installation)
     row(71, "endless bodies that occupy the webhook, and an ordinary request").shown_by(
         "admitted and recorded",
         "tests/webhook/http.rs",
-        "endless_large_bodies_do_not_delay_a_usual_review",
+        "slow_bodies_take_neither_turns_nor_the_memory_of_other_peers",
     );
 }
 
