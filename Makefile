@@ -150,7 +150,7 @@ krew: ## print krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=UR
 
 .PHONY: schemas
 schemas: ## write the JSON Schemas of the documents into docs/schema
-	WRITGATE_WRITE_SCHEMAS=1 cargo test --quiet --locked --package writgate-core --test schema
+	WRITGATE_WRITE_SCHEMAS=1 cargo test --quiet --locked --package writgate-core --test core schema::
 
 .PHONY: fmt
 fmt: ## format the sources

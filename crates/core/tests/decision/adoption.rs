@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use writgate_core::{approval::spec_hash, kube::WorkloadKind};
 
-use crate::case::Case;
+use crate::decision::case::Case;
 
 const KUBE: &str = "system:serviceaccount:kube-system:";
 

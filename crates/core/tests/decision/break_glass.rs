@@ -3,7 +3,7 @@
 use serde_json::json;
 use writgate_core::record::{Basis, Outcome};
 
-use crate::case::{Case, Person};
+use crate::decision::case::{Case, Person};
 
 /// A deploy that only a break-glass approval by carol admits.
 fn break_glass() -> Case {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::Case;
+use crate::decision::case::Case;
 
 /// Alice's exec into a Pod, under a posture that admits and records it.
 fn exec() -> Case {

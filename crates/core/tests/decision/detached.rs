@@ -6,7 +6,7 @@ use writgate_core::{
     record::Decision,
 };
 
-use crate::case::{Case, Ledger, Person};
+use crate::decision::case::{Case, Ledger, Person};
 
 const REF: &str = "writgate.dev/approval-ref";
 

@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 use writgate_core::record::{Decision, Outcome};
 
-use crate::case::Case;
+use crate::decision::case::Case;
 
 /// An approved deploy under a posture that requires a stored record.
 fn durable() -> Case {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use writgate_core::kube::{WorkloadKind, WorkloadKinds};
 
-use crate::case::Case;
+use crate::decision::case::Case;
 
 fn kind() -> WorkloadKind {
     "example.com/v1/Rollout=rollouts:spec.workload.template".parse().expect("a kind")

@@ -14,7 +14,7 @@ use writgate_core::{
     request::{ExemptControllers, Request},
 };
 
-use crate::pages;
+use crate::decision::pages;
 
 const SYSTEM: &str = "writgate-system";
 const KEY: &str = "0000000000000000000000000000000000000000000000000000000000000001";

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::case::Case;
+use crate::decision::case::Case;
 
 /// The body with one bit flipped in the `length` bytes after `marker`.
 fn flipped(body: &str, marker: &str, length: usize, at: prop::sample::Index, bit: u8) -> Vec<u8> {

@@ -11,7 +11,7 @@ use writgate_core::{
     vocabulary::{BUNDLE_KIND, KIND_LABEL},
 };
 
-use crate::case::{Case, Ledger, Person};
+use crate::decision::case::{Case, Ledger, Person};
 
 const ORDERS: &str = "ghcr.io/acme/orders@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const PROXY: &str = "ghcr.io/acme/proxy@sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

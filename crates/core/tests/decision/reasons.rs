@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 use serde_json::json;
 use writgate_core::record::{Decision, Reason, ReasonPage};
 
-use crate::{
+use crate::decision::{
     case::{Case, Ledger, Person},
     pages,
 };

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use writgate_core::record::{Basis, Decision};
 
-use crate::case::{Case, Ledger, Person};
+use crate::decision::case::{Case, Ledger, Person};
 
 /// Sets a time after the approval expired and long before the window ends.
 const LATER: &str = "2026-11-23T11:00:00Z";

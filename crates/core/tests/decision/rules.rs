@@ -3,7 +3,7 @@
 use serde_json::json;
 use writgate_core::record::Outcome;
 
-use crate::case::{Case, Person};
+use crate::decision::case::{Case, Person};
 
 /// A Deployment on the host's network, under a rule that requires `deploy.host` for that.
 fn on_the_host() -> Case {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::case::{Case, Ledger};
+use crate::decision::case::{Case, Ledger};
 
 fn codes(case: &Case, ledger: &Ledger) -> Vec<String> {
     case.decide_knowing(&case.body(), ledger).record.reasons
@@ -85,9 +85,9 @@ fn several_approvals_are_used_together() {
     let ledger = Ledger::default();
     let two = || {
         let case = Case::replay();
-        let bobs = case.clone().with(|c| c.signers = vec![crate::case::Person::Bob]);
+        let bobs = case.clone().with(|c| c.signers = vec![crate::decision::case::Person::Bob]);
         let carols = case.with(|c| {
-            c.signers = vec![crate::case::Person::Carol];
+            c.signers = vec![crate::decision::case::Person::Carol];
             c.approval.id = "01935a00-0000-7000-8000-000000000002".to_owned();
         });
         bobs.with(|c| c.attach(".carol", &carols.envelope().to_json()))

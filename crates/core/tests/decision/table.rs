@@ -10,7 +10,7 @@ use writgate_core::{
     record::Outcome,
 };
 
-use crate::case::{Case, Person};
+use crate::decision::case::{Case, Person};
 
 /// The description of a change, and the change.
 type Change = (&'static str, fn(&mut Case));

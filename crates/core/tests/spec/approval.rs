@@ -6,7 +6,7 @@ use writgate_core::{
     record::Denial,
 };
 
-use crate::{case::Case, decision::decided};
+use crate::spec::{case::Case, decision::decided};
 
 /// The AdmissionReview of the creation of a Deployment with this approval.
 fn review(envelope: &str) -> Value {

@@ -11,7 +11,7 @@ use writgate_core::{
     request::{ExemptControllers, Request},
 };
 
-use crate::case::Case;
+use crate::spec::case::Case;
 
 /// Decides a request under documents; `facts` has the answers to lookups.
 pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts: &Value, now: Timestamp) -> Decision {

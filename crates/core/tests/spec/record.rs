@@ -6,7 +6,7 @@ use writgate_core::{
     record::{ChainVerifier, Checkpoint},
 };
 
-use crate::case::Case;
+use crate::spec::case::Case;
 
 /// Findings in a fixed order.
 fn sorted(findings: &Value) -> Vec<String> {

@@ -7,7 +7,7 @@ use writgate_core::{
     kube::{WorkloadKind, default_forward},
 };
 
-use crate::case::Case;
+use crate::spec::case::Case;
 
 /// Canonical text and hash of an object with this spec, as at admission.
 fn admitted(api_version: &str, kind: &str, spec: &str) -> Option<(String, String)> {
