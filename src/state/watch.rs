@@ -102,13 +102,18 @@ where
     follower.reset(listed);
     follower.fresh(proved);
     loop {
-        let begun = Instant::now();
-        let is_proof;
-        (version, is_proof) = watch(api, labels, version, follower).await?;
-        if is_proof {
-            proved = begun;
-        } else if proved.elapsed() > PROOF_AGE {
-            return Err(WatchError::Unproved);
+        let ended = watch(api, labels, version, follower).await;
+        // Also after a failure: what arrived before it may be a revocation.
+        follower.settle();
+        let proof;
+        (version, proof) = ended?;
+        match proof {
+            Some(at) => {
+                follower.fresh(at);
+                proved = at;
+            }
+            None if proved.elapsed() > PROOF_AGE => return Err(WatchError::Unproved),
+            None => sleep(FIRST_PAUSE).await,
         }
     }
 }
@@ -132,14 +137,14 @@ where
     }
 }
 
-/// Watches from `version` until the watch ends. Returns the version to continue from, and whether the end proves that every
-/// change was reported.
+/// Watches from `version` until the watch ends. Returns the version to continue from, and the time until which the end proves
+/// that every change was reported. The caller settles the last changes.
 async fn watch<K>(
     api: &Api<K>,
     labels: &str,
     mut version: String,
     follower: &impl Follower<K>,
-) -> Result<(String, bool), WatchError>
+) -> Result<(String, Option<Instant>), WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -159,20 +164,13 @@ where
             timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?
         };
         let Some(event) = event else {
-            follower.settle();
-            // A watch that ends early is a broken connection, which proves nothing.
-            let is_proof = begun.elapsed() + Duration::from_secs(1) >= lasts;
-            if is_proof {
-                // The API server ended the watch no earlier than this. When the end arrives proves nothing: events that were
-                // read slowly are old.
-                follower.fresh((begun + lasts).min(Instant::now()));
-            } else {
-                sleep(FIRST_PAUSE).await;
-            }
-            return Ok((version, is_proof));
+            // A watch that ends early is a broken connection, and proves nothing. The API server ended any other watch at
+            // `begun + lasts` or later. The end may arrive much later, behind events that were read slowly.
+            let is_whole = begun.elapsed() + Duration::from_secs(1) >= lasts;
+            let proof = if is_whole { Some((begun + lasts).min(Instant::now())) } else { None };
+            return Ok((version, proof));
         };
-        let event = event.map_err(RequestError::from).inspect_err(|_| follower.settle())?;
-        match event {
+        match event.map_err(RequestError::from)? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 version = object.resource_version().unwrap_or(version);
                 follower.apply(object);
@@ -182,10 +180,7 @@ where
                 follower.delete(object);
             }
             WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
-            WatchEvent::Error(status) => {
-                follower.settle();
-                return Err(WatchError::Ended(status));
-            }
+            WatchEvent::Error(status) => return Err(WatchError::Ended(status)),
         }
         unsettled += 1;
     }
