@@ -77,6 +77,8 @@ pub(crate) struct ReviewReport {
     /// What is unusual about the statement. For a workload, this is with the workload.
     unusual: Vec<Unusual>,
     workloads: Vec<ReviewedWorkload>,
+    /// The fields that the text without `--full` does not show whole, because they exceed its bounds.
+    not_shown_whole: Vec<String>,
     capabilities: Vec<RequiredCapability>,
     /// Who may sign; absent if no posture is used.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,7 +154,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let review = ReviewReport::of(&draft)?;
     match arguments.output {
         Format::Json => output::print_json(&review)?,
-        Format::Text => output::print(&text::of(&review, arguments.full))?,
+        Format::Text if arguments.full => output::print(&review.full_text())?,
+        Format::Text => output::print(&review.text())?,
     }
     Ok(Answer::of(review.is_clear()))
 }
@@ -178,6 +181,7 @@ impl ReviewReport {
             refused: refused.collect(),
             unusual: unusual::of_approval(&draft.approval, draft.posture()),
             workloads,
+            not_shown_whole: Vec::new(),
             capabilities: needed(draft),
             signers: signers(draft),
             checklist: checklist::of(draft, dry_runs.as_ref()),
@@ -190,9 +194,21 @@ impl ReviewReport {
         self.wrong.is_empty() && self.refused.is_empty() && !failed
     }
 
-    /// The report as text.
+    /// The report as text. Fields of [`Self::not_shown_whole`] are cut or left out, and the text says how much.
     pub(crate) fn text(&self) -> String {
         text::of(self, false)
+    }
+
+    /// The report as text, with every field whole, API server defaults included.
+    pub(crate) fn full_text(&self) -> String {
+        text::of(self, true)
+    }
+
+    /// The fields that [`Self::text`] does not show whole, because they exceed its bounds: `Deployment/payments/orders:
+    /// spec.template.spec.containers[orders].args`. Safe to print. Nobody may sign after reading that text alone, so
+    /// `approve` requires [`Self::full_text`] if the list is not empty.
+    pub(crate) fn not_shown_whole(&self) -> &[String] {
+        &self.not_shown_whole
     }
 }
 

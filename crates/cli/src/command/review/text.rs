@@ -40,6 +40,10 @@ pub(super) fn of(review: &ReviewReport, full: bool) -> String {
     for one in &review.workloads {
         workload(&mut text, one, full);
     }
+    if !full {
+        let cut = review.not_shown_whole().iter().cloned();
+        section(&mut text, "Not shown whole: read these with --full before you sign", cut);
+    }
     let capabilities = review.capabilities.iter().map(|needed| {
         let because: Vec<String> = needed.because.iter().map(|why| shown(why)).collect();
         let because = if because.is_empty() { String::new() } else { format!("  {}", because.join("; ")) };
