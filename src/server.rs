@@ -1,7 +1,7 @@
 //! The webhook's process: its flags, and how its parts start, connect and stop.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Client;
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
+use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_cluster::client;
 use writgate_cluster::client::ClusterUnavailable;
@@ -37,7 +38,7 @@ use crate::review::namespace_reader::NamespaceReader;
 use crate::state::approvals::ApprovalStore;
 use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
-use crate::telemetry;
+use crate::telemetry::{self, LogFilter};
 use crate::trail::chain::checkpoint::{self, Checkpoints};
 use crate::trail::chain::{self, AuditKeyError, Sealer};
 use crate::trail::events::Events;
@@ -56,11 +57,11 @@ const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 #[derive(Debug, Parser)]
 #[command(name = "writgate-webhook", version, about)]
 pub struct Args {
-    /// Address of the webhook (HTTPS, POST /validate and /guard)
-    #[arg(long, env = "WRITGATE_LISTEN", default_value = "0.0.0.0:8443")]
+    /// Address of the webhook (HTTPS, POST /validate and /guard). `[::]` accepts IPv6 and IPv4
+    #[arg(long, env = "WRITGATE_LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
     /// Address of /livez, /readyz and /metrics (HTTP)
-    #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// Serving certificate in PEM, read again when it changes
     #[arg(long, env = "WRITGATE_TLS_CERT_FILE", value_name = "FILE")]
@@ -97,6 +98,9 @@ pub struct Args {
     /// controllers
     #[arg(long, env = "WRITGATE_EXEMPT_CONTROLLER", value_name = "USER=RESOURCE", value_delimiter = ',')]
     pub exempt_controller: Vec<ExemptController>,
+    /// Exempt no controllers. Every write of a controller in a governed namespace is then an action
+    #[arg(long, env = "WRITGATE_NO_EXEMPT_CONTROLLERS", conflicts_with = "exempt_controller")]
+    pub no_exempt_controllers: bool,
     /// Custom resource that is a workload: its plural resource, and the path of its pod template. Repeatable
     #[arg(
         long,
@@ -114,6 +118,9 @@ pub struct Args {
         value_name = "BOOL"
     )]
     pub detached_approvals: bool,
+    /// Log filter: error, warn, info, debug, or directives such as `writgate=debug,kube=warn`. Decision records are always written
+    #[arg(long, env = "WRITGATE_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: LogFilter,
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
@@ -147,7 +154,7 @@ pub fn run(args: Args) -> Result<(), ServeError> {
     let metrics = Metrics::default();
     let stdout = Stdout::open().map_err(system("cannot use standard output"))?;
     let output = Output::start(stdout, metrics.clone()).map_err(system("cannot start a thread"))?;
-    telemetry::start(output.clone());
+    telemetry::start(args.log.clone(), output.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.workers.max(1))
         .enable_all()
@@ -176,7 +183,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let status = Arc::new(Status::new(store.clone(), metrics.clone()));
     let cluster = follow(&args, &store).await?;
     let exempt = match args.exempt_controller.as_slice() {
-        [] => ExemptControllers::default(),
+        [] if !args.no_exempt_controllers => ExemptControllers::default(),
         given => given.iter().cloned().collect(),
     };
     let reporter = Reporter::new(&std::env::var("HOSTNAME").unwrap_or_default(), &args.system_namespace);
@@ -214,6 +221,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let connections = Connections::admin(metrics.clone());
     let admin_served =
         tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), connections, admin.clone()));
+    tokio::spawn(admin::log_readiness(status.clone()));
     let routes = router::router(admission, status.clone());
     let connections = Connections::webhook(open_files(), metrics);
     let served = tokio::spawn(serve_https(listener, routes, tls, connections, webhook.clone()));
@@ -286,8 +294,21 @@ fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> D
     DetachedSource::Cluster { cached, live: Box::new(ApprovalReader::new(client, metrics.clone())) }
 }
 
+/// Listens on `address`. A node without IPv6 cannot listen on `[::]`, which stands for all of its addresses, so there it listens on
+/// `0.0.0.0`.
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).map_err(|source| ServeError::Listen { address, flag, source })
+    let listener = match TcpListener::bind(address) {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && is_without_ipv6(&error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+        }
+        other => other,
+    };
+    listener.map_err(|source| ServeError::Listen { address, flag, source })
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    let without = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| without.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Returns at SIGTERM or SIGINT.

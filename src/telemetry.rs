@@ -1,24 +1,40 @@
 //! Log lines: JSON on standard output, through the writer of the records.
 
 use std::io::{self, Write};
+use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::trail::output::Output;
 
-/// The environment variable with the log level in `tracing`'s syntax: `info`, `debug`, `writgate=debug,kube=warn`.
-const LEVEL: &str = "WRITGATE_LOG";
+/// Which log lines are written, in the syntax of [`EnvFilter`].
+#[derive(Clone, Debug)]
+pub struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match EnvFilter::try_new(text) {
+            // An empty filter would hide errors.
+            Ok(_) if !text.trim().is_empty() => Ok(Self(text.to_owned())),
+            Ok(_) => Err("the filter is empty; expected a level such as info, or directives".to_owned()),
+            Err(error) => {
+                Err(format!("{error}; expected a level such as info, or directives such as writgate=debug,kube=warn"))
+            }
+        }
+    }
+}
 
 /// Sends this process's log lines to `output`. A second call in one process changes nothing.
-pub fn start(output: Output) {
-    let level = EnvFilter::try_from_env(LEVEL).unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn start(filter: LogFilter, output: Output) {
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(level)
+        .with_env_filter(EnvFilter::new(filter.0))
         .with_writer(LogLines(output))
         .finish();
     // Fails only if a subscriber is set already, as in a test that starts two webhooks.

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use jiff::Timestamp;
@@ -16,10 +17,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use writgate_cluster::clock;
 
+use crate::http::exposition::Format;
 use crate::metrics::Metrics;
 use crate::state::store::Store;
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How often the log compares readiness with what it said last.
+const READINESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the admin port reports on.
 pub struct Status {
@@ -62,6 +65,26 @@ impl Status {
     }
 }
 
+/// Logs each change of readiness with its cause. The kubelet shows only that a probe failed, and restarts nothing.
+pub async fn log_readiness(status: Arc<Status>) {
+    let mut said: Option<Vec<String>> = None;
+    let mut interval = tokio::time::interval(READINESS_INTERVAL);
+    loop {
+        interval.tick().await;
+        let missing = status.missing(clock::now());
+        if said.as_ref().is_some_and(|said| *said == missing) {
+            continue;
+        }
+        match &*missing {
+            [] => tracing::info!("ready"),
+            // What a start waits for is not worth a warning.
+            missing if said.is_none() => tracing::info!(why = missing.join("; "), "not ready yet"),
+            missing => tracing::warn!(why = missing.join("; "), "not ready"),
+        }
+        said = Some(missing);
+    }
+}
+
 /// Routes of the admin port.
 pub fn router(status: Arc<Status>) -> Router {
     Router::new()
@@ -79,11 +102,12 @@ async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+async fn metrics(State(status): State<Arc<Status>>, headers: HeaderMap) -> impl IntoResponse {
     status.store.observe(&status.metrics);
+    let format = Format::accepted(&headers);
     let mut text = String::new();
     match encode(&mut text, &status.registry) {
-        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, OPENMETRICS)], text),
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, format.content_type())], format.render(text)),
         Err(error) => {
             tracing::error!(%error, "cannot encode the metrics");
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], "see the log\n".to_owned())

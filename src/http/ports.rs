@@ -103,7 +103,7 @@ impl Connections {
         self.metrics.connection_refused(self.port, reason);
         if let Some(others) = self.log.due() {
             let (port, reason) = (self.port.as_str(), reason.as_str());
-            tracing::warn!(port, reason, peer = %address.ip(), others, "connection refused: {why}");
+            tracing::warn!(port, reason, peer = %address.ip().to_canonical(), others, "connection refused: {why}");
         }
     }
 }

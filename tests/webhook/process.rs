@@ -193,9 +193,14 @@ fn a_stopping_webhook_drains_before_it_ends() {
     assert_eq!(body["response"]["allowed"], true, "reviews are answered while it drains");
     assert!(head.contains("connection: close"), "{head}");
     assert!(webhook.allows(), "so are those on new connections");
-    let mut lines = BufReader::new(webhook.child.stdout.take().expect("piped")).lines();
+    let lines = BufReader::new(webhook.child.stdout.take().expect("piped")).lines();
     assert!(webhook.child.wait().expect("it ends").success());
-    let last = lines.by_ref().map(|line| line.expect("UTF-8")).last().expect("a line");
+    let lines: Vec<String> = lines.map(|line| line.expect("UTF-8")).collect();
+    let of_readiness = lines.iter().filter(|line| line.contains("ready\""));
+    let expected = [r#""message":"ready""#, r#""message":"not ready","why":"shutting down""#];
+    assert!(of_readiness.zip(expected).all(|(line, part)| line.contains(part)), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("WARN") && line.contains(expected[1])), "{lines:#?}");
+    let last = lines.last().expect("a line");
     assert!(last.contains("\"stopped\""), "{last}");
     assert!(TcpStream::connect(("127.0.0.1", webhook.listen)).is_err());
 }
@@ -251,7 +256,7 @@ fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
         let Output { status, stderr, .. } = command.output().expect("it runs");
         (status.code().expect("a code"), String::from_utf8(stderr).expect("UTF-8"))
     };
-    let cases: [(Command, i32, &[&str]); 6] = [
+    let cases: [(Command, i32, &[&str]); 7] = [
         (folder.with_postures(port, free_port()), 1, &["--listen", &port.to_string(), "in use"]),
         (folder.with_postures(free_port(), port), 1, &["--admin-listen", &port.to_string(), "in use"]),
         (folder.command(free_port(), free_port()), 1, &["no cluster", "--kubeconfig", "--posture-dir"]),
@@ -272,6 +277,15 @@ fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
             },
             2,
             &["--tls-cert-file"],
+        ),
+        (
+            {
+                let mut c = folder.with_postures(free_port(), free_port());
+                c.args(["--log", "writgate=loud"]);
+                c
+            },
+            2,
+            &["--log", "writgate=debug"],
         ),
         (
             {
