@@ -4,6 +4,7 @@
 //!
 //! The file is longer than 500 lines: its tests share one control plane whose webhook is down.
 
+mod chart;
 mod children;
 
 use std::path::Path;
@@ -35,6 +36,8 @@ pub(crate) fn tests() -> Vec<Test<Unreachable>> {
         deleting_a_deployment_deletes_its_replica_sets_and_pods,
         a_governed_namespace_can_be_deleted_without_the_webhook,
         children::writes_of_controllers_cause_no_call,
+        chart::the_api_server_accepts_the_chart_on_each_platform,
+        chart::the_pods_start_although_their_priority_class_is_limited,
     ]
 }
 

@@ -2,7 +2,7 @@
 {{- define "writgate.guards" -}}
 # Postures, reviewers, revocations and pipelines. Other objects in this namespace are not sent to the webhook.
 - name: documents.writgate.dev
-  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.answers" (list . "documents" "/guard") | nindent 2 }}
   namespaceSelector:
     matchLabels:
       kubernetes.io/metadata.name: {{ .Release.Namespace }}
@@ -37,7 +37,7 @@
         || object.?immutable != oldObject.?immutable
 # Config bundles in governed namespaces.
 - name: bundles.writgate.dev
-  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.answers" (list . "bundles" "/guard") | nindent 2 }}
   {{- include "writgate.governedNamespaces" . | nindent 2 }}
   objectSelector:
     matchLabels:
@@ -59,7 +59,7 @@
 # The labels that govern a namespace. There is no namespaceSelector, because it would match only the new labels and miss
 # the removal of a label. DELETE is never sent, so a namespace can be deleted while the webhook is down.
 - name: namespaces.writgate.dev
-  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.answers" (list . "namespaces" "/guard") | nindent 2 }}
   rules:
     - apiGroups: [""]
       apiVersions: [v1]
@@ -77,7 +77,7 @@
 # Namespaces that are created without these labels: a posture may list the name. While the webhook is down, such a namespace is
 # created without a check, because the cluster could not be repaired otherwise.
 - name: unlabelled-namespaces.writgate.dev
-  {{- include "writgate.guards.answers" . | replace "failurePolicy: Fail" "failurePolicy: Ignore" | nindent 2 }}
+  {{- include "writgate.answers" (list . "unlabelled-namespaces" "/guard") | nindent 2 }}
   rules:
     - apiGroups: [""]
       apiVersions: [v1]
@@ -90,7 +90,7 @@
         !["writgate.dev/environment", "writgate.dev/project"].exists(label, object.?metadata.?labels[?label].hasValue())
 # Metadata that the API server accepts through a status subresource. A controller's usual status update is not sent.
 - name: metadata.writgate.dev
-  {{- include "writgate.guards.answers" . | nindent 2 }}
+  {{- include "writgate.answers" (list . "metadata" "/guard") | nindent 2 }}
   {{- include "writgate.governedNamespaces" . | nindent 2 }}
   rules:
     - apiGroups: [apps]
@@ -118,8 +118,4 @@
             && object.?metadata.?annotations[?key] != oldObject.?metadata.?annotations[?key])
         )
         || {{ include "writgate.adoptionDiffers" . | nindent 8 | trim }}
-{{- end }}
-
-{{- define "writgate.guards.answers" -}}
-{{ include "writgate.answers" . | replace "path: /validate" "path: /guard" }}
 {{- end }}

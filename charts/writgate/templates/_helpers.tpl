@@ -1,7 +1,14 @@
 {{- define "writgate.labels" -}}
 {{ include "writgate.selector" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: webhook
 app.kubernetes.io/part-of: writgate
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{- define "writgate.selector" -}}
@@ -9,6 +16,7 @@ app.kubernetes.io/name: writgate-webhook
 {{- end }}
 
 {{- define "writgate.image" -}}
+{{- with .Values.global.imageRegistry | default .Values.image.registry }}{{ . }}/{{ end -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
@@ -68,23 +76,33 @@ request/adoption.rs in core decides. */}}
 )
 {{- end }}
 
-{{/* The part of an entry that says where the webhook is, and what happens if it does not answer. */}}
+{{/* The part of an entry that says where the webhook is, and what happens if it does not answer. The argument is a list: the root, the
+first part of the entry's name, and the path. */}}
 {{- define "writgate.answers" -}}
+{{- $entry := index . 1 -}}
+{{- $path := index . 2 -}}
+{{- with index . 0 -}}
+{{- $settings := get .Values.webhook.entries $entry | default dict -}}
 admissionReviewVersions: [v1]
 clientConfig:
   service:
     name: writgate-webhook
     namespace: {{ .Release.Namespace }}
-    path: /validate
+    path: {{ $path }}
     port: 443
   {{- with .Values.tls.caBundle }}
   caBundle: {{ . }}
   {{- end }}
-failurePolicy: Fail
+{{- if eq $entry "unlabelled-namespaces" }}
+failurePolicy: Ignore
+{{- else }}
+failurePolicy: {{ $settings.failurePolicy | default "Fail" }}
+{{- end }}
 matchPolicy: Equivalent
 # A decision creates an Event, except in a server-side dry run.
 sideEffects: NoneOnDryRun
-timeoutSeconds: {{ .Values.webhook.timeoutSeconds }}
+timeoutSeconds: {{ $settings.timeoutSeconds | default .Values.webhook.timeoutSeconds }}
+{{- end }}
 {{- end }}
 
 {{- define "writgate.governedNamespaces" -}}
@@ -97,6 +115,9 @@ namespaceSelector:
       operator: NotIn
       values:
         {{- prepend .Values.webhook.exemptNamespaces .Release.Namespace | uniq | toYaml | nindent 8 }}
+    {{- with .Values.webhook.extraNamespaceSelector }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
 
 {{/* The webhook's API user. */}}

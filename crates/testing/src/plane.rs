@@ -33,7 +33,7 @@ rules:
 ";
 
 /// Has the API server authenticate to webhooks with the kubeconfig `webhooks.kubeconfig` in the plane's folder. Only a webhook that
-/// asks for a certificate gets one.
+/// asks for a certificate gets one. Pods with a system priority class require a quota, as on GKE.
 const ADMISSION: &str = r"
 apiVersion: apiserver.config.k8s.io/v1
 kind: AdmissionConfiguration
@@ -43,6 +43,14 @@ plugins:
     apiVersion: apiserver.config.k8s.io/v1
     kind: WebhookAdmissionConfiguration
     kubeConfigFile: webhooks.kubeconfig
+- name: ResourceQuota
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ResourceQuotaConfiguration
+    limitedResources:
+    - resource: pods
+      matchScopes:
+      - {scopeName: PriorityClass, operator: In, values: [system-cluster-critical, system-node-critical]}
 ";
 
 /// The common name of the API server's client certificate.
@@ -52,7 +60,7 @@ pub const API_SERVER: &str = "kube-apiserver";
 const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,\
     replicationcontroller-controller,job-controller,cronjob-controller,garbage-collector-controller,\
     namespace-controller,serviceaccount-controller,root-ca-certificate-publisher-controller,\
-    clusterrole-aggregation-controller";
+    clusterrole-aggregation-controller,resourcequota-controller";
 
 /// A running control plane.
 pub struct Plane {

@@ -31,3 +31,13 @@ impl Tools {
         self.0.get(name).unwrap_or_else(|| panic!("build.sh builds no {name}"))
     }
 }
+
+/// Helm, as `make tools` builds it.
+#[must_use]
+pub fn helm() -> PathBuf {
+    let module = std::fs::read_to_string(repository().join("tests/helm/go.mod")).expect("it exists");
+    let version = module.split_whitespace().skip_while(|word| *word != "helm.sh/helm/v4").nth(1).expect("it is pinned");
+    let path = repository().join(format!(".tools/helm-{version}"));
+    assert!(path.exists(), "{} does not exist: run make tools", path.display());
+    path
+}

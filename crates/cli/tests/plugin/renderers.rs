@@ -80,7 +80,7 @@ impl Desk {
     }
 
     fn helm(&self) -> Ran {
-        let mut command = self.command(&helm());
+        let mut command = self.command(&writgate_testing::helm());
         // A folder that contains only the plugin in packaging/.
         let plugins = self.path("plugins");
         fs::create_dir_all(&plugins).expect("it can be made");
@@ -97,15 +97,6 @@ impl Desk {
         command.env("KUSTOMIZE_PLUGIN_HOME", root().join("packaging/kustomize"));
         Ran::of(command.args(["kustomize", "--enable-alpha-plugins", "."]), "")
     }
-}
-
-/// Helm, as `make tools` builds it.
-fn helm() -> PathBuf {
-    let module = fs::read_to_string(root().join("tests/helm/go.mod")).expect("it exists");
-    let version = module.split_whitespace().skip_while(|word| *word != "helm.sh/helm/v4").nth(1).expect("it is pinned");
-    let path = root().join(format!(".tools/helm-{version}"));
-    assert!(path.exists(), "{} does not exist: run make tools", path.display());
-    path
 }
 
 /// The approval that is attached to a rendered Deployment.
