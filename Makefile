@@ -4,6 +4,8 @@ TOOLS := .tools
 HELM := $(TOOLS)/helm-$(shell sed -n 's,.*helm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' tests/helm/go.mod)
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)
+MUTANTS_VERSION := 27.1.0
+MUTANTS := $(TOOLS)/cargo-mutants-$(MUTANTS_VERSION)
 TYPOS_VERSION := 1.42.3
 TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)
 
@@ -104,6 +106,11 @@ bench-cli: ## compare the command line with its floor; options in ARGS, for exam
 model: tools ## compare random histories with a model of the decision; WRITGATE_MODEL_HISTORIES sets their number [40]
 	WRITGATE_MODEL_HISTORIES=$${WRITGATE_MODEL_HISTORIES:-40} cargo test --locked --test cluster model::
 
+# Not part of CI: each of about 1,000 mutants is compiled. The target folder is one for all runs, so dependencies are built once.
+.PHONY: mutants
+mutants: $(MUTANTS)/bin/cargo-mutants ## change core's decision path in many small ways, and list what no test notices; options in ARGS, for example ARGS="--re decide/eligibility" or ARGS="--shard 0/20"
+	CARGO_TARGET_DIR=$(abspath target/mutants) nice -n 19 $(MUTANTS)/bin/cargo-mutants mutants --package writgate-core --output target $(ARGS)
+
 .PHONY: races
 races: controlplane ## race for one use on three replicas; WRITGATE_RACES sets the number of races [10000]
 	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test cluster of_many_simultaneous_uses
@@ -187,6 +194,10 @@ $(HELM): | $(TOOLS) check-tools
 $(DENY)/bin/cargo-deny: | $(TOOLS) check-tools
 	@echo "building $(notdir $(DENY)), once (about 3 minutes)"
 	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(DENY)
+
+$(MUTANTS)/bin/cargo-mutants: | $(TOOLS) check-tools
+	@echo "building $(notdir $(MUTANTS)), once (about 2 minutes)"
+	cargo install cargo-mutants --version $(MUTANTS_VERSION) --locked --quiet --root $(MUTANTS)
 
 $(TYPOS)/bin/typos: | $(TOOLS)
 	@echo "building $(notdir $(TYPOS)), once (about 3 minutes)"

@@ -1,6 +1,7 @@
 //! Decisions: each test starts from a case that is admitted and changes one thing.
 
 mod adoption;
+mod boundaries;
 mod break_glass;
 mod case;
 mod connect;
