@@ -85,9 +85,8 @@ fn each_key_of_a_reviewer_has_its_own_interval() {
 fn a_revocation_is_in_force_from_its_first_second() {
     let key = Case::deployment().envelope().keyids().next().expect("signed").to_owned();
     for (list, id) in [("keys", key), ("approvals", "01935a00-0000-7000-8000-000000000001".to_owned())] {
-        let revoked = |at: &str| {
-            Case::deployment().with(|c| c.revocations[list] = json!([{"id": id, "at": at, "why": "lost"}]))
-        };
+        let revoked =
+            |at: &str| Case::deployment().with(|c| c.revocations[list] = json!([{"id": id, "at": at, "why": "lost"}]));
         revoked(NOW).expect("Revoked");
         revoked("2026-11-22T11:00:01Z").expect("admitted");
         revoked(NOW).with(|c| c.now = "2026-11-22T10:59:59.999999999Z".into()).expect("admitted");
@@ -220,7 +219,8 @@ fn too_few_people_are_not_reported_for_an_object_that_is_denied_anyway() {
             .with(|c| c.attach(".carol", &carols))
             .with(change)
     };
-    three(|_| ()).with(|c| drop(c.reviewers["reviewers"][2].as_object_mut().expect("a map").remove("projects")))
+    three(|_| ())
+        .with(|c| drop(c.reviewers["reviewers"][2].as_object_mut().expect("a map").remove("projects")))
         .expect("QuorumNotMet");
     three(|c| {
         c.reviewers["reviewers"][2].as_object_mut().expect("a map").remove("projects");
