@@ -7,6 +7,7 @@
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
 //! - `single_use`, `races`, `rollback`: decisions that use the ledger.
 //! - `detached`: approvals in ConfigMaps.
+//! - `coverage`: what no approval covers.
 //! - `client_certificate`: a webhook that accepts only API servers.
 //! - `names`, `callers`, `access`, `further`, `connect`: edge cases.
 //! - `trail` asserts the Event, audit annotations, record and metric of a decision; `audit` reads them, and `chain` verifies
@@ -20,6 +21,7 @@ mod callers;
 mod chain;
 mod client_certificate;
 mod connect;
+mod coverage;
 mod detached;
 mod duties;
 mod flow;
@@ -51,6 +53,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         chain::tests(),
         client_certificate::tests(),
         connect::tests(),
+        coverage::tests(),
         detached::tests(),
         duties::tests(),
         flow::tests(),

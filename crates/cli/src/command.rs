@@ -8,6 +8,7 @@ mod attach;
 mod audit;
 mod bundle;
 mod completion;
+mod coverage;
 pub(crate) mod explain;
 mod hash;
 mod keygen;
@@ -58,6 +59,7 @@ enum Verb {
     Hash(hash::Arguments),
     Bundle(bundle::Arguments),
     Pending(pending::Arguments),
+    Coverage(Box<coverage::Arguments>),
     Audit(Box<audit::Arguments>),
     /// Create, check, explain and compare postures
     #[command(subcommand)]
@@ -107,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
+        Verb::Coverage(arguments) => coverage::run(&arguments),
         Verb::Posture(verb) => posture::run(&verb),
         Verb::Revoke(arguments) => revoke::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),

@@ -96,6 +96,13 @@ pub(crate) fn read(source: &str, text: &str, kinds: &WorkloadKinds) -> Result<Ve
     Ok(manifests)
 }
 
+/// A live object, of which the API server's list says the kind.
+pub(crate) fn live(source: &str, object: Value, kinds: &WorkloadKinds) -> Result<Option<Manifest>, ManifestError> {
+    let mut manifests = Vec::new();
+    flatten(source.to_owned(), Vec::new(), object, kinds, &mut manifests)?;
+    Ok(manifests.pop())
+}
+
 fn flatten(
     source: String,
     path: Vec<usize>,

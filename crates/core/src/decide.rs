@@ -26,6 +26,7 @@
 
 pub(crate) mod approvals;
 pub(crate) mod candidate;
+pub(crate) mod coverage;
 pub(crate) mod driver;
 pub(crate) mod dry_run;
 pub(crate) mod eligibility;
@@ -39,6 +40,7 @@ pub(crate) mod stages;
 mod tests;
 pub(crate) mod verdict;
 
+pub use coverage::{Coverage, Unchecked, coverage};
 pub use driver::{Answers, ConfigMapAnswer, EmptyCluster, HolderAnswer, Pending, Question, Step};
 pub use eligibility::EligibilityTerms;
 pub use facts::{Facts, Governance};

@@ -5,6 +5,7 @@ mod boundaries;
 mod break_glass;
 mod case;
 mod connect;
+mod coverage;
 mod detached;
 mod durability;
 mod further;

@@ -70,7 +70,16 @@ impl Installation {
 
     /// A governed namespace under the usual posture, changed by `edit`.
     pub fn governed_with(&self, hint: &str, edit: impl FnOnce(&mut Value)) -> Governed<'_> {
+        self.governed_over(hint, edit, &[])
+    }
+
+    /// A governed namespace under the usual posture, changed by `edit`, with objects from before it was governed.
+    pub fn governed_over(&self, hint: &str, edit: impl FnOnce(&mut Value), before: &[Value]) -> Governed<'_> {
         let namespace = self.plane.labelled_namespace(hint, &json!({}));
+        for object in before {
+            let ran = self.plane.admin.kubectl_in(&["create", "-n", &namespace, "-f", "-"], &object.to_string());
+            assert!(ran.ok(), "{ran}");
+        }
         let governed = Governed {
             installation: self,
             environment: format!("{namespace}-env"),

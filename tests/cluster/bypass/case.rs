@@ -45,7 +45,17 @@ impl<'g> TenantNamespace<'g> {
     /// A namespace under the usual posture, changed by `edit`.
     #[track_caller]
     pub(crate) fn with(installation: &'g Installation, hint: &str, edit: impl FnOnce(&mut Value)) -> Self {
-        let governed = installation.governed_with(hint, edit);
+        Self::of(installation, installation.governed_with(hint, edit))
+    }
+
+    /// A namespace under the usual posture, with objects from before it was governed.
+    #[track_caller]
+    pub(crate) fn over(installation: &'g Installation, hint: &str, before: &[Value]) -> Self {
+        Self::of(installation, installation.governed_over(hint, |_| {}, before))
+    }
+
+    #[track_caller]
+    fn of(installation: &'g Installation, governed: Governed<'g>) -> Self {
         let admin = installation.plane.block_on(installation.plane.admin.client());
         Self { governed, admin, location: Location::caller(), statements: Mutex::default() }
     }

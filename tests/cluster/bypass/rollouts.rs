@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::bypass::case::{EVIL, GOOD, PATIENCE, TenantNamespace, row, with_image};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Installation, attach, document, seconds_from_now, wait_until};
+use writgate_testing::{Installation, Ran, SYSTEM_NAMESPACE, attach, document, seconds_from_now, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         denies_resuming_a_cron_job_after_the_approval_expired,
         scaling_a_running_old_revision_is_a_documented_limit,
         scaling_a_paused_old_revision_is_a_documented_limit,
+        scaling_what_no_approval_covers_is_a_documented_limit,
     ]
 }
 
@@ -232,4 +233,23 @@ fn scaling_a_paused_old_revision_is_a_documented_limit(installation: &Installati
         (ns.live(&old)?["spec"]["replicas"] == 1).then_some(())
     });
     delete.limit("The controller of a paused Deployment scales up the newest ReplicaSet that exists");
+}
+
+/// Only the object of a full update has an approval, and `/scale` carries none.
+fn scaling_what_no_approval_covers_is_a_documented_limit(installation: &Installation) {
+    let old = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "old"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "old"}},
+            "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "c", "image": EVIL}]}}}});
+    let ns = TenantNamespace::over(installation, "before", &[old]);
+    ns.settle("deployment/old");
+    let coverage = ["coverage", "-n", &ns.namespace, "--system-namespace", SYSTEM_NAMESPACE];
+    let listed = Ran::of(installation.plane.admin.command(writgate_testing::plugin()).args(coverage), "");
+    let expected = format!("Deployment {}/old", ns.namespace);
+    let line = listed.stdout.lines().find(|line| line.contains(&expected)).unwrap_or_else(|| panic!("{listed}"));
+    assert!(line.starts_with("unapproved "), "{listed}");
+    assert!(line.contains("ApprovalRequired; at 0 replicas; scaling it up is not checked"), "{listed}");
+    let raise = ns.row(105, "a Deployment from before governance at 0 replicas, which `coverage` names, scaled up");
+    let raise = raise.kubectl(&["scale", "deployment/old", "--replicas=1"]);
+    wait_until("the controller has created a Pod", PATIENCE, || (!ns.list("pods").is_empty()).then_some(()));
+    raise.limit("A Deployment or StatefulSet from before governance, at 0 replicas, can be scaled up");
 }

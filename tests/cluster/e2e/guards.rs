@@ -10,6 +10,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
         changing_governing_labels_requires_the_govern_right,
         the_govern_right_may_be_for_one_namespace,
+        warns_that_what_runs_was_not_checked_by_a_new_environment,
         denies_one_governing_label_without_the_other,
         the_denial_of_an_invalid_document_names_line_and_column,
         denies_deleting_a_document_in_use,
@@ -123,6 +124,25 @@ fn the_govern_right_may_be_for_one_namespace(installation: &Installation) {
     // An environment without a posture denies everything, so a misspelt name permits nothing.
     let ran = tenant.kubectl(&["create", "deployment", "web", "--image=i", "-n", &own]);
     refused(&ran, "PostureMissing");
+}
+
+fn warns_that_what_runs_was_not_checked_by_a_new_environment(installation: &Installation) {
+    let admin = &installation.plane.admin;
+    let namespace = installation.plane.namespace("warned");
+    let expected = |environment: &str| {
+        format!(
+            "Warning: namespace {namespace} is now governed by {environment}; what runs in it was not checked:\n\
+             Warning: run kubectl writgate coverage -n {namespace}\n"
+        )
+    };
+    let ran = labels(admin, &namespace, &PAIR);
+    assert!(ran.ok() && ran.stderr == expected("nowhere"), "{ran}");
+    let ran = labels(admin, &namespace, &["writgate.dev/environment=elsewhere"]);
+    assert!(ran.ok() && ran.stderr == expected("elsewhere"), "{ran}");
+    for change in ["writgate.dev/project=orders", "team=orders"] {
+        let ran = labels(admin, &namespace, &[change]);
+        assert!(ran.ok() && ran.stderr.is_empty(), "{ran}");
+    }
 }
 
 fn denies_one_governing_label_without_the_other(installation: &Installation) {

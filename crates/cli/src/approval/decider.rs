@@ -106,7 +106,7 @@ impl DecisionFlags {
 impl Decider<'_> {
     /// Decides an AdmissionReview as the webhook would.
     pub(crate) fn decide_review(&self, body: &[u8]) -> Result<Decision, Failure> {
-        self.decide(body, true)
+        self.decide(body, true, self.now)
     }
 
     /// Decides about a manifest without its approvals. No approval cures a denial other than `ApprovalRequired`.
@@ -118,20 +118,31 @@ impl Decider<'_> {
         user: &str,
     ) -> Result<Decision, Failure> {
         let uid = clock::decision_id(self.now).to_string();
-        self.decide(&manifest.without_approvals().to_review(&uid, namespace, user, runs)?, false)
+        self.decide(&manifest.without_approvals().to_review(&uid, namespace, user, runs)?, false, self.now)
     }
 
-    fn decide(&self, body: &[u8], reads_detached: bool) -> Result<Decision, Failure> {
-        let decision_id = clock::decision_id(self.now);
+    /// Decides about the creation of a live object at another time, by nobody in particular.
+    pub(crate) fn decide_again(
+        &self,
+        manifest: &Manifest,
+        namespace: &str,
+        at: Timestamp,
+    ) -> Result<Decision, Failure> {
+        let uid = clock::decision_id(at).to_string();
+        self.decide(&manifest.to_review(&uid, namespace, UNKNOWN_USER, None)?, true, at)
+    }
+
+    fn decide(&self, body: &[u8], reads_detached: bool, now: Timestamp) -> Result<Decision, Failure> {
+        let decision_id = clock::decision_id(now);
         let request = match Request::parse_with(body, &self.kinds) {
             Ok(request) => request,
-            Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, self.now)),
+            Err(malformed) => return Ok(decide_malformed(&malformed, decision_id, now)),
         };
         let labels = self.labels(&request.namespace)?;
         let governance = self.governance(&labels);
         let facts = Facts { decision_id, exempt: &self.exempt };
-        let mut answers = LocalAnswers { decider: self, namespace: &request.namespace, reads_detached };
-        Ok(decide(&request, &governance, &facts, self.now, &mut answers))
+        let mut answers = LocalAnswers { decider: self, namespace: &request.namespace, reads_detached, now };
+        Ok(decide(&request, &governance, &facts, now, &mut answers))
     }
 
     /// Decides about `user` applying a manifest: its creation, or an update of `runs`.
@@ -200,7 +211,7 @@ impl Decider<'_> {
     }
 
     /// Detached approvals that were supplied, or are among the manifests or in the posture folder.
-    fn detached(&self, namespace: &str) -> Vec<DetachedApproval> {
+    pub(crate) fn detached(&self, namespace: &str) -> Vec<DetachedApproval> {
         if self.supplied_alone {
             return self.supplied.clone();
         }
@@ -227,13 +238,14 @@ struct LocalAnswers<'j> {
     namespace: &'j str,
     /// Whether detached approvals count.
     reads_detached: bool,
+    now: Timestamp,
 }
 
 impl LocalAnswers<'_> {
     /// The command line does not read the ledger: it assumes that no approval was used and that nothing was admitted
     /// before.
     fn ledger(&self) -> EmptyCluster {
-        EmptyCluster { now: self.decider.now }
+        EmptyCluster { now: self.now }
     }
 }
 

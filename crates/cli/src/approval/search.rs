@@ -97,7 +97,8 @@ impl FoundApprovals {
         }
     }
 
-    fn add_detached(&mut self, found: &DetachedApproval, namespace: &str) {
+    /// Adds a detached approval of a namespace.
+    pub(crate) fn add_detached(&mut self, found: &DetachedApproval, namespace: &str) {
         self.add(&found.text, &format!("configmap {namespace}/{}", found.name));
     }
 

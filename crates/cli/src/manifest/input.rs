@@ -98,6 +98,11 @@ pub(crate) struct ManifestFlags {
 }
 
 impl WorkloadKindFlags {
+    /// The further kinds.
+    pub(crate) fn further(&self) -> &[WorkloadKind] {
+        &self.further
+    }
+
     /// Kubernetes' workload kinds and the further ones.
     pub(crate) fn known(&self) -> WorkloadKinds {
         self.further.iter().copied().collect()

@@ -3,6 +3,7 @@
 //! command line works with OpenSSL, securesystemslib, OpenSSH, Helm and kustomize.
 
 mod audit;
+mod coverage;
 mod folder;
 mod help;
 mod interop;

@@ -8,7 +8,7 @@ use super::{GuardContext, verdict_of};
 use crate::{
     decide::{
         driver::{Pending, Step},
-        verdict::DecisionDraft,
+        verdict::{DecisionDraft, Verdict},
     },
     posture::Posture,
     record::denial::Denial,
@@ -55,12 +55,29 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: &GuardContext<'_>, mu
     draft.record.project = new.project.or(old.project).map(str::to_owned);
     let change = describe_change(old, new);
     draft.record.change = Some(change.clone());
+    let remark = unchecked_before(request, old, new);
     if let Some(denial) = contradiction(name, new, context) {
         return draft.decided(verdict_of(vec![denial]));
     }
     Step::ask(Pending::MayGovern, name.to_owned(), move |may_govern| {
         let denial = no_right(&request.user.username, name, &change, may_govern);
-        draft.decided(verdict_of(denial.into_iter().collect()))
+        let remarks = remark.filter(|_| denial.is_none()).into_iter().collect();
+        draft.decided(Verdict { remarks, ..verdict_of(denial.into_iter().collect()) })
+    })
+}
+
+/// Says that what runs in the namespace already was not checked by its new environment. Nothing runs in a namespace that is
+/// created.
+fn unchecked_before(request: &Request<'_>, old: GoverningLabels<'_>, new: GoverningLabels<'_>) -> Option<String> {
+    let environment = new.environment.filter(|_| new.environment != old.environment)?;
+    (request.operation == Operation::Update).then(|| {
+        let name = quoted(request.object_name());
+        // A response's warnings have lines of 120 characters, and the command must not be broken.
+        format!(
+            "namespace {name} is now governed by {}; what runs in it was not checked:\n\
+             run kubectl writgate coverage -n {name}",
+            quoted(environment)
+        )
     })
 }
 

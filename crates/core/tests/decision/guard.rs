@@ -446,6 +446,32 @@ fn changing_governing_labels_requires_the_govern_right() {
 }
 
 #[test]
+fn says_that_what_runs_in_a_namespace_was_not_checked_by_its_new_environment() {
+    let pair = |environment: &str, project: &str| json!({"writgate.dev/environment": environment, "writgate.dev/project": project});
+    let permitted = |case: &mut Case| case.may_govern = Ok(true);
+    let warning = |case: Case| case.with(permitted).expect("admitted");
+    let governed_by = |environment: &str| {
+        format!(
+            "namespace payments is now governed by {environment}; what runs in it was not checked:\n\
+             run kubectl writgate coverage -n payments"
+        )
+    };
+    assert_eq!(warning(Case::relabel(pair("staging", "payments"))), governed_by("staging"));
+    let unlabelled = |case: &mut Case| case.request["oldObject"]["metadata"]["labels"] = Value::Null;
+    assert_eq!(warning(Case::relabel(pair("production", "payments")).with(unlabelled)), governed_by("production"));
+
+    assert_eq!(warning(Case::relabel(pair("production", "orders"))), "", "the environment is the same");
+    assert_eq!(warning(Case::relabel(Value::Null)), "", "nothing governs it any more");
+    let created = |case: &mut Case| {
+        case.request["operation"] = "CREATE".into();
+        case.request["oldObject"] = Value::Null;
+    };
+    assert_eq!(warning(Case::relabel(pair("production", "payments")).with(created)), "", "nothing runs in it");
+    let denied = Case::relabel(pair("staging", "payments")).decide();
+    assert_eq!((denied.record.reasons, denied.remarks), (vec!["GovernRequired".to_owned()], Vec::new()));
+}
+
+#[test]
 fn a_namespace_that_a_posture_lists_is_not_created_without_its_labels() {
     let create = |name: &str, labels: Value| {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});

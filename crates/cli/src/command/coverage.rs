@@ -1,0 +1,411 @@
+//! `coverage`: which workloads of governed namespaces no approval covers, and what they can do without a check.
+//!
+//! Each answer is the webhook's decision about creating the live object again. Core classifies it (`coverage`). `live`
+//! lists the workloads of a cluster.
+
+mod live;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use writgate_cluster::clock;
+use writgate_core::{
+    approval::SpecHash,
+    decide::{Coverage, Unchecked, coverage},
+    kube::WorkloadKind,
+    posture::Enforcement,
+    record::{ApprovalRecord, Decision, ObjectRecord},
+    vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
+};
+
+use crate::{
+    approval::{
+        decider::{Decider, DecisionFlags, detached_approvals},
+        search::FoundApprovals,
+    },
+    cluster::{
+        Cluster,
+        event_reader::{NamespaceScope, NamespaceScopeFlags},
+    },
+    command::{
+        Format,
+        coverage::live::{Controllers, governed_namespaces},
+    },
+    failure::{Answer, Failure},
+    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
+    terminal::{
+        output::{self, shown, table},
+        progress::Progress,
+        style,
+    },
+};
+
+/// List the workloads that no approval covers
+///
+/// Decides about each workload of a governed namespace as if it were created again as it is, with the approvals that are
+/// attached to it or detached in its namespace. Says what a workload without an approval can do although nobody checks it
+/// again: a Deployment at 0 replicas can be scaled up, and a CronJob runs on its schedule.
+///
+/// An expired approval counts: the spec was approved while the approval was valid. With --enforce, a workload counts only if
+/// the webhook would admit its creation now, under the enforcement `enforce`. Exits with 0 if every workload counts, with 1
+/// if one does not, and with 3 if one could not be decided.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl writgate coverage -n payments
+  kubectl writgate coverage -n payments --environment production --project payments
+  kubectl writgate coverage -A --enforce
+  kubectl get deployments,cronjobs -o yaml | kubectl writgate coverage -f - --posture-dir postures")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    scope: NamespaceScopeFlags,
+    /// Check the objects in FILE in place of the cluster's, `-` for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", conflicts_with = "all_namespaces")]
+    filename: Vec<PathBuf>,
+    /// Treat the posture as if its enforcement were `enforce`, and list what it would deny
+    #[arg(long)]
+    enforce: bool,
+    #[command(flatten)]
+    decider: DecisionFlags,
+    /// Time of the decision, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", value_parser = input::time)]
+    now: Option<Timestamp>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// The result for one workload. Stable: other programs read it (docs/onboarding.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkloadCoverage {
+    object: ObjectRecord,
+    environment: Option<String>,
+    project: Option<String>,
+    spec_hash: Option<SpecHash>,
+    coverage: Coverage,
+    /// Whether the webhook would deny its creation under the enforcement `enforce`.
+    denied_under_enforce: bool,
+    /// What the posture's own enforcement is.
+    enforcement: Option<Enforcement>,
+    /// What it can do without a check; empty if it is covered.
+    unchecked: Vec<Unchecked>,
+    /// The reason codes of the decision.
+    reasons: Vec<String>,
+    /// The decision's own message for each denial.
+    messages: Vec<String>,
+    /// The approvals that the decision is about.
+    approvals: Vec<ApprovalRecord>,
+}
+
+/// The results for all workloads. Stable, as [`WorkloadCoverage`] is.
+#[derive(Debug, Serialize)]
+struct CoverageReport {
+    /// The worst first.
+    workloads: Vec<WorkloadCoverage>,
+    summary: Summary,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    namespaces: usize,
+    workloads: usize,
+    denied_under_enforce: usize,
+    /// The number of workloads with each coverage, also if it is 0.
+    coverage: BTreeMap<Coverage, usize>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
+    if arguments.scope.all_namespaces && arguments.decider.environment.is_some() {
+        return Err(Failure::Misuse(
+            "--environment is about one namespace, but -A is about all governed ones; pass -n".to_owned(),
+        ));
+    }
+    let manifests = input::manifests(&arguments.filename, &arguments.decider.reading)?;
+    let decider = arguments.decider.load(&manifests, arguments.now.unwrap_or_else(clock::now))?;
+    let report =
+        if arguments.filename.is_empty() { of_cluster(arguments, decider)? } else { of_files(arguments, &decider)? };
+    match arguments.output {
+        Format::Json => output::print_json(&report)?,
+        Format::Text => output::print(&text(&report, arguments.enforce))?,
+    }
+    report.answer(arguments.enforce)
+}
+
+fn of_cluster(arguments: &Arguments, mut decider: Decider<'_>) -> Result<CoverageReport, Failure> {
+    // With a folder of postures, the workloads are still those of the cluster.
+    if decider.postures.cluster.is_none() {
+        decider.postures.cluster = Some(arguments.decider.postures.cluster.connect()?);
+    }
+    let cluster = cluster_of(&decider)?;
+    let namespaces = match arguments.scope.of(cluster)? {
+        NamespaceScope::Namespace(namespace) => vec![namespace],
+        NamespaceScope::All => governed_namespaces(cluster)?,
+    };
+    decider.supplied_alone = true;
+    let as_if = arguments.decider.environment.is_some();
+    let mut found = Vec::new();
+    let mut progress = Progress::of("reading namespaces", Some(namespaces.len()));
+    for namespace in &namespaces {
+        let mut approvals = detached_approvals(cluster_of(&decider)?, namespace)?;
+        approvals.extend(decider.postures.set.detached_approvals(namespace));
+        decider.supplied = approvals;
+        let checked = NamespaceDecider::of(&decider, namespace, as_if)?;
+        live::workloads(cluster_of(&decider)?, namespace, arguments.decider.reading.kinds.further(), |manifest| {
+            found.push(checked.workload(manifest));
+            Ok(())
+        })?;
+        progress.step();
+    }
+    drop(progress);
+    Ok(CoverageReport::new(found, namespaces.len()))
+}
+
+fn cluster_of<'d>(decider: &'d Decider<'_>) -> Result<&'d Cluster, Failure> {
+    let none = || Failure::Misuse("no cluster is used; pass the workloads with -f".to_owned());
+    decider.postures.cluster.as_ref().ok_or_else(none)
+}
+
+fn of_files(arguments: &Arguments, decider: &Decider<'_>) -> Result<CoverageReport, Failure> {
+    let as_if = arguments.decider.environment.is_some();
+    let flag = NamespaceFlag { namespace: arguments.scope.namespace.clone() };
+    let mut controllers = Controllers::default();
+    let checked: Vec<&Manifest> =
+        decider.manifests.iter().filter(|manifest| manifest.workload().is_some() || is_pod(manifest)).collect();
+    // A file may list an object before its controller.
+    for manifest in &checked {
+        controllers.include(manifest);
+    }
+    let mut namespaces: BTreeMap<String, NamespaceDecider<'_>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for manifest in checked {
+        workloads::warn_of_outdated(manifest);
+        if controllers.include(manifest) {
+            continue;
+        }
+        let namespace = flag.of(manifest, decider.postures.cluster.as_ref())?;
+        if !namespaces.contains_key(&namespace) {
+            namespaces.insert(namespace.clone(), NamespaceDecider::of(decider, &namespace, as_if)?);
+        }
+        found.extend(namespaces.get(&namespace).map(|checked| checked.workload(manifest)));
+    }
+    if found.is_empty() {
+        return Err(Failure::Undetermined(workloads::none_in(decider.manifests)));
+    }
+    Ok(CoverageReport::new(found, namespaces.len()))
+}
+
+fn is_pod(manifest: &Manifest) -> bool {
+    (manifest.api_version(), manifest.kind()) == ("v1", "Pod")
+}
+
+/// Decides about the workloads of one namespace.
+struct NamespaceDecider<'a> {
+    decider: &'a Decider<'a>,
+    namespace: String,
+    environment: String,
+    /// Without one, everything is denied.
+    project: Option<String>,
+    approvals: FoundApprovals,
+}
+
+impl<'a> NamespaceDecider<'a> {
+    /// `as_if` is whether a flag names the environment.
+    fn of(decider: &'a Decider<'a>, namespace: &str, as_if: bool) -> Result<Self, Failure> {
+        let labels = decider.labels(namespace)?;
+        let Some(environment) = &labels.environment else {
+            return Err(Failure::Misuse(format!(
+                "namespace {} has no label {ENVIRONMENT_LABEL}, so it is not governed; pass --environment and --project to \
+                 see what no approval would cover if it were",
+                shown(namespace)
+            )));
+        };
+        if labels.project.is_none() && as_if {
+            return Err(Failure::Misuse(format!(
+                "namespace {} has no label {PROJECT_LABEL}; pass --project",
+                shown(namespace)
+            )));
+        }
+        let mut approvals = FoundApprovals::default();
+        for approval in decider.detached(namespace) {
+            approvals.add_detached(&approval, namespace);
+        }
+        let (environment, project) = (environment.to_string(), labels.project.as_deref().map(str::to_owned));
+        Ok(Self { decider, namespace: namespace.to_owned(), environment, project, approvals })
+    }
+
+    fn workload(&self, manifest: &Manifest) -> WorkloadCoverage {
+        match self.coverage(manifest).and_then(|found| self.of_another_spec(manifest, found)) {
+            Ok((coverage, decision)) => self.row(manifest, coverage, decision),
+            Err(failure) => WorkloadCoverage {
+                object: self.object(manifest),
+                environment: Some(self.environment.clone()),
+                project: self.project.clone(),
+                spec_hash: None,
+                coverage: Coverage::Unreadable,
+                denied_under_enforce: true,
+                enforcement: None,
+                unchecked: unchecked(Coverage::Unreadable, manifest),
+                reasons: Vec::new(),
+                messages: vec![failure.to_string()],
+                approvals: Vec::new(),
+            },
+        }
+    }
+
+    fn coverage(&self, manifest: &Manifest) -> Result<(Coverage, Decision), Failure> {
+        let posture = self.decider.postures.set.environment(&self.environment).ok();
+        coverage(self.decider.now, posture, |at| self.decider.decide_again(manifest, &self.namespace, at))
+    }
+
+    /// A detached approval is searched for by the spec hash, so the decision does not consider those of another spec.
+    fn of_another_spec(
+        &self,
+        manifest: &Manifest,
+        found: (Coverage, Decision),
+    ) -> Result<(Coverage, Decision), Failure> {
+        if found.0 != Coverage::Unapproved {
+            return Ok(found);
+        }
+        let object = self.object(manifest);
+        let name = format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name);
+        let is_near = |subject: &writgate_core::approval::Subject| subject.name == name;
+        for approval in self.approvals.0.iter().filter(|approval| approval.claims.subjects.iter().any(is_near)) {
+            let other = self.coverage(&manifest.with_approvals(&[&approval.envelope]))?;
+            if other.0 == Coverage::OtherSpec {
+                return Ok(other);
+            }
+        }
+        Ok(found)
+    }
+
+    fn row(&self, manifest: &Manifest, coverage: Coverage, decision: Decision) -> WorkloadCoverage {
+        let messages = decision.denials.iter().map(ToString::to_string).collect();
+        let denied_under_enforce = !decision.denials.is_empty();
+        let record = decision.record;
+        WorkloadCoverage {
+            object: record.object.unwrap_or_else(|| self.object(manifest)),
+            environment: Some(self.environment.clone()),
+            project: self.project.clone(),
+            spec_hash: record.spec_hash,
+            coverage,
+            denied_under_enforce,
+            enforcement: record.enforcement,
+            unchecked: unchecked(coverage, manifest),
+            reasons: record.reasons,
+            messages,
+            approvals: record.approvals,
+        }
+    }
+
+    fn object(&self, manifest: &Manifest) -> ObjectRecord {
+        let uid = manifest.object().pointer("/metadata/uid").and_then(serde_json::Value::as_str);
+        ObjectRecord {
+            api_version: manifest.api_version().to_owned(),
+            kind: manifest.kind().to_owned(),
+            namespace: self.namespace.clone(),
+            name: manifest.subject_name().unwrap_or_default(),
+            uid: uid.map(str::to_owned),
+        }
+    }
+}
+
+fn unchecked(coverage: Coverage, manifest: &Manifest) -> Vec<Unchecked> {
+    let kind: Option<WorkloadKind> = manifest.workload();
+    if coverage.is_covered() == Some(true) { Vec::new() } else { Unchecked::of(kind, manifest.object()) }
+}
+
+impl CoverageReport {
+    fn new(mut workloads: Vec<WorkloadCoverage>, namespaces: usize) -> Self {
+        workloads.sort_by(|one, other| {
+            let key = |row: &WorkloadCoverage| (row.coverage, !row.denied_under_enforce);
+            let object = |row: &WorkloadCoverage| {
+                let ObjectRecord { namespace, kind, name, api_version, .. } = row.object.clone();
+                (namespace, kind, name, api_version)
+            };
+            key(one).cmp(&key(other)).then_with(|| object(one).cmp(&object(other)))
+        });
+        let mut coverage: BTreeMap<Coverage, usize> = Coverage::ALL.into_iter().map(|one| (one, 0)).collect();
+        for row in &workloads {
+            *coverage.entry(row.coverage).or_default() += 1;
+        }
+        let denied_under_enforce = workloads.iter().filter(|row| row.denied_under_enforce).count();
+        let summary = Summary { namespaces, workloads: workloads.len(), denied_under_enforce, coverage };
+        Self { workloads, summary }
+    }
+
+    /// A workload that certainly does not count decides before one that is not known.
+    fn answer(&self, enforce: bool) -> Result<Answer, Failure> {
+        let known = |row: &WorkloadCoverage| match row.coverage.is_covered() {
+            Some(_) if enforce => Some(!row.denied_under_enforce),
+            known => known,
+        };
+        if self.workloads.iter().any(|row| known(row) == Some(false)) {
+            return Ok(Answer::No);
+        }
+        match self.workloads.iter().filter(|row| known(row).is_none()).count() {
+            0 => Ok(Answer::Yes),
+            count => Err(Failure::Undetermined(format!("{} could not be decided", counted(count, "workload")))),
+        }
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn text(report: &CoverageReport, enforce: bool) -> String {
+    let listed = report.workloads.iter().filter(|row| !enforce || row.denied_under_enforce);
+    let rows: Vec<_> = listed.map(|row| [in_style(row.coverage), name(&row.object), shown(&why(row))]).collect();
+    let Summary { namespaces, workloads, denied_under_enforce, coverage } = &report.summary;
+    let place = format!("{} in {}", counted(*workloads, "workload"), counted(*namespaces, "namespace"));
+    let mut summary = if enforce {
+        format!("{denied_under_enforce} of {place} would be denied under enforce\n")
+    } else {
+        let counts = coverage.iter().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(coverage, count)| format!("{count} {coverage}")).collect();
+        if counts.is_empty() { format!("{place}\n") } else { format!("{place}: {}\n", counts.join(", ")) }
+    };
+    let uncovered = report.workloads.iter().any(|row| row.coverage.is_covered() == Some(false));
+    if uncovered {
+        summary.push_str(
+            "next: delete what is not used, and request an approval for the rest: kubectl writgate request -f FILE -o REQUEST\n",
+        );
+    }
+    if rows.is_empty() { summary } else { table(["COVERAGE", "WORKLOAD", "WHY"], &rows) + &summary }
+}
+
+fn in_style(coverage: Coverage) -> String {
+    let word = coverage.as_str();
+    match coverage.is_covered() {
+        Some(true) => style::good(word),
+        Some(false) => style::bad(word),
+        None => style::careful(word),
+    }
+}
+
+fn name(object: &ObjectRecord) -> String {
+    shown(&format!("{} {}/{}", object.kind, object.namespace, object.name))
+}
+
+/// The approval of a workload that is covered; otherwise what is missing, and what the workload can do.
+fn why(row: &WorkloadCoverage) -> String {
+    if row.coverage == Coverage::Unreadable {
+        return row.messages.first().cloned().unwrap_or_default();
+    }
+    let mut parts = Vec::new();
+    if !row.reasons.is_empty() {
+        parts.push(row.reasons.join(", "));
+    }
+    parts.extend(row.unchecked.iter().map(ToString::to_string));
+    if row.coverage.is_covered() == Some(true) {
+        let signed = |approval: &ApprovalRecord| {
+            format!("signed by {}, until {}", approval.reviewers.join(", "), approval.expires_at)
+        };
+        parts.extend(row.approvals.iter().map(signed));
+    }
+    parts.join("; ")
+}
