@@ -345,17 +345,6 @@ impl Manifest {
         self.object.get("metadata")?.get(field)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// The Pod spec in `object`, which has this manifest's kind.
-    #[must_use]
-    pub(crate) fn pod_of<'a>(&self, object: &'a Value) -> Option<&'a Value> {
-        let path: &[&str] = match self.workload()? {
-            WorkloadKind::CronJob => &["spec", "jobTemplate", "spec", "template", "spec"],
-            WorkloadKind::Further(further) => further.pod(),
-            _ => &["spec", "template", "spec"],
-        };
-        path.iter().try_fold(object, |at, field| at.get(field))
-    }
-
     /// The spec hash that admission would compute; none for kinds without one.
     #[must_use]
     pub(crate) fn spec_hash(&self) -> Option<Result<SpecHash, ManifestError>> {

@@ -128,6 +128,14 @@ pub fn unknown_fields(kind: WorkloadKind, object: &Value) -> Vec<UnknownField> {
     unknown
 }
 
+/// The paths of all fields of a kind's spec, with the names of fields only.
+#[cfg(test)]
+pub(super) fn field_paths(kind: WorkloadKind) -> Vec<Vec<&'static str>> {
+    let mut paths = Vec::new();
+    shape::add_paths(fields_of(kind).unwrap_or_default(), &[], &mut paths);
+    paths
+}
+
 fn fields_of(kind: WorkloadKind) -> Option<&'static [shape::Field]> {
     Some(match kind {
         WorkloadKind::Deployment => fields::DEPLOYMENT_SPEC,

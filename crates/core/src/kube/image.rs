@@ -97,6 +97,18 @@ pub(crate) fn pinned(image: &str) -> Option<String> {
     (hex::is_sha256(digest) && !image.starts_with(['@', ':'])).then(|| format!("{name}@{digest}"))
 }
 
+/// The registry of an image, in the spelling that is compared.
+pub(crate) fn registry(image: &str) -> String {
+    let name = Reference::parse(image).name;
+    name.split_once('/').map_or(name.clone(), |(registry, _)| registry.to_owned())
+}
+
+/// The tag and the digest of an image.
+pub(crate) fn tag_and_digest(image: &str) -> (Option<&str>, Option<&str>) {
+    let Reference { tag, digest, .. } = Reference::parse(image);
+    (tag, digest)
+}
+
 /// An image reference whose name has a registry and a repository.
 struct Reference<'a> {
     name: String,

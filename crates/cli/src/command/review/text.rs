@@ -9,6 +9,7 @@ use crate::{
         Baseline, ReportFact, ReviewReport, ReviewedWorkload,
         checklist::{CheckResult, Checklist, ChecklistItem},
         diff::{Concern, FieldChange},
+        unusual,
     },
     terminal::{
         output::{columns, shown},
@@ -31,12 +32,12 @@ pub(super) fn of(review: &ReviewReport, full: bool) -> String {
         review.refused.iter().map(|one| format!("{}: {} ({})", one.reason, shown(&one.message), shown(&one.subject)));
     section(&mut text, "DENIED by the posture, whoever signs", refused);
     let several = review.workloads.len() > 1;
-    let of_workloads = review.workloads.iter().flat_map(|workload| {
+    let of_workloads = review.workloads.iter().map(|workload| {
         let whose = if several { format!("{}: ", shown(name(&workload.subject))) } else { String::new() };
-        workload.unusual.iter().map(move |one| format!("{whose}{}", one.what))
+        (whose, &workload.unusual[..])
     });
-    let unusual = review.unusual.iter().map(|one| one.what.clone()).chain(of_workloads);
-    section(&mut text, "Look at this first", unusual.map(|what| style::careful(&format!("! {what}"))));
+    let unusual = unusual::lines(std::iter::once((String::new(), &review.unusual[..])).chain(of_workloads));
+    section(&mut text, "Look at this first", unusual.iter().map(|what| style::careful(&format!("! {what}"))));
     for one in &review.workloads {
         workload(&mut text, one, full);
     }

@@ -131,6 +131,19 @@ fn add_unknown_in(kind: FieldKind, value: &Value, path: &str, unknown: &mut Vec<
     }
 }
 
+/// Adds the path of every field, with the names of fields only.
+#[cfg(test)]
+pub(super) fn add_paths(fields: &[Field], path: &[&'static str], paths: &mut Vec<Vec<&'static str>>) {
+    for Field { name, kind, .. } in fields {
+        let path = [path, &[*name]].concat();
+        match kind {
+            FieldKind::Object(fields) | FieldKind::List(FieldKind::Object(fields)) => add_paths(fields, &path, paths),
+            _ => {}
+        }
+        paths.push(path);
+    }
+}
+
 fn conformed(kind: FieldKind, value: Value) -> Result<Value, DefaultError> {
     match (kind, value) {
         (FieldKind::Any, value)
