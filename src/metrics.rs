@@ -324,6 +324,7 @@ pub struct Families {
     pub event_names_taken: Counter,
     pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub posture_problems: Gauge,
+    pub unlisted_revocations: Gauge,
     pub namespace_reads: Counter,
     pub ledger_uses: Family<OutcomeLabels, Counter>,
     /// Entries of the ledger that the webhook did not write, or whose key has changed since.
@@ -357,6 +358,7 @@ impl Default for Metrics {
             event_names_taken: Counter::default(),
             posture_age: Gauge::default(),
             posture_problems: Gauge::default(),
+            unlisted_revocations: Gauge::default(),
             namespace_reads: Counter::default(),
             ledger_uses: Family::default(),
             ledger_entries_rejected: Counter::default(),
@@ -430,6 +432,11 @@ impl Metrics {
             self.posture_age.clone(),
         );
         registry.register("posture_problems", "Posture documents that are invalid", self.posture_problems.clone());
+        registry.register(
+            "unlisted_revocations",
+            "Revocations in force that are in no list any more",
+            self.unlisted_revocations.clone(),
+        );
         registry.register(
             "namespace_reads",
             "Namespaces read live because they were not cached as governed",

@@ -165,7 +165,10 @@ impl Store {
     pub fn observe(&self, metrics: &Metrics) {
         // Before the first list there is no age. Infinity fires any alert on the age.
         metrics.posture_age.set(self.age(Instant::now()).map_or(f64::INFINITY, |age| age.as_secs_f64()));
-        metrics.posture_problems.set(i64::try_from(self.postures().problems().len()).unwrap_or(i64::MAX));
+        let postures = self.postures();
+        let unlisted = postures.unlisted_revocations().map(|(_, revoked)| revoked.len()).sum::<usize>();
+        metrics.posture_problems.set(i64::try_from(postures.problems().len()).unwrap_or(i64::MAX));
+        metrics.unlisted_revocations.set(i64::try_from(unlisted).unwrap_or(i64::MAX));
     }
 
     /// Changes the documents. [`Store::settle`] puts the change in force.
@@ -181,7 +184,17 @@ impl Store {
     fn settle(&self) {
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut documents.is_changed) {
-            self.publish(self.postures().reassemble(documents.by_name.values().cloned()));
+            let known = self.postures();
+            let postures = known.reassemble(documents.by_name.values().cloned());
+            let postures = postures.remembering(&known, &self.governed());
+            for (environment, revoked) in postures.unlisted_revocations() {
+                tracing::error!(
+                    environment,
+                    revocations = revoked.len(),
+                    "revocations that are in force are in no list any more; add them again before the webhook restarts"
+                );
+            }
+            self.publish(postures);
         }
     }
 

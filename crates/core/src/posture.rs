@@ -14,6 +14,7 @@ mod pipelines;
 mod problems;
 mod quorum;
 mod reach;
+mod remembered;
 mod reviewers;
 mod revocations;
 pub(crate) mod rule;

@@ -18,13 +18,13 @@ use crate::{
         driver::{Pending, Step},
         verdict::{DecisionDraft, Verdict},
     },
-    posture::{Document, PostureError, PostureProblem, PostureSet, Revocation, Revocations, is_document_kind},
+    posture::{Document, PostureError, PostureProblem, PostureSet, Revocations, is_document_kind},
     record::{decision::Basis, denial::Denial},
     request::{
         admission_review::{Object, Operation, Request},
         adoption::has_same_owners,
     },
-    text::quoted,
+    text::{listed, quoted},
     vocabulary::KIND_LABEL,
 };
 
@@ -58,7 +58,7 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: GuardContext<'a>, mut
     // The cached documents may be older than the last change, which this change may depend on.
     Step::ask(Pending::Documents, (), move |live| match live {
         Ok(documents) => {
-            let live = postures.reassemble(documents.into_iter().map(Arc::new));
+            let live = postures.reassemble(documents.into_iter().map(Arc::new)).remembering(postures, context.governed);
             let verdict = change.check_among(&live, &of_new, context.governed, &mut draft);
             draft.decided(verdict)
         }
@@ -156,9 +156,9 @@ impl<'r> DocumentChange<'r> {
         governed: &BTreeMap<String, Vec<String>>,
         draft: &mut DecisionDraft,
     ) -> Verdict {
-        let before = self.among(postures, self.old.as_ref());
+        let before = self.among(postures, self.old.as_ref()).remembering(postures, governed);
         let after = self.among(postures, self.new.as_ref());
-        let mut denials = lifted(&before, &after);
+        let mut denials = lifted(&before, &after, governed);
         denials.extend(broken(self, &before, &after, governed));
         denials.extend(unreachable(&before, &after));
         let environment = draft.record.environment.as_deref();
@@ -225,34 +225,36 @@ fn invalid(problem: &PostureProblem) -> Denial {
 }
 
 /// What is revoked in an environment before the change, and afterwards is not, or only from a later time on.
-fn lifted(before: &PostureSet, after: &PostureSet) -> Vec<Denial> {
-    let after: BTreeMap<&str, &Revocations> = after.revoked().collect();
+///
+/// A remembered revocation that no list has stays in force, so a change need not add it, except the change that makes the
+/// posture valid again: a replica that restarts knows only the documents.
+fn lifted(before: &PostureSet, after: &PostureSet, governed: &BTreeMap<String, Vec<String>>) -> Vec<Denial> {
     let mut lifted = Vec::new();
-    for (environment, old) in before.revoked() {
-        // An environment that loses its posture is `InUse`.
-        let Some(new) = after.get(environment) else { continue };
-        lifted.extend(lifted_of("approval", environment, &old.approvals, &new.approvals));
-        lifted.extend(lifted_of("key", environment, &old.keys, &new.keys));
-        lifted.extend(lifted_of("spec", environment, &old.specs, &new.specs));
+    for environment in before.protected_environments(governed) {
+        let is_missing = |set: &PostureSet| matches!(set.environment(environment), Err(PostureError::Missing { .. }));
+        // An environment that loses its posture is `InUse`, if it governs a namespace.
+        if is_missing(after) && !governed.contains_key(environment) {
+            continue;
+        }
+        let remembered = before.remembered_revocations(environment);
+        let mut lost = match (before.revoked_by_posture(environment), after.revoked_by_posture(environment)) {
+            (Some(named), _) => named.clone(),
+            // No list was in force. What is remembered must not leave the lists.
+            (None, _) if is_missing(before) => remembered.without(&remembered.without(&before.revoked_in(environment))),
+            // The posture could not be read. It may have named any list.
+            (None, None) => before.revoked_in(environment),
+            (None, Some(_)) => Revocations::default(),
+        };
+        if before.environment(environment).is_err() && after.environment(environment).is_ok() {
+            lost.extend(&remembered);
+        }
+        let new = after.revoked_in(environment);
+        lifted.extend(lost.without(&new).described().map(|(what, revocation)| Denial::RevocationLifted {
+            what: format!("{what} in {}", quoted(environment)),
+            why: revocation.why.clone(),
+        }));
     }
     lifted
-}
-
-fn lifted_of<K: Ord + ToString>(
-    kind: &str,
-    environment: &str,
-    old: &BTreeMap<K, Revocation>,
-    new: &BTreeMap<K, Revocation>,
-) -> Vec<Denial> {
-    // `None`, which means always, sorts before any time.
-    let stays = |key: &K, revocation: &Revocation| new.get(key).is_some_and(|new| new.at <= revocation.at);
-    old.iter()
-        .filter(|(key, revocation)| !stays(key, revocation))
-        .map(|(key, revocation)| Denial::RevocationLifted {
-            what: format!("{kind} {} in {}", quoted(&key.to_string()), quoted(environment)),
-            why: revocation.why.clone(),
-        })
-        .collect()
 }
 
 /// Postures that were valid and would not be any longer, and new problems other than incompleteness.
@@ -312,6 +314,14 @@ fn unreachable(before: &PostureSet, after: &PostureSet) -> Vec<Denial> {
 /// can meet.
 fn remarks(alone: &PostureSet, before: &PostureSet, after: &PostureSet) -> Vec<String> {
     let mut remarks = Vec::new();
+    for (environment, revoked) in before.unlisted_revocations() {
+        let unlisted = revoked.without(&after.revoked_in(environment));
+        let described: Vec<String> = unlisted.described().map(|(what, _)| what).collect();
+        if !described.is_empty() {
+            let (entries, environment) = (listed(described.into_iter()), quoted(environment));
+            remarks.push(format!("{entries} stays revoked in {environment}, but is in no list; add it to a list"));
+        }
+    }
     for (environment, _) in alone.environments() {
         if let Err(error) = after.environment(environment) {
             remarks.push(format!("nothing is admitted in {} yet: {error}", quoted(environment)));

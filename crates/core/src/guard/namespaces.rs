@@ -10,7 +10,6 @@ use crate::{
         driver::{Pending, Step},
         verdict::{DecisionDraft, Verdict},
     },
-    posture::Posture,
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
     text::quoted,
@@ -91,12 +90,7 @@ fn unlabelled(name: &str, context: &GuardContext<'_>) -> Option<Denial> {
             return Some(Denial::LookupFailed { what, why: why.to_owned() });
         }
     };
-    let project_in = |posture: &Posture| posture.namespaces.as_ref()?.get(name).cloned();
-    let mut listing = postures.environments().filter_map(|(environment, posture)| {
-        let project = project_in(posture.ok()?)?;
-        Some((environment, project))
-    });
-    let (environment, project) = listing.next()?;
+    let (environment, project) = postures.listing_of(name).next()?;
     let why = format!(
         "namespace {} is listed by the posture of environment {}; create it with the labels {ENVIRONMENT_LABEL}={environment} \
          and {PROJECT_LABEL}={project}",

@@ -44,6 +44,11 @@ impl NamedSets {
         }
     }
 
+    /// What all lists revoke, whether or not a posture names them.
+    pub(super) fn revoked_by_all(&self) -> Revocations {
+        self.revoked_by(self.revocations.documents.keys().map(String::as_str))
+    }
+
     /// What the lists of these names revoke. A list that cannot be used revokes nothing.
     pub(super) fn revoked_by<'a>(&self, lists: impl Iterator<Item = &'a str>) -> Revocations {
         let mut revoked = Revocations::default();

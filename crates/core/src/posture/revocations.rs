@@ -10,7 +10,9 @@ use super::{
     document::{RevocationsDocument, RevokedId, RevokedSpec},
     problems::{PostureProblem, Problems, read},
 };
-use crate::{approval::key::KeyId, approval::spec_hash::SpecHash, encoding::strict::ByFieldName};
+use crate::{
+    approval::key::KeyId, approval::spec_hash::SpecHash, encoding::strict::ByFieldName, text::quoted,
+};
 
 /// Since when something is revoked, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,13 +48,56 @@ pub struct Revocations {
 }
 
 impl Revocations {
+    /// Whether nothing is revoked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of entries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.approvals.len() + self.keys.len() + self.specs.len()
+    }
+
+    /// The entries that `other` does not have, or has only from a later time on.
+    #[must_use]
+    pub(crate) fn without(&self, other: &Self) -> Self {
+        Self {
+            approvals: without(&self.approvals, &other.approvals),
+            keys: without(&self.keys, &other.keys),
+            specs: without(&self.specs, &other.specs),
+        }
+    }
+
+    /// Each entry as `key 5f0c…` with its revocation.
+    pub(crate) fn described(&self) -> impl Iterator<Item = (String, &Revocation)> {
+        fn entries<'a, K: ToString>(
+            kind: &'static str,
+            entries: &'a BTreeMap<K, Revocation>,
+        ) -> impl Iterator<Item = (String, &'a Revocation)> {
+            entries.iter().map(move |(key, revocation)| (format!("{kind} {}", quoted(&key.to_string())), revocation))
+        }
+        entries("approval", &self.approvals).chain(entries("key", &self.keys)).chain(entries("spec", &self.specs))
+    }
+
     /// Adds the entries of another list.
-    pub(super) fn extend(&mut self, other: &Self) {
+    pub(crate) fn extend(&mut self, other: &Self) {
         let Self { approvals, keys, specs } = other;
         extend(&mut self.approvals, approvals);
         extend(&mut self.keys, keys);
         extend(&mut self.specs, specs);
     }
+}
+
+fn without<K: Ord + Clone>(
+    entries: &BTreeMap<K, Revocation>,
+    others: &BTreeMap<K, Revocation>,
+) -> BTreeMap<K, Revocation> {
+    // `None`, which means always, sorts before any time.
+    let stays = |key: &K, revocation: &Revocation| others.get(key).is_some_and(|other| other.at <= revocation.at);
+    let missing = entries.iter().filter(|(key, revocation)| !stays(key, revocation));
+    missing.map(|(key, revocation)| (key.clone(), revocation.clone())).collect()
 }
 
 fn extend<K: Ord + Clone>(all: &mut BTreeMap<K, Revocation>, others: &BTreeMap<K, Revocation>) {

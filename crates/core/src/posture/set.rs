@@ -14,6 +14,7 @@ use super::{
     named_documents::{NamedDocument, NamedDocuments, NamedSets},
     pipelines::Builds,
     reach::unreachable,
+    remembered::Remembered,
     reviewers::ReviewerSet,
 };
 use crate::{
@@ -68,16 +69,20 @@ fn first(problems: &[PostureProblem]) -> String {
 pub struct PostureSet {
     /// Sorted, each with what it holds.
     documents: BTreeMap<Arc<Document>, Arc<Gathered>>,
-    named: Arc<NamedSets>,
+    pub(super) named: Arc<NamedSets>,
     /// The postures that are valid by themselves, by the source of their document.
     built: BTreeMap<String, Arc<BuiltPosture>>,
-    environments: BTreeMap<String, Result<Arc<BuiltPosture>, PostureError>>,
+    pub(super) environments: BTreeMap<String, Result<Arc<BuiltPosture>, PostureError>>,
     /// The answer for every other environment.
     elsewhere: PostureError,
     problems: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
     /// By environment: what the lists that its documents name revoke, even if its posture is invalid.
-    revoked: BTreeMap<String, Revocations>,
+    pub(super) revoked: BTreeMap<String, Revocations>,
+    /// By environment: the namespaces that its documents list, each with its project, even if its posture is invalid.
+    pub(super) listed: BTreeMap<String, BTreeMap<String, String>>,
+    /// By environment: what earlier documents said and these do not.
+    pub(super) remembered: BTreeMap<String, Remembered>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
     config_maps: ConfigMaps,
 }
@@ -121,7 +126,7 @@ impl PostureSet {
         }
         locate(problems.iter_mut().chain(postures.problems_mut()), &gathered.origins);
 
-        let FoundPostures { candidates, unattributed, mut unreachable, revoked, built } = postures;
+        let FoundPostures { candidates, unattributed, mut unreachable, revoked, listed, built } = postures;
         let known = candidates.keys().cloned().collect();
         let environments: BTreeMap<_, _> = candidates
             .into_iter()
@@ -155,6 +160,8 @@ impl PostureSet {
             problems,
             unreachable,
             revoked,
+            listed,
+            remembered: BTreeMap::new(),
             namespaces,
             config_maps,
         }
@@ -206,11 +213,6 @@ impl PostureSet {
         &self.unreachable
     }
 
-    /// What is revoked in each environment by the lists that its documents name, even if its posture is invalid.
-    pub(crate) fn revoked(&self) -> impl Iterator<Item = (&str, &Revocations)> {
-        self.revoked.iter().map(|(environment, revoked)| (environment.as_str(), revoked))
-    }
-
     /// The labels of the v1 Namespaces among the documents.
     #[must_use]
     pub fn namespaces(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
@@ -239,16 +241,16 @@ fn locate<'p>(problems: impl Iterator<Item = &'p mut PostureProblem>, origins: &
 }
 
 /// A valid posture, and what it was built from.
-#[derive(Debug)]
-struct BuiltPosture {
+#[derive(Clone, Debug)]
+pub(super) struct BuiltPosture {
     found: Arc<FoundDocument>,
     sets: Option<UsedSets>,
-    posture: Posture,
+    pub(super) posture: Posture,
     unreachable: Vec<UnreachableQuorum>,
 }
 
 /// The documents that a posture names, in the order in which it names them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct UsedSets {
     reviewers: Vec<Arc<NamedDocument<ReviewerSet>>>,
     revocations: Vec<Arc<NamedDocument<Revocations>>>,
@@ -288,6 +290,7 @@ struct FoundPostures {
     unattributed: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
     revoked: BTreeMap<String, Revocations>,
+    listed: BTreeMap<String, BTreeMap<String, String>>,
     built: BTreeMap<String, Arc<BuiltPosture>>,
 }
 
@@ -312,6 +315,9 @@ impl FoundPostures {
         let lists = value.get("revocationLists").and_then(Value::as_array);
         let revoked = sets.revoked_by(lists.into_iter().flatten().filter_map(Value::as_str));
         self.revoked.entry(environment.to_owned()).or_default().extend(&revoked);
+        let namespaces = value.get("namespaces").and_then(Value::as_object).into_iter().flatten();
+        let listed = namespaces.filter_map(|(name, project)| Some((name.clone(), project.as_str()?.to_owned())));
+        self.listed.entry(environment.to_owned()).or_default().extend(listed);
         let candidate = PostureCandidate { source: source.clone(), posture };
         self.candidates.entry(environment.to_owned()).or_default().push(candidate);
     }

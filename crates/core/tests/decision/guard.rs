@@ -24,6 +24,8 @@ struct Case {
     documents: Vec<Value>,
     /// Cached documents, if they are older than those.
     stale_documents: Option<Vec<Value>>,
+    /// The documents that the webhook knew before.
+    earlier: Option<Vec<Value>>,
     governed: BTreeMap<String, Vec<String>>,
     unknown: Option<&'static str>,
     may_govern: Result<bool, &'static str>,
@@ -42,6 +44,7 @@ impl Case {
         Self {
             documents: documents(),
             stale_documents: None,
+            earlier: None,
             governed: BTreeMap::from([("production".to_owned(), vec!["payments".to_owned()])]),
             unknown: None,
             may_govern: Ok(false),
@@ -105,7 +108,8 @@ impl Case {
             .to_string();
         let request = Request::parse(review.as_bytes()).expect("a review");
         let kept = as_documents(self.stale_documents.as_ref().unwrap_or(&self.documents));
-        let postures = PostureSet::assemble(kept);
+        let earlier = PostureSet::assemble(as_documents(self.earlier.as_deref().unwrap_or_default()));
+        let postures = PostureSet::assemble(kept).remembering(&earlier, &self.governed);
         let governance = self.environment.map_or(Governance::Ungoverned, |environment| Governance::Governed {
             environment,
             project: Some("payments"),
@@ -337,6 +341,130 @@ fn denies_lifting_a_revocation() {
     assert!(message.contains(KEY), "{message}");
     // A revocation is protected even while the posture is invalid.
     Case::write(&revocations(&json!([]))).with(|case| drop(case.documents.remove(1))).expect("RevocationLifted");
+}
+
+/// Creates a document that does not exist.
+fn created(document: &Value) -> Case {
+    Case::write(document).with(|case| {
+        let name = document["metadata"]["name"].clone();
+        case.request["operation"] = "CREATE".into();
+        case.request["oldObject"] = Value::Null;
+        case.documents.retain(|document| document["metadata"]["name"] != name);
+    })
+}
+
+/// The webhook has known the usual documents.
+fn after_the_usual(case: &mut Case) {
+    case.earlier = Some(documents());
+}
+
+#[test]
+fn a_revocation_that_was_in_force_must_be_in_the_list_that_makes_the_posture_valid() {
+    let lost = |entries: Value| created(&revocations(&entries)).with(after_the_usual);
+    let message = lost(json!([])).expect("RevocationLifted");
+    assert!(message.contains("lost laptop"), "{message}");
+    lost(json!([{"id": KEY, "at": "2026-01-01T00:00:01Z"}])).expect("RevocationLifted");
+    lost(json!([{"id": KEY, "at": "2026-01-01T00:00:00Z"}])).expect("admitted");
+    lost(json!([{"id": KEY}, {"id": KEY.replace('1', "2")}])).expect("admitted");
+    // A replica that has restarted knows only the documents.
+    lost(json!([])).with(|case| case.earlier = None).expect("admitted");
+    // The cache does not yet know that the list is gone.
+    lost(json!([])).with(|case| case.stale_documents = Some(documents())).expect("RevocationLifted");
+    // An environment that was given up is forgotten.
+    let given_up = |case: &mut Case| {
+        case.documents.remove(0);
+        case.governed.clear();
+    };
+    lost(json!([])).with(given_up).expect("admitted");
+    // The posture stays invalid with the change, and the list that names the revocation is created later.
+    lost(json!([])).with(|case| drop(case.documents.remove(1))).expect("admitted");
+    // Another environment's documents may change meanwhile.
+    created(&reviewers("others", &[("dan", 4)]))
+        .with(after_the_usual)
+        .with(|case| drop(case.documents.remove(2)))
+        .expect("admitted");
+}
+
+#[test]
+fn a_revocation_stays_in_the_lists_while_no_posture_can_be_read() {
+    let unreadable = |case: &mut Case| case.documents[0] = posture("kind: Posture\nenvironment: production\nquorum: [");
+    for earlier in [None, Some(documents())] {
+        let with = |case: Case| case.with(unreadable).with(|case| case.earlier = earlier.clone());
+        with(Case::delete("prod-revocations")).expect("RevocationLifted");
+        with(Case::write(&revocations(&json!([])))).expect("RevocationLifted");
+        with(Case::write(&revocations(&json!([{"id": KEY}])))).expect("admitted");
+        let mut copy = revocations(&json!([{"id": KEY}]));
+        copy["metadata"]["name"] = "copy".into();
+        with(Case::delete("prod-revocations")).with(|case| case.documents.push(copy)).expect("admitted");
+    }
+    // The posture that is written again must name the list.
+    let unnamed = POSTURE.replace("revocationLists: [prod-revocations]", "");
+    let repaired = |text: &str| {
+        Case::write(&posture(text)).with(unreadable).with(after_the_usual).with(|case| {
+            case.request["oldObject"] = case.documents[0].clone();
+        })
+    };
+    repaired(&unnamed).expect("RevocationLifted");
+    repaired(POSTURE).expect("admitted");
+}
+
+#[test]
+fn a_revocation_that_no_list_has_any_more_stays_in_force() {
+    let documents_without = || {
+        let mut now = documents();
+        now[2] = revocations(&json!([]));
+        now
+    };
+    let unrelated = || {
+        let mut case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1"))).with(after_the_usual);
+        case.documents = documents_without();
+        case
+    };
+    let warning = unrelated().expect("admitted");
+    assert!(warning.contains(&format!("key {KEY} stays revoked in production, but is in no list")), "{warning}");
+    let restored = |case: &mut Case| case.documents = documents();
+    assert!(!unrelated().with(restored).expect("admitted").contains("stays revoked"));
+    let governed = BTreeMap::new();
+    let revoked = |set: &PostureSet| set.environment("production").expect("a posture").revocations.keys.len();
+    let before = PostureSet::assemble(as_documents(&documents()));
+    let without = || PostureSet::assemble(as_documents(&documents_without()));
+    assert_eq!((revoked(&before), revoked(&without())), (1, 0));
+    let after = without().remembering(&before, &governed);
+    assert_eq!(revoked(&after), 1);
+    assert_eq!(after.unlisted_revocations().map(|(_, revoked)| revoked.len()).sum::<usize>(), 1);
+    let invalid = PostureSet::assemble(as_documents(&documents_without()[..1])).remembering(&before, &governed);
+    assert!(invalid.environment("production").is_err());
+    assert_eq!(revoked(&without().remembering(&invalid, &governed)), 1, "across an invalid posture");
+    let removed = PostureSet::assemble(Vec::new()).remembering(&before, &governed);
+    assert_eq!(revoked(&without().remembering(&removed, &governed)), 0, "the environment was given up");
+    let again = PostureSet::assemble(as_documents(&documents())).remembering(&after, &governed);
+    assert_eq!((revoked(&again), again.unlisted_revocations().count()), (1, 0));
+}
+
+#[test]
+fn a_listed_namespace_stays_listed_while_the_posture_is_invalid() {
+    let listing = || posture(&format!("{POSTURE}namespaces: {{payments: orders}}\n"));
+    let created = |posture: Value| {
+        Case::relabel(json!({})).with(|case| {
+            case.request["operation"] = "CREATE".into();
+            case.request["oldObject"] = Value::Null;
+            case.documents[0] = posture;
+        })
+    };
+    let known = |case: &mut Case| {
+        let mut earlier = documents();
+        earlier[0] = listing();
+        case.earlier = Some(earlier);
+    };
+    created(listing()).expect("GovernanceInvalid");
+    created(posture(POSTURE)).with(known).expect("not-an-action");
+    let unreadable = || posture("kind: Posture\nenvironment: production\nquorum: [");
+    let message = created(unreadable()).with(known).expect("GovernanceInvalid");
+    assert!(message.contains("writgate.dev/project=orders"), "{message}");
+    created(unreadable()).expect("not-an-action");
+    // The document can be read, but names reviewers who do not exist.
+    created(listing()).with(|case| drop(case.documents.remove(1))).expect("GovernanceInvalid");
+    created(posture(POSTURE)).with(|case| drop(case.documents.remove(1))).expect("not-an-action");
 }
 
 #[test]

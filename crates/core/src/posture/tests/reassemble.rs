@@ -40,9 +40,9 @@ fn texts() -> Vec<String> {
 /// Everything that a set says.
 fn view(set: &PostureSet) -> String {
     let environments: Vec<_> = set.environments().collect();
-    let revoked: Vec<_> = set.revoked().collect();
+    let (revoked, listed) = (&set.revoked, &set.listed);
     format!(
-        "{environments:#?}\n{:#?}\n{:#?}\n{:#?}\n{revoked:#?}\n{:#?}\n{:#?}",
+        "{environments:#?}\n{:#?}\n{:#?}\n{:#?}\n{revoked:#?}\n{listed:#?}\n{:#?}\n{:#?}",
         set.environment("elsewhere"),
         set.problems(),
         set.unreachable_quorums(),
