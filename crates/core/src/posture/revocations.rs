@@ -10,9 +10,7 @@ use super::{
     document::{RevocationsDocument, RevokedId, RevokedSpec},
     problems::{PostureProblem, Problems, read},
 };
-use crate::{
-    approval::key::KeyId, approval::spec_hash::SpecHash, encoding::strict::ByFieldName, text::quoted,
-};
+use crate::{approval::key::KeyId, approval::spec_hash::SpecHash, encoding::strict::ByFieldName, text::quoted};
 
 /// Since when something is revoked, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
