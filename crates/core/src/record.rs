@@ -6,12 +6,13 @@ pub(crate) mod decision;
 pub(crate) mod denial;
 pub(crate) mod enforcement;
 pub(crate) mod history;
+pub(crate) mod line;
 pub(crate) mod reasons;
 
 pub use chain::{
     CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine,
     Checkpoint, CheckpointHead, Head, LineOutcome, Link, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable,
-    StartLink, UnsealedLine, UnverifiedClaims,
+    StartLink, UnsealedLine, VerifiedLine, VerifiedRecord,
 };
 pub use connection::Connection;
 pub use decision::{
@@ -19,4 +20,5 @@ pub use decision::{
 };
 pub use denial::{ClaimMismatch, Denial};
 pub use history::{HISTORY_VERSION, History, HistoryNote, MAX_HISTORY, PastAdmission};
+pub use line::{ClaimedLine, LogLine, UnverifiedClaims};
 pub use reasons::{Reason, ReasonPage};

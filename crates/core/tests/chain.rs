@@ -10,7 +10,7 @@ use writgate_core::{
     approval::{Envelope, PublicKey},
     record::{
         CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
-        Head, LineOutcome, RECORD_PAYLOAD_TYPE,
+        Head, LineOutcome, RECORD_PAYLOAD_TYPE, VerifiedLine,
     },
 };
 
@@ -176,6 +176,7 @@ fn order_copies_and_other_lines_do_not_matter() {
     let report = verify_with(ChainVerifier::new([one.public(), two.public()]), &lines);
     assert!(report.is_clean(), "{report:#?}");
     assert_eq!(report.chains.iter().map(|chain| (chain.links, chain.copies)).collect::<Vec<_>>(), [(6, 6), (4, 4)]);
+    assert_eq!(report.chains.iter().map(|chain| chain.late).collect::<Vec<_>>(), [5, 3]);
 }
 
 #[test]
@@ -248,6 +249,52 @@ fn a_line_with_a_changed_added_or_removed_field_is_altered() {
     }
     let twice = lines[1].replacen('{', r#"{"decision":"admitted","#, 1);
     assert_eq!(kinds(&writer.verify_to_head([&lines[0], &twice])), ["unreadable", "missing"]);
+}
+
+#[test]
+fn a_verified_record_is_the_one_that_was_sealed() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(1);
+    let mut verifier = ChainVerifier::new([writer.public()]);
+    let LineOutcome::Verified(VerifiedLine::Start(start)) = verifier.add(&lines[0]) else { panic!("a start link") };
+    assert_eq!((start.sequence, start.id), (0, id(1)));
+    let spelled = lines[1].replace("writgate.dev/", r"writgate.d\u0065v\/");
+    let LineOutcome::Verified(VerifiedLine::Record(verified)) = verifier.add(&spelled) else { panic!("a record") };
+    assert_eq!(verified.position().sequence, 1);
+    assert_eq!(DecisionRecord { chain: None, ..verified.into_record() }, record(100));
+    assert!(matches!(verifier.add(&lines[1]), LineOutcome::Again(VerifiedLine::Record(_))));
+    assert!(verifier.finish().is_clean());
+}
+
+#[test]
+fn a_log_is_not_clean_without_links_or_with_a_link_that_is_not_a_record() {
+    let mut writer = Writer::new(1);
+    assert!(!writer.verify([]).is_clean());
+    let mut lines = writer.lines(1);
+    assert!(writer.verify(&lines).is_clean());
+    let later = DecisionRecord { version: "writgate.dev/decision/v2".to_owned(), ..record(7) };
+    let unsealed = writer.chain.link(later).expect("a link");
+    lines.push(json(&unsealed.seal(writer.public().id(), |bytes| writer.key.sign(bytes).to_bytes())));
+    let report = writer.verify(&lines);
+    assert!(!report.is_clean() && report.findings.is_empty() && report.others == 1, "{report:#?}");
+}
+
+#[test]
+fn what_looks_like_a_record_and_is_not_strict_json_is_unreadable() {
+    let mut writer = Writer::new(1);
+    let lines = writer.lines(1);
+    let made_up = json(&record(7));
+    for version in ["writgate.dev/decision/v1", r"writgate.dev\/decision\/v1", r"writgate.dev/decision/\u00761"] {
+        for end in [r#","dryRun":true}"#, r#","x":1e999}"#, r#","x":"\ud800"}"#, r#","x":9007199254740993}"#, "}}", ""]
+        {
+            let open = made_up.replace("writgate.dev/decision/v1", version);
+            let open = open.trim_end_matches('}');
+            let good = format!("{open}}}");
+            assert_eq!(kinds(&writer.verify(lines.iter().chain([&good]))), ["unsigned"], "{good}");
+            let broken = format!("{open}{end}");
+            assert_eq!(kinds(&writer.verify(lines.iter().chain([&broken]))), ["unreadable"], "{broken}");
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use writgate_cluster::{
     event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION},
     names,
 };
-use writgate_core::record::{DecisionRecord, RECORD_VERSION};
+use writgate_core::record::{DecisionRecord, LogLine};
 
 use crate::{cluster::Cluster, failure::Failure, terminal::output::shown};
 
@@ -161,11 +161,12 @@ fn is_writgates(event: &Event) -> bool {
 fn reported(event: &Event) -> ReportedEvent {
     let name = format!("Event {}/{}", event.namespace().unwrap_or_default(), event.name_any());
     let json = event.annotations().get(RECORD_ANNOTATION).cloned().unwrap_or_default();
-    let record = match serde_json::from_str::<DecisionRecord>(&json) {
-        _ if json.is_empty() => Err("the Event contains no record".to_owned()),
-        Ok(record) if record.version == RECORD_VERSION => Ok(record),
-        Ok(record) => Err(format!("the record has version {:?}, expected {RECORD_VERSION}", record.version)),
-        Err(error) => Err(error.to_string()),
+    let record = match LogLine::read(json.as_bytes()) {
+        LogLine::NotARecord => Err("the Event contains no record".to_owned()),
+        LogLine::Unreadable(why) => Err(why),
+        LogLine::Claimed(line) => line
+            .record()
+            .and_then(|record| record.ok_or_else(|| "the Event contains a start link, expected a record".to_owned())),
     };
     let first = event.event_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     let (times, last) = event.series.as_ref().map_or((1, first), |series| (series.count, series.last_observed_time.0));

@@ -9,12 +9,15 @@ mod lines;
 mod log;
 mod log_prefix;
 mod printer;
-mod record_line;
 mod row;
+mod source;
 mod verification;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
-    io::{IsTerminal as _, Stdout, stdout},
+    io::{IsTerminal as _, Stdout, Write, stdout},
     path::{Path, PathBuf},
     thread::sleep,
     time::Duration,
@@ -22,6 +25,7 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice};
 use writgate_cluster::{clock, names};
+use writgate_core::record::{ChainFinding, CheckedLine, LineOutcome, LogLine, VerifiedLine};
 
 use crate::{
     cluster::{
@@ -32,7 +36,8 @@ use crate::{
         filter::{Filter, FilterFlags},
         log::Log,
         printer::{Format, Printer, READER_GONE},
-        row::{NOT_PERSISTED, Required, Row},
+        row::{Required, Row},
+        source::Source,
         verification::{Verification, VerificationReport},
     },
     failure::{Answer, Failure},
@@ -138,9 +143,9 @@ impl Arguments {
 }
 
 /// Moves decisions from their source to standard output.
-struct Audit<'a> {
+struct Audit<'a, W: Write = Stdout> {
     filter: Filter<'a>,
-    printer: Printer<Stdout>,
+    printer: Printer<W>,
     /// None once rows appear on the same terminal.
     progress: Option<Progress>,
     verification: Option<Verification>,
@@ -161,7 +166,7 @@ struct Tally {
     unreadable: u64,
 }
 
-impl Audit<'_> {
+impl<W: Write> Audit<'_, W> {
     fn show(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
         self.progress.as_mut().map(Progress::step);
         if !self.filter.takes(row) {
@@ -176,15 +181,45 @@ impl Audit<'_> {
         self.printer.print(row, json)
     }
 
-    /// Shows a record. In formats that have no place for a finding, a record with a finding is left out.
-    fn record(&mut self, mut row: Row, json: &str, against: Option<&'static str>) -> Result<(), Failure> {
-        if let Some(word) = against {
-            if matches!(self.format, Format::Json | Format::Yaml) {
-                return Ok(());
+    /// Adds a line to the verification, and shows what was verified. A line that is a finding is shown as one.
+    fn verified(&mut self, checked: CheckedLine, source: &Source<'_>) -> Result<(), Failure> {
+        let Some(verification) = &mut self.verification else { return Ok(()) };
+        match verification.take(checked, source.position) {
+            LineOutcome::Verified(VerifiedLine::Record(record)) => self.show(&source.row(*record), source.json),
+            LineOutcome::Again(VerifiedLine::Record(record)) if source.is_not_persisted() => {
+                self.show(&source.row(*record), source.json)
             }
-            row.remarks.push(word.to_owned());
+            LineOutcome::Again(VerifiedLine::Record(record)) => {
+                verification.repeats(record.position());
+                Ok(())
+            }
+            LineOutcome::Verified(_) | LineOutcome::Again(_) => Ok(()),
+            LineOutcome::NotARecord => self.found(None, source),
+            LineOutcome::Found(finding) => self.found(Some(&finding), source),
         }
-        self.show(&row, json)
+    }
+
+    /// Shows a record that was not verified, with the finding about it. Formats that have no place for a finding leave the
+    /// record out.
+    fn found(&mut self, finding: Option<&ChainFinding>, source: &Source<'_>) -> Result<(), Failure> {
+        let record = match LogLine::read(source.json.as_bytes()) {
+            LogLine::Claimed(line) => line.record(),
+            LogLine::Unreadable(why) => Err(why),
+            LogLine::NotARecord => Err("there is no record".to_owned()),
+        };
+        match (record, finding) {
+            (Ok(Some(record)), Some(finding)) if !matches!(self.format, Format::Json | Format::Yaml) => {
+                let mut row = source.row(record);
+                row.remarks.push(finding.as_str().to_owned());
+                self.show(&row, source.json)
+            }
+            // The report of the verification names its findings.
+            (_, Some(_)) | (Ok(_), None) => Ok(()),
+            (Err(why), None) => {
+                self.cannot_read(&(source.position)(), &why);
+                Ok(())
+            }
+        }
     }
 
     fn cannot_read(&mut self, place: &str, why: &str) {
@@ -215,22 +250,20 @@ impl Audit<'_> {
     }
 
     fn event(&mut self, event: ReportedEvent) -> Result<(), Failure> {
-        let against = self.verification.as_mut().and_then(|verification| {
-            let checked = verification.check(&event.json);
-            verification.take(checked, || event.name.clone())
-        });
-        match event.record {
-            Ok(record) => {
-                let mut row = Row::from(record);
-                row.times = Some(event.times);
-                if event.not_persisted {
-                    row.remarks.push(NOT_PERSISTED.to_owned());
-                }
-                self.record(row, &event.json, against)?;
-            }
-            Err(why) => self.cannot_read(&event.name, &why),
+        let ReportedEvent { name, record, json, not_persisted, times, .. } = event;
+        let position = || name.clone();
+        let source = Source::event(&json, &position, times, not_persisted);
+        if let Some(verification) = &self.verification {
+            let checked = verification.check(&LogLine::read(json.as_bytes()));
+            return self.verified(checked, &source);
         }
-        Ok(())
+        match record {
+            Ok(record) => self.show(&source.row(record), &json),
+            Err(why) => {
+                self.cannot_read(&name, &why);
+                Ok(())
+            }
+        }
     }
 
     fn logs<'p>(&mut self, arguments: &Arguments, paths: impl Iterator<Item = &'p Path>) -> Result<(), Failure> {

@@ -28,6 +28,16 @@ pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
         .map_err(|error| on_one_line(&format!("not strict JSON: {error}")))
 }
 
+/// Reads a JSON document as [`parse`] does, and returns the members of the object that `names` names. Nothing else is
+/// stored. `None`: the document is not an object.
+pub(crate) fn members<const N: usize>(text: &str, names: [&str; N]) -> Result<Option<[Option<Value>; N]>, String> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let found = reader.deserialize_any(MembersVisitor { names });
+    found
+        .and_then(|found| reader.end().map(|()| found))
+        .map_err(|error| on_one_line(&format!("not strict JSON: {error}")))
+}
+
 /// A value without duplicate keys, in which every number has exactly the value that was written.
 pub(crate) struct Strict(pub(crate) Value);
 
@@ -159,6 +169,113 @@ impl<'de> Visitor<'de> for ValueVisitor {
             map.insert(key, value);
         }
         Ok(Value::Object(map))
+    }
+}
+
+/// A value that is read as [`Strict`] reads it, and not stored.
+struct Unstored;
+
+impl<'de> Deserialize<'de> for Unstored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MembersVisitor { names: [] }).map(|_| Self)
+    }
+}
+
+/// Stores the members with these names, and reads everything else as [`Unstored`].
+struct MembersVisitor<'n, const N: usize> {
+    names: [&'n str; N],
+}
+
+impl<'de, const N: usize> Visitor<'de> for MembersVisitor<'_, N> {
+    type Value = Option<[Option<Value>; N]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ValueVisitor.expecting(f)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+        ValueVisitor.visit_i64(value).map(|_| None)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        ValueVisitor.visit_u64(value).map(|_| None)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        ValueVisitor.visit_f64(value).map(|_| None)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<Unstored>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut found = [const { None }; N];
+        let mut keys: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(BorrowedKey(key)) = entries.next_key()? {
+            let wanted = self.names.iter().position(|name| *name == key).and_then(|at| found.get_mut(at));
+            match wanted {
+                Some(wanted) => *wanted = Some(entries.next_value::<Strict>()?.0),
+                None => drop(entries.next_value::<Unstored>()?),
+            }
+            keys.push(key);
+        }
+        match duplicate(&mut keys) {
+            Some(key) => Err(de::Error::custom(format_args!("the key `{key}` appears twice"))),
+            None => Ok(Some(found)),
+        }
+    }
+}
+
+/// A key that appears twice.
+fn duplicate<'k>(keys: &'k mut [Cow<'_, str>]) -> Option<&'k str> {
+    /// Up to here, comparing all pairs takes less time than sorting.
+    const FEW: usize = 8;
+    if keys.len() > FEW {
+        keys.sort_unstable();
+        return keys.iter().zip(keys.iter().skip(1)).find(|(one, next)| one == next).map(|(one, _)| &**one);
+    }
+    let mut earlier = keys.iter().enumerate();
+    earlier.find(|(at, key)| keys.iter().take(*at).any(|other| other == *key)).map(|(_, key)| &**key)
+}
+
+/// A key of a JSON object.
+struct BorrowedKey<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for BorrowedKey<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(BorrowedKeyVisitor).map(Self)
+    }
+}
+
+struct BorrowedKeyVisitor;
+
+impl<'de> Visitor<'de> for BorrowedKeyVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
     }
 }
 
@@ -344,5 +461,35 @@ fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn returns_the_named_members_of_a_strict_object() {
+        let found = members(r#"{"a":[1],"b":{"c":"x"},"\u0064":null}"#, ["b", "d", "e"]);
+        assert_eq!(found, Ok(Some([Some(json!({"c": "x"})), Some(Value::Null), None])));
+        assert_eq!(members::<0>("[1]", []), Ok(None));
+        for broken in
+            [r#"{"a":1,"\u0061":2}"#, r#"{"x":[{"a":1,"a":2}]}"#, r#"{"x":1e999}"#, r#"{"x":"\ud800"}"#, "{} {}"]
+        {
+            assert!(members(broken, ["a"]).is_err(), "{broken}");
+        }
+        let many = |last: &str| (0..20).map(|key| format!("\"{key}\":0")).collect::<Vec<_>>().join(",") + last;
+        assert!(members::<0>(&format!("{{{}}}", many("")), []).is_ok());
+        assert!(members::<0>(&format!("{{{}}}", many(r#","7":0"#)), []).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn accepts_the_texts_that_the_reader_of_values_accepts(text in r#"[\[{,:}\]"\\u0deflrstna19.e-]{0,24}|\{"a":(1|1\.0|9007199254740993|1e999|0\.1),"(a|b|\\u0061)":(\[\]|"\\ud800"|"\\/"|null|\{"x":1,"x":2\})\}"#) {
+            prop_assert_eq!(members(&text, ["a"]).is_ok(), parse(text.as_bytes()).is_ok(), "{}", text);
+        }
     }
 }

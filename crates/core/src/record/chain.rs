@@ -12,7 +12,8 @@
 mod verifier;
 
 pub use verifier::{
-    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, LineOutcome, UnverifiedClaims,
+    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, LineOutcome, VerifiedLine,
+    VerifiedRecord,
 };
 
 use std::{fmt, str::FromStr};

@@ -10,6 +10,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use writgate_core::encoding::unescaped;
 
 use crate::command::audit::row::{ObjectName, Required, Row};
 
@@ -118,9 +119,9 @@ pub(super) struct AuditLog {
 }
 
 impl AuditLog {
-    /// Whether a line may contain a decision. Few do; other lines are not parsed.
+    /// Whether a line may contain a decision, however it is escaped. Few do; other lines are not parsed.
     pub(super) fn may_tell(line: &[u8]) -> bool {
-        memchr::memmem::find(line, DECISION.as_bytes()).is_some()
+        memchr::memmem::find(&unescaped(line), DECISION.as_bytes()).is_some()
     }
 
     /// The decisions of one line: usually none or one, and several if several webhooks decided. `Err` says why a line
@@ -189,9 +190,18 @@ fn audited(line: &Line<'_>, webhook: &str) -> AuditedRequest {
     }
 }
 
+/// Whether the query has the parameter `dryRun`, as the API server reads it: decoded once, in this case, and with any
+/// value. The API server refuses a request whose value is not `All`, before it asks a webhook.
 fn is_dry_run(uri: &str) -> bool {
     let query = uri.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|parameter| parameter.strip_prefix("dryRun=").is_some_and(|value| !value.is_empty()))
+    let pairs = query.split('&').filter(|pair| is_read_by_go(pair));
+    pairs.flat_map(|pair| form_urlencoded::parse(pair.as_bytes())).any(|(name, _)| name == "dryRun")
+}
+
+/// Whether Go's `url.ParseQuery` reads the parameter. It skips one with a semicolon or an incomplete escape.
+fn is_read_by_go(pair: &str) -> bool {
+    let is_escape = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    !pair.contains(';') && pair.split('%').skip(1).all(is_escape)
 }
 
 impl From<&AuditedRequest> for Row {
@@ -307,6 +317,41 @@ mod tests {
         let [row] = &rows(&[impersonated])[..] else { panic!("one decision") };
         assert_eq!((&*row.initiator, &*row.impersonator), ("carol", "alice"));
         assert_eq!(row.remarks, ["dry run", "but answered 409"]);
+    }
+
+    #[test]
+    fn finds_a_decision_and_a_dry_run_in_every_spelling() {
+        let text = String::from_utf8(line(|_| ())).unwrap();
+        for spelled in [".writgate.dev\\/decision\"", ".writgat\\u0065.dev\\u002Fdecision\""] {
+            let line = text.replace(".writgate.dev/decision\"", spelled).into_bytes();
+            assert!(line != text.as_bytes() && rows(&[line]).len() == 1, "{spelled}");
+        }
+        for query in [
+            "dryRun=All",
+            "a=b&dryRun=All",
+            "dry%52un=All",
+            "%64%72%79%52%75%6e=%41ll",
+            "dryRun=All&dryRun=All",
+            "dryRun",
+        ] {
+            assert!(is_dry_run(&format!("/api/v1/x?{query}")), "{query}");
+        }
+        for query in [
+            "",
+            "a=b",
+            "dryrun=All",
+            "dry%2552un=All",
+            "a=dryRun=All",
+            "a=b%26dryRun=All",
+            "dry+Run=All",
+            "dryRun%20=All",
+            "dryRun=%zz",
+            "dryRun=All;a=b",
+            "a;dryRun=All",
+        ] {
+            assert!(!is_dry_run(&format!("/api/v1/x?{query}")), "{query}");
+        }
+        assert!(!is_dry_run("/api/v1/dryRun=All") && !is_dry_run("/api/v1/x%3FdryRun=All"));
     }
 
     #[test]

@@ -3,17 +3,16 @@
 //! A batch ends when the next line is not available yet, so that a growing log is shown as it grows. It also ends at a
 //! size limit, so that memory does not grow with the log.
 
-use std::{num::NonZero, path::Path, thread};
+use std::{borrow::Cow, io::Write, num::NonZero, path::Path, thread};
 
-use writgate_core::record::CheckedLine;
+use writgate_core::record::{CheckedLine, DecisionRecord, LogLine};
 
 use crate::{
     command::audit::{
-        Audit,
+        Audit, Source,
         audit_log::AuditLog,
         lines::{Lines, Next},
         log_prefix::LogPrefix,
-        record_line::{self, RecordLine},
         row::Row,
         verification::Verification,
     },
@@ -46,10 +45,14 @@ struct NumberedLine {
     json: Result<Vec<u8>, &'static str>,
 }
 
-/// The result for one line.
-struct ParsedLine {
-    line: RecordLine,
-    checked: Option<CheckedLine>,
+/// A line of the webhook's log, read once.
+enum ParsedLine {
+    NotARecord,
+    /// The line was checked, to be verified with the lines before it.
+    Checked(CheckedLine),
+    /// The record, without `--verify`.
+    Record(Box<DecisionRecord>),
+    Unreadable(String),
 }
 
 impl Log {
@@ -60,7 +63,7 @@ impl Log {
     }
 
     /// Reports all available lines, including those of files that have replaced the log meanwhile.
-    pub(super) fn follow(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+    pub(super) fn follow<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
         self.read(audit)?;
         while self.lines.is_rotated()? {
             self.read(audit)?; // the last lines of the old file
@@ -72,7 +75,7 @@ impl Log {
     }
 
     /// Reports all available lines.
-    pub(super) fn read(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+    pub(super) fn read<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
         loop {
             if !self.lines.is_at_hand() {
                 audit.printer.flush()?; // the next line may take long to arrive
@@ -86,7 +89,7 @@ impl Log {
     }
 
     /// Reports the last line, which has no line break.
-    pub(super) fn rest(&mut self, audit: &mut Audit<'_>) -> Result<(), Failure> {
+    pub(super) fn rest<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
         let number = self.lines.number() + 1;
         let Some(line) = self.lines.rest() else { return Ok(()) };
         let Some(json) = self.reader.json(line) else { return Ok(()) };
@@ -113,13 +116,13 @@ impl Log {
         }
     }
 
-    fn report(&mut self, batch: &[NumberedLine], audit: &mut Audit<'_>) -> Result<(), Failure> {
+    fn report<W: Write>(&mut self, batch: &[NumberedLine], audit: &mut Audit<'_, W>) -> Result<(), Failure> {
         let Self { name, reader, .. } = self;
         let position = |number: u64| format!("{name}, line {number}");
         match reader {
             Reader::Records(_) => {
                 for (line, parsed) in batch.iter().zip(parse(batch, audit.verification.as_ref())) {
-                    report_record(line, parsed, audit, || position(line.number))?;
+                    report_record(line, parsed, audit, &|| position(line.number))?;
                 }
             }
             Reader::AuditLog(log) => {
@@ -143,7 +146,7 @@ impl Reader {
     /// The JSON of a line, if there is any.
     fn json(&mut self, line: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Records(prefix) => prefix.remove(line).map(std::borrow::Cow::into_owned),
+            Self::Records(prefix) => prefix.remove(line).map(Cow::into_owned),
             Self::AuditLog(_) => AuditLog::may_tell(line).then(|| line.to_vec()),
         }
     }
@@ -153,11 +156,17 @@ impl Reader {
 /// the threads would wait for each other longer than they save.
 fn parse(batch: &[NumberedLine], verification: Option<&Verification>) -> Vec<ParsedLine> {
     let one = |line: &NumberedLine| match &line.json {
-        Ok(json) => ParsedLine {
-            line: record_line::read(json),
-            checked: verification.map(|verification| verification.check(&String::from_utf8_lossy(json))),
+        Ok(json) => match (LogLine::read(json), verification) {
+            (LogLine::NotARecord, _) => ParsedLine::NotARecord,
+            (line, Some(verification)) => ParsedLine::Checked(verification.check(&line)),
+            (LogLine::Unreadable(why), None) => ParsedLine::Unreadable(why),
+            (LogLine::Claimed(line), None) => match line.record() {
+                Ok(Some(record)) => ParsedLine::Record(Box::new(record)),
+                Ok(None) => ParsedLine::NotARecord,
+                Err(why) => ParsedLine::Unreadable(why),
+            },
         },
-        Err(why) => ParsedLine { line: RecordLine::Unreadable((*why).to_owned()), checked: None },
+        Err(why) => ParsedLine::Unreadable((*why).to_owned()),
     };
     let threads = verification.and_then(|_| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let share = batch.len().div_ceil(threads).max(FEW);
@@ -171,22 +180,20 @@ fn parse(batch: &[NumberedLine], verification: Option<&Verification>) -> Vec<Par
     })
 }
 
-fn report_record(
+fn report_record<W: Write>(
     line: &NumberedLine,
     parsed: ParsedLine,
-    audit: &mut Audit<'_>,
-    position: impl Fn() -> String,
+    audit: &mut Audit<'_, W>,
+    position: &dyn Fn() -> String,
 ) -> Result<(), Failure> {
-    let verification = audit.verification.as_mut();
-    let against =
-        verification.zip(parsed.checked).and_then(|(verification, checked)| verification.take(checked, &position));
-    match (parsed.line, &line.json) {
-        (RecordLine::Record(record), Ok(json)) => {
-            audit.record(Row::from(*record), &String::from_utf8_lossy(json), against)?;
+    let json = || line.json.as_ref().map_or(Cow::Borrowed(""), |json| String::from_utf8_lossy(json));
+    match parsed {
+        ParsedLine::NotARecord => Ok(()),
+        ParsedLine::Record(record) => audit.show(&Row::from(*record), &json()),
+        ParsedLine::Checked(checked) => audit.verified(checked, &Source::line(&json(), position)),
+        ParsedLine::Unreadable(why) => {
+            audit.cannot_read(&position(), &why);
+            Ok(())
         }
-        // The verification report names its findings.
-        (RecordLine::Unreadable(why), _) if against.is_none() => audit.cannot_read(&position(), &why),
-        _ => {}
     }
-    Ok(())
 }

@@ -28,7 +28,9 @@ struct Docker<'a> {
 impl LogPrefix {
     /// The JSON in `line`. None if there is none, or if the line continues in a later one.
     pub(crate) fn remove<'a>(&mut self, line: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-        if line.starts_with(b"{\"log\":")
+        // A line with a record in a string has a backslash, in whatever order and spelling the members are.
+        if line.trim_ascii_start().starts_with(b"{")
+            && memchr::memchr(b'\\', line).is_some()
             && let Ok(docker) = serde_json::from_slice::<Docker<'_>>(line)
         {
             let whole = docker.log.ends_with('\n');
@@ -95,6 +97,7 @@ mod tests {
             r#"2026-11-22T11:00:00.123456789Z stdout F {"a":"b"}"#,
             r#"[pod/writgate-webhook-1/webhook] {"a":"b"}"#,
             r#"{"log":"{\"a\":\"b\"}\n","stream":"stdout","time":"2026-11-22T11:00:00Z"}"#,
+            r#" { "str\u0065am":"stdout", "\u006cog" : "{\u0022a\":\"b\"}\n" }"#,
         ] {
             assert_eq!(unwrapped(&[line]), [r#"{"a":"b"}"#], "{line}");
         }

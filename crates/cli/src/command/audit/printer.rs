@@ -256,12 +256,31 @@ fn one_line(json: &str) -> String {
     line
 }
 
-/// A cell of RFC 4180 that no spreadsheet takes for a formula. An apostrophe precedes a cell that would begin one, or
-/// that begins with an apostrophe.
+/// A cell of RFC 4180 that no spreadsheet takes for a formula.
 fn quoted(cell: &str) -> String {
-    let guard = if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) { "'" } else { "" };
-    let cell = format!("{guard}{cell}");
+    let cell = guarded(cell);
     if cell.contains([',', '"', '\r', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }
+}
+
+/// Characters that begin a formula, with the wide and small forms that spreadsheets take for them.
+const FORMULA: [char; 12] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '﹦', '﹢', '﹣', '﹫'];
+/// Characters at which a spreadsheet may split a cell, whatever quotes are around it.
+const SEPARATORS: [char; 10] = [';', ',', '\t', '|', '\n', '\r', '\u{b}', '\u{c}', '\u{2028}', '\u{2029}'];
+
+/// `cell` with an apostrophe before each formula: at the beginning, or after a separator, white space and quotes. An
+/// apostrophe there gets another one, so that the guard can be told from the text.
+fn guarded(cell: &str) -> String {
+    let mut guarded = String::with_capacity(cell.len() + 1);
+    let mut begins = true;
+    for (at, char) in cell.char_indices() {
+        let is_blank_start = at == 0 && matches!(char, '\t' | '\r');
+        if begins && (FORMULA.contains(&char) || char == '\'' || is_blank_start) {
+            guarded.push('\'');
+        }
+        guarded.push(char);
+        begins = SEPARATORS.contains(&char) || (begins && (char == '"' || char.is_whitespace()));
+    }
+    guarded
 }
 
 /// The reader has closed the pipe. That is not an error, and no more output is wanted.
@@ -310,10 +329,26 @@ mod tests {
 
     #[test]
     fn a_cell_is_never_a_formula_or_two_cells() {
-        assert_eq!(quoted("alice"), "alice");
-        assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|'/c calc'!A1");
-        for begin in ["+1", "-1", "@x", "\tx", "'x"] {
-            assert_eq!(quoted(begin), format!("'{begin}"));
+        for plain in ["alice", "a-b", "a=b", "system:serviceaccount:gitops:applier", "CHG-1, bob@acme.example", "it's"]
+        {
+            assert_eq!(guarded(plain), plain);
+        }
+        for formula in FORMULA {
+            assert_eq!(guarded(&format!("{formula}1+1")), format!("'{formula}1+1"));
+            for before in ["a", "", " \"", "a b\u{a0}"] {
+                for separator in SEPARATORS {
+                    for between in ["", " ", "\"", "\u{3000}\""] {
+                        let guard = guarded(&format!("{before}{separator}{between}{formula}1"));
+                        assert!(guard.ends_with(&format!("{separator}{between}'{formula}1")), "{guard:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|''/c calc'!A1");
+        for (begin, guard) in
+            [("\tx", "'\tx"), ("\rx", "'\rx"), ("'x", "''x"), (" =x", " '=x"), ("x;=y;z;@", "x;'=y;z;'@")]
+        {
+            assert_eq!(guarded(begin), guard);
         }
         assert_eq!(quoted("a,\"b\"\r\nc"), "\"a,\"\"b\"\"\r\nc\"");
         let csv = printed(Format::Csv, &[(row("=1+1,2"), String::new())]);

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use writgate_core::{
     posture::Enforcement,
-    record::{ApprovalRecord, Basis, DecisionRecord, Initiator},
+    record::{ApprovalRecord, Basis, DecisionRecord, Initiator, VerifiedRecord},
 };
 
 /// A decision. A text is empty if its value is not known.
@@ -96,6 +96,13 @@ impl Required {
 impl Row {
     pub(super) fn is_not_persisted(&self) -> bool {
         self.remarks.iter().any(|remark| remark == NOT_PERSISTED)
+    }
+}
+
+/// With `--verify`, this is the only way to a row without a finding.
+impl From<VerifiedRecord> for Row {
+    fn from(record: VerifiedRecord) -> Self {
+        record.into_record().into()
     }
 }
 

@@ -1,18 +1,24 @@
 //! `--verify`: which records a webhook has sealed, and what is forged, altered or missing. Core verifies. This file has
 //! the keys, the positions of findings, and the report.
 
-use std::{collections::VecDeque, fmt::Write as _, path::PathBuf};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    path::PathBuf,
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
     api::{ListParams, ObjectList},
 };
+use uuid::Uuid;
 use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
 use writgate_core::{
     approval::PublicKey,
     record::{
-        ChainFinding, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Checkpoint, LineOutcome, UnverifiedClaims,
+        ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Checkpoint, LineOutcome,
+        LogLine, UnverifiedClaims, VerifiedLine,
     },
 };
 
@@ -22,6 +28,12 @@ use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::outpu
 const PAGE: u32 = 500;
 /// Findings whose positions are remembered. Core has the same limit.
 const MAX_POSITIONS: usize = 10_000;
+/// Records that appear more than once, and links that are not shown, that are named one by one; the rest are counted.
+const MAX_NAMED: usize = 10;
+/// Repeated records whose copies are counted one by one.
+const MAX_REPEATED: usize = 1_000;
+/// The verdict on a log without links.
+const UNPROVED: &str = "nothing is verified, because no line is a link of a chain";
 
 /// The state of a verification.
 pub(super) struct Verification {
@@ -30,9 +42,24 @@ pub(super) struct Verification {
     positions: VecDeque<(String, ChainFinding)>,
     /// Problems with checkpoints.
     remarks: Vec<String>,
+    /// The copies of repeated records, by writer and sequence, with the record's id. At most [`MAX_REPEATED`].
+    repeated: BTreeMap<(Uuid, u64), (Uuid, u64)>,
+    /// Links that no row shows, because they are not records of this version. At most [`MAX_NAMED`].
+    not_shown: Vec<String>,
 }
 
 impl Verification {
+    /// Verifies with `verifier`.
+    pub(super) fn with(verifier: ChainVerifier) -> Self {
+        Self {
+            verifier,
+            positions: VecDeque::new(),
+            remarks: Vec::new(),
+            repeated: BTreeMap::new(),
+            not_shown: Vec::new(),
+        }
+    }
+
     /// Verifies with the keys in these files only.
     pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
         let key = |path: &PathBuf| {
@@ -41,7 +68,7 @@ impl Verification {
             })
         };
         let keys = paths.iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
-        Ok(Self { verifier: ChainVerifier::new(keys), positions: VecDeque::new(), remarks: Vec::new() })
+        Ok(Self::with(ChainVerifier::new(keys)))
     }
 
     /// Verifies with the checkpoints in the system namespace: the key of each chain, and its latest head.
@@ -70,23 +97,40 @@ impl Verification {
     }
 
     /// Checks a line by itself. Threads may call it in parallel.
-    pub(super) fn check(&self, line: &str) -> CheckedLine {
+    pub(super) fn check(&self, line: &LogLine<'_>) -> CheckedLine {
         self.verifier.check(line)
     }
 
-    /// Adds a line from `position`. Returns the finding about it, as one word.
-    pub(super) fn take(&mut self, checked: CheckedLine, position: impl FnOnce() -> String) -> Option<&'static str> {
-        let LineOutcome::Found(finding) = self.verifier.take(checked) else { return None };
-        let word = finding.as_str();
-        if self.positions.len() < MAX_POSITIONS {
-            self.positions.push_back((position(), finding));
+    /// Adds a line from `position`.
+    pub(super) fn take(&mut self, checked: CheckedLine, position: impl FnOnce() -> String) -> LineOutcome {
+        let outcome = self.verifier.take(checked);
+        match &outcome {
+            LineOutcome::Found(finding) if self.positions.len() < MAX_POSITIONS => {
+                self.positions.push_back((position(), finding.clone()));
+            }
+            LineOutcome::Verified(VerifiedLine::Other { position: link, why }) if self.not_shown.len() < MAX_NAMED => {
+                let ChainPosition { writer, sequence, id } = link;
+                let what = format!("not shown: link {sequence} of {writer}, record {id}: {why} ({})", position());
+                self.not_shown.push(what);
+            }
+            _ => {}
         }
-        Some(word)
+        outcome
+    }
+
+    /// Counts a copy of a record, which has no row of its own.
+    pub(super) fn repeats(&mut self, position: ChainPosition) {
+        let ChainPosition { writer, sequence, id } = position;
+        if let Some((_, copies)) = self.repeated.get_mut(&(writer, sequence)) {
+            *copies += 1;
+        } else if self.repeated.len() < MAX_REPEATED {
+            self.repeated.insert((writer, sequence), (id, 1));
+        }
     }
 
     /// Ends the verification. If the lines are known to be only `some` of the records, missing ones are not reported.
     pub(super) fn finish(self, some: bool) -> VerificationReport {
-        let Self { verifier, mut positions, remarks } = self;
+        let Self { verifier, mut positions, remarks, repeated, not_shown } = self;
         let mut report = verifier.finish();
         if some {
             report.findings.retain(|finding| !matches!(finding, ChainFinding::Missing { .. }));
@@ -98,8 +142,10 @@ impl Verification {
                 positions.front().is_some_and(|(_, found)| found == finding).then(|| positions.pop_front()).flatten();
             position.map_or_else(|| text(finding), |(position, _)| format!("{} ({position})", text(finding)))
         });
-        let findings = placed.collect();
-        VerificationReport { findings, remarks, report }
+        let mut findings: Vec<String> = placed.collect();
+        findings.extend(not_shown);
+        let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().flat_map(order)).collect();
+        VerificationReport { findings, remarks, notes, report }
     }
 }
 
@@ -107,7 +153,9 @@ impl Verification {
 pub(super) struct VerificationReport {
     findings: Vec<String>,
     remarks: Vec<String>,
-    report: ChainReport,
+    /// Facts that are no fault of the log: copies, and the order of the lines.
+    notes: Vec<String>,
+    pub(super) report: ChainReport,
 }
 
 impl VerificationReport {
@@ -121,12 +169,19 @@ impl VerificationReport {
         for chain in &self.report.chains {
             let _ = writeln!(text, "{}", summary(chain));
         }
-        for line in self.findings.iter().chain(&self.remarks) {
+        for line in self.findings.iter().chain(&self.remarks).chain(&self.notes) {
             let _ = writeln!(text, "  {}", shown(line));
         }
-        let links: u64 = self.report.chains.iter().map(|chain| chain.links).sum();
-        let counts: Vec<String> = self.report.counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let found = if counts.is_empty() { "no findings".to_owned() } else { counts.join(", ") };
+        let links = self.report.links();
+        let counts = self.report.counts.iter().map(|(kind, count)| format!("{count} {kind}"));
+        let others = Some(self.report.others).filter(|others| *others > 0).map(|others| format!("{others} not shown"));
+        let counts: Vec<String> = counts.chain(others).collect();
+        let found = match (counts.join(", "), links) {
+            (counts, 0) if counts.is_empty() => UNPROVED.to_owned(),
+            (counts, 0) => format!("{counts}; {UNPROVED}"),
+            (counts, _) if counts.is_empty() => "no findings".to_owned(),
+            (counts, _) => counts,
+        };
         let _ = writeln!(text, "verified: {links} links of {} chains; {found}", self.report.chains.len());
         text
     }
@@ -150,6 +205,35 @@ fn summary(chain: &ChainSummary) -> String {
     line
 }
 
+/// The records that appear more than once.
+fn copies(repeated: &BTreeMap<(Uuid, u64), (Uuid, u64)>, report: &ChainReport) -> Vec<String> {
+    let mut notes: Vec<String> = repeated
+        .values()
+        .take(MAX_NAMED)
+        .map(|(id, copies)| format!("repeated: record {id} appears {} times and is shown once", copies + 1))
+        .collect();
+    let named: u64 = repeated.values().take(MAX_NAMED).map(|(_, copies)| copies).sum();
+    let all: u64 = report.chains.iter().map(|chain| chain.copies).sum();
+    let rest = all.saturating_sub(named);
+    if repeated.len() > MAX_NAMED && rest > 0 {
+        notes.push(format!("repeated: {rest} more lines repeat a record that was shown"));
+    }
+    let uncompared: u64 = report.chains.iter().map(|chain| chain.uncompared).sum();
+    if uncompared > 0 {
+        notes.push(format!(
+            "repeated: {uncompared} of these lines came more than 4096 links later, so they were not compared with the first line"
+        ));
+    }
+    notes
+}
+
+/// Lines whose order is not the chain's.
+fn order(chain: &ChainSummary) -> Option<String> {
+    let ChainSummary { writer, late, .. } = chain;
+    let links = if *late == 1 { "1 link".to_owned() } else { format!("{late} links") };
+    (*late > 0).then(|| format!("order: {links} of {writer} came after a later link of the chain"))
+}
+
 /// A finding as text. What a line says about itself is marked as a claim.
 fn text(finding: &ChainFinding) -> String {
     let what = |claims: &UnverifiedClaims| {
@@ -167,11 +251,10 @@ fn text(finding: &ChainFinding) -> String {
         ),
         ChainFinding::Altered { claims } => format!("altered: {}: the signature is for another text", what(claims)),
         ChainFinding::Unsigned { claims } => format!("unsigned: {}: it has no signature", what(claims)),
-        ChainFinding::Unreadable => "unreadable: the line names a record's format but is not complete JSON".to_owned(),
+        ChainFinding::Unreadable => "unreadable: the line looks like a record but is not strict JSON".to_owned(),
         ChainFinding::Missing { writer, from, to, after, before } => {
             let links = if from == to { format!("link {from}") } else { format!("links {from} to {to}") };
-            let id =
-                |word: &str, id: &Option<uuid::Uuid>| id.map(|id| format!(", {word} record {id}")).unwrap_or_default();
+            let id = |word: &str, id: &Option<Uuid>| id.map(|id| format!(", {word} record {id}")).unwrap_or_default();
             format!("missing: {links} of {writer}{}{}", id("after", after), id("before", before))
         }
         ChainFinding::Forked { position } => {

@@ -19,30 +19,14 @@ use crate::{
     approval::key::{KeyId, PublicKey},
     encoding::canonical::canonical,
     encoding::dsse::pre_authentication,
-    encoding::strict::{self, Fields},
-    record::decision::RECORD_VERSION,
+    encoding::strict::{Fields, by_field_name},
+    record::decision::{DecisionRecord, RECORD_VERSION},
+    record::line::{ClaimedLine, LogLine, UnverifiedClaims, record_in},
 };
 use segments::{Gap, Insertion, Segments};
 
 /// The maximum number of findings that a report contains. Further findings are only counted.
 const MAX_FINDINGS: usize = 10_000;
-
-/// What a line says about itself. None of it is verified.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct UnverifiedClaims {
-    /// `id`, at most 80 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// `chain.writer`, at most 80 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub writer: Option<String>,
-    /// `chain.sequence`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<u64>,
-    /// `signature.keyid`, at most 80 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keyid: Option<String>,
-}
 
 /// The position of a line in its chain. The line's signature is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +59,7 @@ pub enum ChainFinding {
         /// What the line says about itself.
         claims: UnverifiedClaims,
     },
-    /// The line contains the name of a record's format but is not JSON: it was cut off or altered.
+    /// The line looks like a record and is not strict JSON: it was cut off or altered.
     Unreadable,
     /// Links were not seen, although other links or a head prove that they existed.
     Missing {
@@ -115,15 +99,70 @@ impl ChainFinding {
     }
 }
 
+/// A decision record that is in a chain, as it was signed, without its own signature. Only a [`ChainVerifier`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRecord {
+    record: DecisionRecord,
+    position: ChainPosition,
+}
+
+impl VerifiedRecord {
+    /// The record.
+    #[must_use]
+    pub fn record(&self) -> &DecisionRecord {
+        &self.record
+    }
+
+    /// The record, without the proof that it was verified.
+    #[must_use]
+    pub fn into_record(self) -> DecisionRecord {
+        self.record
+    }
+
+    /// Its position in the chain.
+    #[must_use]
+    pub fn position(&self) -> ChainPosition {
+        self.position
+    }
+}
+
+/// A verified link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifiedLine {
+    /// The start of a chain, which is not a decision.
+    Start(ChainPosition),
+    /// A decision.
+    Record(Box<VerifiedRecord>),
+    /// A line that is not a record of this version.
+    Other {
+        /// Its position in the chain.
+        position: ChainPosition,
+        /// Why it is not a record.
+        why: String,
+    },
+}
+
+impl VerifiedLine {
+    /// The position in the chain.
+    #[must_use]
+    pub fn position(&self) -> ChainPosition {
+        match self {
+            Self::Start(position) | Self::Other { position, .. } => *position,
+            Self::Record(record) => record.position,
+        }
+    }
+}
+
 /// The outcome of adding a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LineOutcome {
-    /// The line is not a record: it is an ordinary log line or something else.
+    /// The line is neither a record nor a link: an ordinary log line, a record of an unknown version without a seal, or
+    /// something else.
     NotARecord,
     /// The line is a verified link that was not seen before.
-    Verified(ChainPosition),
+    Verified(VerifiedLine),
     /// The line is a verified link that was seen before.
-    Again(ChainPosition),
+    Again(VerifiedLine),
     /// The line is a finding. The report has it as well.
     Found(ChainFinding),
 }
@@ -138,12 +177,16 @@ enum LineCheck {
     Found(ChainFinding),
     /// The signature is a known key's. Whether the key may sign this chain, and whether the position is free, is not
     /// checked yet.
-    Signed {
-        line: Box<VerifiedLine>,
-        digest: RecordDigest,
-        keyid: KeyId,
-        claims: UnverifiedClaims,
-    },
+    Signed(Box<SignedLine>),
+}
+
+#[derive(Debug)]
+struct SignedLine {
+    place: LinkFields,
+    content: VerifiedLine,
+    digest: RecordDigest,
+    keyid: KeyId,
+    claims: UnverifiedClaims,
 }
 
 /// The result of the verification of one chain.
@@ -163,6 +206,8 @@ pub struct ChainSummary {
     /// The number of copies that could not be compared with the first line, because it was too long ago. Their
     /// signatures are valid.
     pub uncompared: u64,
+    /// The number of links that came after a later link of the chain.
+    pub late: u64,
     /// The first link that was seen.
     pub from: Option<ChainPosition>,
     /// The last link that was seen.
@@ -181,13 +226,21 @@ pub struct ChainReport {
     pub findings: Vec<ChainFinding>,
     /// The number of findings of each kind ([`ChainFinding::as_str`]), including those that `findings` has no room for.
     pub counts: BTreeMap<&'static str, u64>,
+    /// The number of links that are neither a start link nor a record of this version, so that nothing shows them.
+    pub others: u64,
 }
 
 impl ChainReport {
-    /// Whether there are no findings.
+    /// Whether there are links, each of them is a start link or a record, and there are no findings.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.counts.is_empty()
+        self.counts.is_empty() && self.others == 0 && self.links() > 0
+    }
+
+    /// The number of different links that were seen.
+    #[must_use]
+    pub fn links(&self) -> u64 {
+        self.chains.iter().map(|chain| chain.links).sum()
     }
 
     fn find(&mut self, finding: ChainFinding) {
@@ -221,10 +274,11 @@ struct ChainState {
     segments: Segments,
 }
 
-/// The fields of a line whose signature is verified.
+/// The fields that place a signed line in its chain.
 #[derive(Debug, Deserialize)]
-struct VerifiedLine {
+struct LinkFields {
     id: Uuid,
+    #[serde(deserialize_with = "by_field_name")]
     chain: Link,
     #[serde(default)]
     time: Option<Timestamp>,
@@ -252,7 +306,7 @@ impl ChainVerifier {
 
     /// Checks one line, the text of one JSON value, and adds it.
     pub fn add(&mut self, line: &str) -> LineOutcome {
-        let checked = self.check(line);
+        let checked = self.check(&LogLine::read(line.as_bytes()));
         self.take(checked)
     }
 
@@ -261,10 +315,14 @@ impl ChainVerifier {
         let outcome = match checked.0 {
             LineCheck::NotARecord => LineOutcome::NotARecord,
             LineCheck::Found(finding) => LineOutcome::Found(finding),
-            LineCheck::Signed { line, digest, keyid, claims } => self.insert(*line, digest, keyid, claims),
+            LineCheck::Signed(line) => self.insert(*line),
         };
-        if let LineOutcome::Found(finding) = &outcome {
-            self.report.find(finding.clone());
+        match &outcome {
+            LineOutcome::Found(finding) => self.report.find(finding.clone()),
+            LineOutcome::Verified(VerifiedLine::Other { .. }) => {
+                self.report.others = self.report.others.saturating_add(1);
+            }
+            _ => {}
         }
         outcome
     }
@@ -284,69 +342,58 @@ impl ChainVerifier {
     /// Checks one line by itself. This takes most of the time and changes nothing, so several threads can check lines
     /// at once.
     #[must_use]
-    pub fn check(&self, line: &str) -> CheckedLine {
-        CheckedLine(self.check_line(line))
+    pub fn check(&self, line: &LogLine<'_>) -> CheckedLine {
+        CheckedLine(match line {
+            LogLine::NotARecord => LineCheck::NotARecord,
+            LogLine::Unreadable(_) => LineCheck::Found(ChainFinding::Unreadable),
+            LogLine::Claimed(line) => self.check_claimed(line),
+        })
     }
 
-    fn check_line(&self, line: &str) -> LineCheck {
-        let Ok(value) = strict::parse(line.as_bytes()) else {
-            let names_a_format = [RECORD_VERSION, CHAIN_VERSION].iter().any(|version| line.contains(version));
-            return if names_a_format { LineCheck::Found(ChainFinding::Unreadable) } else { LineCheck::NotARecord };
-        };
-        let Value::Object(fields) = &value else { return LineCheck::NotARecord };
-        let has = |name| fields.get(name).is_some_and(|value| !value.is_null());
-        let has_version =
-            fields.get("version").is_some_and(|version| version == RECORD_VERSION || version == CHAIN_VERSION);
-        let is_sealed = has("chain") && has("signature");
-        if !has_version && !is_sealed {
-            return LineCheck::NotARecord;
-        }
-        let claims = UnverifiedClaims::of(&value);
-        if !is_sealed {
-            return LineCheck::Found(ChainFinding::Unsigned { claims });
+    fn check_claimed(&self, line: &ClaimedLine<'_>) -> LineCheck {
+        let claims = line.claims();
+        if !line.is_sealed() {
+            let is_known = line.has_known_version();
+            return if is_known { LineCheck::Found(ChainFinding::Unsigned { claims }) } else { LineCheck::NotARecord };
         }
         let named = claims.keyid.as_deref().and_then(|keyid| keyid.parse().ok());
         let Some(key) = named.and_then(|keyid: KeyId| self.keys.get(&keyid)) else {
             return LineCheck::Found(ChainFinding::Forged { claims });
         };
-        let keyid = key.id();
-        let Some((line, digest)) = verified(line, value, key) else {
+        let Some((place, signed)) = signed_by(line, key) else {
             return LineCheck::Found(ChainFinding::Altered { claims });
         };
-        LineCheck::Signed { line: Box::new(line), digest, keyid, claims }
+        let digest = RecordDigest::of(&signed);
+        let content = content(line, &place, &signed);
+        LineCheck::Signed(Box::new(SignedLine { place, content, digest, keyid: key.id(), claims }))
     }
 
-    /// Adds a line that `keyid` signed to its chain.
-    fn insert(
-        &mut self,
-        line: VerifiedLine,
-        digest: RecordDigest,
-        keyid: KeyId,
-        claims: UnverifiedClaims,
-    ) -> LineOutcome {
-        let Link { writer, sequence, previous } = line.chain;
+    /// Adds a signed line to its chain.
+    fn insert(&mut self, line: SignedLine) -> LineOutcome {
+        let SignedLine { place, content, digest, keyid, claims } = line;
+        let Link { writer, sequence, previous } = place.chain;
         let own = self.chains.get(&writer).and_then(|state| state.keyid);
         if own.map_or_else(|| !self.for_all.contains(&keyid), |own| own != keyid) {
             return LineOutcome::Found(ChainFinding::Forged { claims });
         }
         let state = self.chains.entry(writer).or_default();
-        let position = ChainPosition { writer, sequence, id: line.id };
+        let position = content.position();
         let is_named = state.named.remove(&sequence).is_none_or(|named| named == digest);
-        let added = state.segments.add(sequence, line.id, previous, digest);
+        let added = state.segments.add(sequence, position.id, previous, digest);
         if let Some(gap) = state.segments.close_lowest_gap() {
             self.report.find(missing(writer, gap));
         }
         if sequence == 0 && added == Insertion::New {
-            state.started = line.time;
+            state.started = place.time;
         }
-        for head in line.heads {
+        for head in place.heads {
             self.name(head);
         }
         match added {
             Insertion::Forked => LineOutcome::Found(ChainFinding::Forked { position }),
             _ if !is_named => LineOutcome::Found(ChainFinding::Forked { position }),
-            Insertion::New => LineOutcome::Verified(position),
-            Insertion::Again => LineOutcome::Again(position),
+            Insertion::New => LineOutcome::Verified(content),
+            Insertion::Again => LineOutcome::Again(content),
         }
     }
 
@@ -379,22 +426,10 @@ impl ChainState {
             links: self.segments.links,
             copies: self.segments.copies,
             uncompared: self.segments.uncompared,
+            late: self.segments.late,
             from: self.segments.first().map(position),
             to: self.segments.last().map(position),
             head: self.head,
-        }
-    }
-}
-
-impl UnverifiedClaims {
-    fn of(value: &Value) -> Self {
-        let text = |pointer| value.pointer(pointer).and_then(Value::as_str);
-        let text = |pointer| text(pointer).map(|text| text.chars().take(80).collect());
-        Self {
-            id: text("/id"),
-            writer: text("/chain/writer"),
-            sequence: value.pointer("/chain/sequence").and_then(Value::as_u64),
-            keyid: text("/signature/keyid"),
         }
     }
 }
@@ -404,16 +439,31 @@ fn missing(writer: Uuid, gap: Gap) -> ChainFinding {
     ChainFinding::Missing { writer, from, to, after, before }
 }
 
-/// The line and its digest, if `key` signed exactly this text.
-fn verified(text: &str, mut value: Value, key: &PublicKey) -> Option<(VerifiedLine, RecordDigest)> {
-    let signature = signature(value.get_mut("signature")?.take()).ok()?;
-    let canonical = canonical(text, SIGNED_PART).ok()?;
-    if !key.verify_strict(&pre_authentication(RECORD_PAYLOAD_TYPE, &canonical), &signature) {
+/// The line's place in its chain and the bytes that are signed, if `key` signed exactly this text.
+fn signed_by(line: &ClaimedLine<'_>, key: &PublicKey) -> Option<(LinkFields, Vec<u8>)> {
+    let signature = signature(line.signature()?.clone()).ok()?;
+    let signed = canonical(line.text(), SIGNED_PART).ok()?;
+    if !key.verify_strict(&pre_authentication(RECORD_PAYLOAD_TYPE, &signed), &signature) {
         return None;
     }
-    let line: VerifiedLine = serde_json::from_value(value).ok()?;
+    let place: LinkFields = serde_json::from_slice(&signed).ok()?;
     // The start link, and no other, has no previous digest.
-    (line.chain.previous.is_none() == (line.chain.sequence == 0)).then(|| (line, RecordDigest::of(&canonical)))
+    (place.chain.previous.is_none() == (place.chain.sequence == 0)).then_some((place, signed))
+}
+
+/// What a line is, from the bytes that are signed.
+fn content(line: &ClaimedLine<'_>, place: &LinkFields, signed: &[u8]) -> VerifiedLine {
+    let Link { writer, sequence, .. } = place.chain;
+    let position = ChainPosition { writer, sequence, id: place.id };
+    match line.version() {
+        Some(RECORD_VERSION) => match record_in(signed) {
+            Ok(record) => VerifiedLine::Record(Box::new(VerifiedRecord { record, position })),
+            Err(why) => VerifiedLine::Other { position, why },
+        },
+        Some(CHAIN_VERSION) if sequence == 0 => VerifiedLine::Start(position),
+        Some(CHAIN_VERSION) => VerifiedLine::Other { position, why: "a start link has sequence 0".to_owned() },
+        _ => VerifiedLine::Other { position, why: line.other_version() },
+    }
 }
 
 /// The bytes of a signature. No signature covers this object, so it must not contain anything else.

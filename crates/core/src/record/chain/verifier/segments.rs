@@ -62,6 +62,8 @@ pub(super) struct Segments {
     pub(super) links: u64,
     pub(super) copies: u64,
     pub(super) uncompared: u64,
+    /// Links that came after a later link.
+    pub(super) late: u64,
 }
 
 impl Segments {
@@ -75,6 +77,9 @@ impl Segments {
     ) -> Insertion {
         if self.holds(sequence) {
             return self.again(sequence, digest);
+        }
+        if self.last().is_some_and(|(last, _)| last > sequence) {
+            self.late = self.late.saturating_add(1);
         }
         let below = self.below(sequence).filter(|below| below.last.sequence.checked_add(1) == Some(sequence));
         let above = sequence.checked_add(1).and_then(|next| self.by_first.remove(&next));
