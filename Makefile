@@ -116,8 +116,9 @@ races: controlplane ## race for one use on three replicas; WRITGATE_RACES sets t
 	WRITGATE_RACES=$${WRITGATE_RACES:-10000} cargo test --locked --test cluster of_many_simultaneous_uses
 
 .PHONY: hash-proof
-hash-proof: tools ## compare offline hashes of random manifests with those at admission; WRITGATE_PROOF_CASES sets their number per kind [2000]
-	WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test cluster hash_proof::
+hash-proof: tools ## compare offline hashes of random manifests with those at admission; WRITGATE_PROOF_CASES sets their number per kind [2000]; KUBERNETES=1.34.2 runs that API server
+	WRITGATE_KUBERNETES=$(KUBERNETES) WRITGATE_PROOF_CASES=$${WRITGATE_PROOF_CASES:-2000} cargo test --locked --test cluster hash_proof::
+	@if [ -n "$(KUBERNETES)" ]; then WRITGATE_KUBERNETES=$(KUBERNETES) cargo test --locked --test cluster manifests::; fi
 
 .PHONY: k8s-tables
 k8s-tables: ## write the tables of Kubernetes' fields; KUBERNETES=v1.38.0 pins that release first, for the tests as well

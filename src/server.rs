@@ -48,6 +48,8 @@ use crate::trail::output::{Output, Stdout};
 
 /// How long requests in progress may take after the listener is closed. The usual `timeoutSeconds` is 5 s.
 const LAST_REQUESTS: Duration = Duration::from_secs(6);
+/// The longest leeway of an approval's `notBefore`.
+const MAX_CLOCK_LEEWAY: Duration = Duration::from_secs(10);
 /// How long queued Events may take at exit.
 const LAST_EVENTS: Duration = Duration::from_secs(5);
 /// How long the last checkpoint may take at exit, at the same time.
@@ -121,6 +123,10 @@ pub struct Args {
     /// Log filter: error, warn, info, debug, or directives such as `writgate=debug,kube=warn`. Decision records are always written
     #[arg(long, env = "WRITGATE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: LogFilter,
+    /// How long before its `notBefore` an approval is admitted already, because clocks differ; at most 10s. Expiry has no
+    /// such leeway
+    #[arg(long, env = "WRITGATE_CLOCK_LEEWAY", default_value = "0s", value_name = "DURATION", value_parser = clock_leeway)]
+    pub clock_leeway: Duration,
     /// How often to look for a changed certificate
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
@@ -211,6 +217,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
     let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics.clone())
         .with_exempt(exempt)
+        .with_clock_leeway(args.clock_leeway)
         .with_system_namespace(&args.system_namespace)
         .with_kinds(kinds);
 
@@ -322,6 +329,15 @@ async fn stopped() -> io::Result<()> {
 }
 
 /// Reads `10s`, `1m30s`, `500ms`, `0`.
+/// A wrong clock must not move the beginning of an approval by more than clocks usually differ.
+fn clock_leeway(text: &str) -> Result<Duration, String> {
+    let leeway = duration(text)?;
+    if leeway > MAX_CLOCK_LEEWAY {
+        return Err("expected at most 10s; correct the clocks instead".to_owned());
+    }
+    Ok(leeway)
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = if text == "0" { Ok(jiff::SignedDuration::ZERO) } else { text.parse::<jiff::SignedDuration>() };
     let parsed = parsed.map_err(|error| format!("{error}; expected a duration such as 10s or 1m30s"))?;

@@ -111,7 +111,8 @@ impl World {
     /// If a property does not hold.
     #[must_use]
     pub fn decide_under(&self, postures: &PostureSet, body: &[u8], environment: &str) -> Decision {
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &self.exempt };
+        let facts =
+            Facts { decision_id: uuid::Uuid::nil(), exempt: &self.exempt, clock_leeway: jiff::SignedDuration::ZERO };
         let now = NOW.parse().expect("a time");
         let posture = postures.environment(environment);
         let governance = Governance::Governed { environment, project: Some("payments"), posture };

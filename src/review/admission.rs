@@ -4,9 +4,9 @@
 //! the API server only if its posture requires a lookup, or if its namespace is not cached as governed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::namespace::NamespaceLabels;
@@ -38,6 +38,7 @@ pub struct Admission {
     store: Arc<Store>,
     lookups: Lookups,
     exempt: ExemptControllers,
+    clock_leeway: SignedDuration,
     kinds: WorkloadKinds,
     sealer: Sealer,
     output: Output,
@@ -104,13 +105,20 @@ impl Admission {
     ) -> Self {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
         let (exempt, kinds) = Default::default();
-        Self { store, lookups, exempt, kinds, sealer, output, events, metrics, system_namespace }
+        let clock_leeway = SignedDuration::ZERO;
+        Self { store, lookups, exempt, clock_leeway, kinds, sealer, output, events, metrics, system_namespace }
     }
 
     /// Replaces the exempt controllers, which are Kubernetes' own by default.
     #[must_use]
     pub fn with_exempt(self, exempt: ExemptControllers) -> Self {
         Self { exempt, ..self }
+    }
+
+    /// Admits an approval up to `leeway` before its `notBefore`. Without this, not a second before.
+    #[must_use]
+    pub fn with_clock_leeway(self, leeway: Duration) -> Self {
+        Self { clock_leeway: SignedDuration::try_from(leeway).unwrap_or_default(), ..self }
     }
 
     /// Adds further kinds of workload.
@@ -238,7 +246,7 @@ impl Admission {
                 (Governance::Governed { environment: "", project: None, posture: Err(&unusable) }, "".into())
             }
         };
-        let facts = Facts { decision_id: id, exempt: &self.exempt };
+        let facts = Facts { decision_id: id, exempt: &self.exempt, clock_leeway: self.clock_leeway };
         let step = decide::start(request, &governance, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
         DecidedReview::of(decision, request, &postures, environment)
@@ -270,7 +278,7 @@ impl Admission {
             governed: &governed,
             governance,
         };
-        let facts = Facts { decision_id: id, exempt: &self.exempt };
+        let facts = Facts { decision_id: id, exempt: &self.exempt, clock_leeway: self.clock_leeway };
         let step = guard::start(request, &context, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
         let environment = decision.record.environment.as_deref().unwrap_or_default().into();

@@ -5,8 +5,8 @@
 //! - `blockers`: the reasons that must deny in every release.
 //! - `lifecycle`: workloads after their admission.
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
-//! - `single_use`, `races`, `rollback`: decisions that use the ledger.
-//! - `detached`: approvals in ConfigMaps.
+//! - `single_use`, `races`, `rollback`: decisions that use the ledger. `revisions`: rollbacks to ControllerRevisions.
+//! - `detached`: approvals in ConfigMaps. `helm`: those of a Helm release.
 //! - `coverage`: what no approval covers.
 //! - `client_certificate`: a webhook that accepts only API servers.
 //! - `names`, `callers`, `access`, `further`, `connect`: edge cases.
@@ -27,6 +27,7 @@ mod duties;
 mod flow;
 mod further;
 mod guards;
+mod helm;
 mod lifecycle;
 mod names;
 mod policies;
@@ -35,6 +36,7 @@ mod provenance;
 mod races;
 mod request;
 mod review;
+mod revisions;
 mod rollback;
 mod rules;
 mod single_use;
@@ -59,6 +61,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         flow::tests(),
         further::tests(),
         guards::tests(),
+        helm::tests(),
         lifecycle::tests(),
         names::tests(),
         policies::tests(),
@@ -67,6 +70,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         races::tests(),
         request::tests(),
         review::tests(),
+        revisions::tests(),
         rollback::tests(),
         rules::tests(),
         single_use::tests(),

@@ -2,12 +2,13 @@
 //! admission must equal the hash that is computed offline from the file. A change of any field of an admitted spec must change
 //! the hash, except for the fields that projection v1 leaves out.
 //!
-//! `WRITGATE_PROOF_CASES` is the number of manifests for each kind [default: 100]. `WRITGATE_PROOF_SEED` repeats a failed run.
+//! `WRITGATE_KUBERNETES` selects another version of the API server. `WRITGATE_PROOF_CASES` is the number of manifests for each kind [default: 100]. `WRITGATE_PROOF_SEED` repeats a failed run.
 
 mod agreement;
 mod container;
 mod coverage;
 mod pod;
+mod vectors;
 mod volume;
 mod workload;
 
@@ -16,7 +17,7 @@ use writgate_core::kube::WorkloadKind::{
 };
 use writgate_testing::{Installation, harness::Test};
 
-/// Two tests for each kind.
+/// Two tests for each kind, and one for the vectors.
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     vec![
         ("the_offline_hash_of_a_deployment_is_its_hash_at_admission", |installation| {
@@ -47,5 +48,6 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         }),
         ("every_field_of_a_job_changes_its_hash", |installation| coverage::check(installation, Job)),
         ("every_field_of_a_cron_job_changes_its_hash", |installation| coverage::check(installation, CronJob)),
+        ("manifests_have_the_hash_of_their_vector", vectors::manifests_have_the_hash_of_their_vector),
     ]
 }

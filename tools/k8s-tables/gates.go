@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -8,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -23,6 +26,37 @@ var renamed = map[string]string{
 	"PodCertificateProjection": "PodCertificateRequest",
 }
 
+// oldest is the minor version of the oldest release that Writgate supports.
+const oldest = 30
+
+// introduced are the minor versions of the first release that keeps a field by default, for fields whose marker does not say so: the
+// field has no marker any more, or its marker's gate drops it somewhere else. "make hash-proof KUBERNETES=1.30.14" finds what is missing.
+var introduced = map[string]int{
+	"batch/v1.JobSpec.ManagedBy":                                           32, // JobManagedBy
+	"batch/v1.JobSpec.SuccessPolicy":                                       31, // JobSuccessPolicy
+	"core/v1.PersistentVolumeClaimSpec.VolumeAttributesClassName":          0,  // only the strategy of PersistentVolumeClaims drops it
+	"core/v1.PersistentVolumeClaimStatus.CurrentVolumeAttributesClassName": 0,  // likewise
+	"core/v1.PersistentVolumeClaimStatus.ModifyVolumeStatus":               0,  // likewise
+	"core/v1.PodAffinityTerm.MatchLabelKeys":                               31, // MatchLabelKeysInPodAffinity
+	"core/v1.PodAffinityTerm.MismatchLabelKeys":                            31, // MatchLabelKeysInPodAffinity
+	"core/v1.PodSpec.HostUsers":                                            33, // UserNamespacesSupport
+	"core/v1.SecurityContext.ProcMount":                                    33, // ProcMountType
+	"core/v1.VolumeMount.RecursiveReadOnly":                                31, // RecursiveReadOnlyMounts
+	"core/v1.VolumeSource.Image":                                           35, // ImageVolume
+}
+
+// since returns the minor version of the first release that keeps the field by default, or zero if the oldest supported release does.
+func (r *reader) since(field, marker string) int {
+	minor, known := introduced[field]
+	if !known {
+		minor = r.gates[cmp.Or(renamed[marker], marker)].since
+	}
+	if minor <= oldest {
+		return 0
+	}
+	return minor
+}
+
 // dropping returns the feature gate that makes the server drop the field, given the field's marker, or nothing.
 func (r *reader) dropping(field, marker string) (string, error) {
 	gate := marker
@@ -32,24 +66,28 @@ func (r *reader) dropping(field, marker string) (string, error) {
 	if gate == "" {
 		return "", nil
 	}
-	off, known := r.off[gate]
+	found, known := r.gates[gate]
 	if !known {
 		return "", fmt.Errorf("feature gate %s is not in kube_features.go: add it to renamed, in gates.go", gate)
 	}
-	if _, ok := kept[field]; ok || !off {
+	if _, ok := kept[field]; ok || found.since > 0 {
 		return "", nil
 	}
 	return gate, nil
 }
 
-// gatesOff reads kube_features.go: each gate, and whether it is off unless somebody turns it on. The package itself is
-// not imported, since it depends on most of Kubernetes.
-func gatesOff(file string) (map[string]bool, error) {
+// gate is a feature gate.
+type gate struct {
+	since int // the minor version of the release from which on the gate is on by default; zero if it is off
+}
+
+// readGates reads kube_features.go. The package itself is not imported, since it depends on most of Kubernetes.
+func readGates(file string) (map[string]gate, error) {
 	syntax, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	off := map[string]bool{}
+	gates := map[string]gate{}
 	ast.Inspect(syntax, func(node ast.Node) bool {
 		spec, ok := node.(*ast.ValueSpec)
 		if !ok || spec.Names[0].Name != "defaultVersionedKubernetesFeatureGates" {
@@ -57,18 +95,46 @@ func gatesOff(file string) (map[string]bool, error) {
 		}
 		for _, entry := range spec.Values[0].(*ast.CompositeLit).Elts {
 			entry := entry.(*ast.KeyValueExpr)
-			if gate, ok := entry.Key.(*ast.Ident); ok {
-				// The versions ascend, and the release's own is the last.
-				versions := entry.Value.(*ast.CompositeLit).Elts
-				off[gate.Name] = !isOn(versions[len(versions)-1].(*ast.CompositeLit))
+			name, ok := entry.Key.(*ast.Ident)
+			if !ok {
+				continue
 			}
+			var read gate
+			// The versions ascend, and the release's own is the last.
+			for _, version := range entry.Value.(*ast.CompositeLit).Elts {
+				version := version.(*ast.CompositeLit)
+				if !isOn(version) {
+					read.since = 0
+				} else if read.since == 0 {
+					if read.since, err = minorOf(version); err != nil {
+						err = fmt.Errorf("%s: feature gate %s: %w", file, name.Name, err)
+						return false
+					}
+				}
+			}
+			gates[name.Name] = read
 		}
 		return false
 	})
-	if len(off) == 0 {
-		return nil, fmt.Errorf("%s: expected the feature gates in defaultVersionedKubernetesFeatureGates, and found none", file)
+	if err == nil && len(gates) == 0 {
+		err = fmt.Errorf("%s: expected the feature gates in defaultVersionedKubernetesFeatureGates, and found none", file)
 	}
-	return off, nil
+	return gates, err
+}
+
+// minorOf reads the 35 of {Version: version.MustParse("1.35"), …}.
+func minorOf(version *ast.CompositeLit) (int, error) {
+	for _, member := range version.Elts {
+		member := member.(*ast.KeyValueExpr)
+		call, ok := member.Value.(*ast.CallExpr)
+		if member.Key.(*ast.Ident).Name != "Version" || !ok || len(call.Args) != 1 {
+			continue
+		}
+		if text, ok := call.Args[0].(*ast.BasicLit); ok {
+			return strconv.Atoi(strings.TrimPrefix(strings.Trim(text.Value, `"`), "1."))
+		}
+	}
+	return 0, errors.New(`expected version.MustParse("1.N")`)
 }
 
 // isOn reads {Version: …, Default: true, …}.

@@ -55,11 +55,11 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	off, err := gatesOff(filepath.Join(kubernetes.Dir, "pkg/features/kube_features.go"))
+	gates, err := readGates(filepath.Join(kubernetes.Dir, "pkg/features/kube_features.go"))
 	if err != nil {
 		return err
 	}
-	tables, err := tablesOf(roots, off)
+	tables, err := tablesOf(roots, gates)
 	if err != nil {
 		return err
 	}

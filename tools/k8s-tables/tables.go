@@ -26,6 +26,7 @@ type table struct {
 type field struct {
 	name, rule, kind string
 	gate             string // the gate that is off, so that the server drops the field; empty if there is none
+	since            int    // the minor version of the first release that keeps the field; zero if all supported releases do
 }
 
 // kinds are the types whose JSON form does not follow from their Go kind.
@@ -41,12 +42,12 @@ var kinds = map[reflect.Type]string{
 type reader struct {
 	tables  map[reflect.Type]table
 	markers markers
-	off     map[string]bool
+	gates   map[string]gate
 }
 
 // tablesOf returns the tables of the roots and of every type below them, ordered by package and name.
-func tablesOf(roots []reflect.Type, off map[string]bool) ([]table, error) {
-	r := reader{tables: map[reflect.Type]table{}, markers: markers{}, off: off}
+func tablesOf(roots []reflect.Type, gates map[string]gate) ([]table, error) {
+	r := reader{tables: map[reflect.Type]table{}, markers: markers{}, gates: gates}
 	for _, root := range roots {
 		if err := r.read(root); err != nil {
 			return nil, err
@@ -97,6 +98,7 @@ func (r *reader) fields(t reflect.Type) ([]field, error) {
 		if read.gate, err = r.dropping(path, gates[f.Name]); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
+		read.since = r.since(path, gates[f.Name])
 		fields = append(fields, read)
 	}
 	return fields, nil

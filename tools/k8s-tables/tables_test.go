@@ -16,25 +16,25 @@ import (
 // readAll returns the tables as if every feature gate were on.
 func readAll(t *testing.T) []table {
 	t.Helper()
-	tables, err := tablesOf(roots, everyGate(t, false))
+	tables, err := tablesOf(roots, everyGate(t, gate{since: oldest}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tables
 }
 
-func everyGate(t *testing.T, off bool) map[string]bool {
+func everyGate(t *testing.T, as gate) map[string]gate {
 	t.Helper()
 	kubernetes, err := pinnedKubernetes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	gates, err := gatesOff(filepath.Join(kubernetes.Dir, "pkg/features/kube_features.go"))
+	gates, err := readGates(filepath.Join(kubernetes.Dir, "pkg/features/kube_features.go"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for gate := range gates {
-		gates[gate] = off
+	for name := range gates {
+		gates[name] = as
 	}
 	return gates
 }
@@ -85,7 +85,7 @@ func TestEachTypeAndFieldIsThereOnce(t *testing.T) {
 }
 
 func TestKeptFieldsAreBehindAGate(t *testing.T) {
-	r := reader{off: everyGate(t, true), markers: markers{}, tables: map[reflect.Type]table{}}
+	r := reader{gates: everyGate(t, gate{}), markers: markers{}, tables: map[reflect.Type]table{}}
 	for _, root := range roots {
 		if err := r.read(root); err != nil {
 			t.Fatal(err)
@@ -121,20 +121,40 @@ func TestWhatShapeCannotSayIsAnError(t *testing.T) {
 	}
 }
 
-func TestGateIsOffByItsLastVersion(t *testing.T) {
+func TestIntroducedFieldsExist(t *testing.T) {
+	fields := map[string]bool{}
+	for _, table := range readAll(t) {
+		for f := range table.goType.Fields() {
+			fields[goName(table.goType)+"."+f.Name] = true
+			if f.Anonymous {
+				for embedded := range f.Type.Fields() {
+					fields[goName(f.Type)+"."+embedded.Name] = true
+				}
+			}
+		}
+	}
+	for field := range introduced {
+		if !fields[field] {
+			t.Errorf("introduced names %s, which does not exist: remove it", field)
+		}
+	}
+}
+
+func TestGateIsOnSinceTheVersionThatTurnedItOn(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kube_features.go")
 	source := `package features
 var defaultVersionedKubernetesFeatureGates = map[Feature]Specs{
 	Alpha: {{Version: v("1.37"), Default: false}},
-	Beta:  {{Version: v("1.36"), Default: false}, {Version: v("1.37"), Default: true}},
+	Beta:  {{Version: v("1.35"), Default: false}, {Version: v("1.36"), Default: true}, {Version: v("1.37"), Default: true}},
+	Again: {{Version: v("1.34"), Default: true}, {Version: v("1.35"), Default: false}, {Version: v("1.37"), Default: true}},
 	other.Imported: {{Version: v("1.0"), Default: true}},
 }`
 	if err := os.WriteFile(file, []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	off, err := gatesOff(file)
-	if want := map[string]bool{"Alpha": true, "Beta": false}; err != nil || !maps.Equal(off, want) {
-		t.Errorf("found %v, %v, expected %v", off, err, want)
+	gates, err := readGates(file)
+	if want := map[string]gate{"Alpha": {}, "Beta": {since: 36}, "Again": {since: 37}}; err != nil || !maps.Equal(gates, want) {
+		t.Errorf("found %v, %v, expected %v", gates, err, want)
 	}
 }
 

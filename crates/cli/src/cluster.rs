@@ -4,7 +4,7 @@
 
 pub(crate) mod event_reader;
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{cell::OnceCell, future::Future, path::PathBuf, time::Duration};
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use kube::{
@@ -67,6 +67,15 @@ pub(crate) struct Cluster {
     pub(crate) system_namespace: String,
     runtime: Runtime,
     patience: Duration,
+    version: OnceCell<Option<ServerVersion>>,
+}
+
+/// The version of an API server.
+pub(crate) struct ServerVersion {
+    /// The 30 of v1.30.14.
+    pub(crate) minor: u32,
+    /// As the API server writes it.
+    pub(crate) name: String,
 }
 
 impl ClusterFlags {
@@ -82,7 +91,8 @@ impl ClusterFlags {
         // Tasks of the runtime drive the client's connections.
         let client = runtime.block_on(async { Client::try_from(config) }).map_err(|error| no_cluster(&why(&error)))?;
         let patience = self.request_timeout.unwrap_or(Duration::from_secs(10));
-        Ok(Cluster { client, namespace, system_namespace: self.system_namespace.clone(), runtime, patience })
+        let system_namespace = self.system_namespace.clone();
+        Ok(Cluster { client, namespace, system_namespace, runtime, patience, version: OnceCell::new() })
     }
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
@@ -125,6 +135,17 @@ impl Cluster {
             }
             Err(failed) => Err(Failure::Undetermined(format!("cannot {what}: {}", shown(&failed.to_string())))),
         }
+    }
+
+    /// The API server's version. `None`: it does not say, or its version has another form.
+    pub(crate) fn version(&self) -> Option<&ServerVersion> {
+        let read = || {
+            let info = self.ask("ask for the API server's version", self.client.apiserver_version()).ok()?;
+            // Managed clusters add a plus sign to the minor version.
+            let minor = info.minor.trim_end_matches('+').parse().ok()?;
+            (info.major == "1").then_some(ServerVersion { minor, name: info.git_version })
+        };
+        self.version.get_or_init(read).as_ref()
     }
 
     /// Runs work of unlimited duration, such as a watch.

@@ -109,7 +109,7 @@ use crate::{
 ///     project: Some("payments"),
 ///     posture: postures.environment("production"),
 /// };
-/// let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+/// let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default(), clock_leeway: jiff::SignedDuration::ZERO };
 /// let decision = decide(&request, &governance, &facts, now, &mut EmptyCluster { now });
 ///
 /// assert!(!decision.allowed());
@@ -135,7 +135,7 @@ pub fn decide(
 /// # use writgate_core::request::{ExemptControllers, Request};
 /// # fn look_up(_: &str) -> Result<bool, String> { Ok(true) }
 /// # fn example(request: &Request<'_>, governance: &Governance<'_>, now: jiff::Timestamp) -> Decision {
-/// let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+/// let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default(), clock_leeway: jiff::SignedDuration::ZERO };
 /// let mut step = start(request, governance, &facts, now);
 /// loop {
 ///     step = match step {
@@ -173,8 +173,9 @@ pub fn start<'a>(request: &'a Request<'a>, governance: &Governance<'a>, facts: &
             govern(record).and_then(|namespace| check_connection(&connection, namespace.posture.connect, record))
         }
         Change::Workload(workload) => {
-            let action =
-                govern(record).and_then(|namespace| WorkloadAction::new(request, workload, namespace, now, record));
+            let action = govern(record).and_then(|namespace| {
+                WorkloadAction::new(request, workload, namespace, (now, facts.clock_leeway), record)
+            });
             match action {
                 Ok(Some(action)) => return decide_workload(draft, action),
                 Ok(None) => Ok(None),

@@ -9,7 +9,7 @@ pub(crate) mod quantity;
 pub(crate) mod workload;
 
 pub use config_map::{ConfigMapContent, bundle_name, check_bundle, content_digest};
-pub use defaults::{DefaultError, UnknownField, default_forward, unknown_fields};
+pub use defaults::{DefaultError, UnknownField, default_forward, remove_dropped_fields, unknown_fields};
 pub use field_class::{
     FieldClass, FieldRemark, FieldStep, Scope, Severity, UnusualField, field_class, unusual_codes, unusual_fields,
 };

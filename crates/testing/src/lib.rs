@@ -55,6 +55,6 @@ pub use plane::{API_SERVER, Plane};
 pub use process::{Process, free_port, wait_until};
 pub use programs::{plugin, program, repository, scratch};
 pub use signing::{Key, envelope, seconds_from_now};
-pub use tools::{Tools, helm};
+pub use tools::{Tools, helm, other_kubernetes};
 pub use user::{Ran, User};
 pub use webhook::{FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use writgate_testing::harness::{self, Test};
-use writgate_testing::{Installation, Ran, User, wait_until};
+use writgate_testing::{Installation, Ran, User, envelope, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     harness::tests![
@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         request_finds_the_same_hash_with_and_without_the_server,
         the_server_is_asked_about_the_manifest_and_not_about_a_merge,
         request_names_fields_that_kubectl_apply_keeps,
+        an_approval_of_a_mutated_spec_is_attached_detached,
         request_finds_the_most_recent_denial,
         request_names_the_missing_role,
     ]
@@ -129,6 +130,65 @@ fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
     assert!(denied.stderr.contains("kubectl replace -f FILE"), "{denied}");
     let replaced = installation.operator.kubectl_in(&["replace", "-f", "-"], &approved.to_string());
     assert!(replaced.ok(), "{replaced}");
+}
+
+/// A policy that adds an annotation to the Pod templates of Deployments, in namespaces with the label `mutated`.
+fn mutation() -> [Value; 2] {
+    let group = "admissionregistration.k8s.io/v1";
+    let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]});
+    let expression =
+        r#"[JSONPatch{op: "add", path: "/spec/template/metadata/annotations", value: {"injected": "yes"}}]"#;
+    let policy = json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": "inject"}, "spec": {
+        "failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": {"resourceRules": [rule]},
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}]}});
+    let selector = json!({"namespaceSelector": {"matchLabels": {"mutated": "yes"}}});
+    let binding = json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": "inject"},
+        "spec": {"policyName": "inject", "matchResources": selector}});
+    [policy, binding]
+}
+
+fn an_approval_of_a_mutated_spec_is_attached_detached(installation: &Installation) {
+    let governed = installation.governed("mutated");
+    may_read_postures(installation, &installation.operator);
+    let admin = &installation.plane.admin;
+    let scratch = installation.plane.labelled_namespace("scratch", &json!({"mutated": "yes"}));
+    installation.give_access(&scratch);
+    assert!(admin.kubectl(&["label", "namespace", &governed.namespace, "mutated=yes"]).ok());
+    installation.plane.install(&mutation());
+    let orders = governed.deployment("orders");
+    let text = orders.to_string();
+    let is_mutated =
+        |ran: &Ran| (!ran.ok() && ran.stderr.contains("something in the cluster changes it")).then_some(());
+    wait_until("the policy is in force", std::time::Duration::from_secs(60), || {
+        is_mutated(&request(&installation.operator, &["-f", "-", "--server"], &text))
+    });
+    let arguments = ["-f", "-", "--server", "--scratch-namespace", &*scratch];
+    let ran = request(&installation.operator, &arguments, &text);
+    let requested = file(&ran);
+    assert!(ran.stderr.contains("attach its approval with: kubectl writgate attach --detached"), "{ran}");
+    let hash = requested["workloads"][0]["specHash"].as_str().and_then(|hash| hash.strip_prefix("sha256:"));
+    let hash = hash.expect("a hash");
+    assert_ne!(hash, installation.hash(&orders), "the manifest has another spec");
+
+    let mut statement = governed.statement(&orders);
+    statement["subject"][0]["digest"]["sha256"] = json!(hash);
+    let signed = envelope(&statement, &[&governed.bob]);
+    let folder = installation.plane.folder.join("mutated");
+    std::fs::create_dir_all(&folder).expect("the plane's folder can be written");
+    let path = |name: &str| folder.join(name).to_str().expect("a UTF-8 path").to_owned();
+    std::fs::write(path("approval.json"), signed).expect("the plane's folder can be written");
+    std::fs::write(path("app.json"), &text).expect("the plane's folder can be written");
+    let attach = |arguments: &[&str]| {
+        let mut command: Command = installation.operator.command(writgate_testing::plugin());
+        Ran::of(command.arg("attach").args(["--approval", &path("approval.json")]).args(arguments), "")
+    };
+    let ran = attach(&["-f", &path("app.json")]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("use attach --detached"), "{ran}");
+    let ran = attach(&["--detached"]);
+    assert!(ran.ok(), "{ran}");
+    assert!(installation.operator.kubectl_in(&["apply", "-f", "-"], &ran.stdout).ok());
+    let ran = installation.operator.apply(&orders);
+    assert!(ran.ok(), "{ran}");
 }
 
 fn request_finds_the_most_recent_denial(installation: &Installation) {

@@ -6,7 +6,7 @@ use writgate_core::{
     kube::WorkloadKind,
 };
 
-use writgate_testing::{Installation, random::Random};
+use writgate_testing::{Installation, other_kubernetes, random::Random};
 
 use crate::hash_proof::{
     agreement::{api, dry_run},
@@ -28,7 +28,9 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
         }
         specs
     });
-    assert!(specs.len() > 2, "only {} of {MANIFESTS} manifests were accepted", specs.len());
+    // An older API server refuses a volume whose only source it drops.
+    let expected = if other_kubernetes().is_some() { 1 } else { 3 };
+    assert!(specs.len() >= expected, "only {} of {MANIFESTS} manifests were accepted", specs.len());
     for spec in &specs {
         check_spec(kind, spec);
     }

@@ -140,7 +140,7 @@ impl Decider<'_> {
         };
         let labels = self.labels(&request.namespace)?;
         let governance = self.governance(&labels);
-        let facts = Facts { decision_id, exempt: &self.exempt };
+        let facts = Facts { decision_id, exempt: &self.exempt, clock_leeway: jiff::SignedDuration::ZERO };
         let mut answers = LocalAnswers { decider: self, namespace: &request.namespace, reads_detached, now };
         Ok(decide(&request, &governance, &facts, now, &mut answers))
     }

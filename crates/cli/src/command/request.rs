@@ -169,6 +169,8 @@ fn from_manifests(
     let checked: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_checked()).collect();
     decider.manifests.iter().for_each(workloads::warn_of_outdated);
     decider.manifests.iter().for_each(workloads::warn_of_dropped_fields);
+    let cluster = decider.postures.cluster.as_ref();
+    decider.manifests.iter().for_each(|manifest| workloads::warn_of_newer_fields(manifest, cluster));
     if checked.is_empty() {
         return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
     }

@@ -86,6 +86,7 @@ fn of_manifests<'a>(
     for manifest in decider.manifests {
         workloads::warn_of_outdated(manifest);
         workloads::warn_of_dropped_fields(manifest);
+        workloads::warn_of_newer_fields(manifest, decider.postures.cluster.as_ref());
         if manifest.is_checked() {
             let namespace = arguments.attempt.namespace.of(manifest, decider.postures.cluster.as_ref())?;
             let decision = decider.decide_manifest(manifest, &namespace, None, arguments.attempt.as_user.as_deref())?;

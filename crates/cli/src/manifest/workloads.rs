@@ -1,12 +1,14 @@
 //! The workloads of manifests, each with its name and hash as in an approval's subject, and the fields of a workload that
 //! the API server would drop.
 
+use serde_json::Value;
 use writgate_core::{
-    approval::Subject,
-    kube::{UnknownField, unknown_fields},
+    approval::{Subject, manifest_hash},
+    kube::{UnknownField, WorkloadKind, remove_dropped_fields, unknown_fields},
 };
 
 use crate::{
+    cluster::Cluster,
     failure::Failure,
     manifest::Manifest,
     terminal::output::{self, shown},
@@ -112,6 +114,42 @@ pub(crate) fn warn_of_dropped_fields(manifest: &Manifest) {
     }
 }
 
+/// Warns of fields that Kubernetes has, but that the cluster's API server drops because it is older or because their
+/// feature gate is off in its version.
+pub(crate) fn warn_of_newer_fields(manifest: &Manifest, cluster: Option<&Cluster>) {
+    let (Some(kind), Some(cluster)) = (manifest.workload(), cluster) else { return };
+    let Some(version) = cluster.version() else { return };
+    let newer = newer_fields(kind, manifest.object(), version.minor);
+    if newer.is_empty() {
+        return;
+    }
+    output::note(&format!(
+        "warning: {manifest}: the API server ({}) drops {} by default; the webhook then denies the object, because its spec hash \
+         differs from the manifest's; remove what is dropped from the manifest, or upgrade the cluster",
+        shown(&version.name),
+        shown(&newer.join(", "))
+    ));
+}
+
+/// The fields that Kubernetes v1.`minor` drops and newer releases keep, if the spec hash covers one of them.
+fn newer_fields(kind: WorkloadKind, object: &Value, minor: u32) -> Vec<String> {
+    let mut kept = object.clone();
+    remove_dropped_fields(kind, &mut kept, u32::MAX);
+    let mut older = kept.clone();
+    let newer = remove_dropped_fields(kind, &mut older, minor);
+    let hash = |object: &Value| manifest_hash(object).ok();
+    if newer.is_empty() || hash(&kept) == hash(&older) { Vec::new() } else { newer }
+}
+
+/// The fields that the cluster's API server drops, if the manifest without them has the spec hash `expected`.
+pub(crate) fn dropped_to(manifest: &Manifest, expected: &str, cluster: &Cluster) -> Option<Vec<String>> {
+    let mut object = manifest.object().clone();
+    let minor = cluster.version().map_or(u32::MAX, |version| version.minor);
+    let dropped = remove_dropped_fields(manifest.workload()?, &mut object, minor);
+    let (_, hash) = manifest_hash(&object).ok()?;
+    (hash.to_string() == expected).then_some(dropped)
+}
+
 /// Notes that an object which looks like a workload is skipped, and why.
 pub(crate) fn warn_of_outdated(manifest: &Manifest) {
     if manifest.is_outdated_workload() {
@@ -119,5 +157,38 @@ pub(crate) fn warn_of_outdated(manifest: &Manifest) {
             "skipped: {manifest}: no supported API server serves it in version {}",
             shown(manifest.api_version())
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_newer_fields_that_change_the_spec_hash() {
+        let deployment = |container: Value| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"},
+                "spec": {"template": {"spec": {"containers": [container]}}}})
+        };
+        let newer = |container, minor| newer_fields(WorkloadKind::Deployment, &deployment(container), minor);
+        let claims = json!({"name": "c", "image": "i", "resources": {"claims": [{"name": "gpu"}]}, "typo": 1});
+        assert_eq!(newer(claims.clone(), 30), ["spec.template.spec.containers[0].resources.claims"]);
+        assert_eq!(newer(claims, 34), [""; 0], "1.34 keeps it, and an unknown field has a warning of its own");
+        let empty = json!({"name": "c", "image": "i", "resources": {"claims": []}});
+        assert_eq!(newer(empty, 30), [""; 0], "no release keeps an empty list");
+    }
+
+    #[test]
+    fn a_default_that_only_newer_releases_fill_in_is_no_newer_field() {
+        let set = |unavailable: Value| {
+            json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+                "updateStrategy": {"rollingUpdate": {"maxUnavailable": unavailable}},
+                "template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+        };
+        assert_eq!(newer_fields(WorkloadKind::StatefulSet, &set(json!(1)), 34), [""; 0]);
+        let changed = newer_fields(WorkloadKind::StatefulSet, &set(json!(2)), 34);
+        assert_eq!(changed, ["spec.updateStrategy.rollingUpdate.maxUnavailable"]);
     }
 }

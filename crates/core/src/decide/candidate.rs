@@ -17,6 +17,7 @@ use crate::{
     decide::facts::GovernedNamespace,
     decide::single_use::WantedUse,
     kube::defaults::default_forward,
+    kube::workload::WorkloadKind,
     posture::rule::CapabilityRule,
     posture::{QuorumEntry, Reviewer, SignatureBudget, UnverifiedEnvelope, VerifiedSigner},
     record::decision::ApprovalRecord,
@@ -38,6 +39,8 @@ pub(crate) struct CheckContext<'a> {
     /// The requirements for a break-glass approval; absent if the posture has no break-glass rule.
     pub(crate) break_glass: Option<Requirements<'a>>,
     pub(crate) now: Timestamp,
+    /// How long before its `notBefore` an approval is valid already.
+    pub(crate) clock_leeway: SignedDuration,
 }
 
 /// What an action requires of an approval.
@@ -198,12 +201,24 @@ impl<'a> CheckContext<'a> {
                 .filter(|previous| previous.hash.is_some_and(|old| approved.contains(&old)))
                 .and_then(|previous| spec_difference::first(self.workload.kind, previous.spec, self.workload.spec));
             let not_as_applied = if differs_at.is_none() { self.not_as_applied(&approved) } else { None };
+            if let Some(differs_at) = differs_at.clone().filter(|_| self.may_be_undone_without_its_approval()) {
+                return Err(Denial::LiveSpecApproved { approved, found: hash, differs_at });
+            }
             return Err(not_as_applied.unwrap_or(Denial::SpecHashMismatch { approved, found: hash, differs_at }));
         }
         with_this_hash.iter().find(|subject| self.is_named(&subject.name)).copied().ok_or_else(|| {
             let approved: Vec<&str> = with_this_hash.iter().map(|subject| &*subject.name).collect();
             Denial::WrongResource { approved: approved.join(", "), found: self.subject_name() }
         })
+    }
+
+    /// Whether the request may be a `kubectl rollout undo` that leaves the approval of the live spec in its place. For a
+    /// Deployment, kubectl restores the annotations of the earlier revision as well.
+    fn may_be_undone_without_its_approval(&self) -> bool {
+        let annotations = &self.workload.object.metadata.annotations;
+        let before = self.request.old_object.as_ref().map(|old| &old.metadata.annotations);
+        matches!(self.workload.kind, WorkloadKind::StatefulSet | WorkloadKind::DaemonSet)
+            && before.is_some_and(|before| annotations.is_same_last_applied(before))
     }
 
     /// The denial if this request is the `kubectl apply` of a manifest that has one of the `approved` specs. The client
@@ -273,7 +288,8 @@ impl<'a> CheckContext<'a> {
     /// Rows 10 and 11, for the approval itself.
     fn check_validity(&self, approval: &Approval, denials: &mut Vec<Denial>) {
         let what = || "the approval".to_owned();
-        if self.now < approval.not_before {
+        // Only the beginning has leeway: an approval that has expired stays so by every clock.
+        if approval.not_before.duration_since(self.now) > self.clock_leeway {
             denials.push(Denial::NotYetValid { what: what(), from: approval.not_before, now: self.now });
         }
         if self.now >= approval.expires_at {

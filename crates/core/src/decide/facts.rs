@@ -1,6 +1,7 @@
 //! The facts that a decision rests on besides the request: the governance of its namespace, and what the caller is
 //! configured with. Facts that are looked up only when a decision requires them are in `driver`.
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::{
@@ -33,6 +34,8 @@ pub struct Facts<'a> {
     pub decision_id: Uuid,
     /// The controllers whose writes are not actions.
     pub exempt: &'a ExemptControllers,
+    /// How long before its `notBefore` an approval is valid already, because clocks differ. Zero or more.
+    pub clock_leeway: SignedDuration,
 }
 
 /// A governed namespace with a posture, and with a project that the posture accepts.

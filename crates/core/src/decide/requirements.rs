@@ -39,7 +39,7 @@ impl<'a> WorkloadAction<'a> {
         request: &'a Request<'a>,
         workload: Workload<'a>,
         namespace: GovernedNamespace<'a>,
-        now: Timestamp,
+        (now, clock_leeway): (Timestamp, SignedDuration),
         record: &mut DecisionRecord,
     ) -> Result<Option<Self>, Denial> {
         let posture = namespace.posture;
@@ -74,7 +74,8 @@ impl<'a> WorkloadAction<'a> {
             .break_glass
             .as_ref()
             .map(|rule| Requirements::new(&rule.capabilities, &rules, &rule.quorum, rule.max_lifetime));
-        let context = CheckContext { request, workload, action, namespace, rules, requirements, break_glass, now };
+        let context =
+            CheckContext { request, workload, action, namespace, rules, requirements, break_glass, now, clock_leeway };
         Ok(Some(Self { context, object, approval_required }))
     }
 }

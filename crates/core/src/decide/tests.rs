@@ -105,7 +105,11 @@ fn decide_counting(attached: &str, mut answer: impl FnMut(Pending<'_>) -> Step<'
     let request = Request::parse(body.as_bytes()).unwrap();
     let posture = postures.environment("production");
     let governance = Governance::Governed { environment: "production", project: Some("payments"), posture };
-    let facts = Facts { decision_id: Uuid::nil(), exempt: &ExemptControllers::default() };
+    let facts = Facts {
+        decision_id: Uuid::nil(),
+        exempt: &ExemptControllers::default(),
+        clock_leeway: jiff::SignedDuration::ZERO,
+    };
     done_by(|| {
         let mut step = start(&request, &governance, &facts, NOW.parse().unwrap());
         loop {

@@ -136,6 +136,19 @@ pub(super) fn field_paths(kind: WorkloadKind) -> Vec<Vec<&'static str>> {
     paths
 }
 
+/// Removes the fields under `.spec` of a manifest that the API server of Kubernetes v1.`minor` drops by default, and
+/// returns their paths.
+///
+/// It drops fields that its types do not have, and fields whose feature gate is off in that version. A further kind has
+/// no such fields, because only the cluster has its schema.
+pub fn remove_dropped_fields(kind: WorkloadKind, object: &mut Value, minor: u32) -> Vec<String> {
+    let mut dropped = Vec::new();
+    if let (Some(Value::Object(spec)), Some(fields)) = (object.get_mut("spec"), fields_of(kind)) {
+        shape::remove_dropped(spec, fields, minor, "spec", &mut dropped);
+    }
+    dropped
+}
+
 fn fields_of(kind: WorkloadKind) -> Option<&'static [shape::Field]> {
     Some(match kind {
         WorkloadKind::Deployment => fields::DEPLOYMENT_SPEC,
@@ -248,6 +261,26 @@ mod tests {
         let claims = json!({"volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]});
         assert_eq!(found(WorkloadKind::StatefulSet, claims), [""; 0]);
+    }
+
+    #[test]
+    fn removes_the_fields_that_an_older_api_server_drops() {
+        let container = json!({"name": "c", "image": "i", "resources": {"claims": [{"name": "gpu"}], "limits": {"cpu": "1"}},
+            "resizePolicy": null});
+        let object =
+            json!({"spec": {"template": {"spec": {"containers": [container], "typo": 1, "hostUsers": false}}}});
+        let dropped_by = |minor| {
+            let mut object = object.clone();
+            let mut paths = remove_dropped_fields(WorkloadKind::Deployment, &mut object, minor);
+            paths.sort();
+            (paths, object["spec"]["template"]["spec"].take())
+        };
+        let (claims, users) = ("spec.template.spec.containers[0].resources.claims", "spec.template.spec.hostUsers");
+        let (paths, left) = dropped_by(30);
+        assert_eq!(paths, [claims, users, "spec.template.spec.typo"]);
+        assert_eq!(left, json!({"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "1"}}}]}));
+        assert_eq!(dropped_by(33).0, [claims, "spec.template.spec.typo"]);
+        assert_eq!(dropped_by(34).0, ["spec.template.spec.typo"]);
     }
 
     #[test]

@@ -179,6 +179,16 @@ pub enum Denial {
         /// The first field that differs, if the approved spec is known.
         differs_at: Option<String>,
     },
+    /// The live spec of a `StatefulSet` or `DaemonSet` was approved, and the request keeps that approval with another spec.
+    #[error("the approval is for spec {}, but this spec is {found}{}", hashes(.approved), first_difference(Some(.differs_at)))]
+    LiveSpecApproved {
+        /// The hashes that the approval covers.
+        approved: Vec<SpecHash>,
+        /// The hash of what would run.
+        found: SpecHash,
+        /// The first field that differs.
+        differs_at: String,
+    },
     /// The approved manifest was applied, and the API server has made another spec of it.
     #[error(
         "the approval is for spec {approved}, which was applied, but the result is spec {found}: {}",
@@ -450,6 +460,7 @@ impl Denial {
             Self::UnknownKey { .. } => Reason::UnknownKey,
             Self::InvalidSignature { .. } => Reason::InvalidSignature,
             Self::SpecHashMismatch { .. } => Reason::SpecHashMismatch,
+            Self::LiveSpecApproved { .. } => Reason::LiveSpecApproved,
             Self::NotAsApplied { is_update: true, .. } => Reason::KeptByApply,
             Self::NotAsApplied { is_update: false, .. } => Reason::ChangedInCluster,
             Self::WrongResource { .. } => Reason::WrongResource,

@@ -114,6 +114,10 @@ reasons! {
     SpecHashMismatch: "SpecHashMismatch", row 6, approval helps: true,
         Request("apply the file that was approved, or request an approval of this spec");
 
+    LiveSpecApproved: "SpecHashMismatch", row 6, approval helps: true,
+        Request("apply the file that was approved; kubectl rollout undo restores only the Pod template of a StatefulSet or \
+                 DaemonSet, so put the approval of the earlier spec into a ConfigMap (kubectl writgate attach --detached); or \
+                 request an approval of this spec");
     KeptByApply: "SpecHashMismatch", row 6, approval helps: true,
         Advice("remove these fields from the live object, or replace it: kubectl replace -f FILE, which also sets replicas and \
                 other fields that FILE does not have to their defaults; if it is denied as well, a mutating webhook changes \

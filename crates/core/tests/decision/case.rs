@@ -4,7 +4,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use ed25519_dalek::{Signer, SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::LineEnding};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Action, Approval, DetachedApproval, DetachedQuery, Envelope, PublicKey, Subject, spec_hash},
@@ -57,6 +57,7 @@ pub(crate) struct Case {
     pub(crate) approval: Approval,
     pub(crate) signers: Vec<Person>,
     pub(crate) now: String,
+    pub(crate) clock_leeway: SignedDuration,
 }
 
 impl Case {
@@ -168,6 +169,7 @@ impl Case {
             },
             signers: vec![Person::Bob],
             now: NOW.to_owned(),
+            clock_leeway: SignedDuration::ZERO,
         }
     }
 
@@ -252,7 +254,7 @@ impl Case {
             Ok(request) => {
                 let posture = set.environment("production");
                 let governance = Governance::Governed { environment: "production", project: self.project, posture };
-                let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt };
+                let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, clock_leeway: self.clock_leeway };
                 let mut answers = LedgerAnswers { ledger, dry_run: request.dry_run, now };
                 decide(&request, &governance, &facts, now, &mut answers)
             }

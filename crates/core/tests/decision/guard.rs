@@ -121,7 +121,11 @@ impl Case {
             governed: &self.governed,
             governance,
         };
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+        let facts = Facts {
+            decision_id: uuid::Uuid::nil(),
+            exempt: &ExemptControllers::default(),
+            clock_leeway: jiff::SignedDuration::ZERO,
+        };
         let now = "2026-11-22T11:00:00Z".parse().expect("a time");
         let mut step = start(&request, &context, &facts, now);
         // A guard makes at most one lookup.

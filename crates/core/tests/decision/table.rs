@@ -273,6 +273,61 @@ fn separation_of_duties() {
 }
 
 #[test]
+fn an_approval_is_valid_from_the_second_of_its_not_before() {
+    let at = |now: &str, leeway| {
+        Case::deployment().with(|c| {
+            c.approval.not_before = "2026-11-22T10:30:00Z".parse().expect("a time");
+            c.now = now.to_owned();
+            c.clock_leeway = jiff::SignedDuration::from_secs(leeway);
+        })
+    };
+    at("2026-11-22T10:30:00Z", 0).expect("admitted");
+    at("2026-11-22T10:29:59.999Z", 0).expect("NotYetValid");
+    at("2026-11-22T10:29:59Z", 0).expect("NotYetValid");
+    at("2026-11-22T10:29:55Z", 5).expect("admitted");
+    at("2026-11-22T10:29:54.999Z", 5).expect("NotYetValid");
+    at("2026-11-22T10:29:54Z", 5).expect("NotYetValid");
+}
+
+#[test]
+fn clock_leeway_changes_neither_the_end_of_an_approval_nor_the_times_of_a_key() {
+    let case = || Case::deployment().with(|c| c.clock_leeway = jiff::SignedDuration::from_secs(5));
+    case().expect("admitted");
+    let expires = case().approval.expires_at;
+    let at = |seconds| case().with(|c| c.now = (expires + jiff::SignedDuration::from_secs(seconds)).to_string());
+    at(-1).expect("admitted");
+    at(0).expect("Expired");
+    case()
+        .with(|c| c.reviewers["reviewers"][0]["keys"][0]["notBefore"] = "2026-11-22T11:00:01Z".into())
+        .expect("NotYetValid");
+    case()
+        .with(|c| c.reviewers["reviewers"][0]["keys"][0]["notAfter"] = "2026-11-22T11:00:00Z".into())
+        .expect("Expired");
+}
+
+#[test]
+fn says_how_to_undo_a_stateful_set_or_daemon_set() {
+    let template =
+        json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "i:2"}]}});
+    let spec = json!({"selector": {"matchLabels": {"app": "a"}}, "template": template});
+    // The live spec is the approved one, and the request keeps its approval.
+    let undone = |kind| {
+        Case::of(kind, "db", &spec).updated().with(|c| {
+            c.spec()["template"]["spec"]["containers"][0]["image"] = "i:1".into();
+        })
+    };
+    for (kind, says_so) in
+        [(WorkloadKind::StatefulSet, true), (WorkloadKind::DaemonSet, true), (WorkloadKind::ReplicaSet, false)]
+    {
+        let case = undone(kind);
+        case.expect("SpecHashMismatch");
+        let message = case.decide().message();
+        assert!(message.contains("the first difference is at"), "{message}");
+        assert_eq!(message.contains("kubectl writgate attach --detached"), says_so, "{message}");
+    }
+}
+
+#[test]
 fn an_ineligible_signer_does_not_spoil_an_eligible_one() {
     Case::deployment().with(|c| c.signers = vec![Person::Dave]).expect("InsufficientCapabilities");
     Case::deployment().with(|c| c.signers = vec![Person::Dave, Person::Bob]).expect("admitted");

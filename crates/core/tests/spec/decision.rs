@@ -32,7 +32,11 @@ pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts
         project: label("project"),
         posture: postures.environment(environment),
     });
-    let known = Facts { decision_id: Uuid::nil(), exempt: &ExemptControllers::default() };
+    let known = Facts {
+        decision_id: Uuid::nil(),
+        exempt: &ExemptControllers::default(),
+        clock_leeway: jiff::SignedDuration::ZERO,
+    };
     let mut answers = VectorAnswers { facts, dry_run: request.dry_run, now };
     decide(&request, &governance, &known, now, &mut answers)
 }

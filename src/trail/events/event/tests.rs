@@ -33,7 +33,11 @@ pub(in crate::trail::events) fn decided(posture: &str, change: impl FnOnce(&mut 
     let document = Document { source: "test".into(), name: None, text: posture.into() };
     let postures = PostureSet::assemble(vec![document]);
     let governance = Governance::Governed { environment: "e", project: Some("p"), posture: postures.environment("e") };
-    let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+    let facts = Facts {
+        decision_id: uuid::Uuid::nil(),
+        exempt: &ExemptControllers::default(),
+        clock_leeway: jiff::SignedDuration::ZERO,
+    };
     let body = review.to_string();
     let request = Request::parse(body.as_bytes()).expect("a review");
     let now = "2026-11-22T11:00:00Z".parse().expect("a time");

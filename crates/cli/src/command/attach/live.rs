@@ -18,6 +18,9 @@ use crate::{
     terminal::output::{self, shown},
 };
 
+/// How often the object may change while Writgate is removed from its field managers.
+const ATTEMPTS: usize = 5;
+
 /// Field manager of the annotation. Flux removes fields of managers whose name begins with `kubectl`.
 const FIELD_MANAGER: &str = "writgate";
 
@@ -51,7 +54,8 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
         let what = format!("annotate {} {} in {}", workload.kind.kind(), workload.name, workload.namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let objects = workload.objects(&cluster);
-        cluster.ask(&what, objects.patch(workload.name, &params, &Patch::Merge(patch)))?;
+        let patched = cluster.ask(&what, objects.patch(workload.name, &params, &Patch::Merge(patch)))?;
+        disown(&cluster, &what, &objects, patched)?;
         output::note(&format!("attached: {} {}/{}", workload.kind.kind(), workload.namespace, workload.name));
     }
     Ok(Answer::Yes)
@@ -104,6 +108,46 @@ fn patch<'a>(
         "annotations": {&attachment.annotation: attachment.envelope.to_json()},
     }});
     Ok((workload, patch))
+}
+
+/// Removes Writgate from the field managers of the object. A server-side apply with another approval, such as that of
+/// `helm upgrade`, would conflict with the owner of the annotation, and nobody owns it then.
+fn disown(
+    cluster: &Cluster,
+    what: &str,
+    objects: &Api<DynamicObject>,
+    mut object: DynamicObject,
+) -> Result<(), Failure> {
+    let name = object.metadata.name.clone().unwrap_or_default();
+    for _ in 0..ATTEMPTS {
+        let managers = object.metadata.managed_fields.unwrap_or_default();
+        let others: Vec<_> =
+            managers.iter().filter(|entry| entry.manager.as_deref() != Some(FIELD_MANAGER)).cloned().collect();
+        // An empty list would make the API server forget every owner.
+        if others.len() == managers.len() || others.is_empty() {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": object.metadata.resource_version,
+            "managedFields": others,
+        }});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patched = cluster.ask(what, async {
+            match objects.patch(&name, &params, &Patch::Merge(patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
+                patched => patched.map(Some),
+            }
+        })?;
+        if patched.is_some() {
+            return Ok(());
+        }
+        object = cluster.ask(what, objects.get(&name))?;
+    }
+    output::note(&format!(
+        "note: the field manager {FIELD_MANAGER} owns the annotation, since the object changes too often; a server-side apply \
+         of another approval must force conflicts"
+    ));
+    Ok(())
 }
 
 impl WorkloadRef<'_> {

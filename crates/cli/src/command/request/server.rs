@@ -20,7 +20,7 @@ use crate::{
     approval::decider::Decider,
     cluster::{Cluster, resource},
     failure::Failure,
-    manifest::{Manifest, namespace::NamespaceFlag},
+    manifest::{Manifest, namespace::NamespaceFlag, workloads},
     terminal::{
         output::{self, shown},
         progress::Progress,
@@ -74,6 +74,14 @@ impl ServerFlags {
         if own.as_ref() == Some(&at_webhook) {
             return Ok(manifest.clone());
         }
+        if let Some(dropped) = workloads::dropped_to(manifest, &at_webhook, cluster) {
+            return Err(Failure::No(format!(
+                "{manifest}: the API server{} drops {}; remove what is dropped from the manifest, since its spec hash differs \
+                 from the one that the webhook computes",
+                cluster.version().map(|version| format!(" ({})", shown(&version.name))).unwrap_or_default(),
+                shown(&dropped.join(", "))
+            )));
+        }
         let Some(scratch) = &self.scratch_namespace else {
             return Err(Failure::No(format!(
                 "{manifest}: something in the cluster changes it on its way, a mutating webhook or a default\n  the \
@@ -99,7 +107,10 @@ impl ServerFlags {
                 shown(&at_webhook)
             )));
         }
-        output::note(&format!("note: {manifest}: the cluster changes it; the request is for the changed object"));
+        output::note(&format!(
+            "note: {manifest}: the cluster changes it; the request is for the changed object, whose spec hash differs from the \
+             manifest's; attach its approval with: kubectl writgate attach --detached"
+        ));
         Ok(made)
     }
 }

@@ -6,7 +6,7 @@
 use super::shape::{
     Field,
     FieldKind::{Any, Bool, Int32, Int64, IntOrString, List, Map, Object, Quantity, Resources, Text, Time},
-    always, gated, non_zero, nullable, pointer,
+    always, gated, non_zero, nullable, pointer, since,
 };
 
 /// `apps/v1.DaemonSetSpec`
@@ -65,7 +65,7 @@ const ROLLING_UPDATE_DEPLOYMENT: &[Field] = &[
 /// `apps/v1.RollingUpdateStatefulSetStrategy`
 const ROLLING_UPDATE_STATEFUL_SET_STRATEGY: &[Field] = &[
     pointer("partition", Int32),
-    pointer("maxUnavailable", IntOrString),
+    since(37, pointer("maxUnavailable", IntOrString)),
 ];
 
 /// `apps/v1.StatefulSetOrdinals`
@@ -126,7 +126,7 @@ pub(super) const JOB_SPEC: &[Field] = &[
     pointer("completions", Int32),
     pointer("activeDeadlineSeconds", Int64),
     pointer("podFailurePolicy", Object(POD_FAILURE_POLICY)),
-    pointer("successPolicy", Object(SUCCESS_POLICY)),
+    since(31, pointer("successPolicy", Object(SUCCESS_POLICY))),
     pointer("backoffLimit", Int32),
     pointer("backoffLimitPerIndex", Int32),
     pointer("maxFailedIndexes", Int32),
@@ -137,7 +137,7 @@ pub(super) const JOB_SPEC: &[Field] = &[
     pointer("completionMode", Text),
     pointer("suspend", Bool),
     pointer("podReplacementPolicy", Text),
-    pointer("managedBy", Text),
+    since(32, pointer("managedBy", Text)),
     gated("WorkloadWithJob", pointer("scheduling", Object(JOB_SCHEDULING_CONFIGURATION))),
 ];
 
@@ -304,9 +304,9 @@ const CONTAINER: &[Field] = &[
     non_zero("envFrom", List(&Object(ENV_FROM_SOURCE))),
     non_zero("env", List(&Object(ENV_VAR))),
     always("resources", Object(RESOURCE_REQUIREMENTS)),
-    non_zero("resizePolicy", List(&Object(CONTAINER_RESIZE_POLICY))),
+    since(33, non_zero("resizePolicy", List(&Object(CONTAINER_RESIZE_POLICY)))),
     pointer("restartPolicy", Text),
-    non_zero("restartPolicyRules", List(&Object(CONTAINER_RESTART_RULE))),
+    since(35, non_zero("restartPolicyRules", List(&Object(CONTAINER_RESTART_RULE)))),
     non_zero("volumeMounts", List(&Object(VOLUME_MOUNT))),
     non_zero("volumeDevices", List(&Object(VOLUME_DEVICE))),
     pointer("livenessProbe", Object(PROBE)),
@@ -397,7 +397,7 @@ const ENV_VAR_SOURCE: &[Field] = &[
     pointer("resourceFieldRef", Object(RESOURCE_FIELD_SELECTOR)),
     pointer("configMapKeyRef", Object(CONFIG_MAP_KEY_SELECTOR)),
     pointer("secretKeyRef", Object(SECRET_KEY_SELECTOR)),
-    pointer("fileKeyRef", Object(FILE_KEY_SELECTOR)),
+    since(35, pointer("fileKeyRef", Object(FILE_KEY_SELECTOR))),
 ];
 
 /// `core/v1.EphemeralContainer`
@@ -411,9 +411,9 @@ const EPHEMERAL_CONTAINER: &[Field] = &[
     non_zero("envFrom", List(&Object(ENV_FROM_SOURCE))),
     non_zero("env", List(&Object(ENV_VAR))),
     always("resources", Object(RESOURCE_REQUIREMENTS)),
-    non_zero("resizePolicy", List(&Object(CONTAINER_RESIZE_POLICY))),
+    since(33, non_zero("resizePolicy", List(&Object(CONTAINER_RESIZE_POLICY)))),
     pointer("restartPolicy", Text),
-    non_zero("restartPolicyRules", List(&Object(CONTAINER_RESTART_RULE))),
+    since(35, non_zero("restartPolicyRules", List(&Object(CONTAINER_RESTART_RULE)))),
     non_zero("volumeMounts", List(&Object(VOLUME_MOUNT))),
     non_zero("volumeDevices", List(&Object(VOLUME_DEVICE))),
     pointer("livenessProbe", Object(PROBE)),
@@ -702,8 +702,8 @@ const POD_AFFINITY_TERM: &[Field] = &[
     non_zero("namespaces", List(&Text)),
     always("topologyKey", Text),
     pointer("namespaceSelector", Object(LABEL_SELECTOR)),
-    non_zero("matchLabelKeys", List(&Text)),
-    non_zero("mismatchLabelKeys", List(&Text)),
+    since(31, non_zero("matchLabelKeys", List(&Text))),
+    since(31, non_zero("mismatchLabelKeys", List(&Text))),
 ];
 
 /// `core/v1.PodAntiAffinity`
@@ -772,13 +772,13 @@ const POD_SECURITY_CONTEXT: &[Field] = &[
     pointer("runAsGroup", Int64),
     pointer("runAsNonRoot", Bool),
     non_zero("supplementalGroups", List(&Int64)),
-    pointer("supplementalGroupsPolicy", Text),
+    since(33, pointer("supplementalGroupsPolicy", Text)),
     pointer("fsGroup", Int64),
     non_zero("sysctls", List(&Object(SYSCTL))),
     pointer("fsGroupChangePolicy", Text),
     pointer("seccompProfile", Object(SECCOMP_PROFILE)),
     pointer("appArmorProfile", Object(APP_ARMOR_PROFILE)),
-    pointer("seLinuxChangePolicy", Text),
+    since(33, pointer("seLinuxChangePolicy", Text)),
 ];
 
 /// `core/v1.PodSpec`
@@ -819,11 +819,11 @@ const POD_SPEC: &[Field] = &[
     non_zero("topologySpreadConstraints", List(&Object(TOPOLOGY_SPREAD_CONSTRAINT))),
     pointer("setHostnameAsFQDN", Bool),
     pointer("os", Object(POD_OS)),
-    pointer("hostUsers", Bool),
+    since(33, pointer("hostUsers", Bool)),
     non_zero("schedulingGates", List(&Object(POD_SCHEDULING_GATE))),
-    non_zero("resourceClaims", List(&Object(POD_RESOURCE_CLAIM))),
-    pointer("resources", Object(RESOURCE_REQUIREMENTS)),
-    pointer("hostnameOverride", Text),
+    since(34, non_zero("resourceClaims", List(&Object(POD_RESOURCE_CLAIM)))),
+    since(34, pointer("resources", Object(RESOURCE_REQUIREMENTS))),
+    since(35, pointer("hostnameOverride", Text)),
     gated("GenericWorkload", pointer("schedulingGroup", Object(POD_SCHEDULING_GROUP))),
     gated("EvictionRequestAPI", non_zero("evictionResponders", List(&Object(EVICTION_RESPONDER)))),
 ];
@@ -915,7 +915,7 @@ const RESOURCE_FIELD_SELECTOR: &[Field] = &[
 const RESOURCE_REQUIREMENTS: &[Field] = &[
     non_zero("limits", Resources),
     non_zero("requests", Resources),
-    non_zero("claims", List(&Object(RESOURCE_CLAIM))),
+    since(34, non_zero("claims", List(&Object(RESOURCE_CLAIM)))),
 ];
 
 /// `core/v1.SELinuxOptions`
@@ -986,7 +986,7 @@ const SECURITY_CONTEXT: &[Field] = &[
     pointer("runAsNonRoot", Bool),
     pointer("readOnlyRootFilesystem", Bool),
     pointer("allowPrivilegeEscalation", Bool),
-    pointer("procMount", Text),
+    since(33, pointer("procMount", Text)),
     pointer("seccompProfile", Object(SECCOMP_PROFILE)),
     pointer("appArmorProfile", Object(APP_ARMOR_PROFILE)),
 ];
@@ -1093,7 +1093,7 @@ const VOLUME: &[Field] = &[
     pointer("storageos", Object(STORAGE_OS_VOLUME_SOURCE)),
     pointer("csi", Object(CSI_VOLUME_SOURCE)),
     pointer("ephemeral", Object(EPHEMERAL_VOLUME_SOURCE)),
-    pointer("image", Object(IMAGE_VOLUME_SOURCE)),
+    since(35, pointer("image", Object(IMAGE_VOLUME_SOURCE))),
 ];
 
 /// `core/v1.VolumeDevice`
@@ -1119,7 +1119,7 @@ const VOLUME_HEALTH_STATUS: &[Field] = &[
 const VOLUME_MOUNT: &[Field] = &[
     always("name", Text),
     non_zero("readOnly", Bool),
-    pointer("recursiveReadOnly", Text),
+    since(31, pointer("recursiveReadOnly", Text)),
     always("mountPath", Text),
     non_zero("subPath", Text),
     pointer("mountPropagation", Text),
@@ -1133,8 +1133,8 @@ const VOLUME_PROJECTION: &[Field] = &[
     pointer("downwardAPI", Object(DOWNWARD_API_PROJECTION)),
     pointer("configMap", Object(CONFIG_MAP_PROJECTION)),
     pointer("serviceAccountToken", Object(SERVICE_ACCOUNT_TOKEN_PROJECTION)),
-    pointer("clusterTrustBundle", Object(CLUSTER_TRUST_BUNDLE_PROJECTION)),
-    pointer("podCertificate", Object(POD_CERTIFICATE_PROJECTION)),
+    since(37, pointer("clusterTrustBundle", Object(CLUSTER_TRUST_BUNDLE_PROJECTION))),
+    since(37, pointer("podCertificate", Object(POD_CERTIFICATE_PROJECTION))),
 ];
 
 /// `core/v1.VolumeResourceRequirements`

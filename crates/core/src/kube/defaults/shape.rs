@@ -45,6 +45,8 @@ pub(super) struct Field {
     name: &'static str,
     kind: FieldKind,
     rule: Rule,
+    /// The minor version of the first release that keeps the field by default; 0 if every supported release does.
+    since: u32,
 }
 
 /// When the encoder writes a field. This depends on Go's `omitempty`, and on whether the type is a pointer.
@@ -59,32 +61,37 @@ enum Rule {
 
 /// A field that is always written, even if the manifest does not have it. `omitempty` has no effect on a struct.
 pub(super) const fn always(name: &'static str, kind: FieldKind) -> Field {
-    Field { name, kind, rule: Rule::Always }
+    Field { name, kind, rule: Rule::Always, since: 0 }
 }
 
 /// A plain value with `omitempty`: omitted if it is empty, zero or false.
 pub(super) const fn non_zero(name: &'static str, kind: FieldKind) -> Field {
-    Field { name, kind, rule: Rule::NonZero }
+    Field { name, kind, rule: Rule::NonZero, since: 0 }
 }
 
 /// A pointer with `omitempty`: omitted only if it is null. False and zero stay and have a meaning.
 pub(super) const fn pointer(name: &'static str, kind: FieldKind) -> Field {
-    Field { name, kind, rule: Rule::Pointer }
+    Field { name, kind, rule: Rule::Pointer, since: 0 }
 }
 
 /// A pointer without `omitempty`: null if it is absent.
 pub(super) const fn nullable(name: &'static str, kind: FieldKind) -> Field {
-    Field { name, kind, rule: Rule::Nullable }
+    Field { name, kind, rule: Rule::Nullable, since: 0 }
 }
 
 /// A field whose feature gate is off by default: the API server decodes it and then drops it.
 pub(super) const fn gated(_gate: &'static str, field: Field) -> Field {
-    Field { name: field.name, kind: field.kind, rule: Rule::Gated }
+    Field { rule: Rule::Gated, ..field }
+}
+
+/// A field that the API server of each release before v1.`minor` drops by default.
+pub(super) const fn since(minor: u32, field: Field) -> Field {
+    Field { since: minor, ..field }
 }
 
 /// Converts an object to the form in which the API server would encode it. Fails if a value has the wrong type.
 pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), DefaultError> {
-    for Field { name, kind, rule } in fields {
+    for Field { name, kind, rule, since: _ } in fields {
         let found = match object.remove(*name) {
             None | Some(Value::Null) => None,
             Some(value) => Some(conformed(*kind, value).map_err(|error| error.under(name))?),
@@ -141,6 +148,45 @@ pub(super) fn add_paths(fields: &[Field], path: &[&'static str], paths: &mut Vec
             _ => {}
         }
         paths.push(path);
+    }
+}
+
+/// Removes the members of `object` that the API server of Kubernetes v1.`minor` drops, and adds their paths.
+pub(super) fn remove_dropped(
+    object: &mut JsonObject,
+    fields: &[Field],
+    minor: u32,
+    path: &str,
+    dropped: &mut Vec<String>,
+) {
+    object.retain(|name, value| {
+        let path = format!("{path}.{name}");
+        match fields.iter().find(|field| field.name == name) {
+            Some(field) if field.since <= minor => {
+                remove_dropped_in(field.kind, value, minor, &path, dropped);
+                return true;
+            }
+            Some(_) if value.is_null() => {}
+            _ => dropped.push(path),
+        }
+        false
+    });
+}
+
+fn remove_dropped_in(kind: FieldKind, value: &mut Value, minor: u32, path: &str, dropped: &mut Vec<String>) {
+    match (kind, value) {
+        (FieldKind::Object(fields), Value::Object(object)) => remove_dropped(object, fields, minor, path, dropped),
+        (FieldKind::List(item), Value::Array(items)) => {
+            for (index, value) in items.iter_mut().enumerate() {
+                remove_dropped_in(*item, value, minor, &format!("{path}[{index}]"), dropped);
+            }
+        }
+        (FieldKind::Map(item), Value::Object(entries)) => {
+            for (name, value) in entries.iter_mut() {
+                remove_dropped_in(*item, value, minor, &format!("{path}.{name}"), dropped);
+            }
+        }
+        _ => {}
     }
 }
 
