@@ -302,7 +302,11 @@ fn a_guard_that_can_ask_nobody_denies() {
             governed: &governed,
             governance: Governance::Ungoverned,
         };
-        let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &ExemptControllers::default() };
+        let facts = Facts {
+            decision_id: uuid::Uuid::nil(),
+            exempt: &ExemptControllers::default(),
+            clock_leeway: jiff::SignedDuration::ZERO,
+        };
         let now = time(NOW);
         guard::start(&request, &context, &facts, now).finish(&mut EmptyCluster { now }).record.reasons
     };
