@@ -99,7 +99,7 @@ fn decision(body: &str, postures: &PostureSet) -> Decision {
         posture: postures.environment("production"),
     };
     let exempt = ExemptControllers::default();
-    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt };
+    let facts = Facts { decision_id: Uuid::now_v7(), exempt: &exempt, clock_leeway: jiff::SignedDuration::ZERO };
     let now = Timestamp::now();
     decide(&request, &governance, &facts, now, &mut EmptyCluster { now })
 }

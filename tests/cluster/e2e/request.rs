@@ -186,7 +186,7 @@ fn an_approval_of_a_mutated_spec_is_attached_detached(installation: &Installatio
     assert!(ran.code == Some(1) && ran.stderr.contains("use attach --detached"), "{ran}");
     let ran = attach(&["--detached"]);
     assert!(ran.ok(), "{ran}");
-    assert!(installation.operator.kubectl_in(&["apply", "-f", "-"], &ran.stdout).ok());
+    assert!(installation.tenant.kubectl_in(&["apply", "-f", "-"], &ran.stdout).ok());
     let ran = installation.operator.apply(&orders);
     assert!(ran.ok(), "{ran}");
 }

@@ -28,7 +28,7 @@ fn undo_finds_the_detached_approval_of_the_earlier_spec(installation: &Installat
             ids.push(statement["predicate"]["id"].clone());
             let name = format!("approval-{number}");
             let approval = detached(&governed.namespace, &name, &envelope(&statement, &[&governed.bob]));
-            assert!(installation.operator.apply(&approval).ok());
+            assert!(installation.tenant.apply(&approval).ok());
             apply(&governed, object, number + 1);
         }
         let ran = undo(&governed, kind);
