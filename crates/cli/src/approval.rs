@@ -3,7 +3,9 @@
 pub(crate) mod assessment;
 pub(crate) mod decider;
 pub(crate) mod draft;
+pub(crate) mod origin;
 pub(crate) mod proposal;
 pub(crate) mod request_file;
 pub(crate) mod search;
+pub(crate) mod signatures;
 pub(crate) mod statement;

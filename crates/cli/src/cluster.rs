@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use writgate_cluster::{
     bounded_request::{self, RequestError},
-    client::{self, ConfigError, why},
+    client::{self, ConfigError, chain, why},
 };
 
 use crate::{failure::Failure, manifest::Manifest, terminal::output::shown};
@@ -97,12 +97,11 @@ impl ClusterFlags {
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
     async fn config(&self) -> Result<Config, Failure> {
-        let file =
-            client::read_kubeconfig(self.kubeconfig.as_deref()).map_err(|error| no_cluster(&error.to_string()))?;
+        let file = client::read_kubeconfig(self.kubeconfig.as_deref()).map_err(|error| no_cluster(&chain(&error)))?;
         let none = || no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config");
         match file {
             Some(file) => client::config_of(file, self.context.as_deref()).await.map_err(|error| match error {
-                ConfigError::Kubeconfig(error) => no_cluster(&error.to_string()),
+                ConfigError::Kubeconfig(error) => no_cluster(&chain(&error)),
                 error => Failure::Undetermined(format!("cannot connect to a cluster: {}", shown(&error.to_string()))),
             }),
             None if self.context.is_none() => Config::incluster().map_err(|_| none()),

@@ -8,7 +8,8 @@ mod file;
 
 use std::{path::PathBuf, time::Duration};
 
-use writgate_core::approval::{KeyId, PublicKey};
+use writgate_cluster::key_file::PrivateKey;
+use writgate_core::approval::PublicKey;
 
 use crate::{
     failure::Failure,
@@ -49,7 +50,7 @@ pub(crate) enum Signer<'a> {
 
 /// A verified signature and the key that made it.
 pub(crate) struct Signature {
-    pub(crate) key: KeyId,
+    pub(crate) key: PublicKey,
     pub(crate) bytes: [u8; 64],
 }
 
@@ -67,12 +68,21 @@ impl SignerFlags {
 }
 
 impl Signer<'_> {
-    /// The key's id; none for an encrypted key file until it is decrypted.
-    pub(crate) fn id(&self) -> Option<KeyId> {
+    /// The public key; none for an encrypted key file until it is decrypted.
+    pub(crate) fn public(&self) -> Option<&PublicKey> {
         match self {
-            Self::File(key) => key.id(),
-            Self::Program(program) => Some(program.public.id()),
-            Self::Agent(identity) => Some(identity.public.id()),
+            Self::File(key) => key.public(),
+            Self::Program(program) => Some(&program.public),
+            Self::Agent(identity) => Some(&identity.public),
+        }
+    }
+
+    /// The public key. Decrypts a key file, and asks for its passphrase if necessary.
+    pub(crate) fn unlock(&self) -> Result<&PublicKey, Failure> {
+        match self {
+            Self::File(key) => key.unlock().map(PrivateKey::public),
+            Self::Program(program) => Ok(&program.public),
+            Self::Agent(identity) => Ok(&identity.public),
         }
     }
 
@@ -91,7 +101,7 @@ impl Signer<'_> {
 /// Verifies a signature as strictly as the webhook does.
 fn checked(key: &PublicKey, message: &[u8], bytes: [u8; 64], whose: &str) -> Result<Signature, Failure> {
     if key.verify_strict(message, &bytes) {
-        return Ok(Signature { key: key.id(), bytes });
+        return Ok(Signature { key: key.clone(), bytes });
     }
     Err(Failure::Undetermined(format!(
         "the signature of {} does not verify with key {}, which it named; nothing was written",

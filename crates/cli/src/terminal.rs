@@ -2,6 +2,7 @@
 
 pub(crate) mod confirm;
 pub(crate) mod output;
+pub(crate) mod pager;
 pub(crate) mod passphrase;
 pub(crate) mod progress;
 pub(crate) mod style;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use kube::client::AuthError;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config, Error};
 
@@ -96,7 +97,7 @@ pub async fn config_of(mut file: Kubeconfig, context: Option<&str>) -> Result<Co
     Ok(config)
 }
 
-fn failed(error: impl std::error::Error) -> ClusterUnavailable {
+fn failed(error: impl std::error::Error + 'static) -> ClusterUnavailable {
     ClusterUnavailable(chain(&error))
 }
 
@@ -109,7 +110,21 @@ pub fn why(error: &Error) -> String {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// The error and its causes as text, without what may be secret: the output of a credential plugin, and lines of a
+/// kubeconfig.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = Some(error);
+    while let Some(next) = cause {
+        // The texts of outer errors contain those of inner ones.
+        if let Some(why) = next.downcast_ref().and_then(exec_failure) {
+            return why;
+        }
+        if let Some(KubeconfigError::Parse(_)) = next.downcast_ref() {
+            return "the kubeconfig is not valid YAML or not a kubeconfig; `kubectl config view` says where".to_owned();
+        }
+        cause = next.source();
+    }
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -120,4 +135,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// What went wrong with the credential plugin of a kubeconfig, without the plugin's output, which may contain a token.
+/// kube's own messages quote the output. `None`: another failure, whose message quotes none.
+fn exec_failure(error: &AuthError) -> Option<String> {
+    match error {
+        AuthError::AuthExecRun { out, .. } => {
+            Some(format!("the kubeconfig's credential plugin failed with {}; run it to see its message", out.status))
+        }
+        AuthError::AuthExecParse(_) => {
+            Some("the output of the kubeconfig's credential plugin is not an ExecCredential".to_owned())
+        }
+        AuthError::AuthExec(_)
+        | AuthError::InvalidBearerToken(_)
+        | AuthError::MalformedTokenExpirationDate(_)
+        | AuthError::ParseTokenKey(_) => {
+            Some("the kubeconfig's credential plugin gave no usable credentials; run it to see its message".to_owned())
+        }
+        _ => None,
+    }
 }

@@ -169,6 +169,12 @@ impl PrivateKey {
         self.public.id()
     }
 
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
     /// An Ed25519 signature over `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {

@@ -20,12 +20,15 @@ pub enum FolderError {
         /// The error.
         source: io::Error,
     },
+    /// A FIFO, a device or a folder has the name of a document. Reading it may never end.
+    #[error("{0} is not a regular file; remove it from the folder of postures")]
+    NotRegular(PathBuf),
 }
 
 /// Reads every document in `folder`, in the order of the file names.
 ///
 /// Hidden entries are skipped: a mounted ConfigMap has its files in a hidden folder, and links to them. A file that is not
-/// UTF-8 is an error: without it, the postures would be incomplete.
+/// UTF-8, or not a regular file, is an error: without it, the postures would be incomplete.
 pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -43,6 +46,9 @@ pub fn read(folder: &Path) -> Result<Vec<Document>, FolderError> {
     }
     paths.sort();
     let document = |path: PathBuf| {
+        if !fs::metadata(&path).map_err(failed(&path))?.is_file() {
+            return Err(FolderError::NotRegular(path));
+        }
         let text = fs::read_to_string(&path).map_err(failed(&path))?;
         Ok(Document { source: path.display().to_string(), name: None, text })
     };

@@ -45,6 +45,7 @@ pub use revocations::{Revocation, Revocations};
 pub use rule::CapabilityRule;
 pub use schema::document_schemas;
 pub use set::{PostureError, PostureSet};
+pub use signers::SignatureState;
 
 pub(crate) use gather::is_document_kind;
 pub(crate) use quorum::is_met;

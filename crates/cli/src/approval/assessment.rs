@@ -15,6 +15,7 @@ use writgate_core::{
 use crate::{
     approval::{
         decider::{Decider, DecisionFlags},
+        origin::Origin,
         proposal::{Proposal, ProposedWorkload},
         request_file::RequiredCapability,
     },
@@ -72,6 +73,14 @@ pub(crate) enum LiveObject {
 }
 
 impl LiveObject {
+    /// The object that was read from the cluster.
+    pub(crate) fn read(&self) -> Option<&Value> {
+        match self {
+            Self::Live(object) => object.as_ref(),
+            Self::Claimed(_) | Self::Unknown => None,
+        }
+    }
+
     /// The object, whether read or claimed.
     pub(crate) fn object(&self) -> Option<&Value> {
         match self {
@@ -97,6 +106,8 @@ pub(crate) struct Assessment {
     pub(crate) seen: Vec<AssessedWorkload>,
     /// The environment and project of all of them.
     pub(crate) place: NamespaceLabels,
+    /// The origins of the environment and of the project.
+    pub(crate) place_origins: [Option<Origin>; 2],
     /// The action of all of them; absent if the posture cannot be used.
     pub(crate) action: Option<Action>,
 }
@@ -109,6 +120,8 @@ pub(crate) struct Applicant {
     pub(crate) emergency: bool,
     /// Environment and project of the namespaces, if nothing else says.
     pub(crate) place: NamespaceLabels,
+    /// The origins of both.
+    pub(crate) place_origins: [Option<Origin>; 2],
 }
 
 impl Assessment {
@@ -118,7 +131,8 @@ impl Assessment {
         for asked in &proposal.asked {
             labelled |= decider.postures.labels(&asked.namespace)?.is_some();
         }
-        if !labelled && claimed.place.environment.is_some() {
+        let is_assumed = !labelled && claimed.place.environment.is_some();
+        if is_assumed {
             decider.assume(claimed.place.clone());
         }
         let mut places = Vec::new();
@@ -146,7 +160,10 @@ impl Assessment {
             Some(action) => format!("is {action}"),
             None => "cannot be checked".to_owned(),
         })?;
-        Ok(Self { seen, place, action })
+        let found = if decider.postures.cluster.is_some() { Origin::Cluster } else { Origin::Posture };
+        let place_origins =
+            if is_assumed { claimed.place_origins.clone() } else { [(); 2].map(|()| Some(found.clone())) };
+        Ok(Self { seen, place, place_origins, action })
     }
 
     /// The environment's posture, if it is valid.

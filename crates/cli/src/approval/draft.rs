@@ -4,10 +4,10 @@
 
 use std::path::Path;
 
-use jiff::SignedDuration;
-use writgate_cluster::namespace::NamespaceLabels;
+use jiff::{SignedDuration, Timestamp};
+use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
-    approval::{Action, Approval, Capability, Envelope},
+    approval::{Action, Approval, Capability, Envelope, PublicKey},
     decide::EligibilityTerms,
     posture::{Posture, QuorumEntry, Reviewer},
     record::Denial,
@@ -17,8 +17,10 @@ use crate::{
     approval::{
         assessment::{Applicant, Assessment, PostureFlags},
         decider::Decider,
+        origin::{Claimant, Origin, StatementOrigins},
         proposal::{Proposal, ProposalFiles, ProposalFlags},
         request_file::{RequestFile, RequiredCapability},
+        signatures::{self, ExistingSignature},
         statement::{self, StatementFlags},
     },
     failure::Failure,
@@ -37,8 +39,19 @@ pub(crate) struct ApprovalDraft<'f> {
     pub(crate) approval: Approval,
     /// The statement with the signatures that it has already.
     pub(crate) envelope: Envelope,
+    /// Those signatures, verified as far as their keys are known.
+    pub(crate) signatures: Vec<ExistingSignature>,
+    /// Where the fields of the statement come from.
+    pub(crate) origins: StatementOrigins,
     /// Claims of the request file or the envelope that differ from what was computed.
     pub(crate) contradictions: Vec<String>,
+    /// The time of the review.
+    pub(crate) now: Timestamp,
+    claimed: Applicant,
+    /// Whether the statement is that of a given envelope.
+    is_given: bool,
+    /// The key that will sign, as soon as it is known.
+    own: Option<PublicKey>,
 }
 
 /// What a statement is based on: the posture, or the claims of the request file.
@@ -47,6 +60,8 @@ pub(crate) struct StatementBasis {
     /// Whether the values come from the posture.
     pub(crate) by_posture: bool,
     pub(crate) place: NamespaceLabels,
+    /// The origins of the environment and of the project.
+    pub(crate) place_origins: [Option<Origin>; 2],
     pub(crate) cluster: Option<String>,
     pub(crate) action: Option<Action>,
     pub(crate) needed: Vec<RequiredCapability>,
@@ -82,25 +97,83 @@ impl<'f> ApprovalDraft<'f> {
                 Some((decider, assessment))
             }
         };
-        let basis = match &assessed {
-            Some((decider, assessment)) => {
-                StatementBasis::of_posture(assessment, assessment.posture(decider), claimed.emergency)
-            }
-            None => request.map(StatementBasis::of_request).unwrap_or_default(),
-        };
-        let mut contradictions = proposal.contradictions.clone();
-        contradictions.extend(
-            request.iter().flat_map(|request| basis.contradicts("the request", &StatedClaims::of_request(request))),
-        );
-        let (envelope, approval) = if let Some((envelope, approval)) = given {
-            contradictions.extend(basis.contradicts("the envelope", &StatedClaims::of_approval(&approval)));
-            contradictions.extend(request.and_then(|request| other_requester(&approval, request)));
-            (envelope, approval)
+        let basis = StatementBasis::of(assessed.as_ref(), request, &claimed);
+        let is_given = given.is_some();
+        let (envelope, approval) = if let Some(given) = given {
+            given
         } else {
             let approval = inputs.statement.state(&proposal, request, &basis)?;
             (Envelope::new(approval.to_payload()), approval)
         };
-        Ok(Self { request, proposal, decided: assessed, basis, approval, envelope, contradictions })
+        let mut draft = Self {
+            request,
+            proposal,
+            decided: assessed,
+            basis,
+            approval,
+            envelope,
+            signatures: Vec::new(),
+            origins: StatementOrigins::default(),
+            contradictions: Vec::new(),
+            now: clock::now(),
+            claimed,
+            is_given,
+            own: None,
+        };
+        draft.compare(inputs.statement);
+        Ok(draft)
+    }
+
+    /// Verifies the signatures, and compares what the request file and the envelope claim with what was computed.
+    fn compare(&mut self, flags: &StatementFlags) {
+        let eligible: Vec<&str> = self.could_sign().into_iter().map(|reviewer| &*reviewer.name).collect();
+        let signatures = signatures::of(&self.envelope, self.posture(), &eligible, self.own.as_ref());
+        let mut found = self.proposal.contradictions.clone();
+        if let Some(request) = self.request {
+            found.extend(self.basis.contradicts("the request", &StatedClaims::of_request(request)));
+        }
+        if self.is_given {
+            found.extend(self.basis.contradicts("the envelope", &StatedClaims::of_approval(&self.approval)));
+            found.extend(self.request.iter().flat_map(|request| differences(&self.approval, request)));
+            found.extend(too_long(&self.approval, self.basis.max_lifetime));
+            found.extend(signatures.iter().filter_map(ExistingSignature::contradiction));
+        }
+        self.origins = if self.is_given {
+            let is_signed = signatures.iter().any(ExistingSignature::is_verified);
+            let claimant = if is_signed { Claimant::SignedEnvelope } else { Claimant::Envelope };
+            StatementOrigins::of_envelope(&self.approval, &self.basis, claimant)
+        } else {
+            flags.origins(self.request, &self.basis)
+        };
+        self.signatures = signatures;
+        self.contradictions = found;
+    }
+
+    /// Takes note of the key that will sign. An invalid signature under its key id is replaced, and does not count
+    /// against the envelope.
+    pub(crate) fn set_own_key(&mut self, key: &PublicKey, flags: &StatementFlags) {
+        self.own = Some(key.clone());
+        self.compare(flags);
+    }
+
+    /// Reads the postures and the live objects again, and decides again. The statement stays as it is.
+    pub(crate) fn look_again(&mut self, inputs: &DraftInputs<'f>) -> Result<(), Failure> {
+        if self.decided.is_none() {
+            return Ok(());
+        }
+        let decider = inputs.posture.load(&inputs.files.manifests, &inputs.proposal.reading.kinds)?;
+        if let Some(mut decider) = decider {
+            let assessment = Assessment::of(&mut decider, &self.proposal, &self.claimed)?;
+            self.decided = Some((decider, assessment));
+        }
+        self.basis = StatementBasis::of(self.decided.as_ref(), self.request, &self.claimed);
+        self.compare(inputs.statement);
+        Ok(())
+    }
+
+    /// Whether the statement is that of an envelope, and not a new one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
     }
 
     /// The environment's posture, if it is used and valid.
@@ -158,22 +231,54 @@ impl DraftInputs<'_> {
                     environment: Some(environment.as_str().into()),
                     project: Some(project.as_str().into()),
                 },
+                place_origins: [(); 2].map(|()| Some(Origin::Claimed(Claimant::Envelope))),
             }),
             None => Ok(Applicant {
                 requested_by: self.statement.requester(request)?,
                 emergency: self.statement.emergency(request)?,
                 place: self.statement.place(request),
+                place_origins: self.statement.place_origins(request),
             }),
         }
     }
 }
 
-fn other_requester(approval: &Approval, request: &RequestFile) -> Option<String> {
-    (approval.requested_by != request.requested_by).then(|| {
-        format!(
+/// What an envelope says that differs from the request for which it was signed.
+fn differences(approval: &Approval, request: &RequestFile) -> Vec<String> {
+    let mut found = Vec::new();
+    if approval.requested_by != request.requested_by {
+        found.push(format!(
             "the envelope says that {} requested it, but the request says {}",
             shown(&approval.requested_by),
             shown(&request.requested_by)
+        ));
+    }
+    // The first reviewer may give a reason to a request without one.
+    if request.reason.is_some() && approval.reason != request.reason {
+        let said = |reason: &Option<String>| reason.as_deref().map_or("none".to_owned(), shown);
+        found.push(format!(
+            "the envelope says reason {}, but the request says {}",
+            said(&approval.reason),
+            said(&request.reason)
+        ));
+    }
+    if approval.break_glass != request.break_glass {
+        let said = |emergency: bool| if emergency { "is a break-glass approval" } else { "is no break-glass approval" };
+        found.push(format!(
+            "the envelope says that it {}, but the request says that it {}",
+            said(approval.break_glass),
+            said(request.break_glass)
+        ));
+    }
+    found
+}
+
+fn too_long(approval: &Approval, most: Option<SignedDuration>) -> Option<String> {
+    let (lasts, most) = (approval.lifetime(), most?);
+    (lasts > most).then(|| {
+        format!(
+            "the envelope is valid for {lasts:#}, until {}, but the posture permits at most {most:#}",
+            approval.expires_at
         )
     })
 }
@@ -210,6 +315,19 @@ impl<'a> StatedClaims<'a> {
 }
 
 impl StatementBasis {
+    fn of(decided: Option<&(Decider<'_>, Assessment)>, request: Option<&RequestFile>, claimed: &Applicant) -> Self {
+        match decided {
+            Some((decider, assessment)) => Self::of_posture(assessment, assessment.posture(decider), claimed.emergency),
+            None => request.map(Self::of_request).unwrap_or_default(),
+        }
+    }
+
+    /// The origin of what the posture says: the environment selects the posture.
+    pub(crate) fn posture_origin(&self) -> Origin {
+        let [environment, _] = &self.place_origins;
+        environment.as_ref().map_or(Origin::Posture, Origin::of_posture)
+    }
+
     fn of_posture(assessment: &Assessment, posture: Option<&Posture>, emergency: bool) -> Self {
         let lifetime = |posture: &Posture| match &posture.break_glass {
             Some(rule) if emergency => Some(rule.max_lifetime),
@@ -218,6 +336,7 @@ impl StatementBasis {
         Self {
             by_posture: true,
             place: assessment.place.clone(),
+            place_origins: assessment.place_origins.clone(),
             cluster: posture.and_then(|posture| posture.cluster.clone()),
             action: assessment.action,
             needed: posture.map(|posture| assessment.needed(posture, emergency)).unwrap_or_default(),
@@ -232,6 +351,7 @@ impl StatementBasis {
                 environment: Some(request.environment.as_str().into()),
                 project: Some(request.project.as_str().into()),
             },
+            place_origins: [(); 2].map(|()| Some(Origin::Claimed(Claimant::Request))),
             cluster: request.cluster.clone(),
             action: Some(request.action),
             needed: request.capabilities.clone(),

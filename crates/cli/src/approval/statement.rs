@@ -14,7 +14,12 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::{draft::StatementBasis, proposal::Proposal, request_file::RequestFile},
+    approval::{
+        draft::StatementBasis,
+        origin::{Claimant, Origin, StatementOrigins, ValidityChoice},
+        proposal::Proposal,
+        request_file::RequestFile,
+    },
     failure::Failure,
     manifest::{Manifest, input, workloads::Workload},
     terminal::output::{self, shown},
@@ -109,6 +114,39 @@ impl StatementFlags {
         }
     }
 
+    /// The origins of the environment and of the project of [`StatementFlags::place`].
+    pub(crate) fn place_origins(&self, request: Option<&RequestFile>) -> [Option<Origin>; 2] {
+        let said = request.map(|_| Origin::Claimed(Claimant::Request));
+        let origin = |flag: &Option<String>| flag.as_ref().map(|_| Origin::Flag).or_else(|| said.clone());
+        [origin(&self.environment), origin(&self.project)]
+    }
+
+    /// Where the fields of a new statement come from. A flag has to agree with the posture, and with the request.
+    pub(crate) fn origins(&self, request: Option<&RequestFile>, basis: &StatementBasis) -> StatementOrigins {
+        let given = |is_given: bool| match request {
+            _ if is_given => Origin::Flag,
+            Some(_) => Origin::Claimed(Claimant::Request),
+            None => Origin::Computed,
+        };
+        let decided = |is_given: bool| if basis.by_posture { basis.posture_origin() } else { given(is_given) };
+        let [environment, project] =
+            if basis.by_posture { basis.place_origins.clone() } else { self.place_origins(request) };
+        StatementOrigins {
+            environment: environment.unwrap_or(Origin::Flag),
+            project: project.unwrap_or(Origin::Flag),
+            cluster: decided(self.cluster.is_some()),
+            action: decided(self.action.is_some()),
+            capabilities: decided(!self.capability.is_empty()),
+            requested_by: given(self.requested_by.is_some()),
+            reason: given(self.reason.is_some()),
+            validity: Origin::Computed,
+            timeless: match (self.not_before, self.expires_at) {
+                (None, None) => ValidityChoice::Lifetime,
+                (from, until) => ValidityChoice::Times { from: from.is_some(), until: until.is_some() },
+            },
+        }
+    }
+
     /// Whether this is a break-glass approval.
     pub(crate) fn emergency(&self, request: Option<&RequestFile>) -> Result<bool, Failure> {
         match request {
@@ -162,7 +200,10 @@ impl StatementFlags {
             replay: self.replay(action, proposal)?,
             break_glass: self.emergency(request)?,
             requested_by: self.requester(request)?,
-            reason: self.reason.clone().or_else(|| request.and_then(|request| request.reason.clone())),
+            reason: {
+                let said = request.and_then(|request| request.reason.as_deref());
+                agreed("reason", self.reason.as_deref(), said, SAID)?
+            },
             not_before,
             expires_at,
         };

@@ -14,24 +14,31 @@ use crate::{
         assessment::PostureFlags,
         draft::{self, ApprovalDraft, DraftInputs},
         proposal::ProposalFlags,
+        signatures::ExistingSignature,
         statement::StatementFlags,
     },
-    command::review::ReviewReport,
+    command::review::{ReviewReport, code::ReviewCode},
     failure::{Answer, Failure},
     signer::SignerFlags,
-    terminal::{confirm, output},
+    terminal::{
+        confirm,
+        output::{self, Access},
+        pager,
+    },
 };
 
 /// Review a request and sign an approval
 ///
 /// Prints the review on standard error, asks for confirmation, and signs a DSSE envelope with an in-toto statement. The
 /// statement binds the name and spec of each workload to one environment, project and action, for a limited time.
-/// Nothing is signed that the posture would deny. A second reviewer adds a signature to the same envelope with
-/// --add-signature.
+/// Nothing is signed that the posture would deny, that the review does not show whole, or that changes while the
+/// question is open. A second reviewer adds a signature to the same envelope with --add-signature.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   kubectl writgate approve -f request.json --key bob.pem -o approval.json
+  kubectl writgate approve -f request.json --key bob.pem --expect 7K3QX-9M2DP-04RTV-WXYZ1-5ABCD \\
+      -o approval.json
   kubectl writgate approve -f request.json --ssh-agent --expires-in 30m -o approval.json
   kubectl writgate approve -f request.json --key carol.pem --add-signature approval.json \\
       -o approval.json
@@ -48,6 +55,12 @@ pub(crate) struct Arguments {
     /// Sign without asking, for use without a terminal
     #[arg(short, long)]
     yes: bool,
+    /// Sign only if the review has this code, as `review` prints it
+    #[arg(long, value_name = "CODE")]
+    expect: Option<ReviewCode>,
+    /// Show every field of new objects, and long values whole
+    #[arg(long)]
+    full: bool,
     /// Add a signature to the approval in FILE, if it is for exactly these workloads, instead of making a new one
     #[arg(long, value_name = "FILE", conflicts_with = "Statement")]
     add_signature: Option<PathBuf>,
@@ -62,35 +75,81 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let others = [&signer.passphrase.passphrase_file, add_signature, &signer.key];
     confirm::can_be_asked(arguments.yes)?;
     let files = draft::read(&arguments.proposal, others.into_iter().flatten().map(PathBuf::as_path))?;
+    check_output(arguments)?;
     let signer = signer.find()?;
-    let mut draft = ApprovalDraft::open(&DraftInputs {
+    let inputs = DraftInputs {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
         envelope: add_signature.as_deref(),
-    })?;
-    output::note_styled(&ReviewReport::of(&draft)?.text());
-    precheck::before(&draft, signer.id())?;
+    };
+    let mut draft = ApprovalDraft::open(&inputs)?;
+    if !draft.signatures.iter().all(ExistingSignature::is_verified) {
+        // Whether an invalid signature is the signer's own decides what becomes of it.
+        signer.unlock()?;
+    }
+    if let Some(own) = signer.public() {
+        draft.set_own_key(own, &arguments.statement);
+    }
+    let review = ReviewReport::of(&draft)?;
+    show(&review, arguments)?;
+    check_code(&review, arguments.expect)?;
+    precheck::before(&draft, signer.public())?;
+    precheck::shown_whole(&review, arguments.full)?;
     confirm::ask(&draft.approval, arguments.yes)?;
+    draft.look_again(&inputs)?;
+    precheck::unchanged(&review, &ReviewReport::of(&draft)?)?;
 
     let signature = signer.sign(PAYLOAD_TYPE, &draft.envelope.signed_bytes())?;
-    if draft.envelope.keyids().any(|signed| signed == signature.key.to_string()) {
-        return Err(precheck::signed_already(signature.key));
-    }
+    precheck::not_signed_yet(&draft.envelope, &signature.key)?;
+    let key = signature.key.id();
     let mut alone = Envelope::new(draft.envelope.payload().to_vec());
-    alone.add_signature(signature.key, signature.bytes);
+    alone.add_signature(key, signature.bytes);
     let mut envelope = draft.envelope.clone();
-    envelope.add_signature(signature.key, signature.bytes);
-    let missing = precheck::after(&mut draft, signature.key, &alone, &envelope)?;
+    let is_replaced = envelope.remove_signatures(key);
+    envelope.add_signature(key, signature.bytes);
+    let missing = precheck::after(&mut draft, key, &alone, &envelope)?;
     let json = envelope.to_json();
     Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
-    output::write(arguments.output.as_deref(), &(json + "\n"))?;
-    output::note(&format!("signed with key {}", signature.key));
+    output::write(arguments.output.as_deref(), &(json + "\n"), Access::Private)?;
+    if is_replaced {
+        output::note(&format!("replaced an invalid signature that named key {key}"));
+    }
+    output::note(&format!("signed with key {key}"));
     for line in &missing {
         output::note(line);
     }
     Ok(Answer::Yes)
+}
+
+/// The output may replace the approval to which a signature is added, and no other input.
+fn check_output(arguments: &Arguments) -> Result<(), Failure> {
+    let secrets = [&arguments.signer.passphrase.passphrase_file, &arguments.signer.key];
+    let secrets = secrets.into_iter().flatten();
+    let inputs = arguments.proposal.filename.iter().chain(&arguments.posture.postures.posture_dir).chain(secrets);
+    output::check_target(arguments.output.as_deref(), inputs.map(PathBuf::as_path))
+}
+
+/// Prints the review, on a terminal page by page.
+fn show(review: &ReviewReport, arguments: &Arguments) -> Result<(), Failure> {
+    let text = if arguments.full { review.full_text() } else { review.text() };
+    if arguments.yes {
+        output::note_styled(&text);
+        return Ok(());
+    }
+    pager::show(&text)
+}
+
+fn check_code(review: &ReviewReport, expected: Option<ReviewCode>) -> Result<(), Failure> {
+    match expected {
+        Some(expected) if expected != review.code() => Err(Failure::No(format!(
+            "not signed: this review has code {}, but --expect says {expected}; the request, the posture or what runs \
+             differs from what was reviewed",
+            review.code()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Elsewhere `-o` selects a format, so a file named after a format is a mistake.

@@ -27,7 +27,7 @@ use crate::{
         edit::{self, Edited},
         input,
     },
-    terminal::output::{self, shown},
+    terminal::output::{self, Access, shown},
 };
 
 /// The longest name of an annotation after the slash.
@@ -174,7 +174,10 @@ fn to_file(arguments: &Arguments, filename: &Path, attachments: &[Attachment]) -
         notes.push(format!("removed: {}, {removal}", removal.target));
     }
     let in_place = arguments.in_place.then_some(filename);
-    output::write(arguments.output.as_deref().or(in_place), &text)?;
+    let inputs = arguments.approvals.iter().map(PathBuf::as_path).chain((!arguments.in_place).then_some(filename));
+    let target = arguments.output.as_deref().or(in_place);
+    output::check_target(target, inputs)?;
+    output::write(target, &text, Access::Public)?;
     for note in &notes {
         output::note(note);
     }

@@ -19,7 +19,7 @@ use writgate_core::{
 use crate::{
     failure::{Answer, Failure},
     manifest::{Manifest, input},
-    terminal::output::{self, shown},
+    terminal::output::{self, Access, shown},
 };
 
 /// The API server's limit for all values of one ConfigMap, in bytes.
@@ -89,7 +89,13 @@ fn make(arguments: &Arguments, stem: &str, environment: &str) -> Result<Answer, 
             names::MAX_SUBDOMAIN
         )));
     }
-    output::write(arguments.output.as_deref(), &manifest(&name, arguments.namespace.as_deref(), &content))?;
+    let inputs = arguments.from_file.iter().map(|given| file(given).1);
+    output::check_target(arguments.output.as_deref(), inputs)?;
+    output::write(
+        arguments.output.as_deref(),
+        &manifest(&name, arguments.namespace.as_deref(), &content),
+        Access::Public,
+    )?;
     output::note(&format!(
         "config bundle: {name}\nrefer to it by this name, and annotate the workload:\n  {CONFIG_BUNDLE}: \"{}\"",
         content_digest(&content)

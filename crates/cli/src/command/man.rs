@@ -11,7 +11,7 @@ use clap_mangen::{
 use crate::{
     command::CommandLine,
     failure::{Answer, Failure},
-    terminal::output,
+    terminal::output::{self, Access},
 };
 
 /// Write the manual pages into a folder
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     while let Some(next) = commands.pop() {
         commands.extend(next.get_subcommands().filter(|verb| !verb.is_hide_set()));
         let (name, page) = page(next).map_err(failed)?;
-        output::write(Some(&folder.join(name)), &page)?;
+        output::write(Some(&folder.join(name)), &page, Access::Public)?;
     }
     Ok(Answer::Yes)
 }

@@ -34,7 +34,7 @@ use crate::{
     failure::{Answer, Failure},
     manifest::{Manifest, input, is_of_an_approval, namespace::NamespaceFlag, workloads},
     terminal::{
-        output::{self, columns, shown, table},
+        output::{self, Access, columns, shown, table},
         progress::Progress,
         style,
     },
@@ -104,7 +104,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         output::note_styled(&format!("{}: no workload requires an approval", style::good("no request")));
         return Ok(Answer::Yes);
     };
-    output::write(arguments.output.as_deref(), &file.to_json())?;
+    let folder = arguments.decider.postures.posture_dir.iter();
+    output::check_target(arguments.output.as_deref(), arguments.filename.iter().chain(folder).map(PathBuf::as_path))?;
+    output::write(arguments.output.as_deref(), &file.to_json(), Access::Public)?;
     report(&file, arguments);
     Ok(Answer::Yes)
 }

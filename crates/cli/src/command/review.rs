@@ -1,34 +1,40 @@
 //! `review`: what a reviewer must see before signing, from one file, in two minutes.
 //!
-//! This file collects the report; `text` prints it. Whatever can be recomputed is recomputed, and claims are marked as
-//! claims.
+//! This file collects the report; `text` prints it, and `code` reduces it to a short code. Whatever can be recomputed is
+//! recomputed, and claims are marked as claims.
 
+mod age;
 mod checklist;
+pub(super) mod code;
 pub(super) mod diff;
 mod dry_runs;
 mod text;
 mod unusual;
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 use serde_json::Value;
 use writgate_core::{
-    approval::KeyId,
     kube::{WorkloadKind, default_forward},
-    posture::{Posture, describe_quorum},
+    posture::describe_quorum,
+    vocabulary::DOMAIN,
 };
 
 use crate::{
     approval::{
         assessment::{AssessedWorkload, LiveObject, PostureFlags},
         draft::{self, ApprovalDraft, DraftInputs},
+        origin::{Claimant, Origin, ValidityChoice},
         proposal::{ProposalFlags, ProposedWorkload},
-        request_file::RequiredCapability,
+        signatures::ExistingSignature,
         statement::{self, StatementFlags},
     },
     command::{
         Format,
         review::{
             checklist::{CheckResult, ChecklistItem},
+            code::ReviewCode,
             diff::FieldChange,
             dry_runs::DryRuns,
             unusual::Unusual,
@@ -57,6 +63,9 @@ pub(crate) struct Arguments {
     /// Show every field of new objects, not only the important ones
     #[arg(long)]
     full: bool,
+    /// Review the approval in FILE, to which `approve --add-signature` would add a signature, instead of a new one
+    #[arg(long, value_name = "FILE", conflicts_with = "Statement")]
+    add_signature: Option<PathBuf>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -79,22 +88,38 @@ pub(crate) struct ReviewReport {
     workloads: Vec<ReviewedWorkload>,
     /// The fields that the text without `--full` does not show whole, because they exceed its bounds.
     not_shown_whole: Vec<String>,
-    capabilities: Vec<RequiredCapability>,
+    capabilities: Vec<ReportedCapability>,
     /// Who may sign; absent if no posture is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     signers: Option<Signers>,
+    /// The signatures that the envelope has already.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signatures: Vec<ExistingSignature>,
     checklist: Vec<ChecklistItem>,
+    /// The code of all of the above, except for times.
+    code: ReviewCode,
 }
 
-/// A fact about an approval, and whose claim it is, if it was not checked.
+/// A fact about an approval, and where it comes from.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ReportFact {
     name: &'static str,
     value: String,
-    /// Who claims it; absent if it was checked, or is the reviewer's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    word_of: Option<&'static str>,
+    origin: Origin,
+    /// What of the value does not depend on the time of the review, if that is not all of it.
+    #[serde(skip)]
+    timeless: Option<String>,
+}
+
+/// A required capability.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReportedCapability {
+    capability: String,
+    /// The action or the rules of the posture that require it. A request's reasons are left out.
+    because: Vec<String>,
+    origin: Origin,
 }
 
 #[derive(Serialize)]
@@ -138,18 +163,16 @@ struct Signers {
     quorum: String,
     /// The reviewers whose signature would count.
     could: Vec<String>,
-    /// The keys that the envelope names as signers, and their owners.
-    signed: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let files = draft::read(&arguments.proposal, [])?;
+    let files = draft::read(&arguments.proposal, arguments.add_signature.iter().map(PathBuf::as_path))?;
     let draft = ApprovalDraft::open(&DraftInputs {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
-        envelope: None,
+        envelope: arguments.add_signature.as_deref(),
     })?;
     let review = ReviewReport::of(&draft)?;
     match arguments.output {
@@ -175,17 +198,33 @@ impl ReviewReport {
             message: denial.to_string(),
         });
         let dry_runs = DryRuns::of(draft);
-        Ok(Self {
+        let mut unusual = age::of(draft);
+        unusual.extend(unusual::of_approval(&draft.approval, draft.posture()));
+        let mut report = Self {
             asked: facts(draft),
             wrong: draft.contradictions.clone(),
             refused: refused.collect(),
-            unusual: unusual::of_approval(&draft.approval, draft.posture()),
+            unusual,
             workloads,
             not_shown_whole: Vec::new(),
             capabilities: needed(draft),
             signers: signers(draft),
+            signatures: draft.signatures.clone(),
             checklist: checklist::of(draft, dry_runs.as_ref()),
-        })
+            code: ReviewCode::default(),
+        };
+        report.code = code::of(&report)?;
+        Ok(report)
+    }
+
+    /// The code of everything that the report shows, except for times.
+    pub(crate) fn code(&self) -> ReviewCode {
+        self.code
+    }
+
+    /// What a later report of the same statement says that this one does not, and the other way about. Safe to print.
+    pub(crate) fn changes_to(&self, later: &Self) -> Result<Vec<String>, Failure> {
+        Ok(code::differences(&code::timeless(self)?, &code::timeless(later)?))
     }
 
     /// Whether no check fails. Items that only a person can decide do not count.
@@ -196,12 +235,12 @@ impl ReviewReport {
 
     /// The report as text. Fields of [`Self::not_shown_whole`] are cut or left out, and the text says how much.
     pub(crate) fn text(&self) -> String {
-        text::of(self, false)
+        text::of(self, false) + &self.code.text()
     }
 
     /// The report as text, with every field whole, API server defaults included.
     pub(crate) fn full_text(&self) -> String {
-        text::of(self, true)
+        text::of(self, true) + &self.code.text()
     }
 
     /// The fields that [`Self::text`] does not show whole, because they exceed its bounds: `Deployment/payments/orders:
@@ -247,39 +286,69 @@ fn defaulted(kind: Option<WorkloadKind>, object: &Value) -> Value {
 
 /// The requester, the environment, the validity.
 fn facts(draft: &ApprovalDraft<'_>) -> Vec<ReportFact> {
-    let approval = &draft.approval;
-    let by_posture = draft.basis.by_posture;
-    let request = draft.request.map(|_| "request");
-    let envelope = draft.envelope.keyids().next().map(|_| "envelope");
+    let (approval, origins) = (&draft.approval, &draft.origins);
     let mut facts = Vec::new();
-    let mut add = |name, value: Option<String>, word_of: Option<&'static str>| {
-        facts.extend(value.map(|value| ReportFact { name, value, word_of }));
+    let mut add = |name, value: Option<String>, origin: &Origin| {
+        facts.extend(value.map(|value| ReportFact { name, value, origin: origin.clone(), timeless: None }));
     };
-    let word = envelope.or(request);
-    let unchecked = if by_posture { None } else { word };
-    add("action", Some(approval.action.to_string()), unchecked);
-    add("environment", Some(approval.environment.clone()), unchecked);
-    add("project", Some(approval.project.clone()), unchecked);
-    add("cluster", approval.cluster.clone(), unchecked);
-    add("asked by", Some(approval.requested_by.clone()), word);
-    add("reason", approval.reason.clone(), word);
-    add("asked at", draft.request.map(|request| request.requested_at.to_string()), request);
+    add("action", Some(approval.action.to_string()), &origins.action);
+    add("environment", Some(approval.environment.clone()), &origins.environment);
+    add("project", Some(approval.project.clone()), &origins.project);
+    add("cluster", approval.cluster.clone(), &origins.cluster);
+    add("asked by", Some(approval.requested_by.clone()), &origins.requested_by);
+    add("reason", approval.reason.clone(), &origins.reason);
+    let asked_at = draft.request.map(|request| request.requested_at.to_string());
+    add("asked at", asked_at, &Origin::Claimed(Claimant::Request));
     let validity = format!("{} to {} ({:#})", approval.not_before, approval.expires_at, approval.lifetime());
-    add("valid", Some(validity), None);
+    add("valid", Some(validity), &origins.validity);
     for (name, value) in statement::claims(approval) {
-        add(name, Some(value.to_owned()), None);
+        add(name, Some(value.to_owned()), annotated(draft, name, value));
     }
-    add("id", Some(approval.id.clone()), None);
-    add("posture", draft.posture().map(|posture| posture.version.clone()), None);
+    add("id", Some(approval.id.clone()), &origins.validity);
+    let posture = draft.posture().map(|posture| posture.version.clone());
+    add("posture", posture, &draft.basis.posture_origin());
+    for fact in &mut facts {
+        fact.timeless = match (fact.name, origins.timeless) {
+            _ if draft.is_given() => None,
+            ("valid", ValidityChoice::Lifetime) => Some(format!("{:#}", approval.lifetime())),
+            ("valid", ValidityChoice::Times { from, until }) => Some(format!(
+                "{} to {}",
+                if from { approval.not_before.to_string() } else { "now".to_owned() },
+                if until { approval.expires_at.to_string() } else { format!("{:#}", approval.lifetime()) }
+            )),
+            ("id", _) => Some(String::new()),
+            _ => None,
+        };
+    }
     facts
 }
 
-fn needed(draft: &ApprovalDraft<'_>) -> Vec<RequiredCapability> {
-    if !draft.basis.needed.is_empty() {
-        return draft.basis.needed.clone();
+/// The origin of a bound value: the objects' annotation, or else the reviewer's flag.
+fn annotated<'o>(draft: &ApprovalDraft<'_>, name: &str, value: &str) -> &'o Origin {
+    let annotation = format!("{DOMAIN}{name}");
+    let has_it = |asked: &ProposedWorkload| asked.workload.manifest.annotation(&annotation) == Some(value);
+    if draft.proposal.asked.iter().all(has_it) { &Origin::Computed } else { &Origin::Flag }
+}
+
+fn needed(draft: &ApprovalDraft<'_>) -> Vec<ReportedCapability> {
+    let origin = &draft.origins.capabilities;
+    let reported = |capability: &String, because: &[String]| ReportedCapability {
+        capability: capability.clone(),
+        because: because.to_vec(),
+        origin: origin.clone(),
+    };
+    if draft.basis.by_posture && !draft.basis.needed.is_empty() {
+        let origin = draft.basis.posture_origin();
+        let needed = draft.basis.needed.iter();
+        return needed
+            .map(|needed| ReportedCapability {
+                origin: origin.clone(),
+                ..reported(&needed.capability, &needed.because)
+            })
+            .collect();
     }
-    let named = draft.approval.capabilities.iter();
-    named.map(|name| RequiredCapability { capability: name.clone(), because: Vec::new() }).collect()
+    // Without a posture, nothing is known of why a capability is required. A request could give any reason.
+    draft.approval.capabilities.iter().map(|name| reported(name, &[])).collect()
 }
 
 fn signers(draft: &ApprovalDraft<'_>) -> Option<Signers> {
@@ -291,14 +360,5 @@ fn signers(draft: &ApprovalDraft<'_>) -> Option<Signers> {
     Some(Signers {
         quorum: format!("the posture requires {}", describe_quorum(draft.quorum(posture))),
         could: could.collect(),
-        signed: draft.envelope.keyids().map(|id| key_of(posture, id)).collect(),
     })
-}
-
-/// A key that an envelope names, and its owner. The signature is not verified here.
-fn key_of(posture: &Posture, id: &str) -> String {
-    match id.parse().ok().and_then(|id: KeyId| posture.key(&id)) {
-        Some((reviewer, _)) => format!("{} (key {id})", reviewer.name),
-        None => format!("a key that is not in the posture ({id})"),
-    }
 }

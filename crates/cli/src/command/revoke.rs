@@ -29,7 +29,7 @@ use crate::{
     manifest::input,
     postures::{self, LoadedPostures, PostureSourceFlags},
     terminal::{
-        output::{self, shown},
+        output::{self, Access, shown},
         style,
     },
 };
@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         output::print(&change(&source, &edited))?;
     } else {
         match &loaded.cluster {
-            None => output::write(Some(&source.path), &edited)?,
+            None => output::write(Some(&source.path), &edited, Access::Public)?,
             Some(cluster) => write(cluster, &source.name, &entries)?,
         }
     }

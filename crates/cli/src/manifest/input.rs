@@ -74,6 +74,27 @@ pub(crate) fn small_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_SMALL_FILE)
 }
 
+/// Fails if others can read a file with a secret: then a signature with it does not prove who signed.
+#[cfg(unix)]
+pub(crate) fn check_private(path: &Path, what: &str) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(found) = fs::metadata(path) else { return Ok(()) }; // reading the file reports the error
+    let mode = found.permissions().mode() & 0o777;
+    // No permissions for the group and for others, as ssh requires.
+    if is_stdin(path) || !found.is_file() || mode.trailing_zeros() >= 6 {
+        return Ok(());
+    }
+    Err(Failure::Undetermined(format!(
+        "others can read the {what} {0} (mode {mode:04o}); run: chmod 600 {0}",
+        path.display()
+    )))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn check_private(_: &Path, _: &str) -> Result<(), Failure> {
+    Ok(())
+}
+
 /// Reads the text of manifests.
 pub(crate) fn manifest_text(path: &Path) -> Result<String, Failure> {
     text(path, MAX_MANIFEST)
@@ -153,6 +174,13 @@ pub(crate) fn files(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Failur
                 found.extend(files(&entry, recursive)?);
             }
         } else if entry.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            // Reading a FIFO or a device may never end. A link that leads nowhere is reported when it is read.
+            if fs::metadata(&entry).is_ok_and(|found| !found.is_file()) {
+                return Err(Failure::Undetermined(format!(
+                    "{} is not a regular file; remove it from the folder, or pass the other files by name",
+                    entry.display()
+                )));
+            }
             found.push(entry);
         }
     }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde_json::Value;
 use writgate_core::approval::PublicKey;
 
 use crate::{
@@ -43,27 +44,40 @@ struct Question<'a> {
     message: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct KeyAnswer {
-    version: String,
-    public_key: String,
+/// A program's answer. Messages never quote it: a program that answers with something else may print a secret.
+struct ProgramAnswer<'a> {
+    command: &'a [String],
+    fields: Value,
 }
 
-#[derive(Deserialize)]
-struct SignAnswer {
-    version: String,
-    signature: String,
+impl<'a> ProgramAnswer<'a> {
+    fn read(command: &'a [String], answer: &[u8]) -> Result<Self, Failure> {
+        // Errors of serde_json's syntax quote nothing.
+        let fields = serde_json::from_slice(answer)
+            .map_err(|error| odd(command, &format!("its answer cannot be read: {error}")))?;
+        let read = Self { command, fields };
+        if read.field("version")? == VERSION {
+            return Ok(read);
+        }
+        Err(odd(command, &format!("its answer has another version, expected {VERSION:?}")))
+    }
+
+    fn field(&self, name: &str) -> Result<&str, Failure> {
+        let value = self.fields.get(name);
+        let value =
+            value.ok_or_else(|| odd(self.command, &format!("its answer cannot be read: missing field `{name}`")))?;
+        value.as_str().ok_or_else(|| odd(self.command, &format!("its answer cannot be read: `{name}` is not a string")))
+    }
 }
 
 impl<'a> Program<'a> {
     /// Asks the program for its public key.
     pub(super) fn find(command: &'a [String], patience: Duration) -> Result<Self, Failure> {
         let question = Question { version: VERSION, operation: "public-key", payload_type: None, message: None };
-        let answer: KeyAnswer = ask(command, patience, &question)?;
-        expect_version(command, &answer.version)?;
-        let public = PublicKey::from_pem(&answer.public_key)
-            .map_err(|error| odd(command, &format!("its publicKey cannot be used: {error}")))?;
+        let answer = ask(command, patience, &question)?;
+        let public = PublicKey::from_pem(answer.field("publicKey")?).map_err(|_| {
+            odd(command, "its publicKey cannot be used: expected an Ed25519 key as one PEM block labelled PUBLIC KEY")
+        })?;
         Ok(Self { command, patience, public })
     }
 
@@ -77,9 +91,8 @@ impl<'a> Program<'a> {
         output::note(&format!("waiting for {} to sign; it may require a touch or a PIN", self.name()));
         let message = Some(BASE64.encode(message));
         let question = Question { version: VERSION, operation: "sign", payload_type: Some(payload_type), message };
-        let answer: SignAnswer = ask(self.command, self.patience, &question)?;
-        expect_version(self.command, &answer.version)?;
-        let bytes = BASE64.decode(&answer.signature).ok().and_then(|bytes| bytes.try_into().ok());
+        let answer = ask(self.command, self.patience, &question)?;
+        let bytes = BASE64.decode(answer.field("signature")?).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.ok_or_else(|| odd(self.command, "its signature is not 64 bytes in base64, as Ed25519 requires"))
     }
 }
@@ -92,15 +105,8 @@ fn odd(command: &[String], why: &str) -> Failure {
     Failure::Undetermined(format!("{}: {}; docs/signers.md describes the protocol", name(command), shown(why)))
 }
 
-fn expect_version(command: &[String], version: &str) -> Result<(), Failure> {
-    if version == VERSION {
-        return Ok(());
-    }
-    Err(odd(command, &format!("its answer has version {version:?}, expected {VERSION:?}")))
-}
-
 /// Runs the program once. Its standard error goes to the terminal unchanged, because it may ask for a PIN.
-fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Question<'_>) -> Result<T, Failure> {
+fn ask<'a>(command: &'a [String], patience: Duration, question: &Question<'_>) -> Result<ProgramAnswer<'a>, Failure> {
     let failed = |why: String| Failure::Undetermined(format!("{}: {why}", name(command)));
     let [program, arguments @ ..] = command else {
         return Err(Failure::Misuse("--signer is empty; give a program and its arguments".to_owned()));
@@ -133,7 +139,7 @@ fn ask<T: DeserializeOwned>(command: &[String], patience: Duration, question: &Q
     if !status.success() {
         return Err(failed(format!("the program ended with {status} and did not sign; its own message is above")));
     }
-    serde_json::from_slice(&answer).map_err(|error| odd(command, &format!("its answer cannot be read: {error}")))
+    ProgramAnswer::read(command, &answer)
 }
 
 /// Writes the question and reads the answer in two threads, since the program may do either first. None after a

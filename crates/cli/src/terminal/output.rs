@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -11,15 +11,19 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use writgate_core::text::escape;
 pub(crate) use writgate_core::text::escape_line as shown;
+use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, manifest::input};
 
-/// Permissions of a new file.
+/// Where a private key would begin in a file, at the latest.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
+/// Permissions of a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Readable by its owner only.
     Private,
-    /// As the umask permits.
+    /// As the umask or the replaced file permits.
     Public,
 }
 
@@ -107,19 +111,83 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Undetermined(format!("cannot write {}: {why}", path.display()))
 }
 
-/// Writes to `path`, or to standard output if there is none or it is `-`.
-pub(crate) fn write(path: Option<&Path>, contents: &str) -> Result<(), Failure> {
+/// Writes to `path`, or to standard output if there is none or it is `-`. Callers that read files check `path` with
+/// [`check_target`] first.
+pub(crate) fn write(path: Option<&Path>, contents: &str, access: Access) -> Result<(), Failure> {
     match path {
-        Some(path) if path.as_os_str() != "-" => replace_file(path, contents),
+        Some(path) if path.as_os_str() != "-" => replace_file(path, contents, access),
         _ => print(contents),
     }
 }
 
+/// Fails if writing to `target` would replace one of `inputs`, a file in one of them that is a folder, or a private key,
+/// by its own name, through a link or under another name.
+pub(crate) fn check_target<'a>(
+    target: Option<&Path>,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let Some(target) = target.filter(|path| path.as_os_str() != "-") else { return Ok(()) };
+    let Ok(found) = fs::metadata(target) else { return Ok(()) };
+    if !found.is_file() {
+        return Ok(());
+    }
+    for input in inputs.into_iter().filter(|path| !input::is_stdin(path)) {
+        let files = if input.is_dir() { files_below(input) } else { vec![input.to_owned()] };
+        if let Some(same) = files.iter().find(|file| is_same_file(target, &found, file)) {
+            return Err(Failure::Misuse(format!(
+                "the output {} is the input {}, which is not overwritten; choose another name",
+                target.display(),
+                same.display()
+            )));
+        }
+    }
+    check_no_key(target)
+}
+
+/// The files in a folder, and the manifests in its subfolders.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.chain(input::files(folder, true).unwrap_or_default()).collect()
+}
+
+#[cfg(unix)]
+fn is_same_file(_: &Path, target: &fs::Metadata, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (target.dev(), target.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_same_file(target: &Path, _: &fs::Metadata, other: &Path) -> bool {
+    match (fs::canonicalize(target), fs::canonicalize(other)) {
+        (Ok(target), Ok(other)) => target == other,
+        _ => false,
+    }
+}
+
+/// Fails if the file contains a private key in PEM, whoever wrote it. A key that is lost cannot be made again.
+fn check_no_key(path: &Path) -> Result<(), Failure> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut start));
+    // A file that cannot be read is not known to be another file than a key.
+    read.map_err(|error| cannot_write(path, &error))?;
+    let start = Zeroizing::new(start);
+    // At the beginning of a line: a manifest may contain a key as an indented text.
+    let is_label =
+        |line: &[u8]| line.starts_with(b"-----BEGIN ") && memchr::memmem::find(line, b"PRIVATE KEY-----").is_some();
+    if !start.split(|byte| *byte == b'\n').any(is_label) {
+        return Ok(());
+    }
+    Err(Failure::Misuse(format!(
+        "{} contains a private key, which is not overwritten; choose another name for the output",
+        path.display()
+    )))
+}
+
 /// Replaces or creates the file at `path`. A reader sees the old contents or the new, never a part.
 ///
-/// A symbolic link stays a link, a file keeps its permissions, and a special file such as `/dev/stdout` is written to
-/// directly.
-fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
+/// A symbolic link stays a link. A file keeps its owner and its permissions, but a private file is readable by its owner
+/// only, and set-id bits are removed. A special file such as `/dev/stdout` is written to directly.
+fn replace_file(path: &Path, contents: &str, access: Access) -> Result<(), Failure> {
     let failed = |error: io::Error| cannot_write(path, &error);
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
@@ -127,13 +195,34 @@ fn replace_file(path: &Path, contents: &str) -> Result<(), Failure> {
             file.write_all(contents.as_bytes()).map_err(failed)
         }
         Ok(found) => {
+            check_no_key(path)?;
             let path = fs::canonicalize(path).map_err(failed)?;
             let staged = StagedFile::write(&path, contents.as_bytes(), Access::Private)?;
-            staged.file.as_file().set_permissions(found.permissions()).map_err(failed)?;
+            keep_attributes(staged.file.as_file(), &found, access).map_err(failed)?;
             staged.replace()
         }
-        Err(_) => StagedFile::write(path, contents.as_bytes(), Access::Public)?.replace(),
+        Err(_) => StagedFile::write(path, contents.as_bytes(), access)?.replace(),
     }
+}
+
+/// Gives `file` the owner of the file that it replaces if the system permits it, and its permissions within `access`.
+#[cfg(unix)]
+fn keep_attributes(file: &File, replaced: &fs::Metadata, access: Access) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+    let new = file.metadata()?;
+    let mut most = if access == Access::Private { 0o600 } else { 0o777 };
+    if (new.uid(), new.gid()) != (replaced.uid(), replaced.gid())
+        && fchown(file, Some(replaced.uid()), Some(replaced.gid())).is_err()
+    {
+        // The group would be another one than the replaced file's.
+        most &= 0o707;
+    }
+    file.set_permissions(fs::Permissions::from_mode(replaced.permissions().mode() & most))
+}
+
+#[cfg(not(unix))]
+fn keep_attributes(file: &File, replaced: &fs::Metadata, _: Access) -> io::Result<()> {
+    file.set_permissions(replaced.permissions())
 }
 
 /// Lines of a name and a value, with the values aligned. Empty values are left out.
@@ -197,9 +286,60 @@ mod tests {
         fs::write(&file, "one").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        replace_file(&link, "two").unwrap();
+        replace_file(&link, "two", Access::Public).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"two");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_replaced_file_loses_set_id_bits_and_a_private_one_all_access_of_others() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (before, access, after) in [
+            (0o6755, Access::Public, 0o755),
+            (0o644, Access::Public, 0o644),
+            (0o4644, Access::Private, 0o600),
+            (0o400, Access::Private, 0o400),
+        ] {
+            fs::write(&path, "one").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+            replace_file(&path, "two", access).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, after, "{before:o}");
+            fs::remove_file(&path).unwrap();
+        }
+        replace_file(&path, "new", Access::Private).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_output_is_neither_an_input_nor_a_key_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("in")).unwrap();
+        for (name, text) in [("in/a.yaml", "a"), ("other", "a"), ("key", "-----BEGIN PRIVATE KEY-----\n")] {
+            fs::write(path(name), text).unwrap();
+        }
+        for (name, target) in [("link", "in/a.yaml"), ("key-link", "key")] {
+            std::os::unix::fs::symlink(path(target), path(name)).unwrap();
+            fs::hard_link(path(target), path(&format!("hard-{name}"))).unwrap();
+        }
+        let check = |target: &str, input: &str| check_target(Some(&path(target)), [&*path(input)]);
+        for target in ["in/a.yaml", "link", "hard-link"] {
+            for input in ["in/a.yaml", "in", "link"] {
+                assert!(check(target, input).is_err_and(|why| why.to_string().contains("is the input")), "{target}");
+            }
+        }
+        for target in ["key", "key-link", "hard-key-link"] {
+            assert!(check(target, "in").is_err_and(|why| why.to_string().contains("a private key")), "{target}");
+            assert!(replace_file(&path(target), "two", Access::Private).is_err(), "{target}");
+        }
+        assert_eq!(fs::read(path("key")).unwrap(), b"-----BEGIN PRIVATE KEY-----\n");
+        for target in ["other", "new"] {
+            assert_eq!(check(target, "in"), Ok(()));
+        }
     }
 }

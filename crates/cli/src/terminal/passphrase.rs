@@ -44,6 +44,7 @@ impl PassphraseSource {
 /// Reads the file as OpenSSL's `-passin file:` does.
 fn first_line(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let text = Zeroizing::new(input::small_text(path)?);
+    input::check_private(path, "passphrase")?;
     Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 

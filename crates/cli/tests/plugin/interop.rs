@@ -25,6 +25,7 @@ impl Folder {
         let folder = Self(tempfile::tempdir().expect("a folder"));
         fs::copy(repository().join("tests/fixtures/deployment.yaml"), folder.path("app.yaml")).expect("a manifest");
         folder.write("passphrase", "correct horse battery staple\n");
+        folder.run("chmod", "600 passphrase");
         folder
     }
 

@@ -4,6 +4,7 @@
 
 mod audit;
 mod coverage;
+mod files;
 mod folder;
 mod help;
 mod interop;
@@ -12,6 +13,7 @@ mod manifests;
 mod proxies;
 mod renderers;
 mod requests;
+mod reviews;
 mod signers;
 mod vectors;
 mod verify;

@@ -75,6 +75,7 @@ impl Desk {
         let (found, printed) = self.writgate(&arguments);
         assert_eq!(found, Some(code), "{signer:?}: {printed}");
         assert!(printed.contains(why), "{signer:?}: expected {why:?}, found {printed}");
+        assert!(!printed.contains("SECRET"), "the output of a program is not printed: {printed}");
         assert_eq!(self.names(), before, "{signer:?}");
     }
 
@@ -120,10 +121,13 @@ fn a_program_with_an_invalid_answer_signs_nothing() {
         ("echo hello".to_owned(), "its answer cannot be read: expected value"),
         (":".to_owned(), "its answer cannot be read: EOF"),
         (answer(json!({})), "missing field `signature`"),
-        (answer(json!({"version": "writgate.dev/signer/v2", "signature": ""})), "its answer has version"),
+        (answer(json!({"version": "writgate.dev/signer/v2", "signature": ""})), "its answer has another version"),
         (answer(json!({"signature": "====" })), "its signature is not 64 bytes in base64"),
         (answer(json!({"signature": BASE64.encode([0; 63])})), "its signature is not 64 bytes in base64"),
         (answer(json!({"signature": BASE64.encode([7; 64])})), "does not verify with key"),
+        (answer(json!({"signature": {"SECRET": 1}})), "`signature` is not a string"),
+        ("echo SECRET".to_owned(), "its answer cannot be read: expected value"),
+        (answer(json!({"version": "SECRET", "signature": ""})), "its answer has another version"),
         ("yes".to_owned(), "its answer has more than 65536 bytes"),
         ("echo busy >&2; exit 7".to_owned(), "the program ended with exit status: 7 and did not sign"),
         ("kill -9 $$".to_owned(), "the program ended with signal: 9"),
@@ -288,23 +292,60 @@ fn openssh_signs_what_the_webhook_admits() {
     }
 }
 
-/// Runs `approve` on a terminal, answers the question, and returns the exit code.
-fn at_a_terminal(desk: &Desk, answer: &str) -> Option<i32> {
-    let script = "import os, pty, sys\n\
+/// Runs `approve` on a terminal of 24 rows, turns `pages` pages, runs `meanwhile` in a shell, answers the question, and
+/// returns the exit code and what was printed.
+fn on_a_terminal(desk: &Desk, pages: usize, meanwhile: &str, answer: &str) -> (Option<i32>, String) {
+    let script = "import fcntl, os, pty, struct, sys, termios\n\
         pid, terminal = pty.fork()\n\
-        if pid == 0: os.execv(sys.argv[1], sys.argv[1:2] + sys.argv[3:])\n\
-        seen = b''\n\
-        while b'[y/N]' not in seen and b'y/N' not in seen: seen += os.read(terminal, 4096)\n\
-        os.write(terminal, sys.argv[2].encode() + b'\\r')\n\
+        if pid == 0: os.execv(sys.argv[1], sys.argv[1:2] + sys.argv[5:])\n\
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 100, 0, 0))\n\
+        seen, turned = b'', 0\n\
         try:\n\
-        \x20   while os.read(terminal, 4096): pass\n\
+        \x20   while b'y/N' not in seen:\n\
+        \x20       seen += os.read(terminal, 4096)\n\
+        \x20       if seen.count(b'q stops --') > turned:\n\
+        \x20           turned += 1\n\
+        \x20           os.write(terminal, b'\\n' if turned <= int(sys.argv[2]) else b'q\\n')\n\
+        \x20   os.system(sys.argv[3])\n\
+        \x20   os.write(terminal, sys.argv[4].encode() + b'\\r')\n\
+        \x20   while True: seen += os.read(terminal, 4096)\n\
         except OSError: pass\n\
+        sys.stdout.buffer.write(seen)\n\
         sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
     let arguments =
         ["approve", "-f", "request.json", "--posture-dir", "postures", "--key", "bob.pem", "-o", "approval.json"];
     let mut command = desk.command("python3");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_kubectl-writgate"), answer]).args(arguments).env("TERM", "xterm");
-    command.status().expect("Python is there").code()
+    command.args(["-c", script, env!("CARGO_BIN_EXE_kubectl-writgate"), &pages.to_string(), meanwhile, answer]);
+    let output = command.args(arguments).env("TERM", "xterm").output().expect("Python is there");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn at_a_terminal(desk: &Desk, answer: &str) -> Option<i32> {
+    on_a_terminal(desk, 9, ":", answer).0
+}
+
+#[test]
+fn a_review_that_is_longer_than_the_terminal_is_shown_to_its_end_or_not_signed() {
+    let desk = Desk::new();
+    let (code, printed) = on_a_terminal(&desk, 0, ":", "y");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("page 1 of") && printed.contains("was not shown to its end"), "{printed}");
+    assert!(!printed.contains("Code of this review") && !desk.path("approval.json").exists(), "{printed}");
+    let (code, printed) = on_a_terminal(&desk, 9, ":", "y");
+    assert_eq!(code, Some(0), "{printed}");
+}
+
+#[test]
+fn what_changes_while_the_question_is_open_is_not_signed() {
+    let desk = Desk::new();
+    let change = "sed -i s/maxLifetime:.30m/maxLifetime:\\ 20m/ postures/posture.yaml";
+    let (code, printed) = on_a_terminal(&desk, 9, change, "y");
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("what was reviewed has changed since"), "{printed}");
+    assert!(printed.contains("asked[posture].value"), "{printed}");
+    assert!(!desk.path("approval.json").exists());
+    let (code, printed) = on_a_terminal(&desk, 9, "touch postures/posture.yaml", "y");
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use crate::{
-    approval::key::KeyId,
+    approval::key::{KeyId, PublicKey},
     encoding::{
         dsse::pre_authentication,
         strict::{self, Fields},
@@ -92,6 +92,21 @@ impl Envelope {
     /// Adds a signature of [`Envelope::signed_bytes`]. The caller vouches for it.
     pub fn add_signature(&mut self, keyid: KeyId, signature: [u8; 64]) {
         self.signatures.push(EnvelopeSignature { keyid: keyid.to_string(), bytes: signature.to_vec() });
+    }
+
+    /// Whether a signature of the envelope verifies with `key`, whatever key id it claims.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let message = self.signed_bytes();
+        let verifies = |bytes: &[u8]| bytes.try_into().is_ok_and(|bytes| key.verify_strict(&message, bytes));
+        self.signatures.iter().any(|signature| verifies(&signature.bytes))
+    }
+
+    /// Removes the signatures that claim `keyid`. Returns whether there were any.
+    pub fn remove_signatures(&mut self, keyid: KeyId) -> bool {
+        let (keyid, before) = (keyid.to_string(), self.signatures.len());
+        self.signatures.retain(|signature| signature.keyid != keyid);
+        self.signatures.len() < before
     }
 
     /// The compact JSON text that an annotation contains.

@@ -15,6 +15,18 @@ pub(crate) struct VerifiedSigner<'p> {
     pub(crate) key: &'p ReviewerKey,
 }
 
+/// What a posture's keys say about one signature of an envelope.
+#[derive(Clone, Copy, Debug)]
+pub enum SignatureState<'p> {
+    /// It verifies with this key, whatever key id it claims.
+    Valid(&'p Reviewer, &'p ReviewerKey),
+    /// It claims this key and does not verify with it: the statement was changed after it was signed, or somebody else
+    /// wrote the signature.
+    Invalid(&'p Reviewer, &'p ReviewerKey),
+    /// It verifies with no key of the posture, and claims none.
+    UnknownKey,
+}
+
 /// Why no signature of an envelope was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnverifiedEnvelope {
@@ -76,6 +88,22 @@ impl Posture {
             (true, true) => Err(UnverifiedEnvelope::InvalidSignature),
             (true, false) => Err(UnverifiedEnvelope::UnknownKey),
         }
+    }
+
+    /// What is known of every signature of `envelope`, in its order, with the key id that the signature claims. For people:
+    /// a decision uses [`Posture::verify`], which spends a budget.
+    pub fn signature_states<'e>(&self, envelope: &'e Envelope) -> Vec<(&'e str, SignatureState<'_>)> {
+        let message = envelope.signed_bytes();
+        let mut unlimited = SignatureBudget(usize::MAX);
+        let mut state = |signature: &EnvelopeSignature| match self.check(signature, &message, &mut unlimited) {
+            Ok(SignatureCheck::Verified(signer)) => SignatureState::Valid(signer.reviewer, signer.key),
+            Ok(SignatureCheck::FailedWithKnownKey) => {
+                let claimed = signature.keyid.parse().ok().and_then(|id: KeyId| self.key(&id));
+                claimed.map_or(SignatureState::UnknownKey, |(reviewer, key)| SignatureState::Invalid(reviewer, key))
+            }
+            Ok(SignatureCheck::UnknownKey) | Err(_) => SignatureState::UnknownKey,
+        };
+        envelope.signatures().iter().map(|signature| (&*signature.keyid, state(signature))).collect()
     }
 
     /// A key id of this environment selects that key alone. Other tools compute key ids in other ways or leave them

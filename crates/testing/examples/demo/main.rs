@@ -160,13 +160,14 @@ fn misquoted_lines() -> usize {
     wrong
 }
 
-/// The text without what differs from run to run: times, ids, digests, addresses and the widths of columns.
+/// The text without what differs from run to run: times, ids, codes, digests, addresses and the widths of columns.
 fn normal(text: &str) -> String {
     // Compiled once: every line of the pages is normalized, and compiling takes milliseconds in a debug build.
     static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         let rules = [
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
             (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+            (r"([0-9A-Z]{5}-){4}[0-9A-Z]{5}", "CODE"),
             (r"[0-9a-f]{8,64}", "HEX"),
             (r"[A-Za-z0-9+/]{40,}=*", "BASE64"),
             (r"\b(\d+h)?(\d+m)?\d+(ms|s|m|h)\b", "SPAN"),

@@ -1,14 +1,14 @@
 //! Whether a signature is useful: the webhook's own decision about it, and who else could sign.
 
 use writgate_core::{
-    approval::{Envelope, KeyId},
+    approval::{Envelope, KeyId, PublicKey},
     record::Denial,
 };
 
-use crate::{approval::draft::ApprovalDraft, failure::Failure, terminal::output::shown};
+use crate::{approval::draft::ApprovalDraft, command::review::ReviewReport, failure::Failure, terminal::output::shown};
 
 /// Fails for what is denied whoever signs, and for what is known of the key before it signs.
-pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<KeyId>) -> Result<(), Failure> {
+pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Result<(), Failure> {
     if !draft.contradictions.is_empty() {
         return Err(refusal(
             "claims differ from what was computed",
@@ -16,9 +16,10 @@ pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<KeyId>) -> Result<()
             None,
         ));
     }
-    if let Some(key) = key.filter(|key| draft.envelope.keyids().any(|signed| signed == key.to_string())) {
-        return Err(signed_already(key));
+    if let Some(key) = key {
+        not_signed_yet(&draft.envelope, key)?;
     }
+    let key = key.map(PublicKey::id);
     let Some((_, assessment)) = &draft.decided else { return Ok(()) };
     let refused: Vec<String> = assessment
         .refused(&draft.proposal)
@@ -58,7 +59,8 @@ pub(super) fn after(
     }
     let missing: Vec<Denial> = draft.decide(all)?.unwrap_or_default();
     let Some(missing) = missing.iter().find(|denial| lacks_people(denial)) else { return Ok(Vec::new()) };
-    let signed: Vec<String> = all.keyids().map(str::to_owned).chain([key.to_string()]).collect();
+    let verified = draft.signatures.iter().filter(|signature| signature.is_verified());
+    let signed: Vec<String> = verified.map(|signature| signature.keyid.clone()).chain([key.to_string()]).collect();
     Ok(vec![
         format!("more signatures are required: {}", describe(missing)),
         format!(
@@ -68,8 +70,30 @@ pub(super) fn after(
     ])
 }
 
-pub(super) fn signed_already(key: KeyId) -> Failure {
-    Failure::No(format!("key {key} has already signed this; a second signature does not count"))
+/// Fails if `key` has signed the envelope: a signature that verifies, whatever key id it claims.
+pub(super) fn not_signed_yet(envelope: &Envelope, key: &PublicKey) -> Result<(), Failure> {
+    if !envelope.is_signed_by(key) {
+        return Ok(());
+    }
+    Err(Failure::No(format!("key {} has already signed this; a second signature does not count", key.id())))
+}
+
+/// Fails if the review that was shown leaves out or shortens a field.
+pub(super) fn shown_whole(review: &ReviewReport, full: bool) -> Result<(), Failure> {
+    if full || review.not_shown_whole().is_empty() {
+        return Ok(());
+    }
+    let fields = review.not_shown_whole().iter().cloned();
+    Err(refusal("the review does not show these fields whole; read them with --full", fields, None))
+}
+
+/// Fails if a second look at the postures and the live objects makes another review.
+pub(super) fn unchanged(shown: &ReviewReport, now: &ReviewReport) -> Result<(), Failure> {
+    if shown.code() == now.code() {
+        return Ok(());
+    }
+    let what = "what was reviewed has changed since; read the review again";
+    Err(refusal(what, shown.changes_to(now)?, None))
 }
 
 /// `SelfApproval: alice@acme.example signed, but …`

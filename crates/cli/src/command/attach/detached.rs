@@ -1,6 +1,6 @@
 //! `attach --detached`: ConfigMaps with the approvals, one for each namespace that an approval names.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf};
 
 use writgate_cluster::names::is_label;
 use writgate_core::vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL};
@@ -9,7 +9,7 @@ use crate::{
     command::attach::{Arguments, Attachment, names_of, short_id},
     failure::{Answer, Failure},
     manifest::edit::single_quoted,
-    terminal::output::{self, shown},
+    terminal::output::{self, Access, shown},
 };
 
 pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<Answer, Failure> {
@@ -19,7 +19,8 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
             documents.push(config_map(attachment, namespace));
         }
     }
-    output::write(arguments.output.as_deref(), &documents.join("---\n"))?;
+    output::check_target(arguments.output.as_deref(), arguments.approvals.iter().map(PathBuf::as_path))?;
+    output::write(arguments.output.as_deref(), &documents.join("---\n"), Access::Public)?;
     Ok(Answer::Yes)
 }
 

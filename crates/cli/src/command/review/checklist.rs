@@ -1,7 +1,8 @@
 //! The guidance for reviewers as a list: what a program found, and what only a person can decide.
 //!
 //! Each item has the wording of the workflow guide. `ok` and `NO` come from the posture's own decision or from values
-//! that were recomputed. Every other result is `look`.
+//! that were recomputed. Every other result is `look`: a claim of the request or of an envelope makes nothing `ok`, which
+//! requires a [`Checked`].
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -10,7 +11,14 @@ use writgate_core::{
     record::Denial,
 };
 
-use crate::{approval::draft::ApprovalDraft, command::review::dry_runs::DryRuns, terminal::output::shown};
+use crate::{
+    approval::{
+        draft::ApprovalDraft,
+        origin::{Checked, Origin},
+    },
+    command::review::dry_runs::DryRuns,
+    terminal::output::shown,
+};
 
 /// One item of the guidance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +30,9 @@ pub(super) struct ChecklistItem {
     pub(super) line: &'static str,
     /// What was found.
     pub(super) found: String,
+    /// Whether the result depends on the time of the review.
+    #[serde(skip)]
+    pub(super) is_timed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,8 +46,8 @@ pub(super) enum Checklist {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum CheckResult {
-    /// The item is true.
-    Ok,
+    /// The item is true, by values that were checked.
+    Ok(#[serde(skip)] Checked),
     /// The item is false.
     No,
     /// Only a person can decide.
@@ -56,7 +67,7 @@ pub(super) fn of(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<C
 }
 
 fn deployment(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
-    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Deployment, verdict, line, found };
+    let check = |line, found| ChecklistItem::new(Checklist::Deployment, line, found);
     vec![
         check("the pipeline version is the expected canonical build", canonical_build(draft)),
         check("the config bundle matches the intended environment", config_bundle(draft)),
@@ -66,7 +77,7 @@ fn deployment(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
 }
 
 fn replay(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
-    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Replay, verdict, line, found };
+    let check = |line, found| ChecklistItem::new(Checklist::Replay, line, found);
     vec![
         check("the source artifact came from the expected environment", source(draft)),
         check("the resolved pipeline version matches the incident spec hash", incident(draft)),
@@ -75,11 +86,14 @@ fn replay(draft: &ApprovalDraft<'_>) -> Vec<ChecklistItem> {
 }
 
 fn operator(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<ChecklistItem> {
-    let check = |line, (verdict, found)| ChecklistItem { list: Checklist::Operator, verdict, line, found };
+    let check = |line, found| ChecklistItem::new(Checklist::Operator, line, found);
     let mut checks = vec![
         check("verify environment and project before requesting approval", project(draft)),
         check("verify the spec hash or version being approved", hashes(draft)),
-        check("prefer short-lived approvals over broad standing coverage", lifetime(draft)),
+        ChecklistItem {
+            is_timed: true,
+            ..check("prefer short-lived approvals over broad standing coverage", lifetime(draft))
+        },
     ];
     checks.extend(
         dry_runs.map(|dry_runs| check("use dry-run replay first when investigating incidents", tried(dry_runs))),
@@ -88,6 +102,23 @@ fn operator(draft: &ApprovalDraft<'_>, dry_runs: Option<&DryRuns>) -> Vec<Checkl
 }
 
 type Finding = (CheckResult, String);
+
+impl ChecklistItem {
+    fn new(list: Checklist, line: &'static str, (verdict, found): Finding) -> Self {
+        Self { list, verdict, line, found, is_timed: false }
+    }
+}
+
+/// The item is true if the values with these origins are; if one of them is only claimed, a person has to look.
+fn holds<'o>(origins: impl IntoIterator<Item = &'o Origin> + Clone, found: String) -> Finding {
+    match Checked::all(origins.clone()) {
+        Some(checked) => (CheckResult::Ok(checked), found),
+        None => {
+            let mark = origins.into_iter().map(Origin::mark).find(|mark| !mark.is_empty()).unwrap_or_default();
+            (CheckResult::Look, found + &mark)
+        }
+    }
+}
 
 /// The posture's denial with one of `codes`.
 fn denied(draft: &ApprovalDraft<'_>, codes: &[&str]) -> Option<Finding> {
@@ -115,7 +146,9 @@ fn canonical_build(draft: &ApprovalDraft<'_>) -> Finding {
         (Some(version), None) => {
             look(format!("the approval says {}; the posture lists no builds, so it cannot be checked", shown(version)))
         }
-        (Some(version), Some(_)) => (CheckResult::Ok, format!("{} is listed with these images", shown(version))),
+        (Some(version), Some(_)) => {
+            holds([&draft.basis.posture_origin()], format!("{} is listed with these images", shown(version)))
+        }
     }
 }
 
@@ -145,7 +178,8 @@ fn environment(draft: &ApprovalDraft<'_>) -> Finding {
     if draft.contradictions.iter().any(|wrong| wrong.contains("says environment")) {
         return (CheckResult::No, format!("the target is {environment}, which is not what was requested"));
     }
-    look(format!("the target is {environment}; check that it is the intended one"))
+    let mark = draft.origins.environment.mark();
+    look(format!("the target is {environment}{mark}; check that it is the intended one"))
 }
 
 fn project(draft: &ApprovalDraft<'_>) -> Finding {
@@ -158,7 +192,8 @@ fn project(draft: &ApprovalDraft<'_>) -> Finding {
     if let Some(wrong) = draft.contradictions.iter().find(|wrong| about(wrong)) {
         return (CheckResult::No, wrong.clone());
     }
-    denied(draft, &["NamespaceNotListed", "PostureMissing"]).unwrap_or((CheckResult::Ok, place))
+    denied(draft, &["NamespaceNotListed", "PostureMissing"])
+        .unwrap_or_else(|| holds([&draft.origins.environment, &draft.origins.project], place))
 }
 
 /// The approval must grant exactly what is required.
@@ -173,7 +208,7 @@ fn scope(draft: &ApprovalDraft<'_>) -> Finding {
         None if draft.approval.capabilities.len() > draft.basis.needed.len() => {
             look(format!("the approval grants {}, which is more than is required", shown(&given)))
         }
-        None => (CheckResult::Ok, format!("the approval grants {}", shown(&given))),
+        None => holds([&draft.origins.capabilities], format!("the approval grants {}", shown(&given))),
     }
 }
 
@@ -204,7 +239,7 @@ fn incident(draft: &ApprovalDraft<'_>) -> Finding {
     let build = builds.zip(version).and_then(|(builds, version)| builds.get(version)?.spec_hash);
     match (build, said.parse::<SpecHash>(), version) {
         (Some(build), Ok(said), Some(version)) if build == said => {
-            (CheckResult::Ok, format!("{} was deployed with spec {said}", shown(version)))
+            holds([&draft.basis.posture_origin()], format!("{} was deployed with spec {said}", shown(version)))
         }
         (Some(build), _, Some(version)) => (
             CheckResult::No,
@@ -222,8 +257,8 @@ fn incident(draft: &ApprovalDraft<'_>) -> Finding {
 fn hashes(draft: &ApprovalDraft<'_>) -> Finding {
     match (draft.proposal.contradictions.first(), draft.request) {
         (Some(wrong), _) => (CheckResult::No, shown(wrong)),
-        (None, Some(_)) => (CheckResult::Ok, "computed here, and equal to the request's".to_owned()),
-        (None, None) => (CheckResult::Ok, "computed here from the manifests".to_owned()),
+        (None, Some(_)) => holds([&Origin::Computed], "computed here, and equal to the request's".to_owned()),
+        (None, None) => holds([&Origin::Computed], "computed here from the manifests".to_owned()),
     }
 }
 
@@ -232,7 +267,8 @@ fn lifetime(draft: &ApprovalDraft<'_>) -> Finding {
     match draft.basis.max_lifetime.filter(|most| lasts > *most) {
         Some(most) => (CheckResult::No, format!("{lasts:#}, but the posture permits at most {most:#}")),
         None if lasts > SHORT => look(format!("{lasts:#}; check that the approval has to be valid for so long")),
-        None => (CheckResult::Ok, format!("{lasts:#}")),
+        // The statement to sign contains the times, whoever chose them.
+        None => holds([&Origin::Computed], format!("{lasts:#}")),
     }
 }
 
@@ -240,7 +276,9 @@ fn tried(dry_runs: &DryRuns) -> Finding {
     match dry_runs {
         DryRuns::NotKnown(why) => look(format!("not known: {}", shown(why))),
         DryRuns::Found(jobs) => match jobs.iter().find(|(_, succeeded)| *succeeded).or(jobs.first()) {
-            Some((name, true)) => (CheckResult::Ok, format!("Job {} of the same incident succeeded", shown(name))),
+            Some((name, true)) => {
+                holds([&Origin::Cluster], format!("Job {} of the same incident succeeded", shown(name)))
+            }
             Some((name, false)) => {
                 look(format!("Job {} of the same incident exists, but has not succeeded", shown(name)))
             }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::{
+    approval::{origin::Origin, signatures::ExistingSignature},
     command::review::{
         Baseline, ReportFact, ReviewReport, ReviewedWorkload,
         checklist::{CheckResult, Checklist, ChecklistItem},
@@ -48,17 +49,14 @@ pub(super) fn of(review: &ReviewReport, full: bool) -> String {
     let capabilities = review.capabilities.iter().map(|needed| {
         let because: Vec<String> = needed.because.iter().map(|why| shown(why)).collect();
         let because = if because.is_empty() { String::new() } else { format!("  {}", because.join("; ")) };
-        format!("{}{because}", shown(&needed.capability))
+        format!("{}{because}{}", shown(&needed.capability), mark(&needed.origin))
     });
     section(&mut text, "Required capabilities, and why", capabilities);
     if let Some(signers) = &review.signers {
         let could = if signers.could.is_empty() { "nobody".to_owned() } else { shown(&signers.could.join(", ")) };
-        let mut lines = vec![signers.quorum.clone(), format!("could sign: {could}")];
-        lines.extend(
-            signers.signed.iter().map(|key| format!("already signed, according to the envelope, by {}", shown(key))),
-        );
-        section(&mut text, "Who may sign", lines);
+        section(&mut text, "Who may sign", [signers.quorum.clone(), format!("could sign: {could}")]);
     }
+    section(&mut text, "Signatures on the envelope", review.signatures.iter().map(ExistingSignature::text));
     checklist(&mut text, &review.checklist);
     text
 }
@@ -69,9 +67,14 @@ fn name(subject: &str) -> &str {
 }
 
 fn said(fact: &ReportFact) -> String {
-    match fact.word_of {
-        Some(whose) => shown(&fact.value) + &style::faint(&format!("  (claimed by the {whose})")),
-        None => shown(&fact.value),
+    shown(&fact.value) + &mark(&fact.origin)
+}
+
+/// The origin of a value that was not checked.
+fn mark(origin: &Origin) -> String {
+    match origin.mark() {
+        mark if mark.is_empty() => mark,
+        mark => style::faint(&mark),
     }
 }
 
@@ -179,7 +182,7 @@ fn checklist(text: &mut String, checks: &[ChecklistItem]) {
     for (list, title) in titles {
         let lines = checks.iter().filter(|check| check.list == list).map(|check| {
             let verdict = match check.verdict {
-                CheckResult::Ok => style::good("ok  "),
+                CheckResult::Ok(_) => style::good("ok  "),
                 CheckResult::No => style::bad("NO  "),
                 CheckResult::Look => style::careful("look"),
             };

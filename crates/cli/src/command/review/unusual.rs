@@ -54,7 +54,8 @@ struct Finding {
     value: String,
 }
 
-fn unusual(severity: Severity, code: &'static str, what: impl Into<String>) -> Unusual {
+/// A hint that is not about containers or volumes.
+pub(super) fn unusual(severity: Severity, code: &'static str, what: impl Into<String>) -> Unusual {
     Unusual { code, severity, what: what.into(), finding: None }
 }
 
