@@ -325,10 +325,12 @@ pub struct Families {
     pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     pub posture_problems: Gauge,
     pub unlisted_revocations: Gauge,
+    pub documents_left_out: Gauge,
     pub namespace_reads: Counter,
     pub ledger_uses: Family<OutcomeLabels, Counter>,
     /// Entries of the ledger that the webhook did not write, or whose key has changed since.
     pub ledger_entries_rejected: Counter,
+    pub ledger_key_changes: Counter,
     pub history_notes: Family<OutcomeLabels, Counter>,
     pub break_glass: Counter,
     pub approvals_cached: Gauge,
@@ -359,9 +361,11 @@ impl Default for Metrics {
             posture_age: Gauge::default(),
             posture_problems: Gauge::default(),
             unlisted_revocations: Gauge::default(),
+            documents_left_out: Gauge::default(),
             namespace_reads: Counter::default(),
             ledger_uses: Family::default(),
             ledger_entries_rejected: Counter::default(),
+            ledger_key_changes: Counter::default(),
             history_notes: Family::default(),
             break_glass: Counter::default(),
             approvals_cached: Gauge::default(),
@@ -433,6 +437,11 @@ impl Metrics {
         );
         registry.register("posture_problems", "Posture documents that are invalid", self.posture_problems.clone());
         registry.register(
+            "documents_left_out",
+            "Posture documents that are not kept because all together are too large",
+            self.documents_left_out.clone(),
+        );
+        registry.register(
             "unlisted_revocations",
             "Revocations in force that are in no list any more",
             self.unlisted_revocations.clone(),
@@ -447,6 +456,11 @@ impl Metrics {
             "history_notes",
             "Admissions noted in the histories for rollbacks",
             self.history_notes.clone(),
+        );
+        registry.register(
+            "ledger_key_changes",
+            "Times that the key in Secret writgate-ledger was found to be replaced",
+            self.ledger_key_changes.clone(),
         );
         registry.register(
             "ledger_entries_rejected",

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use clap::{ArgAction, Parser};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
-use kube::core::PartialObjectMeta;
 use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_cluster::client;
@@ -36,6 +35,7 @@ use crate::review::guard_reader::GuardReader;
 use crate::review::lookups::{DetachedSource, Lookups};
 use crate::review::namespace_reader::NamespaceReader;
 use crate::state::approvals::ApprovalStore;
+use crate::state::namespaces::WatchedNamespace;
 use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
 use crate::telemetry::{self, LogFilter};
@@ -281,7 +281,7 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
     }
     let client = client::client(args.kubeconfig.as_deref()).await?;
     let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
+    let namespaces: Api<WatchedNamespace> = Api::all(client.clone());
     let (to_postures, to_namespaces) = (PostureFollower(store.clone()), NamespaceFollower(store.clone()));
     tokio::spawn(async move { watch::follow("postures", postures, POSTURE_SELECTOR, &to_postures).await });
     tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });

@@ -2,5 +2,6 @@
 
 pub mod approvals;
 pub mod folder;
+pub mod namespaces;
 pub mod store;
 pub mod watch;

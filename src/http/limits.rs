@@ -1,7 +1,7 @@
 //! Bounds requests before their content is read: their number, their time and their size.
 //!
 //! From the outside in: a panic becomes a response, a body must arrive completely, in time and within a maximum size, and only
-//! then the request takes one of the turns for deciding. Nothing that another request requires is held while a body is awaited,
+//! then the request takes one of the turns for deciding, or waits for one. Nothing that another request requires is held while a body is awaited,
 //! except memory for large bodies, and [peers share](super::shares) that. Each request has a deadline before the API server's own.
 //! None of these decides. They respond with an HTTP error, which the API server treats as a failed webhook and, with
 //! `failurePolicy: Fail`, as a refusal.
@@ -130,7 +130,8 @@ pub(crate) struct ReceivedBody {
 }
 
 impl Limits {
-    /// Takes a turn, and waits for `answer` until `deadline`.
+    /// Waits for a turn, and then for `answer`, until `deadline`. A single API server, which is one peer, would otherwise be
+    /// refused while half of the turns are free.
     pub(crate) async fn decide(
         &self,
         peer: Peer,
@@ -138,7 +139,7 @@ impl Limits {
         metrics: &Metrics,
         answer: impl Future<Output = Response>,
     ) -> Response {
-        let Some(_turn) = self.turns.try_take(peer, 1) else {
+        let Ok(_turn) = timeout_at(deadline.answer(), self.turns.take(peer, 1)).await else {
             return refuse(metrics, Refusal::Overloaded, "writgate: too many requests at once; try again");
         };
         timeout_at(deadline.answer(), answer).await.unwrap_or_else(|_| {

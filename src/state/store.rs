@@ -4,21 +4,25 @@
 //! without either. A review takes a snapshot with [`Store::postures`] and makes one lookup with [`Store::namespace`]. Neither
 //! waits for a writer.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
 use tokio::time::Instant;
 use writgate_cluster::config_map::document;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::posture::{Document, PostureSet};
+use writgate_core::vocabulary::KIND_LABEL;
 
 use crate::metrics::Metrics;
+use crate::state::namespaces::WatchedNamespace;
 use crate::state::watch::Follower;
 
 /// The age at which the state is stale. A revocation may have been missed.
@@ -51,6 +55,8 @@ pub struct Store {
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
     /// When each source was last proved complete and current, in the order of [`WatchedSource::ALL`].
     fresh: RwLock<[Option<Instant>; 2]>,
+    /// Why each source cannot be followed, if the last attempt failed.
+    failures: Mutex<[Option<String>; 2]>,
 }
 
 /// The posture documents.
@@ -62,6 +68,34 @@ struct Documents {
     is_changed: bool,
 }
 
+/// Memory for the texts of all documents together.
+const MAX_TEXT: usize = 64 << 20;
+/// The part of it that large documents may take that no posture names. Whoever may publish builds cannot take the rest.
+const MAX_UNNAMED: usize = 32 << 20;
+/// A document of up to this length counts as small.
+const SMALL: usize = 64 << 10;
+
+/// The document in `object`, or a stand-in if `others` leave no room for it.
+fn kept(object: &ConfigMap, others: &BTreeMap<String, Arc<Document>>, postures: &PostureSet) -> Arc<Document> {
+    let document = document(object);
+    let name = object.name_any();
+    let label = object.labels().get(KIND_LABEL).map_or("", String::as_str);
+    let is_needed = label == "posture" || label == "revocations" || postures.is_named(&name);
+    let limit = if is_needed || document.text.len() <= SMALL { MAX_TEXT } else { MAX_UNNAMED };
+    let others = others.iter().filter(|(other, _)| **other != name);
+    let taken: usize = others.map(|(_, other)| other.text.len()).sum();
+    if taken + document.text.len() <= limit {
+        return Arc::new(document);
+    }
+    let why = format!(
+        "is left out: with it, the documents would have more than {} MiB; delete documents that no posture names, and write \
+         this one again",
+        limit >> 20
+    );
+    tracing::error!(document = name, bytes = document.text.len(), "posture document {why}");
+    Arc::new(Document::left_out(&object.namespace().unwrap_or_default(), &name, label, &why))
+}
+
 impl Default for Store {
     fn default() -> Self {
         Self {
@@ -69,6 +103,7 @@ impl Default for Store {
             postures: ArcSwap::from_pointee(PostureSet::assemble(Vec::new())),
             namespaces: RwLock::default(),
             fresh: RwLock::default(),
+            failures: Mutex::default(),
         }
     }
 }
@@ -123,6 +158,21 @@ impl Store {
         let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
         let proved = &mut fresh[source as usize];
         *proved = Some(proved.map_or(at, |earlier| earlier.max(at)));
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)[source as usize] = None;
+    }
+
+    /// Notes why `source` cannot be followed.
+    pub fn note_failure(&self, source: WatchedSource, why: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)[source as usize] = Some(why.to_owned());
+    }
+
+    /// Why a source cannot be followed.
+    fn failure(&self) -> Option<String> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        WatchedSource::ALL.into_iter().find_map(|source| {
+            let why = failures[source as usize].as_ref()?;
+            Some(format!("{}: {why}", source.what()))
+        })
     }
 
     /// The time since the older of the two sources was proved fresh. `None` until both have been read.
@@ -137,18 +187,23 @@ impl Store {
     /// `/readyz`.
     #[must_use]
     pub fn staleness(&self, now: Instant) -> Option<String> {
+        let failure = || self.failure().unwrap_or_else(|| "the webhook cannot reach the API server".to_owned());
         match self.age(now) {
             Some(age) if age < STALE_AFTER => None,
             Some(age) => Some(format!(
-                "the postures were last proved current {} s ago, more than the {} s that a decision may rely on: the \
-                 webhook cannot reach the API server",
+                "the webhook's state is too old to decide: postures and namespaces were last proved current {} s ago, \
+                 more than the {} s that a decision may rely on; {}",
                 age.as_secs(),
-                STALE_AFTER.as_secs()
+                STALE_AFTER.as_secs(),
+                failure()
             )),
-            None => Some(
-                "the postures have not been read yet: the webhook is starting, or cannot reach the API server"
-                    .to_owned(),
-            ),
+            None => Some(self.failure().map_or_else(
+                || {
+                    "the postures have not been read yet: the webhook is starting, or cannot reach the API server"
+                        .to_owned()
+                },
+                |why| format!("the postures and namespaces have not been read yet; {why}"),
+            )),
         }
     }
 
@@ -158,7 +213,10 @@ impl Store {
         let fresh = *self.fresh.read().unwrap_or_else(PoisonError::into_inner);
         let unread = WatchedSource::ALL.into_iter().filter(|source| fresh[*source as usize].is_none());
         let unread: Vec<_> = unread.map(|source| format!("{} not listed yet", source.what())).collect();
-        if unread.is_empty() { self.staleness(Instant::now()).into_iter().collect() } else { unread }
+        if unread.is_empty() {
+            return self.staleness(Instant::now()).into_iter().collect();
+        }
+        unread.into_iter().chain(self.failure()).collect()
     }
 
     /// Updates the gauges that describe this state.
@@ -168,6 +226,9 @@ impl Store {
         let postures = self.postures();
         let unlisted = postures.unlisted_revocations().map(|(_, revoked)| revoked.len()).sum::<usize>();
         metrics.posture_problems.set(i64::try_from(postures.problems().len()).unwrap_or(i64::MAX));
+        let documents = postures.documents();
+        let left_out = documents.filter(|document| document.is_left_out()).count();
+        metrics.documents_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
         metrics.unlisted_revocations.set(i64::try_from(unlisted).unwrap_or(i64::MAX));
     }
 
@@ -216,7 +277,11 @@ impl Follower<ConfigMap> for PostureFollower {
     type Listed = BTreeMap<String, Arc<Document>>;
 
     fn list(&self, listed: &mut Self::Listed, page: Vec<ConfigMap>) {
-        listed.extend(page.iter().map(|object| (object.name_any(), Arc::new(document(object)))));
+        let postures = self.0.postures();
+        for object in page {
+            let document = kept(&object, listed, &postures);
+            listed.insert(object.name_any(), document);
+        }
     }
 
     fn reset(&self, listed: Self::Listed) {
@@ -229,14 +294,24 @@ impl Follower<ConfigMap> for PostureFollower {
     }
 
     fn apply(&self, object: ConfigMap) {
-        let document = Arc::new(document(&object));
-        self.0.change(|documents| match documents.entry(object.name_any()) {
-            Entry::Occupied(known) if *known.get() == document => false,
-            entry => {
-                entry.insert_entry(document);
-                true
+        let postures = self.0.postures();
+        self.0.change(|documents| {
+            let document = kept(&object, documents, &postures);
+            match documents.entry(object.name_any()) {
+                Entry::Occupied(known) if *known.get() == document => false,
+                entry => {
+                    entry.insert_entry(document);
+                    true
+                }
             }
         });
+    }
+
+    /// A first list does not know which documents the postures name. A second one does.
+    fn wants_another_list(&self) -> bool {
+        let postures = self.0.postures();
+        let documents = self.0.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.by_name.iter().any(|(name, document)| document.is_left_out() && postures.is_named(name))
     }
 
     fn delete(&self, object: ConfigMap) {
@@ -250,6 +325,10 @@ impl Follower<ConfigMap> for PostureFollower {
     fn fresh(&self, at: Instant) {
         self.0.prove_fresh(WatchedSource::Postures, at);
     }
+
+    fn failed(&self, why: &str) {
+        self.0.note_failure(WatchedSource::Postures, why);
+    }
 }
 
 /// Feeds the store with namespaces.
@@ -261,12 +340,12 @@ impl NamespaceFollower {
     }
 }
 
-impl Follower<PartialObjectMeta<Namespace>> for NamespaceFollower {
-    /// Each Namespace may have more than 1 MiB of labels and annotations.
-    const PAGE: u32 = 100;
+impl Follower<WatchedNamespace> for NamespaceFollower {
+    /// Each Namespace may have 3 MiB of labels, annotations and managed fields, and a page is in memory as a text.
+    const PAGE: u32 = 16;
     type Listed = HashMap<String, NamespaceLabels>;
 
-    fn list(&self, listed: &mut Self::Listed, page: Vec<PartialObjectMeta<Namespace>>) {
+    fn list(&self, listed: &mut Self::Listed, page: Vec<WatchedNamespace>) {
         listed.extend(page.iter().map(|object| (object.name_any(), NamespaceLabels::of(object.labels()))));
     }
 
@@ -274,13 +353,13 @@ impl Follower<PartialObjectMeta<Namespace>> for NamespaceFollower {
         self.change(|namespaces| *namespaces = listed);
     }
 
-    fn apply(&self, object: PartialObjectMeta<Namespace>) {
+    fn apply(&self, object: WatchedNamespace) {
         self.change(|namespaces| {
             namespaces.insert(object.name_any(), NamespaceLabels::of(object.labels()));
         });
     }
 
-    fn delete(&self, object: PartialObjectMeta<Namespace>) {
+    fn delete(&self, object: WatchedNamespace) {
         self.change(|namespaces| {
             namespaces.remove(&object.name_any());
         });
@@ -289,153 +368,8 @@ impl Follower<PartialObjectMeta<Namespace>> for NamespaceFollower {
     fn fresh(&self, at: Instant) {
         self.0.prove_fresh(WatchedSource::Namespaces, at);
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use writgate_core::vocabulary::ENVIRONMENT_LABEL;
-
-    use super::*;
-
-    fn config_map(name: &str, kind: &str, text: &str) -> ConfigMap {
-        serde_json::from_value(json!({
-            "metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
-            "data": {format!("{kind}.yaml"): text},
-        }))
-        .expect("a ConfigMap")
-    }
-
-    fn listed(objects: &[ConfigMap]) -> BTreeMap<String, Arc<Document>> {
-        objects.iter().map(|object| (object.name_any(), Arc::new(document(object)))).collect()
-    }
-
-    fn posture(environment: &str) -> ConfigMap {
-        let text = format!("apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: {environment}\n");
-        config_map(&format!("posture-{environment}"), "posture", &text)
-    }
-
-    fn namespace(name: &str, environment: Option<&str>) -> PartialObjectMeta<Namespace> {
-        let labels = environment.map(|environment| json!({ENVIRONMENT_LABEL: environment, "app": "x"}));
-        let object = json!({"metadata": {"name": name, "labels": labels}});
-        serde_json::from_value(object).expect("a Namespace")
-    }
-
-    fn code(store: &Store, environment: &str) -> &'static str {
-        match store.postures().environment(environment) {
-            Ok(_) => "valid",
-            Err(writgate_core::posture::PostureError::Missing { .. }) => "missing",
-            Err(_) => "invalid",
-        }
-    }
-
-    #[test]
-    fn a_posture_is_in_force_from_its_apply_to_its_delete() {
-        let postures = PostureFollower(Arc::default());
-        postures.apply(posture("production"));
-        postures.settle();
-        assert_eq!(code(&postures.0, "production"), "valid");
-        assert_eq!(code(&postures.0, "staging"), "missing");
-        postures.delete(posture("production"));
-        postures.settle();
-        assert_eq!(code(&postures.0, "production"), "missing");
-    }
-
-    #[test]
-    fn changes_that_arrive_together_are_in_force_together() {
-        let postures = PostureFollower(Arc::default());
-        postures.apply(posture("production"));
-        postures.apply(posture("staging"));
-        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "missing"));
-        postures.settle();
-        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("valid", "valid"));
-        let before = postures.0.postures();
-        let mut annotated = posture("production");
-        annotated.annotations_mut().insert("touched".to_owned(), "again".to_owned());
-        postures.apply(annotated);
-        postures.settle();
-        assert!(Arc::ptr_eq(&before, &postures.0.postures()), "the documents are the same");
-    }
-
-    #[test]
-    fn a_new_list_replaces_the_known_postures() {
-        let postures = PostureFollower(Arc::default());
-        postures.reset(listed(&[posture("production"), posture("staging")]));
-        postures.reset(listed(&[posture("staging")]));
-        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("missing", "valid"));
-    }
-
-    #[test]
-    fn an_invalid_change_leaves_no_older_trust_in_force() {
-        let postures = PostureFollower(Arc::default());
-        postures.reset(listed(&[posture("production"), posture("staging")]));
-        postures.apply(config_map(
-            "posture-production",
-            "posture",
-            "environment: production\nkind: Posture\nquorum: [",
-        ));
-        postures.settle();
-        assert_eq!((code(&postures.0, "production"), code(&postures.0, "staging")), ("invalid", "valid"));
-    }
-
-    #[test]
-    fn a_snapshot_does_not_change_under_a_review() {
-        let postures = PostureFollower(Arc::default());
-        postures.apply(posture("production"));
-        postures.settle();
-        let snapshot = postures.0.postures();
-        postures.delete(posture("production"));
-        postures.settle();
-        assert!(snapshot.environment("production").is_ok());
-    }
-
-    #[test]
-    fn the_same_documents_have_one_version_in_a_cluster_and_in_a_folder() {
-        let postures = PostureFollower(Arc::default());
-        let object = posture("production");
-        postures.apply(object.clone());
-        postures.settle();
-        let bare = Store::default();
-        let text = object.data.expect("data")["posture.yaml"].clone();
-        bare.replace(vec![Document { source: "a.yaml".into(), name: None, text }], Instant::now());
-        let version = |store: &Store| store.postures().environment("production").expect("valid").version.clone();
-        assert_eq!(version(&postures.0), version(&bare));
-        let named = postures.0.postures();
-        assert_eq!(named.environment("production").expect("valid").config_map.as_deref(), Some("posture-production"));
-    }
-
-    #[test]
-    fn namespaces_follow_their_labels() {
-        let namespaces = NamespaceFollower(Arc::default());
-        namespaces.reset(
-            [namespace("payments", Some("production")), namespace("default", None)]
-                .iter()
-                .map(|object| (object.name_any(), NamespaceLabels::of(object.labels())))
-                .collect(),
-        );
-        let environment =
-            |name| namespaces.0.namespace(name).map(|labels| labels.environment.as_deref().map(str::to_owned));
-        assert_eq!(environment("payments"), Some(Some("production".to_owned())));
-        assert_eq!(environment("default"), Some(None));
-        assert_eq!(environment("unknown"), None);
-        namespaces.apply(namespace("payments", Some("staging")));
-        assert_eq!(environment("payments"), Some(Some("staging".to_owned())));
-        namespaces.delete(namespace("payments", None));
-        assert_eq!(environment("payments"), None);
-    }
-
-    #[test]
-    fn state_is_stale_when_either_source_was_not_proved_fresh_for_a_minute() {
-        let store = Store::default();
-        let begun = Instant::now();
-        assert!(store.staleness(begun).is_some_and(|why| why.contains("not been read yet")));
-        store.prove_fresh(WatchedSource::Postures, begun);
-        assert!(store.staleness(begun).is_some(), "the namespaces are still unknown");
-        store.prove_fresh(WatchedSource::Namespaces, begun + Duration::from_secs(30));
-        assert_eq!(store.staleness(begun + Duration::from_secs(59)), None);
-        assert!(store.staleness(begun + STALE_AFTER).is_some_and(|why| why.contains("60 s")));
-        store.prove_fresh(WatchedSource::Postures, begun + Duration::from_secs(50));
-        store.prove_fresh(WatchedSource::Postures, begun);
-        assert_eq!(store.age(begun + Duration::from_secs(50)), Some(Duration::from_secs(20)));
+    fn failed(&self, why: &str) {
+        self.0.note_failure(WatchedSource::Namespaces, why);
     }
 }

@@ -44,6 +44,12 @@ pub trait Follower<K> {
     fn settle(&self) {}
     /// Notes that every change until `at` is in force.
     fn fresh(&self, at: Instant);
+    /// Whether a second list would know more than the first.
+    fn wants_another_list(&self) -> bool {
+        false
+    }
+    /// Notes why the objects cannot be followed. The next call of [`Follower::fresh`] ends this.
+    fn failed(&self, _why: &str) {}
 }
 
 /// Why a list and its watch have to start again.
@@ -60,6 +66,19 @@ enum WatchError {
     Unproved,
     #[error("the API server ended the watch: {}", .0.message)]
     Ended(Box<kube::core::Status>),
+}
+
+impl WatchError {
+    /// The error as a cause of a denial: a user who reads it must know whether the API server or its rules are at fault.
+    fn cause(&self) -> String {
+        match self {
+            Self::Request(error) if matches!(error.status_code(), Some(401 | 403)) => {
+                format!("the API server refuses to show them to the webhook: {error}")
+            }
+            Self::Request(error) => format!("the webhook cannot reach the API server: {error}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Follows the objects of `api` that match `labels`. Does not return.
@@ -80,6 +99,7 @@ where
             WatchError::Ended(status) if status.code == 410 => tracing::info!(what, "watch too old; listing again"),
             _ => tracing::warn!(what, %error, retry_in = ?pause, "cannot follow the cluster"),
         }
+        follower.failed(&error.cause());
         sleep(pause).await;
         pause = (2 * pause).min(LONGEST_PAUSE);
     }
@@ -100,6 +120,11 @@ where
     let mut proved = Instant::now();
     let (listed, mut version) = list(api, labels, follower).await?;
     follower.reset(listed);
+    if follower.wants_another_list() {
+        let listed;
+        (listed, version) = list(api, labels, follower).await?;
+        follower.reset(listed);
+    }
     follower.fresh(proved);
     loop {
         let ended = watch(api, labels, version, follower).await;
@@ -249,6 +274,7 @@ mod tests {
         calls: Mutex<Vec<String>>,
         requests: Mutex<Vec<String>>,
         fresh: Mutex<Vec<u64>>,
+        failures: Mutex<Vec<String>>,
     }
 
     struct Recorder(Arc<Observed>, Instant);
@@ -280,6 +306,10 @@ mod tests {
 
         fn delete(&self, object: ConfigMap) {
             self.called(format!("delete {}", names(&[object])));
+        }
+
+        fn failed(&self, why: &str) {
+            self.0.failures.lock().expect("no panic").push(why.to_owned());
         }
 
         fn fresh(&self, at: Instant) {
@@ -348,6 +378,17 @@ mod tests {
         assert_eq!(*seen.calls.lock().expect("no panic"), ["reset a,b", "apply c", "apply a", "delete b"]);
         assert_eq!(*seen.requests.lock().expect("no panic"), ["list", "list more", "watch 7", "watch 12"]);
         assert_eq!(*seen.fresh.lock().expect("no panic"), [0, 20]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_and_an_outage_are_told_apart() {
+        for (code, says) in
+            [(403, "refuses to show them"), (401, "refuses to show them"), (503, "cannot reach the API server")]
+        {
+            let seen = follow_for(1, vec![Answer::Refusal(code), list(&[], "7", ""), silence()]).await;
+            let failures = seen.failures.lock().expect("no panic");
+            assert!(failures.len() == 1 && failures[0].contains(says), "{code}: {failures:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
 use kube::{Client, Error, ResourceExt as _};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use writgate_cluster::bounded_request::{self, RequestError, RequestLimiter};
 use writgate_cluster::clock;
@@ -31,7 +31,7 @@ use writgate_core::{
 };
 
 use crate::metrics::{Metrics, UseOutcome, WriteOutcome};
-use key::LedgerKey;
+use key::{KeptKey, LedgerKey};
 use settle::Reserved;
 
 /// How long a lookup may take, including the wait for a permit. An API server usually waits 5 s for the response.
@@ -56,7 +56,7 @@ struct Shared {
     kinds: WorkloadKinds,
     entries: Api<ConfigMap>,
     secrets: Api<Secret>,
-    key: OnceCell<LedgerKey>,
+    key: KeptKey,
     lookups: RequestLimiter,
     watches: Arc<Semaphore>,
     release_after: Duration,
@@ -77,7 +77,7 @@ impl Ledger {
         let entries = Api::namespaced(client.clone(), namespace);
         let secrets = Api::namespaced(client.clone(), namespace);
         let (lookups, watches) = (RequestLimiter::new(MAX_LOOKUPS, PATIENCE), Arc::new(Semaphore::new(MAX_WATCHES)));
-        let key = OnceCell::new();
+        let key = KeptKey::default();
         Self(Arc::new(Shared { client, kinds, entries, secrets, key, lookups, watches, release_after, metrics }))
     }
 
@@ -86,7 +86,7 @@ impl Ledger {
     pub async fn use_of(&self, wanted: &Use, dry_run: bool, now: Timestamp) -> Result<Option<UseRecord>, String> {
         if dry_run {
             let Some(found) = self.look_up(self.0.entries.get_opt(&wanted.entry)).await? else { return Ok(None) };
-            return self.authentic_use(&found, self.key_in_time().await?).map(Some);
+            return self.in_time(self.authentic_use(&found)).await.map(Some);
         }
         if wanted.object.uid.is_none() {
             return Err("the object has no uid, so its use cannot be reserved".to_owned());
@@ -110,7 +110,7 @@ impl Ledger {
         let found = self.look_up(self.0.entries.get_opt(&entry::history_name(object))).await?;
         let Some(found) = found else { return Ok(History::default()) };
         // Evidence that the webhook did not write is none: a rollback then requires an approval.
-        if !self.is_authentic(&found, self.key_in_time().await?) {
+        if self.in_time(self.key_of(&found)).await?.is_none() {
             return Ok(History::default());
         }
         entry::history_in(&found)
@@ -145,7 +145,7 @@ impl Ledger {
         let _permit = lookups.permit().await;
         record.free_at = Some(self.free_at());
         let key = self.key().await?;
-        let new = entry::of_use(&record, key);
+        let new = entry::of_use(&record, &key);
         for _ in 0..ATTEMPTS {
             match bounded(entries.create(&PostParams::default(), &new)).await {
                 Ok(entry) => {
@@ -158,11 +158,11 @@ impl Ledger {
             }
             let found = bounded(entries.get_opt(&record.used.entry)).await.map_err(|failure| failure.to_string())?;
             let Some(found) = found else { continue };
-            let held = self.authentic_use(&found, key)?;
+            let held = self.authentic_use(&found).await?;
             if held.free_at.is_none() || !held.is_by_the_same(&record.used) {
                 return Ok(held);
             }
-            if let Some(renewed) = self.renew(found, held, key).await? {
+            if let Some(renewed) = self.renew(found, held).await? {
                 return Ok(renewed);
             }
         }
@@ -171,17 +171,13 @@ impl Ledger {
 
     /// Renews a use that may still be released, for a further request by the same object. The pending release then fails,
     /// because the entry has another version. `None` if the entry was changed meanwhile.
-    async fn renew(
-        &self,
-        mut entry: ConfigMap,
-        mut held: UseRecord,
-        key: &LedgerKey,
-    ) -> Result<Option<UseRecord>, String> {
+    async fn renew(&self, mut entry: ConfigMap, mut held: UseRecord) -> Result<Option<UseRecord>, String> {
         let now = clock::now();
         // A use whose time has passed should have been released. The reason why it was not is unknown, so it stays spent.
         held.free_at = if held.free_at.is_some_and(|free_at| free_at > now) { Some(self.free_at()) } else { None };
         entry::keep_since(&mut entry);
-        entry::put_use(&mut entry, &held, key);
+        let key = self.key().await?;
+        entry::put_use(&mut entry, &held, &key);
         match bounded(self.0.entries.replace(&held.used.entry, &PostParams::default(), &entry)).await {
             Ok(entry) => {
                 if held.free_at.is_some() {
@@ -194,30 +190,39 @@ impl Ledger {
         }
     }
 
-    /// The key of the entries. It is read once.
-    async fn key(&self) -> Result<&LedgerKey, String> {
-        self.0.key.get_or_try_init(|| LedgerKey::load(&self.0.secrets)).await
+    /// The key of new entries.
+    async fn key(&self) -> Result<Arc<LedgerKey>, String> {
+        self.0.key.get(&self.0.secrets).await
     }
 
-    /// The key, as far as a response can wait for it.
-    async fn key_in_time(&self) -> Result<&LedgerKey, String> {
-        timeout(PATIENCE, self.key()).await.unwrap_or_else(|_| Err(slow()))
+    /// Waits as long as a response can.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(slow()))
     }
 
-    /// Whether the webhook wrote `entry` as it is. An entry that it did not write is an attempt to deceive it, or the key was
-    /// replaced.
-    fn is_authentic(&self, entry: &ConfigMap, key: &LedgerKey) -> bool {
-        let is_authentic = entry::is_authentic(entry, key);
-        if !is_authentic {
-            self.0.metrics.ledger_entries_rejected.inc();
-            tracing::error!(entry = entry.name_any(), "ledger entry rejected: the webhook did not write it as it is");
+    /// The key with which the webhook wrote `entry` as it is. `None`: the webhook did not write it, which is an attempt to
+    /// deceive it, or wrote it with a key that was replaced. Another replica may have started with a new key, so the key is
+    /// read again before an entry is rejected.
+    async fn key_of(&self, entry: &ConfigMap) -> Result<Option<Arc<LedgerKey>>, String> {
+        let Shared { key: kept, secrets, metrics, .. } = &*self.0;
+        let key = kept.get(secrets).await?;
+        if entry::is_authentic(entry, &key) {
+            return Ok(Some(key));
         }
-        is_authentic
+        if let Some(new) = kept.replacement(&key, secrets).await {
+            metrics.ledger_key_changes.inc();
+            if entry::is_authentic(entry, &new) {
+                return Ok(Some(new));
+            }
+        }
+        metrics.ledger_entries_rejected.inc();
+        tracing::error!(entry = entry.name_any(), "ledger entry rejected: the webhook did not write it as it is");
+        Ok(None)
     }
 
     /// The use that `entry` holds. Fails if the webhook did not write it: whether the approval is used is unknown then.
-    fn authentic_use(&self, entry: &ConfigMap, key: &LedgerKey) -> Result<UseRecord, String> {
-        if self.is_authentic(entry, key) {
+    async fn authentic_use(&self, entry: &ConfigMap) -> Result<UseRecord, String> {
+        if self.key_of(entry).await?.is_some() {
             return entry::use_in(entry);
         }
         let name = entry.name_any();

@@ -7,6 +7,7 @@
 mod build;
 mod difference;
 mod document;
+mod document_text;
 mod explain;
 mod gather;
 mod named_documents;
@@ -34,8 +35,8 @@ use serde::Deserialize;
 
 pub use crate::record::enforcement::{Durability, Enforcement};
 pub use difference::{ChangeEffect, PostureChange};
+pub use document_text::Document;
 pub use explain::{ExplainedRow, Explanation};
-pub use gather::Document;
 pub use pipelines::Build;
 pub use problems::PostureProblem;
 pub use quorum::{QuorumEntry, describe_quorum};

@@ -49,8 +49,10 @@ impl Ledger {
         let entries = &self.0.entries;
         let name = entry::history_name(&note.object);
         let found = bounded(entries.get_opt(&name)).await.map_err(failed)?;
-        let key = self.key().await.map_err(|why| FailedAttempt { why, retriable: true })?;
-        if let Some(forged) = found.as_ref().filter(|found| !self.is_authentic(found, key)) {
+        let unread = |why| FailedAttempt { why, retriable: true };
+        if let Some(forged) = &found
+            && self.key_of(forged).await.map_err(unread)?.is_none()
+        {
             // Deleted, not overwritten: it may be immutable, owned, or full of other fields.
             bounded(entries.delete(&name, &if_unchanged(forged))).await.map_err(failed)?;
             return Err(FailedAttempt {
@@ -63,7 +65,8 @@ impl Ledger {
         history.note(note.admission.clone());
         let is_new = found.is_none();
         let mut entry: ConfigMap = found.unwrap_or_else(|| entry::of_history(&note.object));
-        entry::put_history(&mut entry, within_bounds(&mut history), key);
+        let key = self.key().await.map_err(unread)?;
+        entry::put_history(&mut entry, within_bounds(&mut history), &key);
         if is_new {
             bounded(entries.create(&PostParams::default(), &entry)).await.map_err(failed)?;
         } else {

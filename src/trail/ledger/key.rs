@@ -4,12 +4,16 @@
 //! entry even where the policy is absent: whoever may write ConfigMaps in the system namespace cannot read the Secret.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ObjectMeta, PostParams};
 use sha2::Sha256;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use writgate_core::encoding::hex;
 use zeroize::Zeroizing;
 
@@ -24,6 +28,52 @@ const DOMAIN: &str = "writgate.dev/ledger/v1";
 const BYTES: usize = 32;
 /// Another replica may create the Secret first.
 const ATTEMPTS: u32 = 2;
+
+/// The shortest time between two reads of the Secret. Whoever writes forged entries must not make the webhook read all the
+/// time.
+const READ_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The key that the webhook uses, and when the Secret was last read.
+#[derive(Default)]
+pub(super) struct KeptKey(Mutex<Option<(Arc<LedgerKey>, Instant)>>);
+
+impl KeptKey {
+    /// The key. It is read once, or created if there is none.
+    pub(super) async fn get(&self, secrets: &Api<Secret>) -> Result<Arc<LedgerKey>, String> {
+        let mut kept = self.0.lock().await;
+        if let Some((key, _)) = &*kept {
+            return Ok(key.clone());
+        }
+        let key = Arc::new(LedgerKey::load(secrets).await?);
+        *kept = Some((key.clone(), Instant::now()));
+        Ok(key)
+    }
+
+    /// The key that replaces `rejecting`, with which an entry does not verify. `None` if the Secret has not changed, was
+    /// read a moment ago, or cannot be read.
+    pub(super) async fn replacement(&self, rejecting: &LedgerKey, secrets: &Api<Secret>) -> Option<Arc<LedgerKey>> {
+        let mut kept = self.0.lock().await;
+        let (key, read) = kept.as_mut()?;
+        if *key.0 != *rejecting.0 {
+            return Some(key.clone());
+        }
+        if read.elapsed() < READ_INTERVAL {
+            return None;
+        }
+        *read = Instant::now();
+        // A Secret that was deleted is not created again here: the key in memory still verifies what it wrote.
+        let secret = bounded(secrets.get_opt(SECRET)).await.ok()??;
+        let new = LedgerKey::from_secret(&secret).ok().filter(|new| *new.0 != *rejecting.0)?;
+        tracing::warn!("the key in Secret {SECRET} was replaced; entries of the ledger with the old key are rejected");
+        *key = Arc::new(new);
+        Some(key.clone())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_test(key: LedgerKey) -> Self {
+        Self(Mutex::new(Some((Arc::new(key), Instant::now()))))
+    }
+}
 
 /// A key of HMAC-SHA256.
 pub(super) struct LedgerKey(Zeroizing<[u8; BYTES]>);
@@ -84,9 +134,14 @@ impl LedgerKey {
     pub(super) fn of_test() -> Self {
         Self(Zeroizing::new([7; BYTES]))
     }
+
+    #[cfg(test)]
+    pub(super) fn other_of_test() -> Self {
+        Self(Zeroizing::new([8; BYTES]))
+    }
 }
 
-fn secret_with(key: &[u8]) -> Secret {
+pub(super) fn secret_with(key: &[u8]) -> Secret {
     Secret {
         metadata: ObjectMeta { name: Some(SECRET.to_owned()), ..ObjectMeta::default() },
         immutable: Some(true),

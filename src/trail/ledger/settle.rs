@@ -161,17 +161,17 @@ impl Ledger {
     async fn amend(&self, reserved: Reserved, change: impl Fn(&mut UseRecord)) -> bool {
         let Reserved { mut entry, mut record, .. } = reserved;
         let name = record.used.entry.clone();
-        let Ok(key) = self.key().await else { return false };
         for pause in retry::pauses() {
             record.free_at = None;
             change(&mut record);
-            entry::put_use(&mut entry, &record, key);
+            let Ok(key) = self.key().await else { return false };
+            entry::put_use(&mut entry, &record, &key);
             let replaced = bounded(self.0.entries.replace(&name, &PostParams::default(), &entry)).await;
             let Err(failure) = replaced else { return true };
             if failure.status_code() == Some(409) {
                 // The use may have been renewed meanwhile, and then has a later version.
                 let Ok(Some(found)) = bounded(self.0.entries.get_opt(&name)).await else { continue };
-                match self.authentic_use(&found, key) {
+                match self.authentic_use(&found).await {
                     Ok(held) if held.is_by_the_same(&record.used) => (entry, record) = (found, held),
                     _ => return false,
                 }

@@ -33,6 +33,10 @@ struct Script {
     watches: Vec<Vec<Value>>,
     /// How long a creation takes.
     delay: Duration,
+    /// The response to a read of the Secret.
+    secret: (u16, Value),
+    /// How long after its start the webhook is asked.
+    waits: Duration,
 }
 
 impl Default for Script {
@@ -45,6 +49,8 @@ impl Default for Script {
             lists: vec![RESERVED, 200],
             watches: vec![vec![bookmark(150)], vec![bookmark(200)]],
             delay: Duration::ZERO,
+            secret: refused(404, "NotFound"),
+            waits: Duration::ZERO,
         }
     }
 }
@@ -116,6 +122,9 @@ impl Server {
                 sleep(delay).await;
                 ("create".to_owned(), next(&mut self.script().create))
             }
+            (&Method::GET, false) if head.uri.path().contains("/secrets/") => {
+                ("secret".to_owned(), self.script().secret.clone())
+            }
             (&Method::GET, false) => ("read".to_owned(), next(&mut self.script().read)),
             (&Method::PUT, false) => (change_to(&body), (200, with_version(body, "110"))),
             (&Method::DELETE, false) => {
@@ -174,7 +183,7 @@ struct Settled {
 
 /// Reserves the use and waits until it is settled.
 async fn run(script: Script) -> Settled {
-    let wanted = script.wanted.clone();
+    let (wanted, waits) = (script.wanted.clone(), script.waits);
     let server = Arc::new(Server { script: Mutex::new(script), requests: Mutex::default() });
     let answering = server.clone();
     let service = service_fn(move |request| {
@@ -184,7 +193,10 @@ async fn run(script: Script) -> Settled {
     let metrics = Metrics::default();
     let kinds = writgate_core::kube::WorkloadKinds::default();
     let ledger = Ledger::new(Client::new(service, "default"), kinds, "writgate-system", RELEASE_AFTER, metrics.clone());
-    assert!(ledger.0.key.set(LedgerKey::of_test()).is_ok(), "the key of a new ledger is not known");
+    let mut ledger = ledger;
+    Arc::get_mut(&mut ledger.0).expect("a new ledger").key = KeptKey::of_test(LedgerKey::of_test());
+    // Longer than the shortest time between two reads of the Secret.
+    sleep(waits).await;
     let held = ledger.use_of(&wanted, false, now()).await;
     // The clock is paused, so this advances it until every task has ended.
     sleep(Duration::from_mins(10)).await;
@@ -359,6 +371,39 @@ async fn a_use_that_the_webhook_did_not_write_is_an_error() {
     let why = settled.held.expect_err("whether the approval is used is unknown");
     assert!(why.contains("was not written by the webhook"), "{why}");
     assert_eq!(settled.metrics.ledger_entries_rejected.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_key_is_read_again_before_an_entry_is_rejected() {
+    let replaced = || {
+        let another = |record: &mut UseRecord| record.used.object.uid = Some("u-2".to_owned());
+        let mut record = UseRecord::new(wanted(), now());
+        another(&mut record);
+        let mut held = super::entry::of_use(&record, &LedgerKey::other_of_test());
+        held.metadata.resource_version = Some("90".to_owned());
+        let secret = serde_json::to_value(key::secret_with(&[8; 32])).expect("JSON");
+        Script {
+            create: taken(),
+            read: vec![(200, serde_json::to_value(held).expect("JSON"))],
+            secret: (200, secret),
+            waits: Duration::from_secs(11),
+            ..Script::default()
+        }
+    };
+    let settled = run(replaced()).await;
+    assert!(settled.held.is_ok_and(|held| held.is_some()), "another replica wrote it with the new key");
+    let counted = |metrics: &Metrics| (metrics.ledger_key_changes.get(), metrics.ledger_entries_rejected.get());
+    assert_eq!(counted(&settled.metrics), (1, 0));
+    let same = serde_json::to_value(key::secret_with(&[7; 32])).expect("JSON");
+    for (what, script) in [
+        ("the Secret is the same", Script { secret: (200, same), ..replaced() }),
+        ("the Secret was deleted", Script { secret: refused(404, "NotFound"), ..replaced() }),
+        ("the Secret was read a moment ago", Script { waits: Duration::from_secs(9), ..replaced() }),
+    ] {
+        let settled = run(script).await;
+        assert!(settled.held.is_err(), "{what}");
+        assert_eq!(counted(&settled.metrics), (0, 1), "{what}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

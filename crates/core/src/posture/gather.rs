@@ -11,24 +11,17 @@ use std::{
 
 use serde_json::Value;
 
-use super::problems::PostureProblem;
+use super::{
+    document_text::{Document, LEFT_OUT},
+    named_documents::{NamedKind, UnusedDocument},
+    problems::PostureProblem,
+};
 use crate::{
     encoding::yaml::read_yaml,
     kube::config_map::ConfigMapContent,
     text::{listed, on_one_line},
     vocabulary::{APPROVAL_KIND, BUNDLE_KIND, KIND_LABEL},
 };
-
-/// A text that may hold documents: a file, or one key of a ConfigMap.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Document {
-    /// Where the text was found, for messages: a path, or `configmap NAMESPACE/NAME key posture.yaml`.
-    pub source: String,
-    /// The name of the ConfigMap that holds the text, which is the name of the document in it; `None` for a file.
-    pub name: Option<String>,
-    /// YAML or JSON, with any number of documents.
-    pub text: String,
-}
 
 /// A document, parsed but not read.
 #[derive(Debug)]
@@ -59,6 +52,11 @@ enum OriginText {
 }
 
 impl Origin {
+    /// Whether the text is the document's own, and not a copy of a part of it.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.text, OriginText::Whole(_))
+    }
+
     pub(super) fn text(&self) -> &str {
         match &self.text {
             OriginText::Whole(document) => &document.text,
@@ -90,6 +88,8 @@ pub(super) struct Gathered {
     pub(super) origins: BTreeMap<String, Origin>,
     /// Problems that make no posture invalid.
     pub(super) harmless: Vec<PostureProblem>,
+    /// Documents that no posture names. Only this is kept of them.
+    pub(super) unused: Vec<UnusedDocument>,
 }
 
 /// A v1 Namespace among the documents.
@@ -180,6 +180,11 @@ impl Gathered {
         gathered
     }
 
+    /// What is kept of a document that no posture names.
+    pub(super) fn of_unused(unused: UnusedDocument, origins: BTreeMap<String, Origin>) -> Self {
+        Self { unused: vec![unused], origins, ..Self::default() }
+    }
+
     /// Adds what another text holds.
     pub(super) fn add(&mut self, other: &Self) {
         let Self {
@@ -195,6 +200,7 @@ impl Gathered {
             config_maps,
             origins,
             harmless,
+            unused,
         } = other;
         self.postures.extend_from_slice(postures);
         self.reviewers.extend_from_slice(reviewers);
@@ -210,6 +216,39 @@ impl Gathered {
         }
         self.origins.extend(origins.iter().map(|(source, origin)| (source.clone(), origin.clone())));
         self.harmless.extend_from_slice(harmless);
+        self.unused.extend_from_slice(unused);
+    }
+
+    /// The one document that this text holds, if it is of a kind that postures name, and nothing else is in the text.
+    pub(super) fn only_named(&self) -> Option<(NamedKind, &Arc<FoundDocument>)> {
+        let Self {
+            postures,
+            reviewers,
+            revocations,
+            pipelines,
+            broken_postures,
+            broken_reviewers,
+            broken_revocations,
+            broken_pipelines,
+            namespaces,
+            config_maps,
+            origins: _,
+            harmless,
+            unused,
+        } = self;
+        let broken = [broken_postures, broken_reviewers, broken_revocations, broken_pipelines];
+        let has_others = !postures.is_empty()
+            || !revocations.is_empty()
+            || broken.into_iter().any(|broken| !broken.is_empty())
+            || !namespaces.is_empty()
+            || !config_maps.is_empty()
+            || !harmless.is_empty()
+            || !unused.is_empty();
+        match (&**reviewers, &**pipelines) {
+            ([only], []) if !has_others => Some((NamedKind::Reviewers, only)),
+            ([], [only]) if !has_others => Some((NamedKind::Pipelines, only)),
+            _ => None,
+        }
     }
 
     /// The labels of each v1 Namespace. Of two Namespaces with one name, the first counts.
@@ -233,7 +272,7 @@ impl Gathered {
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
         match (api_version, kind) {
             ("v1", "List") => self.add_list(&source, value),
-            ("v1", "ConfigMap") => self.add_config_map(source, &value),
+            ("v1", "ConfigMap") => self.add_config_map(source, &value, name.is_none()),
             ("v1", "Namespace") => self.add_namespace(source, &value),
             _ => match DocumentKind::ALL.into_iter().find(|known| known.as_str() == kind) {
                 Some(kind) => self.add_document(kind, Arc::new(FoundDocument { source, name, value })),
@@ -273,12 +312,13 @@ impl Gathered {
     /// Adds the document in a ConfigMap.
     ///
     /// The label, the key and the document's kind must agree. RBAC, a watch and a reader each rely on one of them, so a
-    /// difference is a mistake that must not be ignored.
-    fn add_config_map(&mut self, source: String, value: &Value) {
+    /// difference is a mistake that must not be ignored. Workloads can refer to the ConfigMap itself only if it is from a
+    /// file: in the cluster, it is in the system namespace.
+    fn add_config_map(&mut self, source: String, value: &Value, is_from_file: bool) {
         let metadata = |field| value.pointer("/metadata").and_then(|metadata| metadata.get(field));
         let (name, namespace) =
             (metadata("name").and_then(Value::as_str), metadata("namespace").and_then(Value::as_str));
-        if let Some(name) = name {
+        if let Some(name) = name.filter(|_| is_from_file) {
             let name = (namespace.unwrap_or_default().to_owned(), name.to_owned());
             self.keep_config_map(name, ConfigMapContent::of(value).map(Arc::new));
         }
@@ -312,6 +352,10 @@ impl Gathered {
     /// Adds the document in a ConfigMap whose label says that it holds a document of this kind.
     fn add_labelled(&mut self, kind: DocumentKind, source: String, name: Option<&str>, config_map: &Value) {
         let text = config_map.get("data").and_then(|data| data.get(kind.key())).and_then(Value::as_str);
+        if let Some(why) = config_map.get(LEFT_OUT).and_then(Value::as_str) {
+            let broken = BrokenDocument { kind: Some(kind), name, text: "" };
+            return self.add_broken(&broken, problem(source, why));
+        }
         if let Some(text) = text {
             self.origins.insert(source.clone(), Origin { text: OriginText::Key(text.into()), index: 0 });
         }

@@ -26,12 +26,19 @@ impl NamedSets {
     /// `problems`.
     pub(super) fn read(gathered: &Gathered, known: Option<&Self>, problems: &mut Vec<PostureProblem>) -> Self {
         let Gathered {
-            reviewers, broken_reviewers, revocations, broken_revocations, pipelines, broken_pipelines, ..
+            reviewers,
+            broken_reviewers,
+            revocations,
+            broken_revocations,
+            pipelines,
+            broken_pipelines,
+            unused,
+            ..
         } = gathered;
         let known_reviewers = known.map(|known| &known.reviewers);
         let known_revocations = known.map(|known| &known.revocations);
         let known_pipelines = known.map(|known| &known.pipelines);
-        Self {
+        let mut sets = Self {
             reviewers: NamedDocuments::read(reviewers, broken_reviewers, read_reviewers, known_reviewers, problems),
             revocations: NamedDocuments::read(
                 revocations,
@@ -41,7 +48,14 @@ impl NamedSets {
                 problems,
             ),
             pipelines: NamedDocuments::read(pipelines, broken_pipelines, read_pipelines, known_pipelines, problems),
+        };
+        for unused in unused {
+            match unused.kind {
+                NamedKind::Reviewers => sets.reviewers.add_unused(unused, problems),
+                NamedKind::Pipelines => sets.pipelines.add_unused(unused, problems),
+            }
         }
+        sets
     }
 
     /// What all lists revoke, whether or not a posture names them.
@@ -64,6 +78,8 @@ impl NamedSets {
 pub(super) struct NamedDocuments<T> {
     /// By name: the document, or why it cannot be used.
     documents: BTreeMap<String, Result<Arc<NamedDocument<T>>, String>>,
+    /// By name: the source of a document that no posture names.
+    unused: BTreeMap<String, String>,
     /// The problems of documents without a known name. Each of these documents may be any that is missing.
     nameless: Vec<PostureProblem>,
 }
@@ -92,6 +108,25 @@ impl<T> NamedDocument<T> {
     }
 }
 
+/// A document that no posture names: it was read once, and its content was dropped. Whoever may publish builds must not
+/// decide how much memory the webhook takes.
+#[derive(Clone, Debug)]
+pub(super) struct UnusedDocument {
+    pub(super) kind: NamedKind,
+    pub(super) source: String,
+    /// `None` if it has none, which is one of its problems.
+    pub(super) name: Option<String>,
+    pub(super) problems: Vec<PostureProblem>,
+}
+
+/// The kinds of documents whose content is dropped if no posture names them. Revocations are kept: a posture that cannot be
+/// read may name any list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum NamedKind {
+    Reviewers,
+    Pipelines,
+}
+
 /// Why a named document cannot be used.
 pub(super) struct UnusableDocument {
     /// Whether no document has the name.
@@ -108,7 +143,7 @@ impl<T> NamedDocuments<T> {
         known: Option<&Self>,
         problems: &mut Vec<PostureProblem>,
     ) -> Self {
-        let mut all = Self { documents: BTreeMap::new(), nameless: Vec::new() };
+        let mut all = Self { documents: BTreeMap::new(), unused: BTreeMap::new(), nameless: Vec::new() };
         for found in found {
             let (name, mut own) = name_of(found);
             let document = name.as_deref().and_then(|name| known?.read_from(name, found));
@@ -138,6 +173,27 @@ impl<T> NamedDocuments<T> {
         all
     }
 
+    /// Adds a document that no posture names. It can have the name of a document that is in use.
+    fn add_unused(&mut self, unused: &UnusedDocument, problems: &mut Vec<PostureProblem>) {
+        let UnusedDocument { source, name, problems: own, .. } = unused;
+        problems.extend_from_slice(own);
+        let Some(name) = name else { return self.nameless.extend(own.first().cloned()) };
+        let other = match self.documents.get(name) {
+            Some(Ok(other)) => Some(other.source()),
+            Some(Err(_)) => return,
+            None => self.unused.get(name).map(String::as_str),
+        };
+        if let (Some(other), None) = (other, own.first()) {
+            let problem = also_named(source, name, other);
+            self.set_unusable(name.clone(), &problem);
+            problems.push(problem);
+        } else if let Some(first) = own.first() {
+            self.set_unusable(name.clone(), first);
+        } else {
+            self.unused.insert(name.clone(), source.clone());
+        }
+    }
+
     /// The document of this name, if it was read from `found`.
     fn read_from(&self, name: &str, found: &Arc<FoundDocument>) -> Option<Arc<NamedDocument<T>>> {
         let document = self.documents.get(name)?.as_ref().ok()?;
@@ -147,8 +203,7 @@ impl<T> NamedDocuments<T> {
     fn add(&mut self, name: String, new: Arc<NamedDocument<T>>, problems: &mut Vec<PostureProblem>) {
         match self.documents.get(&name) {
             Some(Ok(other)) => {
-                let message = format!("{name:?} is also the name of {}; rename one of them", other.source());
-                let problem = PostureProblem::new(new.source(), "name", message);
+                let problem = also_named(new.source(), &name, other.source());
                 self.set_unusable(name, &problem);
                 problems.push(problem);
             }
@@ -179,6 +234,22 @@ impl<T> NamedDocuments<T> {
         let perhaps: Vec<String> = self.nameless.iter().take(3).map(PostureProblem::to_string).collect();
         format!("{name:?} does not exist; it may be an invalid document without a name: {}", perhaps.join("; "))
     }
+}
+
+fn also_named(source: &str, name: &str, other: &str) -> PostureProblem {
+    PostureProblem::new(source, "name", format!("{name:?} is also the name of {other}; rename one of them"))
+}
+
+/// Reads a document that no posture names, for its problems.
+pub(super) fn read_unused(kind: NamedKind, found: &FoundDocument) -> UnusedDocument {
+    let FoundDocument { source, value, .. } = found;
+    let (name, mut problems) = name_of(found);
+    let others = match kind {
+        NamedKind::Reviewers => read_reviewers(source, value).err(),
+        NamedKind::Pipelines => read_pipelines(source, value).err(),
+    };
+    problems.extend(others.into_iter().flatten());
+    UnusedDocument { kind, source: source.clone(), name, problems }
 }
 
 /// The document's own name, or its ConfigMap's.

@@ -3,15 +3,19 @@
 //! Assembling never fails. A broken document invalidates its own environment and no other. A set that is made from an
 //! earlier one reads only the documents that differ, and builds only the postures that they belong to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
 use super::{
     Posture, PostureProblem, Revocations, UnreachableQuorum,
     build::build_posture,
-    gather::{ConfigMaps, Document, FoundDocument, Gathered, Origin},
-    named_documents::{NamedDocument, NamedDocuments, NamedSets},
+    document_text::Document,
+    gather::{ConfigMaps, FoundDocument, Gathered, Origin},
+    named_documents::{NamedDocument, NamedDocuments, NamedKind, NamedSets, UnusedDocument, read_unused},
     pipelines::Builds,
     reach::unreachable,
     remembered::Remembered,
@@ -81,6 +85,8 @@ pub struct PostureSet {
     pub(super) revoked: BTreeMap<String, Revocations>,
     /// By environment: the namespaces that its documents list, each with its project, even if its posture is invalid.
     pub(super) listed: BTreeMap<String, BTreeMap<String, String>>,
+    /// The names of reviewers, revocations and pipelines that the documents of postures have.
+    named_by_postures: BTreeSet<String>,
     /// By environment: what earlier documents said and these do not.
     pub(super) remembered: BTreeMap<String, Remembered>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -102,14 +108,7 @@ impl PostureSet {
 
     fn assemble_from(known: Option<&Self>, documents: impl IntoIterator<Item = Arc<Document>>) -> Self {
         // Sorted: some messages name two documents, and of two Namespaces the first counts.
-        let documents: BTreeMap<_, _> = documents
-            .into_iter()
-            .map(|document| {
-                let known = known.and_then(|known| known.documents.get(&document));
-                let contents = known.map_or_else(|| Arc::new(Gathered::read(&document)), Arc::clone);
-                (document, contents)
-            })
-            .collect();
+        let documents = gather_all(known, documents.into_iter().collect());
         let mut gathered = Gathered::default();
         for contents in documents.values() {
             gathered.add(contents);
@@ -161,6 +160,7 @@ impl PostureSet {
             unreachable,
             revoked,
             listed,
+            named_by_postures: gathered.postures.iter().flat_map(|found| names_in(&found.value)).collect(),
             remembered: BTreeMap::new(),
             namespaces,
             config_maps,
@@ -213,11 +213,79 @@ impl PostureSet {
         &self.unreachable
     }
 
+    /// Whether a posture, valid or not, names a set or list of this name.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.named_by_postures.contains(name)
+    }
+
     /// The labels of the v1 Namespaces among the documents.
     #[must_use]
     pub fn namespaces(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
         &self.namespaces
     }
+}
+
+/// Reads the documents that `known` has not read. Of a document that no posture names, only its problems are kept.
+fn gather_all(
+    known: Option<&PostureSet>,
+    documents: BTreeSet<Arc<Document>>,
+) -> BTreeMap<Arc<Document>, Arc<Gathered>> {
+    let mut gathered = BTreeMap::new();
+    let mut used = BTreeSet::new();
+    // Documents that seem to be postures come first, so that others are read once and one after the other is dropped.
+    let (first, rest): (Vec<_>, Vec<_>) = documents.into_iter().partition(|document| document.text.contains("Posture"));
+    for document in first.into_iter().chain(rest) {
+        let known = known.and_then(|known| known.documents.get(&document)).map(Arc::clone);
+        let contents = known.unwrap_or_else(|| without_unused(Arc::new(Gathered::read(&document)), &used));
+        used.extend(contents.postures.iter().flat_map(|found| names_used_by(&found.value)));
+        gathered.insert(document, contents);
+    }
+    for (document, contents) in &mut gathered {
+        let is_used = |unused: &UnusedDocument| {
+            unused.name.as_ref().is_some_and(|name| used.contains(&(unused.kind, name.clone())))
+        };
+        if contents.unused.iter().any(is_used) {
+            *contents = Arc::new(Gathered::read(document));
+        } else {
+            *contents = without_unused(Arc::clone(contents), &used);
+        }
+    }
+    gathered
+}
+
+/// All names of sets and lists in a posture.
+fn names_in(posture: &Value) -> impl Iterator<Item = String> {
+    ["reviewerSets", "revocationLists", "pipelineSets"].into_iter().flat_map(move |field| {
+        let names = posture.get(field).and_then(Value::as_array).into_iter().flatten();
+        names.filter_map(|name| name.as_str().map(str::to_owned))
+    })
+}
+
+/// The reviewers and pipelines that a posture names.
+fn names_used_by(posture: &Value) -> impl Iterator<Item = (NamedKind, String)> {
+    [("reviewerSets", NamedKind::Reviewers), ("pipelineSets", NamedKind::Pipelines)].into_iter().flat_map(
+        move |(field, kind)| {
+            let names = posture.get(field).and_then(Value::as_array).into_iter().flatten();
+            names.filter_map(move |name| Some((kind, name.as_str()?.to_owned())))
+        },
+    )
+}
+
+/// The same, without the content of a document that no posture names.
+fn without_unused(contents: Arc<Gathered>, used: &BTreeSet<(NamedKind, String)>) -> Arc<Gathered> {
+    let Some((kind, found)) = contents.only_named() else { return contents };
+    let own = found.value.get("name").and_then(Value::as_str);
+    let mut names = own.into_iter().chain(found.name.as_deref());
+    if names.any(|name| used.contains(&(kind, name.to_owned()))) {
+        return contents;
+    }
+    let mut unused = read_unused(kind, found);
+    locate(unused.problems.iter_mut(), &contents.origins);
+    // A text that is kept anyway is kept for the positions of later problems.
+    let origins = contents.origins.iter().filter(|(_, origin)| origin.is_whole());
+    let origins = origins.map(|(source, origin)| (source.clone(), origin.clone())).collect();
+    Arc::new(Gathered::of_unused(unused, origins))
 }
 
 /// The most problems of one document whose position is looked up: each lookup costs time.

@@ -33,7 +33,7 @@ fn a_missing_set_is_reported_with_the_sets_that_have_no_name() {
     assert_problem(
         &set_of(&[POSTURE, &nameless, REVOCATIONS]),
         "reviewerSets[0]",
-        "it may be an invalid document without a name: 1.yaml: name: is missing",
+        "it may be an invalid document without a name: 1.yaml: line 2, column 1: name: is missing",
     );
 }
 
