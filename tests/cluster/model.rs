@@ -1,10 +1,12 @@
-//! Random histories against a model. A history applies, patches, labels, pauses, resumes, scales, deletes and rolls back, while
-//! approvals expire and are revoked. After every step the API server must have the objects that a model of two hundred lines
-//! predicts, and at the end every decision must have exactly one record.
+//! Random histories against a model. A history applies, patches, labels, pauses, resumes, scales, deletes, orphans and rolls back,
+//! while approvals expire and are revoked. It also attempts what only controllers and the webhook may do: to let a Deployment adopt a
+//! `ReplicaSet`, to change a Job's Pods, and to forge an entry of the ledger. After every step the API server must have the objects
+//! that a model of about 250 lines predicts, and at the end every decision must have exactly one record.
 //!
 //! `WRITGATE_MODEL_HISTORIES` is the number of histories [default: 6], `WRITGATE_MODEL_STEPS` their length [default: 40].
 //! `WRITGATE_MODEL_SEED` repeats one failed history.
 
+mod attempts;
 mod player;
 mod verdict;
 mod witness;

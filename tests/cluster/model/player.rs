@@ -8,7 +8,8 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
-use crate::model::verdict::{Answer, Approval, Because, Name, REVISIONS, Step, What, World};
+use crate::model::attempts::make_strays;
+use crate::model::verdict::{Answer, Approval, Because, Name, REVISIONS, Step, WIDE, What, World};
 use crate::model::witness::{self, Persisted};
 use writgate_testing::random::Random;
 use writgate_testing::{
@@ -21,20 +22,22 @@ const LIVES: [i64; 2] = [8, 3600];
 const BOUNDARY: i64 = 2;
 const SPECS: usize = 4;
 
-struct Player<'g> {
-    governed: Governed<'g>,
-    random: Random,
-    world: World,
+pub(super) struct Player<'g> {
+    pub(super) governed: Governed<'g>,
+    pub(super) random: Random,
+    pub(super) world: World,
     /// The envelopes of the world's approvals.
     envelopes: Vec<(String, String)>,
-    /// The answer to each action.
-    answers: Vec<(Name, Answer)>,
+    /// The name of the object and the answer to each action.
+    pub(super) answers: Vec<(String, Answer)>,
     /// The specs and approvals of each Deployment, for rollbacks.
     ran: Vec<(Name, u8, Option<usize>)>,
     /// The objects that the API server returned as stored.
-    persisted: Persisted,
+    pub(super) persisted: Persisted,
     client: kube::Client,
-    log: Vec<String>,
+    /// RBAC refuses the administrator nothing.
+    pub(super) admin: kube::Client,
+    pub(super) log: Vec<String>,
 }
 
 /// Runs `steps` steps of the history of `seed`.
@@ -48,6 +51,8 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         installation.plane.install(&[document("revocations", &format!("revocations-{environment}"), &none)]);
     });
     let client = installation.plane.block_on(installation.operator.client());
+    let admin = installation.plane.block_on(installation.plane.admin.client());
+    make_strays(&governed);
     let watched = witness::watch(installation, &governed.namespace);
     let mut player = Player {
         governed,
@@ -58,6 +63,7 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         ran: Vec::new(),
         persisted: Persisted::new(),
         client,
+        admin,
         log: vec![format!("seed {seed}")],
     };
     for _ in 0..steps {
@@ -77,9 +83,10 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
 impl Player<'_> {
     fn turn(&mut self) {
         self.wait_for_clear_times();
-        match self.random.below(12) {
+        match self.random.below(14) {
             0 => return self.revoke(),
             1 => return self.wait_for_an_end(),
+            2 | 3 => return self.attempt(),
             _ => {}
         }
         let step = self.choose();
@@ -99,7 +106,7 @@ impl Player<'_> {
         }
         self.world.commit(step, answer);
         if answer != Answer::NotAnAction {
-            self.answers.push((step.0, answer));
+            self.answers.push((text(step.0).to_owned(), answer));
         }
         if let Ok(Some(object)) = &did {
             witness::note(&mut self.persisted, object);
@@ -124,9 +131,15 @@ impl Player<'_> {
                 let approval = self.approval_for(name, 0);
                 What::Create(approval, self.random.chance(40))
             }
+            None if self.random.chance(20) => {
+                let spec = self.spec();
+                What::Apply(WIDE + spec, self.approval_for(name, spec))
+            }
             None => self.apply(name),
             Some(now) => match self.random.below(8) {
+                0 if !name.is_replay() && self.random.chance(50) => What::Orphan,
                 0 => What::Delete,
+                1 if name.is_replay() && self.random.chance(50) => What::Relabel,
                 1 => What::Bookkeeping,
                 2 | 3 if now.held => What::Release,
                 2 | 3 => What::Hold,
@@ -179,7 +192,10 @@ impl Player<'_> {
             manifest["spec"]["suspend"] = json!(true);
         }
         let image = &mut manifest["spec"]["template"]["spec"]["containers"][0]["image"];
-        *image = json!(format!("{}-{spec}", image.as_str().expect("text")));
+        *image = json!(format!("{}-{}", image.as_str().expect("text"), spec % WIDE));
+        if spec >= WIDE {
+            manifest["spec"]["selector"] = json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]});
+        }
         if let Some(index) = approval {
             manifest["metadata"]["annotations"][APPROVAL] = json!(self.envelopes[index].1);
         }
@@ -215,19 +231,14 @@ impl Player<'_> {
             What::Release => merge(held(false)).await,
             What::Bookkeeping if name.is_replay() => merge(json!({"metadata": {"annotations": {"seen": "yes"}}})).await,
             What::Bookkeeping => merge(json!({"metadata": {"labels": {"seen": "yes"}}, "spec": {"replicas": 2}})).await,
-            What::Delete => {
-                let background =
-                    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
-                objects.delete(text(name), &background).await.map(|_| None)
-            }
+            What::Relabel => merge(json!({"metadata": {"labels": {"seen": self.log.len().to_string()}}})).await,
+            What::Delete => delete(&objects, text(name), PropagationPolicy::Background).await,
+            What::Orphan => delete(&objects, text(name), PropagationPolicy::Orphan).await,
         };
-        done.map_err(|error| match error {
-            kube::Error::Api(status) => status.message,
-            error => panic!("{what:?} of {name:?}: {error}"),
-        })
+        done.map_err(message_of)
     }
 
-    fn objects(&self, name: Name) -> Api<DynamicObject> {
+    pub(super) fn objects(&self, name: Name) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.governed.namespace, &resource(name.is_replay()))
     }
 
@@ -345,6 +356,27 @@ impl Player<'_> {
     }
 }
 
+/// Deletes an object, and waits until it is gone.
+async fn delete(
+    objects: &Api<DynamicObject>,
+    name: &str,
+    policy: PropagationPolicy,
+) -> Result<Option<DynamicObject>, kube::Error> {
+    let uid = objects.get(name).await?.metadata.uid;
+    objects.delete(name, &DeleteParams { propagation_policy: Some(policy), ..Default::default() }).await?;
+    while objects.get_opt(name).await?.is_some_and(|left| left.metadata.uid == uid) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(None)
+}
+
+pub(super) fn message_of(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        error => panic!("{error}"),
+    }
+}
+
 pub(crate) fn resource(replay: bool) -> ApiResource {
     let (group, kind) = if replay { ("batch", "Job") } else { ("apps", "Deployment") };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind))
@@ -360,9 +392,17 @@ pub(crate) fn text(name: Name) -> &'static str {
 }
 
 /// The first reason of a denial, with which its second line starts.
-fn code_of(message: &str) -> &'static str {
-    const CODES: [&str; 7] =
-        ["ApprovalRequired", "SpecHashMismatch", "WrongResource", "WrongAction", "Expired", "Revoked", "AlreadyUsed"];
+pub(super) fn code_of(message: &str) -> &'static str {
+    const CODES: [&str; 8] = [
+        "WorkloadNotAllowed",
+        "ApprovalRequired",
+        "SpecHashMismatch",
+        "WrongResource",
+        "WrongAction",
+        "Expired",
+        "Revoked",
+        "AlreadyUsed",
+    ];
     let code = message.lines().nth(1).and_then(|line| line.split(':').next()).unwrap_or_default();
     CODES
         .into_iter()

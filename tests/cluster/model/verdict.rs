@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Added to the number of a spec of a Deployment: the same spec with a selector that matches every `ReplicaSet`. No approval names it.
+pub(crate) const WIDE: u8 = 100;
 /// The number of the latest admitted specs that permit a rollback, as in the posture of the histories.
 pub(crate) const REVISIONS: usize = 2;
 
@@ -42,7 +44,55 @@ pub(crate) enum What {
     Release,
     /// Labels or scales, which is not an action.
     Bookkeeping,
+    /// Labels a Job, by which a controller could adopt it.
+    Relabel,
     Delete,
+    /// Deletes a Deployment and leaves its `ReplicaSets`, which other Deployments with the same selector adopt.
+    Orphan,
+}
+
+/// A write that is for controllers or the webhook. Whatever was approved, it is refused and changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Attempt {
+    /// Gives a `ReplicaSet` that nobody approved the labels that the Deployments select.
+    LabelStray,
+    OwnStray,
+    ScaleStray,
+    /// Labels a `ReplicaSet` that a Deployment made.
+    LabelReplicaSet,
+    LabelRevision,
+    /// Changes a Pod of a running Job, which would start another one.
+    LabelPod,
+    UntrackPod,
+    DisownPod,
+    /// Creates an entry of the ledger, which would permit a rollback.
+    ForgeHistory,
+}
+
+impl Attempt {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::LabelStray,
+        Self::OwnStray,
+        Self::ScaleStray,
+        Self::LabelReplicaSet,
+        Self::LabelRevision,
+        Self::LabelPod,
+        Self::UntrackPod,
+        Self::DisownPod,
+        Self::ForgeHistory,
+    ];
+
+    /// The possible first reasons of the webhook, or the API server's policy.
+    pub(crate) fn refusal(self) -> &'static [&'static str] {
+        match self {
+            Self::LabelStray | Self::OwnStray => &["ApprovalRequired"],
+            Self::ScaleStray | Self::LabelRevision => &["WorkloadNotAllowed"],
+            // The controller copied the Deployment's approval, if it had one, and that names another spec.
+            Self::LabelReplicaSet => &["SpecHashMismatch", "ApprovalRequired"],
+            Self::LabelPod | Self::UntrackPod | Self::DisownPod => &["pods.writgate.dev"],
+            Self::ForgeHistory => &["ledger.writgate.dev"],
+        }
+    }
 }
 
 /// The answer of the webhook.
@@ -101,13 +151,14 @@ impl World {
             (What::Apply(spec, approval), None) => self.check(name, spec, approval, None),
             (What::Apply(spec, approval), Some(now)) if now.spec != spec => self.check(name, spec, approval, None),
             (What::SetImage(spec), Some(now)) if now.spec != spec => self.check(name, spec, now.approval, None),
-            (What::Release, Some(now)) if now.held => self.check(name, now.spec, now.approval, Some(now)),
+            (What::Release, Some(now)) if now.held => self.check(name, now.spec, now.approval, Some((now, true))),
+            (What::Relabel, Some(now)) => self.check(name, now.spec, now.approval, Some((now, false))),
             _ => Answer::NotAnAction,
         }
     }
 
-    /// `released` is the suspended or paused object that the step resumes, if any.
-    fn check(&self, name: Name, spec: u8, approval: Option<usize>, released: Option<&Object>) -> Answer {
+    /// `same` is the object, if the step does not replace its spec, and whether the step starts it.
+    fn check(&self, name: Name, spec: u8, approval: Option<usize>, same: Option<(&Object, bool)>) -> Answer {
         let spec_revoked = !name.is_replay() && self.revoked_specs.contains(&spec);
         let mut faults = BTreeMap::new();
         if spec_revoked {
@@ -118,9 +169,9 @@ impl World {
             Some(index) => self.faults(index, name, spec, &mut faults),
         }
         if let Some(index) = approval.filter(|_| name.is_replay() && faults.is_empty()) {
-            let free = match (self.uses.get(&index), released) {
+            let free = match (self.uses.get(&index), same) {
                 (None, _) => true,
-                (Some((user, ran)), Some(object)) => *user == object.incarnation && !ran,
+                (Some((user, ran)), Some((object, starts))) => *user == object.incarnation && !(starts && *ran),
                 (Some(_), None) => false,
             };
             if !free {
@@ -164,17 +215,19 @@ impl World {
         let admitted = !matches!(answer, Answer::Denied(_));
         match what {
             _ if !admitted => return,
-            What::Delete => drop(self.objects.remove(&name)),
+            What::Delete | What::Orphan => drop(self.objects.remove(&name)),
             What::Apply(spec, approval) => *self.object(name) = Object { spec, approval, ..*self.object(name) },
             What::Create(approval, held) => *self.object(name) = Object { held, approval, ..*self.object(name) },
             What::SetImage(spec) => self.object(name).spec = spec,
             What::Hold | What::Release => self.object(name).held = matches!(what, What::Hold),
-            What::Bookkeeping => {}
+            What::Bookkeeping | What::Relabel => {}
         }
         if answer == Answer::Admitted(Because::Approved) {
             let Object { spec, held, approval, incarnation } = *self.object(name);
             let approval = approval.expect("an approval admitted the step");
-            if name.is_replay() {
+            if matches!(what, What::Relabel) {
+                // The object keeps its use.
+            } else if name.is_replay() {
                 self.uses.insert(approval, (incarnation, !held));
             } else {
                 self.past.retain(|&(whose, ran, _)| (whose, ran) != (name, spec));

@@ -7,8 +7,8 @@ use futures::TryStreamExt as _;
 use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use crate::model::player::{resource, text};
-use crate::model::verdict::{Answer, Because, Name};
+use crate::model::player::resource;
+use crate::model::verdict::{Answer, Because};
 use writgate_testing::{Governed, Installation};
 
 /// The stored states by the object's name: each uid and number of a spec, in order.
@@ -51,7 +51,7 @@ pub(crate) fn note(seen: &mut Persisted, object: &DynamicObject) {
 
 /// Asserts that the decisions in the API server's audit log are those of the model, that each has one record, and that each
 /// admission has one Event.
-pub(crate) fn check_trail(governed: &Governed<'_>, answers: &[(Name, Answer)], log: &str) {
+pub(crate) fn check_trail(governed: &Governed<'_>, answers: &[(String, Answer)], log: &str) {
     const PREFIX: &str = "workloads.writgate.dev/";
     let installation = governed.installation;
     let decided = installation.plane.audit_log(|line| {
@@ -67,7 +67,7 @@ pub(crate) fn check_trail(governed: &Governed<'_>, answers: &[(Name, Answer)], l
         decided.iter().map(|line| (annotation(line, "decision"), annotation(line, "reasons"))).collect();
     assert_eq!(decisions.len(), answers.len(), "{log}\n{decisions:?}");
     for (line, (name, answer)) in decided.iter().zip(answers) {
-        assert_eq!(line["objectRef"]["name"], text(*name), "{log}");
+        assert_eq!(line["objectRef"]["name"], name.as_str(), "{log}");
         let id = annotation(line, "decision-id");
         let records = installation.webhook.records(|record| record["id"] == id.as_str());
         let [record] = &*records else { panic!("{} records of {id}\n{log}", records.len()) };
