@@ -11,10 +11,15 @@ mod player;
 mod verdict;
 mod witness;
 
+use std::collections::BTreeSet;
+
+use crate::model::verdict::Attempt;
 use writgate_testing::{Installation, harness, harness::Test};
 
 /// Histories that run at the same time, each in a namespace of its own.
 const AT_ONCE: usize = 8;
+/// Histories in which each attempt is made at least once.
+const MANY: u64 = 16;
 
 /// One test, which runs all histories.
 pub(crate) fn tests() -> Vec<Test<Installation>> {
@@ -31,13 +36,21 @@ fn random_histories_match_the_model(installation: &Installation) {
     let first = u64::from(std::process::id()) << 16;
     let one = std::env::var("WRITGATE_MODEL_SEED").is_ok().then(|| vec![number("WRITGATE_MODEL_SEED", 0)]);
     let seeds = one.unwrap_or_else(|| (first..first + histories).collect());
-    let mut failed = Vec::new();
+    let (mut failed, mut refused) = (Vec::new(), BTreeSet::new());
     for some in seeds.chunks(AT_ONCE) {
         std::thread::scope(|scope| {
             let play = |seed: u64| scope.spawn(move || player::play(installation, seed, steps));
             let histories: Vec<_> = some.iter().map(|seed| (*seed, play(*seed))).collect();
-            failed.extend(histories.into_iter().filter_map(|(seed, run)| run.join().is_err().then_some(seed)));
+            for (seed, run) in histories {
+                match run.join() {
+                    Ok(attempts) => refused.extend(attempts),
+                    Err(_) => failed.push(seed),
+                }
+            }
         });
     }
     assert!(failed.is_empty(), "histories that differ from the model: WRITGATE_MODEL_SEED={failed:?}");
+    if histories >= MANY {
+        assert_eq!(refused, BTreeSet::from(Attempt::ALL), "in many histories, each attempt is made");
+    }
 }

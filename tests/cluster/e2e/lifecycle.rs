@@ -315,18 +315,18 @@ fn soft(installation: &Installation, enforcement: &str) -> Ran {
     ran
 }
 
-/// `manifest` with an approval that is valid for four seconds, and the time at which it expires.
-fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
+/// `manifest` with an approval that is valid for five seconds, and the time at which it expires.
+pub(crate) fn short_lived(governed: &Governed<'_>, manifest: &Value) -> (Value, String) {
     let mut expires = String::new();
     let approved = governed.approved_but(manifest, |statement| {
-        expires = seconds_from_now(4);
+        expires = seconds_from_now(5);
         statement["predicate"]["expiresAt"] = json!(expires);
     });
     (approved, expires)
 }
 
 /// Waits for a time, since the webhook uses the machine's clock.
-fn wait_past(time: &str) {
+pub(crate) fn wait_past(time: &str) {
     let time: jiff::Timestamp = time.parse().expect("RFC 3339");
     wait_until("the approval has expired", Duration::from_secs(30), || (jiff::Timestamp::now() > time).then_some(()));
 }

@@ -25,25 +25,6 @@ fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
     Ran::of(command.arg("request").args(arguments), input)
 }
 
-/// Permits a user to read the postures, as the chart's `readers` does.
-fn may_read_postures(installation: &Installation, user: &User) {
-    let subjects = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name}]);
-    let binding = |kind: &str, metadata: Value, role: Value| {
-        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "roleRef": role,
-            "subjects": subjects})
-    };
-    let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-    let name = format!("reads-{}", user.name);
-    installation.plane.install(&[
-        binding(
-            "RoleBinding",
-            json!({"name": name, "namespace": "writgate-system"}),
-            role("Role", "writgate-posture-reader"),
-        ),
-        binding("ClusterRoleBinding", json!({"name": name}), role("ClusterRole", "writgate-namespace-reader")),
-    ]);
-}
-
 fn file(ran: &Ran) -> Value {
     assert!(ran.ok(), "{ran}");
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"))
@@ -55,7 +36,7 @@ fn list(objects: &[&Value]) -> String {
 
 fn a_release_is_one_request_for_its_unapproved_workloads(installation: &Installation) {
     let governed = installation.governed("request");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let (runs, new) = (governed.deployment("runs"), governed.deployment("new"));
     assert!(installation.operator.apply(&governed.approved(&runs)).ok());
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": governed.namespace},
@@ -82,7 +63,7 @@ fn a_release_is_one_request_for_its_unapproved_workloads(installation: &Installa
 
 fn request_finds_the_same_hash_with_and_without_the_server(installation: &Installation) {
     let governed = installation.governed("server");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let new = governed.deployment("new");
     let offline = file(&request(&installation.operator, &["-f", "-"], &new.to_string()));
     let server = file(&request(&installation.operator, &["-f", "-", "--server"], &new.to_string()));
@@ -97,7 +78,7 @@ fn with_variable(deployment: &Value) -> Value {
 
 fn the_server_is_asked_about_the_manifest_and_not_about_a_merge(installation: &Installation) {
     let governed = installation.governed("removal");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let without = governed.deployment("orders");
     assert!(installation.operator.apply(&governed.approved(&with_variable(&without))).ok());
     let ran = request(&installation.operator, &["-f", "-", "--server"], &without.to_string());
@@ -113,7 +94,7 @@ fn the_server_is_asked_about_the_manifest_and_not_about_a_merge(installation: &I
 
 fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
     let governed = installation.governed("kept");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let without = governed.deployment("orders");
     let created = installation.operator.create(&governed.approved(&with_variable(&without)));
     assert!(created.ok(), "{created}");
@@ -193,7 +174,7 @@ fn an_approval_of_a_mutated_spec_is_attached_detached(installation: &Installatio
 
 fn request_finds_the_most_recent_denial(installation: &Installation) {
     let governed = installation.governed("denial");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let (denied_object, other) = (governed.deployment("wanted"), governed.deployment("other"));
     let denied = installation.operator.apply(&denied_object);
     assert!(denied.stderr.contains("next: request an approval: kubectl writgate request -f FILE -n"), "{denied}");

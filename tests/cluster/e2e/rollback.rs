@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::e2e::lifecycle::{short_lived, wait_past};
 use crate::e2e::{policies::AsWebhook, trail};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{
-    APPROVAL, Governed, Installation, Ran, SYSTEM_NAMESPACE, denied_for, document, seconds_from_now, wait_until,
-};
+use writgate_testing::{APPROVAL, Governed, Installation, Ran, SYSTEM_NAMESPACE, denied_for, document, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -29,7 +28,7 @@ const NEW: &str = "ghcr.io/acme/orders:1.5.0";
 fn an_admitted_spec_is_admitted_again_after_its_approval_expired(installation: &Installation) {
     let governed = governed(installation, "1h", 3);
     let kubectl = |args: &[&str]| installation.operator.kubectl(&[args, &["-n", &governed.namespace]].concat());
-    let (never, _) = short_lived(&governed, "ghcr.io/acme/orders:6.6.6");
+    let (never, _) = short_lived(&governed, &orders(&governed, "ghcr.io/acme/orders:6.6.6"));
     admit(&governed, OLD, 1);
     let (new, expiry) = admit(&governed, NEW, 2);
     wait_past(&expiry);
@@ -135,7 +134,7 @@ fn denies_a_rollback_to_an_admission_that_the_webhook_did_not_note(installation:
 fn denies_a_rollback_with_other_claims_or_to_an_admission_without_enforcement(installation: &Installation) {
     let governed = governed(installation, "1h", 3);
     let (old, expiry) = admit(&governed, OLD, 1);
-    let mut soft = short_lived(&governed, NEW).0;
+    let mut soft = short_lived(&governed, &orders(&governed, NEW)).0;
     soft["metadata"]["annotations"].as_object_mut().expect("annotations").remove(APPROVAL);
     let enforce = |enforcement: &str, in_force: &dyn Fn(&Ran) -> bool| {
         let mut posture = posture(&governed, "1h", 3);
@@ -188,22 +187,16 @@ fn dry_run(governed: &Governed<'_>, object: &Value) -> Ran {
     governed.installation.operator.kubectl_in(&["apply", "--dry-run=server", "-f", "-"], &object.to_string())
 }
 
-/// A Deployment with this image and an approval that is valid for five seconds, and the time at which it expires.
-fn short_lived(governed: &Governed<'_>, image: &str) -> (Value, String) {
+fn orders(governed: &Governed<'_>, image: &str) -> Value {
     let mut object = governed.deployment("orders");
     object["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
-    let mut expires = String::new();
-    let approved = governed.approved_but(&object, |statement| {
-        expires = seconds_from_now(5);
-        statement["predicate"]["expiresAt"] = json!(expires);
-    });
-    (approved, expires)
+    object
 }
 
 /// Applies a Deployment with this image and a short-lived approval, and waits until the history has `nth` admissions. Returns
 /// the Deployment and the time at which its approval expires.
 fn admit(governed: &Governed<'_>, image: &str, nth: usize) -> (Value, String) {
-    let (object, expires) = short_lived(governed, image);
+    let (object, expires) = short_lived(governed, &orders(governed, image));
     let ran = governed.installation.operator.apply(&object);
     assert!(ran.ok(), "{ran}");
     wait_until("the history has the admission", LIMIT, || (history(governed)?.len() == nth).then_some(()));
@@ -243,9 +236,4 @@ fn history(governed: &Governed<'_>) -> Option<Vec<Value>> {
 
 fn rollbacks(governed: &Governed<'_>) -> Vec<Value> {
     trail::records(governed, |record| record["basis"] == "rollback")
-}
-
-fn wait_past(time: &str) {
-    let time: jiff::Timestamp = time.parse().expect("RFC 3339");
-    wait_until("the approval has expired", Duration::from_secs(30), || (jiff::Timestamp::now() > time).then_some(()));
 }

@@ -35,6 +35,7 @@ impl Player<'_> {
         self.log.push(format!("{attempt:?} of {name} => {refused:?}"));
         let log = self.log.join("\n");
         let Err(message) = refused else { panic!("{log}\nnobody refused it") };
+        self.refused.insert(attempt);
         let expected = attempt.refusal();
         if expected.iter().any(|policy| message.contains(&format!("ValidatingAdmissionPolicy '{policy}'"))) {
             return;

@@ -1,5 +1,6 @@
 //! Runs one random history on the API server, and compares each step with the model.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use kube::discovery::ApiResource;
 use serde_json::{Value, json};
 
 use crate::model::attempts::make_strays;
-use crate::model::verdict::{Answer, Approval, Because, Name, REVISIONS, Step, WIDE, What, World};
+use crate::model::verdict::{Answer, Approval, Attempt, Because, Name, REVISIONS, Step, WIDE, What, World};
 use crate::model::witness::{self, Persisted};
 use writgate_testing::random::Random;
 use writgate_testing::{
@@ -37,11 +38,13 @@ pub(super) struct Player<'g> {
     client: kube::Client,
     /// RBAC refuses the administrator nothing.
     pub(super) admin: kube::Client,
+    /// The attempts that were refused as expected.
+    pub(super) refused: BTreeSet<Attempt>,
     pub(super) log: Vec<String>,
 }
 
-/// Runs `steps` steps of the history of `seed`.
-pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
+/// Runs `steps` steps of the history of `seed`. Returns the attempts that were refused.
+pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) -> BTreeSet<Attempt> {
     let governed = installation.governed_with("model", |posture| {
         let environment = posture["environment"].as_str().expect("text").to_owned();
         posture["rollback"] = json!({"within": "1h", "revisions": REVISIONS});
@@ -64,6 +67,7 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         persisted: Persisted::new(),
         client,
         admin,
+        refused: BTreeSet::new(),
         log: vec![format!("seed {seed}")],
     };
     for _ in 0..steps {
@@ -78,6 +82,7 @@ pub(crate) fn play(installation: &Installation, seed: u64, steps: u64) {
         (length(&stored()) >= length(&player.persisted)).then_some(())
     });
     assert_eq!(stored(), player.persisted, "{log}");
+    player.refused
 }
 
 impl Player<'_> {

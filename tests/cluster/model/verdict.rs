@@ -52,7 +52,7 @@ pub(crate) enum What {
 }
 
 /// A write that is for controllers or the webhook. Whatever was approved, it is refused and changes nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Attempt {
     /// Gives a `ReplicaSet` that nobody approved the labels that the Deployments select.
     LabelStray,
