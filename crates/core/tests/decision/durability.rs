@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use uuid::Uuid;
-use writgate_core::record::{Decision, Outcome};
+use writgate_core::record::{Decision, Link, Outcome, RecordSignature};
 
 use crate::decision::case::Case;
 
@@ -42,6 +42,18 @@ fn an_admission_without_a_stored_record_is_denied_by_a_second_decision() {
         message.contains("NotRecorded: the posture admits nothing before") && message.contains("ledger\\nis full"),
         "{message}"
     );
+}
+
+/// The record of the first decision is already in the chain, so the second one is another line.
+#[test]
+fn the_second_decision_has_a_time_of_its_own_and_no_place_in_the_chain_yet() {
+    let mut first = durable().decide();
+    first.record.chain = Some(Link { writer: Uuid::nil(), sequence: 1, previous: None });
+    first.record.signature = Some(RecordSignature { keyid: "key".into(), sig: "signature".into() });
+    let time = "2026-11-22T11:00:05Z".parse().expect("a time");
+    let second = first.not_recorded(Uuid::max(), time, "the ledger is full").record;
+    assert_eq!((second.time, second.chain, second.signature), (time, None, None));
+    assert_eq!(second.reasons, ["NotRecorded"]);
 }
 
 #[test]
