@@ -130,7 +130,7 @@ fn mutation() -> [Value; 2] {
 
 fn an_approval_of_a_mutated_spec_is_attached_detached(installation: &Installation) {
     let governed = installation.governed("mutated");
-    may_read_postures(installation, &installation.operator);
+    installation.permit_reading_postures();
     let admin = &installation.plane.admin;
     let scratch = installation.plane.labelled_namespace("scratch", &json!({"mutated": "yes"}));
     installation.give_access(&scratch);
