@@ -1,8 +1,10 @@
 //! Text for people that contains what somebody else wrote: escaped, bounded, and without anything that a terminal obeys.
 //!
 //! Every message passes through [`escape`], so a name or an annotation can neither start a new line of a denial nor
-//! write escape sequences or marks that reorder what one reads. Quotes and backslashes stay as they are: escaping an
-//! escaped text changes nothing, so the parts of a message may be escaped before the whole is.
+//! write escape sequences or marks that reorder what one reads. Characters that are blank, invisible or a copy of an ASCII
+//! character are spelled out. Words in other scripts stay readable, so a letter can still look like a letter of another
+//! script; whoever shows names for a decision remarks words that mix scripts. Quotes and backslashes stay as they are:
+//! escaping an escaped text changes nothing, so the parts of a message may be escaped before the whole is.
 
 /// Characters of somebody else's text in a message.
 const MAX_QUOTED: usize = 100;
@@ -19,16 +21,17 @@ pub fn escape(text: &str) -> String {
     escape_chars(text.chars(), |char| char == '\n')
 }
 
-/// Escapes line breaks as well, for a text that must stay on one line.
+/// Escapes line breaks as well, for a text that must stay on one line, and spells out spaces that cannot be counted by
+/// eye.
 #[must_use]
 pub fn escape_line(text: &str) -> String {
-    escape_chars(text.chars(), |_| false)
+    spell_out_spaces(&escape_chars(text.chars(), |_| false))
 }
 
 /// A value that somebody else wrote, as a part of a message: on one line and cut to 100 characters.
 #[must_use]
 pub fn quoted(text: &(impl AsRef<str> + ?Sized)) -> String {
-    cut(text.as_ref(), MAX_QUOTED)
+    spell_out_spaces(&cut(text.as_ref(), MAX_QUOTED))
 }
 
 /// A message that contains what somebody else wrote: on one line and cut to 1,000 characters.
@@ -71,10 +74,60 @@ fn escape_chars(chars: impl Iterator<Item = char>, keeps: impl Fn(char) -> bool)
         match char {
             ' '..='~' => escaped.push(char),
             _ if keeps(char) => escaped.push(char),
+            _ if is_blank(char) || is_copy_of_ascii(char) => escaped.extend(char.escape_unicode()),
+            // This escapes control, format and combining characters, and every space but the ASCII one.
             _ => escaped.extend(char.escape_debug()),
         }
     }
     escaped
+}
+
+/// Whether a character counts as visible in Unicode, but is drawn as nothing or as a blank.
+fn is_blank(char: char) -> bool {
+    matches!(
+        char,
+        '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // fillers of Hangul
+        | '\u{2800}' // a Braille pattern without dots
+        | '\u{fffc}' // stands for an object that is not there
+        | '\u{1d159}' // a musical note without a head
+    )
+}
+
+/// Whether a character is a full-width or mathematical copy of an ASCII character. The full-width punctuation of Chinese
+/// and Japanese sentences is not.
+fn is_copy_of_ascii(char: char) -> bool {
+    match char {
+        '\u{ff01}' | '\u{ff08}' | '\u{ff09}' | '\u{ff0c}' | '\u{ff1a}' | '\u{ff1b}' | '\u{ff1f}' => false,
+        '\u{ff01}'..='\u{ff5e}' | '\u{1d400}'..='\u{1d7ff}' => true,
+        _ => false,
+    }
+}
+
+/// The longest indentation of a line that stays as it is.
+const MAX_INDENTATION: usize = 40;
+
+/// Spells out spaces at the start and the end, and those after another space. The indentation of a line in a quoted JSON
+/// text stays, because the quote or the escaped line break in front shows where it begins.
+fn spell_out_spaces(text: &str) -> String {
+    const SPACE: &str = "\\u{20}";
+    let mut spelled = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(' ') {
+        let (before, after) = rest.split_at(at);
+        spelled.push_str(before);
+        let count = after.len() - after.trim_start_matches(' ').len();
+        rest = after.get(count..).unwrap_or_default();
+        let is_indentation = spelled == "\"" || spelled.ends_with("\\n");
+        if is_indentation && count <= MAX_INDENTATION {
+            spelled.push_str(&" ".repeat(count));
+        } else if spelled.is_empty() || rest.is_empty() {
+            spelled.push_str(&SPACE.repeat(count));
+        } else {
+            spelled.push(' ');
+            spelled.push_str(&SPACE.repeat(count - 1));
+        }
+    }
+    spelled + rest
 }
 
 #[cfg(test)]
@@ -96,6 +149,82 @@ mod tests {
         let text = "the key `a` is \"there\" twice in C:\\x 'é'";
         assert_eq!(escape(text), text);
         assert_eq!(quoted(&quoted(HOSTILE)), quoted(HOSTILE));
+    }
+
+    #[test]
+    fn spells_out_what_nobody_sees_and_copies_of_ascii() {
+        let hidden = [
+            '\u{3164}',
+            '\u{2800}',
+            '\u{115f}',
+            '\u{1160}',
+            '\u{ffa0}',
+            '\u{fffc}',
+            '\u{1d159}', // blank
+            '\u{ad}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{2060}',
+            '\u{feff}',
+            '\u{34f}',
+            '\u{180e}', // of no width
+            '\u{202e}',
+            '\u{2066}',
+            '\u{61c}',
+            '\u{fe0f}',
+            '\u{e0100}',
+            '\u{e0041}',
+            '\u{301}',
+            '\u{20e3}',
+            '\u{a0}',
+            '\u{2003}',
+            '\u{3000}', // other spaces
+            'ａ',
+            'Ｚ',
+            '０',
+            '．',
+            '／',
+            '＝',
+            '＠',
+            '𝐚',
+            '𝟎', // copies of ASCII
+        ];
+        for char in hidden {
+            let spelled = format!("a{}b", char.escape_unicode());
+            let text = format!("a{char}b");
+            for escaped in [escape(&text), escape_line(&text), quoted(&text), on_one_line(&text)] {
+                assert_eq!(escaped, spelled);
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_other_scripts_stay_readable() {
+        for text in ["платёж", "Größe", "決済（本番）：はい！", "결제", "δοκιμή", "שלום", "₿ → €"]
+        {
+            assert_eq!(escape_line(text), text);
+        }
+    }
+
+    #[test]
+    fn spells_out_spaces_that_cannot_be_counted() {
+        let cases = [
+            ("a b c", "a b c"),
+            ("a  b", "a \\u{20}b"),
+            (" a", "\\u{20}a"),
+            ("a ", "a\\u{20}"),
+            ("  ", "\\u{20}\\u{20}"),
+            ("\"  a\\n    b\"", "\"  a\\n    b\""),
+            ("\"a   b\"", "\"a \\u{20}\\u{20}b\""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(escape_line(text), expected, "{text:?}");
+            assert_eq!(quoted(text), expected, "{text:?}");
+            assert_eq!(quoted(&quoted(text)), expected, "{text:?}");
+        }
+        let far = format!("\"{}x\"", " ".repeat(MAX_INDENTATION + 1));
+        assert!(escape_line(&far).contains("\\u{20}"));
+        assert_eq!(escape("a\n  - b"), "a\n  - b", "an indented line of a message");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `kube::unusual_fields` of core says which fields are unusual; `unusual::texts` says it in words. These are hints and
 //! not rules: the posture says what is denied.
 
+mod scripts;
 mod texts;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use writgate_core::{
 };
 
 use crate::{
+    approval::statement,
     manifest::{Manifest, workloads},
     terminal::output::shown,
 };
@@ -66,6 +68,7 @@ pub(super) fn of_workload(manifest: &Manifest, old: Option<&Value>, new: &Value)
         dropped.iter().map(|field| unusual(Severity::Severe, "unknown-field", workloads::describe_dropped(field)));
     let fields = manifest.workload().map(|kind| unusual_fields(kind, old, new)).unwrap_or_default();
     let mut found: Vec<Unusual> = dropped.chain(fields.iter().map(of_field)).collect();
+    found.extend(new.get("spec").into_iter().flat_map(|spec| scripts::of_value("the workload", spec)));
     found.sort_by_key(|one| one.severity); // stable: within one severity, in the order of the object
     found
 }
@@ -100,6 +103,12 @@ pub(super) fn of_approval(approval: &Approval, posture: Option<&Posture>) -> Vec
         let what = format!("the approval would be valid for {:#}", approval.lifetime());
         found.push(unusual(Severity::Notable, "long-lived", what));
     }
+    let reason = approval.reason.as_deref().map(|reason| ("the reason", reason));
+    let texts = [("the name of the requester", &*approval.requested_by), ("the environment", &approval.environment)];
+    let texts = texts.into_iter().chain([("the project", &*approval.project)]).chain(reason);
+    let claims = statement::claims(approval);
+    found.extend(texts.flat_map(|(place, text)| scripts::of_text(place, text)));
+    found.extend(claims.flat_map(|(name, text)| scripts::of_text(&format!("the claim {name}"), text)));
     found
 }
 
