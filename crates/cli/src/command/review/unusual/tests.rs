@@ -356,6 +356,16 @@ fn every_remark_has_a_text() {
 }
 
 #[test]
+fn reports_deceptive_text_in_names_and_values() {
+    for (text, code) in [("p\u{430}yments", "mixed-scripts"), ("pay\u{3164}ments", "hidden-characters")] {
+        for (path, value) in [("/containers/0/env/-", json!({"name": "X", "value": text})), ("/hostname", json!(text))] {
+            assert_eq!(codes(None, &with(&plain(), path, &value)), [code], "{path} {text}");
+        }
+    }
+    assert_eq!(codes(None, &with(&plain(), "/hostname", &json!("платежи"))), [""; 0]);
+}
+
+#[test]
 fn reports_fields_that_the_api_server_drops() {
     let pod = with(&plain(), "/securityContext/runAsNonroot", &json!(true));
     assert_eq!(codes(None, &pod), ["unknown-field"]);
