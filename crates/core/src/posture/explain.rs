@@ -129,16 +129,17 @@ impl Reviewer {
         let groups = if groups.is_empty() { String::new() } else { format!(" ({})", groups.join(", ")) };
         let projects = projects.as_ref().map_or(String::new(), |projects| format!(" in {}", projects.join(", ")));
         let capabilities = joined(capabilities.iter().map(ToString::to_string), ", ");
-        let mut lines = vec![format!("reviewer {name}{groups} may grant {capabilities}{projects}")];
+        let person = format!("reviewer {name}{groups} may grant {capabilities}{projects}");
+        let mut details = Vec::new();
         if !identities.is_empty() {
-            lines.push(format!("  API user {}", identities.join(", ")));
+            details.push(format!("API user {}", identities.join(", ")));
         }
         for ReviewerKey { id, key: _, not_before, not_after } in keys {
             let from = not_before.map_or(String::new(), |time| format!(" from {time}"));
             let until = not_after.map_or(String::new(), |time| format!(" until {time}"));
-            lines.push(format!("  key {id}{from}{until}"));
+            details.push(format!("key {id}{from}{until}"));
         }
-        lines.iter().map(|line| escape_line(line)).collect()
+        with_details(&person, &details)
     }
 }
 
@@ -174,8 +175,13 @@ fn other_requests(workloads: WorkloadRule, pods: PodRule, connect: ConnectRule) 
 fn capability_rule(rule: &CapabilityRule) -> Vec<String> {
     let (name, when, require, message) = rule.as_written();
     let message = message.map_or(String::new(), |message| format!(": {message}"));
-    let lines = [format!("{name} requires {}{message}", names(require)), format!("  when {when}")];
-    lines.iter().map(|line| escape_line(line)).collect()
+    with_details(&format!("{name} requires {}{message}", names(require)), &[format!("when {when}")])
+}
+
+/// A line, and indented lines below it. Escaping comes before the indentation, because it spells out leading spaces.
+fn with_details(line: &str, details: &[String]) -> Vec<String> {
+    let details = details.iter().map(|detail| format!("  {}", escape_line(detail)));
+    [escape_line(line)].into_iter().chain(details).collect()
 }
 
 fn describe_duties(duties: SeparationOfDuties) -> &'static str {
