@@ -358,7 +358,8 @@ fn every_remark_has_a_text() {
 #[test]
 fn reports_deceptive_text_in_names_and_values() {
     for (text, code) in [("p\u{430}yments", "mixed-scripts"), ("pay\u{3164}ments", "hidden-characters")] {
-        for (path, value) in [("/containers/0/env/-", json!({"name": "X", "value": text})), ("/hostname", json!(text))] {
+        for (path, value) in [("/containers/0/env/-", json!({"name": "X", "value": text})), ("/hostname", json!(text))]
+        {
             assert_eq!(codes(None, &with(&plain(), path, &value)), [code], "{path} {text}");
         }
     }
