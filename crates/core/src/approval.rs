@@ -15,7 +15,7 @@ pub use capability::{Capability, CapabilityError, Grant};
 pub use detached::{DetachedApproval, DetachedQuery, claims_to_cover};
 pub use envelope::{Envelope, MAX_ENVELOPE, MAX_SIGNATURES, PAYLOAD_TYPE};
 pub use key::{KeyError, KeyId, KeyIdError, PublicKey};
-pub use projection::PROJECTION;
+pub use projection::{Coverage, PROJECTION};
 pub use spec_hash::{
     ManifestHashError, SpecHash, SpecHashError, manifest_hash, manifest_hash_as, projected, spec_hash,
 };

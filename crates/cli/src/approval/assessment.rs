@@ -66,9 +66,7 @@ impl PostureFlags {
 pub(crate) enum LiveObject {
     /// Read from the cluster; none if it does not exist.
     Live(Option<Value>),
-    /// Claimed by the request file, and not checked.
-    Claimed(Value),
-    /// Neither read nor claimed.
+    /// No cluster was contacted. A claim of the request file is not used: it could hide a change.
     Unknown,
 }
 
@@ -77,15 +75,6 @@ impl LiveObject {
     pub(crate) fn read(&self) -> Option<&Value> {
         match self {
             Self::Live(object) => object.as_ref(),
-            Self::Claimed(_) | Self::Unknown => None,
-        }
-    }
-
-    /// The object, whether read or claimed.
-    pub(crate) fn object(&self) -> Option<&Value> {
-        match self {
-            Self::Live(object) => object.as_ref(),
-            Self::Claimed(object) => Some(object),
             Self::Unknown => None,
         }
     }
@@ -221,16 +210,14 @@ impl Assessment {
 impl AssessedWorkload {
     fn of(decider: &Decider<'_>, asked: &ProposedWorkload, requested_by: &str) -> Result<Self, Failure> {
         let manifest = &asked.workload.manifest;
-        let runs = match (&decider.postures.cluster, &asked.claimed_live) {
-            (Some(cluster), _) => LiveObject::Live(cluster.live(manifest, &asked.namespace)?),
-            (None, Some(said)) => LiveObject::Claimed(said.clone()),
-            (None, None) => LiveObject::Unknown,
+        let runs = match &decider.postures.cluster {
+            Some(cluster) => LiveObject::Live(cluster.live(manifest, &asked.namespace)?),
+            None => LiveObject::Unknown,
         };
         let decide = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
-        // The requester's claim is not used: a claimed live object could hide a change.
         let live = match &runs {
             LiveObject::Live(live) => live.as_ref(),
-            LiveObject::Claimed(_) | LiveObject::Unknown => None,
+            LiveObject::Unknown => None,
         };
         let decision = decide(live)?;
         let unchanged = live.is_some() && decision.record.decision == Outcome::NotAnAction;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
+use writgate_core::vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL};
 
 use crate::{
     approval::request_file::{RequestFile, RequestedWorkload},
@@ -169,6 +170,31 @@ impl ProposedWorkload {
     }
 }
 
+/// What is false about the live object that a request claims, whatever the cluster has.
+fn false_claim(workload: &Workload, runs: &Value) -> Option<String> {
+    let (manifest, name) = (&workload.manifest, shown(&workload.subject.name));
+    let claimed = manifest.with_object(runs.clone());
+    let text = |field| runs.get(field).and_then(Value::as_str);
+    let is_it = text("apiVersion") == Some(manifest.api_version())
+        && text("kind") == Some(manifest.kind())
+        && claimed.name() == manifest.name()
+        && claimed.namespace().is_none_or(|namespace| workload.subject.name.rsplit('/').nth(1) == Some(namespace));
+    if !is_it {
+        return Some(format!("the request claims a live object for {name} that is another object"));
+    }
+    let hash = match claimed.spec_hash()? {
+        Ok(hash) => hash,
+        Err(why) => return Some(format!("the live object that the request claims for {name} is not valid: {why}")),
+    };
+    let same_claims = BOUND_ANNOTATIONS.into_iter().all(|name| claimed.annotation(name) == manifest.annotation(name))
+        && claimed.label(REPLAY_LABEL) == manifest.label(REPLAY_LABEL);
+    let owners = |object: &Value| object.pointer("/metadata/ownerReferences").cloned();
+    let same = hash == workload.subject.hash && same_claims && owners(runs) == owners(manifest.object());
+    same.then(|| {
+        format!("the request claims that {name} already runs with this spec, but then it would require no approval")
+    })
+}
+
 impl Proposal {
     fn ask(&mut self, workload: Workload, requested: &RequestedWorkload) -> Result<(), Failure> {
         let subject = &workload.subject;
@@ -190,6 +216,7 @@ impl Proposal {
                 subject.hash
             ));
         }
+        self.contradictions.extend(requested.runs.as_ref().and_then(|runs| false_claim(&workload, runs)));
         self.asked.push(ProposedWorkload::new(workload, requested.runs.clone()));
         Ok(())
     }

@@ -8,6 +8,7 @@ mod checklist;
 pub(super) mod code;
 pub(super) mod diff;
 mod dry_runs;
+mod lines;
 mod text;
 mod unusual;
 
@@ -60,7 +61,7 @@ pub(crate) struct Arguments {
     proposal: ProposalFlags,
     #[command(flatten)]
     posture: PostureFlags,
-    /// Show every field of new objects, not only the important ones
+    /// Show values of any length, and the defaults of new objects
     #[arg(long)]
     full: bool,
     /// Review the approval in FILE, to which `approve --add-signature` would add a signature, instead of a new one
@@ -139,7 +140,11 @@ struct ReviewedWorkload {
     /// What it was compared with.
     against: Baseline,
     unusual: Vec<Unusual>,
+    /// Every field, if there is no live object or it is not known.
     changes: Vec<FieldChange>,
+    /// The changes of the live object that the request claims; absent if it claims none, or if a cluster was contacted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_changes: Option<Vec<FieldChange>>,
 }
 
 /// What a workload was compared with.
@@ -150,8 +155,6 @@ enum Baseline {
     Cluster,
     /// Nothing: the cluster has no object of this name.
     Nothing,
-    /// The live object that the request file claims.
-    Request,
     /// Nothing: the live object is not known.
     Unknown,
 }
@@ -205,8 +208,8 @@ impl ReviewReport {
             wrong: draft.contradictions.clone(),
             refused: refused.collect(),
             unusual,
+            not_shown_whole: text::not_shown_whole(&workloads),
             workloads,
-            not_shown_whole: Vec::new(),
             capabilities: needed(draft),
             signers: signers(draft),
             signatures: draft.signatures.clone(),
@@ -254,23 +257,26 @@ impl ReviewReport {
 impl ReviewedWorkload {
     fn of(asked: &ProposedWorkload, seen: Option<&AssessedWorkload>) -> Result<Self, Failure> {
         let manifest = &asked.workload.manifest;
-        let said = asked.claimed_live.clone().map_or(LiveObject::Unknown, LiveObject::Claimed);
-        let runs = seen.map_or(&said, |seen| &seen.runs);
-        let against = match runs {
-            LiveObject::Live(Some(_)) => Baseline::Cluster,
-            LiveObject::Live(None) => Baseline::Nothing,
-            LiveObject::Claimed(_) => Baseline::Request,
-            LiveObject::Unknown => Baseline::Unknown,
+        let runs = seen.map_or(&LiveObject::Unknown, |seen| &seen.runs);
+        let (against, live, claimed) = match runs {
+            LiveObject::Live(Some(live)) => (Baseline::Cluster, Some(live), None),
+            LiveObject::Live(None) => (Baseline::Nothing, None, None),
+            // A claimed object could hide a change, so it is compared in addition.
+            LiveObject::Unknown => (Baseline::Unknown, None, asked.claimed_live.as_ref()),
         };
+        let whole = |object| defaulted(manifest.workload(), object);
+        let (old, claimed) = (live.map(whole), claimed.map(whole));
         let new = manifest.as_admitted()?;
-        let old = runs.object().map(|old| defaulted(manifest.workload(), old));
-        let changes = manifest.workload().map(|kind| diff::of(kind, old.as_ref(), &new)).unwrap_or_default();
+        let changes = |old: Option<&Value>| {
+            manifest.workload().map(|kind| diff::of(kind, old, &new, manifest.object())).unwrap_or_default()
+        };
         Ok(Self {
             subject: asked.workload.subject.name.clone(),
             spec_hash: asked.workload.subject.hash.to_string(),
             against,
             unusual: unusual::of_workload(manifest, old.as_ref(), &new),
-            changes,
+            changes: changes(old.as_ref()),
+            claimed_changes: claimed.as_ref().map(|claimed| changes(Some(claimed))),
         })
     }
 }

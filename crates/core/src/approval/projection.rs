@@ -4,6 +4,7 @@
 //! know are kept, so an unknown field can never change unapproved.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{encoding::canonical::Scope, kube::workload::WorkloadKind};
 
@@ -154,6 +155,45 @@ impl Scope for Projection {
     }
 }
 
+/// Which members of a spec the hash covers, for a walk through its values from the spec down. A walk copies nothing,
+/// unlike [`projected`](crate::approval::projected).
+#[derive(Clone, Copy, Debug)]
+pub struct Coverage(Projection);
+
+impl Coverage {
+    /// The coverage of a kind's spec.
+    #[must_use]
+    pub fn of(kind: WorkloadKind) -> Self {
+        Self(Projection::of(kind))
+    }
+
+    /// The coverage of the value under `key` of `object`. `None`: the hash leaves the member out.
+    #[must_use]
+    pub fn member(self, object: &Map<String, Value>, key: &str) -> Option<Self> {
+        let scope = match self.0 {
+            Projection::Spec(WorkloadKind::Job) => Projection::JobSpec { manual_selector: has_own_selector(object) },
+            scope => scope,
+        };
+        // Only short values are left out for what they are. Both spellings of them are the same.
+        let value = match object.get(key) {
+            Some(Value::Object(_) | Value::Array(_)) | None => Vec::new(),
+            Some(value) => value.to_string().into_bytes(),
+        };
+        (!scope.leaves_out(key, &value)).then(|| Self(scope.of_member(key)))
+    }
+
+    /// The coverage of an array's items.
+    #[must_use]
+    pub fn item(self) -> Self {
+        Self(self.0.of_item())
+    }
+}
+
+/// Whether a Job's `manualSelector` keeps its selector. A value of a wrong type keeps everything, as in the hash.
+fn has_own_selector(job: &Map<String, Value>) -> bool {
+    !matches!(job.get("manualSelector"), None | Some(Value::Null | Value::Bool(false)))
+}
+
 /// `"[a-z0-9]{1,10}"`, the form that the deployment controller writes.
 fn is_template_hash(value: &[u8]) -> bool {
     unquoted(value).is_some_and(|hash| {
@@ -209,4 +249,83 @@ fn two_digits(tens: u8, units: u8) -> Option<u16> {
 
 fn unquoted(value: &[u8]) -> Option<&[u8]> {
     value.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::approval::spec_hash::projected;
+
+    /// The covered part of a value. `None`: everything in an object was left out.
+    fn covered(coverage: Coverage, value: &Value) -> Option<Value> {
+        match value {
+            Value::Object(object) => {
+                let member = |(key, value): (&String, &Value)| {
+                    let inner = coverage.member(object, key)?;
+                    let written = covered(inner, value);
+                    let emptied = written.is_none() && coverage.0.leaves_out_emptied(key);
+                    (!emptied).then(|| (key.clone(), written.unwrap_or_else(|| json!({}))))
+                };
+                let kept: Map<String, Value> = object.iter().filter_map(member).collect();
+                (object.is_empty() || !kept.is_empty()).then_some(Value::Object(kept))
+            }
+            Value::Array(items) => {
+                let item = |item| covered(coverage.item(), item).unwrap_or_else(|| json!({}));
+                Some(items.iter().map(item).collect())
+            }
+            other => Some(other.clone()),
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            Just(json!("abc123")),
+            Just(json!("2026-11-22T10:00:00Z")),
+            Just(json!(1)),
+            any::<bool>().prop_map(Value::from),
+        ];
+        let names = prop::sample::select(vec![
+            "replicas",
+            "paused",
+            "suspend",
+            "strategy",
+            "updateStrategy",
+            "rollingUpdate",
+            "maxUnavailable",
+            "manualSelector",
+            "selector",
+            "matchLabels",
+            "jobTemplate",
+            "spec",
+            "template",
+            "metadata",
+            "creationTimestamp",
+            "labels",
+            "annotations",
+            "pod-template-hash",
+            "job-name",
+            "kubectl.kubernetes.io/restartedAt",
+        ]);
+        leaf.prop_recursive(6, 48, 5, move |inner| {
+            prop_oneof![
+                4 => prop::collection::btree_map(names.clone().prop_map(str::to_owned), inner.clone(), 0..6)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+                1 => prop::collection::vec(inner, 0..3).prop_map(Value::from),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn coverage_and_the_hash_leave_out_the_same_members(spec in value(), kind in 0_usize..7) {
+            let kind = WorkloadKind::ALL[kind];
+            let written: Value = serde_json::from_slice(&projected(kind, &spec.to_string()).unwrap()).unwrap();
+            let walked = covered(Coverage::of(kind), &spec).unwrap_or_else(|| json!({}));
+            prop_assert_eq!(walked, written, "{}", spec);
+        }
+    }
 }

@@ -45,7 +45,7 @@ fn fields(kind: WorkloadKind, new: &Value, live: &Value) -> Vec<String> {
         return Vec::new();
     }
     let missing_in = |object: &Value| -> Vec<String> {
-        let changes = diff::of(kind, Some(live), object).into_iter();
+        let changes = diff::of(kind, Some(live), object, object).into_iter();
         changes.filter(|change| change.bound && change.new.is_none()).map(|change| change.path).collect()
     };
     let missing = missing_in(new);
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn kubectl_apply_keeps_fields_that_kubectl_create_set() {
         let (live, new) = (deployment(&[("A", "1"), ("B", "2")]), deployment(&[("A", "1")]));
-        assert_eq!(kept(&new, &live), [format!("{ENV}[B].name"), format!("{ENV}[B].value")]);
+        assert_eq!(kept(&new, &live), [format!("{ENV}[B].value")]);
         assert_eq!(kept(&new, &applied(&live)), [""; 0], "kubectl apply set it, and removes it");
         assert_eq!(kept(&live, &live), [""; 0]);
     }
@@ -132,6 +132,6 @@ mod tests {
         by_server["metadata"]["managedFields"] = json!([{"manager": "kubectl", "operation": "Apply"}]);
         assert_eq!(kept(&new, &by_server), [""; 0]);
         by_server["metadata"]["managedFields"] = json!([{"manager": "kubectl-create", "operation": "Update"}]);
-        assert_eq!(kept(&new, &by_server).len(), 2);
+        assert_eq!(kept(&new, &by_server).len(), 1);
     }
 }

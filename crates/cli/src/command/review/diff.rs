@@ -1,17 +1,23 @@
 //! The changes from one object to another, field by field. Items of lists are matched as Kubernetes matches them.
 //!
 //! Both objects have the API server's defaults, so a default is not a change. `unusual` says what a change means, and
-//! `text` prints it.
+//! `lines` prints it. The cost is linear in the size of the objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod path;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use writgate_core::{
-    approval::projected,
+    approval::Coverage,
     kube::{WorkloadKind, unknown_fields},
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
+
+pub(super) use self::path::without_items;
+use self::path::{FieldPath, Item};
+use crate::manifest::is_of_an_approval;
 
 /// Lists whose items have names, and the fields that form the name: the merge keys of `k8s.io/api/core/v1`. The items
 /// of other lists, and items without a unique name, are matched by position.
@@ -31,6 +37,9 @@ const KEYS: [(&str, &[&str]); 14] = [
     ("readinessGates", &["conditionType"]),
     ("sysctls", &["name"]),
 ];
+
+/// Fields that say what a container executes.
+const COMMANDS: [&str; 4] = ["command", "args", "exec", "lifecycle"];
 
 /// Fields that give a workload access to more than itself.
 const PRIVILEGES: [&str; 26] = [
@@ -62,22 +71,41 @@ const PRIVILEGES: [&str; 26] = [
     "nfs",
 ];
 
-/// The fields of the metadata that an approval binds: annotations, and the label that makes a Job a replay.
-fn bound_metadata() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let annotations = BOUND_ANNOTATIONS.into_iter().map(|name| ("annotations", name));
-    annotations.chain([("labels", REPLAY_LABEL)])
-}
+/// Metadata that is not compared: what the name of the subject contains, and what the API server sets.
+const OTHER_METADATA: [&str; 11] = [
+    "name",
+    "generateName",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
+
+/// Fields whose default is a copy of another field. It is shown like a field of the manifest.
+const COPIED: [&str; 3] = ["selector", "serviceAccount", "serviceAccountName"];
+
+/// kubectl's copy of the object. Nothing runs by it.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::command) struct FieldChange {
-    /// `spec.template.spec.containers[orders].image`
+    /// `spec.template.spec.containers[orders].image`. A name that is not plain is a quoted string:
+    /// `…env["A: x"].value`.
     pub(in crate::command) path: String,
     /// What the field is about.
     pub(in crate::command) concern: Concern,
     /// Whether the approval binds this value. If not, anybody may change it again.
     pub(in crate::command) bound: bool,
+    /// Whether the field is new and the manifest does not have it: the API server's default.
+    #[serde(rename = "default", skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::command) is_default: bool,
     /// The old value; absent if the field is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::command) old: Option<Value>,
@@ -92,33 +120,45 @@ pub(in crate::command) struct FieldChange {
 pub(in crate::command) enum Concern {
     /// The program that runs.
     Images,
+    /// The commands that run.
+    Commands,
     /// What the workload can access.
     Privileges,
-    /// Fields that Kubernetes does not have. The API server drops them.
+    /// Fields that the API server drops, most often because Kubernetes does not have them.
     Unknown,
     /// Everything else.
     Rest,
 }
 
-/// Every field in which `new` differs from `old`, or all of its fields if there is no `old`.
-pub(in crate::command) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> Vec<FieldChange> {
-    let mut differences = Differences::default();
-    let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
-    differences.walk(FieldPath::field("spec"), old.map(spec).as_ref(), Some(&spec(new)));
-    let bound = bound_paths(kind, old, new);
-    let mut metadata = Differences::default();
-    for (field, name) in bound_metadata() {
-        let said = |object: &Value| object.get("metadata")?.get(field)?.get(name).cloned();
-        let path = FieldPath::field("metadata").then_field(field).then_field(name);
-        metadata.walk(path, old.and_then(said).as_ref(), said(new).as_ref());
+/// Every field in which `new` differs from `old`, or all of its fields if there is no `old`. `manifest` is `new` without
+/// the API server's defaults.
+pub(in crate::command) fn of(
+    kind: WorkloadKind,
+    old: Option<&Value>,
+    new: &Value,
+    manifest: &Value,
+) -> Vec<FieldChange> {
+    let unknown = unknown_fields(kind, new).iter().map(|field| without_items(&field.path)).collect();
+    let mut differences = Differences { unknown, ..Differences::default() };
+    let top = |object| Side { value: object, binding: Binding::Object(kind) };
+    let place = Place {
+        old: old.map(top),
+        new: Some(top(new)),
+        manifest: Some(manifest),
+        field: "",
+        concern: Concern::Rest,
+    };
+    // The spec first: it is what runs.
+    differences.walk_field(place, "spec");
+    differences.walk_field(place, "metadata");
+    let known = ["spec", "metadata", "status", "apiVersion", "kind"];
+    for name in place.field_names().filter(|name| !known.contains(name)) {
+        let concern = if matches!(kind, WorkloadKind::Further(_)) { Concern::Rest } else { Concern::Unknown };
+        differences.walk_field(Place { concern, ..place }, name);
     }
-    let unknown: BTreeSet<String> = unknown_fields(kind, new).iter().map(|field| without_items(&field.path)).collect();
-    let change = |found: RawDifference| found.into_change(&bound, &unknown);
-    let spec = differences.found.into_iter().map(change);
-    let metadata = metadata.found.into_iter().map(|found| FieldChange { bound: true, ..change(found) });
+    let mut changes = differences.found;
     // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again.
-    let stays = |change: &FieldChange| !change.bound && change.new.is_none();
-    let mut changes: Vec<FieldChange> = spec.chain(metadata).filter(|change| !stays(change)).collect();
+    changes.retain(|change| change.bound || change.new.is_some());
     changes.sort_by_key(|change| change.concern); // stable: within one concern, in the object's order
     changes
 }
@@ -127,332 +167,364 @@ pub(in crate::command) fn of(kind: WorkloadKind, old: Option<&Value>, new: &Valu
 pub(in crate::command) fn doubled(object: &Value) -> Vec<String> {
     let mut doubled = Vec::new();
     if let Some(spec) = object.get("spec") {
-        add_doubled(&FieldPath::field("spec"), spec, &mut doubled);
+        let mut path = FieldPath::default();
+        path.enter_field("spec");
+        add_doubled(&mut path, "spec", spec, &mut doubled);
     }
     doubled
 }
 
-fn add_doubled(path: &FieldPath, value: &Value, doubled: &mut Vec<String>) {
+fn add_doubled(path: &mut FieldPath, field: &str, value: &Value, doubled: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| add_doubled(&path.then_field(name), value, doubled));
+            for (name, value) in fields {
+                let mark = path.enter_field(name);
+                add_doubled(path, name, value, doubled);
+                path.leave(mark);
+            }
         }
         Value::Array(items) => {
-            let field = path.fields.last().map(String::as_str).unwrap_or_default();
             let named = by_key(field, items);
-            if named.is_none() && KEYS.iter().any(|(name, _)| *name == field) {
-                doubled.push(path.text.clone());
+            if named.is_none() && keys_of(field).is_some() {
+                doubled.push(path.text().to_owned());
             }
             for (index, item) in items.iter().enumerate() {
-                let name = named.as_ref().and_then(|named| named.get(index)).map(|(name, _)| name.clone());
-                add_doubled(&path.then_item(&name.unwrap_or_else(|| index.to_string())), item, doubled);
+                let name = named.as_ref().and_then(|named| named.get(index));
+                let mark = path.enter_item(name.map_or(Item::At(index), |name| Item::Named(name)));
+                add_doubled(path, field, item, doubled);
+                path.leave(mark);
             }
         }
         _ => {}
     }
 }
 
-/// The changed paths that the spec hash covers.
-fn bound_paths(kind: WorkloadKind, old: Option<&Value>, new: &Value) -> BTreeSet<String> {
-    let covered = |object: &Value| {
-        let spec = object.get("spec")?.to_string();
-        serde_json::from_slice::<Value>(&projected(kind, &spec).ok()?).ok()
-    };
-    let mut differences = Differences::default();
-    differences.walk(FieldPath::field("spec"), old.and_then(covered).as_ref(), covered(new).as_ref());
-    differences.found.into_iter().map(|found| found.path.text).collect()
+/// What an approval binds of a value.
+#[derive(Clone, Copy)]
+enum Binding {
+    Nothing,
+    Everything,
+    /// An object: its spec as far as the spec hash covers it, and some of its metadata.
+    Object(WorkloadKind),
+    Spec(Coverage),
+    Metadata,
+    Annotations,
+    Labels,
 }
 
-/// `spec.containers.image` of `spec.containers[0].image`
-fn without_items(path: &str) -> String {
-    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
-}
-
-#[derive(Clone, Default)]
-struct FieldPath {
-    text: String,
-    /// The field names of the path, without the names of items.
-    fields: Vec<String>,
-}
-
-impl FieldPath {
-    fn field(name: &str) -> Self {
-        Self { text: name.to_owned(), fields: vec![name.to_owned()] }
-    }
-
-    fn then_field(&self, name: &str) -> Self {
-        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        let text = if plain { format!("{}.{name}", self.text) } else { format!("{}[{name}]", self.text) };
-        let fields = self.fields.iter().cloned().chain([name.to_owned()]).collect();
-        Self { text, fields }
-    }
-
-    fn then_item(&self, name: &str) -> Self {
-        Self { text: format!("{}[{name}]", self.text), fields: self.fields.clone() }
-    }
-
-    /// Whether a field of the path is in `unknown`, which has paths without the names of items.
-    fn is_in(&self, unknown: &BTreeSet<String>) -> bool {
-        (1..=self.fields.len())
-            .any(|count| self.fields.get(..count).is_some_and(|fields| unknown.contains(&fields.join("."))))
-    }
-
-    fn concern(&self, unknown: &BTreeSet<String>) -> Concern {
-        if self.is_in(unknown) {
-            return Concern::Unknown;
+impl Binding {
+    fn of_field(self, object: &Map<String, Value>, name: &str) -> Self {
+        let everything_if = |bound| if bound { Self::Everything } else { Self::Nothing };
+        match self {
+            Self::Object(kind) if name == "spec" => Self::Spec(Coverage::of(kind)),
+            Self::Object(_) if name == "metadata" => Self::Metadata,
+            Self::Spec(coverage) => coverage.member(object, name).map_or(Self::Nothing, Self::Spec),
+            Self::Metadata if name == "annotations" => Self::Annotations,
+            Self::Metadata if name == "labels" => Self::Labels,
+            Self::Annotations => everything_if(BOUND_ANNOTATIONS.contains(&name)),
+            Self::Labels => everything_if(name == REPLAY_LABEL),
+            Self::Everything => Self::Everything,
+            Self::Object(_) | Self::Metadata | Self::Nothing => Self::Nothing,
         }
-        let has = |names: &[&str]| self.fields.iter().any(|field| names.contains(&&**field));
-        if has(&["image"]) {
-            Concern::Images
-        } else if has(&PRIVILEGES) {
-            Concern::Privileges
-        } else {
-            Concern::Rest
+    }
+
+    fn of_item(self) -> Self {
+        match self {
+            Self::Spec(coverage) => Self::Spec(coverage.item()),
+            Self::Everything => Self::Everything,
+            _ => Self::Nothing,
+        }
+    }
+
+    fn is_bound(self) -> bool {
+        matches!(self, Self::Everything | Self::Spec(_))
+    }
+
+    /// Whether a member is no part of a comparison.
+    fn passes_over(self, name: &str) -> bool {
+        match self {
+            Self::Metadata => OTHER_METADATA.contains(&name),
+            Self::Annotations => name == LAST_APPLIED || is_of_an_approval(name),
+            _ => false,
         }
     }
 }
 
-struct RawDifference {
-    path: FieldPath,
-    old: Option<Value>,
-    new: Option<Value>,
+/// A value of one of the objects.
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    value: &'a Value,
+    binding: Binding,
 }
 
-impl RawDifference {
-    fn into_change(self, bound: &BTreeSet<String>, unknown: &BTreeSet<String>) -> FieldChange {
-        let Self { path, old, new } = self;
-        FieldChange { concern: path.concern(unknown), bound: bound.contains(&path.text), path: path.text, old, new }
+impl<'a> Side<'a> {
+    fn field(self, name: &str) -> Option<Self> {
+        let object = self.value.as_object()?;
+        Some(Self { value: object.get(name)?, binding: self.binding.of_field(object, name) })
+    }
+
+    fn item(self, index: usize) -> Option<Self> {
+        Some(Self { value: self.value.as_array()?.get(index)?, binding: self.binding.of_item() })
+    }
+
+    fn fields(self) -> Option<&'a Map<String, Value>> {
+        self.value.as_object()
+    }
+
+    fn items(self) -> &'a [Value] {
+        self.value.as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The same place in both objects and in the manifest.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    old: Option<Side<'a>>,
+    new: Option<Side<'a>>,
+    manifest: Option<&'a Value>,
+    /// The last field name of the path.
+    field: &'a str,
+    concern: Concern,
+}
+
+impl<'a> Place<'a> {
+    fn field(self, name: &'a str) -> Self {
+        let new = self.new.and_then(|new| new.field(name));
+        let copied = |manifest: &Value| manifest.is_object() && COPIED.contains(&name);
+        let stated = self.manifest.and_then(|manifest| match manifest.get(name) {
+            None if copied(manifest) => new.map(|new| new.value),
+            stated => stated,
+        });
+        Self {
+            old: self.old.and_then(|old| old.field(name)),
+            new,
+            manifest: stated,
+            field: name,
+            concern: self.concern.min(concern_of(name)),
+        }
+    }
+
+    /// `new` is the position in the manifest as well: defaults neither add nor move items.
+    fn item(self, old: Option<usize>, new: Option<usize>) -> Self {
+        Self {
+            old: old.and_then(|index| self.old?.item(index)),
+            new: new.and_then(|index| self.new?.item(index)),
+            manifest: new.and_then(|index| self.manifest?.get(index)),
+            ..self
+        }
+    }
+
+    fn sides(self) -> impl Iterator<Item = Side<'a>> {
+        [self.old, self.new].into_iter().flatten()
+    }
+
+    fn field_names(self) -> impl Iterator<Item = &'a str> {
+        let names: BTreeSet<&str> = self.sides().filter_map(Side::fields).flat_map(Map::keys).map(String::as_str).collect();
+        names.into_iter()
+    }
+
+    fn is_bound(self) -> bool {
+        self.sides().any(|side| side.binding.is_bound())
+    }
+
+    /// Whether the API server has added the field.
+    fn is_default(self) -> bool {
+        self.old.is_none() && self.new.is_some() && self.manifest.is_none()
+    }
+}
+
+fn concern_of(field: &str) -> Concern {
+    if field == "image" {
+        Concern::Images
+    } else if COMMANDS.contains(&field) {
+        Concern::Commands
+    } else if PRIVILEGES.contains(&field) {
+        Concern::Privileges
+    } else {
+        Concern::Rest
     }
 }
 
 #[derive(Default)]
 struct Differences {
-    found: Vec<RawDifference>,
+    found: Vec<FieldChange>,
+    /// How many of them are no defaults.
+    told: usize,
+    path: FieldPath,
+    /// Paths without the names of items.
+    unknown: HashSet<String>,
+    /// How many fields of the path are unknown.
+    unknown_fields: usize,
 }
 
 impl Differences {
-    fn walk(&mut self, path: FieldPath, old: Option<&Value>, new: Option<&Value>) {
+    fn walk(&mut self, at: Place<'_>) {
+        let (old, new) = (at.old.map(|old| old.value), at.new.map(|new| new.value));
         match (old, new) {
             (Some(old), Some(new)) if old == new => {}
             (None, None) => {}
-            (Some(Value::Object(old)), Some(Value::Object(new))) => self.walk_fields(&path, old, new),
-            (Some(Value::Array(old)), Some(Value::Array(new))) => self.walk_items(&path, old, new),
-            // An added or removed object is reported field by field too: a privilege may be deep inside.
-            (None, Some(Value::Object(fields))) if !fields.is_empty() => self.walk_fields(&path, &Map::new(), fields),
-            (Some(Value::Object(fields)), None) if !fields.is_empty() => self.walk_fields(&path, fields, &Map::new()),
-            (None, Some(Value::Array(items))) if !items.is_empty() => self.walk_items(&path, &[], items),
-            (Some(Value::Array(items)), None) if !items.is_empty() => self.walk_items(&path, items, &[]),
-            (old, new) => self.found.push(RawDifference { path, old: old.cloned(), new: new.cloned() }),
+            (Some(Value::Object(_)), Some(Value::Object(_))) => self.walk_fields(at, &[]),
+            (Some(Value::Array(_)), Some(Value::Array(_))) => self.walk_items(at),
+            // An added or removed value is reported field by field too: a privilege may be deep inside.
+            (None, Some(Value::Object(fields))) | (Some(Value::Object(fields)), None) if !fields.is_empty() => {
+                self.walk_whole(at, &[]);
+            }
+            (None, Some(Value::Array(items))) | (Some(Value::Array(items)), None) if !items.is_empty() => {
+                self.walk_items(at);
+            }
+            _ => self.push(at),
         }
     }
 
-    fn walk_fields(&mut self, path: &FieldPath, old: &Map<String, Value>, new: &Map<String, Value>) {
-        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let before = self.found.len();
-        for name in names {
-            self.walk(path.then_field(name), old.get(name), new.get(name));
+    /// Walks an object that only one side has. If nothing of it is told, the object itself is: `{}` in a list counts.
+    fn walk_whole(&mut self, at: Place<'_>, keys: &[&str]) {
+        let (found, told) = (self.found.len(), self.told);
+        self.walk_fields(at, keys);
+        if self.told == told && !at.is_default() {
+            self.found.truncate(found);
+            self.push(at);
         }
-        debug_assert!(self.found.len() > before, "the objects differ, so a field differs");
     }
 
-    fn walk_items(&mut self, path: &FieldPath, old: &[Value], new: &[Value]) {
+    /// Walks the fields but for `keys`, which the path contains.
+    fn walk_fields(&mut self, at: Place<'_>, keys: &[&str]) {
+        for name in at.field_names().filter(|name| !keys.contains(name)) {
+            self.walk_field(at, name);
+        }
+        self.walk_dropped(at);
+    }
+
+    fn walk_field<'a>(&mut self, at: Place<'a>, name: &'a str) {
+        if at.sides().any(|side| side.binding.passes_over(name)) {
+            return;
+        }
+        self.in_field(name, |differences| differences.walk(at.field(name)));
+    }
+
+    /// Reports the fields of the manifest that its form with defaults does not have.
+    fn walk_dropped(&mut self, at: Place<'_>) {
+        let (Some(Value::Object(manifest)), Some(new)) = (at.manifest, at.new.and_then(Side::fields)) else { return };
+        for (name, value) in manifest.iter().filter(|(name, value)| !new.contains_key(&**name) && !is_blank(value)) {
+            let side = Side { value, binding: Binding::Nothing };
+            let dropped = Place { old: None, new: Some(side), manifest: Some(value), field: name, concern: Concern::Unknown };
+            self.in_field(name, |differences| differences.push(dropped));
+        }
+    }
+
+    fn in_field(&mut self, name: &str, walk: impl FnOnce(&mut Self)) {
+        let mark = self.path.enter_field(name);
+        let unknown = !self.unknown.is_empty() && self.unknown.contains(self.path.fields());
+        self.unknown_fields += usize::from(unknown);
+        walk(self);
+        self.unknown_fields -= usize::from(unknown);
+        self.path.leave(mark);
+    }
+
+    fn in_item(&mut self, item: Item<'_>, walk: impl FnOnce(&mut Self)) {
+        let mark = self.path.enter_item(item);
+        walk(self);
+        self.path.leave(mark);
+    }
+
+    fn walk_items(&mut self, at: Place<'_>) {
         let scalar = |item: &Value| !item.is_object() && !item.is_array();
-        let field = path.fields.last().map(String::as_str).unwrap_or_default();
-        if let (Some(old), Some(new)) = (by_key(field, old), by_key(field, new)) {
-            return self.walk_named(path, &old, &new);
-        }
-        if old.iter().chain(new).all(scalar) {
-            let whole = |items: &[Value]| (!items.is_empty()).then(|| Value::Array(items.to_vec()));
-            let (old, new) = (whole(old), whole(new));
-            return self.found.push(RawDifference { path: path.clone(), old, new });
-        }
-        for index in 0..old.len().max(new.len()) {
-            self.walk(path.then_item(&index.to_string()), old.get(index), new.get(index));
+        let [old, new] = [at.old, at.new].map(|side| side.map(Side::items).unwrap_or_default());
+        if let (Some(old), Some(new)) = (by_key(at.field, old), by_key(at.field, new)) {
+            self.walk_named(at, &old, &new);
+        } else if old.iter().chain(new).all(scalar) {
+            self.push(at);
+        } else {
+            for index in 0..old.len().max(new.len()) {
+                self.in_item(Item::At(index), |differences| differences.walk(at.item(Some(index), Some(index))));
+            }
         }
     }
 
-    fn walk_named(&mut self, path: &FieldPath, old: &[(String, &Value)], new: &[(String, &Value)]) {
-        let (before, after) = (by_name(old), by_name(new));
-        let gone = old.iter().filter(|(name, _)| !after.contains_key(&**name));
-        for (name, _) in new.iter().chain(gone) {
-            self.walk(path.then_item(name), before.get(&**name).copied(), after.get(&**name).copied());
+    fn walk_named(&mut self, at: Place<'_>, old: &[String], new: &[String]) {
+        let keys = keys_of(at.field).unwrap_or_default();
+        let (before, after) = (positions(old), positions(new));
+        let gone = old.iter().filter(|name| !after.contains_key(&***name));
+        for name in new.iter().chain(gone) {
+            let item = at.item(before.get(&**name).copied(), after.get(&**name).copied());
+            self.in_item(Item::Named(name), |differences| match (item.old, item.new) {
+                (Some(only), None) | (None, Some(only)) if only.fields().is_some_and(|fields| !fields.is_empty()) => {
+                    differences.walk_whole(item, keys);
+                }
+                _ => differences.walk(item),
+            });
         }
         // The order matters: init containers run in it, and variables refer to earlier ones.
-        let common = |items: &[(String, &Value)], others: &BTreeMap<&str, &Value>| -> Vec<Value> {
-            items.iter().filter(|(name, _)| others.contains_key(&**name)).map(|(name, _)| name.clone().into()).collect()
+        let common = |names: &[String], others: &BTreeMap<&str, usize>| -> Vec<String> {
+            names.iter().filter(|name| others.contains_key(&***name)).cloned().collect()
         };
-        let (old_order, new_order) = (common(old, &after), common(new, &before));
-        let mut from_the_first_new = new.iter().skip_while(|(name, _)| before.contains_key(&**name));
-        let inserted = from_the_first_new.any(|(name, _)| before.contains_key(&**name));
-        if old_order != new_order || inserted {
-            let names =
-                |items: &[(String, &Value)]| Some(items.iter().map(|(name, _)| name.clone()).collect::<Value>());
-            let path = FieldPath { text: format!("{} (order)", path.text), fields: path.fields.clone() };
-            self.found.push(RawDifference { path, old: names(old), new: names(new) });
+        let mut from_the_first_new = new.iter().skip_while(|name| before.contains_key(&***name));
+        let inserted = from_the_first_new.any(|name| before.contains_key(&**name));
+        if inserted || common(old, &after) != common(new, &before) {
+            self.found.push(FieldChange {
+                path: format!("{} (order)", self.path.text()),
+                concern: at.concern,
+                bound: at.is_bound(),
+                is_default: false,
+                old: Some(old.into()),
+                new: Some(new.into()),
+            });
+            self.told += 1;
         }
+    }
+
+    fn push(&mut self, at: Place<'_>) {
+        let is_default = at.is_default();
+        self.found.push(FieldChange {
+            path: self.path.text().to_owned(),
+            concern: if self.unknown_fields > 0 { Concern::Unknown } else { at.concern },
+            bound: at.is_bound(),
+            is_default,
+            old: at.old.map(|old| old.value.clone()),
+            new: at.new.map(|new| new.value.clone()),
+        });
+        self.told += usize::from(!is_default);
     }
 }
 
-fn by_name<'a>(items: &'a [(String, &'a Value)]) -> BTreeMap<&'a str, &'a Value> {
-    items.iter().map(|(name, item)| (&**name, *item)).collect()
+/// Whether a value contains nothing that the API server keeps.
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_blank),
+    }
 }
 
-/// The items with their names, if every item has a name and the names are unique.
-fn by_key<'a>(field: &str, items: &'a [Value]) -> Option<Vec<(String, &'a Value)>> {
-    let (_, keys) = KEYS.iter().find(|(name, _)| *name == field)?;
+fn positions(names: &[String]) -> BTreeMap<&str, usize> {
+    names.iter().enumerate().map(|(index, name)| (&**name, index)).collect()
+}
+
+fn keys_of(field: &str) -> Option<&'static [&'static str]> {
+    KEYS.iter().find(|(name, _)| *name == field).map(|(_, keys)| *keys)
+}
+
+/// The names of the items, if every item has a name and the names are unique.
+fn by_key(field: &str, items: &[Value]) -> Option<Vec<String>> {
+    let keys = keys_of(field)?;
     let part = |item: &Value, key: &str| match item.get(key)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) if key != "containerPort" => Some(text.clone()),
+        Value::Number(number) if key == "containerPort" => Some(number.to_string()),
         _ => None,
     };
-    let mut named = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut seen = HashSet::new();
+    let mut names = Vec::with_capacity(items.len());
     for item in items {
         let name = keys.iter().map(|key| part(item, key)).collect::<Option<Vec<_>>>()?.join("/");
         if !seen.insert(name.clone()) {
             return None;
         }
-        named.push((name, item));
+        names.push(name);
     }
-    Some(named)
+    Some(names)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    fn deployment(pod: &Value) -> Value {
-        json!({"spec": {"replicas": 1, "template": {"spec": pod}}})
-    }
-
-    fn paths(old: Option<&Value>, new: &Value) -> Vec<String> {
-        let short = |change: FieldChange| change.path.replace("spec.template.spec.", "");
-        of(WorkloadKind::Deployment, old, new).into_iter().map(short).collect()
-    }
-
-    fn pod_paths(old: &Value, new: &Value) -> Vec<String> {
-        paths(Some(&deployment(old)), &deployment(new))
-    }
-
-    #[test]
-    fn images_come_first_then_privileges_then_the_rest() {
-        let old = json!({"containers": [{"name": "a", "args": ["x"], "image": "a:1"}]});
-        let new = json!({"containers": [
-            {"name": "a", "args": ["y"], "image": "a:2", "securityContext": {"privileged": true}}]});
-        let expected = ["containers[a].image", "containers[a].securityContext.privileged", "containers[a].args"];
-        assert_eq!(pod_paths(&old, &new), expected);
-    }
-
-    #[test]
-    fn a_field_that_kubernetes_does_not_have_is_no_privilege() {
-        let concerns = |pod: &Value| -> Vec<Concern> {
-            of(WorkloadKind::Deployment, None, &deployment(pod)).into_iter().map(|change| change.concern).collect()
-        };
-        let container = |field: &str| json!({"containers": [{"securityContext": {field: true}}]});
-        assert_eq!(concerns(&container("runAsNonRoot")), [Concern::Privileges, Concern::Rest]);
-        assert_eq!(concerns(&container("runAsNonroot")), [Concern::Unknown, Concern::Rest]);
-    }
-
-    #[test]
-    fn matches_items_of_named_lists_by_name_whatever_their_position() {
-        let port = |port: u16, protocol: &str| json!({"containerPort": port, "protocol": protocol});
-        let old = json!({"containers": [
-            {"name": "a", "env": [{"name": "X", "value": "1"}], "ports": [port(53, "TCP"), port(53, "UDP")]}]});
-        let new = json!({"containers": [
-            {"name": "new", "image": "n"},
-            {"name": "a", "env": [{"name": "X", "value": "2"}], "ports": [port(53, "UDP")]}]});
-        let found = pod_paths(&old, &new);
-        for path in ["containers[new].image", "containers[a].env[X].value", "containers[a].ports[53/TCP].protocol"] {
-            assert!(found.contains(&path.to_owned()), "{path}: {found:?}");
-        }
-        assert!(found.iter().all(|path| !path.starts_with("containers[a].ports[53/UDP]")), "{found:?}");
-    }
-
-    #[test]
-    fn a_new_order_is_a_change() {
-        let old = json!({"initContainers": [{"name": "a"}, {"name": "b"}]});
-        let new = json!({"initContainers": [{"name": "b"}, {"name": "a"}]});
-        assert_eq!(pod_paths(&old, &new), ["initContainers (order)"]);
-    }
-
-    #[test]
-    fn marks_what_the_approval_does_not_bind() {
-        let (old, mut new) = (deployment(&json!({"hostPID": false})), deployment(&json!({"hostPID": true})));
-        new["spec"]["replicas"] = json!(5);
-        let bound: Vec<(String, bool)> = of(WorkloadKind::Deployment, Some(&old), &new)
-            .into_iter()
-            .map(|change| (change.path, change.bound))
-            .collect();
-        let expected = [("spec.template.spec.hostPID".to_owned(), true), ("spec.replicas".to_owned(), false)];
-        assert_eq!(bound, expected);
-    }
-
-    #[test]
-    fn an_omitted_field_that_is_not_bound_is_not_a_change() {
-        let (mut old, new) = (deployment(&json!({})), deployment(&json!({})));
-        old["spec"]["progressDeadlineSeconds"] = json!(600);
-        assert_eq!(paths(Some(&old), &new), [""; 0]);
-        assert_eq!(paths(Some(&new), &old), ["spec.progressDeadlineSeconds"]);
-    }
-
-    #[test]
-    fn reports_bound_annotations_and_no_other_metadata() {
-        let old =
-            json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@1", "other": "1"}}, "spec": {}});
-        let new =
-            json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@2", "other": "2"}}, "spec": {}});
-        assert_eq!(paths(Some(&old), &new), ["metadata.annotations[writgate.dev/pipeline-version]"]);
-    }
-
-    /// Values as specs have them: small, with lists whose items have names.
-    fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            (0..3_i64).prop_map(Value::from),
-            "[a-c]{0,2}".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            let name = prop_oneof![
-                Just("containers"),
-                Just("env"),
-                Just("ports"),
-                Just("name"),
-                Just("containerPort"),
-                Just("x.y/z"),
-            ];
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(name.prop_map(str::to_owned), inner, 0..4)
-                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn any_change_of_a_spec_shows(old in value(), new in value()) {
-            let object = |spec: &Value| json!({"spec": spec});
-            let changes = of(WorkloadKind::Deployment, Some(&object(&old)), &object(&new));
-            prop_assert_eq!(changes.is_empty(), old == new);
-        }
-
-        #[test]
-        fn one_item_renamed_moved_or_doubled_shows(names in prop::collection::vec("[ab]", 1..4), at in any::<prop::sample::Index>()) {
-            let list = |names: &[String]| deployment(&json!({"initContainers":
-                names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()}));
-            let mut doubled = names.clone();
-            doubled.insert(at.index(names.len()), "a".to_owned());
-            prop_assert!(!of(WorkloadKind::Deployment, Some(&list(&names)), &list(&doubled)).is_empty());
-            let mut turned = names.clone();
-            turned.reverse();
-            prop_assert_eq!(
-                of(WorkloadKind::Deployment, Some(&list(&names)), &list(&turned)).is_empty(),
-                turned == names
-            );
-        }
-    }
-}
+mod tests;

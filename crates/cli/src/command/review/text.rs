@@ -1,15 +1,14 @@
 //! A review as text: what is wrong first, then what is unusual, then the changes, then the rest.
 
-use std::fmt::Write as _;
-
-use serde_json::Value;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use crate::{
     approval::{origin::Origin, signatures::ExistingSignature},
     command::review::{
         Baseline, ReportFact, ReviewReport, ReviewedWorkload,
         checklist::{CheckResult, Checklist, ChecklistItem},
-        diff::{Concern, FieldChange},
+        diff::{self, Concern, FieldChange},
+        lines::{self, Marker, Room},
         unusual,
     },
     terminal::{
@@ -18,12 +17,10 @@ use crate::{
     },
 };
 
-/// A longer value is shortened to the part that differs.
-const LONG: usize = 160;
-/// Equal characters that are shown before a difference.
-const BEFORE: usize = 24;
+/// Fields that are not shown whole, at most, that the text names again.
+const MAX_NAMED: usize = 10;
 
-/// The whole report. `full` shows every field of new objects, and complete values.
+/// The whole report. `full` shows the API server's defaults of new objects, and values of any length.
 pub(super) fn of(review: &ReviewReport, full: bool) -> String {
     let mut text = style::heading("To be signed") + "\n";
     text.push_str(&columns(review.asked.iter().map(|fact| (fact.name, said(fact)))));
@@ -39,12 +36,15 @@ pub(super) fn of(review: &ReviewReport, full: bool) -> String {
     });
     let unusual = unusual::lines(std::iter::once((String::new(), &review.unusual[..])).chain(of_workloads));
     section(&mut text, "Look at this first", unusual.iter().map(|what| style::careful(&format!("! {what}"))));
+    let mut room = room(full);
     for one in &review.workloads {
-        workload(&mut text, one, full);
+        workload(&mut text, one, &mut room, full);
     }
     if !full {
-        let cut = review.not_shown_whole().iter().cloned();
-        section(&mut text, "Not shown whole: read these with --full before you sign", cut);
+        let cut = review.not_shown_whole();
+        let named = cut.iter().take(MAX_NAMED).cloned();
+        let more = (cut.len() > MAX_NAMED).then(|| format!("and {} more", cut.len() - MAX_NAMED));
+        section(&mut text, "Not shown whole: read these with --full before you sign", named.chain(more));
     }
     let capabilities = review.capabilities.iter().map(|needed| {
         let because: Vec<String> = needed.because.iter().map(|why| shown(why)).collect();
@@ -88,63 +88,100 @@ fn section(text: &mut String, title: &str, lines: impl IntoIterator<Item = Strin
     }
 }
 
-fn workload(text: &mut String, one: &ReviewedWorkload, full: bool) {
+fn room(full: bool) -> Room {
+    if full { Room::full() } else { Room::bounded() }
+}
+
+/// The fields that the text without `--full` does not show whole, each with its workload. Safe to print.
+pub(super) fn not_shown_whole(workloads: &[ReviewedWorkload]) -> Vec<String> {
+    let mut room = room(false);
+    let mut cut = Vec::new();
+    for one in workloads {
+        let paths = changes(&mut String::new(), one, &mut room, false);
+        cut.extend(paths.into_iter().map(|path| format!("{}: {}", shown(name(&one.subject)), shown(path))));
+    }
+    cut
+}
+
+fn workload(text: &mut String, one: &ReviewedWorkload, room: &mut Room, full: bool) {
     let how = match one.against {
         Baseline::Cluster if one.changes.is_empty() => "equal to the live object",
         Baseline::Cluster => "compared with the live object",
         Baseline::Nothing => "new: no live object has this name",
-        Baseline::Request => "compared with the live object that the request claims; no cluster was contacted",
-        Baseline::Unknown => "all fields, since no cluster was contacted",
+        Baseline::Unknown => "shown as new, since no cluster was contacted",
     };
     let subject = style::heading(&shown(&one.subject));
     let _ = writeln!(text, "\n{subject}: {how}\n  spec hash {} (computed here)", one.spec_hash);
-    let compared = matches!(one.against, Baseline::Cluster | Baseline::Request);
+    changes(text, one, room, full);
+    let Some(claimed) = &one.claimed_changes else { return };
+    let _ = writeln!(text, "  changes, claimed by the request; no cluster was contacted");
+    if claimed.is_empty() {
+        let _ = writeln!(text, "    none");
+    }
+    let mut claims = self::room(full);
+    let left_out: usize = claimed.iter().filter(|change| !print(text, change, &mut claims)).count();
+    if left_out > 0 {
+        let _ = writeln!(text, "    {left_out} more claimed changes are not shown whole; --full shows them");
+    }
+}
+
+/// Prints the changes of a workload. Returns the paths of those that are not shown whole.
+fn changes<'c>(text: &mut String, one: &'c ReviewedWorkload, room: &mut Room, full: bool) -> Vec<&'c str> {
+    let mut cut = Vec::new();
+    let mut left_out = 0;
     for (concern, title) in [
         (Concern::Images, "images"),
+        (Concern::Commands, "commands"),
         (Concern::Privileges, "privileges"),
-        (Concern::Unknown, "fields that Kubernetes does not have"),
-        (Concern::Rest, "the rest"),
+        (Concern::Unknown, "fields that the API server drops"),
+        (Concern::Rest, "other fields"),
     ] {
-        // A new and empty field has no effect.
-        let matters = |change: &&FieldChange| full || compared || !is_empty(change.new.as_ref());
-        let changes: Vec<&FieldChange> =
-            one.changes.iter().filter(|change| change.concern == concern).filter(matters).collect();
-        if changes.is_empty() {
-            continue;
+        let is_told = |change: &&FieldChange| change.concern == concern && (full || !change.is_default);
+        let mut told = one.changes.iter().filter(is_told).peekable();
+        if told.peek().is_some() && !room.is_used_up() {
+            let _ = writeln!(text, "  {title}");
         }
-        if concern == Concern::Rest && !compared && !full {
-            let _ = writeln!(text, "  {title}: {} fields; --full shows them", changes.len());
-            continue;
-        }
-        let _ = writeln!(text, "  {title}");
-        for change in changes {
-            let _ = writeln!(text, "    {}", line(change, full));
+        for change in told {
+            left_out += usize::from(room.is_used_up());
+            if !print(text, change, room) {
+                cut.push(&*change.path);
+            }
         }
     }
-}
-
-fn is_empty(value: Option<&Value>) -> bool {
-    match value {
-        Some(Value::Object(fields)) => fields.is_empty(),
-        Some(Value::Array(items)) => items.is_empty(),
-        other => other.is_none(),
+    if left_out > 0 {
+        let _ = writeln!(text, "  {left_out} more fields are not shown; --full shows them");
     }
+    let defaults: BTreeSet<String> = one
+        .changes
+        .iter()
+        .filter(|change| change.is_default && !full)
+        .map(|change| shown(short(&diff::without_items(&change.path))))
+        .collect();
+    if !defaults.is_empty() {
+        let named: Vec<String> = defaults.into_iter().collect();
+        let _ = writeln!(text, "  defaults: {}; --full shows them", named.join(", "));
+    }
+    cut
 }
 
-fn line(change: &FieldChange, full: bool) -> String {
-    let path = shown(short(&change.path));
+/// Prints a change as far as there is room. Returns whether it is shown whole.
+fn print(text: &mut String, change: &FieldChange, room: &mut Room) -> bool {
+    if room.is_used_up() {
+        return false;
+    }
     let unbound = if change.bound { String::new() } else { style::faint("  (not bound by the approval)") };
-    let whole = |value: &Value| if full { shown(&value.to_string()) } else { around(value, 0) };
-    match (&change.old, &change.new) {
-        (Some(old), Some(new)) => {
-            let from = if full { 0 } else { first_difference(old, new) };
-            let show = |value: &Value| if full { shown(&value.to_string()) } else { around(value, from) };
-            style::careful(&format!("~ {path}: {} -> {}", show(old), show(new))) + &unbound
-        }
-        (None, Some(new)) => style::good(&format!("+ {path}: {}", whole(new))) + &unbound,
-        (Some(old), None) => style::bad(&format!("- {path}: {}", whole(old))) + &unbound,
-        (None, None) => style::careful(&format!("~ {path}")) + &unbound,
+    let (lines, is_whole) = lines::of(change, short(&change.path), &unbound, room);
+    for line in lines {
+        let printed = format!("{} {}", line.marker.sign(), line.text);
+        let styled = match line.marker {
+            Marker::Added => style::good(&printed),
+            Marker::Removed => style::bad(&printed),
+            Marker::Changed => style::careful(&printed),
+            Marker::Same => printed,
+        };
+        let _ = writeln!(text, "    {styled}");
     }
+    is_whole
 }
 
 /// A path without its prefix up to the Pod spec, where most of what matters is.
@@ -153,24 +190,6 @@ fn short(path: &str) -> &str {
         .into_iter()
         .find_map(|pod| path.strip_prefix(pod))
         .unwrap_or(path)
-}
-
-fn first_difference(old: &Value, new: &Value) -> usize {
-    old.to_string().chars().zip(new.to_string().chars()).take_while(|(old, new)| old == new).count()
-}
-
-/// A value; of a long one, the part around the character at `from`.
-fn around(value: &Value, from: usize) -> String {
-    let text = value.to_string();
-    let length = text.chars().count();
-    if length <= LONG {
-        return shown(&text);
-    }
-    let skipped = from.saturating_sub(BEFORE).min(length - LONG);
-    let part: String = text.chars().skip(skipped).take(LONG).collect();
-    let before = if skipped > 0 { "[...]" } else { "" };
-    let after = if skipped + LONG < length { "[...]" } else { "" };
-    format!("{before}{}{after} ({length} characters; --full shows all)", shown(&part))
 }
 
 fn checklist(text: &mut String, checks: &[ChecklistItem]) {
