@@ -141,13 +141,8 @@ pub(in crate::command) fn of(
     let unknown = unknown_fields(kind, new).iter().map(|field| without_items(&field.path)).collect();
     let mut differences = Differences { unknown, ..Differences::default() };
     let top = |object| Side { value: object, binding: Binding::Object(kind) };
-    let place = Place {
-        old: old.map(top),
-        new: Some(top(new)),
-        manifest: Some(manifest),
-        field: "",
-        concern: Concern::Rest,
-    };
+    let place =
+        Place { old: old.map(top), new: Some(top(new)), manifest: Some(manifest), field: "", concern: Concern::Rest };
     // The spec first: it is what runs.
     differences.walk_field(place, "spec");
     differences.walk_field(place, "metadata");
@@ -319,7 +314,8 @@ impl<'a> Place<'a> {
     }
 
     fn field_names(self) -> impl Iterator<Item = &'a str> {
-        let names: BTreeSet<&str> = self.sides().filter_map(Side::fields).flat_map(Map::keys).map(String::as_str).collect();
+        let names: BTreeSet<&str> =
+            self.sides().filter_map(Side::fields).flat_map(Map::keys).map(String::as_str).collect();
         names.into_iter()
     }
 
@@ -406,7 +402,8 @@ impl Differences {
         let (Some(Value::Object(manifest)), Some(new)) = (at.manifest, at.new.and_then(Side::fields)) else { return };
         for (name, value) in manifest.iter().filter(|(name, value)| !new.contains_key(&**name) && !is_blank(value)) {
             let side = Side { value, binding: Binding::Nothing };
-            let dropped = Place { old: None, new: Some(side), manifest: Some(value), field: name, concern: Concern::Unknown };
+            let dropped =
+                Place { old: None, new: Some(side), manifest: Some(value), field: name, concern: Concern::Unknown };
             self.in_field(name, |differences| differences.push(dropped));
         }
     }

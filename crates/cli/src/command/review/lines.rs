@@ -8,10 +8,7 @@ use std::ops::Range;
 use serde_json::Value;
 use similar::{Algorithm, DiffOp, DiffTag, capture_diff_slices};
 
-use crate::{
-    command::review::diff::FieldChange,
-    terminal::output::shown,
-};
+use crate::{command::review::diff::FieldChange, terminal::output::shown};
 
 /// A value with a longer JSON text is printed in pieces.
 const LONG: usize = 160;

@@ -65,10 +65,8 @@ fn a_new_order_is_a_change() {
 fn marks_what_the_approval_does_not_bind() {
     let (old, mut new) = (deployment(&json!({"hostPID": false})), deployment(&json!({"hostPID": true})));
     new["spec"]["replicas"] = json!(5);
-    let bound: Vec<(String, bool)> = changes(Some(&old), &new)
-        .into_iter()
-        .map(|change| (change.path, change.bound))
-        .collect();
+    let bound: Vec<(String, bool)> =
+        changes(Some(&old), &new).into_iter().map(|change| (change.path, change.bound)).collect();
     let expected = [("spec.template.spec.hostPID".to_owned(), true), ("spec.replicas".to_owned(), false)];
     assert_eq!(bound, expected);
 }
@@ -83,10 +81,8 @@ fn an_omitted_field_that_is_not_bound_is_not_a_change() {
 
 #[test]
 fn reports_metadata_that_no_approval_binds_as_not_bound() {
-    let old =
-        json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@1", "other": "1"}}, "spec": {}});
-    let new =
-        json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@2", "other": "2"}}, "spec": {}});
+    let old = json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@1", "other": "1"}}, "spec": {}});
+    let new = json!({"metadata": {"annotations": {"writgate.dev/pipeline-version": "a@2", "other": "2"}}, "spec": {}});
     let found: Vec<(String, bool)> =
         changes(Some(&old), &new).into_iter().map(|change| (change.path, change.bound)).collect();
     let expected = [
