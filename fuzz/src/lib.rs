@@ -9,6 +9,7 @@ mod envelope;
 mod key;
 mod manifest;
 mod posture;
+mod record;
 mod review;
 mod rule;
 mod spec;
@@ -26,7 +27,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "review", run: review::run },
     Target { name: "envelope", run: envelope::run },
     Target { name: "approval", run: approval::run },
@@ -35,6 +36,7 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "spec", run: spec::run },
     Target { name: "key", run: key::run },
     Target { name: "rule", run: rule::run },
+    Target { name: "record", run: record::run },
 ];
 
 /// The target of this name.
