@@ -63,6 +63,8 @@ struct Cause {
 struct AuditAnnotations {
     decision: &'static str,
     decision_id: String,
+    /// The audit log of the level `Metadata` lacks the body of a DELETE, where the API server reads it.
+    dry_run: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     action: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -141,6 +143,7 @@ fn audit_annotations(decision: &Decision) -> AuditAnnotations {
     AuditAnnotations {
         decision: record.decision.as_str(),
         decision_id: record.id.to_string(),
+        dry_run: if record.dry_run { "true" } else { "false" },
         action: record.action.map(|action| action.to_string()).unwrap_or_default(),
         reasons: bound(&record.reasons.join(",")),
         environment: bound(record.environment.as_deref().unwrap_or_default()),

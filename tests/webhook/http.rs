@@ -243,6 +243,7 @@ async fn response_record_and_metric_agree_on_the_decision() {
         let annotations = &response["auditAnnotations"];
         assert_eq!(annotations["decision-id"], record["id"]);
         assert_eq!(annotations["decision"], record["decision"]);
+        assert_eq!((&annotations["dry-run"], &record["dryRun"]), (&json!("false"), &json!(false)));
         assert_eq!(annotations["spec-hash"], record["specHash"]);
         assert_eq!(annotations["posture-version"], record["postureVersion"]);
         assert_eq!(record["version"], "writgate.dev/decision/v1");

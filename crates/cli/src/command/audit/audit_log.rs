@@ -20,12 +20,20 @@ const VERSION: &str = "writgate.dev/audited/v1";
 const DECISION: &str = ".writgate.dev/decision";
 /// Stages with complete annotations. A long request has the first two.
 const STAGES: [&str; 3] = ["ResponseStarted", "ResponseComplete", "Panic"];
+/// Subresources that are connections. The API server ignores `dryRun` for them.
+const CONNECTIONS: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
+/// Levels of an audit policy that log a request's body.
+const WITH_BODY: [&str; 2] = ["Request", "RequestResponse"];
+/// The annotation of a line from which the API server removed the bodies, because it was too long.
+const TRUNCATED: &str = "audit.k8s.io/truncated";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
     #[serde(borrow)]
     api_version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    level: Cow<'a, str>,
     #[serde(borrow, rename = "auditID")]
     audit_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -65,6 +73,21 @@ struct ObjectRef {
     subresource: String,
 }
 
+/// The body of a line.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    request_object: Option<DeleteOptions>,
+}
+
+/// The body of a DELETE (meta/v1).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeleteOptions {
+    #[serde(default)]
+    dry_run: Option<Vec<String>>,
+}
+
 #[derive(Deserialize)]
 struct ResponseStatus {
     code: Option<i32>,
@@ -79,7 +102,8 @@ pub(super) struct AuditedRequest {
     time: Timestamp,
     #[serde(rename = "auditID")]
     audit_id: String,
-    dry_run: bool,
+    /// `None`: the audit log does not say.
+    dry_run: Option<bool>,
     initiator: User,
     impersonated_by: Option<String>,
     requested_by: Option<String>,
@@ -113,8 +137,8 @@ struct AuditedObject {
 /// Reads an audit log, line by line.
 #[derive(Default)]
 pub(super) struct AuditLog {
-    /// Requests that were reported when their response began, and that appear again when it ends: open connections into
-    /// Pods.
+    /// Decisions that were reported when the response began, and that appear again when it ends: open connections into
+    /// Pods. By the decision's id, since a client may choose the audit id of a request (header `Audit-ID`) and repeat it.
     begun: HashSet<String>,
 }
 
@@ -135,21 +159,27 @@ impl AuditLog {
             return Err(format!("its apiVersion is {:?}, expected audit.k8s.io/v1", line.api_version));
         }
         let webhooks: Vec<&str> = line.annotations.keys().filter_map(|key| key.strip_suffix(DECISION)).collect();
-        if webhooks.is_empty() || !STAGES.contains(&&*line.stage) || !self.is_first(&line) {
+        if webhooks.is_empty() || line.stage == "RequestReceived" {
             return Ok(Vec::new());
         }
-        Ok(webhooks.into_iter().map(|webhook| audited(&line, webhook)).collect())
+        if !STAGES.contains(&&*line.stage) {
+            return Err(format!("its stage is {:?}, expected one of {}", line.stage, STAGES.join(", ")));
+        }
+        let dry_run = is_dry_run(&line, json);
+        let decisions = webhooks.into_iter().map(|webhook| audited(&line, webhook, dry_run));
+        Ok(decisions.filter(|decision| self.is_first(&line.stage, &decision.id)).collect())
     }
 
-    fn is_first(&mut self, line: &Line<'_>) -> bool {
-        if line.stage == "ResponseStarted" {
-            return self.begun.insert(line.audit_id.to_string());
+    fn is_first(&mut self, stage: &str, id: &str) -> bool {
+        if id.is_empty() {
+            return true;
         }
-        !self.begun.remove(&*line.audit_id)
+        if stage == "ResponseStarted" { self.begun.insert(id.to_owned()) } else { !self.begun.remove(id) }
     }
 }
 
-fn audited(line: &Line<'_>, webhook: &str) -> AuditedRequest {
+/// `dry_run`: whether the request was a dry run, if the webhook did not write it.
+fn audited(line: &Line<'_>, webhook: &str, dry_run: Option<bool>) -> AuditedRequest {
     let annotation =
         |key: &str| line.annotations.get(&*format!("{webhook}.writgate.dev/{key}")).map(ToString::to_string);
     // The webhook joins the values with commas. Only a person's name may contain one.
@@ -161,7 +191,7 @@ fn audited(line: &Line<'_>, webhook: &str) -> AuditedRequest {
         id: annotation("decision-id").unwrap_or_default(),
         time: line.request_received_timestamp,
         audit_id: line.audit_id.to_string(),
-        dry_run: is_dry_run(&line.request_uri),
+        dry_run: annotation("dry-run").and_then(|text| text.parse().ok()).or(dry_run),
         // Webhooks, and therefore the record, see only the impersonated user.
         initiator: line.impersonated_user.as_ref().unwrap_or(&line.user).clone(),
         impersonated_by: line.impersonated_user.as_ref().map(|_| line.user.username.clone()),
@@ -190,9 +220,27 @@ fn audited(line: &Line<'_>, webhook: &str) -> AuditedRequest {
     }
 }
 
+/// Whether the API server took the request for a dry run. It reads the query, except of a DELETE with a body, of which it
+/// reads the body alone. `None`: the line does not say whether there was a body.
+fn is_dry_run(line: &Line<'_>, json: &[u8]) -> Option<bool> {
+    if CONNECTIONS.contains(&&*line.object_ref.subresource) {
+        return Some(false);
+    }
+    let in_query = has_dry_run(&line.request_uri);
+    if !matches!(&*line.verb, "delete" | "deletecollection") {
+        return Some(in_query);
+    }
+    let Body { request_object } = serde_json::from_slice(json).ok()?;
+    match request_object {
+        Some(options) => Some(options.dry_run.is_some_and(|stages| !stages.is_empty())),
+        None if !WITH_BODY.contains(&&*line.level) || line.annotations.contains_key(TRUNCATED) => None,
+        None => Some(in_query),
+    }
+}
+
 /// Whether the query has the parameter `dryRun`, as the API server reads it: decoded once, in this case, and with any
 /// value. The API server refuses a request whose value is not `All`, before it asks a webhook.
-fn is_dry_run(uri: &str) -> bool {
+fn has_dry_run(uri: &str) -> bool {
     let query = uri.split_once('?').map_or("", |(_, query)| query);
     let pairs = query.split('&').filter(|pair| is_read_by_go(pair));
     pairs.flat_map(|pair| form_urlencoded::parse(pair.as_bytes())).any(|(name, _)| name == "dryRun")
@@ -208,7 +256,10 @@ impl From<&AuditedRequest> for Row {
     fn from(audited: &AuditedRequest) -> Self {
         let own = |text: &Option<String>| text.clone().unwrap_or_default();
         let basis = audited.basis.clone().filter(|basis| matches!(&**basis, "break-glass" | "rollback"));
-        let dry_run = audited.dry_run.then(|| "dry run".to_owned());
+        let dry_run = match audited.dry_run {
+            Some(dry_run) => dry_run.then(|| "dry run".to_owned()),
+            None => Some("dry run?".to_owned()),
+        };
         // Something else stopped the admitted request: another webhook, a quota, a conflict.
         let refused = audited.response_code.filter(|code| *code >= 400 && audited.decision == "admitted");
         let refused = refused.map(|code| format!("but answered {code}"));
@@ -308,6 +359,85 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_audit_id_hides_no_decision() {
+        let other = line(|line| line["annotations"]["workloads.writgate.dev/decision-id"] = "d-2".into());
+        let began = line(|line| line["stage"] = "ResponseStarted".into());
+        assert_eq!(rows(&[began, other]).len(), 2);
+    }
+
+    #[test]
+    fn a_decision_at_an_unknown_stage_cannot_be_read() {
+        let line = line(|line| line["stage"] = "responseComplete".into());
+        assert!(AuditLog::default().read(&line).is_err_and(|why| why.contains("its stage is")));
+    }
+
+    fn remarks(change: impl FnOnce(&mut Value)) -> Vec<String> {
+        let [row] = &rows(&[line(change)])[..] else { panic!("one decision") };
+        row.remarks.clone()
+    }
+
+    #[test]
+    fn a_connection_is_never_a_dry_run() {
+        let uri = "/api/v1/namespaces/payments/pods/orders/exec?command=sh&dryRun=All";
+        for subresource in CONNECTIONS {
+            let remarks = remarks(|line| {
+                line["requestURI"] = uri.into();
+                line["objectRef"]["subresource"] = subresource.into();
+            });
+            assert_eq!(remarks, [""; 0], "{subresource}");
+        }
+        assert_eq!(remarks(|line| line["requestURI"] = uri.into()), ["dry run"]);
+    }
+
+    #[test]
+    fn the_body_of_a_delete_replaces_its_query() {
+        let uri = "/apis/apps/v1/namespaces/payments/deployments/orders";
+        let dry = json!({"kind": "DeleteOptions", "apiVersion": "apps/v1", "dryRun": ["All"]});
+        let real = json!({"kind": "DeleteOptions", "apiVersion": "apps/v1", "dryRun": null});
+        for (level, query, body, expected) in [
+            ("Request", "", Some(&dry), &["dry run"][..]),
+            ("RequestResponse", "?dryRun=All", Some(&dry), &["dry run"]),
+            ("Request", "?dryRun=All", Some(&real), &[]),
+            ("Request", "?dryRun=All", None, &["dry run"]),
+            ("Request", "", None, &[]),
+            ("Metadata", "?dryRun=All", None, &["dry run?"]),
+            ("Metadata", "", None, &["dry run?"]),
+        ] {
+            for verb in ["delete", "deletecollection"] {
+                let change = |line: &mut Value| {
+                    line["verb"] = verb.into();
+                    line["level"] = level.into();
+                    line["requestURI"] = format!("{uri}{query}").into();
+                    line["requestObject"] = json!(body);
+                };
+                assert_eq!(remarks(change), expected, "{level} {verb} {query} {body:?}");
+            }
+        }
+        let truncated = remarks(|line| {
+            line["verb"] = "delete".into();
+            line["level"] = "Request".into();
+            line["annotations"][TRUNCATED] = "true".into();
+        });
+        assert_eq!(truncated, ["dry run?"]);
+        let of_an_object = remarks(|line| line["requestObject"] = dry.clone());
+        assert_eq!(of_an_object, [""; 0], "only a DELETE has options as its body");
+    }
+
+    #[test]
+    fn the_webhooks_word_about_a_dry_run_comes_first() {
+        for (word, uri, expected) in [("true", "/x", &["dry run"][..]), ("false", "/x?dryRun=All", &[])] {
+            for verb in ["create", "delete"] {
+                let remarks = remarks(|line| {
+                    line["verb"] = verb.into();
+                    line["requestURI"] = uri.into();
+                    line["annotations"]["workloads.writgate.dev/dry-run"] = word.into();
+                });
+                assert_eq!(remarks, expected, "{word} {verb}");
+            }
+        }
+    }
+
+    #[test]
     fn reports_the_impersonator_and_a_later_refusal() {
         let impersonated = line(|line| {
             line["impersonatedUser"] = json!({"username": "carol"});
@@ -334,7 +464,7 @@ mod tests {
             "dryRun=All&dryRun=All",
             "dryRun",
         ] {
-            assert!(is_dry_run(&format!("/api/v1/x?{query}")), "{query}");
+            assert!(has_dry_run(&format!("/api/v1/x?{query}")), "{query}");
         }
         for query in [
             "",
@@ -349,9 +479,9 @@ mod tests {
             "dryRun=All;a=b",
             "a;dryRun=All",
         ] {
-            assert!(!is_dry_run(&format!("/api/v1/x?{query}")), "{query}");
+            assert!(!has_dry_run(&format!("/api/v1/x?{query}")), "{query}");
         }
-        assert!(!is_dry_run("/api/v1/dryRun=All") && !is_dry_run("/api/v1/x%3FdryRun=All"));
+        assert!(!has_dry_run("/api/v1/dryRun=All") && !has_dry_run("/api/v1/x%3FdryRun=All"));
     }
 
     #[test]
