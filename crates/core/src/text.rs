@@ -12,6 +12,9 @@ const MAX_QUOTED: usize = 100;
 /// Characters of a message that quotes somebody else's text.
 const MAX_LINE: usize = 1000;
 
+/// Characters that Unicode counts as letters or symbols, and that fonts show as blanks.
+const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+
 /// Items of a list that a message names.
 const MAX_LISTED: usize = 3;
 
@@ -73,6 +76,7 @@ fn escape_chars(chars: impl Iterator<Item = char>, keeps: impl Fn(char) -> bool)
     for char in chars {
         match char {
             ' '..='~' => escaped.push(char),
+            _ if BLANK.contains(&char) => escaped.extend(char.escape_unicode()),
             _ if keeps(char) => escaped.push(char),
             _ if is_blank(char) || is_copy_of_ascii(char) => escaped.extend(char.escape_unicode()),
             // This escapes control, format and combining characters, and every space but the ASCII one.
@@ -142,6 +146,14 @@ mod tests {
         for escaped in [escape_line(HOSTILE), quoted(HOSTILE), on_one_line(HOSTILE)] {
             assert_eq!(escaped, "a\\u{1b}[31mred\\r\\n\\u{202e}x\\u{7f}\\u{85}\\u{2028}");
         }
+    }
+
+    #[test]
+    fn spells_out_letters_that_are_blank() {
+        assert_eq!(
+            escape_line("a\u{115f}\u{1160}\u{2800}\u{3164}\u{ffa0}b"),
+            "a\\u{115f}\\u{1160}\\u{2800}\\u{3164}\\u{ffa0}b"
+        );
     }
 
     #[test]

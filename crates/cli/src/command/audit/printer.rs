@@ -3,12 +3,14 @@
 //! Only the first rows of a table are buffered, to choose the widths of its columns.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     io::{self, BufWriter, Stdout, Write},
 };
 
 use clap::ValueEnum;
 use serde_json::Value;
+use writgate_core::text::{escape, on_one_line};
 
 use crate::{
     command::audit::row::Row,
@@ -34,6 +36,8 @@ pub(super) enum Format {
 
 /// Rows that determine the widths of a table. A wider cell in a later row shifts the cells to its right.
 const SAMPLE: usize = 100;
+/// Width of a column, at most: each row is padded.
+const MAX_WIDTH: usize = 120;
 
 /// A column's name, and its value for a row.
 type Column = (&'static str, fn(&Row) -> String);
@@ -163,8 +167,8 @@ impl<W: Write> Printer<W> {
             self.sample.push(columns.iter().map(|(name, _)| (*name).to_owned()).collect());
         }
         let cell = |(_, of): &Column| {
-            let text = shown(&of(row));
-            if text.trim().is_empty() { "-".to_owned() } else { text }
+            let text = on_one_line(&of(row));
+            if text.trim().is_empty() { "-".to_owned() } else { apart(&text).into_owned() }
         };
         let cells: Vec<String> = columns.iter().map(cell).collect();
         if let Some(widths) = &self.widths {
@@ -180,7 +184,8 @@ impl<W: Write> Printer<W> {
         let Some(first) = sample.first() else { return Ok(()) };
         let width =
             |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
-        let widths: Vec<usize> = (0..first.len()).map(|column| width(column).unwrap_or_default()).collect();
+        let widths: Vec<usize> =
+            (0..first.len()).map(|column| width(column).unwrap_or_default().min(MAX_WIDTH)).collect();
         for cells in &sample {
             write_cells(&mut self.out, &widths, cells, self.styled)?;
         }
@@ -193,7 +198,10 @@ impl<W: Write> Printer<W> {
             .map_err(|error| Failure::Undetermined(format!("cannot read a record: {error}")))?;
         let text = serde_saphyr::to_string(&value)
             .map_err(|error| Failure::Undetermined(format!("cannot write YAML: {error}")))?;
-        Ok(write!(self.out, "---\n{text}"))
+        if escape(&text) == text {
+            return Ok(write!(self.out, "---\n{text}"));
+        }
+        Ok(writeln!(self.out, "---\n{}", visible(&value)))
     }
 
     fn csv(&mut self, row: &Row) -> io::Result<()> {
@@ -201,14 +209,15 @@ impl<W: Write> Printer<W> {
             self.begun = true;
             write!(self.out, "{}\r\n", CSV.map(|(name, _)| name).join(","))?;
         }
-        write!(self.out, "{}\r\n", CSV.map(|(_, of)| quoted(&of(row))).join(","))
+        write!(self.out, "{}\r\n", CSV.map(|(_, of)| quoted(&shown(&of(row)))).join(","))
     }
 }
 
 fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: bool) -> io::Result<()> {
     let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let cell = format!("{cell:width$}");
+        let padding = width.saturating_sub(cell.chars().count());
+        let cell = format!("{cell}{}", " ".repeat(padding));
         let cell = if styled && COLUMNS.get(column).is_some_and(|(name, _)| *name == "DECISION") {
             in_style(&cell)
         } else {
@@ -233,6 +242,32 @@ fn in_style(decision: &str) -> String {
 
 /// Findings of `--verify` about a record that is not trusted.
 const AGAINST: [&str; 4] = ["forged", "altered", "unsigned", "forked"];
+
+/// A cell without two spaces in a row, which separate columns.
+fn apart(cell: &str) -> Cow<'_, str> {
+    if !cell.contains("  ") {
+        return Cow::Borrowed(cell);
+    }
+    let mut apart = String::with_capacity(cell.len());
+    for char in cell.chars() {
+        if char == ' ' && apart.ends_with(' ') { apart.push_str("\\u{20}") } else { apart.push(char) }
+    }
+    Cow::Owned(apart)
+}
+
+/// The value as JSON, which is YAML, with an escape for each character that is not visible. YAML knows no surrogates.
+fn visible(value: &Value) -> String {
+    let mut text = String::new();
+    for char in value.to_string().chars() {
+        if shown(char.encode_utf8(&mut [0; 4])).starts_with(char) {
+            text.push(char);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\U{:08x}", u32::from(char));
+        }
+    }
+    text
+}
 
 /// JSON on one line, without characters that a terminal interprets. They occur only inside strings, where an escape
 /// means the same.
@@ -353,6 +388,35 @@ mod tests {
         assert_eq!(quoted("a,\"b\"\r\nc"), "\"a,\"\"b\"\"\r\nc\"");
         let csv = printed(Format::Csv, &[(row("=1+1,2"), String::new())]);
         assert!(csv.ends_with("\r\n") && csv.contains(",\"'=1+1,2\","), "{csv}");
+    }
+
+    #[test]
+    fn a_hostile_name_is_one_line_of_csv_and_yaml() {
+        let name = "a\u{1b}[2J\r\n2026-11-22T11:00:00Z,admitted,,alice\u{202e}\u{2028}";
+        let csv = printed(Format::Csv, &[(row(name), String::new())]);
+        assert_eq!(csv.lines().count(), 2, "{csv}");
+        assert!(csv.contains(r"a\u{1b}[2J\r\n2026-11-22T11:00:00Z,admitted,,alice\u{202e}\u{2028}"), "{csv}");
+        for name in [name, "\u{202e}x", "\u{2066}\u{e0041}\u{1f600}", "\u{ad}", "a\u{7f}"] {
+            let record = json!({"initiator": name});
+            let yaml = printed(Format::Yaml, &[(row(""), record.to_string())]);
+            assert_eq!(escape(&yaml), yaml);
+            assert_eq!(read_yaml(&yaml).unwrap(), vec![record], "{yaml}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_is_one_cell() {
+        let table = printed(Format::Table, &[(row("a   deploy   Deployment x/y"), String::new())]);
+        assert!(table.contains(r"a \u{20} deploy \u{20} Deployment x/y   -   "), "{table}");
+    }
+
+    #[test]
+    fn a_long_cell_neither_panics_nor_widens_other_rows() {
+        let long = "x".repeat(100_000);
+        let table = printed(Format::Table, &[(row(&long), String::new()), (row("alice"), String::new())]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].contains(&format!("{}…   -", &long[..1_000])), "{}", lines[1].len());
+        assert!(lines[2].len() < 400, "{}", lines[2].len());
     }
 
     #[test]
