@@ -202,6 +202,9 @@ impl<W: Write> Audit<'_, W> {
     /// Shows a record that was not verified, with the finding about it. Formats that have no place for a finding leave the
     /// record out.
     fn found(&mut self, finding: Option<&ChainFinding>, source: &Source<'_>) -> Result<(), Failure> {
+        if finding == Some(&ChainFinding::Unreadable) {
+            return Ok(()); // `json` may be readable, since invalid UTF-8 is replaced in it
+        }
         let record = match LogLine::read(source.json.as_bytes()) {
             LogLine::Claimed(line) => line.record(),
             LogLine::Unreadable(why) => Err(why),
@@ -277,7 +280,7 @@ impl<W: Write> Audit<'_, W> {
             }
         }
         logs.iter_mut().try_for_each(|log| log.read(self))?;
-        logs.iter_mut().try_for_each(|log| log.rest(self))
+        logs.iter_mut().try_for_each(|log| log.rest(self).and_then(|()| log.unfinished(self)))
     }
 
     /// Prints the final notes, and returns the answer.

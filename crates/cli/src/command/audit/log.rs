@@ -96,6 +96,15 @@ impl Log {
         self.report(&[NumberedLine { number, json: Ok(json) }], audit)
     }
 
+    /// Reports lines that a container runtime has split and not completed.
+    pub(super) fn unfinished<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+        let Reader::Records(prefix) = &mut self.reader else { return Ok(()) };
+        let number = self.lines.number();
+        let batch: Vec<_> =
+            prefix.unfinished().into_iter().map(|json| NumberedLine { number, json: Ok(json) }).collect();
+        self.report(&batch, audit)
+    }
+
     /// The next lines, and whether no more are available for now.
     fn batch(&mut self) -> Result<(Vec<NumberedLine>, bool), Failure> {
         let (mut batch, mut size) = (Vec::new(), 0);

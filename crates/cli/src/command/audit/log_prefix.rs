@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 /// Streams with an unfinished line, at most. There are two, standard output and standard error.
 const MAX_STREAMS: usize = 8;
@@ -23,6 +23,16 @@ struct Docker<'a> {
     log: Cow<'a, str>,
     #[serde(borrow)]
     stream: Cow<'a, str>,
+    /// Members of a record or a link. A line with one of them is no wrapper, whatever else is in it.
+    version: Option<IgnoredAny>,
+    chain: Option<IgnoredAny>,
+    signature: Option<IgnoredAny>,
+}
+
+impl Docker<'_> {
+    fn is_wrapper(&self) -> bool {
+        self.version.is_none() && self.chain.is_none() && self.signature.is_none()
+    }
 }
 
 impl LogPrefix {
@@ -32,6 +42,7 @@ impl LogPrefix {
         if line.trim_ascii_start().starts_with(b"{")
             && memchr::memchr(b'\\', line).is_some()
             && let Ok(docker) = serde_json::from_slice::<Docker<'_>>(line)
+            && docker.is_wrapper()
         {
             let whole = docker.log.ends_with('\n');
             let joined = self.join(docker.stream.as_bytes(), docker.log.trim_end().as_bytes(), whole)?;
@@ -46,6 +57,11 @@ impl LogPrefix {
         json(line).map(Cow::Borrowed)
     }
 
+    /// The JSON in lines that were never completed.
+    pub(crate) fn unfinished(&mut self) -> Vec<Vec<u8>> {
+        self.parts.drain().filter_map(|(_, line)| json(&line).map(<[u8]>::to_vec)).collect()
+    }
+
     fn join(&mut self, stream: &[u8], content: &[u8], whole: bool) -> Option<Vec<u8>> {
         if whole {
             let mut line = self.parts.remove(stream).unwrap_or_default();
@@ -56,8 +72,9 @@ impl LogPrefix {
             let part = self.parts.entry(stream.to_vec()).or_default();
             part.extend_from_slice(content);
             part.truncate(MAX_LINE); // a longer line does not parse and is reported as unreadable
+            return None;
         }
-        None
+        Some(content.to_vec())
     }
 }
 
@@ -102,6 +119,28 @@ mod tests {
             assert_eq!(unwrapped(&[line]), [r#"{"a":"b"}"#], "{line}");
         }
         assert_eq!(unwrapped(&["", "plain text", "2026-11-22T11:00:00Z stderr F panicked"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_record_is_no_wrapper() {
+        for member in ["version", "chain", "signature"] {
+            let line = format!(r#"{{"{member}":{{}},"log":"\n","stream":"stdout"}}"#);
+            assert_eq!(unwrapped(&[&line]), [&*line]);
+        }
+    }
+
+    #[test]
+    fn an_unfinished_line_is_not_lost() {
+        let mut prefix = LogPrefix::default();
+        assert_eq!(prefix.remove(br#"2026-11-22T11:00:00Z stdout P {"a""#), None);
+        assert_eq!(prefix.unfinished(), [br#"{"a""#.to_vec()]);
+        assert_eq!(prefix.unfinished(), [b""; 0]);
+        for stream in 0..MAX_STREAMS {
+            let line = format!(r#"{{"log":"{{\"a\"","stream":"{stream}"}}"#);
+            assert_eq!(prefix.remove(line.as_bytes()), None);
+        }
+        let further = prefix.remove(br#"{"log":"{\"b\"","stream":"further"}"#);
+        assert_eq!(further.as_deref(), Some(&br#"{"b""#[..]));
     }
 
     #[test]

@@ -182,6 +182,7 @@ fn read(path: &Path, verifier: ChainVerifier, out: &mut Vec<u8>) -> (Verificatio
     let mut log = Log::open(path, false).unwrap();
     log.read(&mut audit).unwrap();
     log.rest(&mut audit).unwrap();
+    log.unfinished(&mut audit).unwrap();
     audit.printer.flush().unwrap();
     (audit.verification.take().unwrap().finish(false), audit.tally.unreadable)
 }
@@ -234,6 +235,37 @@ fn what_cannot_be_read_strictly_is_a_finding_and_not_a_row() {
             assert!(!alone.is_clean && alone.rows.is_empty(), "{alone:#?}");
         }
     }
+}
+
+#[test]
+fn a_line_that_a_runtime_did_not_complete_is_a_finding() {
+    let written = Written::four();
+    let mut lines: Vec<String> =
+        written.texts().iter().map(|line| format!("2026-11-22T11:00:00.1Z stdout F {line}")).collect();
+    assert!(audit(written.verifier(), &lines).is_clean);
+    let last = lines.pop().unwrap().replace(" stdout F ", " stdout P ");
+    // Without a checkpoint, nothing else says that the record was there.
+    let verifier = || ChainVerifier::new(written.keys.iter().map(public));
+    let whole = audit(verifier(), &[&lines[..], std::slice::from_ref(&last)].concat());
+    assert!(whole.is_clean && whole.rows == written.rows(), "{whole:#?}");
+    let part = audit(verifier(), &[&lines[..], &[last[..last.len() - 5].to_owned()]].concat());
+    assert!(!part.is_clean && part.rows.len() == 3, "{part:#?}");
+    assert_eq!(part.kinds(), ["unreadable"]);
+}
+
+#[test]
+fn what_is_not_utf_8_is_a_finding_and_not_a_row() {
+    let written = Written::four();
+    let forged = serde_json::to_string(&record(1, true, "mallory")).unwrap().into_bytes();
+    let forged: Vec<u8> =
+        forged.into_iter().flat_map(|byte| if byte == b'y' { vec![0xff, byte] } else { vec![byte] }).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    fs::write(&path, [written.texts().join("\n").into_bytes(), b"\n".to_vec(), forged].concat()).unwrap();
+    let mut out = Vec::new();
+    let (verified, _) = read(&path, written.verifier(), &mut out);
+    assert!(!verified.is_clean());
+    assert_eq!(sorted_rows(out), written.rows());
 }
 
 #[test]
