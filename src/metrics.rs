@@ -5,6 +5,8 @@
 //!
 //! The file is longer than 500 lines: it declares, registers and counts every metric.
 
+mod process;
+
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -381,7 +383,9 @@ impl Metrics {
     /// A registry of these metrics, which are all present from the first scrape.
     #[must_use]
     pub fn registry(&self) -> Registry {
-        let mut registry = Registry::with_prefix("writgate");
+        let mut root = Registry::default();
+        root.register_collector(Box::new(process::Process));
+        let registry = root.sub_registry_with_prefix("writgate");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This build", build);
         // The encoder appends _total to counters and the unit to the name.
@@ -494,7 +498,7 @@ impl Metrics {
             self.certificate_expiry.clone(),
         );
         self.begin();
-        registry
+        root
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
