@@ -28,12 +28,7 @@ impl Collector for Process {
         };
         let stat = Stat::read();
         let stat = stat.as_ref();
-        add(
-            "process_cpu_seconds",
-            "User and system CPU time",
-            MetricType::Counter,
-            stat.map(|stat| stat.cpu_seconds),
-        )?;
+        add("process_cpu_seconds", "User and system CPU time", MetricType::Counter, stat.map(|stat| stat.cpu_seconds))?;
         add(
             "process_resident_memory_bytes",
             "Resident memory",
@@ -109,7 +104,8 @@ mod tests {
 
     #[test]
     fn reads_a_program_whose_name_has_spaces_and_parentheses() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 250 150 0 0 20 0 4 0 1234 50000000 2000 18446744073709551615";
+        let stat =
+            "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 250 150 0 0 20 0 4 0 1234 50000000 2000 18446744073709551615";
         let stat = Stat::parse(stat).expect("a stat line");
         assert!((stat.cpu_seconds - 400.0 / lossy(clock_ticks_per_second())).abs() < 1e-9);
         assert!((stat.virtual_bytes - 5e7).abs() < 1e-9);

@@ -229,7 +229,9 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<'_, N> {
             let wanted = self.names.iter().position(|name| *name == key).and_then(|at| found.get_mut(at));
             match wanted {
                 Some(wanted) => *wanted = Some(entries.next_value::<Strict>()?.0),
-                None => drop(entries.next_value::<Unstored>()?),
+                None => {
+                    entries.next_value::<Unstored>()?;
+                }
             }
             keys.push(key);
         }

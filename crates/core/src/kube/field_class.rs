@@ -167,9 +167,9 @@ impl Node {
         let applies = |remark: &&FieldRemark| match (remark.when, key) {
             (When::Key(patterns) | When::KeyBut(patterns, _), Some(key)) => values::find(patterns, key).is_some(),
             (When::ExtendedResource, Some(key)) => values::is_extended_resource(key),
-            (When::Key(_) | When::KeyBut(..) | When::ExtendedResource, None) => false,
-            // They say something about an item, and not about the fields in it.
-            (When::Removed | When::ToleratesControlPlane, _) => false,
+            // The last two say something about an item, and not about the fields in it.
+            (When::Key(_) | When::KeyBut(..) | When::ExtendedResource, None)
+            | (When::Removed | When::ToleratesControlPlane, _) => false,
             _ => !matches!(remark.since, Since::AddedToLive),
         };
         match self.remarks.iter().filter(applies).map(|remark| remark.severity).min() {
@@ -217,24 +217,23 @@ fn walk<'a>(kind: WorkloadKind, live: Option<&'a Value>, new: &'a Value) -> Vec<
     let mut walk = Walk { found: Vec::new(), runs: live.is_some(), scope: Scope::Workload };
     let Some(new) = spec(new) else { return Vec::new() };
     let live = live.and_then(spec);
-    match table::of(kind) {
-        Some(nodes) => walk.fields(nodes, &[], live, new),
-        None => {
-            let members = PodPath::from(kind).members();
-            let at = |members: &[&str]| {
-                let below = |spec: &'a Value| members.iter().try_fold(spec, |at, member| at.get(*member));
-                Some((live.and_then(below), below(new)?))
-            };
-            // The metadata of the Pods is next to their spec.
-            let template = members.split_last().map(|(_, template)| template).unwrap_or_default();
-            if let Some((live, new)) = at(template) {
-                walk.fields(table::POD_METADATA_ONLY, &[], live, new);
-            }
-            walk.scope = Scope::Pod;
-            if let Some((live, new)) = at(members) {
-                walk.fields(table::POD_SPEC, &[], live, new);
-            }
-        }
+    if let Some(nodes) = table::of(kind) {
+        walk.fields(nodes, &[], live, new);
+        return walk.found;
+    }
+    let members = PodPath::from(kind).members();
+    let at = |members: &[&str]| {
+        let below = |spec: &'a Value| members.iter().try_fold(spec, |at, member| at.get(*member));
+        Some((live.and_then(below), below(new)?))
+    };
+    // The metadata of the Pods is next to their spec.
+    let template = members.split_last().map(|(_, template)| template).unwrap_or_default();
+    if let Some((live, new)) = at(template) {
+        walk.fields(table::POD_METADATA_ONLY, &[], live, new);
+    }
+    walk.scope = Scope::Pod;
+    if let Some((live, new)) = at(members) {
+        walk.fields(table::POD_SPEC, &[], live, new);
     }
     walk.found
 }

@@ -92,6 +92,7 @@ impl Posture {
 
     /// What is known of every signature of `envelope`, in its order, with the key id that the signature claims. For people:
     /// a decision uses [`Posture::verify`], which spends a budget.
+    #[must_use]
     pub fn signature_states<'e>(&self, envelope: &'e Envelope) -> Vec<(&'e str, SignatureState<'_>)> {
         let message = envelope.signed_bytes();
         let mut unlimited = SignatureBudget(usize::MAX);

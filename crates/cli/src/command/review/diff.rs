@@ -3,21 +3,18 @@
 //! Both objects have the API server's defaults, so a default is not a change. `unusual` says what a change means, and
 //! `lines` prints it. The cost is linear in the size of the objects.
 
+mod binding;
 mod path;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use writgate_core::{
-    approval::Coverage,
-    kube::{WorkloadKind, unknown_fields},
-    vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
-};
+use writgate_core::kube::{WorkloadKind, unknown_fields};
 
+use self::binding::Binding;
 pub(super) use self::path::without_items;
 use self::path::{FieldPath, Item};
-use crate::manifest::is_of_an_approval;
 
 /// Lists whose items have names, and the fields that form the name: the merge keys of `k8s.io/api/core/v1`. The items
 /// of other lists, and items without a unique name, are matched by position.
@@ -71,26 +68,8 @@ const PRIVILEGES: [&str; 26] = [
     "nfs",
 ];
 
-/// Metadata that is not compared: what the name of the subject contains, and what the API server sets.
-const OTHER_METADATA: [&str; 11] = [
-    "name",
-    "generateName",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "selfLink",
-];
-
 /// Fields whose default is a copy of another field. It is shown like a field of the manifest.
 const COPIED: [&str; 3] = ["selector", "serviceAccount", "serviceAccountName"];
-
-/// kubectl's copy of the object. Nothing runs by it.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// One field that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -191,57 +170,6 @@ fn add_doubled(path: &mut FieldPath, field: &str, value: &Value, doubled: &mut V
             }
         }
         _ => {}
-    }
-}
-
-/// What an approval binds of a value.
-#[derive(Clone, Copy)]
-enum Binding {
-    Nothing,
-    Everything,
-    /// An object: its spec as far as the spec hash covers it, and some of its metadata.
-    Object(WorkloadKind),
-    Spec(Coverage),
-    Metadata,
-    Annotations,
-    Labels,
-}
-
-impl Binding {
-    fn of_field(self, object: &Map<String, Value>, name: &str) -> Self {
-        let everything_if = |bound| if bound { Self::Everything } else { Self::Nothing };
-        match self {
-            Self::Object(kind) if name == "spec" => Self::Spec(Coverage::of(kind)),
-            Self::Object(_) if name == "metadata" => Self::Metadata,
-            Self::Spec(coverage) => coverage.member(object, name).map_or(Self::Nothing, Self::Spec),
-            Self::Metadata if name == "annotations" => Self::Annotations,
-            Self::Metadata if name == "labels" => Self::Labels,
-            Self::Annotations => everything_if(BOUND_ANNOTATIONS.contains(&name)),
-            Self::Labels => everything_if(name == REPLAY_LABEL),
-            Self::Everything => Self::Everything,
-            Self::Object(_) | Self::Metadata | Self::Nothing => Self::Nothing,
-        }
-    }
-
-    fn of_item(self) -> Self {
-        match self {
-            Self::Spec(coverage) => Self::Spec(coverage.item()),
-            Self::Everything => Self::Everything,
-            _ => Self::Nothing,
-        }
-    }
-
-    fn is_bound(self) -> bool {
-        matches!(self, Self::Everything | Self::Spec(_))
-    }
-
-    /// Whether a member is no part of a comparison.
-    fn passes_over(self, name: &str) -> bool {
-        match self {
-            Self::Metadata => OTHER_METADATA.contains(&name),
-            Self::Annotations => name == LAST_APPLIED || is_of_an_approval(name),
-            _ => false,
-        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) const BASELINE_CAPABILITIES: &[&str] = &[
     "SYS_CHROOT",
 ];
 
-/// SELinux types that the baseline permits (`check_seLinuxOptions.go`).
+/// `SELinux` types that the baseline permits (`check_seLinuxOptions.go`).
 pub(super) const SELINUX_TYPES: &[&str] = &["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
 /// Sysctls that the baseline permits (`check_sysctls.go`, v1.37).
@@ -41,7 +41,7 @@ pub(super) const SAFE_SYSCTLS: &[&str] = &[
     "net.ipv4.tcp_notsent_lowat",
 ];
 
-/// Profiles of seccomp and AppArmor that the baseline permits (`check_seccompProfile_baseline.go`,
+/// Profiles of seccomp and `AppArmor` that the baseline permits (`check_seccompProfile_baseline.go`,
 /// `check_appArmorProfile.go`).
 pub(super) const PROFILES: &[&str] = &["RuntimeDefault", "Localhost"];
 

@@ -125,11 +125,10 @@ fn is_set(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(set) => *set,
-        Value::Number(_) => true,
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         // A volume source such as `persistentVolumeClaim: {}` has an effect.
-        Value::Object(_) => true,
+        Value::Number(_) | Value::Object(_) => true,
     }
 }
 
