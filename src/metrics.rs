@@ -455,6 +455,13 @@ impl Metrics {
             "Namespaces read live because they were not cached as governed",
             self.namespace_reads.clone(),
         );
+        self.register_cluster(registry);
+        self.begin();
+        root
+    }
+
+    /// Registers what the webhook reads and writes in the cluster, and its certificate.
+    fn register_cluster(&self, registry: &mut Registry) {
         registry.register("ledger_uses", "Uses of single-use approvals, by outcome", self.ledger_uses.clone());
         registry.register(
             "history_notes",
@@ -497,8 +504,6 @@ impl Metrics {
             "When the serving certificate expires",
             self.certificate_expiry.clone(),
         );
-        self.begin();
-        root
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.

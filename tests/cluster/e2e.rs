@@ -5,7 +5,7 @@
 //! - `blockers`: the reasons that must deny in every release.
 //! - `lifecycle`: workloads after their admission.
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
-//! - `single_use`, `races`, `rollback`: decisions that use the ledger. `revisions`: rollbacks to ControllerRevisions.
+//! - `single_use`, `races`, `rollback`: decisions that use the ledger. `revisions`: rollbacks to `ControllerRevisions`.
 //! - `detached`: approvals in ConfigMaps. `helm`: those of a Helm release.
 //! - `coverage`: what no approval covers.
 //! - `client_certificate`: a webhook that accepts only API servers.

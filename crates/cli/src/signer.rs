@@ -42,6 +42,7 @@ fn patience(text: &str) -> Result<Duration, String> {
 }
 
 /// A signer that was found.
+#[expect(clippy::large_enum_variant, reason = "one signer exists for each run of the program")]
 pub(crate) enum Signer<'a> {
     File(file::KeyInFile<'a>),
     Program(exec::Program<'a>),

@@ -3,6 +3,8 @@
 //! CASE is `unreferenced` (14 documents of kind Pipelines, 1 MiB each, that no posture names), `referenced` (the same, and
 //! a posture that names one of them) or `one-file` (1,000 postures, each with reviewers of its own, in one file). Linux only: it reads `/proc`.
 
+#![expect(clippy::disallowed_methods, reason = "the ban is for the library: this program measures time and memory")]
+
 use std::{fmt::Write as _, fs, time::Instant};
 
 use serde_json::json;

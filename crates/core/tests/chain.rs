@@ -259,9 +259,9 @@ fn a_verified_record_is_the_one_that_was_sealed() {
     let LineOutcome::Verified(VerifiedLine::Start(start)) = verifier.add(&lines[0]) else { panic!("a start link") };
     assert_eq!((start.sequence, start.id), (0, id(1)));
     let spelled = lines[1].replace("writgate.dev/", r"writgate.d\u0065v\/");
-    let LineOutcome::Verified(VerifiedLine::Record(verified)) = verifier.add(&spelled) else { panic!("a record") };
-    assert_eq!(verified.position().sequence, 1);
-    assert_eq!(DecisionRecord { chain: None, ..verified.into_record() }, record(100));
+    let LineOutcome::Verified(VerifiedLine::Record(sealed)) = verifier.add(&spelled) else { panic!("a record") };
+    assert_eq!(sealed.position().sequence, 1);
+    assert_eq!(DecisionRecord { chain: None, ..sealed.into_record() }, record(100));
     assert!(matches!(verifier.add(&lines[1]), LineOutcome::Again(VerifiedLine::Record(_))));
     assert!(verifier.finish().is_clean());
 }

@@ -140,7 +140,7 @@ fn an_approval_of_a_mutated_spec_is_attached_detached(installation: &Installatio
     let text = orders.to_string();
     let is_mutated =
         |ran: &Ran| (!ran.ok() && ran.stderr.contains("something in the cluster changes it")).then_some(());
-    wait_until("the policy is in force", std::time::Duration::from_secs(60), || {
+    wait_until("the policy is in force", std::time::Duration::from_mins(1), || {
         is_mutated(&request(&installation.operator, &["-f", "-", "--server"], &text))
     });
     let arguments = ["-f", "-", "--server", "--scratch-namespace", &*scratch];

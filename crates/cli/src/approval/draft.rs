@@ -317,7 +317,7 @@ impl<'a> StatedClaims<'a> {
 impl StatementBasis {
     fn of(decided: Option<&(Decider<'_>, Assessment)>, request: Option<&RequestFile>, claimed: &Applicant) -> Self {
         match decided {
-            Some((decider, assessment)) => Self::of_posture(assessment, assessment.posture(decider), claimed.emergency),
+            Some((by, assessment)) => Self::of_posture(assessment, assessment.posture(by), claimed.emergency),
             None => request.map(Self::of_request).unwrap_or_default(),
         }
     }

@@ -229,7 +229,7 @@ mod tests {
             r#"{"version":"writgate.dev\/decision\/v1","x":"\ud800"}"#,
             r#"{"version":"writgate.dev/decision/v1","x":9007199254740993}"#,
             r#"{"version":"writgate.dev/decision/v1""#,
-            r#"{'version':'writgate.dev/decision/v1'}"#,
+            r"{'version':'writgate.dev/decision/v1'}",
             r#"{"chain":{},"signature":{"#,
             r#"{"log":"{\"version\":\"writgate.dev\\/decision\\/v1"#,
             "{\"version\":\"writgate.dev/decision/v1\"} {\"version\":\"writgate.dev/decision/v1\"}",

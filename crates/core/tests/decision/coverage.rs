@@ -36,7 +36,7 @@ fn expect(case: &Case, expected: Coverage, reasons: &str) {
 }
 
 fn later(case: &mut Case) {
-    case.now = AN_HOUR_LATER.to_owned();
+    AN_HOUR_LATER.clone_into(&mut case.now);
 }
 
 #[test]

@@ -54,8 +54,8 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
         let what = format!("annotate {} {} in {}", workload.kind.kind(), workload.name, workload.namespace);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let objects = workload.objects(&cluster);
-        let patched = cluster.ask(&what, objects.patch(workload.name, &params, &Patch::Merge(patch)))?;
-        disown(&cluster, &what, &objects, patched)?;
+        let changed = cluster.ask(&what, objects.patch(workload.name, &params, &Patch::Merge(patch)))?;
+        disown(&cluster, &what, &objects, changed)?;
         output::note(&format!("attached: {} {}/{}", workload.kind.kind(), workload.namespace, workload.name));
     }
     Ok(Answer::Yes)

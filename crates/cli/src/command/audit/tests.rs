@@ -92,7 +92,9 @@ impl Written {
 
     fn of(chains: &[Vec<(bool, String)>]) -> Self {
         let mut written = Self::default();
-        chains.iter().for_each(|records| written.write(records));
+        for records in chains {
+            written.write(records);
+        }
         written
     }
 
@@ -159,12 +161,12 @@ fn audit(verifier: ChainVerifier, lines: &[String]) -> Audited {
     let path = folder.path().join("log");
     fs::write(&path, lines.join("\n")).unwrap();
     let mut out = Vec::new();
-    let (verified, unreadable) = read(&path, verifier, &mut out);
+    let (report, unreadable) = read(&path, verifier, &mut out);
     Audited {
         rows: sorted_rows(out),
-        links: verified.report.chains.iter().map(|chain| (chain.writer, chain.links)).collect(),
-        is_clean: verified.is_clean() && unreadable == 0,
-        report: verified.text(),
+        links: report.report.chains.iter().map(|chain| (chain.writer, chain.links)).collect(),
+        is_clean: report.is_clean() && unreadable == 0,
+        report: report.text(),
     }
 }
 

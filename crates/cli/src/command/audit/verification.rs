@@ -144,7 +144,7 @@ impl Verification {
         });
         let mut findings: Vec<String> = placed.collect();
         findings.extend(not_shown);
-        let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().flat_map(order)).collect();
+        let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().filter_map(order)).collect();
         VerificationReport { findings, remarks, notes, report }
     }
 }

@@ -111,12 +111,11 @@ impl ChecklistItem {
 
 /// The item is true if the values with these origins are; if one of them is only claimed, a person has to look.
 fn holds<'o>(origins: impl IntoIterator<Item = &'o Origin> + Clone, found: String) -> Finding {
-    match Checked::all(origins.clone()) {
-        Some(checked) => (CheckResult::Ok(checked), found),
-        None => {
-            let mark = origins.into_iter().map(Origin::mark).find(|mark| !mark.is_empty()).unwrap_or_default();
-            (CheckResult::Look, found + &mark)
-        }
+    if let Some(checked) = Checked::all(origins.clone()) {
+        (CheckResult::Ok(checked), found)
+    } else {
+        let mark = origins.into_iter().map(Origin::mark).find(|mark| !mark.is_empty()).unwrap_or_default();
+        (CheckResult::Look, found + &mark)
     }
 }
 

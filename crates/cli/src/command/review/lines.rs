@@ -190,15 +190,21 @@ impl Printer<'_> {
                         self.texts(&label, old, new);
                     }
                     (old, new) => {
-                        old.into_iter().for_each(|old| self.whole(Marker::Removed, &label, old));
-                        new.into_iter().for_each(|new| self.whole(Marker::Added, &label, new));
+                        if let Some(old) = old {
+                            self.whole(Marker::Removed, &label, old);
+                        }
+                        if let Some(new) = new {
+                            self.whole(Marker::Added, &label, new);
+                        }
                     }
                 }
             }
             for (marker, range, items) in [(Marker::Removed, before, old), (Marker::Added, after, new)] {
                 for index in range.skip(paired) {
                     let item = items.get(index);
-                    item.into_iter().for_each(|item| self.whole(marker, &format!("[{index}] "), item));
+                    if let Some(item) = item {
+                        self.whole(marker, &format!("[{index}] "), item);
+                    }
                 }
             }
         }
@@ -219,8 +225,12 @@ impl Printer<'_> {
                 before.iter().zip(after).for_each(|(old, new)| self.words(label, old, new));
                 continue;
             }
-            before.iter().for_each(|line| self.pieces(Marker::Removed, label, pieces(line)));
-            after.iter().for_each(|line| self.pieces(Marker::Added, label, pieces(line)));
+            for line in before {
+                self.pieces(Marker::Removed, label, pieces(line));
+            }
+            for line in after {
+                self.pieces(Marker::Added, label, pieces(line));
+            }
         }
     }
 
@@ -231,11 +241,15 @@ impl Printer<'_> {
         let skipped = lines.len().saturating_sub(head + tail);
         let skipped = if self.room.is_full || skipped < 2 { 0 } else { skipped };
         let (head, rest) = if skipped == 0 { (lines, &[][..]) } else { lines.split_at(head) };
-        head.iter().for_each(|line| self.pieces(Marker::Same, label, pieces(line)));
+        for line in head {
+            self.pieces(Marker::Same, label, pieces(line));
+        }
         if skipped > 0 {
             self.same(skipped, "lines");
             let tail = rest.get(skipped..).unwrap_or_default();
-            tail.iter().for_each(|line| self.pieces(Marker::Same, label, pieces(line)));
+            for line in tail {
+                self.pieces(Marker::Same, label, pieces(line));
+            }
         }
     }
 
@@ -351,12 +365,12 @@ fn words(text: &str) -> Vec<&str> {
     let mut start = 0;
     let mut in_word = false;
     for (at, char) in text.char_indices() {
-        let is_word = char.is_alphanumeric() || char == '_';
-        if at > start && !(in_word && is_word) {
+        let continues = char.is_alphanumeric() || char == '_';
+        if at > start && !(in_word && continues) {
             words.extend(text.get(start..at));
             start = at;
         }
-        in_word = is_word;
+        in_word = continues;
     }
     words.extend(text.get(start..).filter(|word| !word.is_empty()));
     words

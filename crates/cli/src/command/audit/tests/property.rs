@@ -127,8 +127,8 @@ impl Edit {
                     *line = Line::broken(text.to_owned(), LogLine::read(text.as_bytes()) != LogLine::NotARecord);
                 }
             }
-            Self::Unseal(at, link) => change(&mut lines[line(at)], |value| {
-                value.as_object_mut().unwrap().remove(if *link { "chain" } else { "signature" });
+            Self::Unseal(at, from_chain) => change(&mut lines[line(at)], |value| {
+                value.as_object_mut().unwrap().remove(if *from_chain { "chain" } else { "signature" });
             }),
             Self::DuplicateKey(at, key) => corrupt(&mut lines[line(at)], |object| {
                 let (key, value) = object.iter().nth(key.index(object.len())).unwrap();
@@ -168,8 +168,7 @@ fn forged(how: usize, written: &Written) -> Line {
             record["signature"] = written.lines[0]["signature"].clone();
         }
         _ => {
-            let mut other = Written::default();
-            other.keys = vec![SigningKey::from_bytes(&[9; 32]); 9];
+            let mut other = Written { keys: vec![SigningKey::from_bytes(&[9; 32]); 9], ..Written::default() };
             other.write(&[]);
             record = other.lines[0].clone();
         }

@@ -74,6 +74,7 @@ fn a_plain_pod_with_a_digest_is_not_unusual() {
 type Case = (&'static str, Value, &'static str);
 
 /// Changes that are unusual in a new workload and in one that runs.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn additions() -> Vec<Case> {
     let driver = |name: &str, source: Value| json!({"name": "v", name: source});
     let volume = |source: Value| ("/volumes/-", source);

@@ -225,7 +225,7 @@ pub(super) fn value(found: &UnusualField<'_>) -> String {
         (_, Some(reason)) => match new.get("value").unwrap_or(new) {
             Value::String(text) => format!("{}={}: {reason}", quoted(in_step), quoted(&format!("{text:?}"))),
             _ if new.get("name").is_some() => {
-                let from = new.get("valueFrom").map(shown).unwrap_or_else(|| "\"\"".to_owned());
+                let from = new.get("valueFrom").map_or_else(|| "\"\"".to_owned(), shown);
                 format!("{}={from}: {reason}", quoted(in_step))
             }
             other => format!("{}={}: {reason}", quoted(in_step), shown(other)),
