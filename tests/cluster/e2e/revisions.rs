@@ -1,4 +1,4 @@
-//! `kubectl rollout undo` of `StatefulSets` and DaemonSets. kubectl restores only the Pod template of the ControllerRevision, and no
+//! `kubectl rollout undo` of `StatefulSets` and `DaemonSets`. kubectl restores only the Pod template of the `ControllerRevision`, and no
 //! annotation.
 
 use std::time::Duration;
