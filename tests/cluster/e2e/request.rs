@@ -103,7 +103,7 @@ fn request_names_fields_that_kubectl_apply_keeps(installation: &Installation) {
     released["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
     let ran = request(&installation.operator, &["-f", "-"], &released.to_string());
     assert!(ran.stderr.contains("kubectl apply would keep fields of the live object"), "{ran}");
-    assert!(ran.stderr.contains("env[MODE].name"), "{ran}");
+    assert!(ran.stderr.contains("env[MODE].value"), "{ran}");
     let approved = governed.approved(&released);
     let denied = installation.operator.apply(&approved);
     assert!(!denied.ok() && denied.stderr.contains("SpecHashMismatch"), "{denied}");
