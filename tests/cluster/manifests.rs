@@ -69,7 +69,9 @@ impl Unreachable {
         }
         unreachable.fill(&unreachable.namespace_like("ending"));
         // The labels must have no effect on these namespaces, since the cluster would stop.
-        unreachable.admin(&["create", "namespace", "writgate-system"], "");
+        for namespace in ["writgate-system", chart::NAMESPACE] {
+            unreachable.admin(&["create", "namespace", namespace], "");
+        }
         unreachable.admin(&["label", "namespace", "kube-system", "writgate-system", ENVIRONMENT, PROJECT], "");
         unreachable.admin(&["create", "-f", "-"], DOCUMENTS);
         unreachable.install();

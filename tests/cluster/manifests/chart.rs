@@ -7,8 +7,8 @@ use writgate_testing::{helm, wait_until};
 
 use crate::manifests::{PATIENCE, Unreachable, names};
 
-/// The namespace of the release.
-const NAMESPACE: &str = "writgate-system";
+/// The namespace of the release. Another test deletes the namespace `writgate-system`.
+pub(super) const NAMESPACE: &str = "writgate-release";
 
 fn chart() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/writgate")
