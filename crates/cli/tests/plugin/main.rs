@@ -4,6 +4,7 @@
 
 mod audit;
 mod coverage;
+mod deceive;
 mod files;
 mod folder;
 mod help;

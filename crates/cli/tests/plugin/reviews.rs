@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use crate::{folder::Folder, transcripts};
 
 const BOB: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
-const CAROL: &str = "8256d31bb08ddc6c5bc996da8de1b0f8ab2c50de48bf76e4c5d56eb70d8bff44";
+pub(crate) const CAROL: &str = "8256d31bb08ddc6c5bc996da8de1b0f8ab2c50de48bf76e4c5d56eb70d8bff44";
 const REVIEW: &str = "review -f request.json --posture-dir postures";
 const APPROVE: &str = "approve --yes --posture-dir postures";
 
 /// A folder with the files of `approve.md`.
-fn desk() -> Folder {
+pub(crate) fn desk() -> Folder {
     let folder = Folder::new();
     let given = transcripts().join("approve.in");
     for name in ["request.json", "replay.json", "bob.pem", "carol.pem"] {
@@ -33,7 +33,7 @@ fn desk() -> Folder {
     folder
 }
 
-fn edit(folder: &Folder, name: &str, edit: impl FnOnce(&mut Value)) {
+pub(crate) fn edit(folder: &Folder, name: &str, edit: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_str(&folder.read(name)).expect("JSON");
     edit(&mut value);
     folder.write(name, value.to_string());

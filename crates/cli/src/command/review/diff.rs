@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use writgate_core::kube::{WorkloadKind, unknown_fields};
+use writgate_core::kube::{FieldClass, WorkloadKind, field_class, unknown_fields};
 
 use self::binding::Binding;
 pub(super) use self::path::without_items;
@@ -37,36 +37,6 @@ const KEYS: [(&str, &[&str]); 14] = [
 
 /// Fields that say what a container executes.
 const COMMANDS: [&str; 4] = ["command", "args", "exec", "lifecycle"];
-
-/// Fields that give a workload access to more than itself.
-const PRIVILEGES: [&str; 26] = [
-    "securityContext",
-    "serviceAccountName",
-    "serviceAccount",
-    "automountServiceAccountToken",
-    "hostNetwork",
-    "hostPID",
-    "hostIPC",
-    "hostUsers",
-    "hostPath",
-    "hostPort",
-    "hostIP",
-    "hostAliases",
-    "shareProcessNamespace",
-    "runtimeClassName",
-    "nodeName",
-    "secret",
-    "secretName",
-    "secretKeyRef",
-    "secretRef",
-    "imagePullSecrets",
-    "serviceAccountToken",
-    "persistentVolumeClaim",
-    "volumeDevices",
-    "resourceClaims",
-    "csi",
-    "nfs",
-];
 
 /// Fields whose default is a copy of another field. It is shown like a field of the manifest.
 const COPIED: [&str; 3] = ["selector", "serviceAccount", "serviceAccountName"];
@@ -118,7 +88,7 @@ pub(in crate::command) fn of(
     manifest: &Value,
 ) -> Vec<FieldChange> {
     let unknown = unknown_fields(kind, new).iter().map(|field| without_items(&field.path)).collect();
-    let mut differences = Differences { unknown, ..Differences::default() };
+    let mut differences = Differences::of(kind, unknown);
     let top = |object| Side { value: object, binding: Binding::Object(kind) };
     let place =
         Place { old: old.map(top), new: Some(top(new)), manifest: Some(manifest), field: "", concern: Concern::Rest };
@@ -131,8 +101,9 @@ pub(in crate::command) fn of(
         differences.walk_field(Place { concern, ..place }, name);
     }
     let mut changes = differences.found;
-    // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again.
-    changes.retain(|change| change.bound || change.new.is_some());
+    // What a manifest leaves out and no approval binds keeps its value, or gets the API server's default again. Of these
+    // defaults, only that of `suspend` makes something run.
+    changes.retain(|change| change.bound || change.new.is_some() || change.path == "spec.suspend");
     changes.sort_by_key(|change| change.concern); // stable: within one concern, in the object's order
     changes
 }
@@ -257,20 +228,19 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The concern of a field by its name. Whether another field is about privileges depends on its whole path.
 fn concern_of(field: &str) -> Concern {
     if field == "image" {
         Concern::Images
     } else if COMMANDS.contains(&field) {
         Concern::Commands
-    } else if PRIVILEGES.contains(&field) {
-        Concern::Privileges
     } else {
         Concern::Rest
     }
 }
 
-#[derive(Default)]
 struct Differences {
+    kind: WorkloadKind,
     found: Vec<FieldChange>,
     /// How many of them are no defaults.
     told: usize,
@@ -282,6 +252,23 @@ struct Differences {
 }
 
 impl Differences {
+    fn of(kind: WorkloadKind, unknown: HashSet<String>) -> Self {
+        Self { kind, found: Vec::new(), told: 0, path: FieldPath::default(), unknown, unknown_fields: 0 }
+    }
+
+    /// What a change at `at` is about, where `at` is the current path.
+    fn concern(&self, at: Place<'_>) -> Concern {
+        if self.unknown_fields > 0 {
+            return Concern::Unknown;
+        }
+        if at.concern != Concern::Rest {
+            return at.concern;
+        }
+        let names: Vec<&str> = self.path.names().collect();
+        let is_notable = || matches!(field_class(self.kind, &names), Some(FieldClass::Severe | FieldClass::Notable));
+        if names.contains(&"securityContext") || is_notable() { Concern::Privileges } else { Concern::Rest }
+    }
+
     fn walk(&mut self, at: Place<'_>) {
         let (old, new) = (at.old.map(|old| old.value), at.new.map(|new| new.value));
         match (old, new) {
@@ -387,7 +374,7 @@ impl Differences {
         if inserted || common(old, &after) != common(new, &before) {
             self.found.push(FieldChange {
                 path: format!("{} (order)", self.path.text()),
-                concern: at.concern,
+                concern: self.concern(at),
                 bound: at.is_bound(),
                 is_default: false,
                 old: Some(old.into()),
@@ -401,7 +388,7 @@ impl Differences {
         let is_default = at.is_default();
         self.found.push(FieldChange {
             path: self.path.text().to_owned(),
-            concern: if self.unknown_fields > 0 { Concern::Unknown } else { at.concern },
+            concern: self.concern(at),
             bound: at.is_bound(),
             is_default,
             old: at.old.map(|old| old.value.clone()),

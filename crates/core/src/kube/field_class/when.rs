@@ -24,7 +24,7 @@ pub(super) enum When {
     Begins(&'static [&'static str]),
     /// A text that ends with one of these. A slash at the end of the text does not count.
     Ends(&'static [&'static str]),
-    /// A path that is one of these, or below one of them.
+    /// A path that is one of these, below one of them, or a directory that contains one.
     Below(&'static [&'static str]),
     /// A map's key, or the name of a list's item, matches one of these patterns.
     Key(&'static [values::Pattern]),
@@ -77,13 +77,15 @@ impl When {
             Self::Begins(texts) => texts.iter().any(|start| text.starts_with(start)),
             Self::Ends(texts) => texts.iter().any(|end| text.trim_end_matches('/').ends_with(end)),
             Self::Below(paths) => {
-                let text = text.trim_end_matches('/');
-                let is_below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+                let text = plain_path(text);
+                let is_in = |inner: &str, outer: &str| {
+                    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
                 // Everything is below the root, so the root is only itself.
                 !new.is_null()
                     && paths.iter().any(|path| match *path {
                         "/" => text.is_empty(),
-                        path => text.strip_prefix(path).is_some_and(is_below),
+                        path => is_in(&text, path) || (!text.is_empty() && is_in(path, &text)),
                     })
             }
             Self::Key(patterns) => key.is_some_and(|key| values::find(patterns, key).is_some()),
@@ -144,4 +146,18 @@ fn tolerates_control_plane(toleration: &Value) -> bool {
     let text = |field: &str| toleration.get(field).and_then(Value::as_str).unwrap_or_default();
     let key = text("key");
     values::CONTROL_PLANE.contains(&key) || (key.is_empty() && text("operator") == "Exists")
+}
+
+/// A path without `.`, `..` and empty parts, as the kernel resolves it without links: `/etc` of `/srv/..//etc/.`, and
+/// an empty text of the root.
+fn plain_path(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.iter().flat_map(|part| ["/", *part]).collect()
 }

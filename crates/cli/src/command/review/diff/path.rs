@@ -1,11 +1,15 @@
 //! The path of a field, as the changes print it.
 
+use std::ops::Range;
+
 /// The path to the place where a walk is. The parts are pushed and truncated, so that a walk copies no names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct FieldPath {
     text: String,
     /// The field names of the path, without the names of items.
     fields: String,
+    /// Where each name is in `fields`: the key of a map may contain a dot, or be empty.
+    names: Vec<Range<usize>>,
 }
 
 /// How long a path was before a part was added.
@@ -13,6 +17,7 @@ pub(super) struct FieldPath {
 pub(super) struct Mark {
     text: usize,
     fields: usize,
+    names: usize,
 }
 
 /// An item of a list.
@@ -33,11 +38,17 @@ impl FieldPath {
         &self.fields
     }
 
+    /// `spec`, `template`, `spec`, `containers`, `image`
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().filter_map(|name| self.fields.get(name.clone()))
+    }
+
     pub(super) fn enter_field(&mut self, name: &str) -> Mark {
         let mark = self.mark();
         if !self.fields.is_empty() {
             self.fields.push('.');
         }
+        self.names.push(self.fields.len()..self.fields.len() + name.len());
         self.fields.push_str(name);
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             self.push_in_brackets(name);
@@ -66,10 +77,11 @@ impl FieldPath {
     pub(super) fn leave(&mut self, mark: Mark) {
         self.text.truncate(mark.text);
         self.fields.truncate(mark.fields);
+        self.names.truncate(mark.names);
     }
 
     fn mark(&self) -> Mark {
-        Mark { text: self.text.len(), fields: self.fields.len() }
+        Mark { text: self.text.len(), fields: self.fields.len(), names: self.names.len() }
     }
 
     /// A name that is not plain is a JSON string, so that it cannot look like the rest of a line. A name of digits would
@@ -115,6 +127,22 @@ mod tests {
         path.enter_item(Item::Named(name));
         path.enter_field("value");
         path.text().to_owned()
+    }
+
+    #[test]
+    fn the_key_of_a_map_is_one_name_even_if_it_contains_dots() {
+        let mut path = FieldPath::default();
+        for name in ["spec", "nodeSelector", "kubernetes.io/os"] {
+            path.enter_field(name);
+        }
+        let mark = path.enter_item(Item::Named("a.b"));
+        path.enter_field("x");
+        path.leave(mark);
+        assert_eq!(path.names().collect::<Vec<_>>(), ["spec", "nodeSelector", "kubernetes.io/os"]);
+        let mut path = FieldPath::default();
+        path.enter_field("");
+        path.enter_field("");
+        assert_eq!(path.names().collect::<Vec<_>>(), ["", ""]);
     }
 
     #[test]
