@@ -74,7 +74,7 @@ fn pod() -> Value {
 
 /// A script of 30 lines.
 fn long_text() -> String {
-    (1..=30).map(|line| format!("echo step {line}\n")).collect()
+    (1..=30).map(|line| format!("echo step {line}")).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 impl Base {
@@ -274,10 +274,9 @@ fn read(case: &Case) -> Read {
     let mut written = BTreeSet::new();
     for one in &case.edits {
         match one {
-            Edit::Object(..) => {}
             Edit::Request(pointer, value) => set(&mut request, pointer, value.clone()),
-            Edit::Text(..) => {}
-            Edit::Envelope(change) => edit(&folder, "approval.json", |envelope| change(envelope)),
+            Edit::Object(..) | Edit::Text(..) => {}
+            Edit::Envelope(change) => edit(&folder, "approval.json", change),
             Edit::Payload(from, to) => edit(&folder, "approval.json", |envelope| {
                 let payload = BASE64.decode(envelope["payload"].as_str().expect("a text")).expect("base64");
                 let payload = String::from_utf8(payload).expect("UTF-8");

