@@ -9,7 +9,7 @@ pub(crate) mod input;
 pub(crate) mod namespace;
 pub(crate) mod workloads;
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde_json::{Value, json};
 use writgate_core::{
@@ -27,6 +27,10 @@ pub(crate) fn is_of_an_approval(annotation: &str) -> bool {
 
 /// The user of an AdmissionReview that was made from a file.
 pub(crate) const UNKNOWN_USER: &str = "system:anonymous";
+
+/// The most bytes of an object's JSON: `MaxRequestBodyBytes` of k8s.io/apiserver. What is larger can never run, and would only
+/// cost a reviewer time and memory.
+const MAX_OBJECT: usize = 3 << 20;
 
 /// One object of a file. Items of a list are separate objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,16 @@ pub(crate) enum ManifestError {
         at: String,
         /// What was found instead.
         found: String,
+    },
+    /// The API server would not accept the request that creates the object.
+    #[error(
+        "{at}: the object has more than {} MiB of JSON, which is the most that an API server accepts in a request; \
+         move data to ConfigMaps or an image",
+        MAX_OBJECT >> 20
+    )]
+    TooLarge {
+        /// The object.
+        at: String,
     },
     /// The API server would reject the object.
     #[error("{at}: {error}")]
@@ -129,8 +143,30 @@ fn flatten(
         return Ok(());
     }
     let workload = kinds.find(&api_version, &kind);
+    if workload.is_some() && is_too_large(&object) {
+        return Err(ManifestError::TooLarge { at: source });
+    }
     into.push(Manifest { file: String::new(), source, path, api_version, kind, workload, object });
     Ok(())
+}
+
+/// Whether the JSON of an object is longer than [`MAX_OBJECT`]. Nothing is kept of it.
+fn is_too_large(object: &Value) -> bool {
+    serde_json::to_writer(Room(MAX_OBJECT), object).is_err()
+}
+
+/// Accepts this many bytes more, and keeps none.
+struct Room(usize);
+
+impl io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Items of a typed list may omit apiVersion and kind (k8s.io/apimachinery, `UnstructuredJSONScheme`).

@@ -347,3 +347,36 @@ fn a_live_object_that_changes_between_the_review_and_the_signature_is_not_signed
     let (out, _) = folder.expect(0, "review -f request.json --kubeconfig config", "");
     assert!(out.contains("was changed at 2026-11-22T10:00:01Z, after the request was made"), "{out}");
 }
+
+/// A Deployment whose container has one argument of this length.
+fn with_an_argument(folder: &Folder, length: usize) {
+    let request: Value = serde_json::from_str(&folder.read("request.json")).expect("JSON");
+    let mut object = request["workloads"][0]["object"].clone();
+    object["spec"]["template"]["spec"]["containers"][0]["args"] = json!(["x".repeat(length)]);
+    folder.write("app.json", object.to_string());
+}
+
+#[test]
+fn what_is_not_shown_whole_is_signed_with_full_only() {
+    let folder = desk();
+    let approve = format!("{APPROVE} -f app.json --requested-by alice@acme.example --key bob.pem -o approval.json");
+    with_an_argument(&folder, 1 << 10);
+    folder.expect(0, &approve, "");
+
+    with_an_argument(&folder, 100 << 10);
+    let (_, err) = folder.expect(1, &approve, "");
+    assert!(err.contains("not signed: the review does not show these fields whole"), "{err}");
+    assert!(err.contains("containers[orders].args"), "{err}");
+    folder.expect(0, &format!("{approve} --full"), "");
+}
+
+#[test]
+fn an_object_that_no_api_server_accepts_is_refused_by_its_length() {
+    let folder = desk();
+    let review = "review -f app.json --posture-dir postures --requested-by alice@acme.example -o json";
+    with_an_argument(&folder, (3 << 20) - 1000);
+    folder.expect(0, review, "");
+    with_an_argument(&folder, 3 << 20);
+    let (_, err) = folder.expect(3, review, "");
+    assert!(err.contains("app.json: the object has more than 3 MiB of JSON"), "{err}");
+}

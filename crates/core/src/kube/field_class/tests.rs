@@ -47,7 +47,7 @@ fn a_class_is_found_by_path() {
     assert_eq!(limit("example.com/gpu"), Some(FieldClass::Notable));
     assert!(matches!(limit("cpu"), Some(FieldClass::Harmless(_))));
     assert!(matches!(class("spec.replicas"), Some(FieldClass::Harmless(HOW_MANY)) if !HOW_MANY.is_empty()));
-    assert_eq!(pod("containers.securityContext.priviledged"), None);
+    assert_eq!(pod("containers.securityContext.privilegedly"), None);
     assert_eq!(class("metadata.name"), None);
 }
 
