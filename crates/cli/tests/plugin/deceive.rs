@@ -5,12 +5,7 @@
 
 mod cases;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
-    thread,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
@@ -20,6 +15,7 @@ use self::cases::{Case, Edit, In, cases};
 use crate::{
     folder::Folder,
     reviews::{desk, edit},
+    stand_in,
 };
 
 /// The honest object that an author changes.
@@ -184,46 +180,13 @@ impl World {
 
 /// A stand-in for the API server: it has the postures, the namespace, and `live`.
 fn cluster(folder: &Folder, live: Option<Value>) {
-    let document = |name: &str, kind: &str| {
-        json!({"metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
-               "data": {format!("{kind}.yaml"): folder.read(&format!("postures/{kind}.yaml"))}})
-    };
-    let postures = json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {},
-        "items": [document("posture", "posture"), document("prod-reviewers", "reviewers")]});
-    let namespace = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {
-        "name": "payments",
-        "labels": {"writgate.dev/environment": "production", "writgate.dev/project": "payments"}}});
-    let jobs = json!({"apiVersion": "batch/v1", "kind": "JobList", "metadata": {}, "items": []});
-    let missing = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(stream);
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|length| length > 0) {}
-            let path = head.split([' ', '?']).nth(1).unwrap_or_default();
-            let found = match (path, &live) {
-                (path, _) if path.ends_with("/configmaps") => Some(&postures),
-                (path, _) if path.ends_with("/namespaces/payments") => Some(&namespace),
-                (path, _) if path.ends_with("/jobs") => Some(&jobs),
-                (path, Some(live)) if path.ends_with("/orders") => Some(live),
-                _ => None,
-            };
-            let (status, answer) = found.map_or(("404 Not Found", &missing), |found| ("200 OK", found));
-            let answer = answer.to_string();
-            let length = answer.len();
-            let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-            );
-            let _ = reader.into_inner().write_all((head + &answer).as_bytes());
+    stand_in::start(folder, move |path| match path {
+        path if path.ends_with("/jobs") => {
+            Some(json!({"apiVersion": "batch/v1", "kind": "JobList", "metadata": {}, "items": []}))
         }
+        path if path.ends_with("/orders") => live.clone(),
+        _ => None,
     });
-    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {}}]});
-    folder.write("config", config.to_string());
 }
 
 /// Sets the value at a pointer, and makes what is missing on the way. `-` appends to a list; null removes.

@@ -16,6 +16,7 @@ mod renderers;
 mod requests;
 mod reviews;
 mod signers;
+mod stand_in;
 mod vectors;
 mod verify;
 

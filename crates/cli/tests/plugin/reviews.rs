@@ -1,16 +1,11 @@
 //! What a review says of claims and of signatures, and that what was reviewed is what is signed.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
-    thread,
-};
+use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use crate::{folder::Folder, transcripts};
+use crate::{folder::Folder, stand_in, transcripts};
 
 const BOB: &str = "84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b";
 pub(crate) const CAROL: &str = "8256d31bb08ddc6c5bc996da8de1b0f8ab2c50de48bf76e4c5d56eb70d8bff44";
@@ -278,45 +273,11 @@ fn an_old_request_and_one_from_the_future_are_remarked() {
 /// A stand-in for the API server: it has the postures, the namespace, and a live object that is another one at each
 /// read.
 fn api_server(folder: &Folder, live: Vec<Value>) {
-    let document = |name: &str, kind: &str| {
-        json!({"metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
-               "data": {format!("{kind}.yaml"): folder.read(&format!("postures/{kind}.yaml"))}})
-    };
-    let postures = json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {},
-        "items": [document("posture", "posture"), document("prod-reviewers", "reviewers")]});
-    let namespace = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {
-        "name": "payments",
-        "labels": {"writgate.dev/environment": "production", "writgate.dev/project": "payments"}}});
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    thread::spawn(move || {
-        let mut live = live.into_iter();
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(stream);
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|length| length > 0) {}
-            let path = head.split(' ').nth(1).unwrap_or_default();
-            let answer = match path {
-                path if path.contains("/configmaps") => postures.to_string(),
-                path if path.ends_with("/namespaces/payments") => namespace.to_string(),
-                path if path.ends_with("/deployments/orders") => live.next().expect("an object").to_string(),
-                other => panic!("{other}"),
-            };
-            let length = answer.len();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
-            );
-            let _ = reader.into_inner().write_all((head + &answer).as_bytes());
-        }
+    let mut live = live.into_iter();
+    stand_in::start(folder, move |path| match path {
+        path if path.ends_with("/deployments/orders") => Some(live.next().expect("an object")),
+        other => panic!("{other}"),
     });
-    folder.write(
-        "config",
-        json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-            "users": [{"name": "u", "user": {}}]})
-        .to_string(),
-    );
 }
 
 #[test]
