@@ -94,13 +94,51 @@ test: tools manifests-check ## run all tests: unit, property, vectors, chart, an
 
 ## Development
 
+# Each benchmark writes its figures to target/figures. COMPARE is another binary of the webhook, which is measured in the same
+# rounds as "before".
+BENCH := cargo bench --locked --bench admission --
+BENCH_CLI := cargo bench --locked --package writgate-cli --bench cli --
+FIGURES := cargo run --quiet --locked --package writgate-testing --example figures --
+
 .PHONY: bench
-bench: ## compare the webhook with its floor; options in ARGS, for example ARGS="--rounds 3"
-	cargo bench --locked --bench admission -- $(ARGS)
+bench: ## compare the webhook with its floor; options in ARGS, for example ARGS="--rounds 3"; COMPARE=BINARY measures that webhook too
+	$(BENCH) $(if $(COMPARE),--compare "$(COMPARE)") $(ARGS)
 
 .PHONY: bench-cli
 bench-cli: ## compare the command line with its floor; options in ARGS, for example ARGS="--only audit"
-	cargo bench --locked --package writgate-cli --bench cli -- $(ARGS)
+	$(BENCH_CLI) $(ARGS)
+
+.PHONY: bench-e2e
+bench-e2e: controlplane ## measure what the webhook adds to writes through a real API server; ARGS="--responses" compares responses
+	$(BENCH) e2e $(ARGS)
+
+.PHONY: bench-soak
+bench-soak: ## send 1,000,000 mixed reviews, compare every verdict and watch the memory; ARGS="--reviews 10000" sends fewer
+	$(BENCH) soak $(ARGS)
+
+.PHONY: bench-short
+bench-short: ## compare creations with the floor in less than a minute, and print the difference from the baseline; the profile is `short`
+	cargo bench --locked --profile short --bench admission -- --short $(ARGS)
+	@$(FIGURES) compare --all --report-only short=admission
+
+.PHONY: bench-check
+bench-check: ## run bench and bench-cli, and fail if a figure is worse than the baseline by more than the noise
+	$(BENCH) $(ARGS)
+	$(BENCH_CLI)
+	@$(FIGURES) compare admission cli
+
+.PHONY: bench-record
+bench-record: controlplane ## run every benchmark, and write benches/baseline.json and docs/benchmarks.md, on a quiet machine; COMPARE=BINARY as for bench
+	$(BENCH) $(if $(COMPARE),--compare "$(COMPARE)")
+	$(BENCH) stages
+	$(BENCH_CLI)
+	$(BENCH) e2e
+	$(BENCH) soak
+	@$(FIGURES) record admission stages cli e2e soak
+
+.PHONY: bench-page
+bench-page: ## write the figures of benches/baseline.json into docs/benchmarks.md
+	@$(FIGURES) page
 
 .PHONY: model
 model: tools ## compare random histories with a model of the decision; WRITGATE_MODEL_HISTORIES sets their number [40]

@@ -2,9 +2,11 @@
 //!
 //! Both are processes with TLS on loopback. Each round measures every row once, so that other load on the machine affects all
 //! rows, and ratios are computed within a round. The run asserts no time. It fails only on a wrong decision, a failed request,
-//! or a decision without its record.
+//! or a decision without its record. The figures are written to `target/figures/` as well; `make bench-check` compares them
+//! with `benches/baseline.json`.
 
 mod approval;
+mod e2e;
 mod floor;
 mod folder;
 mod load;
@@ -12,34 +14,30 @@ mod plan;
 mod process;
 mod report;
 mod review;
+mod servers;
+mod soak;
 mod stages;
 
 use std::{
-    ffi::OsString,
+    collections::HashMap,
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::Duration,
 };
 
 use anyhow::Context;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Parser;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
+use writgate_testing::figures::Run;
 
 use crate::{
-    load::{Bounds, Generator, Target, Verdict},
-    plan::{FOLDERS, Plan, Row, RowId, Server},
-    process::Process,
-    report::{Footprint, Measurement, Report},
+    load::{Bounds, Generator, Target},
+    plan::{FOLDERS, Plan, Row, Server},
+    report::{Footprint, Measured, Measurement, Report},
+    servers::{Build, Certificate, FLOOR, Started, Starter},
 };
 
-/// Threads of each server, as many as the webhook has by default.
-const WORKERS: usize = 2;
-/// Starts of a server to measure the time until it is ready. The last process stays.
-const STARTS: usize = 5;
-const FLOOR: &str = "the floor";
 /// The limit of a burst on every machine.
 const MOST_REQUESTS: usize = 200_000;
 
@@ -48,18 +46,24 @@ const MOST_REQUESTS: usize = 200_000;
 struct Arguments {
     #[command(subcommand)]
     subcommand: Option<Subcommand>,
-    /// Rounds in which each row is measured
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-    /// Duration of each measurement
-    #[arg(long, default_value_t = 500)]
-    milliseconds: u64,
-    /// Measure only the cases whose names contain TEXT
+    /// Rounds in which each row is measured [default: 7, or 5 with --short]
     #[arg(long)]
+    rounds: Option<usize>,
+    /// Duration of each measurement [default: 500, or 200 with --short]
+    #[arg(long)]
+    milliseconds: Option<u64>,
+    /// Measure only the cases whose names contain TEXT
+    #[arg(long, value_name = "TEXT", conflicts_with = "short")]
     only: Option<String>,
+    /// Measure only creations and the posture folders, in less than a minute
+    #[arg(long)]
+    short: bool,
     /// Binary to measure [default: the one that was just built]
-    #[arg(long, default_value = env!("CARGO_BIN_EXE_writgate-webhook"))]
+    #[arg(long, global = true, default_value = env!("CARGO_BIN_EXE_writgate-webhook"))]
     webhook: PathBuf,
+    /// Another binary of the webhook to measure in the same rounds; its columns are named "before"
+    #[arg(long, value_name = "WEBHOOK")]
+    compare: Option<PathBuf>,
     /// Flag that `cargo bench` passes
     #[arg(long, hide = true, global = true)]
     bench: bool,
@@ -71,6 +75,10 @@ enum Subcommand {
     Floor(floor::Arguments),
     /// Measure the stages of a decision on one thread, without a server
     Stages,
+    /// Measure what a webhook adds to writes through a real API server
+    E2e(e2e::Arguments),
+    /// Send a number of mixed reviews, compare every verdict, and watch the resident memory
+    Soak(soak::Arguments),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -79,6 +87,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match &arguments.subcommand {
         Some(Subcommand::Floor(arguments)) => return floor::serve(arguments).map(|()| ExitCode::SUCCESS),
         Some(Subcommand::Stages) => return stages::print().map(|()| ExitCode::SUCCESS),
+        Some(Subcommand::E2e(options)) => return e2e::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Subcommand::Soak(options)) => return soak::run(options, &arguments.webhook),
         None => {}
     }
     let scratch = tempfile::tempdir()?;
@@ -86,179 +96,164 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut plan = Plan::new()?;
     if let Some(name) = &arguments.only {
         plan.keep_only(name);
+    } else if arguments.short {
+        plan.keep_short();
     }
-    let mut bench = Bench {
-        generator: Generator::new(CertificateDer::from_pem_file(&certificate.certificate)?)?,
+    let bench = Bench {
+        rounds: arguments.rounds.unwrap_or(if arguments.short { 5 } else { 7 }).max(1),
+        time: Duration::from_millis(arguments.milliseconds.unwrap_or(if arguments.short { 200 } else { 500 })),
+        builds: [(Build::This, Some(arguments.webhook)), (Build::Before, arguments.compare)]
+            .into_iter()
+            .filter_map(|(build, program)| program.map(|program| (build, program)))
+            .collect(),
+        generator: Generator::new(CertificateDer::from_pem_file(&certificate.certificate)?, None)?,
         plan,
-        footprints: Vec::new(),
         failures: Vec::new(),
+        measured: Measured::new(),
+        footprints: Vec::new(),
     };
-    bench.run(&arguments, &certificate, scratch.path())
+    let starts = if arguments.short { 2 } else { 5 };
+    // The figures of selected rows are not those of a run.
+    let name = match (&arguments.only, arguments.short) {
+        (Some(_), _) => None,
+        (None, true) => Some("short"),
+        (None, false) => Some("admission"),
+    };
+    bench.run(&certificate, scratch.path(), starts, name)
 }
 
+/// The webhooks by folder and build.
+type Webhooks = HashMap<(usize, Build), Started>;
+
 struct Bench {
+    rounds: usize,
+    time: Duration,
+    builds: Vec<(Build, PathBuf)>,
     generator: Generator,
     plan: Plan,
-    footprints: Vec<Footprint>,
     failures: Vec<String>,
+    measured: Measured,
+    footprints: Vec<Footprint>,
 }
 
 impl Bench {
-    fn run(&mut self, arguments: &Arguments, certificate: &Certificate, scratch: &Path) -> anyhow::Result<ExitCode> {
-        let mut floor = self.start_floor(certificate, scratch)?;
-        let mut webhooks = Vec::new();
-        for (index, (name, size)) in FOLDERS.into_iter().take(self.plan.folders.len().max(1)).enumerate() {
-            let folder = scratch.join(index.to_string());
-            folder::write(&folder, size)?;
-            webhooks.push(self.start_webhook(name, &arguments.webhook, &folder, certificate)?);
-        }
-
-        let mut measured: Vec<Vec<Measurement>> = self.plan.rows.iter().map(|_| Vec::new()).collect();
-        for round in 0..arguments.rounds {
-            eprintln!("round {} of {}", round + 1, arguments.rounds);
+    /// Starts the servers, measures every row in each round, and reports. `name` is the name under which the run is written.
+    fn run(
+        mut self,
+        certificate: &Certificate,
+        scratch: &Path,
+        starts: usize,
+        name: Option<&str>,
+    ) -> anyhow::Result<ExitCode> {
+        let mut run = Run::begin(&format!("{} rounds of {} ms", self.rounds, self.time.as_millis()));
+        let (mut floor, mut webhooks) = self.start(certificate, scratch, starts)?;
+        for round in 0..self.rounds {
+            eprintln!("round {} of {}", round + 1, self.rounds);
             // Every second round runs backwards, so that a row does not always follow the same heavy row.
             let mut order: Vec<_> = self.plan.wanted().into_iter().collect();
             if round % 2 == 1 {
                 order.reverse();
             }
             for id in order {
-                let row = &self.plan.rows[id];
-                let started = match row.server {
-                    Server::Floor => &mut floor,
-                    Server::Webhook(index) => &mut webhooks[index],
-                };
-                let time = Duration::from_millis(arguments.milliseconds);
-                match self.measure(row, started, time)? {
-                    Ok(measurement) => measured[id].push(measurement),
-                    Err(failure) => self.failures.push(failure),
+                match self.plan.rows[id].server {
+                    Server::Floor => self.measure((id, Build::This), &mut floor)?,
+                    Server::Webhook(folder) => {
+                        for index in 0..self.builds.len() {
+                            let build = self.builds[index].0;
+                            let started = webhooks.get_mut(&(folder, build)).context("every webhook was started")?;
+                            self.measure((id, build), started)?;
+                        }
+                    }
                 }
             }
         }
-
-        for started in std::iter::once(floor).chain(webhooks) {
-            let Started { process, mut footprint, decisions } = started;
-            footprint.loaded_mib = process.resident_mib()?;
-            let records = process.stop();
-            if footprint.name != FLOOR && records != decisions {
-                self.failures.push(format!("{}: {decisions} decisions left {records} records", footprint.name));
-            }
-            self.footprints.push(footprint);
+        self.stop(floor, webhooks)?;
+        let builds: Vec<_> = self.builds.iter().map(|(build, _)| *build).collect();
+        let megabytes = self.builds.iter().map(|(_, program)| megabytes(program));
+        run.tables = Report {
+            plan: &self.plan,
+            measured: &self.measured,
+            footprints: &self.footprints,
+            builds: &builds,
+            megabytes: &megabytes.collect::<anyhow::Result<Vec<_>>>()?,
         }
-        Report { plan: &self.plan, measured: &measured, footprints: &self.footprints }.print();
+        .tables();
+        println!("\nprofile {}, load average {:.1}, {}", run.profile, run.load, run.options);
+        for table in &run.tables {
+            println!("\n{table}");
+        }
+        if let Some(name) = name {
+            run.write(name)?;
+        }
         for failure in &self.failures {
             eprintln!("FAILED: {failure}");
         }
         Ok(if self.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
+    fn start(&self, certificate: &Certificate, scratch: &Path, starts: usize) -> anyhow::Result<(Started, Webhooks)> {
+        let servers = Starter { generator: &self.generator, certificate, scratch, starts };
+        let floor = servers.floor(&self.plan.rows[self.plan.floor_create])?;
+        let mut webhooks = HashMap::new();
+        for (index, (name, size)) in FOLDERS.into_iter().take(self.plan.folders.len().max(1)).enumerate() {
+            let folder = scratch.join(index.to_string());
+            folder::write(&folder, size)?;
+            for (build, program) in &self.builds {
+                let started = servers.webhook((name, *build), program, &folder, &self.plan.rows[self.plan.create])?;
+                webhooks.insert((index, *build), started);
+            }
+        }
+        Ok((floor, webhooks))
+    }
+
+    /// Stops the servers in the order of the folders, and compares the numbers of decisions and records.
+    fn stop(&mut self, floor: Started, mut webhooks: Webhooks) -> anyhow::Result<()> {
+        let mut order: Vec<_> = webhooks.keys().copied().collect();
+        order.sort_unstable_by_key(|(folder, build)| (*folder, *build != Build::This));
+        let webhooks = order.iter().filter_map(|key| webhooks.remove(key));
+        for started in std::iter::once(floor).chain(webhooks) {
+            let Started { process, mut footprint, decisions } = started;
+            footprint.loaded_mib = process.resident_mib()?;
+            let records = process.stop();
+            if footprint.name != FLOOR && records != decisions {
+                let name = footprint.build.label(footprint.name);
+                self.failures.push(format!("{name}: {decisions} decisions left {records} records"));
+            }
+            self.footprints.push(footprint);
+        }
+        Ok(())
+    }
+
     /// Warms up for a fifth of the time, and then measures a burst.
-    fn measure(&self, row: &Row, started: &mut Started, time: Duration) -> anyhow::Result<Result<Measurement, String>> {
-        let target = Target { address: started.process.address, review: row.review.clone(), verdict: row.verdict };
+    fn measure(&mut self, id: (usize, Build), started: &mut Started) -> anyhow::Result<()> {
+        let row: &Row = &self.plan.rows[id.0];
+        let target = Target::review(started.process.address, &row.review, row.verdict);
         let mut failure = None;
         let mut burst = |time| {
             let outcome = self.generator.burst(&target, row.connections, Bounds { time, requests: MOST_REQUESTS });
-            if row.verdict != Verdict::NotAnAction {
-                started.decisions += outcome.answers();
-            }
+            started.decisions += outcome.decisions;
             if let Some(first) = &outcome.first_failure {
-                failure.get_or_insert(format!("{} of {:?}: {first}", outcome.failures, row.server));
+                failure.get_or_insert(format!("{} of {:?}, {:?}: {first}", outcome.failures, row.server, id.1));
             }
             outcome
         };
-        burst(time / 5);
+        burst(self.time / 5);
         let before = started.process.cpu_time()?;
-        let outcome = burst(time);
+        let outcome = burst(self.time);
         let cpu = started.process.cpu_time()?.saturating_sub(before);
-        let (Some(p50), Some(p99)) = (outcome.percentile(50), outcome.percentile(99)) else {
-            return Ok(Err(failure.unwrap_or_else(|| format!("{:?}: no answer in time", row.server))));
-        };
-        let cpu = cpu.div_f64(f64::from(u32::try_from(outcome.answers())?));
-        Ok(failure.map_or(Ok(Measurement { cpu, p50, p99 }), Err))
-    }
-
-    fn start_floor(&self, certificate: &Certificate, scratch: &Path) -> anyhow::Result<Started> {
-        let public_key = STANDARD.encode(approval::key(0).verifying_key().as_bytes());
-        let this = std::env::current_exe()?;
-        self.start(FLOOR, self.plan.floor_create, &scratch.join("floor.log"), |address| {
-            let mut command = Command::new(&this);
-            command.args(["floor", "--public-key", &public_key]).args(certificate.flags(address));
-            command
-        })
-    }
-
-    fn start_webhook(
-        &self,
-        name: &'static str,
-        webhook: &Path,
-        folder: &Path,
-        certificate: &Certificate,
-    ) -> anyhow::Result<Started> {
-        self.start(name, self.plan.create, &folder.with_extension("log"), |address| {
-            let mut command = Command::new(webhook);
-            command.arg("--posture-dir").arg(folder).args(certificate.flags(address));
-            // The metrics are not read, but counting them is part of the work.
-            command.args(["--admin-listen", "127.0.0.1:0", "--drain", "0s"]);
-            command
-        })
-    }
-
-    /// Starts a server several times to measure the time until it is ready. The last process stays.
-    fn start(
-        &self,
-        name: &'static str,
-        first: RowId,
-        log: &Path,
-        command: impl Fn(SocketAddr) -> Command,
-    ) -> anyhow::Result<Started> {
-        let first = &self.plan.rows[first];
-        let first = |address| Target { address, review: first.review.clone(), verdict: first.verdict };
-        let mut times_to_ready = Vec::new();
-        loop {
-            let (process, time) = Process::start(&self.generator, first, log, &command)?;
-            times_to_ready.push(time);
-            if times_to_ready.len() == STARTS {
-                let footprint = Footprint { name, times_to_ready, idle_mib: process.resident_mib()?, loaded_mib: 0.0 };
-                return Ok(Started { process, footprint, decisions: 1 });
-            }
-            process.stop();
+        if let (Some(p50), Some(p99)) = (outcome.percentile(0, 50), outcome.percentile(0, 99)) {
+            let cpu = cpu.div_f64(f64::from(u32::try_from(outcome.answers())?));
+            self.measured.entry(id).or_default().push(Measurement { cpu, p50, p99 });
+        } else {
+            failure.get_or_insert(format!("{:?}: no answer in time", row.server));
         }
+        self.failures.extend(failure);
+        Ok(())
     }
 }
 
-/// A running server and its measurements.
-struct Started {
-    process: Process,
-    footprint: Footprint,
-    /// The number of admissions and denials in its answers.
-    decisions: usize,
-}
-
-/// A certificate for `localhost`, and its key, in files.
-struct Certificate {
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Certificate {
-    fn write(folder: &Path) -> anyhow::Result<Self> {
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-        let written = Self { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
-        fs::write(&written.certificate, cert.pem())?;
-        fs::write(&written.key, signing_key.serialize_pem())?;
-        Ok(written)
-    }
-
-    /// The flags that both servers have.
-    fn flags(&self, listen: SocketAddr) -> Vec<OsString> {
-        vec![
-            "--listen".into(),
-            listen.to_string().into(),
-            "--tls-cert-file".into(),
-            self.certificate.clone().into(),
-            "--tls-private-key-file".into(),
-            self.key.clone().into(),
-            "--workers".into(),
-            WORKERS.to_string().into(),
-        ]
-    }
+/// The size of a program, in 10^6 bytes. The release profile strips it.
+fn megabytes(program: &Path) -> anyhow::Result<f64> {
+    let bytes = fs::metadata(program).with_context(|| program.display().to_string())?.len();
+    Ok(f64::from(u32::try_from(bytes)?) / 1e6)
 }

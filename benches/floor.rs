@@ -3,11 +3,18 @@
 //! One borrowed parse of the review, canonical JSON and SHA-256 of the object's spec in one pass, one strict Ed25519
 //! check of the DSSE envelope in the approval annotation, the digests compared, an answer. No posture, no validity, no
 //! capabilities, no record, no metrics: it is for comparison only. It has the HTTP and TLS stack of the webhook,
-//! and the same signature library, so a ratio to the floor is the cost of the webhook's own work.
+//! and the same signature library, so a ratio to the floor is the cost of the webhook's own work. The same server is also a
+//! hop that answers every review with one response.
 
 mod canonical;
 
-use std::{borrow::Cow, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    borrow::Cow,
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Once},
+};
 
 use anyhow::Context;
 use axum::{
@@ -28,6 +35,8 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use canonical::canonical;
 
+use crate::load::UID;
+
 /// The configuration of the floor.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -38,15 +47,23 @@ pub(crate) struct Arguments {
     #[arg(long)]
     tls_private_key_file: PathBuf,
     /// The trusted key: 32 bytes in base64.
-    #[arg(long)]
-    public_key: String,
+    #[arg(long, required_unless_present = "always")]
+    public_key: Option<String>,
+    /// Answer every review with the text of FILE, with the review's uid instead of `UID`
+    #[arg(long, value_name = "FILE")]
+    always: Option<PathBuf>,
     #[arg(long)]
     workers: usize,
 }
 
 pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
-    let key = STANDARD.decode(&arguments.public_key)?;
-    let key = VerifyingKey::from_bytes(key.as_slice().try_into()?)?;
+    let behaviour = match (&arguments.always, &arguments.public_key) {
+        (Some(file), _) => Behaviour::Always(fs::read_to_string(file)?),
+        (None, key) => {
+            let key = STANDARD.decode(key.as_deref().context("the floor requires a key")?)?;
+            Behaviour::Floor(VerifyingKey::from_bytes(key.as_slice().try_into()?)?)
+        }
+    };
     let certificates = CertificateDer::pem_file_iter(&arguments.tls_cert_file)?.collect::<Result<Vec<_>, _>>()?;
     let private_key = PrivateKeyDer::from_pem_file(&arguments.tls_private_key_file)?;
     let mut tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, private_key)?;
@@ -55,7 +72,7 @@ pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let router = Router::new()
         .route("/validate", post(validate))
         .layer(DefaultBodyLimit::max(16 << 20))
-        .with_state(Arc::new(key));
+        .with_state(Arc::new((behaviour, Once::new())));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.workers).enable_all().build()?;
     runtime.block_on(async {
@@ -78,8 +95,25 @@ pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     })
 }
 
-async fn validate(State(key): State<Arc<VerifyingKey>>, body: Bytes) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], answer(&key, &body))
+/// What the server does with a review.
+enum Behaviour {
+    Floor(VerifyingKey),
+    /// A hop: this response without a look at the review.
+    Always(String),
+}
+
+async fn validate(State(state): State<Arc<(Behaviour, Once)>>, body: Bytes) -> impl IntoResponse {
+    let (behaviour, first) = &*state;
+    first.call_once(|| println!("the first review arrived"));
+    let response = match behaviour {
+        Behaviour::Floor(key) => answer(key, &body),
+        Behaviour::Always(response) => {
+            let start = memchr::memmem::find(&body, UID).map_or(0, |start| start + UID.len());
+            let uid = body.get(start..start + uuid::fmt::Hyphenated::LENGTH).unwrap_or_default();
+            response.replacen("UID", &String::from_utf8_lossy(uid), 1).into_bytes()
+        }
+    };
+    ([(CONTENT_TYPE, "application/json")], response)
 }
 
 /// All work of the floor on a body.

@@ -69,6 +69,10 @@ pub(crate) struct Case {
     pub(crate) floor: RowId,
     /// The floor on the same review, if it differs from the creation.
     pub(crate) floor_on_same: Option<RowId>,
+    /// The goal for CPU per review.
+    pub(crate) goal: Option<f64>,
+    /// The goal for p50 and p99.
+    pub(crate) latency_goal: Option<f64>,
 }
 
 /// A creation whose spec has this many bytes.
@@ -103,13 +107,24 @@ impl Plan {
                 webhook: floor_again,
                 floor: floor_create,
                 floor_on_same: None,
+                goal: None,
+                latency_goal: None,
             },
-            Case { name: "CREATE, approved".to_owned(), webhook: create, floor: floor_create, floor_on_same: None },
+            Case {
+                name: "CREATE, approved".to_owned(),
+                webhook: create,
+                floor: floor_create,
+                floor_on_same: None,
+                goal: Some(1.15),
+                latency_goal: Some(1.2),
+            },
             Case {
                 name: "one connection: CREATE, approved".to_owned(),
                 webhook: create_alone,
                 floor: floor_create_alone,
                 floor_on_same: None,
+                goal: Some(1.15),
+                latency_goal: Some(1.2),
             },
         ];
 
@@ -118,36 +133,44 @@ impl Plan {
             rows.floor(MANY_CONNECTIONS, &approve_for_floor(&usual)?.update_from(&approve_for_floor(&before)?));
         let scaled = approved.replaced(r#""replicas":1"#, r#""replicas":3"#)?;
         let relabelled = approved.with_label("acme.example/synced", "true")?;
-        for (name, review, verdict) in [
-            ("UPDATE, spec changed, approved", approved.update_from(&approve(&before)?), Verdict::Admitted),
-            ("UPDATE, scaled", scaled.update_from(&approved), Verdict::NotAnAction),
-            ("UPDATE, spec unchanged", relabelled.update_from(&approved), Verdict::NotAnAction),
+        for (name, review, verdict, goal) in [
+            ("UPDATE, spec changed, approved", approved.update_from(&approve(&before)?), Verdict::Admitted, 1.5),
+            ("UPDATE, scaled", scaled.update_from(&approved), Verdict::NotAnAction, 1.1),
+            ("UPDATE, spec unchanged", relabelled.update_from(&approved), Verdict::NotAnAction, 1.1),
         ] {
             cases.push(Case {
                 name: name.to_owned(),
                 webhook: rows.webhook(MANY_CONNECTIONS, &review, verdict),
                 floor: floor_create,
                 floor_on_same: Some(floor_update),
+                goal: Some(goal),
+                latency_goal: None,
             });
         }
 
-        let mut deny = |reason: &'static str, workload: &Workload| {
+        let mut deny = |reason: &'static str, goal: f64, workload: &Workload| {
             cases.push(Case {
                 name: format!("CREATE, {reason}"),
                 webhook: rows.webhook(MANY_CONNECTIONS, &workload.create(), Verdict::Denied(reason)),
                 floor: floor_create,
                 floor_on_same: None,
+                goal: Some(goal),
+                latency_goal: None,
             });
         };
         let attached = |envelope: anyhow::Result<String>| usual.with_approval(&envelope?);
-        deny("ApprovalRequired", &usual);
-        deny("UnknownKey", &attached(claims.signed_by(&key(u32::MAX)))?);
-        deny("InvalidSignature", &attached(claims.forged(&bob))?);
-        deny("SpecHashMismatch", &attached(claims_for(&before)?.signed_by(&bob))?);
-        deny("WrongEnvironment", &attached(Claims { environment: "staging", ..claims.clone() }.signed_by(&bob))?);
-        deny("Expired", &attached(Claims { age: SignedDuration::from_hours(2), ..claims.clone() }.signed_by(&bob))?);
+        deny("ApprovalRequired", 1.0, &usual);
+        deny("UnknownKey", 1.0, &attached(claims.signed_by(&key(u32::MAX)))?);
+        deny("InvalidSignature", 1.15, &attached(claims.forged(&bob))?);
+        deny("SpecHashMismatch", 1.3, &attached(claims_for(&before)?.signed_by(&bob))?);
+        deny("WrongEnvironment", 1.3, &attached(Claims { environment: "staging", ..claims.clone() }.signed_by(&bob))?);
+        deny(
+            "Expired",
+            1.3,
+            &attached(Claims { age: SignedDuration::from_hours(2), ..claims.clone() }.signed_by(&bob))?,
+        );
         let incapable = Claims { capability: "replay.execute", ..claims.clone() };
-        deny("InsufficientCapabilities", &attached(incapable.signed_by(&bob))?);
+        deny("InsufficientCapabilities", 1.3, &attached(incapable.signed_by(&bob))?);
 
         let mut sizes = Vec::new();
         for spec_length in SPEC_SIZES {
@@ -165,6 +188,21 @@ impl Plan {
             .collect();
 
         Ok(Self { rows: rows.0, cases, sizes, folders, floor_create, create })
+    }
+
+    /// Keeps only the creations that are approved, lack an approval or have a wrong signature, and the folders.
+    pub(crate) fn keep_short(&mut self) {
+        const CASES: [&str; 4] =
+            ["CREATE, approved", "CREATE, ApprovalRequired", "CREATE, UnknownKey", "CREATE, InvalidSignature"];
+        self.cases.retain(|case| case.name.starts_with('(') || CASES.contains(&&*case.name));
+        self.sizes.clear();
+    }
+
+    /// A review for each case at the usual size, with its verdict.
+    pub(crate) fn reviews(&self) -> Vec<(&str, Verdict)> {
+        let rows = self.cases.iter().map(|case| &self.rows[case.webhook]);
+        let webhook = rows.filter(|row| matches!(row.server, Server::Webhook(_)));
+        webhook.map(|row| (&*row.review, row.verdict)).collect()
     }
 
     /// Keeps only the cases whose names contain `name`, and the rows with which they are compared.

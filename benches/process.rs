@@ -42,7 +42,7 @@ impl Process {
         let records = child.stdout.take().map(|stdout| std::thread::spawn(move || count_records(stdout)));
         let mut process = Self { address, child, records };
         while let Err(error) = generator.once(&first) {
-            if process.child.try_wait()?.is_some() || started.elapsed() > Duration::from_secs(10) {
+            if process.child.try_wait()?.is_some() || started.elapsed() > Duration::from_mins(1) {
                 bail!("{command:?} does not answer: {error:#}\n{}", fs::read_to_string(log)?);
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -52,18 +52,7 @@ impl Process {
 
     /// The time that all its threads spent on a processor.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let mut nanoseconds = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread may have ended since it was listed.
-            let Ok(statistics) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            nanoseconds += statistics
-                .split_whitespace()
-                .next()
-                .context("an empty schedstat")?
-                .parse::<u64>()
-                .context("schedstat counts in nanoseconds")?;
-        }
-        Ok(Duration::from_nanos(nanoseconds))
+        cpu_time(self.child.id())
     }
 
     /// Memory that is resident now, in MiB.
@@ -100,6 +89,22 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// The time that all threads of a process spent on a processor.
+pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may have ended since it was listed.
+        let Ok(statistics) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        nanoseconds += statistics
+            .split_whitespace()
+            .next()
+            .context("an empty schedstat")?
+            .parse::<u64>()
+            .context("schedstat counts in nanoseconds")?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// A port that was free a moment ago. The servers do not accept port 0, since a cluster could not find them.

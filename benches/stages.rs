@@ -20,6 +20,7 @@ use writgate_core::{
     record::{Chain, Decision, Outcome},
     request::{ExemptControllers, Request},
 };
+use writgate_testing::figures::{Column, Figure, Row, Run, Table, Unit};
 
 use crate::{
     approval::{Claims, key},
@@ -35,8 +36,12 @@ pub(crate) fn print() -> anyhow::Result<()> {
     let bob = key(0).verifying_key();
     let for_floor = approve_for_floor(&usual)?.create();
     let whole = median(|| floor::answer(&bob, for_floor.as_bytes()));
-    let stage = |name: &str, cost: Duration| {
+    let mut run = Run::begin("one thread");
+    let mut rows = Vec::new();
+    let mut stage = |name: &str, cost: Duration| {
         println!("{name:<40} {:>8.2} µs  {:>5.2}", cost.as_secs_f64() * 1e6, cost.div_duration_f64(whole));
+        let figures = [cost.as_secs_f64() * 1e6, cost.div_duration_f64(whole)];
+        rows.push(Row::new(name.trim_start(), figures.map(|figure| Figure::of([figure])).into()));
     };
     stage("the floor's whole work", whole);
     stage("  its spec hash", median(|| floor::spec_hash(spec)));
@@ -74,7 +79,11 @@ pub(crate) fn print() -> anyhow::Result<()> {
     let staging = Claims { environment: "staging", ..claims_for(&usual)? }.signed_by(&key(0))?;
     let elsewhere = usual.with_approval(&staging)?.create();
     stage("CREATE, another environment: read and decide", decided(&elsewhere, Outcome::Denied)?);
-    rules::print([("CREATE, approved", &create), ("UPDATE, changed", &update)])
+    let columns = vec![Column::new("µs", Unit::Us), Column::new("of the floor's whole work", Unit::Ratio)];
+    run.tables.push(Table { id: "stages".to_owned(), of: "stage".to_owned(), columns, rows });
+    run.tables.push(rules::measure([("CREATE, approved", &create), ("UPDATE, changed", &update)])?);
+    println!("\n{}", run.tables[1]);
+    Ok(run.write("stages")?)
 }
 
 /// The smallest folder, with these capability rules in its posture.

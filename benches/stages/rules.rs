@@ -7,37 +7,45 @@ use std::time::Duration;
 
 use anyhow::Context;
 use writgate_core::record::Outcome;
+use writgate_testing::figures::{Column, Figure, Row, Table, Unit};
 
 use super::{batch, check, decision, postures};
 
 const PAGE: &str = include_str!("../../docs/capability-rules.md");
 const TURNS: usize = 51;
 
-/// Prints the cost of each decision without rules, the cost that rules add, and the ratio.
-pub(super) fn print(reviews: [(&str, &str); 2]) -> anyhow::Result<()> {
+/// Measures each decision without rules, and the ratios that rules add.
+pub(super) fn measure(reviews: [(&str, &str); 2]) -> anyhow::Result<Table> {
     let library: String = PAGE.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     let (_, after) = library.split_once("- name: ").context("the page has rules")?;
     let one = format!("- name: {}", after.split("- name: ").next().unwrap_or_default());
     let postures = [postures("")?, postures(&field(&one))?, postures(&field(&library))?];
-    println!("\n{:<24} {:>12} {:>20} {:>20}", "capability rules", "none", "one", "the library");
+    let mut rows = Vec::new();
     for (name, review) in reviews {
         for postures in &postures {
             check(review, postures, Outcome::Admitted)?;
         }
         let turn = |_| postures.each_ref().map(|postures| batch(20, || decision(review, postures)));
         let turns: Vec<[Duration; 3]> = (0..TURNS).map(turn).collect();
-        let microseconds = middle(turns.iter().map(|[none, ..]| none.as_secs_f64() * 1e6));
-        let [one, all] = [1, 2].map(|with| middle(turns.iter().map(|turn| turn[with].div_duration_f64(turn[0]))));
-        let formatted = |ratio: f64| format!("{:+.1} µs  {ratio:.2}", microseconds * (ratio - 1.0));
-        println!("{name:<24} {microseconds:>9.1} µs {:>20} {:>20}", formatted(one), formatted(all));
+        let median = |of: fn(&[Duration; 3]) -> f64| {
+            // Single turns are too short for their range to say anything.
+            Figure::of(turns.iter().map(of)).and_then(|figure| Figure::of([figure.median]))
+        };
+        rows.push(Row::new(
+            name,
+            vec![
+                median(|[none, ..]| none.as_secs_f64() * 1e6),
+                median(|[none, one, _]| one.div_duration_f64(*none)),
+                median(|[none, _, library]| library.div_duration_f64(*none)),
+            ],
+        ));
     }
-    Ok(())
-}
-
-fn middle(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
+    let columns = vec![
+        Column::new("no rule, µs", Unit::Us),
+        Column::new("one rule / no rule", Unit::Ratio),
+        Column::new("the library / no rule", Unit::Ratio),
+    ];
+    Ok(Table { id: "rules".to_owned(), of: "read and decide".to_owned(), columns, rows })
 }
 
 /// The rules as a field of a posture. Each requires the capability that a deploy requires already.

@@ -37,6 +37,7 @@
     reason = "a panic is how a test fails"
 )]
 
+pub mod figures;
 pub mod harness;
 mod installation;
 mod pki;

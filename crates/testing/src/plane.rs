@@ -192,6 +192,12 @@ impl Plane {
         &self.server
     }
 
+    /// The process id of a server of the control plane, such as `kube-apiserver`.
+    pub fn process_id(&self, name: &str) -> u32 {
+        let process = self.processes.iter().find(|process| process.name() == name);
+        process.unwrap_or_else(|| panic!("the plane has no {name}")).id()
+    }
+
     /// The file with the authority's certificate.
     pub fn authority_file(&self) -> PathBuf {
         self.folder.join("ca.pem")

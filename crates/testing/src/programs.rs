@@ -68,7 +68,7 @@ pub fn scratch() -> PathBuf {
 }
 
 /// `target/PROFILE`, of `target/PROFILE/deps/TEST`.
-fn profile_folder() -> PathBuf {
+pub(crate) fn profile_folder() -> PathBuf {
     let test = env::current_exe().expect("a process knows its program");
     test.ancestors().nth(2).expect("a test is in cargo's target folder").to_owned()
 }

@@ -109,6 +109,11 @@ impl Webhook {
         plane.user_of(&server, &format!("caller-{}", self.port)).client().await
     }
 
+    /// The process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.lock().expect("no thread panics while it holds the lock").id()
+    }
+
     /// Kills the process, as the failure of a node does.
     pub fn kill(self) {
         self.process.lock().expect("no thread panics while it holds the lock").signal("KILL");

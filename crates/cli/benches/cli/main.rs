@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use writgate_testing::figures::{self, Column, Figure, Run, Table, Unit};
 
 /// Records of the large log. The small log has a tenth of them.
 const RECORDS: u32 = 100_000;
@@ -104,7 +105,7 @@ const ROWS: [Row; 15] = [
     Row::of("audit, one person", "audit --log log --who nobody", "wc -l log", 1, Some(2000)),
     Row::of("audit -o json", "audit --log log -o json", "wc -l log", 0, Some(2000)),
     Row::of("audit -o csv", "audit --log log -o csv", "wc -l log", 0, Some(2000)),
-    Row::of("audit --verify", "audit --log log --verify --key log.pub.pem", "wc -l log", 0, None),
+    Row::of("audit --verify", "audit --log log --verify --key log.pub.pem", "wc -l log", 0, Some(1500)),
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -120,15 +121,24 @@ fn main() -> anyhow::Result<()> {
     log::write(&folder.path().join("small"), RECORDS / 10)?;
     fs::write(folder.path().join("log.pub.pem"), log::public_key()?)?;
     let bench = Bench { folder: folder.path(), plugin: &plugin, rounds: arguments.rounds.max(1) };
-    println!("\n| command | ms | floor, ms | command / floor | goal |\n|---|---|---|---|---|");
+    let mut run = Run::begin(&format!("{} rounds", bench.rounds));
     let rows: Vec<&Row> = ROWS.iter().filter(|row| row.name.contains(&arguments.only)).collect();
-    for row in &rows {
-        bench.time(row)?;
-    }
-    println!("\n| peak of resident memory, MiB | {} records | {RECORDS} records |\n|---|---|---|", RECORDS / 10);
-    for row in rows.iter().filter(|row| row.arguments.contains("--log log")) {
-        let small = bench.peak(&row.arguments.replace("--log log", "--log small"))?;
-        println!("| {} | {small:.1} | {:.1} |", row.name, bench.peak(row.arguments)?);
+    let commands = rows.iter().map(|row| bench.time(row)).collect::<anyhow::Result<Vec<_>>>()?;
+    let columns = vec![
+        Column::new("ms", Unit::Ms),
+        Column::new("floor, ms", Unit::Ms),
+        Column::new("command / floor", Unit::Ratio),
+    ];
+    run.tables.push(Table { id: "commands".to_owned(), of: "command".to_owned(), columns, rows: commands });
+    println!("\n{}", run.tables[0]);
+    let logs = rows.iter().filter(|row| row.arguments.contains("--log log"));
+    let memory = logs.map(|row| bench.peaks(row)).collect::<anyhow::Result<Vec<_>>>()?;
+    let columns = [RECORDS / 10, RECORDS].map(|records| Column::new(&format!("{records} records"), Unit::Mib));
+    let of = "peak of resident memory, MiB".to_owned();
+    run.tables.push(Table { id: "memory".to_owned(), of, columns: columns.into(), rows: memory });
+    println!("{}", run.tables[1]);
+    if arguments.only.is_empty() {
+        run.write("cli")?;
     }
     Ok(())
 }
@@ -140,8 +150,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Prints medians, in brackets the lowest and the highest round.
-    fn time(&self, row: &Row) -> anyhow::Result<()> {
+    fn time(&self, row: &Row) -> anyhow::Result<figures::Row> {
         let (mut times, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..=self.rounds {
             let floor = self.once(self.command(row.floor, None), 0)?;
@@ -153,19 +162,14 @@ impl Bench<'_> {
                 ratios.push(time.div_duration_f64(floor));
             }
         }
-        let median = |of: &mut Vec<f64>| {
-            of.sort_by(f64::total_cmp);
-            (of[of.len() / 2], of[0], of[of.len() - 1])
-        };
-        let (time, least, most) = median(&mut times);
-        let (floor, ..) = median(&mut floors);
-        let (ratio, ..) = median(&mut ratios);
-        let goal = row.goal.map_or_else(String::new, |goal| {
-            let met = if time <= goal.as_secs_f64() * 1e3 { "met" } else { "missed" };
-            format!("{} ms, {met}", goal.as_millis())
-        });
-        println!("| {} | {time:.1} ({least:.1}–{most:.1}) | {floor:.1} | {ratio:.1} | {goal} |", row.name);
-        Ok(())
+        let goal = row.goal.map(|goal| goal.as_secs_f64() * 1e3);
+        Ok(figures::Row::new(row.name, [times, floors, ratios].map(Figure::of).into()).goal(0, goal))
+    }
+
+    /// The peaks of resident memory with the small and the large log.
+    fn peaks(&self, row: &Row) -> anyhow::Result<figures::Row> {
+        let small = self.peak(&row.arguments.replace("--log log", "--log small"))?;
+        Ok(figures::Row::new(row.name, [small, self.peak(row.arguments)?].map(|peak| Figure::of([peak])).into()))
     }
 
     fn command(&self, line: &str, plugin: Option<&Path>) -> Command {
