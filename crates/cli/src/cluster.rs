@@ -65,6 +65,8 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// Namespace that contains the postures.
     pub(crate) system_namespace: String,
+    /// The host of the API server's URL.
+    pub(crate) server_host: Option<String>,
     runtime: Runtime,
     patience: Duration,
     version: OnceCell<Option<ServerVersion>>,
@@ -88,11 +90,12 @@ impl ClusterFlags {
         let mut config = runtime.block_on(self.config())?;
         config.connect_timeout = Some(CONNECT);
         let namespace = config.default_namespace.clone();
+        let server_host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']).to_owned());
         // Tasks of the runtime drive the client's connections.
         let client = runtime.block_on(async { Client::try_from(config) }).map_err(|error| no_cluster(&why(&error)))?;
         let patience = self.request_timeout.unwrap_or(Duration::from_secs(10));
         let system_namespace = self.system_namespace.clone();
-        Ok(Cluster { client, namespace, system_namespace, runtime, patience, version: OnceCell::new() })
+        Ok(Cluster { client, namespace, system_namespace, server_host, runtime, patience, version: OnceCell::new() })
     }
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.

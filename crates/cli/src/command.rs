@@ -9,6 +9,7 @@ mod audit;
 mod bundle;
 mod completion;
 mod coverage;
+mod doctor;
 pub(crate) mod explain;
 mod hash;
 mod keygen;
@@ -61,6 +62,7 @@ enum Verb {
     Pending(pending::Arguments),
     Coverage(Box<coverage::Arguments>),
     Audit(Box<audit::Arguments>),
+    Doctor(Box<doctor::Arguments>),
     /// Create, check, explain and compare postures
     #[command(subcommand)]
     Posture(posture::Verb),
@@ -110,6 +112,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Audit(arguments) => audit::run(&arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
         Verb::Coverage(arguments) => coverage::run(&arguments),
+        Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::Posture(verb) => posture::run(&verb),
         Verb::Revoke(arguments) => revoke::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
@@ -167,7 +170,7 @@ mod tests {
                 .expect("the folder exists")
                 .map(|entry| entry.expect("a directory entry").path())
         };
-        let pages = folder("docs").chain(folder("docs/reasons")).chain([root.join("README.md")]);
+        let pages = folder("docs").chain(folder("docs/operations")).chain(folder("docs/reasons")).chain([root.join("README.md")]);
         pages
             .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
             .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("text")))

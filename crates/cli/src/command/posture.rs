@@ -10,6 +10,8 @@ mod init;
 
 use clap::Subcommand;
 
+pub(crate) use check::problems;
+
 use crate::failure::{Answer, Failure};
 
 /// The verbs.

@@ -5,6 +5,7 @@
 mod audit;
 mod coverage;
 mod deceive;
+mod doctor;
 mod files;
 mod folder;
 mod help;

@@ -2,8 +2,8 @@
 //! it would not store.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     thread,
 };
 
@@ -24,26 +24,70 @@ pub(crate) fn start(folder: &Folder, mut other: impl FnMut(&str) -> Option<Value
         "name": "payments",
         "labels": {"writgate.dev/environment": "production", "writgate.dev/project": "payments"}}});
     let missing = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+    serve(folder, move |request| {
+        let found = match request.path() {
+            path if path.ends_with("/configmaps") => Some(postures.clone()),
+            path if path.ends_with("/namespaces/payments") => Some(namespace.clone()),
+            path => other(path),
+        };
+        match found {
+            Some(found) => Answer::json(200, &found),
+            None => Answer::json(404, &missing),
+        }
+    });
+}
+
+/// A request to the stand-in.
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// The path and the query.
+    pub(crate) target: String,
+    pub(crate) body: String,
+}
+
+impl Request {
+    pub(crate) fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+/// An answer of the stand-in.
+pub(crate) struct Answer {
+    status: u16,
+    date: Option<String>,
+    body: String,
+}
+
+impl Answer {
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        Self::text(status, body.to_string())
+    }
+
+    pub(crate) fn text(status: u16, body: String) -> Self {
+        Self { status, date: None, body }
+    }
+
+    /// With a Date header.
+    pub(crate) fn at(self, date: Option<String>) -> Self {
+        Self { date, ..self }
+    }
+}
+
+/// Serves what `answer` returns. The file `config` in the folder is the kubeconfig.
+pub(crate) fn serve(folder: &Folder, mut answer: impl FnMut(&Request) -> Answer + Send + 'static) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let mut reader = BufReader::new(stream);
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|length| length > 0) {}
-            let path = head.split([' ', '?']).nth(1).unwrap_or_default();
-            let found = match path {
-                path if path.ends_with("/configmaps") => Some(postures.clone()),
-                path if path.ends_with("/namespaces/payments") => Some(namespace.clone()),
-                path => other(path),
-            };
-            let status = if found.is_some() { "200 OK" } else { "404 Not Found" };
-            let answer = found.as_ref().unwrap_or(&missing).to_string();
-            let length = answer.len();
+            let Some(request) = read(&mut reader) else { continue };
+            let Answer { status, date, body } = answer(&request);
+            let date = date.map(|date| format!("Date: {date}\r\n")).unwrap_or_default();
+            let length = body.len();
             let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{date}Content-Length: {length}\r\nConnection: close\r\n\r\n"
             );
-            let _ = reader.into_inner().write_all((head + &answer).as_bytes());
+            let _ = reader.into_inner().write_all((head + &body).as_bytes());
         }
     });
     let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
@@ -51,4 +95,16 @@ pub(crate) fn start(folder: &Folder, mut other: impl FnMut(&str) -> Option<Value
         "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
         "users": [{"name": "u", "user": {}}]});
     folder.write("config", config.to_string());
+}
+
+/// Reads a request; none if the client closed the connection without one.
+fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|length| length > 0) {}
+    let mut words = head.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let length = head.to_ascii_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, target, body: String::from_utf8(body).ok()? })
 }

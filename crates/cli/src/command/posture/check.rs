@@ -61,7 +61,7 @@ pub(super) fn is_valid(set: &PostureSet) -> bool {
 }
 
 /// Everything that the cluster refuses when it is written: invalid documents, and quorums that cannot be met.
-pub(super) fn problems(set: &PostureSet) -> impl Iterator<Item = &PostureProblem> {
+pub(crate) fn problems(set: &PostureSet) -> impl Iterator<Item = &PostureProblem> {
     let unmet = set.unreachable_quorums().iter().filter(|quorum| quorum.is_written);
     set.problems().iter().chain(unmet.map(|quorum| &quorum.problem))
 }

@@ -1,0 +1,183 @@
+//! Reads objects of the cluster, each once, for all checks.
+
+use std::{
+    cell::{OnceCell, RefCell},
+    collections::{BTreeMap, BTreeSet},
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use writgate_core::posture::PostureSet;
+
+use super::{
+    configuration::{self, Surroundings, entries},
+    expected::{CONFIGURATION, Expected, WEBHOOK, path, title},
+    policies,
+    probe::Probes,
+    report::{Examination, Finding},
+    scope::{NamespaceEntry, RESTORE},
+};
+use crate::{cluster::Cluster, failure::Failure, postures};
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+
+/// The cluster as the checks see it.
+pub(super) struct Reader<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) expected: Expected,
+    pub(super) now: Timestamp,
+    /// The governed namespace that the command line names.
+    pub(super) namespace: Option<&'a str>,
+    objects: RefCell<BTreeMap<String, Result<Option<Value>, Failure>>>,
+    namespaces: OnceCell<Result<Vec<NamespaceEntry>, Failure>>,
+    postures: OnceCell<Result<PostureSet, Failure>>,
+    probes: OnceCell<Probes>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(cluster: &'a Cluster, now: Timestamp, namespace: Option<&'a str>) -> Self {
+        Self {
+            cluster,
+            expected: Expected::in_namespace(&cluster.system_namespace),
+            now,
+            namespace,
+            objects: RefCell::default(),
+            namespaces: OnceCell::new(),
+            postures: OnceCell::new(),
+            probes: OnceCell::new(),
+        }
+    }
+
+    /// The namespace of the webhook and of the postures.
+    pub(super) fn system(&self) -> &str {
+        &self.cluster.system_namespace
+    }
+
+    /// What is at a path of the API; none if nothing is there.
+    pub(super) fn get(&self, path: &str, what: &str) -> Result<Option<Value>, Failure> {
+        if let Some(known) = self.objects.borrow().get(path) {
+            return known.clone();
+        }
+        let found = self.cluster.ask(&format!("read {what}"), async {
+            match self.cluster.client.request(request("GET", path, None)).await {
+                Ok(object) => Ok(Some(object)),
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        self.objects.borrow_mut().insert(path.to_owned(), found.clone());
+        found
+    }
+
+    /// The live object of a rendered one.
+    pub(super) fn live(&self, expected: &Value) -> Result<Option<Value>, Failure> {
+        self.get(&path(expected), &title(expected))
+    }
+
+    /// The live object with the name of the rendered one.
+    pub(super) fn named(&self, kind: &str, name: &str) -> Result<Option<Value>, Failure> {
+        self.live(self.expected.object(kind, name))
+    }
+
+    pub(super) fn configuration(&self) -> Result<Option<Value>, Failure> {
+        self.named("ValidatingWebhookConfiguration", CONFIGURATION)
+    }
+
+    pub(super) fn deployment(&self) -> Result<Option<Value>, Failure> {
+        self.named("Deployment", WEBHOOK)
+    }
+
+    /// The arguments of the webhook; none if the Deployment cannot be read.
+    pub(super) fn arguments(&self) -> Option<Vec<String>> {
+        let deployment = self.deployment().ok()??;
+        let containers = deployment["spec"]["template"]["spec"]["containers"].as_array()?;
+        let texts = containers.iter().filter_map(|container| container["args"].as_array()).flatten();
+        Some(texts.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// All namespaces with their labels.
+    pub(super) fn namespaces(&self) -> Result<&[NamespaceEntry], &Failure> {
+        self.namespaces.get_or_init(|| self.list_namespaces()).as_deref()
+    }
+
+    fn list_namespaces(&self) -> Result<Vec<NamespaceEntry>, Failure> {
+        let (mut found, mut next) = (Vec::new(), String::new());
+        loop {
+            let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("continue", &next).finish();
+            let path = format!("/api/v1/namespaces?limit={PAGE}&{query}");
+            let list = self.get(&path, "the list of namespaces")?.unwrap_or_default();
+            found.extend(list["items"].as_array().into_iter().flatten().map(|item| NamespaceEntry {
+                name: item["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+                labels: serde_json::from_value(item["metadata"]["labels"].clone()).unwrap_or_default(),
+            }));
+            next = list["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            if next.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    pub(super) fn postures(&self) -> Result<&PostureSet, &Failure> {
+        let read = || Ok(PostureSet::assemble(postures::documents(self.cluster)?));
+        self.postures.get_or_init(read).as_ref()
+    }
+
+    pub(super) fn probes(&self) -> &Probes {
+        self.probes.get_or_init(|| Probes::send(self))
+    }
+
+    pub(super) fn configuration_compared(&self) -> Result<Examination, Failure> {
+        let expected = self.expected.object("ValidatingWebhookConfiguration", CONFIGURATION);
+        let Some(found) = self.configuration()? else {
+            let missing = format!("{} is missing; no request is checked", title(expected));
+            return Ok(Examination::new("", vec![Finding::failed(missing, RESTORE)]));
+        };
+        let why = self.namespaces().err().map(ToString::to_string).unwrap_or_default();
+        let exempt = |arguments: Vec<String>| {
+            let pair = |argument: &String| argument.strip_prefix("--exempt-controller=").map(str::to_owned);
+            arguments.iter().filter_map(pair).collect::<BTreeSet<String>>()
+        };
+        let around = Surroundings {
+            namespaces: self.namespaces().map_err(|_| why.as_str()),
+            system_namespace: self.system(),
+            exempt: self.arguments().map(exempt),
+        };
+        let findings = configuration::compare(expected, &found, &around);
+        let summary = format!("{} entries, as the chart renders them or stricter", entries(&found).count());
+        Ok(Examination::new(summary, findings))
+    }
+
+    pub(super) fn policies_compared(&self) -> Result<Examination, Failure> {
+        let why = self.namespaces().err().map(ToString::to_string).unwrap_or_default();
+        let namespaces = self.namespaces().map_err(|_| why.as_str());
+        let (mut findings, mut count) = (Vec::new(), 0);
+        for expected in self.expected.of_kind("ValidatingAdmissionPolicy") {
+            count += 1;
+            match self.live(expected) {
+                Ok(Some(found)) => findings.extend(policies::policy(expected, &found, namespaces, self.system())),
+                Ok(None) => findings.push(policies::missing(expected)),
+                Err(failure) => findings.push(failure.into()),
+            }
+        }
+        for expected in self.expected.of_kind("ValidatingAdmissionPolicyBinding") {
+            match self.live(expected) {
+                Ok(Some(found)) => findings.extend(policies::binding(expected, &found)),
+                Ok(None) => findings.push(policies::missing(expected)),
+                Err(failure) => findings.push(failure.into()),
+            }
+        }
+        Ok(Examination::new(format!("{count} policies and their bindings, as the chart renders them or stricter"), findings))
+    }
+}
+
+/// A request to the API server. The path consists of names that were checked.
+pub(super) fn request(method: &str, path: &str, body: Option<&Value>) -> http::Request<Vec<u8>> {
+    http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("Accept", "application/json")
+        .header("Content-Type", "application/json")
+        .body(body.map(|body| body.to_string().into_bytes()).unwrap_or_default())
+        .expect("the method and the path are valid")
+}
