@@ -170,7 +170,10 @@ mod tests {
                 .expect("the folder exists")
                 .map(|entry| entry.expect("a directory entry").path())
         };
-        let pages = folder("docs").chain(folder("docs/operations")).chain(folder("docs/reasons")).chain([root.join("README.md")]);
+        let pages = folder("docs")
+            .chain(folder("docs/operations"))
+            .chain(folder("docs/reasons"))
+            .chain([root.join("README.md")]);
         pages
             .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
             .map(|path| (path.display().to_string(), fs::read_to_string(&path).expect("text")))

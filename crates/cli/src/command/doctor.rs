@@ -117,11 +117,15 @@ impl Check {
             Self::CaBundle => {
                 "caBundle of each entry, compared with what the API server and the webhook say about the served certificate"
             }
-            Self::Certificate => "the expiry of the serving certificate, from the metrics of each Pod or from the entry's URL",
+            Self::Certificate => {
+                "the expiry of the serving certificate, from the metrics of each Pod or from the entry's URL"
+            }
             Self::Policies => {
                 "the ValidatingAdmissionPolicies and their bindings, compared with those that this version's chart renders"
             }
-            Self::Permissions => "a SubjectAccessReview of the webhook's service account for each right that the chart grants",
+            Self::Permissions => {
+                "a SubjectAccessReview of the webhook's service account for each right that the chart grants"
+            }
             Self::Service => "Service writgate-webhook and its EndpointSlices",
             Self::Pods => "Deployment writgate-webhook and its Pods",
             Self::Versions => "the versions of the plugin, of the webhook configuration and of the Deployment",

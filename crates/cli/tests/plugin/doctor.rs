@@ -48,7 +48,8 @@ fn path(object: &Value) -> String {
     let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]).to_lowercase());
     let root = if version == "v1" { "api" } else { "apis" };
     let plural = if kind.ends_with('y') { format!("{}ies", &kind[..kind.len() - 1]) } else { kind + "s" };
-    let namespace = object["metadata"]["namespace"].as_str().map(|name| format!("namespaces/{name}/")).unwrap_or_default();
+    let namespace =
+        object["metadata"]["namespace"].as_str().map(|name| format!("namespaces/{name}/")).unwrap_or_default();
     format!("/{root}/{version}/{namespace}{plural}/{}", text(&object["metadata"]["name"]))
 }
 
@@ -69,7 +70,9 @@ impl Installation {
         let rendered = read_yaml(&manifests).expect("YAML");
         let mut objects: BTreeMap<String, Value> = rendered.into_iter().map(|object| (path(&object), object)).collect();
         let bundle = STANDARD.encode(Authority::new("ca").certificate);
-        for entry in objects.get_mut(CONFIGURATION).expect("it is rendered")["webhooks"].as_array_mut().expect("entries") {
+        for entry in
+            objects.get_mut(CONFIGURATION).expect("it is rendered")["webhooks"].as_array_mut().expect("entries")
+        {
             entry["clientConfig"]["caBundle"] = bundle.clone().into();
             // The defaults of the API server.
             for selector in ["namespaceSelector", "objectSelector"] {
@@ -141,7 +144,8 @@ impl Installation {
 
     fn answer(&self, request: &Request) -> Answer {
         let failure = |code: u16, message: &str| {
-            let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "message": message, "code": code});
+            let status =
+                json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "message": message, "code": code});
             Answer::json(code, &status)
         };
         let path = request.path();
@@ -197,7 +201,9 @@ fn findings(report: &Value) -> Vec<(String, String, String, String)> {
     checks
         .flat_map(|check| {
             let findings = check["findings"].as_array().expect("findings").iter();
-            findings.map(move |one| (text(&check["check"]), text(&one["status"]), text(&one["found"]), text(&one["remedy"])))
+            findings.map(move |one| {
+                (text(&check["check"]), text(&one["status"]), text(&one["found"]), text(&one["remedy"]))
+            })
         })
         .collect()
 }
@@ -273,7 +279,10 @@ const CASES: &[Case] = &[
         // What AKS adds.
         |it| {
             let expression = json!({"key": "control-plane", "operator": "DoesNotExist"});
-            it.entry("workloads")["namespaceSelector"]["matchExpressions"].as_array_mut().expect("a list").push(expression);
+            it.entry("workloads")["namespaceSelector"]["matchExpressions"]
+                .as_array_mut()
+                .expect("a list")
+                .push(expression);
         },
         "webhook-configuration",
         "warning",
@@ -307,7 +316,8 @@ const CASES: &[Case] = &[
     (
         |it| {
             let expression = &mut it.entry("workloads")["matchConditions"][0]["expression"];
-            *expression = expression.as_str().expect("text").replace("=pods\",", "=pods\", \"alice=deployments\",").into();
+            *expression =
+                expression.as_str().expect("text").replace("=pods\",", "=pods\", \"alice=deployments\",").into();
         },
         "webhook-configuration",
         "failed",
@@ -411,7 +421,8 @@ const CASES: &[Case] = &[
     ),
     (
         |it| {
-            let expression = &mut it.policy("validatingadmissionpolicies", "ledger")["spec"]["validations"][0]["expression"];
+            let expression =
+                &mut it.policy("validatingadmissionpolicies", "ledger")["spec"]["validations"][0]["expression"];
             *expression = expression.as_str().expect("text").replace("in [", "in [\"alice\", ").into();
         },
         "policies",
@@ -449,7 +460,10 @@ const CASES: &[Case] = &[
         RESTORE,
     ),
     (
-        |it| it.object(PODS)["items"][0]["status"]["containerStatuses"][0]["imageID"] = "writgate-webhook@sha256:2".into(),
+        |it| {
+            it.object(PODS)["items"][0]["status"]["containerStatuses"][0]["imageID"] =
+                "writgate-webhook@sha256:2".into()
+        },
         "pods",
         "warning",
         "the ready Pods run different images: writgate-webhook@sha256:1, writgate-webhook@sha256:2",
@@ -467,7 +481,10 @@ const CASES: &[Case] = &[
         "kubectl logs --previous -n writgate-system two",
     ),
     (
-        |it| it.object(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["image"] = "r.example:5000/w:9.9.9".into(),
+        |it| {
+            it.object(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["image"] =
+                "r.example:5000/w:9.9.9".into()
+        },
         "versions",
         "warning",
         "the webhook's image is r.example:5000/w:9.9.9",
@@ -496,7 +513,10 @@ const CASES: &[Case] = &[
     (|it| it.date = Some(date(-20)), "clock", "warning", "differs from the API server's by", "synchronise the clocks"),
     (|it| it.date = None, "clock", "unknown", "no Date header", "compare the clocks"),
     (
-        |it| it.object("/api/v1/namespaces/writgate-system")["metadata"]["deletionTimestamp"] = "2999-01-01T00:00:00Z".into(),
+        |it| {
+            it.object("/api/v1/namespaces/writgate-system")["metadata"]["deletionTimestamp"] =
+                "2999-01-01T00:00:00Z".into()
+        },
         "system-namespace",
         "failed",
         "namespace writgate-system is being deleted",
@@ -504,7 +524,9 @@ const CASES: &[Case] = &[
     ),
     // Postures.
     (
-        |it| it.object(MAPS)["items"][0]["data"]["posture.yaml"] = "apiVersion: writgate.dev/v1\nkind: Posture\n".into(),
+        |it| {
+            it.object(MAPS)["items"][0]["data"]["posture.yaml"] = "apiVersion: writgate.dev/v1\nkind: Posture\n".into()
+        },
         "postures",
         "failed",
         "environment",
@@ -619,13 +641,19 @@ fn which_namespaces_a_selector_excludes_is_unknown_without_their_list() {
         |it| {
             it.forbid("/api/v1/namespaces?limit");
             let expression = json!({"key": "control-plane", "operator": "DoesNotExist"});
-            it.entry("workloads")["namespaceSelector"]["matchExpressions"].as_array_mut().expect("a list").push(expression);
+            it.entry("workloads")["namespaceSelector"]["matchExpressions"]
+                .as_array_mut()
+                .expect("a list")
+                .push(expression);
         },
         "-n payments --only webhook-configuration,dry-run",
     );
     let found = findings(&report);
     assert_eq!((code, found.len()), (3, 1), "{found:#?}");
-    assert!(found[0].2.contains("the namespaces that it excludes are unknown: cannot read the list of namespaces"), "{found:#?}");
+    assert!(
+        found[0].2.contains("the namespaces that it excludes are unknown: cannot read the list of namespaces"),
+        "{found:#?}"
+    );
 }
 
 #[test]

@@ -53,7 +53,10 @@ pub(super) fn bundle(reader: &Reader<'_>) -> Result<Examination, Failure> {
     }
     let mismatches = metrics(reader, MATCHES);
     for (pod, value) in mismatches.iter().flatten().filter(|(_, value)| *value == 0.0) {
-        findings.push(Finding::failed(format!("Pod {pod} reports {MATCHES} {value}: its certificate does not chain to caBundle"), CORRECT));
+        findings.push(Finding::failed(
+            format!("Pod {pod} reports {MATCHES} {value}: its certificate does not chain to caBundle"),
+            CORRECT,
+        ));
     }
     let is_proven = |pods: &Vec<(String, f64)>| !pods.is_empty() && pods.iter().all(|(_, value)| *value > 0.0);
     let by_metrics = bundles.len() == 1 && mismatches.as_ref().is_ok_and(is_proven);
@@ -62,11 +65,17 @@ pub(super) fn bundle(reader: &Reader<'_>) -> Result<Examination, Failure> {
             Verdict::Trusted => {}
             Verdict::Unknown(_) if by_metrics => {}
             Verdict::Unknown(why) => findings.push(Finding::unknown(
-                format!("whether the API server trusts the served certificate with the bundle of {} is unknown: {why}", names(entries)),
+                format!(
+                    "whether the API server trusts the served certificate with the bundle of {} is unknown: {why}",
+                    names(entries)
+                ),
                 "run doctor as a user who may send its dry runs, or read metrics of Pods (pods/proxy)",
             )),
             Verdict::Refused(why) => {
-                findings.push(Finding::failed(format!("the bundle of {} does not verify the webhook: {why}", names(entries)), CORRECT));
+                findings.push(Finding::failed(
+                    format!("the bundle of {} does not verify the webhook: {why}", names(entries)),
+                    CORRECT,
+                ));
             }
         }
     }
@@ -186,7 +195,10 @@ fn metrics(reader: &Reader<'_>, metric: &str) -> Result<Vec<(String, f64)>, Stri
         let path = format!("/api/v1/namespaces/{}/pods/http:{pod}:{port}/proxy/metrics", reader.system());
         let text = reader
             .cluster
-            .ask(&format!("read the metrics of Pod {pod}"), reader.cluster.client.request_text(request("GET", &path, None)))
+            .ask(
+                &format!("read the metrics of Pod {pod}"),
+                reader.cluster.client.request_text(request("GET", &path, None)),
+            )
             .map_err(|failure| failure.to_string())?;
         found.extend(samples(&text, metric).map(|value| (pod.clone(), value)));
     }

@@ -31,10 +31,13 @@ pub(super) fn compare(expected: &Value, found: &Value, around: &Surroundings<'_>
         match entries(found).find(|found| found["name"] == entry["name"]) {
             Some(found) => findings.extend(compare_entry(name, entry, found, around)),
             None if name == OPTIONAL_ENTRY => findings.push(Finding::warning(
-                format!("entry {name} is missing; requests into Pods are not checked, whatever a posture's `connect` says"),
+                format!(
+                    "entry {name} is missing; requests into Pods are not checked, whatever a posture's `connect` says"
+                ),
                 "set webhook.connect to true and run `helm upgrade`, unless you left it out on purpose",
             )),
-            None => findings.push(Finding::failed(format!("entry {name} is missing; its requests are not checked"), RESTORE)),
+            None => findings
+                .push(Finding::failed(format!("entry {name} is missing; its requests are not checked"), RESTORE)),
         }
     }
     findings
@@ -71,9 +74,14 @@ fn failure_policy(name: &str, expected: &Value, found: &Value) -> Option<Finding
     if expected["failurePolicy"] != "Fail" || found["failurePolicy"] == "Fail" {
         return None;
     }
-    let text = format!("entry {name}: failurePolicy is Ignore, expected Fail; its requests are admitted while the webhook is down");
+    let text = format!(
+        "entry {name}: failurePolicy is Ignore, expected Fail; its requests are admitted while the webhook is down"
+    );
     if name == OPTIONAL_ENTRY {
-        return Some(Finding::warning(text, "set webhook.entries.connect.failurePolicy to Fail, unless you chose Ignore"));
+        return Some(Finding::warning(
+            text,
+            "set webhook.entries.connect.failurePolicy to Fail, unless you chose Ignore",
+        ));
     }
     Some(Finding::failed(text, RESTORE))
 }
@@ -101,7 +109,8 @@ fn client(what: &str, expected: &Value, found: &Value) -> Option<Finding> {
     let (expected, found) = (&expected["clientConfig"]["service"], &found["clientConfig"]);
     let path = expected["path"].as_str().unwrap_or_default();
     if let Some(url) = found["url"].as_str() {
-        let known = format!("{what}: it calls {url} in place of Service {}", expected["name"].as_str().unwrap_or_default());
+        let known =
+            format!("{what}: it calls {url} in place of Service {}", expected["name"].as_str().unwrap_or_default());
         if !url.ends_with(path) {
             return Some(Finding::failed(format!("{known}, and the path is not {path}"), RESTORE));
         }
@@ -135,10 +144,13 @@ fn conditions(what: &str, expected: &Value, found: &Value, around: &Surroundings
     for condition in found["matchConditions"].as_array().into_iter().flatten() {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let name = text(&condition["name"]);
-        let same = expected["matchConditions"].as_array().into_iter().flatten().find(|one| one["name"] == condition["name"]);
+        let same =
+            expected["matchConditions"].as_array().into_iter().flatten().find(|one| one["name"] == condition["name"]);
         let Some(same) = same else {
             findings.push(Finding::failed(
-                format!("{what}: matchCondition {name} is not one of the chart's; it can exclude requests from every check"),
+                format!(
+                    "{what}: matchCondition {name} is not one of the chart's; it can exclude requests from every check"
+                ),
                 RESTORE,
             ));
             continue;
@@ -162,7 +174,9 @@ fn exempt_user(what: &str, condition: &str, user: &str, exempt: Option<&BTreeSet
         Some(exempt) if !exempt.contains(user) => {
             Finding::failed(format!("{found}, and the webhook's --exempt-controller does not have it"), RESTORE)
         }
-        Some(_) => Finding::warning(found, "make sure that you listed it in exemptControllers: its objects are not checked"),
+        Some(_) => {
+            Finding::warning(found, "make sure that you listed it in exemptControllers: its objects are not checked")
+        }
         None => Finding::warning(
             format!("{found}; the webhook's arguments could not be read"),
             "make sure that you listed it in exemptControllers: its objects are not checked",

@@ -82,8 +82,7 @@ mod tests {
         for kind in ["Deployment", "Service", "ServiceAccount", "Role", "ClusterRole"] {
             assert!(expected.object(kind, WEBHOOK).is_object(), "{kind}");
         }
-        let (policies, bindings) =
-            ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding");
+        let (policies, bindings) = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding");
         assert!(expected.of_kind(policies).count() > 2);
         assert_eq!(expected.of_kind(policies).count(), expected.of_kind(bindings).count());
         assert!(!expected.objects.iter().any(|object| object.to_string().contains(NAMESPACE)));
@@ -91,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_oldest_version_is_that_of_the_chart() {
-        let chart = fs::read_to_string(writgate_testing::repository().join("charts/writgate/Chart.yaml")).expect("text");
+        let chart =
+            fs::read_to_string(writgate_testing::repository().join("charts/writgate/Chart.yaml")).expect("text");
         assert!(chart.contains(&format!("kubeVersion: \">=1.{OLDEST_MINOR}.0-0\"")), "{chart}");
     }
 

@@ -104,7 +104,8 @@ impl Right {
         let Self { namespace, group, resource, name, verb } = self;
         let group = if group.is_empty() { String::new() } else { format!(".{group}") };
         let name = name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let place = namespace.as_ref().map_or("all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
+        let place =
+            namespace.as_ref().map_or("all namespaces".to_owned(), |namespace| format!("namespace {namespace}"));
         format!("{verb} {resource}{group}{name} in {place}")
     }
 }

@@ -16,7 +16,12 @@ pub(super) fn missing(expected: &Value) -> Finding {
     Finding::failed(format!("{} is missing", title(expected)), NOT_INSTALLED)
 }
 
-pub(super) fn policy(expected: &Value, found: &Value, namespaces: Namespaces<'_>, system_namespace: &str) -> Vec<Finding> {
+pub(super) fn policy(
+    expected: &Value,
+    found: &Value,
+    namespaces: Namespaces<'_>,
+    system_namespace: &str,
+) -> Vec<Finding> {
     let what = title(expected);
     let (expected, found) = (&expected["spec"], &found["spec"]);
     let mut findings = Vec::new();
@@ -63,7 +68,10 @@ pub(super) fn policy(expected: &Value, found: &Value, namespaces: Namespaces<'_>
             .map(|one| difference(&text(&validation["expression"]), &text(&one["expression"])));
         match differences.min_by_key(|one| if let Difference::Users(more) = one { more.len() } else { usize::MAX }) {
             Some(Difference::Users(more)) => users.extend(more),
-            _ => fail(format!("the validation with this message is missing or is not the chart's: {}", text(&validation["message"]))),
+            _ => fail(format!(
+                "the validation with this message is missing or is not the chart's: {}",
+                text(&validation["message"])
+            )),
         }
     }
     users.sort();

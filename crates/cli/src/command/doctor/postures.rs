@@ -11,7 +11,10 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let set = reader.postures().map_err(Clone::clone)?;
     let mut findings: Vec<Finding> = posture::problems(set)
         .map(|problem| {
-            Finding::failed(problem.to_string(), "correct the document; `kubectl writgate posture check` lists every problem")
+            Finding::failed(
+                problem.to_string(),
+                "correct the document; `kubectl writgate posture check` lists every problem",
+            )
         })
         .collect();
     let mut count = 0;

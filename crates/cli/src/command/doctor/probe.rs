@@ -226,5 +226,7 @@ fn remedy(why: &str) -> &'static str {
 
 /// Whether a call failed because the API server does not trust the webhook.
 pub(super) fn is_about_certificates(why: &str) -> bool {
-    why.contains("x509: ") || why.contains("tls: failed to verify certificate") || why.contains("unable to load root certificates")
+    why.contains("x509: ")
+        || why.contains("tls: failed to verify certificate")
+        || why.contains("unable to load root certificates")
 }

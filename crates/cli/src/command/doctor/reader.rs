@@ -167,7 +167,10 @@ impl<'a> Reader<'a> {
                 Err(failure) => findings.push(failure.into()),
             }
         }
-        Ok(Examination::new(format!("{count} policies and their bindings, as the chart renders them or stricter"), findings))
+        Ok(Examination::new(
+            format!("{count} policies and their bindings, as the chart renders them or stricter"),
+            findings,
+        ))
     }
 }
 

@@ -19,7 +19,8 @@ pub(super) fn ready_pods(reader: &Reader<'_>) -> Result<Vec<(String, u64)>, Fail
     let ready = list_pods(reader)?.into_iter().filter(is_ready);
     Ok(ready
         .filter_map(|pod| {
-            let ports = pod["spec"]["containers"].as_array()?.iter().filter_map(|container| container["ports"].as_array());
+            let ports =
+                pod["spec"]["containers"].as_array()?.iter().filter_map(|container| container["ports"].as_array());
             let admin = ports.flatten().find(|port| port["name"] == "admin")?["containerPort"].as_u64()?;
             let name = text(&pod["metadata"]["name"]).to_owned();
             writgate_cluster::names::is_subdomain(&name).then_some((name, admin))
@@ -32,7 +33,8 @@ fn list_pods(reader: &Reader<'_>) -> Result<Vec<Value>, Failure> {
     let selector = &reader.expected.object("Deployment", WEBHOOK)["spec"]["selector"]["matchLabels"];
     let pairs = selector.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value)));
     let selector = pairs.collect::<Vec<_>>().join(",");
-    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("labelSelector", &selector).finish();
+    let query: String =
+        form_urlencoded::Serializer::new(String::new()).append_pair("labelSelector", &selector).finish();
     let path = format!("/api/v1/namespaces/{}/pods?{query}", reader.system());
     let list = reader.get(&path, &format!("the Pods in namespace {}", reader.system()))?.unwrap_or_default();
     let items = list["items"].as_array().cloned().unwrap_or_default();
@@ -70,7 +72,10 @@ pub(super) fn pods(reader: &Reader<'_>) -> Result<Examination, Failure> {
     if let Some(arguments) = reader.arguments()
         && !arguments.contains(&own)
     {
-        findings.push(Finding::failed(format!("the webhook does not have the argument {own}; it reads postures elsewhere"), RESTORE));
+        findings.push(Finding::failed(
+            format!("the webhook does not have the argument {own}; it reads postures elsewhere"),
+            RESTORE,
+        ));
     }
     let pods = list_pods(reader)?;
     let ready = pods.iter().filter(|pod| is_ready(pod)).count();
@@ -89,7 +94,10 @@ pub(super) fn pods(reader: &Reader<'_>) -> Result<Examination, Failure> {
                 let last = &status["lastState"]["terminated"];
                 let reason = if text(&last["reason"]).is_empty() { "unknown" } else { text(&last["reason"]) };
                 findings.push(Finding::warning(
-                    format!("Pod {} was restarted {restarts} times, the last time because of {reason}", text(&pod["metadata"]["name"])),
+                    format!(
+                        "Pod {} was restarted {restarts} times, the last time because of {reason}",
+                        text(&pod["metadata"]["name"])
+                    ),
                     format!("see its log: kubectl logs --previous -n {system} {}", text(&pod["metadata"]["name"])),
                 ));
             }
@@ -98,7 +106,9 @@ pub(super) fn pods(reader: &Reader<'_>) -> Result<Examination, Failure> {
     if images.len() > 1 {
         findings.push(Finding::warning(
             format!("the ready Pods run different images: {}", images.into_iter().collect::<Vec<_>>().join(", ")),
-            format!("wait until the rollout ends: kubectl rollout status -n {system} deployment/{WEBHOOK}; pin image.digest"),
+            format!(
+                "wait until the rollout ends: kubectl rollout status -n {system} deployment/{WEBHOOK}; pin image.digest"
+            ),
         ));
     }
     Ok(Examination::new(format!("{ready} of {wanted} Pods are ready, with one image and no restart"), findings))
@@ -123,8 +133,13 @@ pub(super) fn service(reader: &Reader<'_>) -> Result<Examination, Failure> {
     };
     let mut findings = Vec::new();
     for port in list(&expected["spec"], "ports").filter(|port| port["name"] == "https") {
-        if !list(&found["spec"], "ports").any(|one| one["port"] == port["port"] && one["targetPort"] == port["targetPort"]) {
-            findings.push(Finding::failed(format!("Service {WEBHOOK} does not have port {} for the webhook", port["port"]), RESTORE));
+        if !list(&found["spec"], "ports")
+            .any(|one| one["port"] == port["port"] && one["targetPort"] == port["targetPort"])
+        {
+            findings.push(Finding::failed(
+                format!("Service {WEBHOOK} does not have port {} for the webhook", port["port"]),
+                RESTORE,
+            ));
         }
     }
     if found["spec"]["selector"] != expected["spec"]["selector"] {
@@ -139,7 +154,9 @@ pub(super) fn service(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let ready = list(&slices, "items").flat_map(|slice| list(slice, "endpoints")).filter(is_ready).count();
     if ready == 0 {
         findings.push(Finding::failed(
-            format!("Service {WEBHOOK} has no ready endpoint, so the API server cannot call the webhook and denies changes"),
+            format!(
+                "Service {WEBHOOK} has no ready endpoint, so the API server cannot call the webhook and denies changes"
+            ),
             format!("see why no Pod is ready: kubectl get pods -n {system}; kubectl get endpointslices -n {system}"),
         ));
     }
@@ -152,7 +169,10 @@ pub(super) fn versions(reader: &Reader<'_>) -> Result<Examination, Failure> {
         let expected = reader.expected.object(kind, name);
         let (what, object) = (title(expected), reader.live(expected)?);
         let Some(object) = object else {
-            findings.push(Finding::unknown(format!("{what} is missing"), format!("install it; its path is {}", path(expected))));
+            findings.push(Finding::unknown(
+                format!("{what} is missing"),
+                format!("install it; its path is {}", path(expected)),
+            ));
             continue;
         };
         let version = object["metadata"]["labels"][VERSION_LABEL].as_str().unwrap_or("unknown");

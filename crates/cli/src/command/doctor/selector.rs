@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn selects_as_the_api_server_does() {
-        let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let labels = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
         let selects = |pairs: &[(&str, &str)]| expected().selects(&labels(pairs));
         assert!(selects(&[("environment", "production"), ("name", "payments")]));
         assert!(selects(&[("environment", "production")]), "NotIn selects objects without the label");

@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn a_difference_below_the_date_headers_precision_is_none() {
         let time = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let at = |date: &str| difference(time("2026-11-22T11:00:00.2Z"), time("2026-11-22T11:00:00.9Z"), time(date)).as_secs();
+        let at = |date: &str| {
+            difference(time("2026-11-22T11:00:00.2Z"), time("2026-11-22T11:00:00.9Z"), time(date)).as_secs()
+        };
         assert_eq!(at("2026-11-22T11:00:00Z"), 0);
         assert_eq!(at("2026-11-22T10:59:59Z"), 0);
         assert_eq!(at("2026-11-22T11:00:01Z"), 0);

@@ -79,7 +79,11 @@ pub(super) fn connect(target: &Target, bundle: &[CertificateDer<'static>], now: 
 }
 
 /// The chain of a server whose certificate is valid.
-fn handshake(target: &Target, config: ClientConfig, name: ServerName<'static>) -> io::Result<Vec<CertificateDer<'static>>> {
+fn handshake(
+    target: &Target,
+    config: ClientConfig,
+    name: ServerName<'static>,
+) -> io::Result<Vec<CertificateDer<'static>>> {
     let address = (target.host.as_str(), target.port).to_socket_addrs()?.next();
     let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
