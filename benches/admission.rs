@@ -9,6 +9,7 @@ mod approval;
 mod e2e;
 mod floor;
 mod folder;
+mod instructions;
 mod load;
 mod plan;
 mod process;
@@ -79,6 +80,13 @@ enum Subcommand {
     E2e(e2e::Arguments),
     /// Send a number of mixed reviews, compare every verdict, and watch the resident memory
     Soak(soak::Arguments),
+    /// Answer the review of a case again and again, without a server, for a count of instructions
+    Instructions {
+        /// Name of the case, as the table of a run prints it
+        case: String,
+        /// Number of answers
+        times: usize,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -89,6 +97,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(Subcommand::Stages) => return stages::print().map(|()| ExitCode::SUCCESS),
         Some(Subcommand::E2e(options)) => return e2e::run(options).map(|()| ExitCode::SUCCESS),
         Some(Subcommand::Soak(options)) => return soak::run(options, &arguments.webhook),
+        Some(Subcommand::Instructions { case, times }) => {
+            return instructions::run(case, *times).map(|()| ExitCode::SUCCESS);
+        }
         None => {}
     }
     let scratch = tempfile::tempdir()?;

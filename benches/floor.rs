@@ -69,11 +69,7 @@ pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
     let mut tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certificates, private_key)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-    let router = Router::new()
-        .route("/validate", post(validate))
-        .layer(DefaultBodyLimit::max(16 << 20))
-        .with_state(Arc::new((behaviour, Once::new())));
-
+    let router = router(behaviour);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(arguments.workers).enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(arguments.listen)
@@ -96,10 +92,16 @@ pub(crate) fn serve(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// What the server does with a review.
-enum Behaviour {
+pub(crate) enum Behaviour {
     Floor(VerifyingKey),
     /// A hop: this response without a look at the review.
     Always(String),
+}
+
+/// The routes.
+pub(crate) fn router(behaviour: Behaviour) -> Router {
+    let routes = Router::new().route("/validate", post(validate));
+    routes.layer(DefaultBodyLimit::max(16 << 20)).with_state(Arc::new((behaviour, Once::new())))
 }
 
 async fn validate(State(state): State<Arc<(Behaviour, Once)>>, body: Bytes) -> impl IntoResponse {
