@@ -9,6 +9,7 @@ pub(crate) enum Work {
     PodSpec,
     CapabilityRules,
     SignatureCheck,
+    Explanation,
 }
 
 thread_local! {

@@ -146,7 +146,7 @@ impl<'a> Candidates<'a> {
             Some((candidate, denials)) => Closest {
                 requested_by: candidate.signed.as_ref().map(|signed| signed.approval.requested_by.clone()),
                 approvals: candidate.signed.iter().map(SignedApproval::record).collect(),
-                denials: denials.into_owned(),
+                denials: denials.into_owned().into_iter().map(|denial| context.explained(denial)).collect(),
             },
         }
     }
@@ -204,7 +204,10 @@ fn kinds_of_failure(denials: &[Denial]) -> usize {
 
 /// The approvals among `passing` that say the same as `approval`.
 fn agreeing<'c, 'a>(passing: &[&'c SignedApproval<'a>], approval: &Approval) -> Vec<&'c SignedApproval<'a>> {
-    passing.iter().filter(|signed| signed.approval.agrees_with(approval)).copied().collect()
+    let agrees = |signed: &&&SignedApproval<'_>| {
+        std::ptr::eq(&raw const signed.approval, approval) || signed.approval.agrees_with(approval)
+    };
+    passing.iter().filter(agrees).copied().collect()
 }
 
 /// Row 13, for a group of approvals that agree with each other.

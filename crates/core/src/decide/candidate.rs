@@ -5,6 +5,7 @@
 //! failure after that is reported, not only the first.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use crate::{
     approval::action::Action,
@@ -194,22 +195,35 @@ impl<'a> CheckContext<'a> {
         let hash = self.workload.hash;
         let with_this_hash: Vec<&Subject> = approval.subjects.iter().filter(|subject| subject.hash == hash).collect();
         if with_this_hash.is_empty() {
-            let approved: Vec<_> = approval.subjects.iter().map(|subject| subject.hash).collect();
-            let differs_at = self
-                .workload
-                .previous
-                .filter(|previous| previous.hash.is_some_and(|old| approved.contains(&old)))
-                .and_then(|previous| spec_difference::first(self.workload.kind, previous.spec, self.workload.spec));
-            let not_as_applied = if differs_at.is_none() { self.not_as_applied(&approved) } else { None };
-            if let Some(differs_at) = differs_at.clone().filter(|_| self.may_be_undone_without_its_approval()) {
-                return Err(Denial::LiveSpecApproved { approved, found: hash, differs_at });
-            }
-            return Err(not_as_applied.unwrap_or(Denial::SpecHashMismatch { approved, found: hash, differs_at }));
+            let approved = approval.subjects.iter().map(|subject| subject.hash).collect();
+            return Err(Denial::SpecHashMismatch { approved, found: hash, differs_at: None });
         }
         with_this_hash.iter().find(|subject| self.is_named(&subject.name)).copied().ok_or_else(|| {
             let approved: Vec<&str> = with_this_hash.iter().map(|subject| &*subject.name).collect();
             Denial::WrongResource { approved: approved.join(", "), found: self.subject_name() }
         })
+    }
+
+    /// A denial with an explanation that takes about as long as the decision: where another spec differs from the approved
+    /// one, and why. Only the denial that is reported gets one. Its code and its row stay the same.
+    pub(crate) fn explained(&self, denial: Denial) -> Denial {
+        let Denial::SpecHashMismatch { approved, found, differs_at: None } = denial else { return denial };
+        #[cfg(test)]
+        crate::work::count(crate::work::Work::Explanation);
+        let differs_at = self
+            .workload
+            .previous
+            .filter(|previous| previous.hash.is_some_and(|old| approved.contains(&old)))
+            .and_then(|previous| spec_difference::first(self.workload.kind, previous.spec, self.workload.spec));
+        match differs_at {
+            Some(differs_at) if self.may_be_undone_without_its_approval() => {
+                Denial::LiveSpecApproved { approved, found, differs_at }
+            }
+            Some(differs_at) => Denial::SpecHashMismatch { approved, found, differs_at: Some(differs_at) },
+            None => {
+                self.not_as_applied(&approved).unwrap_or(Denial::SpecHashMismatch { approved, found, differs_at: None })
+            }
+        }
     }
 
     /// Whether the request may be a `kubectl rollout undo` that leaves the approval of the live spec in its place. For a
@@ -229,7 +243,7 @@ impl<'a> CheckContext<'a> {
         if before.is_some_and(|before| annotations.is_same_last_applied(before)) {
             return None;
         }
-        let mut manifest = annotations.last_applied()?;
+        let mut manifest = json!({ "spec": annotations.last_applied_spec()? });
         default_forward(self.workload.kind, &mut manifest).ok()?;
         let spec = manifest.get("spec")?.to_string();
         let applied = spec_hash(self.workload.kind, &spec).ok().filter(|hash| approved.contains(hash))?;

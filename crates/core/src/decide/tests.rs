@@ -46,7 +46,12 @@ fn specs() -> (Value, Value) {
 
 /// An approval of the new spec that bob signed, for `environment`.
 fn approval(number: u32, environment: &str) -> String {
-    let hash = spec_hash(WorkloadKind::Deployment, &specs().0.to_string()).unwrap();
+    approval_of(&specs().0, number, environment)
+}
+
+/// An approval of `spec` that bob signed.
+fn approval_of(spec: &Value, number: u32, environment: &str) -> String {
+    let hash = spec_hash(WorkloadKind::Deployment, &spec.to_string()).unwrap();
     let hash = hash.to_string();
     let payload = json!({"_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "apps/v1/Deployment/payments/orders", "digest": {"sha256": hash.strip_prefix("sha256:")}}],
@@ -151,6 +156,30 @@ fn a_denial_after_every_lookup_computes_nothing_twice() {
     assert_eq!(times(&done, Work::PodSpec), 1);
     assert_eq!(times(&done, Work::CapabilityRules), 1);
     assert_eq!(times(&done, Work::SignatureCheck), 3, "one for each approval");
+    assert_eq!(times(&done, Work::Explanation), 0, "the specs do not differ");
+}
+
+#[test]
+fn only_the_reported_denial_is_explained() {
+    let attached = approval_of(&specs().1, 1, "production");
+    let found = |approvals: &[DetachedApproval]| {
+        decide_counting(&attached, |pending| match pending {
+            Pending::CachedApprovals(question) => question.answer(approvals.to_vec()),
+            Pending::LiveApprovals(question) => question.answer(Ok(approvals.to_vec())),
+            Pending::History(question) => question.answer(Ok(History::default())),
+            other => panic!("{other:?}"),
+        })
+    };
+    let (decision, done) = found(&[]);
+    assert_eq!(decision.record.reasons, ["SpecHashMismatch"]);
+    let text = decision.message();
+    assert!(text.contains("the first difference is at spec.template.spec.containers[0].image"), "{text}");
+    assert_eq!(times(&done, Work::Explanation), 1);
+    // Another approval comes closer, so nobody reads where the first one differs.
+    let (decision, done) = found(&[detached("a", &approval(2, "staging"))]);
+    assert_eq!(decision.record.reasons, ["WrongEnvironment"]);
+    assert_eq!(times(&done, Work::SignatureCheck), 2);
+    assert_eq!(times(&done, Work::Explanation), 0);
 }
 
 #[test]

@@ -279,13 +279,18 @@ impl WritgateEntries<'_> {
         self.entries.iter()
     }
 
-    /// The manifest that `kubectl apply` was called with, as the client claims. Only for explanations.
-    pub(crate) fn last_applied(&self) -> Option<Value> {
+    /// The `spec` of the manifest that `kubectl apply` was called with, as the client claims. Only for explanations.
+    pub(crate) fn last_applied_spec(&self) -> Option<Value> {
+        #[derive(Deserialize)]
+        struct Manifest {
+            spec: Value,
+        }
         let text: String = serde_json::from_str(self.last_applied?.get()).ok()?;
-        serde_json::from_str(&text).ok()
+        let Manifest { spec } = serde_json::from_str(&text).ok()?;
+        Some(spec)
     }
 
-    /// Whether both have the same text as [`WritgateEntries::last_applied`].
+    /// Whether both have the same `kubectl.kubernetes.io/last-applied-configuration`.
     pub(crate) fn is_same_last_applied(&self, other: &Self) -> bool {
         self.last_applied.map(RawValue::get) == other.last_applied.map(RawValue::get)
     }

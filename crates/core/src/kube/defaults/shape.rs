@@ -92,7 +92,9 @@ pub(super) const fn since(minor: u32, field: Field) -> Field {
 /// Converts an object to the form in which the API server would encode it. Fails if a value has the wrong type.
 pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), DefaultError> {
     for Field { name, kind, rule, since: _ } in fields {
-        let found = match object.remove(*name) {
+        let member = object.get_mut(*name);
+        let is_member = member.is_some();
+        let found = match member.map(Value::take) {
             None | Some(Value::Null) => None,
             Some(value) => Some(conformed(*kind, value).map_err(|error| error.under(name))?),
         };
@@ -103,8 +105,20 @@ pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), D
             Rule::Nullable => Some(found.unwrap_or(Value::Null)),
             Rule::Gated => None,
         };
-        if let Some(value) = written {
-            object.insert((*name).to_owned(), value);
+        // Most fields are absent, and most members stay in their place.
+        match written {
+            Some(value) if is_member => {
+                if let Some(member) = object.get_mut(*name) {
+                    *member = value;
+                }
+            }
+            Some(value) => {
+                object.insert((*name).to_owned(), value);
+            }
+            None if is_member => {
+                object.remove(*name);
+            }
+            None => {}
         }
     }
     Ok(())
