@@ -3,10 +3,13 @@
 //! The types are Writgate's own: kube's `deny()` sets only the message, and the API server turns that into a 400 without a
 //! reason.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use writgate_core::{
+    approval::Action,
     record::{Basis, Decision, Denial},
-    text::{bounded, escape},
+    text::{bounded, escape, escape_bounded},
 };
 
 /// The length at which a warning is continued in the next one.
@@ -33,7 +36,7 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
-    audit_annotations: AuditAnnotations,
+    audit_annotations: AuditAnnotations<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -60,35 +63,35 @@ struct Cause {
 /// The decision's annotations in the API server's audit log. The API server prefixes each key with the webhook's name.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
-struct AuditAnnotations {
+struct AuditAnnotations<'a> {
     decision: &'static str,
     decision_id: String,
     /// The audit log of the level `Metadata` lacks the body of a DELETE, where the API server reads it.
     dry_run: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    action: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reasons: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    environment: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    project: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    approvals: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    reviewers: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    required_capabilities: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    action: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reasons: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    environment: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    project: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    approvals: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reviewers: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    required_capabilities: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     approval_required: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    requested_by: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    requested_by: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     basis: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     spec_hash: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    posture_version: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    posture_version: &'a str,
 }
 
 /// The response to the AdmissionReview `uid`, as JSON.
@@ -106,12 +109,14 @@ pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
 }
 
 fn status(decision: &Decision) -> Status {
-    let cause =
-        |denial: &Denial| Cause { reason: denial.code(), message: bounded(&escape(&denial.to_string()), MAX_MESSAGE) };
+    let cause = |denial: &Denial| Cause {
+        reason: denial.code(),
+        message: escape_bounded(&denial.to_string(), MAX_MESSAGE).into_owned(),
+    };
     Status {
         code: 403,
         reason: "Forbidden",
-        message: bounded(&escape(&decision.message()), MAX_MESSAGE),
+        message: escape_bounded(&decision.message(), MAX_MESSAGE).into_owned(),
         details: Details { causes: decision.denials.iter().map(cause).collect() },
     }
 }
@@ -132,9 +137,17 @@ fn warnings(text: &str) -> Vec<String> {
     warnings.iter().map(|warning| bounded(warning.trim_end(), MAX_UNBROKEN)).collect()
 }
 
-fn audit_annotations(decision: &Decision) -> AuditAnnotations {
+fn bound_list(list: String) -> Cow<'static, str> {
+    let escaped = match escape_bounded(&list, MAX_ANNOTATION) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(escaped) => Some(escaped),
+    };
+    Cow::Owned(escaped.unwrap_or(list))
+}
+
+fn audit_annotations(decision: &Decision) -> AuditAnnotations<'_> {
     let record = &decision.record;
-    let bound = |text: &str| bounded(&escape(text), MAX_ANNOTATION);
+    let bound = |text| escape_bounded(text, MAX_ANNOTATION);
     let reviewers = record.approvals.iter().flat_map(|approval| &approval.reviewers);
     let mut reviewers: Vec<_> = reviewers.map(String::as_str).collect();
     reviewers.sort_unstable();
@@ -144,17 +157,17 @@ fn audit_annotations(decision: &Decision) -> AuditAnnotations {
         decision: record.decision.as_str(),
         decision_id: record.id.to_string(),
         dry_run: if record.dry_run { "true" } else { "false" },
-        action: record.action.map(|action| action.to_string()).unwrap_or_default(),
-        reasons: bound(&record.reasons.join(",")),
+        action: record.action.map(Action::as_str).unwrap_or_default(),
+        reasons: bound_list(record.reasons.join(",")),
         environment: bound(record.environment.as_deref().unwrap_or_default()),
         project: bound(record.project.as_deref().unwrap_or_default()),
-        approvals: bound(&approvals.join(",")),
-        reviewers: bound(&reviewers.join(",")),
-        required_capabilities: bound(&record.required_capabilities.join(",")),
+        approvals: bound_list(approvals.join(",")),
+        reviewers: bound_list(reviewers.join(",")),
+        required_capabilities: bound_list(record.required_capabilities.join(",")),
         approval_required: record.approval_required.map_or("", |required| if required { "true" } else { "false" }),
         requested_by: bound(record.requested_by.as_deref().unwrap_or_default()),
         basis: record.basis.map(Basis::as_str).unwrap_or_default(),
         spec_hash: record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
-        posture_version: record.posture_version.clone().unwrap_or_default(),
+        posture_version: record.posture_version.as_deref().unwrap_or_default(),
     }
 }

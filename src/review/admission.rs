@@ -76,10 +76,18 @@ struct DecidedReview {
 }
 
 impl DecidedReview {
-    fn of(decision: Decision, request: &Request<'_>, postures: &PostureSet, environment: Arc<str>) -> Self {
+    /// `has_events` says whether the webhook writes Events.
+    fn of(
+        decision: Decision,
+        request: &Request<'_>,
+        postures: &PostureSet,
+        environment: Arc<str>,
+        has_events: bool,
+    ) -> Self {
         let is_known = environment.is_empty() || postures.environment(&environment).is_ok();
         // Only the Event of an admission is compared with the stored object.
-        let object = request.object.as_ref().filter(|_| decision.record.decision == Outcome::Admitted);
+        let is_compared = has_events && decision.record.decision == Outcome::Admitted;
+        let object = request.object.as_ref().filter(|_| is_compared);
         Self {
             write: object.and_then(|object| Write::of(object.metadata.managed_fields)),
             replay: object.and_then(|object| object.metadata.labels.get(REPLAY_LABEL)).map(str::to_owned),
@@ -249,7 +257,7 @@ impl Admission {
         let facts = Facts { decision_id: id, exempt: &self.exempt, clock_leeway: self.clock_leeway };
         let step = decide::start(request, &governance, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
-        DecidedReview::of(decision, request, &postures, environment)
+        DecidedReview::of(decision, request, &postures, environment, self.events.is_some())
     }
 
     async fn decide_guarded(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> DecidedReview {
@@ -282,7 +290,7 @@ impl Admission {
         let step = guard::start(request, &context, &facts, now);
         let decision = self.lookups.finish(step, request, now, &postures).await;
         let environment = decision.record.environment.as_deref().unwrap_or_default().into();
-        DecidedReview::of(decision, request, &postures, environment)
+        DecidedReview::of(decision, request, &postures, environment, self.events.is_some())
     }
 
     /// The governing labels of `namespace`. The error says why they are not known.

@@ -107,8 +107,8 @@ impl Approval {
         fields.constant("projection", PROJECTION)?;
         let approval = Self {
             subjects,
-            id: uuid_v7(fields.name("id")?, &fields.path("id"))?,
-            action: action(&fields.name("action")?, &fields.path("action"))?,
+            id: uuid_v7(fields.name("id")?).map_err(|why| format!("{} {why}", fields.path("id")))?,
+            action: action(&fields.name("action")?).map_err(|why| format!("{} {why}", fields.path("action")))?,
             cluster: fields.optional_name("cluster")?,
             environment: fields.name("environment")?,
             project: fields.name("project")?,
@@ -252,23 +252,24 @@ fn insert(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// Accepts a `UUIDv7` (RFC 9562 section 5.7) in one spelling, because revocations compare ids as text.
-fn uuid_v7(text: String, path: &str) -> Result<String, String> {
+/// Accepts a `UUIDv7` (RFC 9562 section 5.7) in one spelling, because revocations compare ids as text. The error
+/// continues a sentence that begins with the value's path.
+fn uuid_v7(text: String) -> Result<String, String> {
     let is_v7 = |id: Uuid| {
         id.get_version_num() == 7 && id.get_variant() == Variant::RFC4122 && id.hyphenated().to_string() == text
     };
     if Uuid::try_parse(&text).is_ok_and(is_v7) {
         Ok(text)
     } else {
-        Err(format!("{path} is {text:?}, expected a UUIDv7 in lower case with hyphens"))
+        Err(format!("is {text:?}, expected a UUIDv7 in lower case with hyphens"))
     }
 }
 
-fn action(text: &str, path: &str) -> Result<Action, String> {
+fn action(text: &str) -> Result<Action, String> {
     Action::ALL
         .into_iter()
         .find(|action| action.as_str() == text)
-        .ok_or_else(|| format!("{path} is {text:?}, expected one of {}", Action::ALL.map(Action::as_str).join(", ")))
+        .ok_or_else(|| format!("is {text:?}, expected one of {}", Action::ALL.map(Action::as_str).join(", ")))
 }
 
 /// Accepts any names, because they are compared literally with the required capabilities. A wildcard gives nothing.

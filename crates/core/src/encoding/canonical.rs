@@ -98,7 +98,16 @@ impl Scope for Everything {
 /// Appends the canonical form of `text`, a JSON document, to `out`.
 pub(crate) fn append(out: &mut Vec<u8>, text: &str, scope: impl Scope) -> Result<(), CanonicalError> {
     let start = out.len();
-    let mut writer = Writer { text, at: 0, depth: 0, out, members: Vec::with_capacity(32), sorted: Vec::new() };
+    let mut writer = Writer {
+        text,
+        at: 0,
+        depth: 0,
+        out,
+        members: Vec::with_capacity(32),
+        sorted: Vec::new(),
+        has_control_characters: smallest(text) < b' ',
+        has_wide_keys: !text.is_ascii(),
+    };
     writer.value(scope)?;
     writer.white_space();
     if writer.at != text.len() {
@@ -144,6 +153,10 @@ struct Writer<'t, 'o> {
     members: Vec<ObjectMember<'t>>,
     /// A buffer for sorting the members of an object, reused.
     sorted: Vec<u8>,
+    /// Whether the text has control characters, such as line breaks between its tokens. The API server sends none.
+    has_control_characters: bool,
+    /// Whether a key may have other characters than ASCII. Bytes sort ASCII as UTF-16 code units do.
+    has_wide_keys: bool,
 }
 
 /// Whether the scope left out every member of an object that had members.
@@ -258,8 +271,9 @@ impl<'t> Writer<'t, '_> {
     /// Sorts the members from `first` on by the UTF-16 code units of their keys (RFC 8785 section 3.2.3).
     fn order(&mut self, body: usize, first: usize) -> Result<(), CanonicalError> {
         let Some(open) = self.members.get_mut(first..) else { return Ok(()) };
-        if !open.is_sorted_by(|a, b| by_utf16(&a.key, &b.key) == Ordering::Less) {
-            open.sort_by(|a, b| by_utf16(&a.key, &b.key));
+        let compare = if self.has_wide_keys { by_utf16 } else { str::cmp };
+        if !open.is_sorted_by(|a, b| compare(&a.key, &b.key) == Ordering::Less) {
+            open.sort_by(|a, b| compare(&a.key, &b.key));
             for (a, b) in open.iter().zip(open.iter().skip(1)) {
                 if a.key == b.key {
                     return Err(CanonicalError::DuplicateKey { key: a.key.clone().into_owned() });
@@ -334,10 +348,11 @@ impl<'t> Writer<'t, '_> {
             // that RFC 8785 section 3.2.2.2 requires.
             let meant: String = serde_json::from_str(quoted).map_err(|_| self.expected("a string of valid escapes"))?;
             serde_json::to_writer(&mut *self.out, &meant).map_err(|_| self.expected("a string"))?;
+            self.has_wide_keys |= !meant.is_ascii();
             self.at = at + 1;
             return Ok(Cow::Owned(meant));
         }
-        if quoted.bytes().any(|byte| byte < 0x20) {
+        if self.has_control_characters && smallest(quoted) < b' ' {
             return Err(self.expected("a string without raw control characters"));
         }
         self.out.extend_from_slice(quoted.as_bytes());
@@ -372,7 +387,12 @@ impl<'t> Writer<'t, '_> {
 }
 
 fn by_utf16(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+    a.encode_utf16().cmp(b.encode_utf16())
+}
+
+/// The smallest byte. Unlike a search, this has no branches, so it takes a fraction of an instruction for each byte.
+fn smallest(text: &str) -> u8 {
+    text.bytes().fold(u8::MAX, u8::min)
 }
 
 #[cfg(test)]

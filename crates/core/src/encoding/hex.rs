@@ -3,13 +3,12 @@
 /// Writes a digest as 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn encode(digest: &[u8; 32]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in digest {
-        for nibble in [byte >> 4, byte & 0x0f] {
-            text.extend(char::from_digit(u32::from(nibble), 16));
-        }
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    let mut text = [0; 64];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+        *pair = [digit(byte >> 4), digit(byte & 0x0f)];
     }
-    text
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Reads exactly 64 lower-case hexadecimal digits. Upper case is refused, so that a digest has one spelling and two
@@ -19,8 +18,14 @@ pub fn decode(text: &str) -> Option<[u8; 32]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|&[high, low]| Some(nibble(high)? << 4 | nibble(low)?)).collect();
-    bytes?.try_into().ok()
+    let mut digest = [0; 32];
+    if pairs.len() != digest.len() {
+        return None;
+    }
+    for (byte, &[high, low]) in digest.iter_mut().zip(pairs) {
+        *byte = nibble(high)? << 4 | nibble(low)?;
+    }
+    Some(digest)
 }
 
 /// Whether a text is `sha256:` followed by 64 lower-case hexadecimal digits.

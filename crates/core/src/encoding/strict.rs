@@ -11,7 +11,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 use crate::text::{on_one_line, quoted};
 
@@ -162,11 +162,15 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(Key(key)) = entries.next_key()? {
-            if map.contains_key(&key) {
-                return Err(de::Error::custom(format_args!("the key `{key}` appears twice")));
+            match map.entry(key) {
+                Entry::Occupied(first) => {
+                    return Err(de::Error::custom(format_args!("the key `{}` appears twice", first.key())));
+                }
+                Entry::Vacant(vacant) => {
+                    let Strict(value) = entries.next_value()?;
+                    vacant.insert(value);
+                }
             }
-            let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }
