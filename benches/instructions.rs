@@ -59,7 +59,11 @@ pub(crate) fn run(name: &str, times: usize) -> anyhow::Result<()> {
     let row = &plan.rows[row];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let router = if row.server == Server::Floor { floor::router(floor::Behaviour::Floor(key(0).verifying_key())) } else { webhook()? };
+        let router = if row.server == Server::Floor {
+            floor::router(floor::Behaviour::Floor(key(0).verifying_key()))
+        } else {
+            webhook()?
+        };
         let mut answer = Vec::new();
         for _ in 0..times {
             answer = send(&router, &row.review).await?;
