@@ -1,4 +1,4 @@
-//! HTTP: ports and connections, routes, limits, responses, the admin port and the serving certificate.
+//! HTTP: ports and connections, routes, limits, responses and the admin port.
 
 pub mod admin;
 mod exposition;
@@ -7,4 +7,3 @@ pub mod ports;
 pub(crate) mod respond;
 pub mod router;
 pub(crate) mod shares;
-pub mod tls;

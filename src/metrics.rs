@@ -135,7 +135,7 @@ impl ConnectionRefusal {
     }
 }
 
-/// The outcome of reading a changed certificate.
+/// The outcome of replacing or checking a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReloadOutcome {
     /// The new certificate is served.
@@ -340,6 +340,9 @@ pub struct Families {
     pub approval_lists: Counter,
     pub certificate_reloads: Family<OutcomeLabels, Counter>,
     pub certificate_expiry: Gauge,
+    pub certificate_checks: Family<OutcomeLabels, Counter>,
+    pub ca_expiry: Gauge,
+    pub ca_bundle_matches: Gauge,
 }
 
 impl Default for Metrics {
@@ -375,6 +378,9 @@ impl Default for Metrics {
             approval_lists: Counter::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
+            certificate_checks: Family::default(),
+            ca_expiry: Gauge::default(),
+            ca_bundle_matches: Gauge::default(),
         }))
     }
 }
@@ -504,6 +510,21 @@ impl Metrics {
             "When the serving certificate expires",
             self.certificate_expiry.clone(),
         );
+        registry.register(
+            "certificate_checks",
+            "Checks of the certificate, its CA and the CA bundle, by outcome",
+            self.certificate_checks.clone(),
+        );
+        registry.register(
+            "ca_expiry_timestamp_seconds",
+            "When the CA that the webhook makes expires; 0 if it makes none",
+            self.ca_expiry.clone(),
+        );
+        registry.register(
+            "ca_bundle_matches",
+            "1 if each entry of the webhook configuration accepted the serving certificate when it was last read, else 0",
+            self.ca_bundle_matches.clone(),
+        );
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
@@ -536,7 +557,9 @@ impl Metrics {
             }
         }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            drop(self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+            for family in [&self.certificate_reloads, &self.certificate_checks] {
+                drop(family.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
+            }
         }
     }
 
@@ -559,6 +582,11 @@ impl Metrics {
     /// Counts a changed certificate.
     pub fn certificate_reloaded(&self, outcome: ReloadOutcome) {
         self.certificate_reloads.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts a check of the certificate and its bundle.
+    pub fn certificate_checked(&self, outcome: ReloadOutcome) {
+        self.certificate_checks.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
     /// Counts a detached approval that is not cached.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use axum_server::Handle;
 use clap::{ArgAction, Parser};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
@@ -23,10 +25,15 @@ use writgate_core::{
     request::{ExemptController, ExemptControllers},
 };
 
+use crate::certificate::clients::ClientCertificates;
+use crate::certificate::files::{self, CertificateFiles, ServingCertificate, TlsError};
+use crate::certificate::keeper::{Keeper, OwnCertificate};
+use crate::certificate::plan::Terms;
+use crate::certificate::secret::SecretName;
+use crate::certificate::serving::Serving;
 use crate::http::admin::{self, Status};
 use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
-use crate::http::tls::{CertificateFiles, ClientCertificates, ServingCertificate, TlsError};
 use crate::metrics::Metrics;
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
@@ -65,12 +72,35 @@ pub struct Args {
     /// Address of /livez, /readyz and /metrics (HTTP)
     #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
-    /// Serving certificate in PEM, read again when it changes
-    #[arg(long, env = "WRITGATE_TLS_CERT_FILE", value_name = "FILE")]
-    pub tls_cert_file: PathBuf,
+    /// Make the serving certificate, with a CA that all replicas share in this Secret, and write the CA into the webhook
+    /// configuration
+    #[arg(
+        long,
+        env = "WRITGATE_CERTIFICATE_SECRET",
+        value_name = "NAMESPACE/NAME",
+        conflicts_with_all = ["tls_cert_file", "posture_dir"],
+        required_unless_present = "tls_cert_file"
+    )]
+    pub certificate_secret: Option<SecretName>,
+    /// DNS name or address for which the serving certificate is made. Repeatable [default:
+    /// writgate-webhook.SYSTEM-NAMESPACE.svc]
+    #[arg(
+        long,
+        env = "WRITGATE_CERTIFICATE_NAME",
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert_file"
+    )]
+    pub certificate_name: Vec<String>,
+    /// Webhook configuration whose `caBundle` must accept the serving certificate
+    #[arg(long, env = "WRITGATE_WEBHOOK_CONFIGURATION", default_value = "writgate", value_name = "NAME")]
+    pub webhook_configuration: String,
+    /// Serving certificate in PEM, read again when it changes, instead of --certificate-secret
+    #[arg(long, env = "WRITGATE_TLS_CERT_FILE", value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
     /// Private key of the serving certificate, in PEM
-    #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE")]
-    pub tls_private_key_file: PathBuf,
+    #[arg(long, env = "WRITGATE_TLS_PRIVATE_KEY_FILE", value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
     /// CA in PEM, read again when it changes: accept only clients with a certificate that it signed [default: accept every
     /// client]
     #[arg(long, env = "WRITGATE_CLIENT_CA_FILE", value_name = "FILE")]
@@ -127,9 +157,21 @@ pub struct Args {
     /// such leeway
     #[arg(long, env = "WRITGATE_CLOCK_LEEWAY", default_value = "0s", value_name = "DURATION", value_parser = clock_leeway)]
     pub clock_leeway: Duration,
-    /// How often to look for a changed certificate
+    /// How often to look for changed certificate files
     #[arg(long, env = "WRITGATE_CERTIFICATE_INTERVAL", default_value = "10s", value_parser = duration, hide = true)]
     pub certificate_interval: Duration,
+    /// How often to check the certificate, its CA and the CA bundle
+    #[arg(long, default_value = "1m", value_parser = duration, hide = true)]
+    pub certificate_check_interval: Duration,
+    /// How long a CA is valid
+    #[arg(long, default_value = "8760h", value_parser = duration, hide = true)]
+    pub ca_lifetime: Duration,
+    /// How long a serving certificate is valid
+    #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
+    pub leaf_lifetime: Duration,
+    /// How long until every API server uses a changed bundle
+    #[arg(long, default_value = "5m", value_parser = duration, hide = true)]
+    pub bundle_settle: Duration,
     /// How long a single-use approval stays reserved for an object that does not appear; must be longer than the API
     /// server's --request-timeout
     #[arg(long, env = "WRITGATE_RELEASE_AFTER", default_value = "90s", value_name = "DURATION", value_parser = duration)]
@@ -177,17 +219,19 @@ pub fn run(args: Args) -> Result<(), ServeError> {
 }
 
 async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), ServeError> {
-    let clients = args.client_ca_file.clone().map(|ca| ClientCertificates { ca, names: args.client_name.clone() });
-    let certificate =
-        CertificateFiles { cert: args.tls_cert_file.clone(), key: args.tls_private_key_file.clone(), clients };
-    let certificate = ServingCertificate::load(certificate, metrics.clone())?;
+    let (serving, certificate_files) = certificate(&args, &metrics)?;
     let audit_key = chain::audit_key(args.audit_key_file.as_deref())?;
     let listener = listen(args.listen, "--listen")?;
     let admin_listener = listen(args.admin_listen, "--admin-listen")?;
 
     let store = Arc::new(Store::default());
-    let status = Arc::new(Status::new(store.clone(), metrics.clone()));
+    let status = Arc::new(Status::new(store.clone(), metrics.clone()).with_certificate(serving.clone()));
     let cluster = follow(&args, &store).await?;
+    if let Some(client) = cluster.clone() {
+        let configuration = &args.webhook_configuration;
+        let keeper = Keeper::new(client, configuration, own_certificate(&args), serving.clone(), metrics.clone());
+        tokio::spawn(keeper.keep(args.certificate_check_interval));
+    }
     let exempt = match args.exempt_controller.as_slice() {
         [] if !args.no_exempt_controllers => ExemptControllers::default(),
         given => given.iter().cloned().collect(),
@@ -223,8 +267,8 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
 
     let webhook = Handle::new();
     let admin = Handle::new();
-    let tls = certificate.config();
-    tokio::spawn(certificate.follow(args.certificate_interval));
+    let tls = serving.config();
+    tokio::spawn(certificate_files);
     let connections = Connections::admin(metrics.clone());
     let admin_served =
         tokio::spawn(serve_http(admin_listener, admin::router(status.clone()), connections, admin.clone()));
@@ -260,6 +304,33 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let _ = admin_served.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the TLS port serves, and the task that reads the files of certificates.
+fn certificate(args: &Args, metrics: &Metrics) -> Result<(Serving, BoxFuture<'static, ()>), ServeError> {
+    let clients = args.client_ca_file.clone().map(|ca| ClientCertificates { ca, names: args.client_name.clone() });
+    let interval = args.certificate_interval;
+    if let (Some(cert), Some(key)) = (args.tls_cert_file.clone(), args.tls_private_key_file.clone()) {
+        let certificate = ServingCertificate::load(CertificateFiles { cert, key, clients }, metrics.clone())?;
+        return Ok((certificate.serving(), certificate.follow(interval).boxed()));
+    }
+    let serving = Serving::new(metrics.clone());
+    let files = match clients {
+        Some(clients) => files::follow_client_ca(clients, serving.clone(), metrics.clone(), interval)?.boxed(),
+        None => std::future::ready(()).boxed(),
+    };
+    Ok((serving, files))
+}
+
+/// What a webhook that makes its own certificate is given, if it does.
+fn own_certificate(args: &Args) -> Option<OwnCertificate> {
+    let secret = args.certificate_secret.clone()?;
+    let names = match args.certificate_name.as_slice() {
+        [] => vec![format!("writgate-webhook.{}.svc", args.system_namespace)],
+        names => names.to_vec(),
+    };
+    let terms = Terms { authority: args.ca_lifetime, leaf: args.leaf_lifetime, settle: args.bundle_settle };
+    Some(OwnCertificate { secret, names, terms })
 }
 
 /// The heads of the other chains, for the first line of this chain. If they cannot be read, this is logged, and the line

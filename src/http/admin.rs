@@ -1,6 +1,6 @@
 //! The admin port: `/livez`, `/readyz` and `/metrics`, in plain HTTP, for the kubelet and Prometheus.
 //!
-//! Ready means that the webhook can decide: it knows the postures and its certificate is valid. Live means only that the
+//! Ready means that the webhook can decide: it knows the postures, and API servers accept its certificate. Live means only that the
 //! event loop runs, because a restart repairs nothing else.
 
 use std::sync::Arc;
@@ -12,11 +12,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use jiff::Timestamp;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use writgate_cluster::clock;
 
+use crate::certificate::serving::Serving;
 use crate::http::exposition::Format;
 use crate::metrics::Metrics;
 use crate::state::store::Store;
@@ -29,6 +28,7 @@ pub struct Status {
     store: Arc<Store>,
     metrics: Metrics,
     registry: Registry,
+    serving: Option<Serving>,
     draining: AtomicBool,
 }
 
@@ -36,7 +36,14 @@ impl Status {
     /// The status of a webhook that decides with `store` and counts in `metrics`.
     #[must_use]
     pub fn new(store: Arc<Store>, metrics: Metrics) -> Self {
-        Self { store, registry: metrics.registry(), metrics, draining: AtomicBool::new(false) }
+        Self { store, registry: metrics.registry(), metrics, serving: None, draining: AtomicBool::new(false) }
+    }
+
+    /// The status of a webhook that serves this certificate.
+    #[must_use]
+    pub fn with_certificate(mut self, serving: Serving) -> Self {
+        self.serving = Some(serving);
+        self
     }
 
     /// Starts draining: the replica is not ready, and asks clients to connect to another one.
@@ -51,13 +58,9 @@ impl Status {
     }
 
     /// Why this replica is not ready. Empty if it is ready.
-    fn missing(&self, now: Timestamp) -> Vec<String> {
+    fn missing(&self) -> Vec<String> {
         let mut missing = self.store.missing();
-        let expiry = self.metrics.certificate_expiry.get();
-        if expiry <= now.as_second() {
-            let expired = Timestamp::from_second(expiry).unwrap_or_default();
-            missing.push(format!("the serving certificate expired at {expired}"));
-        }
+        missing.extend(self.serving.as_ref().and_then(Serving::missing));
         if self.is_draining() {
             missing.push("shutting down".to_owned());
         }
@@ -71,7 +74,7 @@ pub async fn log_readiness(status: Arc<Status>) {
     let mut interval = tokio::time::interval(READINESS_INTERVAL);
     loop {
         interval.tick().await;
-        let missing = status.missing(clock::now());
+        let missing = status.missing();
         if said.as_ref().is_some_and(|said| *said == missing) {
             continue;
         }
@@ -95,7 +98,7 @@ pub fn router(status: Arc<Status>) -> Router {
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, String) {
-    let missing = status.missing(clock::now());
+    let missing = status.missing();
     if missing.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }

@@ -107,7 +107,6 @@ impl Webhook {
     /// A webhook that reads namespaces from `cluster`.
     fn with(store: Store, lines: Lines, cluster: Option<Client>) -> Self {
         let (store, metrics) = (Arc::new(store), Metrics::default());
-        metrics.certificate_expiry.set(i64::MAX);
         let status = Arc::new(Status::new(store.clone(), metrics.clone()));
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
         let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));

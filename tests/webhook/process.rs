@@ -256,7 +256,7 @@ fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
         let Output { status, stderr, .. } = command.output().expect("it runs");
         (status.code().expect("a code"), String::from_utf8(stderr).expect("UTF-8"))
     };
-    let cases: [(Command, i32, &[&str]); 7] = [
+    let cases: [(Command, i32, &[&str]); 10] = [
         (folder.with_postures(port, free_port()), 1, &["--listen", &port.to_string(), "in use"]),
         (folder.with_postures(free_port(), port), 1, &["--admin-listen", &port.to_string(), "in use"]),
         (folder.command(free_port(), free_port()), 1, &["no cluster", "--kubeconfig", "--posture-dir"]),
@@ -277,6 +277,26 @@ fn a_webhook_that_cannot_start_says_why_and_what_to_do() {
             },
             2,
             &["--tls-cert-file"],
+        ),
+        // A certificate has one source.
+        (
+            {
+                let mut c = folder.command(0, 0);
+                c.args(["--certificate-secret", "a/b"]);
+                c
+            },
+            2,
+            &["--certificate-secret", "cannot be used with", "--tls-cert-file"],
+        ),
+        (Command::new(env!("CARGO_BIN_EXE_writgate-webhook")), 2, &["--certificate-secret <NAMESPACE/NAME>"]),
+        (
+            {
+                let mut c = Command::new(env!("CARGO_BIN_EXE_writgate-webhook"));
+                c.args(["--certificate-secret", "writgate-webhook-ca"]);
+                c
+            },
+            2,
+            &["--certificate-secret", "expected NAMESPACE/NAME"],
         ),
         (
             {

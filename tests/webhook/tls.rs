@@ -15,8 +15,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
+use writgate::certificate::clients::ClientCertificates;
+use writgate::certificate::files::{CertificateFiles, ServingCertificate, TlsError};
 use writgate::http::ports::{self, Connections};
-use writgate::http::tls::{CertificateFiles, ClientCertificates, ServingCertificate, TlsError};
 use writgate::metrics::Metrics;
 use writgate_testing::{Authority, Pair};
 

@@ -90,8 +90,10 @@ clientConfig:
     namespace: {{ .Release.Namespace }}
     path: {{ $path }}
     port: 443
-  {{- with .Values.tls.caBundle }}
+  {{- if eq .Values.certificates.mode "brought" }}
+  {{- with .Values.certificates.caBundle }}
   caBundle: {{ . }}
+  {{- end }}
   {{- end }}
 {{- if eq $entry "unlabelled-namespaces" }}
 failurePolicy: Ignore
@@ -147,4 +149,23 @@ secret:
     - {key: ca.crt, path: ca.crt}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Refuses values of certificates that have no effect in the mode. */}}
+{{- define "writgate.checkCertificates" -}}
+{{- with .Values.certificates }}
+{{- if ne .mode "brought" }}
+{{- if .caBundle }}
+{{- fail (printf "certificates.caBundle is set, and certificates.mode is %s: the CA is then not yours to set; leave it empty, or set the mode to brought" .mode) }}
+{{- end }}
+{{- if .secretName }}
+{{- fail (printf "certificates.secretName is set, and certificates.mode is %s: the Secret has a fixed name then; leave it empty, or set the mode to brought" .mode) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with the certificate, if the webhook does not make it. */}}
+{{- define "writgate.certificateSecret" -}}
+{{- .Values.certificates.secretName | default "writgate-webhook-tls" }}
 {{- end }}

@@ -58,4 +58,4 @@ pub use programs::{plugin, program, repository, scratch};
 pub use signing::{Key, envelope, seconds_from_now};
 pub use tools::{Tools, helm, other_kubernetes};
 pub use user::{Ran, User};
-pub use webhook::{FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};
+pub use webhook::{CA_SECRET, FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

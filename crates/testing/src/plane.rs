@@ -66,7 +66,7 @@ const CONTROLLERS: &str = "deployment-controller,replicaset-controller,statefuls
 pub struct Plane {
     /// A member of `system:masters`, for the arrangement of a test and not for the request under test.
     pub admin: User,
-    /// Signs every certificate, including the webhook's.
+    /// Signs every certificate except the webhook's.
     pub authority: Authority,
     /// The folder with logs, certificates and kubeconfigs.
     pub folder: PathBuf,
@@ -150,10 +150,10 @@ impl Plane {
         self.user_with(&full, Credential::Token(ran.stdout.trim().to_owned()))
     }
 
-    /// A user with a certificate, for another server whose certificate the plane's authority signed.
-    pub fn user_of(&self, server: &str, name: &str) -> User {
+    /// A user with a certificate, for another server whose certificate `authority` signed.
+    pub fn user_of(&self, server: &str, authority: &str, name: &str) -> User {
         let credential = Credential::Certificate(self.authority.client(name, &[]));
-        User::new(name, credential, server, &self.authority.certificate, &self.kubectl, &self.folder)
+        User::new(name, credential, server, authority, &self.kubectl, &self.folder)
     }
 
     /// A new namespace with a unique name that starts with `hint`.

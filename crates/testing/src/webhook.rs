@@ -1,5 +1,6 @@
 //! The real webhook, as the chart installs it. The rendered manifests are applied, and the binary runs on loopback with the
-//! token of the chart's service account, so that it has only the rights that the chart grants.
+//! token of the chart's service account, so that it has only the rights that the chart grants. It makes its own certificate, from the
+//! CA that all replicas share.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,6 +19,9 @@ use crate::user::User;
 /// The namespace that the chart installs into.
 pub const SYSTEM_NAMESPACE: &str = "writgate-system";
 
+/// The Secret with the CA of the chart's installation.
+pub const CA_SECRET: &str = "writgate-webhook-ca";
+
 /// A further kind of the webhook, in the form of `--workload-kind`. A test that uses it installs its
 /// `CustomResourceDefinition`.
 pub const FURTHER_KIND: &str = "example.com/v1/Rollout=rollouts:spec.template";
@@ -30,6 +34,8 @@ pub struct Webhook {
     port: u16,
     admin_port: u16,
     stdout: PathBuf,
+    /// The Secret with its CA.
+    secret: String,
 }
 
 impl Webhook {
@@ -45,8 +51,12 @@ impl Webhook {
         // Requests in a test take less than a minute, so uses are released sooner than in a cluster.
         let webhook = Self::start(plane, "webhook", port, &["--release-after", "5s"]);
         webhook.wait_ready(Duration::from_secs(30));
-        let local = configurations.into_iter().map(|configuration| on_loopback(plane, configuration, port));
+        let local = configurations.into_iter().map(|configuration| on_loopback(configuration, port, None));
         plane.install(&local.collect::<Vec<_>>());
+        let label = ["label", "namespace", "default", "writgate.dev/project=probe", "--dry-run=server"];
+        wait_until("the API server trusts the webhook", Duration::from_secs(30), || {
+            (!plane.admin.kubectl(&label).stderr.contains("failed calling webhook")).then_some(())
+        });
         webhook
     }
 
@@ -63,29 +73,44 @@ impl Webhook {
     }
 
     fn start(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
+        let (secret, own) = (format!("{SYSTEM_NAMESPACE}/{CA_SECRET}"), ["--certificate-name", "127.0.0.1"]);
+        let args = [&["--certificate-secret", &secret], &own[..], &["--workload-kind", FURTHER_KIND], args].concat();
+        Self::spawn(plane, name, port, CA_SECRET, &args)
+    }
+
+    /// Starts the binary with these flags for its certificate. Does not wait until it is ready.
+    pub fn with_certificate(plane: &Plane, name: &str, secret: &str, args: &[&str]) -> Self {
+        Self::spawn(plane, name, free_port(), secret, args)
+    }
+
+    fn spawn(plane: &Plane, name: &str, port: u16, secret: &str, args: &[&str]) -> Self {
         let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
-        let pair = plane.authority.server(&["127.0.0.1"]);
-        let certificate = plane.folder.join(format!("{name}.pem"));
-        let key = plane.folder.join(format!("{name}.key"));
-        std::fs::write(&certificate, pair.certificate).expect("the plane's folder can be written");
-        std::fs::write(&key, pair.key).expect("the plane's folder can be written");
         let admin_port = free_port();
         let mut command = Command::new(program("writgate-webhook"));
         command
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
-            .arg("--tls-cert-file")
-            .arg(certificate)
-            .arg("--tls-private-key-file")
-            .arg(key)
             .arg("--kubeconfig")
             .arg(&identity.kubeconfig)
-            .args(["--workload-kind", FURTHER_KIND])
             .args(args);
         let logs = plane.folder.join("logs");
         let name = format!("writgate-{name}");
         let process = Process::start(&name, command, &logs, None);
         let stdout = logs.join(format!("{name}.out"));
-        Self { process: Mutex::new(process), identity, port, admin_port, stdout }
+        Self { process: Mutex::new(process), identity, port, admin_port, stdout, secret: secret.to_owned() }
+    }
+
+    /// The CA that signs the replica's certificate, in PEM.
+    pub fn authority(&self, plane: &Plane) -> String {
+        use base64::Engine as _;
+        let secret = plane.admin.get(&["secret", &self.secret, "-n", SYSTEM_NAMESPACE]).expect("the Secret exists");
+        let encoded = secret["data"]["ca.crt"].as_str().expect("the webhook has made a CA");
+        let pem = base64::engine::general_purpose::STANDARD.decode(encoded).expect("base64");
+        String::from_utf8(pem).expect("PEM")
+    }
+
+    /// The URL of a path of the webhook's port.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
     }
 
     /// A webhook configuration with which the API server sends the creation of Deployments in `namespace` to this replica too.
@@ -100,13 +125,12 @@ impl Webhook {
                 "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"], "operations": ["CREATE"]}]
             }]
         });
-        on_loopback(plane, configuration, self.port)
+        on_loopback(configuration, self.port, Some(&self.authority(plane)))
     }
 
     /// A client that sends requests directly to this replica.
     pub async fn client(&self, plane: &Plane) -> kube::Client {
-        let server = format!("https://127.0.0.1:{}", self.port);
-        plane.user_of(&server, &format!("caller-{}", self.port)).client().await
+        plane.user_of(&self.url(""), &self.authority(plane), &format!("caller-{}", self.port)).client().await
     }
 
     /// The process id.
@@ -164,7 +188,8 @@ impl Webhook {
         Ok((status, body.to_owned()))
     }
 
-    fn wait_ready(&self, limit: Duration) {
+    /// Waits until the replica is ready.
+    pub fn wait_ready(&self, limit: Duration) {
         wait_until("the webhook is ready", limit, || {
             let mut process = self.process.lock().expect("no thread panics while it holds the lock");
             if let Some(status) = process.ended() {
@@ -188,13 +213,15 @@ fn manifest(plane: &Plane, file: &str) -> Vec<Value> {
 }
 
 /// The chart's webhook configuration with the address replaced by one on loopback.
-fn on_loopback(plane: &Plane, mut configuration: Value, port: u16) -> Value {
+fn on_loopback(mut configuration: Value, port: u16, authority: Option<&str>) -> Value {
     use base64::Engine as _;
-    let bundle = base64::engine::general_purpose::STANDARD.encode(&plane.authority.certificate);
+    let bundle = authority.map(|pem| base64::engine::general_purpose::STANDARD.encode(pem));
     for webhook in configuration["webhooks"].as_array_mut().expect("a webhook configuration has webhooks") {
         let path = webhook["clientConfig"]["service"]["path"].as_str().unwrap_or("/").to_owned();
-        webhook["clientConfig"] =
-            serde_json::json!({"url": format!("https://127.0.0.1:{port}{path}"), "caBundle": bundle});
+        webhook["clientConfig"] = serde_json::json!({"url": format!("https://127.0.0.1:{port}{path}")});
+        if let Some(bundle) = &bundle {
+            webhook["clientConfig"]["caBundle"] = serde_json::json!(bundle);
+        }
     }
     configuration
 }

@@ -43,7 +43,7 @@ fn a_tenant_may_not_write_the_webhook_or_its_posture(installation: &Installation
         .limit("or remove the webhook configuration");
     let in_system = |args: &[&'static str]| [&system, args].concat();
     refused(66, "the webhook scaled to zero", &in_system(&["scale", "deployment/writgate-webhook", "--replicas=0"]));
-    refused(66, "the webhook's certificate deleted", &in_system(&["delete", "secret/writgate-webhook-tls"]));
+    refused(66, "the webhook's certificate deleted", &in_system(&["delete", "secret/writgate-webhook-ca"]));
     refused(
         66,
         "the webhook's Service changed to another target",

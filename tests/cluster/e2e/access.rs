@@ -45,6 +45,9 @@ const EVERYWHERE: &[&str] = &[
     "get configmaps",
     "list configmaps",
     "watch configmaps",
+    "get admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
+    "patch admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
+    "watch admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
 ];
 
 /// Further rights in the system namespace.
@@ -57,6 +60,9 @@ const IN_ITS_NAMESPACE: &[&str] = &[
     "watch configmaps",
     "create secrets",
     "get secrets writgate-ledger",
+    "get secrets writgate-webhook-ca",
+    "update secrets writgate-webhook-ca",
+    "watch secrets writgate-webhook-ca",
 ];
 
 fn the_webhook_has_the_rights_that_it_requires_and_no_others(installation: &Installation) {

@@ -198,7 +198,7 @@ fn a_denied_workload_is_pending_until_it_is_admitted(installation: &Installation
 
 fn audit_and_pending_say_what_to_do_without_rights_or_without_a_cluster(installation: &Installation) {
     let nobody = installation.plane.user("nobody");
-    let nowhere = installation.plane.user_of("https://127.0.0.1:1", "lost");
+    let nowhere = installation.plane.user_of("https://127.0.0.1:1", &installation.plane.authority.certificate, "lost");
     for verb in ["audit", "pending"] {
         let ran = writgate(&nobody, &[verb, "-A"]);
         assert_eq!(ran.code, Some(3), "{ran}");

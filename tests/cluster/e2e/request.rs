@@ -204,7 +204,7 @@ fn request_names_the_missing_role(installation: &Installation) {
     let ran = request(&stranger, &["-f", "-"], &new);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("Role writgate-posture-reader"), "{ran}");
-    let nobody = installation.plane.user_of("https://127.0.0.1:1", "nobody");
+    let nobody = installation.plane.user_of("https://127.0.0.1:1", &installation.plane.authority.certificate, "nobody");
     let ran = request(&nobody, &["-f", "-", "--request-timeout", "2s"], &new);
     assert_eq!(ran.code, Some(3), "{ran}");
     assert!(ran.stderr.contains("cannot list the postures"), "{ran}");

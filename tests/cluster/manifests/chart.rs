@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::json;
 use writgate_testing::{helm, wait_until};
 
 use crate::manifests::{PATIENCE, Unreachable, names};
@@ -27,7 +28,8 @@ fn helm_template(args: &[&str]) -> String {
 pub(super) fn the_api_server_accepts_the_chart_on_each_platform(unreachable: &Unreachable) {
     let files = std::fs::read_dir(chart().join("ci")).expect("a folder").map(|file| file.expect("an entry").path());
     let files: Vec<PathBuf> = files.collect();
-    assert!(files.len() >= 6, "{files:?}");
+    assert!(files.len() >= 8, "{files:?}");
+    install_cert_manager_kinds(unreachable);
     for file in files {
         let rendered = helm_template(&["--values", file.to_str().expect("a UTF-8 path")]);
         let args = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
@@ -37,6 +39,67 @@ pub(super) fn the_api_server_accepts_the_chart_on_each_platform(unreachable: &Un
         assert_eq!(failures.collect::<Vec<_>>(), [""; 0], "{}", file.display());
         assert!(ran.stdout.contains("created (server dry run)"), "{}: {ran}", file.display());
     }
+}
+
+/// The kinds of cert-manager that the chart renders, without a schema of their specs.
+fn install_cert_manager_kinds(unreachable: &Unreachable) {
+    let kind = |kind: &str| {
+        let (singular, group) = (kind.to_lowercase(), "cert-manager.io");
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{singular}s.{group}")},
+            "spec": {"group": group, "scope": "Namespaced",
+                "names": {"kind": kind, "singular": singular, "plural": format!("{singular}s")},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {
+                        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]}})
+    };
+    unreachable.plane.install(&[kind("Issuer"), kind("Certificate")]);
+    wait_until("cert-manager's kinds are served", PATIENCE, || {
+        let kinds = "issuers.cert-manager.io,certificates.cert-manager.io";
+        unreachable.plane.admin.kubectl(&["get", kinds]).ok().then_some(())
+    });
+}
+
+/// Values that have no effect together are refused with a message that says what to do.
+pub(super) fn helm_refuses_values_of_another_certificate_mode(_: &Unreachable) {
+    let refused = |values: &str| {
+        let mut command = Command::new(helm());
+        let args = ["template", "writgate"];
+        let output =
+            command.args(args).arg(chart()).args(["--set", values]).output().expect("make tools has built Helm");
+        assert!(!output.status.success(), "{values}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for values in ["certificates.caBundle=QQ==", "certificates.mode=cert-manager,certificates.caBundle=QQ=="] {
+        assert!(refused(values).contains("leave it empty, or set the mode to brought"), "{values}");
+    }
+    assert!(
+        refused("certificates.secretName=mine")
+            .contains("certificates.secretName is set, and certificates.mode is self")
+    );
+    assert!(refused("certificates.mode=none").contains("'self', 'cert-manager', 'brought'"));
+    assert!(refused("tls.caBundle=QQ==").contains("'tls' not allowed"));
+}
+
+/// Each mode has one source of the certificate and one of the bundle.
+pub(super) fn each_certificate_mode_renders_its_own_parts(_: &Unreachable) {
+    let values =
+        |mode: &str| chart().join(format!("ci/{mode}-values.yaml")).into_os_string().into_string().expect("UTF-8");
+    let own = helm_template(&[]);
+    let (with_manager, brought) =
+        (helm_template(&["--values", &values("cert-manager")]), helm_template(&["--values", &values("brought")]));
+    let counts = |part: &str| [&own, &with_manager, &brought].map(|rendered| rendered.matches(part).count());
+    let entries = own.matches("admissionReviewVersions: [v1]").count();
+    assert_eq!(counts("caBundle: "), [0, 0, entries]);
+    assert_eq!(counts("--certificate-secret="), [1, 0, 0]);
+    assert_eq!(counts("--tls-cert-file="), [0, 1, 1]);
+    assert_eq!(counts("kind: Secret\n"), [1, 0, 0]);
+    assert_eq!(counts("kind: Certificate\n"), [0, 2, 0]);
+    assert_eq!(counts("cert-manager.io/inject-ca-from: writgate-release/writgate-webhook"), [0, 1, 0]);
+    assert_eq!(counts("resourceNames: [writgate-webhook-ca]"), [1, 0, 0]);
+    assert_eq!(counts("verbs: [get, patch, watch]"), [1, 0, 0]);
+    assert_eq!(counts("name: configuration.writgate.dev"), [2, 0, 0]);
+    assert_eq!(counts("secretName: webhook-certificate"), [0, 0, 1]);
 }
 
 /// The API server limits system priority classes outside kube-system, as GKE does.

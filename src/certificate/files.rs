@@ -10,26 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
-use jiff::Timestamp;
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest, Sha256};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
-use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::SubjectAltName;
-use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::certificate::bundle::known;
+use crate::certificate::clients::{ClientCertificates, client_verifier};
+use crate::certificate::serving::{Served, Serving};
 use crate::metrics::{Metrics, ReloadOutcome};
-
-/// The attribute `commonName` (RFC 5280, appendix A.1).
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,21 +82,12 @@ pub struct CertificateFiles {
     pub clients: Option<ClientCertificates>,
 }
 
-/// The clients that the TLS port accepts.
-#[derive(Clone, Debug)]
-pub struct ClientCertificates {
-    /// The CA certificates in PEM. A client's certificate must be signed by one of them.
-    pub ca: PathBuf,
-    /// A client's certificate must have one of these as its common name or as a DNS name. If empty, every name is accepted.
-    pub names: Vec<String>,
-}
-
 /// The certificate in use, and the files that it is read from.
 pub struct ServingCertificate {
     files: CertificateFiles,
     /// The digest of the files that were read last, valid or not, so that a broken pair is reported only once.
     seen: [u8; 32],
-    config: RustlsConfig,
+    serving: Serving,
     metrics: Metrics,
 }
 
@@ -115,16 +95,21 @@ impl ServingCertificate {
     /// Reads the pair for the first time.
     pub fn load(files: CertificateFiles, metrics: Metrics) -> Result<Self, TlsError> {
         let contents = Contents::read(&files);
-        let pair = Pair::parse(&files, &contents)?;
-        metrics.certificate_expiry.set(pair.not_after.as_second());
-        let config = RustlsConfig::from_config(pair.config);
-        Ok(Self { files, seen: contents.digest(), config, metrics })
+        let serving = Serving::new(metrics.clone());
+        Pair::parse(&files, &contents)?.serve(&files, &serving)?;
+        Ok(Self { files, seen: contents.digest(), serving, metrics })
     }
 
     /// The configuration of the TLS listener. Later changes of the files take effect in it.
     #[must_use]
     pub fn config(&self) -> RustlsConfig {
-        self.config.clone()
+        self.serving.config()
+    }
+
+    /// What is served.
+    #[must_use]
+    pub fn serving(&self) -> Serving {
+        self.serving.clone()
     }
 
     /// Reads the files every `interval`. Does not return.
@@ -148,12 +133,14 @@ impl ServingCertificate {
             return self;
         }
         self.seen = digest;
-        match Pair::parse(&self.files, &contents) {
-            Ok(pair) => {
-                self.config.reload_from_config(pair.config);
-                self.metrics.certificate_expiry.set(pair.not_after.as_second());
+        let served = Pair::parse(&self.files, &contents).and_then(|pair| {
+            let expires = pair.served.not_after;
+            pair.serve(&self.files, &self.serving).map(|()| expires)
+        });
+        match served {
+            Ok(expires) => {
                 self.metrics.certificate_reloaded(ReloadOutcome::Ok);
-                tracing::info!(expires = %pair.not_after, "serving certificate or client CA replaced");
+                tracing::info!(%expires, "serving certificate or client CA replaced");
             }
             Err(error) => {
                 self.metrics.certificate_reloaded(ReloadOutcome::Failed);
@@ -191,10 +178,10 @@ impl Contents {
     }
 }
 
-/// A certificate and a key that belong together.
+/// A certificate and its key, and the clients that are accepted.
 struct Pair {
-    config: Arc<ServerConfig>,
-    not_after: Timestamp,
+    served: Served,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Pair {
@@ -205,108 +192,60 @@ impl Pair {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| no_certificate(error.to_string()))?;
         let leaf = chain.first().ok_or_else(|| no_certificate("no CERTIFICATE section".into()))?;
-        let leaf = Certificate::from_der(leaf).map_err(|error| no_certificate(error.to_string()))?;
-        let not_after = leaf.tbs_certificate().validity().not_after.to_unix_duration();
-        let not_after = Timestamp::UNIX_EPOCH
-            .checked_add(not_after)
-            .map_err(|error| no_certificate(format!("its expiry is out of range: {error}")))?;
+        let not_after = known(leaf).map_err(no_certificate)?.not_after;
         let key = PrivateKeyDer::from_pem_slice(key)
             .map_err(|error| TlsError::NoKey { path: files.key.clone(), why: error.to_string() })?;
-        // rustls's defaults: TLS 1.2 and 1.3 with their safe suites.
-        let config = ServerConfig::builder();
-        let config = match files.clients.as_ref().zip(contents.client_ca.as_ref()) {
-            Some((clients, ca)) => config.with_client_cert_verifier(client_verifier(clients, bytes(&clients.ca, ca)?)?),
-            None => config.with_no_client_auth(),
+        let clients = match files.clients.as_ref().zip(contents.client_ca.as_ref()) {
+            Some((clients, ca)) => Some(client_verifier(clients, bytes(&clients.ca, ca)?)?),
+            None => None,
         };
-        // A new configuration has no sessions, so no client resumes one that an earlier CA allowed.
-        let mut config = config.with_single_cert(chain, key).map_err(|source| TlsError::Pair {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-            source,
-        })?;
-        // The API server uses HTTP/1.1 for webhooks, to spread its load. HTTP/2 would only add attack surface.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), not_after })
+        Ok(Self { served: Served { chain, key, not_after }, clients })
+    }
+
+    /// Fails if the certificate and the key do not belong together.
+    fn serve(self, files: &CertificateFiles, serving: &Serving) -> Result<(), TlsError> {
+        let not_a_pair = |source| TlsError::Pair { cert: files.cert.clone(), key: files.key.clone(), source };
+        serving.serve(self.served, self.clients).map_err(not_a_pair)
     }
 }
 
-fn client_verifier(clients: &ClientCertificates, pem: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let no_ca = |why: String| TlsError::NoClientCa { path: clients.ca.clone(), why };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| no_ca(error.to_string()))?;
-        roots.add(certificate).map_err(|error| no_ca(error.to_string()))?;
-    }
-    let verifier = WebPkiClientVerifier::builder(roots.into()).build().map_err(|error| no_ca(error.to_string()))?;
-    if clients.names.is_empty() {
-        return Ok(verifier);
-    }
-    Ok(Arc::new(NamedClients { verifier, names: clients.names.clone() }))
-}
-
-/// Accepts a certificate that `verifier` accepts and that has one of `names`.
-#[derive(Debug)]
-struct NamedClients {
-    verifier: Arc<dyn ClientCertVerifier>,
-    names: Vec<String>,
-}
-
-impl ClientCertVerifier for NamedClients {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        let certificate = Certificate::from_der(end_entity)
-            .map_err(|_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding))?;
-        if names(&certificate).iter().any(|name| self.names.contains(name)) {
-            return Ok(verified);
+/// Reads the client CA for the first time, and then every `interval`, for a webhook that makes its certificate itself. The returned
+/// future does not end.
+pub fn follow_client_ca(
+    clients: ClientCertificates,
+    serving: Serving,
+    metrics: Metrics,
+    interval: Duration,
+) -> Result<impl Future<Output = ()> + Send, TlsError> {
+    let read = |clients: &ClientCertificates| fs::read(&clients.ca).map_err(|error| error.kind());
+    let apply = |clients: &ClientCertificates, serving: &Serving, content: &Result<Vec<u8>, io::ErrorKind>| {
+        let verifier = client_verifier(clients, bytes(&clients.ca, content)?)?;
+        let no_ca = |error: rustls::Error| TlsError::NoClientCa { path: clients.ca.clone(), why: error.to_string() };
+        serving.set_clients(verifier).map_err(no_ca)
+    };
+    let mut seen = read(&clients);
+    apply(&clients, &serving, &seen)?;
+    Ok(async move {
+        loop {
+            tokio::time::sleep(interval).await;
+            // A small file of a volume in memory.
+            let content = read(&clients);
+            if content == seen {
+                continue;
+            }
+            match apply(&clients, &serving, &content) {
+                Ok(()) => {
+                    metrics.certificate_reloaded(ReloadOutcome::Ok);
+                    tracing::info!("client CA replaced");
+                }
+                Err(error) => {
+                    metrics.certificate_reloaded(ReloadOutcome::Failed);
+                    tracing::error!(%error, "the new client CA cannot be used; the old one stays in use");
+                }
+            }
+            seen = content;
         }
-        Err(rustls::Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-}
-
-/// The common names and the DNS names of a certificate. A name in another encoding than UTF-8 is left out, so it is not accepted.
-fn names(certificate: &Certificate) -> Vec<String> {
-    let certificate = certificate.tbs_certificate();
-    let subject = certificate.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
-    let mut names: Vec<_> =
-        subject.filter_map(|attribute| Some(std::str::from_utf8(attribute.value.value()).ok()?.to_owned())).collect();
-    if let Ok(Some((_, SubjectAltName(alternatives)))) = certificate.get_extension::<SubjectAltName>() {
-        names.extend(alternatives.into_iter().filter_map(|name| match name {
-            GeneralName::DnsName(name) => Some(name.to_string()),
-            _ => None,
-        }));
-    }
-    names
+    })
 }
 
 fn bytes<'a>(path: &Path, contents: &'a Result<Vec<u8>, io::ErrorKind>) -> Result<&'a [u8], TlsError> {
