@@ -167,8 +167,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                     return Err(de::Error::custom(format_args!("the key `{}` appears twice", first.key())));
                 }
                 Entry::Vacant(vacant) => {
-                    let Strict(value) = entries.next_value()?;
-                    vacant.insert(value);
+                    vacant.insert(entries.next_value::<Strict>()?.0);
                 }
             }
         }
