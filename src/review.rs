@@ -6,6 +6,7 @@ pub mod config_map_reader;
 pub mod guard_reader;
 pub mod lookups;
 pub mod namespace_reader;
+pub mod workload_reader;
 
 use std::time::Duration;
 

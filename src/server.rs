@@ -41,6 +41,7 @@ use crate::review::config_map_reader::ConfigMapReader;
 use crate::review::guard_reader::GuardReader;
 use crate::review::lookups::{DetachedSource, Lookups};
 use crate::review::namespace_reader::NamespaceReader;
+use crate::review::workload_reader::WorkloadReader;
 use crate::state::approvals::ApprovalStore;
 use crate::state::namespaces::WatchedNamespace;
 use crate::state::store::{NamespaceFollower, PostureFollower, Store};
@@ -250,12 +251,14 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     let write = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
     let checkpoints = cluster.clone().map(write);
     let config_maps = cluster.clone().map(ConfigMapReader::new);
+    let workloads = cluster.clone().map(WorkloadReader::new);
     let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
     let approvals = detached_source(&args, cluster.clone(), &metrics);
     let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
     let lookups = Lookups::new(reader)
         .with_ledger(ledger)
         .with_config_maps(config_maps)
+        .with_workloads(workloads)
         .with_guards(guards)
         .with_approvals(approvals);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());

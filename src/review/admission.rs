@@ -11,7 +11,7 @@ use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
-    decide::{self, Facts, Governance, decide_malformed},
+    decide::{self, Facts, Governance, ScaledWorkload, decide_malformed},
     guard::{self, GuardContext},
     kube::{WorkloadKind, WorkloadKinds},
     posture::{PostureError, PostureSet},
@@ -255,9 +255,29 @@ impl Admission {
             }
         };
         let facts = Facts { decision_id: id, exempt: &self.exempt, clock_leeway: self.clock_leeway };
-        let step = decide::start(request, &governance, &facts, now);
+        let (review, update);
+        let (step, request) = match ScaledWorkload::of(request, &governance, &self.exempt) {
+            None => (decide::start(request, &governance, &facts, now), request),
+            Some(workload) => {
+                review = Box::pin(self.as_update(&workload, request)).await;
+                update = review.as_ref().map_err(Clone::clone).and_then(|review| self.parse(review));
+                match &update {
+                    Ok(update) => (decide::start(update, &governance, &facts, now), update),
+                    Err(why) => (decide::start_unread(request, &governance, &facts, now, why), request),
+                }
+            }
+        };
         let decision = self.lookups.finish(step, request, now, &postures).await;
         DecidedReview::of(decision, request, &postures, environment, self.events.is_some())
+    }
+
+    /// The AdmissionReview of the update that a request to `scale` amounts to.
+    async fn as_update(&self, workload: &ScaledWorkload, request: &Request<'_>) -> Result<String, String> {
+        workload.as_update(request, &self.lookups.scaled_workload(workload).await?)
+    }
+
+    fn parse<'r>(&self, review: &'r str) -> Result<Request<'r>, String> {
+        Request::parse_with(review.as_bytes(), &self.kinds).map_err(|malformed| malformed.why)
     }
 
     async fn decide_guarded(&self, request: &Request<'_>, id: Uuid, now: Timestamp) -> DecidedReview {

@@ -9,12 +9,13 @@ use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
 use crate::review::guard_reader::GuardReader;
 use crate::review::namespace_reader::NamespaceReader;
+use crate::review::workload_reader::WorkloadReader;
 use crate::state::approvals::ApprovalStore;
 use crate::trail::ledger::Ledger;
 use jiff::Timestamp;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery},
-    decide::{ConfigMapAnswer, HolderAnswer, Pending, Step, Use, UseRecord},
+    decide::{ConfigMapAnswer, HolderAnswer, Pending, ScaledWorkload, Step, Use, UseRecord},
     posture::PostureSet,
     record::{Decision, DecisionRecord, History, ObjectRecord},
     request::Request,
@@ -68,6 +69,7 @@ pub struct Lookups {
     pub namespaces: Option<NamespaceReader>,
     ledger: Option<Ledger>,
     config_maps: Option<ConfigMapReader>,
+    workloads: Option<WorkloadReader>,
     /// Answers the lookups of guards.
     guards: Option<GuardReader>,
     approvals: DetachedSource,
@@ -92,6 +94,12 @@ impl Lookups {
     #[must_use]
     pub fn with_config_maps(self, reader: Option<ConfigMapReader>) -> Self {
         Self { config_maps: reader, ..self }
+    }
+
+    /// Adds the reader of the workloads that requests to `scale` would wake up.
+    #[must_use]
+    pub fn with_workloads(self, reader: Option<WorkloadReader>) -> Self {
+        Self { workloads: reader, ..self }
     }
 
     /// Adds the reader for guards.
@@ -163,6 +171,14 @@ impl Lookups {
                 Some(guards) => guards.documents().await,
                 None => Err(NO_CLUSTER.to_owned()),
             }),
+        }
+    }
+
+    /// The workload as it is now, as JSON. The error says why it could not be read.
+    pub async fn scaled_workload(&self, workload: &ScaledWorkload) -> Result<String, String> {
+        match &self.workloads {
+            Some(reader) => reader.read(workload).await,
+            None => Err(NO_CLUSTER.to_owned()),
         }
     }
 

@@ -172,7 +172,12 @@ fn called_entry(user: &User, command: &str, input: &str) -> Option<String> {
 fn is_sent(ran: &Ran) -> Option<bool> {
     match ran.ok() {
         true => Some(false),
-        false if ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\"") => Some(true),
+        false
+            if ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\"")
+                || ran.stderr.contains("failed calling webhook \"wake-ups.writgate.dev\"") =>
+        {
+            Some(true)
+        }
         false => None,
     }
 }
@@ -410,7 +415,7 @@ metadata: {name: other, namespace: writgate-system}
 ";
 
 /// Users and commands whose requests are sent to the webhook.
-const SENT: [(&str, &str); 39] = [
+const SENT: [(&str, &str); 41] = [
     ("admin", "create deployment x --image=i"),
     ("admin", "create job x --image=i"),
     ("admin", "create cronjob x --image=i --schedule=@daily"),
@@ -438,6 +443,9 @@ const SENT: [(&str, &str); 39] = [
     // A ReplicaSet or ReplicationController can run without a Deployment.
     ("admin", "scale replicaset rs --replicas=3"),
     ("admin", "scale replicationcontroller rc --replicas=3"),
+    // What was at 0 replicas may never have been approved.
+    ("admin", "scale deployment d --replicas=7"),
+    ("admin", "scale statefulset s --replicas=7"),
     ("admin", "label replicaset rs adopt=me"),
     ("admin", "label replicationcontroller rc adopt=me"),
     ("admin", "label job j adopt=me"),
@@ -467,7 +475,7 @@ const SENT: [(&str, &str); 39] = [
 ];
 
 /// Users and commands whose requests are not sent.
-const NOT_SENT: [(&str, &str); 28] = [
+const NOT_SENT: [(&str, &str); 29] = [
     ("admin", "label deployment d team=a"),
     ("admin", "annotate deployment d note=a"),
     ("admin", "annotate deployment d writgate.dev/approval=later"),
@@ -477,8 +485,9 @@ const NOT_SENT: [(&str, &str); 28] = [
         r#"patch deployment d -p {"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n","uid":"u"}]}}"#,
     ),
     ("admin", r#"patch deployment d --subresource=status -p {"status":{"replicas":7}}"#),
-    ("admin", "scale deployment d --replicas=7"),
-    ("admin", "scale statefulset s --replicas=7"),
+    ("admin", "scale deployment awake --replicas=7"),
+    ("admin", "scale deployment awake --replicas=0"),
+    ("admin", "scale deployment d --replicas=0"),
     ("admin", "annotate job j note=a"),
     ("admin", "annotate pod p note=a"),
     ("admin", "label pod of-a-set role=primary"),
@@ -501,12 +510,21 @@ const NOT_SENT: [(&str, &str); 28] = [
     ("deployment-controller", r#"patch replicaset rs -p {"spec":{"replicas":7}}"#),
 ];
 
-/// One object of each kind, without replicas, so that no controller changes them during the tests.
+/// One object of each kind, without replicas or paused, so that no controller changes them during the tests.
 const OBJECTS: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: d, annotations: {writgate.dev/pipeline-version: orders@1}}
 spec: {replicas: 0, selector: {matchLabels: {app: d}}, template: {metadata: {labels: {app: d}}, spec: {containers: [{name: c, image: i}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: awake}
+spec:
+  replicas: 2
+  paused: true
+  selector: {matchLabels: {app: awake}}
+  template: {metadata: {labels: {app: awake}}, spec: {containers: [{name: c, image: i}]}}
 ---
 apiVersion: apps/v1
 kind: StatefulSet

@@ -39,12 +39,14 @@ pub(crate) mod stages;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verdict;
+pub(crate) mod wake_up;
 
 pub use coverage::{Coverage, Unchecked, coverage};
 pub use driver::{Answers, ConfigMapAnswer, EmptyCluster, HolderAnswer, Pending, Question, Step};
 pub use eligibility::EligibilityTerms;
 pub use facts::{Facts, Governance};
 pub use single_use::{USE_VERSION, Use, UseRecord};
+pub use wake_up::ScaledWorkload;
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -150,6 +152,27 @@ pub fn decide(
 /// # }
 /// ```
 pub fn start<'a>(request: &'a Request<'a>, governance: &Governance<'a>, facts: &Facts<'_>, now: Timestamp) -> Step<'a> {
+    begin(request, governance, facts, now, "the workload was not read")
+}
+
+/// Begins to decide a request whose [`ScaledWorkload`] could not be read, for the reason `why`.
+pub fn start_unread<'a>(
+    request: &'a Request<'a>,
+    governance: &Governance<'a>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    why: &str,
+) -> Step<'a> {
+    begin(request, governance, facts, now, why)
+}
+
+fn begin<'a>(
+    request: &'a Request<'a>,
+    governance: &Governance<'a>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    unread: &str,
+) -> Step<'a> {
     let mut draft = DecisionDraft::new(request, facts.decision_id, now);
     let Governance::Governed { environment, project, posture } = *governance else { return draft.not_an_action() };
     draft.durability = posture.map_or_else(|_| Durability::default(), |posture| posture.durability);
@@ -172,6 +195,7 @@ pub fn start<'a>(request: &'a Request<'a>, governance: &Governance<'a>, facts: &
         Change::Connection(connection) => {
             govern(record).and_then(|namespace| check_connection(&connection, namespace.posture.connect, record))
         }
+        Change::ScaledFromZero(_) => govern(record).map(|namespace| wake_up::check_unread(&namespace, unread, record)),
         Change::Workload(workload) => {
             let action = govern(record).and_then(|namespace| {
                 WorkloadAction::new(request, workload, namespace, (now, facts.clock_leeway), record)

@@ -92,6 +92,8 @@ pub struct Posture {
     pub workloads: WorkloadRule,
     /// The rule for bare Pods, ephemeral containers and changed images of Pods.
     pub pods: PodRule,
+    /// The rule for scaling from 0 replicas what was never approved.
+    pub ungoverned: UngovernedRule,
     /// When a spec that was admitted before may run again without a valid approval; `None`: never.
     pub rollback: Option<RollbackRule>,
     /// What a break-glass approval requires; `None`: break-glass approvals are refused.
@@ -261,6 +263,18 @@ pub enum PodRule {
     Deny,
     /// They are admitted.
     Allow,
+}
+
+/// The rule for scaling a workload from 0 replicas that was never approved as it is, as one from before its namespace was
+/// governed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UngovernedRule {
+    /// It is scaled like any other workload. An approval that can no longer be found stops nobody.
+    #[default]
+    Allow,
+    /// It is denied until it is approved.
+    Deny,
 }
 
 /// The rule for exec, attach, port-forward and proxy.

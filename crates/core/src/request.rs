@@ -7,6 +7,7 @@ pub(crate) mod connection;
 pub(crate) mod equal_json;
 pub(crate) mod exempt;
 pub(crate) mod record;
+pub(crate) mod replicas;
 mod rule_input;
 
 pub use admission_review::{

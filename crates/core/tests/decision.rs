@@ -18,3 +18,4 @@ mod rollback;
 mod rules;
 mod single_use;
 mod table;
+mod wake_up;

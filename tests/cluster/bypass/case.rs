@@ -50,8 +50,13 @@ impl<'g> TenantNamespace<'g> {
 
     /// A namespace under the usual posture, with objects from before it was governed.
     #[track_caller]
-    pub(crate) fn over(installation: &'g Installation, hint: &str, before: &[Value]) -> Self {
-        Self::of(installation, installation.governed_over(hint, |_| {}, before))
+    pub(crate) fn over(
+        installation: &'g Installation,
+        hint: &str,
+        edit: impl FnOnce(&mut Value),
+        before: &[Value],
+    ) -> Self {
+        Self::of(installation, installation.governed_over(hint, edit, before))
     }
 
     #[track_caller]
@@ -267,7 +272,10 @@ impl Attempt<'_, '_> {
     /// As `denied`, for a command of which the webhook decides only a part. The test asserts the state.
     pub(crate) fn denied_but(self, code: &str) {
         let (webhook, message) = self.denial();
-        assert!(["workloads.writgate.dev", "connect.writgate.dev"].contains(&webhook), "{self}");
+        assert!(
+            ["workloads.writgate.dev", "connect.writgate.dev", "wake-ups.writgate.dev"].contains(&webhook),
+            "{self}"
+        );
         let first = message.lines().nth(1).and_then(|line| line.split(':').next());
         assert_eq!(first, Some(code), "{self}");
         let records = self.records();

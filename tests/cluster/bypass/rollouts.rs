@@ -19,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         scaling_a_running_old_revision_is_a_documented_limit,
         scaling_a_paused_old_revision_is_a_documented_limit,
         scaling_what_no_approval_covers_is_a_documented_limit,
+        denies_scaling_up_what_was_never_approved_where_the_posture_says_so,
     ]
 }
 
@@ -235,12 +236,77 @@ fn scaling_a_paused_old_revision_is_a_documented_limit(installation: &Installati
     delete.limit("The controller of a paused Deployment scales up the newest ReplicaSet that exists");
 }
 
-/// Only the object of a full update has an approval, and `/scale` carries none.
+/// A workload at 0 replicas that nobody approved.
+fn asleep(api_version: &str, kind: &str, name: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": EVIL}]}}}})
+}
+
+/// The posture says `ungoverned: deny`. An approval that is attached later is enough, also after it has expired.
+fn denies_scaling_up_what_was_never_approved_where_the_posture_says_so(installation: &Installation) {
+    let before = [
+        asleep("apps/v1", "Deployment", "old"),
+        asleep("apps/v1", "StatefulSet", "set"),
+        asleep("v1", "ReplicationController", "rc"),
+    ];
+    let before = before.map(|mut object| {
+        if object["kind"] == "ReplicationController" {
+            object["spec"]["selector"] = json!({"app": "rc"});
+        }
+        object
+    });
+    let deny = |posture: &mut Value| posture["ungoverned"] = json!("deny");
+    let ns = TenantNamespace::over(installation, "asleep", deny, &before);
+    ns.settle("deployment/old");
+    let up = json!({"spec": {"replicas": 1}});
+    let attempt =
+        |what: &str| ns.row(106, format!("{what} from before governance at 0 replicas, under `ungoverned: deny`"));
+    attempt("`kubectl scale` of a Deployment")
+        .kubectl(&["scale", "deployment/old", "--replicas=1"])
+        .denied("ApprovalRequired");
+    let patch = ["patch", "deployment/old", "--subresource=scale", "--type=merge", "-p", &up.to_string()];
+    attempt("PATCH of `/scale`, as an autoscaler does, of a Deployment").kubectl(&patch).denied("ApprovalRequired");
+    attempt("PATCH of `spec.replicas` of a Deployment")
+        .patch("deployment/old", "merge", &up)
+        .denied("ApprovalRequired");
+    attempt("`kubectl scale` of a StatefulSet")
+        .kubectl(&["scale", "statefulset/set", "--replicas=1"])
+        .denied("ApprovalRequired");
+    attempt("PATCH of `spec.replicas` of a StatefulSet")
+        .patch("statefulset/set", "merge", &up)
+        .denied("ApprovalRequired");
+    attempt("PATCH of `spec.replicas` of a ReplicationController")
+        .patch("replicationcontroller/rc", "merge", &up)
+        .denied("ApprovalRequired");
+
+    let live = ns.live("deployment/old").expect("it exists");
+    let other = ns.approved(&ns.deployment("orders"));
+    let approval =
+        |object: &Value| object["metadata"]["annotations"]["writgate.dev/approval"].as_str().expect("text").to_owned();
+    let annotate = |envelope: &str| {
+        ns.arrange(&["annotate", "--overwrite", "deployment/old", &format!("writgate.dev/approval={envelope}")]);
+    };
+    annotate(&approval(&other));
+    attempt("`kubectl scale`, with the approval of another workload, of a Deployment")
+        .kubectl(&["scale", "deployment/old", "--replicas=1"])
+        .denied("SpecHashMismatch");
+    let mut ends = String::new();
+    annotate(&ns.signed_but(&live, |statement| {
+        ends = seconds_from_now(3);
+        statement["predicate"]["expiresAt"] = json!(ends);
+    }));
+    let ends: jiff::Timestamp = ends.parse().expect("RFC 3339");
+    wait_until("the approval has expired", PATIENCE, || (jiff::Timestamp::now() > ends).then_some(()));
+    attempt("`kubectl scale`, after its own approval was attached and has expired, of a Deployment")
+        .kubectl(&["scale", "deployment/old", "--replicas=1"])
+        .unchanged();
+    wait_until("the controller has created a Pod", PATIENCE, || (!ns.list("pods").is_empty()).then_some(()));
+}
+
+/// By default, scaling is not checked.
 fn scaling_what_no_approval_covers_is_a_documented_limit(installation: &Installation) {
-    let old = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "old"},
-        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "old"}},
-            "template": {"metadata": {"labels": {"app": "old"}}, "spec": {"containers": [{"name": "c", "image": EVIL}]}}}});
-    let ns = TenantNamespace::over(installation, "before", &[old]);
+    let ns = TenantNamespace::over(installation, "before", |_| {}, &[asleep("apps/v1", "Deployment", "old")]);
     ns.settle("deployment/old");
     let coverage = ["coverage", "-n", &ns.namespace, "--system-namespace", SYSTEM_NAMESPACE];
     let listed = Ran::of(installation.plane.admin.command(writgate_testing::plugin()).args(coverage), "");

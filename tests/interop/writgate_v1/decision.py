@@ -1,7 +1,7 @@
 """docs/spec/decision-v1.md: the decision about a request. Capability rules are `true` or `false` here."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256 as digest_of
 
@@ -96,7 +96,7 @@ class Decision:
     """One decision; `result` has the members of the specification."""
 
     def __init__(self, review, labels, documents, facts, now):
-        self.facts, self.now = facts, now
+        self.facts, self.now, self.wakes_up = facts, now, False
         self.result = {"decision": "denied", "reasons": [], "basis": None}
         try:
             self.decide(review, labels, documents)
@@ -107,6 +107,8 @@ class Decision:
 
     def finish(self, reasons, basis):
         reasons = sorted(set(reasons), key=PLACE.get)
+        if self.wakes_up and not reasons:
+            raise NotAnAction
         softened = self.result.get("enforcement") in ("warn", "audit")
         admitted = all(softened and ROW[code] > 1 for code in reasons)
         self.result.update(decision="admitted" if admitted else "denied", reasons=reasons)
@@ -177,8 +179,15 @@ class Decision:
         if self.hash is None or (self.old and self.old.spec is None):
             raise Deny("MalformedReview")
         if same_bound and (self.not_raised() if owns else self.hash == self.hash_of(self.old) and not self.releases()):
-            raise NotAnAction
+            if not self.starts_from_zero():
+                raise NotAnAction
+            self.wakes_up = True
         return self.workload
+
+    def starts_from_zero(self):
+        new, old = self.object.spec.get("replicas"), self.old.spec.get("replicas")
+        number = lambda value: isinstance(value, int) and not isinstance(value, bool)
+        return old is not None and not (number(old) and old > 0) and not (number(new) and new == 0)
 
     def is_unclear(self):
         return "\ufffd" in canonical(with_members(self.object.spec))
@@ -227,10 +236,28 @@ class Decision:
         return False
 
     def scale(self):
-        raised = (_get(self.object.spec, "replicas") or 0) > (_get(self.old.spec, "replicas") or 0)
-        if self.exempt or self.resource not in ("replicasets", "replicationcontrollers") or not raised:
+        new, old = (_get(thing.spec, "replicas") or 0 for thing in (self.object, self.old))
+        if self.exempt or not new > old:
             raise NotAnAction
-        raise Deny("WorkloadNotAllowed")
+        if self.resource in ("replicasets", "replicationcontrollers"):
+            raise Deny("WorkloadNotAllowed")
+        kinds = {"deployments": "Deployment", "statefulsets": "StatefulSet"}
+        if old > 0 or self.resource not in kinds:
+            raise NotAnAction
+        return lambda: self.scaled_from_zero(kinds[self.resource], new)
+
+    def scaled_from_zero(self, kind, replicas):
+        if self.posture.ungoverned == "allow":
+            raise NotAnAction
+        live = self.facts.get("scaled")
+        if live is None:
+            self.set_action("deploy", required=None)
+            return self.finish(["LookupFailed"], None)
+        self.kind, self.api_version = kind, "apps/v1"
+        self.object = Thing({**live, "spec": {**live["spec"], "replicas": replicas}})
+        self.old = Thing({**live, "spec": {**live["spec"], "replicas": 0}})
+        self.hash, self.wakes_up = self.hash_of(self.object), True
+        self.workload()
 
     def revision(self):
         parts = lambda thing: [thing.value.get("data"), thing.value.get("revision")]
@@ -275,12 +302,15 @@ class Decision:
 
     def set_action(self, action, required, capabilities=()):
         self.action, self.rule = action, self.posture.actions[action]
+        self.single_use = self.rule.single_use and not self.wakes_up
         self.result.update(action=action, enforcement=self.rule.enforcement, approvalRequired=required)
         self.result["requiredCapabilities"] = list(capabilities)
 
     # 5
 
     def workload(self):
+        if self.wakes_up and self.posture.ungoverned == "allow":
+            raise NotAnAction
         path = ["jobTemplate", "spec", "template", "spec"] if self.kind == "CronJob" else ["template", "spec"]
         self.pod_spec = _get(self.object.spec, *path)
         if not isinstance(self.pod_spec, dict):
@@ -414,7 +444,7 @@ class Decision:
             candidates += [Candidate(self, text, budget) for text in found]
             if found:
                 reasons, basis = self.check_approvals(candidates, own)
-        if basis and self.rule.single_use and not own:
+        if basis and self.single_use and not own:
             reasons = self.spend()
         return self.roll_back(reasons, basis, own)
 
@@ -438,7 +468,7 @@ class Decision:
         """The reasons that approvals leave, and the basis of an admission."""
         if not candidates:
             return ["ApprovalRequired"], None
-        if self.rule.single_use:
+        if self.single_use:
             for candidate in candidates:
                 if candidate.passes and self.use_state(candidate) == "used":
                     candidate.reasons.append(("AlreadyUsed", ROW["AlreadyUsed"]))
@@ -516,12 +546,14 @@ class Decision:
         return f"sha256:{digest}" == self.hash and subject_covers(name, *where, object_name, generate)
 
     def roll_back(self, reasons, basis, own):
-        if not reasons or "Revoked" in reasons or own or self.action != "deploy" or not self.posture.rollback:
+        if not reasons or "Revoked" in reasons or own or self.action != "deploy":
+            return reasons, basis
+        if not self.posture.rollback and not self.wakes_up:
             return reasons, basis
         history = self.facts.get("history", {"admissions": []})
         if "error" in history:
             return [*reasons, "LookupFailed"], None
-        within, revisions = self.posture.rollback
+        within, revisions = (timedelta.max, 64) if self.wakes_up else self.posture.rollback
         claims = {name: self.object.annotations[name] for name in BOUND if name in self.object.annotations}
         seen = []
         for past in history["admissions"]:
@@ -636,9 +668,9 @@ class Candidate:
             codes.append("WrongAction")
         if now < self.statement.not_before:
             codes.append("NotYetValid")
-        if now >= self.statement.expires_at:
+        if now >= self.statement.expires_at and not decision.wakes_up:
             codes.append("Expired")
-        if self.statement.expires_at - self.statement.not_before > self.terms.max_lifetime:
+        if not decision.wakes_up and self.statement.expires_at - self.statement.not_before > self.terms.max_lifetime:
             codes.append("LifetimeTooLong")
         if posture.revocations.has("approvals", claim["id"], now):
             codes.append("Revoked")
@@ -670,7 +702,7 @@ class Candidate:
         posture, now, codes = decision.posture, decision.now, []
         if now < key.not_before:
             codes.append("NotYetValid")
-        if now >= key.not_after:
+        if now >= key.not_after and not decision.wakes_up:
             codes.append("Expired")
         if posture.revocations.has("keys", key.key.id, now):
             codes.append("Revoked")

@@ -181,7 +181,7 @@ class Revocations:
 
 POSTURE = (
     "apiVersion kind environment cluster namespaces enforcement actions capabilityRules reviewerSets revocationLists"
-    " pipelineSets separationOfDuties pipelineVersion configBundle secrets images replay workloads pods rollback connect"
+    " pipelineSets separationOfDuties pipelineVersion configBundle secrets images replay workloads pods ungoverned rollback connect"
     " breakGlass audit"
 ).split()
 
@@ -203,6 +203,7 @@ class Posture:
         self.images_by_digest = _choice("any", "digest")(value.get("images", "any")) == "digest"
         self.workloads = _choice("approve", "deny", "allow")(value.get("workloads", "approve"))
         self.pods = _choice("deny", "allow")(value.get("pods", "deny"))
+        self.ungoverned = _choice("deny", "allow")(value.get("ungoverned", "allow"))
         self.connect = _choice("allow", "audit", "deny")(value.get("connect", "allow"))
         self.version_required = value.get("pipelineVersion") == "required"
         self.bundle_required = value.get("configBundle") == "required"

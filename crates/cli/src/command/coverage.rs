@@ -13,7 +13,6 @@ use writgate_cluster::clock;
 use writgate_core::{
     approval::SpecHash,
     decide::{Coverage, Unchecked, coverage},
-    kube::WorkloadKind,
     posture::Enforcement,
     record::{ApprovalRecord, Decision, ObjectRecord},
     vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
@@ -248,7 +247,7 @@ impl<'a> NamespaceDecider<'a> {
                 coverage: Coverage::Unreadable,
                 denied_under_enforce: true,
                 enforcement: None,
-                unchecked: unchecked(Coverage::Unreadable, manifest),
+                unchecked: self.unchecked(Coverage::Unreadable, manifest),
                 reasons: Vec::new(),
                 messages: vec![failure.to_string()],
                 approvals: Vec::new(),
@@ -294,11 +293,19 @@ impl<'a> NamespaceDecider<'a> {
             coverage,
             denied_under_enforce,
             enforcement: record.enforcement,
-            unchecked: unchecked(coverage, manifest),
+            unchecked: self.unchecked(coverage, manifest),
             reasons: record.reasons,
             messages,
             approvals: record.approvals,
         }
+    }
+
+    fn unchecked(&self, coverage: Coverage, manifest: &Manifest) -> Vec<Unchecked> {
+        if coverage.is_covered() == Some(true) {
+            return Vec::new();
+        }
+        let posture = self.decider.postures.set.environment(&self.environment).ok();
+        Unchecked::of(manifest.workload(), manifest.object(), posture)
     }
 
     fn object(&self, manifest: &Manifest) -> ObjectRecord {
@@ -311,11 +318,6 @@ impl<'a> NamespaceDecider<'a> {
             uid: uid.map(str::to_owned),
         }
     }
-}
-
-fn unchecked(coverage: Coverage, manifest: &Manifest) -> Vec<Unchecked> {
-    let kind: Option<WorkloadKind> = manifest.workload();
-    if coverage.is_covered() == Some(true) { Vec::new() } else { Unchecked::of(kind, manifest.object()) }
 }
 
 impl CoverageReport {

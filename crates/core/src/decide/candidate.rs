@@ -81,7 +81,7 @@ impl<'a> Candidate<'a> {
         let subject = context.subject(&approval).map_err(|denial| denials.push(denial)).ok();
         context.check_claims(&approval, &mut denials);
         let eligible = context.eligible(&approval, &signers, &mut denials);
-        let is_single_use = context.namespace.posture.rule(context.action).single_use;
+        let is_single_use = context.namespace.posture.rule(context.action).single_use && !context.workload.wakes_up;
         let wanted_use = match subject {
             Some(subject) if is_single_use && denials.is_empty() => {
                 Some(WantedUse::new(context, &approval, subject, &payload))
@@ -306,11 +306,12 @@ impl<'a> CheckContext<'a> {
         if approval.not_before.duration_since(self.now) > self.clock_leeway {
             denials.push(Denial::NotYetValid { what: what(), from: approval.not_before, now: self.now });
         }
-        if self.now >= approval.expires_at {
+        let is_over_forgiven = self.workload.wakes_up;
+        if self.now >= approval.expires_at && !is_over_forgiven {
             denials.push(Denial::Expired { what: what(), at: approval.expires_at });
         }
         let most = self.requirements_of(approval).max_lifetime;
-        if approval.lifetime() > most {
+        if approval.lifetime() > most && !is_over_forgiven {
             denials.push(Denial::LifetimeTooLong { found: approval.lifetime(), most });
         }
         if let Some(revocation) = self.namespace.posture.revocations.approvals.get(&approval.id)
@@ -392,7 +393,11 @@ impl<'a> CheckContext<'a> {
             initiator: &self.request.user.username,
             now: self.now,
         };
-        self.with_reasons(terms.failures(signer.reviewer, signer.key))
+        let mut failures = terms.failures(signer.reviewer, signer.key);
+        if self.workload.wakes_up {
+            failures.retain(|denial| !matches!(denial, Denial::Expired { .. }));
+        }
+        self.with_reasons(failures)
     }
 
     /// Says of each capability that is missing which rules require it.

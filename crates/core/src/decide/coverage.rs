@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     kube::workload::WorkloadKind,
-    posture::Posture,
+    posture::{Posture, UngovernedRule},
     record::{
         decision::{Basis, Decision, Outcome},
         denial::Denial,
@@ -187,7 +187,7 @@ fn last_second(decision: &Decision) -> Option<Timestamp> {
 /// What a workload can do later although nobody checks it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unchecked {
-    /// It has 0 replicas, and scaling is not an action.
+    /// It has 0 replicas, and the posture does not check scaling.
     ScaleUp,
     /// A `CronJob` starts Jobs, and its controller is exempt.
     Schedule,
@@ -198,9 +198,9 @@ pub enum Unchecked {
 }
 
 impl Unchecked {
-    /// What an object of this kind can do; `None` stands for a Pod.
+    /// What an object of this kind can do under `posture`; `kind: None` stands for a Pod.
     #[must_use]
-    pub fn of(kind: Option<WorkloadKind>, object: &Value) -> Vec<Self> {
+    pub fn of(kind: Option<WorkloadKind>, object: &Value, posture: Option<&Posture>) -> Vec<Self> {
         let spec = &object["spec"];
         let is_set = |field: &str| spec[field] == true;
         // The API server sets `replicas` unless the kind has none.
@@ -209,7 +209,8 @@ impl Unchecked {
         match kind {
             None | Some(WorkloadKind::ReplicaSet) => [Self::Stray].into_iter().chain(running).collect(),
             Some(WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::Further(_)) if is_at_zero => {
-                vec![Self::ScaleUp]
+                let is_checked = posture.is_some_and(|posture| posture.ungoverned == UngovernedRule::Deny);
+                if is_checked { Vec::new() } else { vec![Self::ScaleUp] }
             }
             // To resume them is an action.
             Some(WorkloadKind::Job | WorkloadKind::CronJob) if is_set("suspend") => Vec::new(),

@@ -15,7 +15,7 @@ use crate::{
         workload::WorkloadKind,
     },
     posture::{
-        ApprovalRule, Posture, QuorumEntry, WorkloadRule,
+        ApprovalRule, Posture, QuorumEntry, UngovernedRule, WorkloadRule,
         rule::{self, CapabilityRule},
     },
     record::{
@@ -43,6 +43,9 @@ impl<'a> WorkloadAction<'a> {
         record: &mut DecisionRecord,
     ) -> Result<Option<Self>, Denial> {
         let posture = namespace.posture;
+        if workload.wakes_up && posture.ungoverned == UngovernedRule::Allow {
+            return Ok(None);
+        }
         let pod = pod_spec(workload.spec, workload.kind.into())?;
         let labelled = labelled_action(&workload, &pod, posture)?;
         if workload.by_exempt_controller && labelled == Action::Deploy {

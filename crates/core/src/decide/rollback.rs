@@ -14,8 +14,8 @@ use jiff::Timestamp;
 
 use crate::{
     approval::{action::Action, key::KeyId, spec_hash::SpecHash},
-    decide::{approvals::SufficientApprovals, candidate::CheckContext, eligibility::EligibilityTerms},
-    posture::{Enforcement, Reviewer, RollbackRule, SeparationOfDuties, describe_quorum, is_met},
+    decide::{approvals::SufficientApprovals, candidate::CheckContext, eligibility::EligibilityTerms, wake_up},
+    posture::{Enforcement, Reviewer, RollbackRule, SeparationOfDuties, UngovernedRule, describe_quorum, is_met},
     record::{
         decision::{ApprovalRecord, DecisionRecord},
         denial::Denial,
@@ -27,7 +27,7 @@ use crate::{
 
 /// The rule by which a request that its approvals do not permit, because of `denials`, may be a rollback.
 pub(crate) fn rule(context: &CheckContext<'_>, denials: &[Denial]) -> Option<RollbackRule> {
-    let rule = context.namespace.posture.rollback?;
+    let rule = if context.workload.wakes_up { wake_up::EVER } else { context.namespace.posture.rollback? };
     // What was revoked stays revoked, even if another approval of the same spec was not.
     let revoked = denials.iter().any(|denial| matches!(denial, Denial::Revoked { .. }));
     (context.action == Action::Deploy && !revoked).then_some(rule)
@@ -131,7 +131,9 @@ pub(crate) fn note(
     approvals: &SufficientApprovals,
 ) -> Option<HistoryNote> {
     let posture = context.namespace.posture;
-    posture.rollback?;
+    if posture.rollback.is_none() && posture.ungoverned == UngovernedRule::Allow {
+        return None;
+    }
     let enforced = posture.rule(context.action).enforcement == Enforcement::Enforce;
     if !enforced || context.action != Action::Deploy || context.request.dry_run {
         return None;

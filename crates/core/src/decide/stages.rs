@@ -229,6 +229,13 @@ impl<'a> Undecided<'a> {
 
     fn finish(self, mut verdict: Verdict) -> Step<'a> {
         verdict.denials.extend(self.object.denials);
+        if self.context.workload.wakes_up {
+            if verdict.denials.is_empty() {
+                return self.draft.not_an_action();
+            }
+            let wrapped = |denial| Denial::WakeUpNotApproved { why: Box::new(denial) };
+            verdict.denials = verdict.denials.into_iter().map(wrapped).collect();
+        }
         self.draft.decided(verdict)
     }
 }

@@ -166,6 +166,15 @@ impl WorkloadKinds {
             || self.0.iter().copied().find(|known| known.api_version() == api_version && known.kind() == kind);
         WorkloadKind::from_gvk(api_version, kind).or_else(further)
     }
+
+    /// The kind whose objects have this plural name in this API group.
+    #[must_use]
+    pub(crate) fn of_resource(&self, group: &str, resource: &str) -> Option<WorkloadKind> {
+        let is_it = |known: &WorkloadKind| {
+            known.resource() == resource && known.api_version().rsplit_once('/').map_or("", |(group, _)| group) == group
+        };
+        WorkloadKind::ALL.into_iter().chain(self.0.iter().copied()).find(is_it)
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +189,11 @@ mod tests {
         assert_eq!(kinds.find("example.com/v1", "Rollout"), Some(kind));
         assert_eq!(kinds.find("example.com/v2", "Rollout"), None);
         assert_eq!(kinds.find("apps/v1", "Deployment"), Some(WorkloadKind::Deployment));
+        assert_eq!(kinds.of_resource("example.com", "rollouts"), Some(kind));
+        assert_eq!(kinds.of_resource("apps", "statefulsets"), Some(WorkloadKind::StatefulSet));
+        assert_eq!(kinds.of_resource("", "replicationcontrollers"), Some(WorkloadKind::ReplicationController));
+        assert_eq!(kinds.of_resource("apps", "rollouts"), None);
+        assert_eq!(kinds.of_resource("", "statefulsets"), None);
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub(super) fn build_posture(found: &FoundDocument, sets: &NamedSets) -> Result<P
             images: document.images,
             workloads: document.workloads,
             pods: document.pods,
+            ungoverned: document.ungoverned,
             rollback: rollback(document.rollback.as_ref(), &mut problems),
             break_glass: break_glass(document.break_glass.as_ref(), &mut problems),
             connect: document.connect,

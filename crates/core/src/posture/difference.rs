@@ -112,6 +112,7 @@ impl Changes {
             replay,
             workloads,
             pods,
+            ungoverned,
             rollback,
             break_glass,
             connect,
@@ -127,6 +128,7 @@ impl Changes {
         self.capability_rules(capability_rules, &after.capability_rules);
         self.setting("workloads", *workloads, after.workloads);
         self.setting("pods", *pods, after.pods);
+        self.setting("ungoverned", *ungoverned, after.ungoverned);
         self.setting("connect", *connect, after.connect);
         self.setting("audit.durability", *durability, after.durability);
         let words = ["not required", "required"];

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::{ApprovalRule, ConnectRule, Durability, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
+use super::{
+    ApprovalRule, ConnectRule, Durability, Enforcement, ImageRule, PodRule, SeparationOfDuties, UngovernedRule,
+    WorkloadRule,
+};
 use crate::encoding::strict::{ByFieldName, by_field_name};
 
 /// The version of the document's format.
@@ -112,6 +115,9 @@ pub(super) struct PostureDocument {
     /// What happens to bare Pods, ephemeral containers and changed images of Pods.
     #[serde(default)]
     pub(super) pods: PodRule,
+    /// What happens when a workload is scaled from 0 replicas that was never approved as it is.
+    #[serde(default)]
+    pub(super) ungoverned: UngovernedRule,
     /// When a spec that was admitted before may run again without a valid approval. If absent, it may not.
     #[serde(default)]
     pub(super) rollback: Option<ByFieldName<RollbackDocument>>,

@@ -5,7 +5,7 @@
 use super::{
     ActionRule, Actions, ApprovalRule, BreakGlassRule, Build, CapabilityRule, ConfigRule, ConnectRule, DryRunContract,
     Durability, ImageRule, PodRule, Posture, ReplayRule, Reviewer, ReviewerKey, Revocations, RollbackRule,
-    SeparationOfDuties, WorkloadRule, describe_quorum,
+    SeparationOfDuties, UngovernedRule, WorkloadRule, describe_quorum,
 };
 use crate::{approval::action::Action, approval::capability::Capability, text::escape_line, vocabulary::REPLAY_LABEL};
 
@@ -57,6 +57,7 @@ impl Posture {
             replay,
             workloads,
             pods,
+            ungoverned,
             rollback,
             break_glass,
             connect,
@@ -88,7 +89,7 @@ impl Posture {
                 (Action::ReplayExecute.as_str(), replay_execute.describe()),
                 (Action::ReplayDryRun.as_str(), replay_dry_run.describe()),
             ]),
-            other_requests: escaped(other_requests(*workloads, *pods, *connect)),
+            other_requests: escaped(other_requests(*workloads, *pods, *ungoverned, *connect)),
             capability_rules: capability_rules.iter().flat_map(capability_rule).collect(),
             reviewers: reviewers.iter().flat_map(Reviewer::describe).collect(),
             separation_of_duties: describe_duties(*separation_of_duties).to_owned(),
@@ -150,7 +151,12 @@ fn revoked(Revocations { approvals, keys, specs }: &Revocations) -> String {
     if counts.is_empty() { "nothing".to_owned() } else { counts }
 }
 
-fn other_requests(workloads: WorkloadRule, pods: PodRule, connect: ConnectRule) -> Vec<ExplainedRow> {
+fn other_requests(
+    workloads: WorkloadRule,
+    pods: PodRule,
+    ungoverned: UngovernedRule,
+    connect: ConnectRule,
+) -> Vec<ExplainedRow> {
     let workloads = match workloads {
         WorkloadRule::Approve => "as a deploy",
         WorkloadRule::Deny => "denied",
@@ -160,6 +166,10 @@ fn other_requests(workloads: WorkloadRule, pods: PodRule, connect: ConnectRule) 
         PodRule::Deny => "denied; no approval can name a Pod's spec",
         PodRule::Allow => "admitted",
     };
+    let ungoverned = match ungoverned {
+        UngovernedRule::Allow => "not checked",
+        UngovernedRule::Deny => "denied if the workload was never approved as it is",
+    };
     let connect = match connect {
         ConnectRule::Allow => "admitted and not recorded",
         ConnectRule::Audit => "admitted and recorded, with user and Pod",
@@ -168,6 +178,7 @@ fn other_requests(workloads: WorkloadRule, pods: PodRule, connect: ConnectRule) 
     vec![
         ("other workloads", workloads.to_owned()),
         ("bare Pods", pods.to_owned()),
+        ("scaling from 0 replicas", ungoverned.to_owned()),
         ("exec and other connections", connect.to_owned()),
     ]
 }

@@ -1,6 +1,9 @@
 //! Settings with a few values: how much each value permits, and how the document writes it.
 
-use super::{ApprovalRule, ConnectRule, Durability, Enforcement, ImageRule, PodRule, SeparationOfDuties, WorkloadRule};
+use super::{
+    ApprovalRule, ConnectRule, Durability, Enforcement, ImageRule, PodRule, SeparationOfDuties, UngovernedRule,
+    WorkloadRule,
+};
 
 /// A setting whose values can be ordered by how much they permit.
 pub(super) trait Setting: Copy {
@@ -49,6 +52,15 @@ impl Setting for WorkloadRule {
 }
 
 impl Setting for PodRule {
+    fn describe(self) -> (u8, &'static str) {
+        match self {
+            Self::Deny => (0, "deny"),
+            Self::Allow => (1, "allow"),
+        }
+    }
+}
+
+impl Setting for UngovernedRule {
     fn describe(self) -> (u8, &'static str) {
         match self {
             Self::Deny => (0, "deny"),

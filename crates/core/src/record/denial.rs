@@ -396,6 +396,15 @@ pub enum Denial {
         /// What today's posture requires.
         why: Box<Denial>,
     },
+    /// A workload without replicas would get some, and was never approved as it is. Its reason is that of `why`.
+    #[error(
+        "this starts a workload that has 0 replicas, and the posture requires that it was approved before as it is \
+         (ungoverned: deny): {why}"
+    )]
+    WakeUpNotApproved {
+        /// What is missing, apart from time.
+        why: Box<Denial>,
+    },
     /// The posture requires that an admission's record is kept first, and it was not.
     #[error(
         "the posture admits nothing before its record is in the ledger (audit.durability: required), and the record was \
@@ -490,7 +499,7 @@ impl Denial {
             Self::AlreadyUsed { free_at: None, .. } => Reason::AlreadyUsed,
             Self::AlreadyUsed { free_at: Some(_), .. } => Reason::UseUnconfirmed,
             Self::LookupFailed { .. } => Reason::LookupFailed,
-            Self::RollbackNotPermitted { why, .. } => why.reason(),
+            Self::RollbackNotPermitted { why, .. } | Self::WakeUpNotApproved { why } => why.reason(),
             Self::NotRecorded { .. } => Reason::NotRecorded,
         }
     }

@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub kind: GroupVersionKind<'a>,
     /// The kind as a workload. `None`: it is not one.
     pub workload: Option<WorkloadKind>,
+    /// The kind of the workload that a request to `scale` is about. `None`: it is about none.
+    pub scaled: Option<WorkloadKind>,
     /// The plural resource in the request's path, without its group.
     pub resource: Cow<'a, str>,
     /// The subresource, such as `status`, `scale` or `ephemeralcontainers`. Empty for the object itself.
@@ -436,6 +438,11 @@ impl<'a> RawReview<'a> {
             uid: raw.uid,
             operation: raw.operation,
             workload: kinds.find(&raw.kind.api_version(), &raw.kind.kind),
+            scaled: if raw.sub_resource == "scale" {
+                kinds.of_resource(&raw.resource.group, &raw.resource.resource)
+            } else {
+                None
+            },
             kind: raw.kind,
             resource: raw.resource.resource,
             sub_resource: raw.sub_resource,

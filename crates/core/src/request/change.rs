@@ -18,6 +18,7 @@ use crate::{
     request::connection::connection,
     request::equal_json::{is_same_content, same_text},
     request::exempt::ExemptControllers,
+    request::replicas::wakes_up,
     text::on_one_line,
     vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
 };
@@ -52,8 +53,10 @@ pub(crate) enum Change<'r> {
     Pod { object: &'r Object<'r>, what: &'static str },
     /// A connection into a running Pod.
     Connection(Connection),
-    /// A workload would run another spec, or the same spec under other claims.
+    /// A workload would run another spec, or the same spec under other claims, or would begin to run.
     Workload(Workload<'r>),
+    /// A workload of this kind, which the request does not contain, would begin to run.
+    ScaledFromZero(WorkloadKind),
 }
 
 /// A workload after the request.
@@ -66,6 +69,8 @@ pub(crate) struct Workload<'r> {
     pub(crate) previous: Option<Previous<'r>>,
     /// Whether the initiator is an exempt controller. Its replays are still actions.
     pub(crate) by_exempt_controller: bool,
+    /// Whether the update only gives replicas to a workload that has none. That is an action if the posture says so.
+    pub(crate) wakes_up: bool,
 }
 
 /// A workload before the request.
@@ -138,14 +143,19 @@ impl<'r> Change<'r> {
                 Some(Previous { spec: spec_of(old, "oldObject")?, hash })
             }
         };
+        let mut workload =
+            Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt, wakes_up: false };
         if let (Some(previous), Some(old)) = (&previous, old)
             && same_claims(object, old)
             && same_adoption
             && is_same_run(kind, object, old, (hash, spec), previous)
         {
-            return Ok(Self::Nothing);
+            if !wakes_up(spec, previous.spec) {
+                return Ok(Self::Nothing);
+            }
+            workload.wakes_up = true;
         }
-        Ok(Self::Workload(Workload { kind, object, spec, hash, previous, by_exempt_controller: exempt }))
+        Ok(Self::Workload(workload))
     }
 
     fn of_pod(resource: &str, object: &'r Object<'r>, old: Option<&'r Object<'r>>, exempt: bool) -> Self {
@@ -190,11 +200,11 @@ impl<'r> Change<'r> {
         Self::Refused(Denial::WorkloadNotAllowed { why: why.to_owned() })
     }
 
-    /// Scaling is not an action, with one exception: raising an orphaned `ReplicaSet` from zero runs an unapproved
-    /// spec.
+    /// Scaling is not an action, with two exceptions: raising an orphaned `ReplicaSet` from zero runs an unapproved
+    /// spec, and so may raising another workload from zero.
     fn of_scale(request: &Request<'_>, exempt: bool) -> Result<Self, String> {
         let runs_by_itself = matches!(&*request.resource, "replicasets" | "replicationcontrollers");
-        if exempt || !runs_by_itself {
+        if exempt || (!runs_by_itself && request.scaled.is_none()) {
             return Ok(Self::Nothing);
         }
         let (object, old) = objects(request)?;
@@ -202,6 +212,9 @@ impl<'r> Change<'r> {
         let current = old.map_or(Ok(0), |old| replicas(spec_of(old, "oldObject")?))?;
         if wanted <= current {
             return Ok(Self::Nothing);
+        }
+        if !runs_by_itself {
+            return Ok(request.scaled.filter(|_| current <= 0).map_or(Self::Nothing, Self::ScaledFromZero));
         }
         let why = format!(
             "scaling {} from {current} to {wanted} through the scale subresource would run what was not approved; \

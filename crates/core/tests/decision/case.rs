@@ -8,7 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Action, Approval, DetachedApproval, DetachedQuery, Envelope, PublicKey, Subject, spec_hash},
-    decide::{Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, Use, UseRecord, decide, decide_malformed},
+    decide::{
+        Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, ScaledWorkload, Use, UseRecord, decide,
+        decide_malformed, start_unread,
+    },
     kube::{ConfigMapContent, WorkloadKind, WorkloadKinds},
     posture::{Document, PostureSet},
     record::{Decision, History, ObjectRecord},
@@ -256,6 +259,17 @@ impl Case {
                 let governance = Governance::Governed { environment: "production", project: self.project, posture };
                 let facts = Facts { decision_id: uuid::Uuid::nil(), exempt: &exempt, clock_leeway: self.clock_leeway };
                 let mut answers = LedgerAnswers { ledger, dry_run: request.dry_run, now };
+                if let Some(workload) = ScaledWorkload::of(&request, &governance, facts.exempt) {
+                    answers.log(format!("{} {}/{}", workload.kind.kind(), workload.namespace, workload.name));
+                    let live = answers.unless_faulty(|ledger| ledger.scaled.clone());
+                    return match live.and_then(|live| workload.as_update(&request, &live)) {
+                        Ok(review) => {
+                            let update = Request::parse_with(review.as_bytes(), &self.kinds).expect("a review");
+                            decide(&update, &governance, &facts, now, &mut answers)
+                        }
+                        Err(why) => start_unread(&request, &governance, &facts, now, &why).finish(&mut answers),
+                    };
+                }
                 decide(&request, &governance, &facts, now, &mut answers)
             }
         }
@@ -288,6 +302,8 @@ pub(crate) struct Ledger {
     pub(crate) lookups: RefCell<Vec<String>>,
     /// Which detached approvals were searched for.
     pub(crate) queries: RefCell<Vec<DetachedQuery>>,
+    /// The workload that a request to `scale` is about, as JSON.
+    pub(crate) scaled: String,
     /// Why every lookup fails.
     pub(crate) fault: Option<String>,
 }

@@ -213,7 +213,7 @@ fn what_a_workload_can_do_without_a_check_depends_on_its_kind_and_state() {
     ];
     for (kind, spec, status, expected) in cases {
         let object = json!({"kind": kind.map_or("Pod", WorkloadKind::kind), "spec": spec, "status": status});
-        assert_eq!(Unchecked::of(kind, &object), expected, "{object}");
+        assert_eq!(Unchecked::of(kind, &object, None), expected, "{object}");
     }
 }
 

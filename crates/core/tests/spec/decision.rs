@@ -5,7 +5,10 @@ use serde_json::Value;
 use uuid::Uuid;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery},
-    decide::{Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, Use, UseRecord, decide, decide_malformed},
+    decide::{
+        Answers, ConfigMapAnswer, Facts, Governance, HolderAnswer, ScaledWorkload, Use, UseRecord, decide,
+        decide_malformed,
+    },
     posture::{Document, PostureSet},
     record::{Decision, History, ObjectRecord},
     request::{ExemptControllers, Request},
@@ -38,6 +41,13 @@ pub(crate) fn decided(review: &Value, labels: &Value, documents: &[Value], facts
         clock_leeway: jiff::SignedDuration::ZERO,
     };
     let mut answers = VectorAnswers { facts, dry_run: request.dry_run, now };
+    if let Some(workload) = ScaledWorkload::of(&request, &governance, known.exempt)
+        && let Some(live) = facts.get("scaled")
+    {
+        let review = workload.as_update(&request, &live.to_string()).expect("a workload");
+        let update = Request::parse(review.as_bytes()).expect("a review");
+        return decide(&update, &governance, &known, now, &mut answers);
+    }
     decide(&request, &governance, &known, now, &mut answers)
 }
 
@@ -89,7 +99,7 @@ fn detached(facts: &Value) -> Vec<DetachedApproval> {
 #[test]
 fn every_vector_of_decision_v1() {
     let mut wrong = Vec::new();
-    for case in Case::all("decision-v1", 188) {
+    for case in Case::all("decision-v1", 201) {
         let documents: Vec<_> = case.list("documents").iter().map(|part| case.resolve(part)).collect();
         let review = case.resolve(&case.value["review"]);
         let now = case.text("now").parse().expect("a time");

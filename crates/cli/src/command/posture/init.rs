@@ -234,6 +234,7 @@ separationOfDuties: claimed
 # images: digest # every image must be named by digest
 # rollback: {{within: 720h, revisions: 3}} # admitted specs may run again after their approval has expired
 # breakGlass: {{maxLifetime: 1h, capabilities: [break-glass], quorum: [{{count: 1}}]}} # approvals for emergencies
+# ungoverned: deny # what was never approved as it is cannot be scaled up from 0 replicas
 # connect: audit # exec, attach, port-forward and proxy: allow, audit (admit and record) or deny
 # audit: {{durability: required}} # no admission without a record in the ledger
 # All fields: kubectl writgate posture explain --field posture
