@@ -189,7 +189,7 @@ impl Bench {
             megabytes: &megabytes.collect::<anyhow::Result<Vec<_>>>()?,
         }
         .tables();
-        println!("\nprofile {}, load average {:.1}, {}", run.profile, run.load, run.options);
+        println!("\n{}, {}", run.conditions(), run.options);
         for table in &run.tables {
             println!("\n{table}");
         }

@@ -96,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments, webhook: &Path) -> anyhow::Result<ExitC
             .goal(4, Some(MOST_GROWTH)),
         ],
     }];
-    println!("profile {}, {}, {seconds:.0} s\n\n{}", run.profile, run.options, run.tables[0]);
+    println!("{}, {}, {seconds:.0} s\n\n{}", run.conditions(), run.options, run.tables[0]);
     run.write("soak")?;
 
     let mut failures: Vec<String> =

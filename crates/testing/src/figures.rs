@@ -23,8 +23,8 @@ pub struct Run {
     pub date: String,
     /// Number and model of the processors.
     pub processors: String,
-    /// The load average of one minute when the run began.
-    pub load: f64,
+    /// The load average of one minute when the run began; none if it was not measured.
+    pub load: Option<f64>,
     /// Cargo's profile of the measured programs.
     pub profile: String,
     /// The options of the run, such as the number of rounds.
@@ -173,6 +173,13 @@ impl Row {
 }
 
 impl Run {
+    /// Such as `profile release, load average 0.3`.
+    #[must_use]
+    pub fn conditions(&self) -> String {
+        let load = self.load.map_or_else(|| "unknown".to_owned(), |load| format!("{load:.1}"));
+        format!("profile {}, load average {load}", self.profile)
+    }
+
     /// Describes this machine and the running program. The time is that of the call, so call it when a run begins.
     #[must_use]
     pub fn begin(options: &str) -> Self {
@@ -180,7 +187,7 @@ impl Run {
         let processors = text("/proc/cpuinfo");
         let model = processors.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
         let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let load = text("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()).unwrap_or_default();
+        let load = text("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok());
         let profile = profile_folder().file_name().unwrap_or_default().to_string_lossy().replace("debug", "dev");
         Self {
             date: jiff::Zoned::now().strftime("%-d %B %Y").to_string(),

@@ -58,10 +58,7 @@ fn report(names: &[&str], options: &[&str]) -> Result<ExitCode, Box<dyn Error>> 
             continue;
         };
         let changes = compare(&now, recorded);
-        println!(
-            "\n{name}: profile {}, load average {:.1}; recorded on {} with profile {}, load average {:.1}\n",
-            now.profile, now.load, recorded.date, recorded.profile, recorded.load
-        );
+        println!("\n{name}: {}; recorded on {}: {}\n", now.conditions(), recorded.date, recorded.conditions());
         println!("| | figure | now | recorded | noise | |\n|---|---|---|---|---|---|");
         for change in changes.iter().filter(|change| all || change.verdict != Verdict::Same) {
             println!("{}", change.to_markdown());

@@ -35,9 +35,14 @@ fn content(name: &str, runs: &Runs) -> Option<String> {
 impl Run {
     /// Where and when the run was made, as a paragraph.
     fn describe(&self) -> String {
+        let load = self.load.map(|load| format!(" The load average was {load:.1} when the run began."));
         format!(
-            "Recorded on {}, profile `{}`, {}, {}. The load average was {:.1} when the run began.",
-            self.date, self.profile, self.processors, self.options, self.load
+            "Recorded on {}, profile `{}`, {}, {}.{}",
+            self.date,
+            self.profile,
+            self.processors,
+            self.options,
+            load.unwrap_or_default()
         )
     }
 }
