@@ -17,7 +17,7 @@ use writgate_core::{
     decide::{EmptyCluster, Facts, Governance, decide},
     kube::WorkloadKind,
     posture::{Document, PostureSet},
-    record::{Chain, Decision, Outcome},
+    record::{Chain, Decision, Outcome, UnplacedRecord},
     request::{ExemptControllers, Request},
 };
 use writgate_testing::figures::{Column, Figure, Row, Run, Table, Unit};
@@ -61,11 +61,11 @@ pub(crate) fn print() -> anyhow::Result<()> {
     let decided = |body: &str, outcome| decided(body, &postures, outcome);
     stage("CREATE, approved: read and decide", decided(&create, Outcome::Admitted)?);
     let record = decision(&create, &postures).record;
-    stage("its record as JSON", median(|| serde_json::to_vec(&record)));
-    let mut chain = Chain::new(Uuid::now_v7());
-    stage("its place in the chain, under the lock", median(|| chain.link(record.clone())));
+    stage("its record as a line", median(|| UnplacedRecord::of(&record)));
+    let (mut chain, line) = (Chain::new(Uuid::now_v7()), UnplacedRecord::of(&record));
+    stage("its place in the chain, under the lock", median(|| chain.place(&line, &mut Vec::with_capacity(2048))));
     let sealer = Sealer::new(PrivateKey::generate()?, Vec::new(), Metrics::default());
-    stage("its seal: place, digest and signature", median(|| sealer.seal(record.clone())));
+    stage("a signature of its own, for an Event", median(|| sealer.sign(&mut record.clone())));
 
     let relabelled = approved.with_label("acme.example/synced", "true")?;
     let unchanged = relabelled.update_from(&approved);

@@ -316,6 +316,7 @@ pub struct Families {
     pub connections_refused: Family<ConnectionRefusalLabels, Counter>,
     pub records_dropped: Counter,
     pub records_sealed: Counter,
+    pub records_unsealed: Gauge,
     pub records_stored: Family<OutcomeLabels, Counter>,
     pub checkpoints: Family<OutcomeLabels, Counter>,
     pub log_lines_dropped: Counter,
@@ -355,6 +356,7 @@ impl Default for Metrics {
             connections_refused: Family::default(),
             records_dropped: Counter::default(),
             records_sealed: Counter::default(),
+            records_unsealed: Gauge::default(),
             records_stored: Family::default(),
             checkpoints: Family::default(),
             log_lines_dropped: Counter::default(),
@@ -414,7 +416,12 @@ impl Metrics {
             "Decision records that could not be written to standard output in time",
             self.records_dropped.clone(),
         );
-        registry.register("records_sealed", "Decision records added to the chain", self.records_sealed.clone());
+        registry.register("records_sealed", "Decision records that a seal covers", self.records_sealed.clone());
+        registry.register(
+            "records_unsealed",
+            "Decision records that wait for the next seal of the chain",
+            self.records_unsealed.clone(),
+        );
         registry.register(
             "records_kept",
             "Records of admissions that the posture requires in the ledger before the response",

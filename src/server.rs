@@ -48,6 +48,7 @@ use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
 use crate::telemetry::{self, LogFilter};
 use crate::trail::chain::checkpoint::{self, Checkpoints};
+use crate::trail::chain::seals::Seals;
 use crate::trail::chain::{self, AuditKeyError, Sealer};
 use crate::trail::events::Events;
 use crate::trail::events::event::Reporter;
@@ -245,9 +246,11 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     if let Some(ledger) = ledger.clone() {
         tokio::spawn(ledger.keep_swept());
     }
-    let events = cluster.clone().zip(ledger.clone());
-    let events = events.map(|(client, ledger)| Events::start(client, reporter, ledger, metrics.clone()));
     let sealer = Sealer::new(audit_key, heads(cluster.as_ref(), &args.system_namespace).await, metrics.clone());
+    let seals = Seals::start(sealer.clone(), output.clone());
+    let events = cluster.clone().zip(ledger.clone());
+    let events =
+        events.map(|(client, ledger)| Events::start(client, reporter, ledger, sealer.clone(), metrics.clone()));
     let write = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
     let checkpoints = cluster.clone().map(write);
     let config_maps = cluster.clone().map(ConfigMapReader::new);
@@ -285,6 +288,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     stopped().await.map_err(|source| ServeError::System { what: "cannot wait for signals", source })?;
     tracing::info!(drain = ?args.drain, "stopping");
     status.drain();
+    seals.hurry();
     tokio::select! {
         () = tokio::time::sleep(args.drain) => {}
         // A second signal ends the drain.
@@ -292,6 +296,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), Serve
     }
     webhook.graceful_shutdown(Some(LAST_REQUESTS));
     let _ = served.await;
+    seals.finish().await;
     let events = async {
         if let Some(events) = events {
             events.finish(LAST_EVENTS).await;

@@ -75,7 +75,7 @@ impl Drop for LogLine<'_> {
             json.pop();
         }
         if !json.is_empty() {
-            self.output.log(json);
+            self.output.log(&json);
         }
     }
 }

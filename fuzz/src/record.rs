@@ -28,22 +28,23 @@ pub(crate) fn run(text: &[u8]) -> String {
             LogLine::Claimed(again) => {
                 assert_eq!(again.claims(), claimed.claims());
                 assert!(
-                    !is_written_back(&value) || again.record() == claimed.record(),
+                    !is_written_back(&value) || again.record() == claimed.clone().record(),
                     "the record depends on its spelling"
                 );
             }
             _ => assert!(!is_written_back(&value), "in another spelling, the line is not a record"),
         }
     }
-    match verified(&line) {
-        LineOutcome::NotARecord => match &line {
+    match verified(line.clone()) {
+        LineOutcome::NotARecord => match line {
             LogLine::NotARecord => "not a record".to_owned(),
             LogLine::Claimed(claimed) => claimed.record().expect_err("a record of this version is verified"),
             LogLine::Unreadable(why) => panic!("an unreadable line is not a finding: {why}"),
         },
         LineOutcome::Found(finding) => finding.as_str().to_owned(),
+        LineOutcome::Waiting(_) => "not sealed".to_owned(),
         LineOutcome::Verified(found @ VerifiedLine::Record(_)) => {
-            let LineOutcome::Verified(signed) = verified(&LogLine::read(SIGNED)) else { panic!("it is signed") };
+            let LineOutcome::Verified(signed) = verified(LogLine::read(SIGNED)) else { panic!("it is signed") };
             assert_eq!(found, signed, "nobody signed this record");
             "verified".to_owned()
         }
@@ -51,7 +52,7 @@ pub(crate) fn run(text: &[u8]) -> String {
     }
 }
 
-fn verified(line: &LogLine<'_>) -> LineOutcome {
+fn verified(line: LogLine<'_>) -> LineOutcome {
     let mut verifier = ChainVerifier::new([KEY.clone()]);
     verifier.take(verifier.check(line))
 }

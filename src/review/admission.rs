@@ -15,7 +15,7 @@ use writgate_core::{
     guard::{self, GuardContext},
     kube::{WorkloadKind, WorkloadKinds},
     posture::{PostureError, PostureSet},
-    record::{Basis, Decision, Outcome},
+    record::{Basis, Decision, Outcome, UnplacedRecord},
     request::{ExemptControllers, Request},
     vocabulary::REPLAY_LABEL,
 };
@@ -204,25 +204,22 @@ impl Admission {
         if !decision.must_be_kept() {
             return Ok(());
         }
-        let Err(why) = Box::pin(self.lookups.store_record(&decision.record)).await else { return Ok(()) };
+        let mut stored = decision.record.clone();
+        self.sealer.sign(&mut stored);
+        let Err(why) = Box::pin(self.lookups.store_record(&stored)).await else { return Ok(()) };
         tracing::error!(decision = %decision.record.id, why, "record not stored in the ledger");
         let now = clock::now();
         *decision = decision.clone().not_recorded(clock::decision_id(now), now, &why);
         self.record(decision).await
     }
 
-    /// Seals the decision's record and writes its line. If that fails, an admission is not sent.
+    /// Gives the decision's record its place in the chain and writes its line. If that fails, an admission is not sent.
     async fn record(&self, decision: &mut Decision) -> Result<(), Refused> {
-        let error = match self.sealer.seal(decision.record.clone()) {
-            Ok(sealed) => {
-                let lines = sealed.lines();
-                decision.record = sealed.record;
-                let Err(error) = self.output.record(lines).await else { return Ok(()) };
-                error.to_string()
-            }
-            Err(why) => format!("its record cannot be sealed: {why}"),
-        };
-        tracing::error!(decision = %decision.record.id, error, "decision not recorded");
+        let line = UnplacedRecord::of(&decision.record);
+        let (link, written) = self.output.record(|lines| self.sealer.place(&line, lines)).await;
+        decision.record.chain = Some(link);
+        let Err(error) = written else { return Ok(()) };
+        tracing::error!(decision = %decision.record.id, %error, "decision not recorded");
         if decision.allowed() {
             return Err(Refused {
                 reason: Refusal::Unrecorded,

@@ -182,7 +182,7 @@ impl Lookups {
         }
     }
 
-    /// Stores the sealed record of an admission in the ledger. The error says why it may not be there.
+    /// Stores the signed record of an admission in the ledger. The error says why it may not be there.
     pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         match &self.ledger {
             Some(ledger) => ledger.store_record(record).await,

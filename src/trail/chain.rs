@@ -1,25 +1,26 @@
-//! The webhook's chain: each record gets its position and its signature once, before anything is rendered from it.
+//! The webhook's chain: each record gets its place when its line is written, and [`seals`] signs the chain later.
 //!
-//! Core defines the links and what a signature covers. This file has the process's key, and the lock under which two decisions
-//! get two positions. A signature takes ten times as long as a position and is made outside the lock. [`checkpoint`] notes
-//! after the response how far the chain has come.
+//! Core defines the lines and what a signature covers. This file has the process's key, and the chain that gives two
+//! decisions two places. A seal is written after the lines that it covers, and [`checkpoint`] notes after that how far the
+//! chain has come.
 
 pub mod checkpoint;
+pub mod seals;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::key_file::{KeyFile, KeyFileError, PrivateKey};
 use writgate_core::{
     approval::KeyId,
-    encoding::CanonicalError,
-    record::{Chain, DecisionRecord, Head, Sealable, StartLink, UnsealedLine},
+    record::{Chain, DecisionRecord, Head, Link, Seal, UnplacedRecord},
 };
 
 use crate::metrics::Metrics;
@@ -65,7 +66,10 @@ pub fn audit_key(file: Option<&Path>) -> Result<PrivateKey, AuditKeyError> {
     }
 }
 
-/// Seals the records of this process. Cheap to clone: all clones write one chain.
+/// Records that may wait for a seal before one is written at once.
+const MAX_UNSEALED: u64 = 256;
+
+/// The chain of this process and its key. Cheap to clone: all clones write one chain.
 #[derive(Clone)]
 pub struct Sealer(Arc<Shared>);
 
@@ -73,35 +77,23 @@ struct Shared {
     key: PrivateKey,
     writer: Uuid,
     started: Timestamp,
-    /// The heads of the other chains when this chain started.
-    others: Vec<Head>,
-    chain: Mutex<Chain>,
-    /// The head of the chain. `None` before the first record.
+    chain: Mutex<Placed>,
+    /// The sequence of the last line that a written seal covers.
+    sealed: AtomicU64,
+    /// Wakes the task that writes seals: a record was placed.
+    placed: Notify,
+    /// Ends its pause: many records wait, or the process is about to stop.
+    urgent: Notify,
+    /// The head after each attempt to write a seal. `None` before the first one.
     head: watch::Sender<Option<Head>>,
     metrics: Metrics,
 }
 
-/// A sealed record, and the start of the chain if the record is the first one.
-#[derive(Debug)]
-pub struct SealedRecord {
-    /// The chain's first line, if this is its first record.
-    pub start: Option<StartLink>,
-    /// The signed record.
-    pub record: DecisionRecord,
-}
-
-impl SealedRecord {
-    /// The lines for the log, without the last newline.
-    #[must_use]
-    pub fn lines(&self) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(2048);
-        if let Some(start) = &self.start {
-            write(&mut lines, start);
-            lines.push(b'\n');
-        }
-        write(&mut lines, &self.record);
-        lines
-    }
+/// The chain as far as lines were given a place.
+struct Placed {
+    chain: Chain,
+    /// The start link, which is written with the first record.
+    start: Option<Vec<u8>>,
 }
 
 impl Sealer {
@@ -110,8 +102,22 @@ impl Sealer {
     pub fn new(key: PrivateKey, others: Vec<Head>, metrics: Metrics) -> Self {
         let started = clock::now();
         let writer = clock::decision_id(started);
-        let (chain, head) = (Mutex::new(Chain::new(writer)), watch::Sender::new(None));
-        Self(Arc::new(Shared { key, writer, started, others, chain, head, metrics }))
+        let mut chain = Chain::new(writer);
+        let start = chain.start(clock::decision_id(started), started, others);
+        let start = start.seal(key.id(), |bytes| key.sign(bytes));
+        let mut line = Vec::new();
+        write(&mut line, &start);
+        Self(Arc::new(Shared {
+            key,
+            writer,
+            started,
+            chain: Mutex::new(Placed { chain, start: Some(line) }),
+            sealed: AtomicU64::new(0),
+            placed: Notify::new(),
+            urgent: Notify::new(),
+            head: watch::Sender::new(None),
+            metrics,
+        }))
     }
 
     /// The id of the key, which signatures refer to.
@@ -126,40 +132,51 @@ impl Sealer {
         self.0.writer
     }
 
-    /// Gives `record` the next position in the chain, and signs it. It fails if the record has no canonical form.
-    pub fn seal(&self, record: DecisionRecord) -> Result<SealedRecord, CanonicalError> {
-        let (start, record) = self.place(record)?;
-        self.note_head(record.head());
-        self.0.metrics.records_sealed.inc();
-        Ok(SealedRecord { start: start.map(|start| self.sign(start)), record: self.sign(record) })
-    }
-
-    fn place(
-        &self,
-        record: DecisionRecord,
-    ) -> Result<(Option<UnsealedLine<StartLink>>, UnsealedLine<DecisionRecord>), CanonicalError> {
-        let mut chain = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut start = None;
-        if chain.head().is_none() {
-            let (id, others) = (clock::decision_id(self.0.started), self.0.others.clone());
-            start = Some(chain.start(id, self.0.started, others)?);
+    /// Gives `record` the next place in the chain, and adds its line to `lines`, after the start link if it is the first.
+    /// The lines must be written in the order of these calls.
+    pub fn place(&self, record: &UnplacedRecord, lines: &mut Vec<u8>) -> Link {
+        let mut placed = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(start) = placed.start.take() {
+            lines.extend_from_slice(&start);
+            lines.push(b'\n');
         }
-        Ok((start, chain.link(record)?))
+        let link = placed.chain.place(record, lines);
+        drop(placed);
+        let unsealed = link.sequence.saturating_sub(self.0.sealed.load(Ordering::Relaxed));
+        self.0.metrics.records_unsealed.set(i64::try_from(unsealed).unwrap_or(i64::MAX));
+        if unsealed >= MAX_UNSEALED {
+            self.0.urgent.notify_one();
+        }
+        self.0.placed.notify_one();
+        link
     }
 
-    fn sign<T: Sealable>(&self, unsealed: UnsealedLine<T>) -> T {
-        unsealed.seal(self.keyid(), |bytes| self.0.key.sign(bytes))
+    /// Signs a record by itself, for an Event or the ledger.
+    pub fn sign(&self, record: &mut DecisionRecord) {
+        record.sign(self.keyid(), |bytes| self.0.key.sign(bytes));
     }
 
-    /// Notes the head. Two decisions may arrive here in another order than they got their positions.
-    fn note_head(&self, head: Head) {
-        self.0.head.send_if_modified(|known| {
-            let moved = known.is_none_or(|known| known.sequence < head.sequence);
-            if moved {
-                *known = Some(head);
-            }
-            moved
-        });
+    /// The last line that has a place, if no written seal covers it.
+    fn unsealed(&self) -> Option<Head> {
+        let placed = self.0.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.chain.head().filter(|head| head.sequence > self.0.sealed.load(Ordering::Relaxed))
+    }
+
+    /// The seal of the chain up to `head`, as a line.
+    fn seal(&self, head: Head) -> Vec<u8> {
+        let mut line = Vec::new();
+        write(&mut line, &Seal::of(head, clock::now(), self.keyid(), |bytes| self.0.key.sign(bytes)));
+        line
+    }
+
+    /// Notes that a seal of `head` was written, or failed to be.
+    fn note_seal(&self, head: Head, is_written: bool) {
+        if is_written {
+            let before = self.0.sealed.swap(head.sequence, Ordering::Relaxed);
+            self.0.metrics.records_sealed.inc_by(head.sequence.saturating_sub(before));
+            self.0.metrics.records_unsealed.set(0);
+        }
+        self.0.head.send_replace(Some(head));
     }
 }
 
@@ -192,33 +209,61 @@ mod tests {
     #[test]
     fn the_first_record_comes_after_the_start_line_of_its_chain() {
         let (sealer, public) = sealer();
-        assert_eq!(*sealer.0.head.borrow(), None, "a chain without a record has no head");
-        let lines: Vec<_> = (0..3).map(|_| sealer.seal(record()).expect("sealed").lines()).collect();
-        let text = lines.iter().map(|lines| String::from_utf8_lossy(lines)).collect::<Vec<_>>().join("\n");
-        assert_eq!(text.lines().count(), 4);
+        assert_eq!(sealer.unsealed(), None, "a chain without a record needs no seal");
+        let mut lines = Vec::new();
+        for _ in 0..3 {
+            sealer.place(&UnplacedRecord::of(&record()), &mut lines);
+            lines.push(b'\n');
+        }
+        let head = sealer.unsealed().expect("a head");
+        lines.extend(sealer.seal(head));
+        let text = String::from_utf8_lossy(&lines);
+        assert_eq!((head.sequence, text.lines().count()), (3, 5));
         let mut verifier = ChainVerifier::new([public]);
         text.lines().for_each(|line| drop(verifier.add(line)));
         let report = verifier.finish();
         assert!(report.is_clean() && report.chains[0].links == 4, "{report:#?}");
-        assert_eq!(sealer.0.head.borrow().expect("a head").sequence, 3);
+        sealer.note_seal(head, true);
+        assert_eq!((sealer.unsealed(), sealer.0.metrics.records_sealed.get()), (None, 3));
     }
 
     #[test]
-    fn records_sealed_at_once_are_one_chain() {
+    fn a_record_that_is_signed_by_itself_verifies_without_a_seal() {
+        let (sealer, public) = sealer();
+        let mut lines = Vec::new();
+        let mut signed = record();
+        signed.chain = Some(sealer.place(&UnplacedRecord::of(&record()), &mut lines));
+        sealer.sign(&mut signed);
+        let mut verifier = ChainVerifier::new([public]);
+        verifier.add(&serde_json::to_string(&signed).expect("JSON"));
+        String::from_utf8_lossy(&lines).lines().for_each(|line| drop(verifier.add(line)));
+        let report = verifier.finish();
+        assert!(report.is_clean() && report.chains[0].copies == 1, "{report:#?}");
+    }
+
+    #[test]
+    fn records_placed_at_once_are_one_chain() {
         let (sealer, public) = sealer();
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let sealer = sealer.clone();
-                std::thread::spawn(move || (0..50).map(|_| sealer.seal(record()).expect("sealed")).collect::<Vec<_>>())
+                std::thread::spawn(move || {
+                    let line = || {
+                        let mut line = Vec::new();
+                        sealer.place(&UnplacedRecord::of(&record()), &mut line);
+                        String::from_utf8(line).expect("UTF-8")
+                    };
+                    (0..50).map(|_| line()).collect::<Vec<_>>()
+                })
             })
             .collect();
         let mut verifier = ChainVerifier::new([public]);
-        for sealed in threads.into_iter().flat_map(|thread| thread.join().expect("no panic")) {
-            String::from_utf8_lossy(&sealed.lines()).lines().for_each(|line| drop(verifier.add(line)));
+        for lines in threads.into_iter().flat_map(|thread| thread.join().expect("no panic")) {
+            lines.lines().for_each(|line| drop(verifier.add(line)));
         }
+        verifier.add(&String::from_utf8(sealer.seal(sealer.unsealed().expect("a head"))).expect("UTF-8"));
         let report = verifier.finish();
         assert!(report.is_clean() && report.chains[0].links == 201, "{report:#?}");
-        assert_eq!(sealer.0.head.borrow().expect("a head").sequence, 200);
     }
 
     #[test]

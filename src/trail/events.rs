@@ -25,6 +25,7 @@ use writgate_cluster::retry;
 use writgate_core::record::HistoryNote;
 
 use crate::metrics::{EventQueue, Metrics, WriteOutcome};
+use crate::trail::chain::Sealer;
 use crate::trail::ledger::Ledger;
 use creation::{Attempt, EventCreator, NewEvent};
 use event::{DecidedRequest, EventContent, Reporter};
@@ -121,12 +122,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Events {
-    /// Starts the workers of all queues. Confirmed admissions are noted in `ledger`.
+    /// Starts the workers of all queues. Confirmed admissions are noted in `ledger`, and `sealer` signs the records.
     #[must_use]
-    pub fn start(client: Client, reporter: Reporter, ledger: Ledger, metrics: Metrics) -> Self {
+    pub fn start(client: Client, reporter: Reporter, ledger: Ledger, sealer: Sealer, metrics: Metrics) -> Self {
         let hasher = RandomState::new();
         let writer = Arc::new(EventWriter {
-            creator: EventCreator { client, reporter, ledger, metrics },
+            creator: EventCreator { client, reporter, ledger, sealer, metrics },
             queues: EventQueue::ALL.map(|_| FairQueue::new(CAPACITY, PER_OBJECT, hasher.clone())),
             in_progress: Arc::default(),
             notes: Mutex::default(),

@@ -116,7 +116,7 @@ impl Ledger {
         entry::history_in(&found)
     }
 
-    /// Stores the sealed record of an admission. After a timeout the record may be there although the result is an error. It
+    /// Stores the signed record of an admission. After a timeout the record may be there although the result is an error. It
     /// then describes an admission that was not sent.
     pub async fn store_record(&self, record: &DecisionRecord) -> Result<(), String> {
         let (new, params) = (entry::of_record(record), PostParams::default());

@@ -1,16 +1,17 @@
 //! Standard output: records and log lines, one line of JSON each. Nothing else writes there.
 //!
-//! A line is written at once if the stream accepts it without waiting, and by a thread otherwise. So a reader that stops
-//! reading blocks that thread and not the runtime.
+//! Who finds the stream free writes at once. Lines that arrive meanwhile are written together by the same caller, so they
+//! have the order in which they arrived. If the stream does not accept more without waiting, a thread writes the rest. So a
+//! reader that stops reading blocks that thread and not the runtime.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::metrics::Metrics;
 
@@ -18,8 +19,8 @@ use crate::metrics::Metrics;
 const CAPACITY: usize = 2048;
 /// Places in the queue that only records may take. Log lines must not displace a record.
 const RESERVED_FOR_RECORDS: usize = CAPACITY / 2;
-/// Lines that the writer thread writes at once.
-const BATCH: usize = 256;
+/// How often a caller writes what has arrived meanwhile, before the thread does.
+const ROUNDS: usize = 8;
 /// The bytes that a ready pipe accepts as a whole and without waiting (`PIPE_BUF`). A record has about 1 KiB.
 const ATOMIC: usize = 4096;
 /// How long a record waits for a reader that has stopped reading.
@@ -77,126 +78,211 @@ impl Stream for Stdout {
     }
 }
 
-enum Line {
-    Record {
-        json: Vec<u8>,
-        written: oneshot::Sender<Result<(), io::ErrorKind>>,
-    },
-    Log(Vec<u8>),
-    /// Reports when every line before it is written.
-    Mark(oneshot::Sender<Result<(), io::ErrorKind>>),
+type Written = Result<(), io::ErrorKind>;
+
+/// Lines that are written together, and who waits for them.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<u8>,
+    count: usize,
+    waiting: Vec<oneshot::Sender<Written>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    next: Batch,
+    /// Whether somebody writes. They then write `next` too.
+    is_busy: bool,
+}
+
+/// What a caller does after their line was added to the queue.
+enum Turn {
+    /// Nobody writes, so the caller does.
+    Write(Batch),
+    Wait(oneshot::Receiver<Written>),
+    /// The queue is full, so the line was not added.
+    Full,
 }
 
 /// Handle on standard output. Cheap to clone.
 #[derive(Clone)]
 pub struct Output {
     shared: Arc<Shared>,
-    lines: mpsc::Sender<Line>,
+    /// To the writer thread: a batch that requires waiting.
+    slow: mpsc::Sender<Batch>,
     metrics: Metrics,
 }
 
 struct Shared {
     stream: Box<dyn Stream>,
-    /// Whether the writer thread uses the stream. The lock is held while another thread writes.
-    taken: Mutex<bool>,
+    /// Held while lines are added, and never while they are written.
+    queue: Mutex<Queue>,
 }
 
 impl Output {
     /// Starts the writer thread for `stream`. Fails if the operating system refuses a thread.
     pub fn start(stream: impl Stream, metrics: Metrics) -> io::Result<Self> {
-        let shared = Arc::new(Shared { stream: Box::new(stream), taken: Mutex::new(false) });
-        let (lines, queue) = mpsc::channel(CAPACITY);
+        let shared = Arc::new(Shared { stream: Box::new(stream), queue: Mutex::default() });
+        let (slow, batches) = mpsc::channel();
         let writer = shared.clone();
-        std::thread::Builder::new().name("stdout".into()).spawn(move || writer.write_queued(queue))?;
-        Ok(Self { shared, lines, metrics })
+        std::thread::Builder::new().name("stdout".into()).spawn(move || writer.write_slowly(&batches))?;
+        Ok(Self { shared, slow, metrics })
     }
 
-    /// Writes one decision record. `json` is one line without its newline. Returns when the line is on the stream.
-    pub async fn record(&self, mut json: Vec<u8>) -> Result<(), OutputError> {
-        json.push(b'\n');
-        let written = match self.shared.write_now(&json) {
-            Some(written) => written.map_err(|error| OutputError::Broken(error.kind())),
-            None => tokio::time::timeout(PATIENCE, self.queue(json)).await.unwrap_or(Err(OutputError::Blocked)),
+    /// Writes a line of the chain of records. `add` adds it, without a line break, and is called exactly once and under
+    /// a lock: lines are written in the order of these calls. Returns when the line is on the stream.
+    ///
+    /// `add` must not log, since a log line would wait for the same lock.
+    pub async fn record<T>(&self, add: impl FnOnce(&mut Vec<u8>) -> T) -> (T, Result<(), OutputError>) {
+        let (added, turn) = self.shared.add(add);
+        let written = match turn {
+            Turn::Write(batch) => match self.write(batch) {
+                Ok(written) => written.map_err(OutputError::Broken),
+                Err(later) => wait(later).await,
+            },
+            Turn::Wait(later) => wait(later).await,
+            Turn::Full => Err(OutputError::Blocked),
         };
         if written.is_err() {
             self.metrics.records_dropped.inc();
         }
-        written
-    }
-
-    async fn queue(&self, json: Vec<u8>) -> Result<(), OutputError> {
-        let gone = || OutputError::Broken(io::ErrorKind::BrokenPipe);
-        let (written, flushed) = oneshot::channel();
-        self.lines.send(Line::Record { json, written }).await.map_err(|_| gone())?;
-        flushed.await.map_err(|_| gone())?.map_err(OutputError::Broken)
+        (added, written)
     }
 
     /// Waits until every queued line is written, for a bounded time.
     pub async fn flush(&self) {
         let (written, flushed) = oneshot::channel();
-        let flush = async {
-            if self.lines.send(Line::Mark(written)).await.is_ok() {
-                let _ = flushed.await;
+        {
+            let mut queue = self.shared.queue();
+            if !queue.is_busy {
+                return;
             }
-        };
-        let _ = tokio::time::timeout(PATIENCE, flush).await;
+            queue.next.waiting.push(written);
+        }
+        let _ = wait(flushed).await;
     }
 
     /// Writes or queues one log line, given without its newline. Drops and counts it if the writer is behind.
-    pub fn log(&self, mut json: Vec<u8>) {
-        json.push(b'\n');
-        if self.shared.write_now(&json).is_some() {
-            return;
+    pub fn log(&self, json: &[u8]) {
+        match self.shared.add_log_line(json) {
+            Turn::Write(batch) => drop(self.write(batch)),
+            Turn::Wait(_) => {}
+            Turn::Full => _ = self.metrics.log_lines_dropped.inc(),
         }
-        if self.lines.capacity() < RESERVED_FOR_RECORDS || self.lines.try_send(Line::Log(json)).is_err() {
-            self.metrics.log_lines_dropped.inc();
+    }
+
+    /// Writes `batch`, and what arrives meanwhile. Returns the outcome for `batch`, or where the writer thread will send it.
+    fn write(&self, batch: Batch) -> Result<Written, oneshot::Receiver<Written>> {
+        let mut outcome = None;
+        let mut batch = batch;
+        for _ in 0..ROUNDS {
+            let Some(written) = self.shared.write_now(&mut batch) else { break };
+            outcome.get_or_insert(written);
+            match self.shared.finish(batch, written) {
+                Some(next) => batch = next,
+                None => return Ok(outcome.unwrap_or(written)),
+            }
         }
+        let (sender, later) = oneshot::channel();
+        if outcome.is_none() {
+            batch.waiting.push(sender);
+        }
+        // The thread ends after the last handle.
+        let _ = self.slow.send(batch);
+        outcome.ok_or(later)
+    }
+}
+
+async fn wait(later: oneshot::Receiver<Written>) -> Result<(), OutputError> {
+    match tokio::time::timeout(PATIENCE, later).await {
+        Ok(Ok(written)) => written.map_err(OutputError::Broken),
+        Ok(Err(_)) => Err(OutputError::Broken(io::ErrorKind::BrokenPipe)),
+        Err(_) => Err(OutputError::Blocked),
     }
 }
 
 impl Shared {
-    /// Writes `line` if that requires no waiting. Passing it to the writer thread and back costs ten times as much.
-    fn write_now(&self, line: &[u8]) -> Option<io::Result<()>> {
-        if line.len() > ATOMIC {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add<T>(&self, add: impl FnOnce(&mut Vec<u8>) -> T) -> (T, Turn) {
+        let mut queue = self.queue();
+        if queue.next.count >= CAPACITY {
+            // The line has its place in the chain, so that its loss shows.
+            return (add(&mut Vec::new()), Turn::Full);
+        }
+        let added = add(&mut queue.next.lines);
+        queue.next.lines.push(b'\n');
+        queue.next.count += 1;
+        if queue.is_busy {
+            let (sender, later) = oneshot::channel();
+            queue.next.waiting.push(sender);
+            return (added, Turn::Wait(later));
+        }
+        queue.is_busy = true;
+        (added, Turn::Write(std::mem::take(&mut queue.next)))
+    }
+
+    fn add_log_line(&self, json: &[u8]) -> Turn {
+        let mut queue = self.queue();
+        if queue.next.count >= CAPACITY - RESERVED_FOR_RECORDS {
+            return Turn::Full;
+        }
+        queue.next.lines.extend_from_slice(json);
+        queue.next.lines.push(b'\n');
+        queue.next.count += 1;
+        if queue.is_busy {
+            return Turn::Wait(oneshot::channel().1);
+        }
+        queue.is_busy = true;
+        Turn::Write(std::mem::take(&mut queue.next))
+    }
+
+    /// Writes as much of `batch` as the stream accepts without waiting, and removes it. `None`: something is left.
+    ///
+    /// Nobody else writes meanwhile. So a ready stream stays ready for one chunk, and a line may be split.
+    fn write_now(&self, batch: &mut Batch) -> Option<Written> {
+        let mut done = 0;
+        for chunk in batch.lines.chunks(ATOMIC) {
+            if !self.stream.is_ready(false) {
+                batch.lines.drain(..done);
+                return None;
+            }
+            if let Err(error) = self.stream.write_all(chunk) {
+                return Some(Err(error.kind()));
+            }
+            done += chunk.len();
+        }
+        Some(Ok(()))
+    }
+
+    /// Reports the outcome for `batch`, and returns what has arrived meanwhile. `None`: nothing has, and nobody writes now.
+    fn finish(&self, batch: Batch, written: Written) -> Option<Batch> {
+        for waiting in batch.waiting {
+            // The request may have timed out meanwhile. Its record is written nevertheless.
+            let _ = waiting.send(written);
+        }
+        let mut queue = self.queue();
+        if queue.next.lines.is_empty() && queue.next.waiting.is_empty() {
+            queue.is_busy = false;
             return None;
         }
-        // Held for one short write at most. The writer thread, which may wait for the reader, does not hold the lock meanwhile.
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*taken && self.stream.is_ready(false)).then(|| self.stream.write_all(line))
+        Some(std::mem::take(&mut queue.next))
     }
 
-    fn take(&self, taken: bool) {
-        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
-    }
-
-    /// Writes queued lines until the last handle is dropped.
-    fn write_queued(&self, mut queue: mpsc::Receiver<Line>) {
-        let mut waiting = Vec::new();
-        while let Some(first) = queue.blocking_recv() {
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            let mut lines = 0;
-            while let Some(line) = next {
-                match line {
-                    Line::Record { json, written } => {
-                        waiting.push(written);
-                        batch.extend(json);
-                    }
-                    Line::Log(json) => batch.extend(json),
-                    Line::Mark(written) => waiting.push(written),
+    /// Writes batches that require waiting, until the last handle is dropped.
+    fn write_slowly(&self, batches: &mpsc::Receiver<Batch>) {
+        while let Ok(mut batch) = batches.recv() {
+            loop {
+                let written = batch.lines.chunks(ATOMIC).try_for_each(|chunk| {
+                    self.stream.is_ready(true);
+                    self.stream.write_all(chunk).map_err(|error| error.kind())
+                });
+                match self.finish(batch, written) {
+                    Some(next) => batch = next,
+                    None => break,
                 }
-                lines += 1;
-                next = (lines < BATCH).then(|| queue.try_recv().ok()).flatten();
-            }
-            self.take(true);
-            let outcome = batch.chunks(ATOMIC).try_for_each(|chunk| {
-                self.stream.is_ready(true);
-                self.stream.write_all(chunk)
-            });
-            self.take(false);
-            for written in waiting.drain(..) {
-                // The request may have timed out meanwhile. Its record is written nevertheless.
-                let _ = written.send(outcome.as_ref().copied().map_err(io::Error::kind));
             }
         }
     }
@@ -244,14 +330,20 @@ mod tests {
         (Output::start(Stalled(Mutex::new(stalled)), metrics.clone()).expect("a thread"), release)
     }
 
+    impl Output {
+        async fn record_line(&self, line: &[u8]) -> Result<(), OutputError> {
+            self.record(|lines| lines.extend_from_slice(line)).await.1
+        }
+    }
+
     #[tokio::test]
     async fn a_record_is_on_the_stream_before_the_caller_goes_on() {
         let sink = Sink::default();
         let output = Output::start(sink.clone(), Metrics::default()).expect("a thread");
-        output.record(b"{\"id\":1}".to_vec()).await.expect("written");
+        output.record_line(b"{\"id\":1}").await.expect("written");
         assert_eq!(sink.0.lock().expect("no panic").as_slice(), b"{\"id\":1}\n");
         let long = vec![b'x'; 3 * ATOMIC];
-        output.record(long.clone()).await.expect("written");
+        output.record_line(&long).await.expect("written");
         assert!(sink.0.lock().expect("no panic").ends_with(&[&long[..], b"\n"].concat()));
     }
 
@@ -259,7 +351,7 @@ mod tests {
     async fn a_blocked_stream_holds_a_record_for_a_bounded_time() {
         let metrics = Metrics::default();
         let (output, _release) = stalled(&metrics);
-        let error = output.record(b"{}".to_vec()).await.expect_err("nobody reads");
+        let error = output.record_line(b"{}").await.expect_err("nobody reads");
         assert!(matches!(error, OutputError::Blocked));
         assert_eq!(metrics.records_dropped.get(), 1);
     }
@@ -269,10 +361,42 @@ mod tests {
         let metrics = Metrics::default();
         let (output, _release) = stalled(&metrics);
         for _ in 0..CAPACITY {
-            output.log(b"{}".to_vec());
+            output.log(b"{}");
         }
         assert!(metrics.log_lines_dropped.get() > 0);
-        assert!(output.lines.capacity() >= RESERVED_FOR_RECORDS - 1);
+        assert!(output.shared.queue().next.count <= CAPACITY - RESERVED_FOR_RECORDS);
+        let (sequence, turn) = output.shared.add(|lines| lines.len());
+        assert!(sequence > 0 && matches!(turn, Turn::Wait(_)), "a record waits for its turn");
+    }
+
+    #[tokio::test]
+    async fn a_record_for_which_the_queue_has_no_room_still_gets_its_place() {
+        let metrics = Metrics::default();
+        let (output, _release) = stalled(&metrics);
+        let waiting: Vec<_> = (0..=CAPACITY).map(|_| output.shared.add(|_| ())).collect();
+        drop(waiting);
+        let mut placed = false;
+        let (placed_at, written) = output.record(|_| std::mem::replace(&mut placed, true)).await;
+        assert!(!placed_at && placed && matches!(written, Err(OutputError::Blocked)));
+        assert_eq!(metrics.records_dropped.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn lines_that_arrive_while_another_is_written_are_written_together() {
+        let sink = Sink::default();
+        let output = Output::start(sink.clone(), Metrics::default()).expect("a thread");
+        let ((), Turn::Write(first)) = output.shared.add(|lines| lines.push(b'1')) else { panic!("nobody writes") };
+        let ((), Turn::Wait(mut second)) = output.shared.add(|lines| lines.push(b'2')) else {
+            panic!("somebody writes")
+        };
+        let ((), Turn::Wait(mut third)) = output.shared.add(|lines| lines.push(b'3')) else {
+            panic!("somebody writes")
+        };
+        assert!(second.try_recv().is_err());
+        assert!(matches!(output.write(first), Ok(Ok(()))));
+        assert_eq!((second.try_recv(), third.try_recv()), (Ok(Ok(())), Ok(Ok(()))));
+        assert_eq!(sink.0.lock().expect("no panic").as_slice(), b"1\n2\n3\n");
+        assert!(!output.shared.queue().is_busy);
     }
 
     #[tokio::test]
@@ -288,7 +412,7 @@ mod tests {
         }
         let output = Output::start(Closed, Metrics::default()).expect("a thread");
         for length in [2, 2 * ATOMIC] {
-            let error = output.record(vec![b'x'; length]).await.expect_err("the reader is gone");
+            let error = output.record_line(&vec![b'x'; length]).await.expect_err("the reader is gone");
             assert!(matches!(error, OutputError::Broken(io::ErrorKind::BrokenPipe)), "{length}");
         }
     }
@@ -303,7 +427,7 @@ mod tests {
             .map(|length| {
                 tokio::spawn({
                     let output = output.clone();
-                    async move { output.record(vec![b'x'; length]).await }
+                    async move { output.record_line(&vec![b'x'; length]).await }
                 })
             })
             .collect();

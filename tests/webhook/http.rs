@@ -23,6 +23,7 @@ use writgate::review::lookups::Lookups;
 use writgate::review::namespace_reader::NamespaceReader;
 use writgate::state::store::Store;
 use writgate::trail::chain::Sealer;
+use writgate::trail::chain::seals::Seals;
 use writgate::trail::output::{Output, Stream};
 use writgate_cluster::key_file::PrivateKey;
 use writgate_core::{approval::PublicKey, posture::Document, record::ChainVerifier};
@@ -93,6 +94,7 @@ struct Webhook {
     status: Arc<Status>,
     lines: Lines,
     key: PublicKey,
+    seals: Seals,
 }
 
 impl Webhook {
@@ -112,16 +114,11 @@ impl Webhook {
         let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
         let key = PrivateKey::generate().expect("randomness");
         let public = PublicKey::from_pem(&key.public_pem()).expect("a key");
-        let admission = Admission::new(
-            store,
-            Lookups::new(reader),
-            Sealer::new(key, Vec::new(), metrics.clone()),
-            output,
-            None,
-            metrics,
-        );
+        let sealer = Sealer::new(key, Vec::new(), metrics.clone());
+        let seals = Seals::start(sealer.clone(), output.clone());
+        let admission = Admission::new(store, Lookups::new(reader), sealer, output, None, metrics);
         let routes = router::router(admission, status.clone());
-        Self { routes, admin: admin::router(status.clone()), status, lines, key: public }
+        Self { routes, admin: admin::router(status.clone()), status, lines, key: public, seals }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -155,7 +152,7 @@ impl Webhook {
         String::from_utf8(lines).expect("UTF-8")
     }
 
-    /// The records on standard output, without the first line, which starts their chain.
+    /// The records on standard output, without the lines that start and seal their chain.
     fn records(&self) -> Vec<Value> {
         let lines = self.text();
         let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
@@ -325,10 +322,18 @@ async fn records_are_sealed_without_a_cluster() {
     for namespace in ["production", "staging", "nowhere"] {
         webhook.review(&review(namespace)).await;
     }
-    let mut verifier = ChainVerifier::new([webhook.key.clone()]);
-    webhook.text().lines().for_each(|line| drop(verifier.add(line)));
+    assert!(
+        webhook.records().iter().all(|record| record["signature"].is_null()),
+        "a record has no signature of its own"
+    );
+    let Webhook { lines, key, seals, .. } = webhook;
+    seals.finish().await;
+    let lines = lines.0.lock().expect("no panic").clone();
+    let mut verifier = ChainVerifier::new([key]);
+    String::from_utf8(lines).expect("UTF-8").lines().for_each(|line| drop(verifier.add(line)));
     let report = verifier.finish();
     assert!(report.is_clean() && report.chains[0].links == 4, "{report:#?}");
+    assert_eq!(report.chains[0].sealed, Some(3));
 }
 
 #[tokio::test]

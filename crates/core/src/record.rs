@@ -11,8 +11,9 @@ pub(crate) mod reasons;
 
 pub use chain::{
     CHAIN_VERSION, Chain, ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine,
-    Checkpoint, CheckpointHead, Head, LineOutcome, Link, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature, Sealable,
-    StartLink, UnsealedLine, VerifiedLine, VerifiedRecord,
+    Checkpoint, CheckpointHead, Fork, Head, LineOutcome, Link, RECORD_PAYLOAD_TYPE, RecordDigest, RecordSignature,
+    SEAL_PAYLOAD_TYPE, SEAL_VERSION, Seal, Sealable, Settled, Settlement, StartLink, UnplacedRecord, UnsealedLine,
+    VerifiedLine, VerifiedRecord,
 };
 pub use connection::Connection;
 pub use decision::{

@@ -1,5 +1,7 @@
 //! Sealed records: a chain that a writer sealed verifies, and every later change to it is found and named.
 
+mod groups;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::Timestamp;
@@ -10,7 +12,7 @@ use writgate_core::{
     approval::{Envelope, PublicKey},
     record::{
         CHAIN_VERSION, Chain, ChainFinding, ChainReport, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord,
-        Head, LineOutcome, RECORD_PAYLOAD_TYPE, VerifiedLine,
+        Head, LineOutcome, RECORD_PAYLOAD_TYPE, Seal, UnplacedRecord, VerifiedLine,
     },
 };
 
@@ -56,13 +58,39 @@ impl Writer {
     }
 
     fn start(&mut self, heads: Vec<Head>) -> String {
-        let unsealed = self.chain.start(id(1), now(), heads).expect("a link");
+        let unsealed = self.chain.start(id(1), now(), heads);
         json(&unsealed.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
     }
 
     fn seal(&mut self, n: u128) -> String {
-        let unsealed = self.chain.link(record(n)).expect("a link");
+        let unsealed = self.chain.link(record(n));
         json(&unsealed.seal(public(&self.key).id(), |bytes| self.key.sign(bytes).to_bytes()))
+    }
+
+    /// The line of a record without a signature of its own.
+    fn place(&mut self, n: u128) -> String {
+        let mut line = Vec::new();
+        self.chain.place(&UnplacedRecord::of(&record(n)), &mut line);
+        String::from_utf8(line).expect("UTF-8")
+    }
+
+    /// The seal of all lines so far.
+    fn seal_line(&self) -> String {
+        self.seal_of(self.head())
+    }
+
+    fn seal_of(&self, head: Head) -> String {
+        json(&Seal::of(head, now(), self.public().id(), |bytes| self.key.sign(bytes).to_bytes()))
+    }
+
+    /// A start link, and groups of so many records, each with a seal after it.
+    fn groups(&mut self, groups: &[u128]) -> Vec<String> {
+        let mut lines = vec![self.start(Vec::new())];
+        for (group, records) in (0..).zip(groups) {
+            lines.extend((0..*records).map(|n| self.place(100 * (group + 1) + n)));
+            lines.push(self.seal_line());
+        }
+        lines
     }
 
     /// A start link and `records` records after it.
@@ -273,7 +301,7 @@ fn a_log_is_not_clean_without_links_or_with_a_link_that_is_not_a_record() {
     let mut lines = writer.lines(1);
     assert!(writer.verify(&lines).is_clean());
     let later = DecisionRecord { version: "writgate.dev/decision/v2".to_owned(), ..record(7) };
-    let unsealed = writer.chain.link(later).expect("a link");
+    let unsealed = writer.chain.link(later);
     lines.push(json(&unsealed.seal(writer.public().id(), |bytes| writer.key.sign(bytes).to_bytes())));
     let report = writer.verify(&lines);
     assert!(!report.is_clean() && report.findings.is_empty() && report.others == 1, "{report:#?}");
@@ -310,7 +338,8 @@ fn a_record_without_a_link_or_a_signature_is_unsigned() {
     let lines = writer.lines(1);
     for name in ["chain", "signature"] {
         let without = changed(&lines[1], |value| _ = value.as_object_mut().expect("an object").remove(name));
-        assert_eq!(kinds(&writer.verify([&lines[0], &without])), ["unsigned"], "{name}");
+        let with_checkpoint = writer.verify_to_head([&lines[0], &without]);
+        assert_eq!(kinds(&with_checkpoint), ["unsigned", "missing"], "{name}");
         let null = changed(&lines[1], |value| value[name] = Value::Null);
         assert_eq!(kinds(&writer.verify([&lines[0], &null])), ["unsigned"], "{name}");
     }

@@ -1,7 +1,8 @@
 //! Checkpoints: the key of each chain and its head, in ConfigMaps of the system namespace, where no tenant can write.
 //!
 //! A checkpoint shows that a log was cut off at its end, or that a stranger signed a record. It is written after the first
-//! record, then every second while the chain grows, and on exit. Records after the last checkpoint can be lost unnoticed.
+//! seal, then every second while the chain grows, and on exit. It names a head that is sealed, so a record up to there
+//! without a seal is a finding. Records after the last checkpoint can be lost unnoticed.
 
 use std::time::Duration;
 

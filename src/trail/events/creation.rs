@@ -14,6 +14,7 @@ use writgate_cluster::event::CONTROLLER;
 use writgate_core::encoding::hex;
 
 use crate::metrics::Metrics;
+use crate::trail::chain::Sealer;
 use crate::trail::events::event::{self, DecidedRequest, EventContent, Reporter};
 use crate::trail::events::{ANSWER, series};
 use crate::trail::ledger::Ledger;
@@ -34,6 +35,8 @@ pub(super) struct NewEvent {
     has_series: bool,
     /// Names that somebody else's Events have.
     taken: u32,
+    /// Whether the record in the Event has its signature.
+    is_signed: bool,
 }
 
 /// How an attempt to create an Event ended.
@@ -57,6 +60,7 @@ impl NewEvent {
             id: decided.decision.record.id.to_string(),
             has_series: !decided.decision.allowed() || decided.decision.record.connection.is_some(),
             taken: 0,
+            is_signed: false,
         }
     }
 
@@ -91,12 +95,18 @@ pub(super) struct EventCreator {
     pub(super) client: Client,
     pub(super) reporter: Reporter,
     pub(super) ledger: Ledger,
+    pub(super) sealer: Sealer,
     pub(super) metrics: Metrics,
 }
 
 impl EventCreator {
     /// Sends the requests of one attempt to create `new`.
     pub(super) async fn attempt(&self, new: &mut NewEvent) -> Attempt {
+        if !new.is_signed {
+            // Here and not when the Event is queued, because a response waits for that.
+            event::sign(&mut new.event, &self.sealer);
+            new.is_signed = true;
+        }
         let namespace = new.event.metadata.namespace.as_deref().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         new.event.metadata.name = Some(event::name(&new.prefix, &self.tag(&new.subject()).await));

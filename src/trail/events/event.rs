@@ -19,6 +19,7 @@ use writgate_core::{
 };
 
 use crate::metrics::EventQueue;
+use crate::trail::chain::Sealer;
 use crate::trail::events::persisted::{StoredObject, Write};
 
 /// The API's limit for `note`.
@@ -27,6 +28,8 @@ const MAX_NOTE: usize = 1024;
 const MAX_WORD: usize = 128;
 /// The largest record in an Event, well below the API's 256 KiB for all annotations.
 const MAX_RECORD: usize = 32 << 10;
+/// The length of a signature in a record.
+const SIGNATURE: usize = 192;
 /// Hex digits of the digest in an Event's name: 128 bits.
 const DIGEST_DIGITS: usize = 32;
 /// The part of the object's name that fits into the Event's name.
@@ -209,10 +212,10 @@ impl DecidedRequest {
     }
 
     /// The record as JSON. A record that is too large is written without the initiator's groups, which nothing else bounds,
-    /// and without its seal, which covers them. The log has the complete record.
+    /// and without its place in the chain, which requires them. The log has the complete record.
     fn record(&self) -> Option<String> {
         let json = serde_json::to_string(&self.decision.record).ok()?;
-        if json.len() <= MAX_RECORD {
+        if json.len() + SIGNATURE <= MAX_RECORD {
             return Some(json);
         }
         let mut record = DecisionRecord { chain: None, signature: None, ..self.decision.record.clone() };
@@ -220,6 +223,19 @@ impl DecidedRequest {
             initiator.groups = vec!["…".to_owned()];
         }
         serde_json::to_string(&record).ok().filter(|json| json.len() <= MAX_RECORD)
+    }
+}
+
+/// Signs the record in `event` by itself, since an Event has no seal. A record without a place in the chain is not signed.
+pub(super) fn sign(event: &mut Event, sealer: &Sealer) {
+    let Some(text) = event.metadata.annotations.as_mut().and_then(|all| all.get_mut(RECORD_ANNOTATION)) else { return };
+    let Ok(mut record) = serde_json::from_str::<DecisionRecord>(text) else { return };
+    if record.chain.is_none() {
+        return;
+    }
+    sealer.sign(&mut record);
+    if let Ok(signed) = serde_json::to_string(&record) {
+        *text = signed;
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::*;
+use crate::trail::chain::audit_key;
 use crate::trail::events::event::tests::{PRODUCTION, STAGING, decided, exec};
 
 /// Responds to the `n`th read of the object or creation of an Event, from 0.
@@ -153,7 +154,8 @@ async fn case_with(server: Server) -> Case {
     let metrics = Metrics::default();
     let kinds = writgate_core::kube::WorkloadKinds::default();
     let ledger = Ledger::new(client.clone(), kinds, "writgate-system", Duration::from_secs(90), metrics.clone());
-    let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, metrics.clone());
+    let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics.clone());
+    let events = Events::start(client, Reporter::new("webhook-0", "writgate-system"), ledger, sealer, metrics.clone());
     Case { server, events, metrics }
 }
 

@@ -68,7 +68,7 @@ pub(super) fn keep_since(entry: &mut ConfigMap) {
     }
 }
 
-/// A new entry for the sealed record of an admission.
+/// A new entry for the signed record of an admission.
 pub(super) fn of_record(record: &DecisionRecord) -> ConfigMap {
     let name = format!("record-{}", record.id);
     let mut entry = match &record.object {

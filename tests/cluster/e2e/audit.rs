@@ -110,11 +110,14 @@ fn every_source_gives_the_same_five_answers(installation: &Installation) {
         &["audit", "-n", &governed.namespace, "--decision", "break-glass", "-o", "json"],
     );
     let record: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
-    assert!(records.contains(&record), "expected the record itself: {ran}");
+    assert!(records.contains(&trail::without_signature(record)), "expected the record itself: {ran}");
     assert!(ran.stderr.contains("Events expire after an hour"), "{ran}");
     let ran = writgate(&installation.operator, &["audit", "-n", &governed.namespace, "--who", "carol@acme.example"]);
     assert_eq!(ran.code, Some(1), "carol took part in no decision: {ran}");
 }
+
+/// How `audit --verify` remarks a record whose seal is not written yet.
+const NOT_YET_SEALED: &str = "not yet sealed";
 
 fn audit_verify_finds_an_altered_record(installation: &Installation) {
     let governed = installation.governed("sealed");
@@ -130,7 +133,7 @@ fn audit_verify_finds_an_altered_record(installation: &Installation) {
         wait_until("the webhook has written its checkpoint", trail::LIMIT, || {
             let ran =
                 writgate(&installation.plane.admin, &["audit", "--log", log, "--verify", "-n", &governed.namespace]);
-            (!ran.stdout.contains("forged")).then_some(ran)
+            (!ran.stdout.contains("forged") && !ran.stdout.contains(NOT_YET_SEALED)).then_some(ran)
         })
     };
     let ran = verify(installation.webhook.log());

@@ -1,4 +1,5 @@
-//! A webhook's log: sealed records of one chain. The log depends only on the number of records.
+//! A webhook's log: records of one chain, and a seal after each group of records. The log depends only on the number of
+//! records.
 
 use std::{
     fs::File,
@@ -16,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 use writgate_core::{
     approval::PublicKey,
-    record::{Chain, DecisionRecord},
+    record::{Chain, DecisionRecord, Seal, UnplacedRecord},
 };
 
 /// The writer's key, which is used only for this log.
@@ -29,6 +30,9 @@ pub(crate) fn public_key() -> anyhow::Result<String> {
     Ok(key().verifying_key().to_public_key_pem(LineEnding::LF)?)
 }
 
+/// Records that have one seal. A webhook with two thousand decisions a second has groups of this size.
+const GROUP: u32 = 100;
+
 /// Writes a start link and records: some of denials, most of admissions by an approval.
 pub(crate) fn write(path: &Path, records: u32) -> anyhow::Result<()> {
     let key = key();
@@ -37,10 +41,17 @@ pub(crate) fn write(path: &Path, records: u32) -> anyhow::Result<()> {
     let mut chain = Chain::new(id(0));
     let mut log = BufWriter::new(File::create(path)?);
     let sign = |bytes: &[u8]| key.sign(bytes).to_bytes();
-    line(&mut log, &chain.start(id(1), began, Vec::new())?.seal(keyid, sign))?;
+    line(&mut log, &chain.start(id(1), began, Vec::new()).seal(keyid, sign))?;
     for number in 0..records {
         let time = began + SignedDuration::from_secs(60 + i64::from(number));
-        line(&mut log, &chain.link(record(number, time)?)?.seal(keyid, sign))?;
+        let mut written = Vec::new();
+        chain.place(&UnplacedRecord::of(&record(number, time)?), &mut written);
+        log.write_all(&written)?;
+        log.write_all(b"\n")?;
+        if number % GROUP == GROUP - 1 || number + 1 == records {
+            let head = chain.head().context("a chain with records")?;
+            line(&mut log, &Seal::of(head, time, keyid, sign))?;
+        }
     }
     Ok(log.flush()?)
 }

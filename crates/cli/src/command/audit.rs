@@ -25,7 +25,7 @@ use std::{
 
 use anstream::{AutoStream, ColorChoice};
 use writgate_cluster::{clock, names};
-use writgate_core::record::{ChainFinding, CheckedLine, LineOutcome, LogLine, VerifiedLine};
+use writgate_core::record::{ChainFinding, CheckedLine, LineOutcome, LogLine, Settlement, VerifiedLine};
 
 use crate::{
     cluster::{
@@ -36,9 +36,9 @@ use crate::{
         filter::{Filter, FilterFlags},
         log::Log,
         printer::{Format, Printer, READER_GONE},
-        row::{Required, Row},
+        row::{NOT_YET_SEALED, Required, Row},
         source::Source,
-        verification::{Verification, VerificationReport},
+        verification::{SettledLine, Verification, VerificationReport},
     },
     failure::{Answer, Failure},
     manifest::input,
@@ -121,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Some(cluster) if of_events => audit.events(cluster, arguments),
         _ => audit.logs(arguments, logs()),
     };
-    match read.and_then(|()| audit.printer.flush()) {
+    match read.and_then(|()| audit.settle_rest()).and_then(|()| audit.printer.flush()) {
         Err(Failure::Undetermined(why)) if why == READER_GONE && !arguments.verify => {
             return Ok(Answer::of(audit.tally.shown > 0));
         }
@@ -181,48 +181,94 @@ impl<W: Write> Audit<'_, W> {
         self.printer.print(row, json)
     }
 
-    /// Adds a line to the verification, and shows what was verified. A line that is a finding is shown as one.
+    /// Adds a line to the verification, and shows what was verified. A line that is a finding is shown as one. A line that
+    /// waits for its seal is shown once the seal was seen.
     fn verified(&mut self, checked: CheckedLine, source: &Source<'_>) -> Result<(), Failure> {
         let Some(verification) = &mut self.verification else { return Ok(()) };
-        match verification.take(checked, source.position) {
-            LineOutcome::Verified(VerifiedLine::Record(record)) => self.show(&source.row(*record), source.json),
-            LineOutcome::Again(VerifiedLine::Record(record)) if source.is_not_persisted() => {
-                self.show(&source.row(*record), source.json)
-            }
-            LineOutcome::Again(VerifiedLine::Record(record)) => {
-                verification.repeats(record.position());
-                Ok(())
-            }
-            LineOutcome::Verified(_) | LineOutcome::Again(_) => Ok(()),
+        let (outcome, settled) = verification.take(checked, source);
+        settled.into_iter().try_for_each(|line| self.settle(line))?;
+        match outcome {
+            LineOutcome::Verified(line) => self.show_verified(line, source),
+            LineOutcome::Again(line) => self.show_again(line, 1, source),
+            LineOutcome::Seal(_) | LineOutcome::Waiting(_) => Ok(()),
             LineOutcome::NotARecord => self.found(None, source),
             LineOutcome::Found(finding) => self.found(Some(&finding), source),
         }
     }
 
-    /// Shows a record that was not verified, with the finding about it. Formats that have no place for a finding leave the
-    /// record out.
+    /// Shows the lines that still wait for their seal, after the last line.
+    fn settle_rest(&mut self) -> Result<(), Failure> {
+        let rest = self.verification.as_mut().map(Verification::close).unwrap_or_default();
+        rest.into_iter().try_for_each(|line| self.settle(line))
+    }
+
+    /// Shows a line that no longer waits for its seal.
+    fn settle(&mut self, settled: SettledLine) -> Result<(), Failure> {
+        let SettledLine { line, copies, settlement } = settled;
+        line.as_source(|source| match settlement {
+            Settlement::Verified(line) => {
+                self.repeats(&line, copies);
+                self.show_verified(line, source)
+            }
+            Settlement::Again(line) => self.show_again(line, copies + 1, source),
+            Settlement::Found(finding) => self.found(Some(&finding), source),
+            Settlement::NotYetSealed => self.show_unverified(NOT_YET_SEALED, source),
+        })
+    }
+
+    fn show_verified(&mut self, line: VerifiedLine, source: &Source<'_>) -> Result<(), Failure> {
+        match line {
+            VerifiedLine::Record(record) => self.show(&source.row(*record), source.json),
+            VerifiedLine::Start(_) | VerifiedLine::Other { .. } => Ok(()),
+        }
+    }
+
+    /// Counts `copies` of a record. An Event of an object that was never seen has a row.
+    fn show_again(&mut self, line: VerifiedLine, copies: u64, source: &Source<'_>) -> Result<(), Failure> {
+        if source.is_not_persisted() {
+            return self.show_verified(line, source);
+        }
+        self.repeats(&line, copies);
+        Ok(())
+    }
+
+    fn repeats(&mut self, line: &VerifiedLine, copies: u64) {
+        if let (Some(verification), VerifiedLine::Record(record)) = (&mut self.verification, line) {
+            verification.repeats(record.position(), copies);
+        }
+    }
+
+    /// Shows a record that was not verified, with a remark. Formats that have no place for a remark leave the record out.
+    fn show_unverified(&mut self, remark: &str, source: &Source<'_>) -> Result<(), Failure> {
+        let LogLine::Claimed(line) = LogLine::read(source.json.as_bytes()) else { return Ok(()) };
+        match line.record() {
+            Ok(Some(record)) if !matches!(self.format, Format::Json | Format::Yaml) => {
+                let mut row = source.row(record);
+                row.remarks.push(remark.to_owned());
+                self.show(&row, source.json)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows a record that was not verified, with the finding about it.
     fn found(&mut self, finding: Option<&ChainFinding>, source: &Source<'_>) -> Result<(), Failure> {
         if finding == Some(&ChainFinding::Unreadable) {
             return Ok(()); // `json` may be readable, since invalid UTF-8 is replaced in it
+        }
+        // The report of the verification names its findings.
+        if let Some(finding) = finding {
+            return self.show_unverified(finding.as_str(), source);
         }
         let record = match LogLine::read(source.json.as_bytes()) {
             LogLine::Claimed(line) => line.record(),
             LogLine::Unreadable(why) => Err(why),
             LogLine::NotARecord => Err("there is no record".to_owned()),
         };
-        match (record, finding) {
-            (Ok(Some(record)), Some(finding)) if !matches!(self.format, Format::Json | Format::Yaml) => {
-                let mut row = source.row(record);
-                row.remarks.push(finding.as_str().to_owned());
-                self.show(&row, source.json)
-            }
-            // The report of the verification names its findings.
-            (_, Some(_)) | (Ok(_), None) => Ok(()),
-            (Err(why), None) => {
-                self.cannot_read(&(source.position)(), &why);
-                Ok(())
-            }
+        if let Err(why) = record {
+            self.cannot_read(&(source.position)(), &why);
         }
+        Ok(())
     }
 
     fn cannot_read(&mut self, place: &str, why: &str) {
@@ -257,7 +303,7 @@ impl<W: Write> Audit<'_, W> {
         let position = || name.clone();
         let source = Source::event(&json, &position, times, not_persisted);
         if let Some(verification) = &self.verification {
-            let checked = verification.check(&LogLine::read(json.as_bytes()));
+            let checked = verification.check(LogLine::read(json.as_bytes()));
             return self.verified(checked, &source);
         }
         match record {

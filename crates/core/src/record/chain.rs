@@ -1,22 +1,25 @@
-//! Sealed records: each record is a signed link in its writer's chain.
+//! Sealed records: each record is a link in its writer's chain, and a seal signs the chain up to there.
 //!
 //! A writer is one run of one webhook process. Its chain begins with a start link, which names the heads of the other
 //! chains. Each further link contains the digest of the link before it. So a removed link leaves a gap, and a changed
-//! link does not match its signature or its successor.
+//! link does not match its successor. A [`Seal`] signs the digest of the last link, and so everything before it.
 //!
-//! The signature covers DSSE's encoding of the record's RFC 8785 form, under a payload type of its own. So a reviewer's
-//! signature is never valid for a record, and a writer's signature is never valid for an approval.
+//! A line of a chain is written in its canonical form (RFC 8785), once: the fields of its type are in canonical order,
+//! and serde writes strings and integers as RFC 8785 requires. So the digest of a line is the SHA-256 of its bytes.
+//!
+//! Signatures cover DSSE's encoding. Records, seals and approvals have different payload types, so a signature of one is
+//! never valid for another.
 //!
 //! Keys and storage are not here. [`verifier`] reads sealed records back.
 
 mod verifier;
 
 pub use verifier::{
-    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, LineOutcome, VerifiedLine,
-    VerifiedRecord,
+    ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Fork, LineOutcome, Settled,
+    Settlement, VerifiedLine, VerifiedRecord,
 };
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io::Write as _, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
@@ -26,7 +29,7 @@ use uuid::Uuid;
 
 use crate::{
     approval::key::{KeyId, PublicKey},
-    encoding::canonical::{CanonicalError, Scope, canonical},
+    encoding::canonical::Scope,
     encoding::dsse::pre_authentication,
     encoding::hex,
     record::decision::DecisionRecord,
@@ -34,8 +37,12 @@ use crate::{
 
 /// The `version` of a start link and of a checkpoint.
 pub const CHAIN_VERSION: &str = "writgate.dev/chain/v1";
-/// The DSSE payload type of records and start links.
+/// The `version` of a seal.
+pub const SEAL_VERSION: &str = "writgate.dev/seal/v1";
+/// The DSSE payload type of start links, and of records that have a signature of their own.
 pub const RECORD_PAYLOAD_TYPE: &str = "application/vnd.writgate.decision.v1+json";
+/// The DSSE payload type of seals. It differs from that of records, so no record can be mistaken for a seal.
+pub const SEAL_PAYLOAD_TYPE: &str = "application/vnd.writgate.seal.v1+json";
 
 /// The SHA-256 digest of the RFC 8785 form of a line without its `signature`. Its text is `sha256:` and 64 lower-case
 /// hexadecimal digits.
@@ -81,56 +88,58 @@ impl<'de> Deserialize<'de> for RecordDigest {
     }
 }
 
-/// The fields of a line that place it in a chain.
+/// The fields of a line that place it in a chain, in canonical order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// The writer: a `UUIDv7` of one run of one webhook process.
-    pub writer: Uuid,
-    /// Counts from 0, the start link, without a gap.
-    pub sequence: u64,
     /// The digest of the link before. `null` only in the start link.
     pub previous: Option<RecordDigest>,
+    /// Counts from 0, the start link, without a gap.
+    pub sequence: u64,
+    /// The writer: a `UUIDv7` of one run of one webhook process.
+    pub writer: Uuid,
 }
 
-/// A signature as a line contains it. It is not trusted until a [`ChainVerifier`] has verified it.
+/// A signature as a line contains it, with its fields in canonical order. It is not trusted until a [`ChainVerifier`]
+/// has verified it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordSignature {
     /// The [`KeyId`] of the writer's key, as a hint for choosing the key.
     pub keyid: String,
-    /// The Ed25519 signature of [`UnsealedLine::signed_bytes`], in standard padded base64.
+    /// The Ed25519 signature of the line without this field, in standard padded base64.
     pub sig: String,
 }
 
-/// The last link of a chain at some time.
+/// The last link of a chain at some time. The fields are in canonical order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// The writer of the chain.
-    pub writer: Uuid,
-    /// The sequence of the last link.
-    pub sequence: u64,
     /// The digest of the last link.
     pub digest: RecordDigest,
+    /// The sequence of the last link.
+    pub sequence: u64,
+    /// The writer of the chain.
+    pub writer: Uuid,
 }
 
-/// The first link of a chain: a line of its own, which is not a decision.
+/// The first link of a chain: a line of its own, which is not a decision. The fields are in canonical order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartLink {
-    /// [`CHAIN_VERSION`]
-    pub version: String,
-    /// The id of the line, a `UUIDv7`.
-    pub id: Uuid,
-    /// When the chain began.
-    pub time: Timestamp,
-    /// The heads of the other chains, from their checkpoints at the start of the process.
-    pub heads: Vec<Head>,
     /// Sequence 0, without a previous digest.
     pub chain: Link,
+    /// The heads of the other chains, from their checkpoints at the start of the process.
+    pub heads: Vec<Head>,
+    /// The id of the line, a `UUIDv7`.
+    pub id: Uuid,
     /// The writer's signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<RecordSignature>,
+    /// When the chain began.
+    pub time: Timestamp,
+    /// [`CHAIN_VERSION`]
+    pub version: String,
 }
 
-/// A line of a chain: a decision record or a start link.
+/// A line of a chain that has a signature of its own: a decision record or a start link. Its fields serialise in
+/// canonical order.
 pub trait Sealable: Serialize {
     /// Sets the line's link and removes its signature, which does not cover the new link.
     fn set_link(&mut self, link: Link);
@@ -158,6 +167,37 @@ impl Sealable for StartLink {
     }
 }
 
+/// The canonical form of a line whose fields are in canonical order.
+fn canonical_line(line: &impl Serialize) -> Vec<u8> {
+    // Strings, integers and booleans always serialise, into memory.
+    serde_json::to_vec(line).unwrap_or_default()
+}
+
+/// A record as a line, except for its link: everything that can be written before it is the record's turn.
+#[derive(Clone, Debug)]
+pub struct UnplacedRecord {
+    /// The line before the member `chain`.
+    before: Vec<u8>,
+    /// The line after the member `chain`.
+    after: Vec<u8>,
+}
+
+impl UnplacedRecord {
+    /// The line of `record`, whose own link and signature are left out.
+    #[must_use]
+    pub fn of(record: &DecisionRecord) -> Self {
+        let mut before = if record.chain.is_none() && record.signature.is_none() {
+            canonical_line(record)
+        } else {
+            canonical_line(&DecisionRecord { chain: None, signature: None, ..record.clone() })
+        };
+        // `change` follows `chain`. A quote in a string is escaped, so this is the member and never a part of a value.
+        let at = memchr::memmem::find(&before, b",\"change\":").unwrap_or(before.len());
+        let after = before.split_off(at);
+        Self { before, after }
+    }
+}
+
 /// A writer's own chain, to which it adds lines.
 #[derive(Clone, Debug)]
 pub struct Chain {
@@ -179,34 +219,52 @@ impl Chain {
     }
 
     /// Begins the chain with its start link, which names the `heads` of the other chains.
-    ///
-    /// # Errors
-    ///
-    /// The line has no canonical form.
-    pub fn start(
-        &mut self,
-        id: Uuid,
-        time: Timestamp,
-        heads: Vec<Head>,
-    ) -> Result<UnsealedLine<StartLink>, CanonicalError> {
+    pub fn start(&mut self, id: Uuid, time: Timestamp, heads: Vec<Head>) -> UnsealedLine<StartLink> {
         let chain = Link { writer: self.writer, sequence: 0, previous: None };
         self.head = None;
         self.link(StartLink { version: CHAIN_VERSION.to_owned(), id, time, heads, chain, signature: None })
     }
 
-    /// Adds `line` to the chain. The next line refers to it even if it is never written, so that a lost line is missed.
-    ///
-    /// # Errors
-    ///
-    /// The line has no canonical form.
-    pub fn link<T: Sealable>(&mut self, mut line: T) -> Result<UnsealedLine<T>, CanonicalError> {
-        let sequence = self.head.map_or(0, |head| head.sequence.saturating_add(1));
-        line.set_link(Link { writer: self.writer, sequence, previous: self.head.map(|head| head.digest) });
-        let text = serde_json::to_string(&line).unwrap_or_default();
-        let canonical = canonical(&text, SIGNED_PART)?;
-        let head = Head { writer: self.writer, sequence, digest: RecordDigest::of(&canonical) };
+    /// Adds `line` to the chain, to be signed by itself. The next line refers to it even if it is never written, so that
+    /// a lost line is missed.
+    pub fn link<T: Sealable>(&mut self, mut line: T) -> UnsealedLine<T> {
+        let link = self.next();
+        line.set_link(link);
+        let canonical = canonical_line(&line);
+        let head = self.move_to(link, &canonical);
+        UnsealedLine { line, canonical, head }
+    }
+
+    /// Adds `record` to the chain and its line, without a line break, to `out`. A later [`Seal`] signs it. The next line
+    /// refers to it even if it is never written, so that a lost line is missed.
+    pub fn place(&mut self, record: &UnplacedRecord, out: &mut Vec<u8>) -> Link {
+        let link = self.next();
+        let start = out.len();
+        out.extend_from_slice(&record.before);
+        out.extend_from_slice(b",\"chain\":");
+        // Writing to memory does not fail.
+        let _ = match link.previous {
+            Some(previous) => write!(out, "{{\"previous\":\"{previous}\""),
+            None => write!(out, "{{\"previous\":null"),
+        };
+        let _ = write!(out, ",\"sequence\":{},\"writer\":\"{}\"}}", link.sequence, link.writer);
+        out.extend_from_slice(&record.after);
+        self.move_to(link, out.get(start..).unwrap_or_default());
+        link
+    }
+
+    fn next(&self) -> Link {
+        Link {
+            writer: self.writer,
+            sequence: self.head.map_or(0, |head| head.sequence.saturating_add(1)),
+            previous: self.head.map(|head| head.digest),
+        }
+    }
+
+    fn move_to(&mut self, link: Link, canonical: &[u8]) -> Head {
+        let head = Head { writer: self.writer, sequence: link.sequence, digest: RecordDigest::of(canonical) };
         self.head = Some(head);
-        Ok(UnsealedLine { line, canonical, head })
+        head
     }
 }
 
@@ -233,7 +291,7 @@ impl Scope for SignedPart {
     }
 }
 
-/// A line that has its position in the chain and is not signed yet.
+/// A line that has its position in the chain and is to be signed by itself.
 #[derive(Clone, Debug)]
 pub struct UnsealedLine<T> {
     line: T,
@@ -248,19 +306,56 @@ impl<T: Sealable> UnsealedLine<T> {
         self.head
     }
 
-    /// The bytes that the writer signs.
-    #[must_use]
-    pub fn signed_bytes(&self) -> Vec<u8> {
-        pre_authentication(RECORD_PAYLOAD_TYPE, &self.canonical)
-    }
-
-    /// The sealed line. `sign` must return the signature of its argument by the key `keyid`.
+    /// The line with its signature. `sign` must return the signature of its argument by the key `keyid`.
     #[must_use]
     pub fn seal(mut self, keyid: KeyId, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> T {
-        let sig = BASE64.encode(sign(&self.signed_bytes()));
-        self.line.set_signature(RecordSignature { keyid: keyid.to_string(), sig });
+        self.line.set_signature(signature(RECORD_PAYLOAD_TYPE, &self.canonical, keyid, sign));
         self.line
     }
+}
+
+impl DecisionRecord {
+    /// Signs the record by itself, for the places where it is kept without its chain. `sign` must return the signature of
+    /// its argument by the key `keyid`, which must be the key of the chain.
+    pub fn sign(&mut self, keyid: KeyId, sign: impl FnOnce(&[u8]) -> [u8; 64]) {
+        self.signature = None;
+        self.signature = Some(signature(RECORD_PAYLOAD_TYPE, &canonical_line(self), keyid, sign));
+    }
+}
+
+/// A line that signs a chain up to `chain`, the link that was the last one. It takes no position itself. The fields are
+/// in canonical order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// The last link that the seal covers.
+    pub chain: Head,
+    /// The writer's signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<RecordSignature>,
+    /// When the seal was written.
+    pub time: Timestamp,
+    /// [`SEAL_VERSION`]
+    pub version: String,
+}
+
+impl Seal {
+    /// The seal of the chain up to `head`. `sign` must return the signature of its argument by the key `keyid`.
+    #[must_use]
+    pub fn of(head: Head, time: Timestamp, keyid: KeyId, sign: impl FnOnce(&[u8]) -> [u8; 64]) -> Self {
+        let mut seal = Self { chain: head, signature: None, time, version: SEAL_VERSION.to_owned() };
+        seal.signature = Some(signature(SEAL_PAYLOAD_TYPE, &canonical_line(&seal), keyid, sign));
+        seal
+    }
+}
+
+fn signature(
+    payload_type: &str,
+    canonical: &[u8],
+    keyid: KeyId,
+    sign: impl FnOnce(&[u8]) -> [u8; 64],
+) -> RecordSignature {
+    let sig = sign(&pre_authentication(payload_type, canonical));
+    RecordSignature { keyid: keyid.to_string(), sig: BASE64.encode(sig) }
 }
 
 /// The key and the latest head of a chain, from a ConfigMap in the system namespace, where tenants cannot write.

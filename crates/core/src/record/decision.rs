@@ -41,82 +41,85 @@ pub struct Decision {
 }
 
 /// The record of a decision (docs/records.md), as the log, the Event and `verify -o json` contain it.
+///
+/// The fields of this type and of those in it are sorted by the names that they have in JSON. So serde writes a record in
+/// its canonical form (RFC 8785), and its digest requires no second pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {
-    /// [`RECORD_VERSION`]
-    pub version: String,
-    /// `UUIDv7` of the decision.
-    pub id: Uuid,
-    /// When it was decided.
-    pub time: Timestamp,
-    /// The request's uid in the AdmissionReview, which the API server's audit log has too.
-    pub request_uid: Option<String>,
-    /// Whether the request is a dry run.
-    pub dry_run: bool,
-    /// The posture's cluster.
-    pub cluster: Option<String>,
-    /// The namespace's environment.
-    pub environment: Option<String>,
-    /// The namespace's project.
-    pub project: Option<String>,
-    /// The API user who sends the request.
-    pub initiator: Option<Initiator>,
-    /// The requester, as a verified approval says.
-    pub requested_by: Option<String>,
-    /// `CREATE`, `UPDATE` …
-    pub operation: Option<String>,
     /// What the request would do; `None` if it is not an action or that is not known.
     pub action: Option<Action>,
-    /// The object that the request changes.
-    pub object: Option<ObjectRecord>,
-    /// The connection that the request opens; `None` for everything but CONNECT.
-    #[serde(default)]
-    pub connection: Option<Connection>,
-    /// The change to what governs, in words; `None` for workloads.
-    #[serde(default)]
-    pub change: Option<String>,
-    /// The spec hash of the object after the request.
-    pub spec_hash: Option<SpecHash>,
-    /// The spec hash of the object before the request.
-    pub previous_spec_hash: Option<SpecHash>,
     /// Whether an approval is required; `None` if no posture was consulted.
     pub approval_required: Option<bool>,
-    /// The capabilities that the action requires.
-    pub required_capabilities: Vec<String>,
-    /// The capability rules that matched.
-    #[serde(default)]
-    pub capability_rules: Vec<RuleRecord>,
     /// The approvals that a known key has signed, even if they were not enough.
     pub approvals: Vec<ApprovalRecord>,
-    /// The outcome.
-    pub decision: Outcome,
     /// What an admission rests on; `None` for a denial, and for an admission under `warn` or `audit` that has reasons.
     #[serde(default)]
     pub basis: Option<Basis>,
-    /// What a failed check does under the posture.
-    pub enforcement: Option<Enforcement>,
-    /// The codes of all reasons, in the order of the table.
-    pub reasons: Vec<String>,
-    /// Digest of the posture's documents.
-    pub posture_version: Option<String>,
+    /// The capability rules that matched.
+    #[serde(default)]
+    pub capability_rules: Vec<RuleRecord>,
     /// The record's link in its writer's chain; `None` if it is not sealed, as in `verify -o json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<Link>,
+    /// The change to what governs, in words; `None` for workloads.
+    #[serde(default)]
+    pub change: Option<String>,
+    /// The posture's cluster.
+    pub cluster: Option<String>,
+    /// The connection that the request opens; `None` for everything but CONNECT.
+    #[serde(default)]
+    pub connection: Option<Connection>,
+    /// The outcome.
+    pub decision: Outcome,
+    /// Whether the request is a dry run.
+    pub dry_run: bool,
+    /// What a failed check does under the posture.
+    pub enforcement: Option<Enforcement>,
+    /// The namespace's environment.
+    pub environment: Option<String>,
+    /// `UUIDv7` of the decision.
+    pub id: Uuid,
+    /// The API user who sends the request.
+    pub initiator: Option<Initiator>,
+    /// The object that the request changes.
+    pub object: Option<ObjectRecord>,
+    /// `CREATE`, `UPDATE` …
+    pub operation: Option<String>,
+    /// Digest of the posture's documents.
+    pub posture_version: Option<String>,
+    /// The spec hash of the object before the request.
+    pub previous_spec_hash: Option<SpecHash>,
+    /// The namespace's project.
+    pub project: Option<String>,
+    /// The codes of all reasons, in the order of the table.
+    pub reasons: Vec<String>,
+    /// The request's uid in the AdmissionReview, which the API server's audit log has too.
+    pub request_uid: Option<String>,
+    /// The requester, as a verified approval says.
+    pub requested_by: Option<String>,
+    /// The capabilities that the action requires.
+    pub required_capabilities: Vec<String>,
     /// The writer's signature over all other fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<RecordSignature>,
+    /// The spec hash of the object after the request.
+    pub spec_hash: Option<SpecHash>,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// [`RECORD_VERSION`]
+    pub version: String,
 }
 
 /// The API user who sends a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initiator {
-    /// The user name from authentication.
-    pub username: String,
-    /// The uid from authentication, often empty.
-    pub uid: String,
     /// The groups from authentication.
     pub groups: Vec<String>,
+    /// The uid from authentication, often empty.
+    pub uid: String,
+    /// The user name from authentication.
+    pub username: String,
 }
 
 /// The object of a request.
@@ -127,10 +130,10 @@ pub struct ObjectRecord {
     pub api_version: String,
     /// `Deployment`
     pub kind: String,
-    /// Its namespace; empty for a Namespace.
-    pub namespace: String,
     /// Its name; `<generateName>*` before the API server has generated it.
     pub name: String,
+    /// Its namespace; empty for a Namespace.
+    pub namespace: String,
     /// Its uid, if it has one.
     pub uid: Option<String>,
 }
@@ -138,30 +141,30 @@ pub struct ObjectRecord {
 /// A capability rule that matched: why the action requires capabilities in addition to its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRecord {
+    /// Its message for people.
+    pub message: Option<String>,
     /// Its name in the posture.
     pub name: String,
     /// The capabilities that it requires.
     pub require: Vec<String>,
-    /// Its message for people.
-    pub message: Option<String>,
 }
 
 /// An approval that a known key has signed. It need not have been enough.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRecord {
-    /// Its id.
-    pub id: String,
-    /// The reviewers who signed it with a known key.
-    pub reviewers: Vec<String>,
-    /// Those keys.
-    pub key_ids: Vec<String>,
     /// The capabilities that it names.
     pub capabilities: Vec<String>,
     /// When it expires.
     pub expires_at: Timestamp,
+    /// Its id.
+    pub id: String,
+    /// Those keys.
+    pub key_ids: Vec<String>,
     /// The requester's reason.
     pub reason: Option<String>,
+    /// The reviewers who signed it with a known key.
+    pub reviewers: Vec<String>,
 }
 
 /// What an admission rests on.

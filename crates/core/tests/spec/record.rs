@@ -17,7 +17,7 @@ fn sorted(findings: &Value) -> Vec<String> {
 
 #[test]
 fn every_vector_of_record_v1() {
-    for case in Case::all("record-v1", 39) {
+    for case in Case::all("record-v1", 60) {
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{}: {value}", case.name)).to_owned();
         let keys = case.list("keys").iter().map(|pem| PublicKey::from_pem(&text(pem)).expect("a key"));
         let mut verifier = ChainVerifier::new(keys);
@@ -32,8 +32,13 @@ fn every_vector_of_record_v1() {
         let expect = case.expect();
         assert_eq!(sorted(&report["findings"]), sorted(&expect["findings"]), "{}", case.name);
         let chains = report["chains"].as_array().expect("a list").iter();
-        let chains =
-            chains.map(|chain| json!({"writer": chain["writer"], "links": chain["links"], "copies": chain["copies"]}));
+        let chains = chains.map(|chain| {
+            let mut found = json!({"writer": chain["writer"], "links": chain["links"], "copies": chain["copies"]});
+            if chain["notYetSealed"] != 0 {
+                found["notYetSealed"] = chain["notYetSealed"].clone();
+            }
+            found
+        });
         assert_eq!(chains.collect::<Value>(), expect["chains"], "{}", case.name);
     }
 }

@@ -167,7 +167,7 @@ fn parse(batch: &[NumberedLine], verification: Option<&Verification>) -> Vec<Par
     let one = |line: &NumberedLine| match &line.json {
         Ok(json) => match (LogLine::read(json), verification) {
             (LogLine::NotARecord, _) => ParsedLine::NotARecord,
-            (line, Some(verification)) => ParsedLine::Checked(verification.check(&line)),
+            (line, Some(verification)) => ParsedLine::Checked(verification.check(line)),
             (LogLine::Unreadable(why), None) => ParsedLine::Unreadable(why),
             (LogLine::Claimed(line), None) => match line.record() {
                 Ok(Some(record)) => ParsedLine::Record(Box::new(record)),

@@ -57,6 +57,9 @@ pub(super) struct Row {
 /// Remark about an admission whose object was not seen.
 pub(super) const NOT_PERSISTED: &str = "not persisted";
 
+/// Remark about a record that no seal covers yet, so that it is not verified.
+pub(super) const NOT_YET_SEALED: &str = "not yet sealed";
+
 /// An object's name. In the API server's audit log, the plural resource takes the place of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ObjectName {

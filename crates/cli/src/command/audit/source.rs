@@ -22,6 +22,12 @@ impl<'a> Source<'a> {
         Self { json, position, times: Some(times), not_persisted }
     }
 
+    /// What is kept of a line while it waits for its seal.
+    pub(super) fn hold(&self) -> HeldLine {
+        let Self { json, position, times, not_persisted } = self;
+        HeldLine { json: (*json).to_owned(), position: position(), times: *times, not_persisted: *not_persisted }
+    }
+
     /// Whether an Event says that the admitted object was never seen. Its record is a copy of the admission's.
     pub(super) fn is_not_persisted(&self) -> bool {
         self.not_persisted
@@ -35,5 +41,22 @@ impl<'a> Source<'a> {
             row.remarks.push(NOT_PERSISTED.to_owned());
         }
         row
+    }
+}
+
+/// A line that waits for its seal.
+pub(super) struct HeldLine {
+    json: String,
+    position: String,
+    times: Option<i32>,
+    not_persisted: bool,
+}
+
+impl HeldLine {
+    /// Passes the line on as it was read.
+    pub(super) fn as_source<T>(&self, then: impl FnOnce(&Source<'_>) -> T) -> T {
+        let position = || self.position.clone();
+        let (times, not_persisted) = (self.times, self.not_persisted);
+        then(&Source { json: &self.json, position: &position, times, not_persisted })
     }
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use writgate_core::{
     approval::PublicKey,
-    record::{CHAIN_VERSION, Chain, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord, Head},
+    record::{
+        CHAIN_VERSION, Chain, ChainVerifier, Checkpoint, CheckpointHead, DecisionRecord, Head, Seal, UnplacedRecord,
+    },
 };
 
 use super::{
@@ -56,26 +58,47 @@ fn public(key: &SigningKey) -> PublicKey {
 #[derive(Clone, Debug, Default)]
 struct Written {
     lines: Vec<Value>,
+    /// The seals that a later seal makes good.
+    spare: Vec<Value>,
     records: Vec<DecisionRecord>,
     checkpoints: Vec<Checkpoint>,
     keys: Vec<SigningKey>,
 }
 
 impl Written {
-    /// The chain of one more writer. Its start link names the heads of the chains before.
+    /// The chain of one more writer, each record with a signature of its own.
     fn write(&mut self, records: &[(bool, String)]) {
+        self.write_in_groups(records, 0);
+    }
+
+    /// The chain of one more writer, with a seal after each `group` of records and in the end. Its start link names the heads
+    /// of the chains before. 0: each record has a signature of its own.
+    fn write_in_groups(&mut self, records: &[(bool, String)], group: usize) {
         let number = self.keys.len();
         let key = SigningKey::from_bytes(&[u8::try_from(number).unwrap() + 1; 32]);
         let (keyid, writer, time) = (public(&key).id(), id(0xff00 + number), "2026-11-22T11:00:00Z".parse().unwrap());
         let sign = |bytes: &[u8]| key.sign(bytes).to_bytes();
         let heads: Vec<Head> = self.checkpoints.iter().map(Checkpoint::head).collect();
         let mut chain = Chain::new(writer);
-        let start = chain.start(id(0xee00 + number), time, heads).unwrap().seal(keyid, sign);
+        let start = chain.start(id(0xee00 + number), time, heads).seal(keyid, sign);
         self.lines.push(serde_json::to_value(start).unwrap());
-        for (admitted, name) in records {
+        for (number, (admitted, name)) in records.iter().enumerate() {
             let record = record(100 + self.records.len(), *admitted, name);
             self.records.push(record.clone());
-            self.lines.push(serde_json::to_value(chain.link(record).unwrap().seal(keyid, sign)).unwrap());
+            if group == 0 {
+                self.lines.push(serde_json::to_value(chain.link(record).seal(keyid, sign)).unwrap());
+                continue;
+            }
+            let mut line = Vec::new();
+            chain.place(&UnplacedRecord::of(&record), &mut line);
+            self.lines.push(serde_json::from_slice(&line).unwrap());
+            let is_last = number + 1 == records.len();
+            if is_last || number % group == group - 1 {
+                let seal = Seal::of(chain.head().unwrap(), time, keyid, sign);
+                let seal = serde_json::to_value(seal).unwrap();
+                self.spare.extend((!is_last).then(|| seal.clone()));
+                self.lines.push(seal);
+            }
         }
         let Head { sequence, digest, .. } = chain.head().unwrap();
         let public_key = BASE64.encode(public(&key).to_spki_der());
@@ -96,6 +119,21 @@ impl Written {
             written.write(records);
         }
         written
+    }
+
+    /// One writer with four records, in groups of two.
+    fn four_in_groups() -> Self {
+        let mut written = Self::default();
+        written.write_in_groups(&["alice", "bob", "carol", "dave"].map(|name| (true, name.to_owned())), 2);
+        written
+    }
+
+    /// A record that nobody signed, and that follows the last one of the first writer.
+    fn forged_tail(&self) -> Value {
+        let Head { writer, sequence, digest } = self.checkpoints[0].head();
+        let mut forged = serde_json::to_value(record(1, true, "mallory")).unwrap();
+        forged["chain"] = json!({"writer": writer, "sequence": sequence + 1, "previous": digest});
+        forged
     }
 
     /// One writer with four records.
@@ -185,6 +223,7 @@ fn read(path: &Path, verifier: ChainVerifier, out: &mut Vec<u8>) -> (Verificatio
     log.read(&mut audit).unwrap();
     log.rest(&mut audit).unwrap();
     log.unfinished(&mut audit).unwrap();
+    audit.settle_rest().unwrap();
     audit.printer.flush().unwrap();
     (audit.verification.take().unwrap().finish(false), audit.tally.unreadable)
 }
@@ -195,6 +234,55 @@ fn an_unchanged_log_is_clean_and_its_rows_are_the_records() {
     let audited = audit(written.verifier(), &written.texts());
     assert!(audited.is_clean, "{audited:#?}");
     assert_eq!((audited.rows.len(), audited.rows), (4, written.rows()));
+}
+
+#[test]
+fn a_log_in_groups_is_clean_and_its_rows_are_the_records() {
+    let written = Written::four_in_groups();
+    let texts = written.texts();
+    assert_eq!(texts.len(), 7);
+    let reversed: Vec<String> = texts.iter().rev().cloned().collect();
+    for lines in [&texts, &reversed] {
+        let audited = audit(written.verifier(), lines);
+        assert!(audited.is_clean && audited.rows == written.rows(), "{audited:#?}");
+    }
+    let audited = audit(written.verifier(), &texts);
+    assert!(audited.report.contains("5 links, 0 to 4, since 2026-11-22T11:00:00Z, sealed to 4; known"), "{audited:#?}");
+    let audited = audit(written.verifier(), &[&texts[..], &texts[..]].concat());
+    assert!(audited.is_clean && audited.rows == written.rows(), "{audited:#?}");
+    assert_eq!(audited.kinds(), ["repeated"; 4]);
+}
+
+#[test]
+fn a_record_after_the_last_seal_is_a_row_with_a_remark_and_never_verified() {
+    let written = Written::four_in_groups();
+    let lines = [written.texts(), vec![written.forged_tail().to_string()]].concat();
+    let audited = audit(written.verifier(), &lines);
+    assert!(audited.is_clean, "{audited:#?}");
+    let (unverified, verified): (Vec<&String>, Vec<&String>) =
+        audited.rows.iter().partition(|row| row.contains("mallory"));
+    assert!(verified.into_iter().eq(&written.rows()), "{audited:#?}");
+    assert!(matches!(&unverified[..], [row] if row.contains("admitted,not yet sealed,mallory")), "{audited:#?}");
+    assert_eq!(audited.kinds(), ["not yet sealed"]);
+    assert!(audited.report.contains("5 links of 1 chains; no findings; 1 not yet sealed"), "{audited:#?}");
+}
+
+#[test]
+fn records_that_nothing_covers_are_rows_with_their_findings() {
+    let written = Written::four_in_groups();
+    let texts = written.texts();
+    // Lines: start, 1, 2, seal of 2, 3, 4, seal of 4.
+    for (what, lines, kinds) in [
+        ("the last seal", texts[..6].to_vec(), vec!["unsigned", "unsigned", "missing"]),
+        ("a record in a group", [&texts[..2], &texts[3..]].concat(), vec!["unsigned", "missing"]),
+    ] {
+        let audited = audit(written.verifier(), &lines);
+        assert!(!audited.is_clean, "{what}: {audited:#?}");
+        assert_eq!(audited.kinds(), kinds, "{what}: {audited:#?}");
+        assert_eq!(audited.rows.iter().filter(|row| row.contains("admitted,unsigned,")).count(), kinds.len() - 1);
+    }
+    let lines = [&texts[..3], &texts[4..]].concat();
+    assert!(audit(written.verifier(), &lines).is_clean, "a later seal covers the records of a lost one");
 }
 
 #[test]
@@ -300,12 +388,12 @@ fn a_link_that_is_not_a_record_is_not_clean() {
     let mut chain = Chain::new(id(0xff00));
     let (key, time) = (written.keys[0].clone(), "2026-11-22T11:00:00Z".parse().unwrap());
     let sign = |bytes: &[u8]| key.sign(bytes).to_bytes();
-    chain.start(id(0xee00), time, Vec::new()).unwrap();
+    let _ = chain.start(id(0xee00), time, Vec::new());
     for version in ["writgate.dev/decision/v2", "writgate.dev/chain/v1"] {
         let mut chain = chain.clone();
         let mut later = record(1, true, "alice");
         version.clone_into(&mut later.version);
-        let later = chain.link(later).unwrap().seal(public(&key).id(), sign);
+        let later = chain.link(later).seal(public(&key).id(), sign);
         let lines = [written.texts(), vec![serde_json::to_string(&later).unwrap()]].concat();
         let audited = audit(written.verifier(), &lines);
         assert!(!audited.is_clean && audited.rows.is_empty(), "{audited:#?}");

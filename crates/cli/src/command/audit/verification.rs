@@ -2,7 +2,7 @@
 //! the keys, the positions of findings, and the report.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fmt::Write as _,
     path::PathBuf,
 };
@@ -17,12 +17,18 @@ use writgate_cluster::checkpoint::{SELECTOR, in_config_map};
 use writgate_core::{
     approval::PublicKey,
     record::{
-        ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Checkpoint, LineOutcome,
-        LogLine, UnverifiedClaims, VerifiedLine,
+        ChainFinding, ChainPosition, ChainReport, ChainSummary, ChainVerifier, CheckedLine, Checkpoint, Fork,
+        LineOutcome, LogLine, Settlement, UnverifiedClaims, VerifiedLine,
     },
 };
 
-use crate::{cluster::Cluster, failure::Failure, manifest::input, terminal::output::shown};
+use crate::{
+    cluster::Cluster,
+    command::audit::source::{HeldLine, Source},
+    failure::Failure,
+    manifest::input,
+    terminal::output::shown,
+};
 
 /// ConfigMaps per page of a list.
 const PAGE: u32 = 500;
@@ -46,6 +52,15 @@ pub(super) struct Verification {
     repeated: BTreeMap<(Uuid, u64), (Uuid, u64)>,
     /// Links that no row shows, because they are not records of this version. At most [`MAX_NAMED`].
     not_shown: Vec<String>,
+    /// Lines that wait for their seal, by their number. Core bounds them.
+    held: HashMap<u64, HeldLine>,
+}
+
+/// A line that no longer waits for its seal.
+pub(super) struct SettledLine {
+    pub(super) line: HeldLine,
+    pub(super) copies: u64,
+    pub(super) settlement: Settlement,
 }
 
 impl Verification {
@@ -57,6 +72,7 @@ impl Verification {
             remarks: Vec::new(),
             repeated: BTreeMap::new(),
             not_shown: Vec::new(),
+            held: HashMap::new(),
         }
     }
 
@@ -97,40 +113,80 @@ impl Verification {
     }
 
     /// Checks a line by itself. Threads may call it in parallel.
-    pub(super) fn check(&self, line: &LogLine<'_>) -> CheckedLine {
+    pub(super) fn check(&self, line: LogLine<'_>) -> CheckedLine {
         self.verifier.check(line)
     }
 
-    /// Adds a line from `position`.
-    pub(super) fn take(&mut self, checked: CheckedLine, position: impl FnOnce() -> String) -> LineOutcome {
+    /// Adds a line. Returns its outcome, and the lines that no longer wait for their seal.
+    pub(super) fn take(&mut self, checked: CheckedLine, source: &Source<'_>) -> (LineOutcome, Vec<SettledLine>) {
         let outcome = self.verifier.take(checked);
+        // The report has their findings first.
+        let settled = self.settled();
         match &outcome {
-            LineOutcome::Found(finding) if self.positions.len() < MAX_POSITIONS => {
-                self.positions.push_back((position(), finding.clone()));
-            }
-            LineOutcome::Verified(VerifiedLine::Other { position: link, why }) if self.not_shown.len() < MAX_NAMED => {
-                let ChainPosition { writer, sequence, id } = link;
-                let what = format!("not shown: link {sequence} of {writer}, record {id}: {why} ({})", position());
-                self.not_shown.push(what);
+            LineOutcome::Found(finding) => self.place(finding, || (source.position)()),
+            LineOutcome::Verified(line) => self.place_other(line, || (source.position)()),
+            LineOutcome::Waiting(number) => {
+                self.held.entry(*number).or_insert_with(|| source.hold());
             }
             _ => {}
         }
-        outcome
+        (outcome, settled)
     }
 
-    /// Counts a copy of a record, which has no row of its own.
-    pub(super) fn repeats(&mut self, position: ChainPosition) {
+    /// The lines that still wait, after the last line.
+    pub(super) fn close(&mut self) -> Vec<SettledLine> {
+        self.verifier.close();
+        self.settled()
+    }
+
+    fn settled(&mut self) -> Vec<SettledLine> {
+        let mut lines = Vec::new();
+        for settled in self.verifier.settled() {
+            let Some(line) = self.held.remove(&settled.number) else { continue };
+            let position = || line.as_source(|source| (source.position)());
+            match &settled.settlement {
+                Settlement::Found(finding) => self.place(finding, position),
+                Settlement::Verified(other) => self.place_other(other, position),
+                Settlement::Again(_) | Settlement::NotYetSealed => {}
+            }
+            lines.push(SettledLine { line, copies: settled.copies, settlement: settled.settlement });
+        }
+        lines
+    }
+
+    /// Remembers where a finding is.
+    fn place(&mut self, finding: &ChainFinding, position: impl FnOnce() -> String) {
+        if self.positions.len() < MAX_POSITIONS {
+            self.positions.push_back((position(), finding.clone()));
+        }
+    }
+
+    /// Remembers a link that no row shows.
+    fn place_other(&mut self, line: &VerifiedLine, position: impl FnOnce() -> String) {
+        if let VerifiedLine::Other { position: link, why } = line
+            && self.not_shown.len() < MAX_NAMED
+        {
+            let ChainPosition { writer, sequence, id } = link;
+            self.not_shown.push(format!("not shown: link {sequence} of {writer}, record {id}: {why} ({})", position()));
+        }
+    }
+
+    /// Counts copies of a record, which have no rows of their own.
+    pub(super) fn repeats(&mut self, position: ChainPosition, copies: u64) {
         let ChainPosition { writer, sequence, id } = position;
-        if let Some((_, copies)) = self.repeated.get_mut(&(writer, sequence)) {
-            *copies += 1;
+        if copies == 0 {
+            return;
+        }
+        if let Some((_, known)) = self.repeated.get_mut(&(writer, sequence)) {
+            *known += copies;
         } else if self.repeated.len() < MAX_REPEATED {
-            self.repeated.insert((writer, sequence), (id, 1));
+            self.repeated.insert((writer, sequence), (id, copies));
         }
     }
 
     /// Ends the verification. If the lines are known to be only `some` of the records, missing ones are not reported.
     pub(super) fn finish(self, some: bool) -> VerificationReport {
-        let Self { verifier, mut positions, remarks, repeated, not_shown } = self;
+        let Self { verifier, mut positions, remarks, repeated, not_shown, held: _ } = self;
         let mut report = verifier.finish();
         if some {
             report.findings.retain(|finding| !matches!(finding, ChainFinding::Missing { .. }));
@@ -144,7 +200,8 @@ impl Verification {
         });
         let mut findings: Vec<String> = placed.collect();
         findings.extend(not_shown);
-        let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().filter_map(order)).collect();
+        let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().filter_map(order));
+        let notes = notes.chain(report.chains.iter().filter_map(not_yet_sealed)).collect();
         VerificationReport { findings, remarks, notes, report }
     }
 }
@@ -176,13 +233,15 @@ impl VerificationReport {
         let counts = self.report.counts.iter().map(|(kind, count)| format!("{count} {kind}"));
         let others = Some(self.report.others).filter(|others| *others > 0).map(|others| format!("{others} not shown"));
         let counts: Vec<String> = counts.chain(others).collect();
+        let unsealed: u64 = self.report.chains.iter().map(|chain| chain.not_yet_sealed).sum();
+        let unsealed = if unsealed > 0 { format!("; {unsealed} not yet sealed") } else { String::new() };
         let found = match (counts.join(", "), links) {
             (counts, 0) if counts.is_empty() => UNPROVED.to_owned(),
             (counts, 0) => format!("{counts}; {UNPROVED}"),
             (counts, _) if counts.is_empty() => "no findings".to_owned(),
             (counts, _) => counts,
         };
-        let _ = writeln!(text, "verified: {links} links of {} chains; {found}", self.report.chains.len());
+        let _ = writeln!(text, "verified: {links} links of {} chains; {found}{unsealed}", self.report.chains.len());
         text
     }
 }
@@ -195,6 +254,9 @@ fn summary(chain: &ChainSummary) -> String {
     }
     if let Some(started) = chain.started {
         let _ = write!(line, ", since {}", started.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    }
+    if let Some(sealed) = chain.sealed {
+        let _ = write!(line, ", sealed to {sealed}");
     }
     match chain.head {
         Some(head) => {
@@ -234,6 +296,18 @@ fn order(chain: &ChainSummary) -> Option<String> {
     (*late > 0).then(|| format!("order: {links} of {writer} came after a later link of the chain"))
 }
 
+/// Records after the last seal.
+fn not_yet_sealed(chain: &ChainSummary) -> Option<String> {
+    let ChainSummary { writer, not_yet_sealed, .. } = chain;
+    let records = if *not_yet_sealed == 1 { "1 record".to_owned() } else { format!("{not_yet_sealed} records") };
+    (*not_yet_sealed > 0).then(|| {
+        format!(
+            "not yet sealed: {records} after the last seal of {writer}, which nothing verifies: the writer was killed, or it \
+             still runs"
+        )
+    })
+}
+
 /// A finding as text. What a line says about itself is marked as a claim.
 fn text(finding: &ChainFinding) -> String {
     let what = |claims: &UnverifiedClaims| {
@@ -249,7 +323,13 @@ fn text(finding: &ChainFinding) -> String {
             what(claims),
             claims.keyid.as_deref().unwrap_or("(none)")
         ),
+        ChainFinding::Altered { claims } if claims.keyid.is_none() => {
+            format!("altered: {}: another text was sealed at this position", what(claims))
+        }
         ChainFinding::Altered { claims } => format!("altered: {}: the signature is for another text", what(claims)),
+        ChainFinding::Unsigned { claims } if claims.writer.is_some() => {
+            format!("unsigned: {}: it has no signature, and no seal covers it", what(claims))
+        }
         ChainFinding::Unsigned { claims } => format!("unsigned: {}: it has no signature", what(claims)),
         ChainFinding::Unreadable => "unreadable: the line looks like a record but is not strict JSON".to_owned(),
         ChainFinding::Missing { writer, from, to, after, before } => {
@@ -257,11 +337,11 @@ fn text(finding: &ChainFinding) -> String {
             let id = |word: &str, id: &Option<Uuid>| id.map(|id| format!(", {word} record {id}")).unwrap_or_default();
             format!("missing: {links} of {writer}{}{}", id("after", after), id("before", before))
         }
-        ChainFinding::Forked { position } => {
-            format!(
-                "forked: link {} of {}, record {}: another record has the same position",
-                position.sequence, position.writer, position.id
-            )
+        ChainFinding::Forked { position: Fork { writer, sequence, id: Some(id) } } => {
+            format!("forked: link {sequence} of {writer}, record {id}: another record has the same position")
+        }
+        ChainFinding::Forked { position: Fork { writer, sequence, id: None } } => {
+            format!("forked: a seal of link {sequence} of {writer}: another link or seal has the same position")
         }
         other => other.as_str().to_owned(),
     }

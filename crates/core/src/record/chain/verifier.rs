@@ -1,256 +1,36 @@
-//! Verification of sealed records: which are forged, altered, missing, forked or unsigned.
+//! Verification of sealed records: which are forged, altered, missing, forked, unsigned or not yet sealed.
 //!
 //! Lines come one at a time, in any order, with any copies: from one log, from the logs of several replicas, or from
-//! Events. Nothing is stored of a line until its signature is verified, so lines that strangers write cost no memory.
+//! Events. A line with a signature of its own is stored only after the signature was verified. A record without one
+//! [waits](waiting) for a seal, in bounded memory. A seal that was verified covers the lines that its digest leads to.
 //! Of a chain, only [`segments`] without a gap are stored, not lines.
 
+mod check;
+mod report;
 mod segments;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
-use super::{CHAIN_VERSION, Checkpoint, Head, Link, RECORD_PAYLOAD_TYPE, RecordDigest, SIGNED_PART};
+use super::{Checkpoint, Head, Link, RecordDigest, SEAL_VERSION};
 use crate::{
     approval::key::{KeyId, PublicKey},
-    encoding::canonical::canonical,
-    encoding::dsse::pre_authentication,
-    encoding::strict::{Fields, by_field_name},
-    record::decision::{DecisionRecord, RECORD_VERSION},
-    record::line::{ClaimedLine, LogLine, UnverifiedClaims, record_in},
+    record::line::{ClaimedLine, LogLine},
+};
+pub use check::CheckedLine;
+use check::{LineCheck, SignedLine, SignedSeal, UnsignedLine, check_unsigned, content, seal_signed_by, signed_by};
+pub use report::{
+    ChainFinding, ChainPosition, ChainReport, ChainSummary, Fork, LineOutcome, Settled, Settlement, VerifiedLine,
+    VerifiedRecord,
 };
 use segments::{Gap, Insertion, Segments};
+use waiting::{Waiting, WaitingLine};
 
-/// The maximum number of findings that a report contains. Further findings are only counted.
-const MAX_FINDINGS: usize = 10_000;
-
-/// The position of a line in its chain. The line's signature is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ChainPosition {
-    /// The writer of the chain.
-    pub writer: Uuid,
-    /// The line's sequence in the chain.
-    pub sequence: u64,
-    /// The id of the decision or the start link.
-    pub id: Uuid,
-}
-
-/// Something that is wrong with a log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "finding", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-#[non_exhaustive]
-pub enum ChainFinding {
-    /// The line is signed with a key that is not known to write this chain.
-    Forged {
-        /// What the line says about itself.
-        claims: UnverifiedClaims,
-    },
-    /// The line names a known key, but the signature is not that key's signature of this line.
-    Altered {
-        /// What the line says about itself. It may be what was altered.
-        claims: UnverifiedClaims,
-    },
-    /// The line is a record without a link or without a signature.
-    Unsigned {
-        /// What the line says about itself.
-        claims: UnverifiedClaims,
-    },
-    /// The line looks like a record and is not strict JSON: it was cut off or altered.
-    Unreadable,
-    /// Links were not seen, although other links or a head prove that they existed.
-    Missing {
-        /// The writer of the chain.
-        writer: Uuid,
-        /// The first missing link.
-        from: u64,
-        /// The last missing link.
-        to: u64,
-        /// The id of the link before them, if it was seen.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        after: Option<Uuid>,
-        /// The id of the link after them, if it was seen.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        before: Option<Uuid>,
-    },
-    /// One key signed two histories: this link differs from the one that another link, a checkpoint or a copy has here.
-    Forked {
-        /// The position of the link.
-        #[serde(rename = "place")]
-        position: ChainPosition,
-    },
-}
-
-impl ChainFinding {
-    /// `forged`, `altered`, `unsigned`, `unreadable`, `missing` or `forked`.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Forged { .. } => "forged",
-            Self::Altered { .. } => "altered",
-            Self::Unsigned { .. } => "unsigned",
-            Self::Unreadable => "unreadable",
-            Self::Missing { .. } => "missing",
-            Self::Forked { .. } => "forked",
-        }
-    }
-}
-
-/// A decision record that is in a chain, as it was signed, without its own signature. Only a [`ChainVerifier`] makes one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedRecord {
-    record: DecisionRecord,
-    position: ChainPosition,
-}
-
-impl VerifiedRecord {
-    /// The record.
-    #[must_use]
-    pub fn record(&self) -> &DecisionRecord {
-        &self.record
-    }
-
-    /// The record, without the proof that it was verified.
-    #[must_use]
-    pub fn into_record(self) -> DecisionRecord {
-        self.record
-    }
-
-    /// Its position in the chain.
-    #[must_use]
-    pub fn position(&self) -> ChainPosition {
-        self.position
-    }
-}
-
-/// A verified link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VerifiedLine {
-    /// The start of a chain, which is not a decision.
-    Start(ChainPosition),
-    /// A decision.
-    Record(Box<VerifiedRecord>),
-    /// A line that is not a record of this version.
-    Other {
-        /// Its position in the chain.
-        position: ChainPosition,
-        /// Why it is not a record.
-        why: String,
-    },
-}
-
-impl VerifiedLine {
-    /// The position in the chain.
-    #[must_use]
-    pub fn position(&self) -> ChainPosition {
-        match self {
-            Self::Start(position) | Self::Other { position, .. } => *position,
-            Self::Record(record) => record.position,
-        }
-    }
-}
-
-/// The outcome of adding a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LineOutcome {
-    /// The line is neither a record nor a link: an ordinary log line, a record of an unknown version without a seal, or
-    /// something else.
-    NotARecord,
-    /// The line is a verified link that was not seen before.
-    Verified(VerifiedLine),
-    /// The line is a verified link that was seen before.
-    Again(VerifiedLine),
-    /// The line is a finding. The report has it as well.
-    Found(ChainFinding),
-}
-
-/// A line that was checked by itself, without regard to other lines.
-#[derive(Debug)]
-pub struct CheckedLine(LineCheck);
-
-#[derive(Debug)]
-enum LineCheck {
-    NotARecord,
-    Found(ChainFinding),
-    /// The signature is a known key's. Whether the key may sign this chain, and whether the position is free, is not
-    /// checked yet.
-    Signed(Box<SignedLine>),
-}
-
-#[derive(Debug)]
-struct SignedLine {
-    place: LinkFields,
-    content: VerifiedLine,
-    digest: RecordDigest,
-    keyid: KeyId,
-    claims: UnverifiedClaims,
-}
-
-/// The result of the verification of one chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ChainSummary {
-    /// The writer of the chain.
-    pub writer: Uuid,
-    /// The key that the chain's checkpoint names. Absent without a checkpoint.
-    pub keyid: Option<KeyId>,
-    /// The time of the start link. Absent if the start link was not seen.
-    pub started: Option<Timestamp>,
-    /// The number of different links that were seen, including the start link.
-    pub links: u64,
-    /// The number of copies: lines whose link had been seen before.
-    pub copies: u64,
-    /// The number of copies that could not be compared with the first line, because it was too long ago. Their
-    /// signatures are valid.
-    pub uncompared: u64,
-    /// The number of links that came after a later link of the chain.
-    pub late: u64,
-    /// The first link that was seen.
-    pub from: Option<ChainPosition>,
-    /// The last link that was seen.
-    pub to: Option<ChainPosition>,
-    /// The latest head that a checkpoint or the start link of another chain names.
-    pub head: Option<Head>,
-}
-
-/// The result of the verification of all lines.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ChainReport {
-    /// The chains, sorted by writer. Since writers are `UUIDv7`s, this is the order in which they started.
-    pub chains: Vec<ChainSummary>,
-    /// The findings in the order of the lines, at most 10,000. Missing links that are known only at the end come last.
-    pub findings: Vec<ChainFinding>,
-    /// The number of findings of each kind ([`ChainFinding::as_str`]), including those that `findings` has no room for.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// The number of links that are neither a start link nor a record of this version, so that nothing shows them.
-    pub others: u64,
-}
-
-impl ChainReport {
-    /// Whether there are links, each of them is a start link or a record, and there are no findings.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.counts.is_empty() && self.others == 0 && self.links() > 0
-    }
-
-    /// The number of different links that were seen.
-    #[must_use]
-    pub fn links(&self) -> u64 {
-        self.chains.iter().map(|chain| chain.links).sum()
-    }
-
-    fn find(&mut self, finding: ChainFinding) {
-        let count = self.counts.entry(finding.as_str()).or_default();
-        *count = count.saturating_add(1);
-        if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(finding);
-        }
-    }
-}
+/// The maximum number of sealed digests of one chain whose lines were not seen. If there are more, the lowest is dropped.
+const MAX_AWAITED: usize = 4096;
 
 /// Verifies lines and collects the findings.
 #[derive(Debug, Default)]
@@ -259,6 +39,8 @@ pub struct ChainVerifier {
     /// The keys that may sign any chain.
     for_all: BTreeSet<KeyId>,
     chains: BTreeMap<Uuid, ChainState>,
+    waiting: Waiting,
+    settled: Vec<Settled>,
     report: ChainReport,
 }
 
@@ -268,22 +50,17 @@ struct ChainState {
     /// The only key that may sign the chain, if a checkpoint names it.
     keyid: Option<KeyId>,
     started: Option<Timestamp>,
+    /// The digest of the start link.
+    start: Option<RecordDigest>,
     head: Option<Head>,
+    /// The latest head that a seal names.
+    sealed: Option<Head>,
     /// Digests from heads, by sequence, whose links were not seen yet.
     named: BTreeMap<u64, RecordDigest>,
+    /// Digests that a seal covers, by sequence, whose lines were not seen yet.
+    awaited: BTreeMap<u64, RecordDigest>,
+    not_yet_sealed: u64,
     segments: Segments,
-}
-
-/// The fields that place a signed line in its chain.
-#[derive(Debug, Deserialize)]
-struct LinkFields {
-    id: Uuid,
-    #[serde(deserialize_with = "by_field_name")]
-    chain: Link,
-    #[serde(default)]
-    time: Option<Timestamp>,
-    #[serde(default)]
-    heads: Vec<Head>,
 }
 
 impl ChainVerifier {
@@ -306,7 +83,7 @@ impl ChainVerifier {
 
     /// Checks one line, the text of one JSON value, and adds it.
     pub fn add(&mut self, line: &str) -> LineOutcome {
-        let checked = self.check(&LogLine::read(line.as_bytes()));
+        let checked = self.check(LogLine::read(line.as_bytes()));
         self.take(checked)
     }
 
@@ -316,22 +93,45 @@ impl ChainVerifier {
             LineCheck::NotARecord => LineOutcome::NotARecord,
             LineCheck::Found(finding) => LineOutcome::Found(finding),
             LineCheck::Signed(line) => self.insert(*line),
+            LineCheck::Seal(seal) => self.cover(*seal),
+            LineCheck::Unsigned(line) => self.insert_unsigned(*line),
         };
         match &outcome {
             LineOutcome::Found(finding) => self.report.find(finding.clone()),
-            LineOutcome::Verified(VerifiedLine::Other { .. }) => {
-                self.report.others = self.report.others.saturating_add(1);
-            }
+            LineOutcome::Verified(line) => self.count(line),
             _ => {}
         }
         outcome
     }
 
+    /// What became of lines that waited, since the last call.
+    pub fn settled(&mut self) -> Vec<Settled> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Settles the lines that still wait, after the last line was added.
+    pub fn close(&mut self) {
+        for (writer, lines) in self.waiting.take_all() {
+            let tail = self.chains.get(&writer).map_or_else(BTreeSet::new, |state| state.tail(&lines));
+            for line in lines {
+                if tail.contains(&line.number) {
+                    if let Some(state) = self.chains.get_mut(&writer) {
+                        state.not_yet_sealed = state.not_yet_sealed.saturating_add(1);
+                    }
+                    self.settle(&line, Settlement::NotYetSealed);
+                } else {
+                    self.give_up(&line);
+                }
+            }
+        }
+    }
+
     /// The result for all lines that were added.
     #[must_use]
     pub fn finish(mut self) -> ChainReport {
+        self.close();
         for (writer, state) in &self.chains {
-            for gap in state.segments.gaps(state.head.map(|head| head.sequence)) {
+            for gap in state.segments.gaps(state.reach()) {
                 self.report.find(missing(*writer, gap));
             }
         }
@@ -342,7 +142,7 @@ impl ChainVerifier {
     /// Checks one line by itself. This takes most of the time and changes nothing, so several threads can check lines
     /// at once.
     #[must_use]
-    pub fn check(&self, line: &LogLine<'_>) -> CheckedLine {
+    pub fn check(&self, line: LogLine<'_>) -> CheckedLine {
         CheckedLine(match line {
             LogLine::NotARecord => LineCheck::NotARecord,
             LogLine::Unreadable(_) => LineCheck::Found(ChainFinding::Unreadable),
@@ -350,9 +150,12 @@ impl ChainVerifier {
         })
     }
 
-    fn check_claimed(&self, line: &ClaimedLine<'_>) -> LineCheck {
+    fn check_claimed(&self, line: ClaimedLine<'_>) -> LineCheck {
+        if line.may_be_sealed() {
+            return check_unsigned(line);
+        }
         let claims = line.claims();
-        if !line.is_sealed() {
+        if !line.is_signed() {
             let is_known = line.has_known_version();
             return if is_known { LineCheck::Found(ChainFinding::Unsigned { claims }) } else { LineCheck::NotARecord };
         }
@@ -360,40 +163,225 @@ impl ChainVerifier {
         let Some(key) = named.and_then(|keyid: KeyId| self.keys.get(&keyid)) else {
             return LineCheck::Found(ChainFinding::Forged { claims });
         };
-        let Some((place, signed)) = signed_by(line, key) else {
+        let keyid = key.id();
+        if line.version() == Some(SEAL_VERSION) {
+            return match seal_signed_by(&line, key) {
+                Some(head) => LineCheck::Seal(Box::new(SignedSeal { head, keyid, claims })),
+                None => LineCheck::Found(ChainFinding::Altered { claims }),
+            };
+        }
+        let Some((place, signed)) = signed_by(&line, key) else {
             return LineCheck::Found(ChainFinding::Altered { claims });
         };
         let digest = RecordDigest::of(&signed);
-        let content = content(line, &place, &signed);
-        LineCheck::Signed(Box::new(SignedLine { place, content, digest, keyid: key.id(), claims }))
+        let content = content(&line, &place, &signed);
+        LineCheck::Signed(Box::new(SignedLine { place, content, digest, keyid, claims }))
     }
 
-    /// Adds a signed line to its chain.
+    /// Whether a key may sign the chain of `writer`.
+    fn may_sign(&self, keyid: KeyId, writer: Uuid) -> bool {
+        let own = self.chains.get(&writer).and_then(|state| state.keyid);
+        own.map_or_else(|| self.for_all.contains(&keyid), |own| own == keyid)
+    }
+
+    /// Adds a line with a signature of its own to its chain.
     fn insert(&mut self, line: SignedLine) -> LineOutcome {
         let SignedLine { place, content, digest, keyid, claims } = line;
         let Link { writer, sequence, previous } = place.chain;
-        let own = self.chains.get(&writer).and_then(|state| state.keyid);
-        if own.map_or_else(|| !self.for_all.contains(&keyid), |own| own != keyid) {
+        if !self.may_sign(keyid, writer) {
             return LineOutcome::Found(ChainFinding::Forged { claims });
         }
-        let state = self.chains.entry(writer).or_default();
-        let position = content.position();
-        let is_named = state.named.remove(&sequence).is_none_or(|named| named == digest);
-        let added = state.segments.add(sequence, position.id, previous, digest);
-        if let Some(gap) = state.segments.close_lowest_gap() {
-            self.report.find(missing(writer, gap));
-        }
-        if sequence == 0 && added == Insertion::New {
-            state.started = place.time;
+        let awaited = self.chains.entry(writer).or_default().awaited.remove(&sequence);
+        let added = self.add_link(content, previous, digest);
+        if sequence == 0
+            && let LineOutcome::Verified(_) = &added
+            && let Some(state) = self.chains.get_mut(&writer)
+        {
+            (state.started, state.start) = (place.time, Some(digest));
         }
         for head in place.heads {
             self.name(head);
         }
+        for waiting in self.waiting.take(writer, sequence) {
+            if waiting.line.digest == digest {
+                self.add_waiting(waiting);
+            } else {
+                self.alter(&waiting);
+            }
+        }
+        match awaited {
+            Some(sealed) if sealed == digest => self.follow(writer, sequence, previous),
+            Some(_) => {
+                if let LineOutcome::Verified(line) | LineOutcome::Again(line) = added {
+                    return LineOutcome::Found(ChainFinding::Forked { position: line.position().into() });
+                }
+            }
+            None => {}
+        }
+        added
+    }
+
+    /// Adds a record without a signature: it is verified if a seal covers it that was seen before, and waits otherwise.
+    fn insert_unsigned(&mut self, line: UnsignedLine) -> LineOutcome {
+        let Link { writer, sequence, previous } = line.link;
+        if let Some(state) = self.chains.get_mut(&writer) {
+            let known = state.segments.digest(sequence).map(|(_, digest)| digest);
+            match state.awaited.get(&sequence).copied().or(known) {
+                Some(digest) if digest != line.digest => {
+                    return LineOutcome::Found(ChainFinding::Altered { claims: line.claims() });
+                }
+                Some(_) => {
+                    let is_awaited = state.awaited.remove(&sequence).is_some();
+                    let added = self.add_link(line.content, previous, line.digest);
+                    if is_awaited {
+                        self.follow(writer, sequence, previous);
+                    }
+                    return added;
+                }
+                None => {}
+            }
+        }
+        let (number, dropped) = self.waiting.add(line);
+        for line in dropped {
+            self.give_up(&line);
+        }
+        LineOutcome::Waiting(number)
+    }
+
+    /// Adds a seal to its chain: the lines that it covers are verified.
+    fn cover(&mut self, seal: SignedSeal) -> LineOutcome {
+        let SignedSeal { head, keyid, claims } = seal;
+        if !self.may_sign(keyid, head.writer) {
+            return LineOutcome::Found(ChainFinding::Forged { claims });
+        }
+        let state = self.chains.entry(head.writer).or_default();
+        let linked = state.segments.digest(head.sequence).map(|(_, digest)| digest);
+        let others = [linked, state.awaited.get(&head.sequence).copied(), state.named.get(&head.sequence).copied()];
+        if others.into_iter().flatten().any(|other| other != head.digest) {
+            let position = Fork { writer: head.writer, sequence: head.sequence, id: None };
+            return LineOutcome::Found(ChainFinding::Forked { position });
+        }
+        if state.sealed.is_none_or(|sealed| sealed.sequence < head.sequence) {
+            state.sealed = Some(head);
+        }
+        self.trust(head);
+        LineOutcome::Seal(head)
+    }
+
+    /// Verifies the link before a link that is sealed, and so on.
+    fn follow(&mut self, writer: Uuid, sequence: u64, previous: Option<RecordDigest>) {
+        if let (Some(sequence), Some(digest)) = (sequence.checked_sub(1), previous) {
+            self.trust(Head { writer, sequence, digest });
+        }
+    }
+
+    /// Verifies the lines that lead from a sealed digest to the beginning of the chain, as far as they were seen. The rest is
+    /// awaited.
+    fn trust(&mut self, mut head: Head) {
+        let writer = head.writer;
+        let mut sealed = Vec::new();
+        loop {
+            let mut found = None;
+            for waiting in self.waiting.take(writer, head.sequence) {
+                if waiting.line.digest == head.digest {
+                    found = Some((head.sequence, waiting.line.link.previous));
+                    sealed.push(waiting);
+                } else {
+                    self.alter(&waiting);
+                }
+            }
+            let state = self.chains.entry(writer).or_default();
+            let (first, previous) = match found {
+                Some(found) => found,
+                // A link that was seen before: what leads to it from below is one segment.
+                None if state.segments.holds(head.sequence) => {
+                    let is_same = state.segments.digest(head.sequence).is_some_and(|(_, digest)| digest == head.digest);
+                    match state.segments.below_whole(head.sequence) {
+                        Some(found) if is_same => found,
+                        _ => break,
+                    }
+                }
+                None => {
+                    state.awaited.entry(head.sequence).or_insert(head.digest);
+                    if state.awaited.len() > MAX_AWAITED {
+                        state.awaited.pop_first();
+                    }
+                    break;
+                }
+            };
+            match (first.checked_sub(1), previous) {
+                (Some(sequence), Some(digest)) => head = Head { writer, sequence, digest },
+                _ => break,
+            }
+        }
+        // In the order of the chain.
+        for waiting in sealed.into_iter().rev() {
+            self.add_waiting(waiting);
+        }
+    }
+
+    /// Adds a verified line to its chain.
+    fn add_link(&mut self, content: VerifiedLine, previous: Option<RecordDigest>, digest: RecordDigest) -> LineOutcome {
+        let position = content.position();
+        let ChainPosition { writer, sequence, id } = position;
+        let state = self.chains.entry(writer).or_default();
+        let is_named = state.named.remove(&sequence).is_none_or(|named| named == digest);
+        let added = state.segments.add(sequence, id, previous, digest);
+        if let Some(gap) = state.segments.close_lowest_gap() {
+            self.report.find(missing(writer, gap));
+        }
         match added {
-            Insertion::Forked => LineOutcome::Found(ChainFinding::Forked { position }),
-            _ if !is_named => LineOutcome::Found(ChainFinding::Forked { position }),
+            Insertion::Forked => LineOutcome::Found(ChainFinding::Forked { position: position.into() }),
+            _ if !is_named => LineOutcome::Found(ChainFinding::Forked { position: position.into() }),
             Insertion::New => LineOutcome::Verified(content),
             Insertion::Again => LineOutcome::Again(content),
+        }
+    }
+
+    /// Adds a line that waited to its chain, since it is verified now.
+    fn add_waiting(&mut self, waiting: WaitingLine) {
+        let WaitingLine { number, copies, line } = waiting;
+        let (writer, previous) = (line.link.writer, line.link.previous);
+        let settlement = match self.add_link(line.content, previous, line.digest) {
+            LineOutcome::Verified(content) => {
+                self.count(&content);
+                Settlement::Verified(content)
+            }
+            LineOutcome::Again(content) => Settlement::Again(content),
+            LineOutcome::Found(finding) => {
+                self.report.find(finding.clone());
+                Settlement::Found(finding)
+            }
+            LineOutcome::NotARecord | LineOutcome::Seal(_) | LineOutcome::Waiting(_) => return,
+        };
+        if let Some(state) = self.chains.get_mut(&writer) {
+            state.segments.copies = state.segments.copies.saturating_add(copies);
+        }
+        self.settled.push(Settled { number, copies, settlement });
+    }
+
+    /// Another line than `waiting` was signed or sealed at its position.
+    fn alter(&mut self, waiting: &WaitingLine) {
+        self.find(waiting, ChainFinding::Altered { claims: waiting.line.claims() });
+    }
+
+    /// No seal covers `waiting`.
+    fn give_up(&mut self, waiting: &WaitingLine) {
+        self.find(waiting, ChainFinding::Unsigned { claims: waiting.line.claims() });
+    }
+
+    fn find(&mut self, waiting: &WaitingLine, finding: ChainFinding) {
+        self.report.find(finding.clone());
+        self.settle(waiting, Settlement::Found(finding));
+    }
+
+    fn settle(&mut self, waiting: &WaitingLine, settlement: Settlement) {
+        self.settled.push(Settled { number: waiting.number, copies: waiting.copies, settlement });
+    }
+
+    fn count(&mut self, line: &VerifiedLine) {
+        if matches!(line, VerifiedLine::Other { .. }) {
+            self.report.others = self.report.others.saturating_add(1);
         }
     }
 
@@ -405,7 +393,7 @@ impl ChainVerifier {
         }
         match state.segments.digest(head.sequence) {
             Some((id, digest)) if digest != head.digest => {
-                let position = ChainPosition { writer: head.writer, sequence: head.sequence, id };
+                let position = Fork { writer: head.writer, sequence: head.sequence, id: Some(id) };
                 self.report.find(ChainFinding::Forked { position });
             }
             None if !state.segments.holds(head.sequence) => {
@@ -417,6 +405,39 @@ impl ChainVerifier {
 }
 
 impl ChainState {
+    /// The greatest sequence that a head or a seal names.
+    fn reach(&self) -> Option<u64> {
+        let (named, sealed) = (self.head.map(|head| head.sequence), self.sealed.map(|head| head.sequence));
+        named.max(sealed)
+    }
+
+    /// Of the lines that wait, the numbers of those that follow the last line that is known, each after the other: the
+    /// writer may not have sealed them yet. Two lines at one position cannot both be the writer's.
+    fn tail(&self, waiting: &[WaitingLine]) -> BTreeSet<u64> {
+        let mut tail = BTreeSet::new();
+        let known = [self.sealed, self.head].into_iter().flatten().map(|head| (head.sequence, head.digest));
+        let Some((last, mut digest)) = known.chain(self.start.map(|start| (0, start))).max_by_key(|(last, _)| *last)
+        else {
+            return tail;
+        };
+        if self.segments.last().is_some_and(|(link, _)| link > last) {
+            return tail;
+        }
+        let mut by_sequence: BTreeMap<u64, Vec<&WaitingLine>> = BTreeMap::new();
+        for line in waiting {
+            by_sequence.entry(line.line.link.sequence).or_default().push(line);
+        }
+        for next in (last.saturating_add(1)..).map_while(|sequence| by_sequence.get(&sequence)) {
+            let [line] = &next[..] else { break };
+            if line.line.link.previous != Some(digest) {
+                break;
+            }
+            tail.insert(line.number);
+            digest = line.line.digest;
+        }
+        tail
+    }
+
     fn summary(&self, writer: Uuid) -> ChainSummary {
         let position = |(sequence, id)| ChainPosition { writer, sequence, id };
         ChainSummary {
@@ -430,6 +451,8 @@ impl ChainState {
             from: self.segments.first().map(position),
             to: self.segments.last().map(position),
             head: self.head,
+            sealed: self.sealed.map(|head| head.sequence),
+            not_yet_sealed: self.not_yet_sealed,
         }
     }
 }
@@ -437,41 +460,4 @@ impl ChainState {
 fn missing(writer: Uuid, gap: Gap) -> ChainFinding {
     let Gap { from, to, after, before } = gap;
     ChainFinding::Missing { writer, from, to, after, before }
-}
-
-/// The line's place in its chain and the bytes that are signed, if `key` signed exactly this text.
-fn signed_by(line: &ClaimedLine<'_>, key: &PublicKey) -> Option<(LinkFields, Vec<u8>)> {
-    let signature = signature(line.signature()?.clone()).ok()?;
-    let signed = canonical(line.text(), SIGNED_PART).ok()?;
-    if !key.verify_strict(&pre_authentication(RECORD_PAYLOAD_TYPE, &signed), &signature) {
-        return None;
-    }
-    let place: LinkFields = serde_json::from_slice(&signed).ok()?;
-    // The start link, and no other, has no previous digest.
-    (place.chain.previous.is_none() == (place.chain.sequence == 0)).then_some((place, signed))
-}
-
-/// What a line is, from the bytes that are signed.
-fn content(line: &ClaimedLine<'_>, place: &LinkFields, signed: &[u8]) -> VerifiedLine {
-    let Link { writer, sequence, .. } = place.chain;
-    let position = ChainPosition { writer, sequence, id: place.id };
-    match line.version() {
-        Some(RECORD_VERSION) => match record_in(signed) {
-            Ok(record) => VerifiedLine::Record(Box::new(VerifiedRecord { record, position })),
-            Err(why) => VerifiedLine::Other { position, why },
-        },
-        Some(CHAIN_VERSION) if sequence == 0 => VerifiedLine::Start(position),
-        Some(CHAIN_VERSION) => VerifiedLine::Other { position, why: "a start link has sequence 0".to_owned() },
-        _ => VerifiedLine::Other { position, why: line.other_version() },
-    }
-}
-
-/// The bytes of a signature. No signature covers this object, so it must not contain anything else.
-fn signature(value: Value) -> Result<[u8; 64], String> {
-    let mut fields = Fields::new(value, "signature")?;
-    fields.name("keyid")?;
-    let sig = fields.name("sig")?;
-    fields.finish()?;
-    let bytes = BASE64.decode(sig).map_err(|error| error.to_string())?;
-    <[u8; 64]>::try_from(bytes).map_err(|_| "signature.sig has another length than 64 bytes".to_owned())
 }

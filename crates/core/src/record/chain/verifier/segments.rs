@@ -41,6 +41,8 @@ struct SegmentEnd {
 struct Segment {
     first: SegmentEnd,
     last: SegmentEnd,
+    /// Whether each link's digest is the one that the next link has for it.
+    is_whole: bool,
 }
 
 /// The outcome of adding a link.
@@ -88,6 +90,7 @@ impl Segments {
         let joined = Segment {
             first: below.map_or(SegmentEnd { sequence, id, digest: previous }, |below| below.first),
             last: above.map_or(SegmentEnd { sequence, id, digest: Some(digest) }, |above| above.last),
+            is_whole: fits && [below, above].iter().flatten().all(|segment| segment.is_whole),
         };
         self.by_first.insert(joined.first.sequence, joined);
         self.links = self.links.saturating_add(1);
@@ -105,7 +108,7 @@ impl Segments {
         }
         let (_, low) = self.by_first.pop_first()?;
         let (_, high) = self.by_first.pop_first()?;
-        self.by_first.insert(low.first.sequence, Segment { first: low.first, last: high.last });
+        self.by_first.insert(low.first.sequence, Segment { first: low.first, last: high.last, is_whole: false });
         Some(gap_between(Some(low), high))
     }
 
@@ -117,6 +120,13 @@ impl Segments {
     /// The id and digest of a link. `None`: it was not seen, or is not among the latest links.
     pub(super) fn digest(&self, sequence: u64) -> Option<(Uuid, RecordDigest)> {
         self.recent.get(&sequence).copied()
+    }
+
+    /// The first link of the segment of a link, and the digest of the link before it. `None`: the digests in the segment do
+    /// not lead there.
+    pub(super) fn below_whole(&self, sequence: u64) -> Option<(u64, Option<RecordDigest>)> {
+        let segment = self.below(sequence).filter(|segment| segment.is_whole)?;
+        Some((segment.first.sequence, segment.first.digest))
     }
 
     /// The sequence and id of the first link that was seen.
