@@ -41,7 +41,7 @@ impl Authority {
     /// Makes a CA.
     pub fn generate(now: Timestamp, lifetime: Duration) -> Result<Self, String> {
         let failed = |error: rcgen::Error| format!("cannot make a CA: {error}");
-        let mut params = params_of(&format!("{NAME} {:.0}", now));
+        let mut params = params_of(&format!("{NAME} {now:.0}"));
         set_validity(&mut params, now, lifetime);
         let key = KeyPair::generate().map_err(failed)?;
         let made = params.self_signed(&key).map_err(failed)?;

@@ -100,12 +100,12 @@ impl ConfigurationApi {
             vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": configuration.resource_version})];
         for (index, certificates) in bundles {
             let entry = &configuration.entries[*index];
-            let path = format!("/webhooks/{index}/clientConfig/caBundle");
+            let bundle = format!("/webhooks/{index}/clientConfig/caBundle");
             patch.push(json!({"op": "test", "path": format!("/webhooks/{index}/name"), "value": entry.name}));
             if let Some(old) = &entry.ca_bundle {
-                patch.push(json!({"op": "test", "path": path, "value": STANDARD.encode(old)}));
+                patch.push(json!({"op": "test", "path": bundle, "value": STANDARD.encode(old)}));
             }
-            patch.push(json!({"op": "add", "path": path, "value": STANDARD.encode(pem(certificates))}));
+            patch.push(json!({"op": "add", "path": bundle, "value": STANDARD.encode(pem(certificates))}));
         }
         let (answer, _) = bounded_request::send(ANSWER, self.send(Method::PATCH, Some(&Value::from(patch)))).await?;
         Ok(answer.map(|_| ())?)

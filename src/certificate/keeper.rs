@@ -130,8 +130,8 @@ impl Keeper {
             });
             let has_changed = match &mut self.own {
                 Some(own) => {
-                    let found = configuration.as_ref().ok().map(Option::as_ref);
-                    own.step(&self.configuration, found, time, &self.serving, &self.metrics, &mut failure).await
+                    own.step(&self.configuration, &configuration, time, &self.serving, &self.metrics, &mut failure)
+                        .await
                 }
                 None => false,
             };
@@ -168,11 +168,11 @@ impl Keeper {
 }
 
 impl Own {
-    /// Plans and acts once. `found` is `None` if the configuration could not be read. Returns whether to look again.
+    /// Plans and acts once. `found` is an error if the configuration could not be read. Returns whether to look again.
     async fn step(
         &mut self,
         api: &ConfigurationApi,
-        found: Option<Option<&Configuration>>,
+        found: &Result<Option<Configuration>, ()>,
         time: Option<Timestamp>,
         serving: &Serving,
         metrics: &Metrics,
@@ -186,7 +186,7 @@ impl Own {
             }
         };
         let entries: Vec<Vec<Known>> = match found {
-            Some(Some(configuration)) => {
+            Ok(Some(configuration)) => {
                 configuration.entries.iter().map(|entry| entry.bundle.known().collect()).collect()
             }
             _ => Vec::new(),
@@ -198,11 +198,11 @@ impl Own {
         let now = serving.now();
         let is_clock_sure =
             time.is_some_and(|time| (clock::now().duration_since(time)).unsigned_abs() <= CLOCK_TOLERANCE);
-        let settled = if found.is_some() { self.settled(&entries) } else { Vec::new() };
+        let settled = if found.is_ok() { self.settled(&entries) } else { Vec::new() };
         let view =
             View { now, is_clock_sure, stored: Some(&known), entries: &entries, settled: &settled, held: self.held };
         let plan = plan(&self.given.terms, &view);
-        if let Some(why) = clock_trouble(time, found.is_some(), is_clock_sure) {
+        if let Some(why) = clock_trouble(time, found.is_ok(), is_clock_sure) {
             failure.get_or_insert(why);
         }
         let mut has_changed = false;
@@ -217,7 +217,7 @@ impl Own {
                 }
             }
         }
-        if let (Some(Some(configuration)), false) = (found, plan.bundles.is_empty()) {
+        if let (Ok(Some(configuration)), false) = (found, plan.bundles.is_empty()) {
             match self.write_bundles(api, configuration, &plan.bundles, &stored.authorities).await {
                 Ok(()) => has_changed = true,
                 // 422: a test of the patch failed.

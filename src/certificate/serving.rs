@@ -47,6 +47,10 @@ struct State {
 
 impl Serving {
     /// Serves no certificate yet: every handshake fails.
+    ///
+    /// # Panics
+    ///
+    /// Never: a configuration without a certificate is valid.
     #[must_use]
     pub fn new(metrics: Metrics) -> Self {
         let trouble = Some("the webhook has no serving certificate yet".to_owned());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{Authority, Plane, Ran, SYSTEM_NAMESPACE, Webhook, helm, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const USER: &str = "system:serviceaccount:writgate-system:writgate-webhook";
 
 /// Every test of this file.
@@ -284,8 +284,7 @@ fn a_replica_that_no_api_server_accepts_is_not_ready(released: &Released) {
 
 fn a_replica_that_loses_its_rights_continues_to_serve(released: &Released) {
     let installed = Installed::new(released, "rights");
-    // Leaves of 60 seconds: it has to renew one without its rights.
-    let replica = installed.replica("a", &["--leaf-lifetime", "24h"]);
+    let replica = installed.replica("a", &[]);
     installed.configure(&replica);
     replica.wait_ready(LIMIT);
     installed.wait_served();

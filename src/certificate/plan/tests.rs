@@ -7,7 +7,7 @@ use super::*;
 const MINUTE: Duration = Duration::from_mins(1);
 /// A rotation every 200 minutes, so that a history has several.
 const TERMS: Terms =
-    Terms { authority: Duration::from_mins(300), leaf: Duration::from_mins(30), settle: Duration::from_mins(5) };
+    Terms { authority: Duration::from_hours(5), leaf: Duration::from_mins(30), settle: Duration::from_mins(5) };
 
 fn at(minute: u32) -> Timestamp {
     let start: Timestamp = "2026-11-28T12:00:00Z".parse().expect("a time");
@@ -101,7 +101,8 @@ fn a_ca_is_renewed_when_a_third_of_its_life_is_left() {
     let both = vec![vec![made(1, 0), made(2, 200)]; 2];
     let shown = |settled: Vec<CertificateId>| {
         usual(|case| {
-            (case.minute, case.held, case.stored, case.entries, case.settled) = (205, held, next, both.clone(), settled)
+            (case.minute, case.held, case.stored, case.entries, case.settled) =
+                (205, held, next, both.clone(), settled);
         })
     };
     assert_eq!(shown(vec![id(1)]), Plan::default());
@@ -117,7 +118,7 @@ fn leaves_are_made_from_a_new_ca_only_after_every_api_server_has_it() {
     let change = |settled: Vec<CertificateId>, held: Option<Held>| {
         usual(|case| {
             (case.minute, case.held, case.stored, case.entries, case.settled) =
-                (206, held, promoted, both.clone(), settled)
+                (206, held, promoted, both.clone(), settled);
         })
     };
     assert_eq!(change(vec![id(1)], held), Plan::default());

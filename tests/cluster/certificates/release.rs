@@ -105,8 +105,7 @@ pub(super) fn the_webhook_may_change_only_the_bundle(released: &Released) {
         assert!(ran.stderr.contains("Forbidden"), "{args:?}: {ran}");
     }
     // Others are not confined by it.
-    let path = "/webhooks/0/timeoutSeconds";
-    let patch = json!([{"op": "add", "path": path, "value": 1}]).to_string();
+    let patch = json!([{"op": "add", "path": "/webhooks/0/timeoutSeconds", "value": 1}]).to_string();
     released.admin(&[
         "patch",
         "validatingwebhookconfiguration",
