@@ -8,6 +8,11 @@ MUTANTS_VERSION := 27.1.0
 MUTANTS := $(TOOLS)/cargo-mutants-$(MUTANTS_VERSION)
 TYPOS_VERSION := 1.42.3
 TYPOS := $(TOOLS)/typos-$(TYPOS_VERSION)
+# Writes the list of crates into a program, and makes an SBOM of it.
+AUDITABLE_VERSION := 0.7.7
+AUDITABLE := $(TOOLS)/cargo-auditable-$(AUDITABLE_VERSION)
+AUDITABLE2CDX_VERSION := 0.1.0
+AUDITABLE2CDX := $(TOOLS)/auditable2cdx-$(AUDITABLE2CDX_VERSION)
 
 .PHONY: help
 help: ## list the targets
@@ -50,7 +55,7 @@ typos: $(TYPOS)/bin/typos ## check the spelling of sources and documents (_typos
 # In the workspace, Cargo unites the features of all crates. A crate may lack a feature and compile only for that reason.
 .PHONY: crates
 crates: ## compile each crate alone
-	@for crate in writgate-core writgate-cluster writgate-cli writgate writgate-testing writgate-fuzz; do \
+	@for crate in writgate-core writgate-cluster writgate-cli writgate writgate-testing writgate-fuzz xtask; do \
 		echo "cargo check --package $$crate"; cargo check --quiet --locked --package $$crate || exit 1; done
 
 .PHONY: deny
@@ -194,6 +199,43 @@ man: ## write manual pages of the command line into target/man
 krew: ## print krew's manifest of a release: VERSION=v1.2.3 HOMEPAGE=URL BASE=URL-of-the-archives ARCHIVES=FOLDER
 	@packaging/krew/fill "$(VERSION)" "$(HOMEPAGE)" "$(BASE)" "$(ARCHIVES)"
 
+## Release (RELEASING.md)
+
+XTASK := PATH="$(abspath $(AUDITABLE)/bin):$(abspath $(AUDITABLE2CDX)/bin):$$PATH" cargo run --quiet --locked --package xtask --
+
+.PHONY: image
+image: $(AUDITABLE)/bin/cargo-auditable ## build the webhook's image for this machine's architecture into target/image, an OCI image layout
+	@$(XTASK) image
+
+# Not part of CI: it compiles the webhook twice with all optimisations.
+.PHONY: image-check
+image-check: image ## build the image again in another folder, compare every byte, and start it with no other file of this machine
+	@$(XTASK) reproduce
+	cargo test --locked --package xtask --test image -- --ignored
+
+.PHONY: release-check
+release-check: ## check that Cargo.toml, the chart and the changelog agree; TAG=v1.2.3 checks a tag and the changelog's date too
+	@$(XTASK) check $(if $(TAG),--tag "$(TAG)")
+
+.PHONY: release-linux
+release-linux: $(AUDITABLE)/bin/cargo-auditable $(AUDITABLE2CDX)/bin/auditable2cdx ## build the programs, SBOMs and archives of a release for this Linux machine into target/release-linux
+	@$(XTASK) linux
+
+.PHONY: release-dry-run
+release-dry-run: $(AUDITABLE)/bin/cargo-auditable $(AUDITABLE2CDX)/bin/auditable2cdx $(HELM) ## run each step of a release that requires no other machine into target/release-dry-run, and list the others
+	@$(XTASK) dry-run --helm $(HELM)
+
+OUTPUT := target/chart
+.PHONY: chart
+chart: $(HELM) ## package the chart into OUTPUT [target/chart]
+	$(HELM) package charts/writgate --destination $(OUTPUT)
+
+.PHONY: helm-path
+helm-path: $(HELM) ## print the path of Helm
+	@echo $(HELM)
+
+## Generated files
+
 .PHONY: schemas
 schemas: ## write the JSON Schemas of the documents into docs/schema
 	WRITGATE_WRITE_SCHEMAS=1 cargo test --quiet --locked --package writgate-core --test core schema::
@@ -233,6 +275,14 @@ $(HELM): | $(TOOLS) check-tools
 $(DENY)/bin/cargo-deny: | $(TOOLS) check-tools
 	@echo "building $(notdir $(DENY)), once (about 3 minutes)"
 	cargo install cargo-deny --version $(DENY_VERSION) --locked --quiet --root $(DENY)
+
+$(AUDITABLE)/bin/cargo-auditable: | $(TOOLS)
+	@echo "building $(notdir $(AUDITABLE)), once (about 1 minute)"
+	cargo install cargo-auditable --version $(AUDITABLE_VERSION) --locked --quiet --root $(AUDITABLE)
+
+$(AUDITABLE2CDX)/bin/auditable2cdx: | $(TOOLS)
+	@echo "building $(notdir $(AUDITABLE2CDX)), once (about 1 minute)"
+	cargo install auditable2cdx --version $(AUDITABLE2CDX_VERSION) --locked --quiet --root $(AUDITABLE2CDX)
 
 $(MUTANTS)/bin/cargo-mutants: | $(TOOLS) check-tools
 	@echo "building $(notdir $(MUTANTS)), once (about 2 minutes)"
