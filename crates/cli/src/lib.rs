@@ -10,6 +10,7 @@ mod cluster;
 pub mod command;
 mod failure;
 mod manifest;
+mod platform;
 mod postures;
 mod signer;
 mod terminal;

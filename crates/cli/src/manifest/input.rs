@@ -15,6 +15,7 @@ use writgate_core::{
 use crate::{
     failure::Failure,
     manifest::{self, Manifest},
+    platform,
 };
 
 /// Size limit of a manifest in bytes. The output of `kubectl get -o yaml` for a whole cluster fits.
@@ -75,11 +76,9 @@ pub(crate) fn small_text(path: &Path) -> Result<String, Failure> {
 }
 
 /// Fails if others can read a file with a secret: then a signature with it does not prove who signed.
-#[cfg(unix)]
 pub(crate) fn check_private(path: &Path, what: &str) -> Result<(), Failure> {
-    use std::os::unix::fs::PermissionsExt as _;
     let Ok(found) = fs::metadata(path) else { return Ok(()) }; // reading the file reports the error
-    let mode = found.permissions().mode() & 0o777;
+    let Some(mode) = platform::mode(&found) else { return Ok(()) };
     // No permissions for the group and for others, as ssh requires.
     if is_stdin(path) || !found.is_file() || mode.trailing_zeros() >= 6 {
         return Ok(());
@@ -88,11 +87,6 @@ pub(crate) fn check_private(path: &Path, what: &str) -> Result<(), Failure> {
         "others can read the {what} {0} (mode {mode:04o}); run: chmod 600 {0}",
         path.display()
     )))
-}
-
-#[cfg(not(unix))]
-pub(crate) fn check_private(_: &Path, _: &str) -> Result<(), Failure> {
-    Ok(())
 }
 
 /// Reads the text of manifests.

@@ -4,7 +4,12 @@
 //! begins with `DSSEv1 `. A login signature begins with the length of a session id, and a file signature with `SSHSIG`,
 //! so one cannot be taken for another (docs/adr/0014-signers.md).
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{self, Read as _, Write as _},
+    path::Path,
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +18,7 @@ use writgate_core::approval::PublicKey;
 
 use crate::{
     failure::Failure,
+    platform,
     terminal::output::{self, shown},
 };
 
@@ -156,19 +162,15 @@ fn public_key_file(wanted: &str) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 /// Sends one request to the agent.
-#[cfg(unix)]
 fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
-    use std::{
-        io::{self, Read as _, Write as _},
-        os::unix::net::UnixStream,
-    };
+    if !platform::HAS_AGENT_SOCKET {
+        return Err(Failure::Misuse("the SSH agent is supported on Unix only; use --signer".to_owned()));
+    }
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).ok_or_else(|| {
         Failure::Undetermined("no SSH agent found: SSH_AUTH_SOCK is not set; start an agent with ssh-agent".to_owned())
     })?;
     let exchanged = || -> io::Result<Option<Vec<u8>>> {
-        let mut stream = UnixStream::connect(&socket)?;
-        stream.set_read_timeout(Some(patience).filter(|patience| !patience.is_zero()))?;
-        stream.set_write_timeout(Some(patience).filter(|patience| !patience.is_zero()))?;
+        let mut stream = platform::connect_to_agent(&socket, Some(patience).filter(|patience| !patience.is_zero()))?;
         let mut framed = Vec::new();
         put(&mut framed, request);
         stream.write_all(&framed)?;
@@ -195,11 +197,6 @@ fn exchange(request: &[u8], patience: Duration) -> Result<Vec<u8>, Failure> {
             shown(&socket.to_string_lossy())
         ))),
     }
-}
-
-#[cfg(not(unix))]
-fn exchange(_: &[u8], _: Duration) -> Result<Vec<u8>, Failure> {
-    Err(Failure::Misuse("the SSH agent is supported on Unix only; use --signer".to_owned()))
 }
 
 #[cfg(test)]

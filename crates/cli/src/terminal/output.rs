@@ -13,7 +13,7 @@ use writgate_core::text::escape;
 pub(crate) use writgate_core::text::escape_line as shown;
 use zeroize::Zeroizing;
 
-use crate::{failure::Failure, manifest::input};
+use crate::{failure::Failure, manifest::input, platform};
 
 /// Where a private key would begin in a file, at the latest.
 const MAX_KEY_FILE: u64 = 64 * 1024;
@@ -87,19 +87,10 @@ impl StagedFile {
     }
 }
 
-#[cfg(unix)]
 fn builder(access: Access) -> tempfile::Builder<'static, 'static> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mut builder = tempfile::Builder::new();
-    let mode = if access == Access::Private { 0o600 } else { 0o666 }; // the umask reduces it
-    builder.prefix(".writgate-").permissions(fs::Permissions::from_mode(mode));
-    builder
-}
-
-#[cfg(not(unix))]
-fn builder(_: Access) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writgate-");
+    platform::with_mode(&mut builder, if access == Access::Private { 0o600 } else { 0o666 });
     builder
 }
 
@@ -150,18 +141,12 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     entries.chain(input::files(folder, true).unwrap_or_default()).collect()
 }
 
-#[cfg(unix)]
-fn is_same_file(_: &Path, target: &fs::Metadata, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == (target.dev(), target.ino()))
-}
-
-#[cfg(not(unix))]
-fn is_same_file(target: &Path, _: &fs::Metadata, other: &Path) -> bool {
-    match (fs::canonicalize(target), fs::canonicalize(other)) {
-        (Ok(target), Ok(other)) => target == other,
-        _ => false,
-    }
+fn is_same_file(target: &Path, found: &fs::Metadata, other: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(other) else { return false };
+    platform::is_same_file(found, &metadata).unwrap_or_else(|| {
+        let canonical = |path: &Path| fs::canonicalize(path).ok();
+        canonical(target).is_some_and(|target| canonical(other) == Some(target))
+    })
 }
 
 /// Fails if the file contains a private key in PEM, whoever wrote it. A key that is lost cannot be made again.
@@ -198,31 +183,12 @@ fn replace_file(path: &Path, contents: &str, access: Access) -> Result<(), Failu
             check_no_key(path)?;
             let path = fs::canonicalize(path).map_err(failed)?;
             let staged = StagedFile::write(&path, contents.as_bytes(), Access::Private)?;
-            keep_attributes(staged.file.as_file(), &found, access).map_err(failed)?;
+            let most = if access == Access::Private { 0o600 } else { 0o777 };
+            platform::copy_attributes(staged.file.as_file(), &found, most).map_err(failed)?;
             staged.replace()
         }
         Err(_) => StagedFile::write(path, contents.as_bytes(), access)?.replace(),
     }
-}
-
-/// Gives `file` the owner of the file that it replaces if the system permits it, and its permissions within `access`.
-#[cfg(unix)]
-fn keep_attributes(file: &File, replaced: &fs::Metadata, access: Access) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
-    let new = file.metadata()?;
-    let mut most = if access == Access::Private { 0o600 } else { 0o777 };
-    if (new.uid(), new.gid()) != (replaced.uid(), replaced.gid())
-        && fchown(file, Some(replaced.uid()), Some(replaced.gid())).is_err()
-    {
-        // The group would be another one than the replaced file's.
-        most &= 0o707;
-    }
-    file.set_permissions(fs::Permissions::from_mode(replaced.permissions().mode() & most))
-}
-
-#[cfg(not(unix))]
-fn keep_attributes(file: &File, replaced: &fs::Metadata, _: Access) -> io::Result<()> {
-    file.set_permissions(replaced.permissions())
 }
 
 /// Lines of a name and a value, with the values aligned. Empty values are left out.

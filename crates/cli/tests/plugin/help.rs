@@ -68,7 +68,7 @@ fn completes_verbs_flags_and_values() {
 #[test]
 fn the_krew_manifest_of_a_release_is_complete() {
     let folder = Folder::new();
-    for platform in ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64"] {
+    for platform in ["linux-amd64", "linux-arm64", "darwin-amd64", "darwin-arm64", "windows-amd64"] {
         folder.write(&format!("kubectl-writgate-{platform}.tar.gz"), platform);
     }
     let fill = |version: &str| {
@@ -89,14 +89,14 @@ fn the_krew_manifest_of_a_release_is_complete() {
     let platforms = spec["platforms"].as_array().expect("platforms");
     let mut digests: Vec<&str> = platforms.iter().filter_map(|platform| platform["sha256"].as_str()).collect();
     digests.dedup();
-    assert_eq!((platforms.len(), digests.len()), (4, 4));
+    assert_eq!((platforms.len(), digests.len()), (5, 5));
     for platform in platforms {
         let labels = &platform["selector"]["matchLabels"];
         let (os, arch) = (labels["os"].as_str().expect("text"), labels["arch"].as_str().expect("text"));
         let uri = format!("https://example.org/v1.2.3/kubectl-writgate-{os}-{arch}.tar.gz");
         assert_eq!(platform["uri"], uri.as_str());
         assert!(platform["sha256"].as_str().is_some_and(|hex| hex.len() == 64), "{platform}");
-        assert_eq!(platform["bin"], "kubectl-writgate");
+        assert_eq!(platform["bin"], if os == "windows" { "kubectl-writgate.exe" } else { "kubectl-writgate" });
     }
     assert!(!fill("1.2.3").0, "krew requires a v");
     fs::remove_file(folder.path("kubectl-writgate-darwin-arm64.tar.gz")).expect("the file can be changed");

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{failure::Failure, manifest::input};
+use crate::{failure::Failure, manifest::input, platform};
 
 /// Longest line that is read. Records have about 2 KiB, and lines of an audit log with whole objects up to 3 MiB.
 const MAX_LINE: u64 = 8 << 20;
@@ -119,7 +119,7 @@ impl Lines {
         let read = file.metadata().map_err(|error| self.cannot_read(&error))?;
         // During a rotation, the path may not exist for a moment.
         let Ok(now) = std::fs::metadata(&self.path) else { return Ok(false) };
-        Ok(!is_same(&read, &now) || now.len() < self.read)
+        Ok(platform::is_same_file(&read, &now) == Some(false) || now.len() < self.read)
     }
 
     /// Continues with the file that is at the path now.
@@ -142,17 +142,6 @@ fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("it is a folder"));
     }
     Ok(file)
-}
-
-#[cfg(unix)]
-fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-#[cfg(not(unix))]
-fn is_same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
-    true
 }
 
 fn trimmed(line: &[u8]) -> &[u8] {
