@@ -105,7 +105,7 @@ fn the_documented_posture_is_valid() {
     let posture = set.environment("production").expect("it is for production");
     assert_eq!(posture.reviewers.len(), 1);
     assert_eq!(posture.revocations.keys.len(), 1);
-    assert_eq!(posture.builds.as_ref().map(std::collections::BTreeMap::len), Some(1));
+    assert_eq!(posture.builds.as_deref().map(std::collections::BTreeMap::len), Some(1));
 }
 
 /// Guards fail closed, except the one without which no Namespace could be created while the webhook is down. They never see the deletion of a namespace, so it does not depend on the webhook.

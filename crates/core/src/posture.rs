@@ -28,6 +28,7 @@ mod tests;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use schemars::JsonSchema;
@@ -70,9 +71,9 @@ pub struct Posture {
     /// The namespaces that may claim the environment, each with its project; `None`: any namespace.
     pub namespaces: Option<BTreeMap<String, String>>,
     /// The reviewers of all sets in `reviewerSets`, in the order of the sets.
-    pub reviewers: Vec<Reviewer>,
+    pub reviewers: Arc<[Reviewer]>,
     /// The entries of all lists in `revocationLists`.
-    pub revocations: Revocations,
+    pub revocations: Arc<Revocations>,
     /// How far the reviewers must differ from the requester and the initiator.
     pub separation_of_duties: SeparationOfDuties,
     /// The conditions that require further capabilities, in the order of the document.
@@ -81,7 +82,7 @@ pub struct Posture {
     pub pipeline_version_required: bool,
     /// The builds of all sets in `pipelineSets`, by `<pipeline>@<version>`; `None`: the posture names no set, and
     /// builds are not checked.
-    pub builds: Option<BTreeMap<String, Build>>,
+    pub builds: Option<Arc<BTreeMap<String, Build>>>,
     /// The rule for a pod template's configuration; `None`: a config bundle is not required.
     pub config_bundle: Option<ConfigRule>,
     /// How images must be named.

@@ -10,7 +10,7 @@
 //! A caller that does not wait implements [`Answers`]. The webhook waits between the question and the answer, so it has
 //! a loop of its own.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -57,7 +57,7 @@ pub enum Pending<'a> {
     /// Whether the request's user has the verb `govern` on the namespace of this name (`namespaces.writgate.dev`).
     MayGovern(Question<'a, String, Result<bool, String>>),
     /// The documents of all postures as they are now.
-    Documents(Question<'a, (), Result<Vec<Document>, String>>),
+    Documents(Question<'a, (), Result<Vec<Arc<Document>>, String>>),
 }
 
 /// A ConfigMap; `None` if there is none of that name.
@@ -141,7 +141,7 @@ pub trait Answers {
     }
 
     /// Answers [`Pending::Documents`], which only a guard asks.
-    fn documents(&mut self) -> Result<Vec<Document>, String> {
+    fn documents(&mut self) -> Result<Vec<Arc<Document>>, String> {
         Err("the documents cannot be listed".to_owned())
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn check<'a>(request: &'a Request<'a>, context: GuardContext<'a>, mut
     // The cached documents may be older than the last change, which this change may depend on.
     Step::ask(Pending::Documents, (), move |live| match live {
         Ok(documents) => {
-            let live = postures.reassemble(documents.into_iter().map(Arc::new)).remembering(postures, context.governed);
+            let live = postures.reassemble(documents).remembering(postures, context.governed);
             let verdict = change.check_among(&live, &of_new, context.governed, &mut draft);
             draft.decided(verdict)
         }
@@ -234,6 +234,9 @@ fn lifted(before: &PostureSet, after: &PostureSet, governed: &BTreeMap<String, V
         let is_missing = |set: &PostureSet| matches!(set.environment(environment), Err(PostureError::Missing { .. }));
         // An environment that loses its posture is `InUse`, if it governs a namespace.
         if is_missing(after) && !governed.contains_key(environment) {
+            continue;
+        }
+        if before.has_same_revocations(after, environment) {
             continue;
         }
         let remembered = before.remembered_revocations(environment);

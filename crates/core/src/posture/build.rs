@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -44,12 +44,10 @@ pub(super) fn build_posture(found: &FoundDocument, sets: &NamedSets) -> Result<P
     let posture = document.and_then(|document| {
         check_names(&document, &mut problems);
         let reviewer_sets = named("reviewerSets", &document.reviewer_sets, &sets.reviewers, &mut problems);
-        let reviewers = reviewers::combined(reviewer_sets.iter().map(|(_, set)| &set.value), &mut problems);
+        let sets_of_reviewers: Vec<&ReviewerSet> = reviewer_sets.iter().map(|(_, set)| &*set.value).collect();
+        let reviewers = reviewers::combined(&sets_of_reviewers, &mut problems);
         let lists = named("revocationLists", &document.revocation_lists, &sets.revocations, &mut problems);
-        let mut revocations = Revocations::default();
-        for (_, list) in &lists {
-            revocations.extend(&list.value);
-        }
+        let revocations = Revocations::combined(lists.iter().map(|(_, list)| &list.value));
         let pipeline_sets = named("pipelineSets", &document.pipeline_sets, &sets.pipelines, &mut problems);
         let keys = reviewers.iter().enumerate().flat_map(|(reviewer, person)| {
             person.keys.iter().enumerate().map(move |(key, ReviewerKey { id, .. })| (*id, (reviewer, key)))
@@ -309,19 +307,88 @@ fn version(
     pipelines: &[(String, &NamedDocument<Builds>)],
     problems: &mut Problems<'_>,
 ) -> Option<String> {
-    let mut documents = json!({
-        "posture": posture,
-        "reviewers": contents(reviewers),
-        "revocations": contents(revocations),
-    });
+    // The members in the order of RFC 8785. Their canonical forms are those of the whole, so each document is read once, and
+    // not once for each posture that names it.
+    let mut digest = Sha256::new();
+    digest.update("{");
     // Absent if there are none, so that the versions of postures without pipelines stay the same.
     if !pipelines.is_empty() {
-        documents["pipelines"] = contents(pipelines).into();
+        digest.update("\"pipelines\":");
+        problems.keep("", hash_contents(&mut digest, pipelines))?;
+        digest.update(",");
     }
-    let text = problems.keep("", canonical(&documents.to_string(), Everything))?;
-    Some(format!("sha256:{}", hex::encode(&Sha256::digest(text).into())))
+    digest.update("\"posture\":");
+    digest.update(problems.keep("", canonical(&posture.to_string(), Everything))?);
+    digest.update(",\"reviewers\":");
+    problems.keep("", hash_contents(&mut digest, reviewers))?;
+    digest.update(",\"revocations\":");
+    problems.keep("", hash_contents(&mut digest, revocations))?;
+    digest.update("}");
+    Some(format!("sha256:{}", hex::encode(&digest.finalize().into())))
 }
 
-fn contents<T>(documents: &[(String, &NamedDocument<T>)]) -> Map<String, Value> {
-    documents.iter().map(|(name, document)| (name.clone(), document.content())).collect()
+/// Adds the canonical form of an object with the documents by their names.
+fn hash_contents<T>(digest: &mut Sha256, documents: &[(String, &NamedDocument<T>)]) -> Result<(), String> {
+    let mut sorted: Vec<_> = documents.iter().collect();
+    // RFC 8785 sorts by UTF-16 code units.
+    sorted.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+    digest.update("{");
+    for (index, (name, document)) in sorted.into_iter().enumerate() {
+        if index > 0 {
+            digest.update(",");
+        }
+        let name = canonical(&Value::from(&**name).to_string(), Everything).map_err(|error| error.to_string())?;
+        digest.update(name);
+        digest.update(":");
+        digest.update(document.canonical()?);
+    }
+    digest.update("}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        encoding::canonical::{Everything, canonical},
+        encoding::hex,
+        posture::{Document, PostureSet},
+    };
+    use sha2::{Digest as _, Sha256};
+
+    #[test]
+    fn the_version_is_the_digest_of_the_canonical_form_of_all_documents() {
+        // In UTF-8, the last name sorts before the other one. In UTF-16, it sorts after it.
+        let names = ["a", "\u{1f600}", "\u{fb01}"];
+        let mut posture = json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": "production"});
+        posture["reviewerSets"] = json!(names);
+        posture["revocationLists"] = json!(["r"]);
+        let reviewers = json!({"apiVersion": "writgate.dev/v1", "kind": "Reviewers", "reviewers": []});
+        let revocations = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations",
+            "specs": [{"hash": format!("sha256:{:064}", 0), "why": "é \u{2028}"}]});
+        let pipelines = json!({"kind": "Pipelines", "apiVersion": "writgate.dev/v1", "pipelines": {}});
+        for with_pipelines in [false, true] {
+            let mut expected = json!({"revocations": {"r": revocations},
+                "reviewers": {names[1]: reviewers, names[2]: reviewers, "a": reviewers}});
+            let mut documents = vec![("r", revocations.clone())];
+            documents.extend(names.map(|name| (name, reviewers.clone())));
+            if with_pipelines {
+                posture["pipelineSets"] = json!(["p", "o"]);
+                expected["pipelines"] = json!({"o": pipelines, "p": pipelines});
+                documents.extend(["o", "p"].map(|name| (name, pipelines.clone())));
+            }
+            expected["posture"] = posture.clone();
+            let named = documents.into_iter().map(|(name, mut document)| {
+                document["name"] = name.into();
+                document
+            });
+            let texts = named.chain([posture.clone()]).map(|document| document.to_string());
+            let document = |text| Document { source: String::new(), name: None, text };
+            let set = PostureSet::assemble(texts.map(document).collect());
+            let text = canonical(&expected.to_string(), Everything).expect("canonical");
+            let version = format!("sha256:{}", hex::encode(&Sha256::digest(text).into()));
+            assert_eq!(set.environment("production").expect("valid").version, version);
+        }
+    }
 }

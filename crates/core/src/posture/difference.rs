@@ -134,7 +134,7 @@ impl Changes {
         let words = ["not required", "required"];
         let (required, stricter) = (after.pipeline_version_required, ChangeEffect::Stricter);
         self.presence("pipelineVersion", *pipeline_version_required, required, words, stricter);
-        self.builds(builds.as_ref(), after.builds.as_ref());
+        self.builds(builds.as_deref(), after.builds.as_deref());
         self.config_bundle(config_bundle.as_ref(), after.config_bundle.as_ref());
         self.setting("images", *images, after.images);
         self.replay(replay, &after.replay);

@@ -93,7 +93,7 @@ impl Posture {
             capability_rules: capability_rules.iter().flat_map(capability_rule).collect(),
             reviewers: reviewers.iter().flat_map(Reviewer::describe).collect(),
             separation_of_duties: describe_duties(*separation_of_duties).to_owned(),
-            object: escaped(object(*images, *pipeline_version_required, builds.as_ref(), config_bundle.as_ref())),
+            object: escaped(object(*images, *pipeline_version_required, builds.as_deref(), config_bundle.as_ref())),
             replays: escaped(replays(replay)),
             exceptions: escaped(vec![
                 ("rollback", describe_rollback(rollback.as_ref())),

@@ -1,6 +1,9 @@
 //! The documents that postures name: reviewers, revocations and pipelines, each kind by name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 
@@ -12,6 +15,7 @@ use super::{
     reviewers::{ReviewerSet, read_reviewers},
     revocations::read_revocations,
 };
+use crate::encoding::canonical::{Everything, canonical};
 
 /// All documents that postures can name.
 #[derive(Debug)]
@@ -59,17 +63,13 @@ impl NamedSets {
     }
 
     /// What all lists revoke, whether or not a posture names them.
-    pub(super) fn revoked_by_all(&self) -> Revocations {
+    pub(super) fn revoked_by_all(&self) -> Arc<Revocations> {
         self.revoked_by(self.revocations.documents.keys().map(String::as_str))
     }
 
     /// What the lists of these names revoke. A list that cannot be used revokes nothing.
-    pub(super) fn revoked_by<'a>(&self, lists: impl Iterator<Item = &'a str>) -> Revocations {
-        let mut revoked = Revocations::default();
-        for list in lists.filter_map(|name| self.revocations.get(name).ok()) {
-            revoked.extend(&list.value);
-        }
-        revoked
+    pub(super) fn revoked_by<'a>(&self, lists: impl Iterator<Item = &'a str>) -> Arc<Revocations> {
+        Revocations::combined(lists.filter_map(|name| self.revocations.get(name).ok()).map(|list| &list.value))
     }
 }
 
@@ -87,9 +87,10 @@ pub(super) struct NamedDocuments<T> {
 /// A document that can be used.
 #[derive(Debug)]
 pub(super) struct NamedDocument<T> {
-    /// What the document says.
-    pub(super) value: T,
+    /// What the document says. Every posture that names this document alone shares it.
+    pub(super) value: Arc<T>,
     found: Arc<FoundDocument>,
+    canonical: OnceLock<Result<Vec<u8>, String>>,
 }
 
 impl<T> NamedDocument<T> {
@@ -98,13 +99,17 @@ impl<T> NamedDocument<T> {
         &self.found.source
     }
 
-    /// The document without its `name`, which is the ConfigMap's if the document is in one.
-    pub(super) fn content(&self) -> Value {
-        let mut content = self.found.value.clone();
-        if let Some(fields) = content.as_object_mut() {
-            fields.remove("name");
-        }
-        content
+    /// The canonical form of the document without its `name`, which is the ConfigMap's if the document is in one. It is
+    /// computed once for all postures that name the document.
+    pub(super) fn canonical(&self) -> Result<&[u8], &str> {
+        let content = self.canonical.get_or_init(|| {
+            let mut content = self.found.value.clone();
+            if let Some(fields) = content.as_object_mut() {
+                fields.remove("name");
+            }
+            canonical(&content.to_string(), Everything).map_err(|error| error.to_string())
+        });
+        content.as_deref().map_err(String::as_str)
     }
 }
 
@@ -154,7 +159,9 @@ impl<T> NamedDocuments<T> {
             let value = read(&found.source, &found.value).map_err(|mut others| own.append(&mut others)).ok();
             match (name, value, own.first()) {
                 (Some(name), Some(value), None) => {
-                    all.add(name, Arc::new(NamedDocument { value, found: Arc::clone(found) }), problems);
+                    let (value, canonical) = (Arc::new(value), OnceLock::new());
+                    let document = NamedDocument { value, found: Arc::clone(found), canonical };
+                    all.add(name, Arc::new(document), problems);
                 }
                 (Some(name), _, Some(first)) => all.set_unusable(name, first),
                 (_, _, first) => all.nameless.extend(first.cloned()),

@@ -1,6 +1,9 @@
 //! Pipelines: the canonical builds of each pipeline version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -70,11 +73,14 @@ fn build(path: &str, document: &BuildDocument, problems: &mut Problems<'_>) -> B
     Build { spec_hash, images: pinned_images }
 }
 
-/// The builds of several sets. Two sets may not name different builds for one version.
-pub(super) fn combined(sets: &[(String, &NamedDocument<Builds>)], problems: &mut Problems<'_>) -> Builds {
+/// The builds of several sets. Two sets may not name different builds for one version. Those of a single set are shared.
+pub(super) fn combined(sets: &[(String, &NamedDocument<Builds>)], problems: &mut Problems<'_>) -> Arc<Builds> {
+    if let [(_, only)] = sets {
+        return Arc::clone(&only.value);
+    }
     let mut all = Builds::new();
     for (index, (_, set)) in sets.iter().enumerate() {
-        for (version, build) in &set.value {
+        for (version, build) in &*set.value {
             match all.get(version) {
                 Some(other) if other != build => problems.add(
                     format_args!("pipelineSets[{index}]"),
@@ -84,7 +90,7 @@ pub(super) fn combined(sets: &[(String, &NamedDocument<Builds>)], problems: &mut
             }
         }
     }
-    all
+    Arc::new(all)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl PostureSet {
             if let Some(Ok(built)) = self.environments.get_mut(environment)
                 && !remembered.revoked.is_empty()
             {
-                Arc::make_mut(built).posture.revocations.extend(&remembered.revoked);
+                Arc::make_mut(&mut Arc::make_mut(built).posture.revocations).extend(&remembered.revoked);
             }
             if !remembered.revoked.is_empty() || !remembered.namespaces.is_empty() {
                 self.remembered.insert(environment.clone(), remembered);
@@ -50,9 +50,11 @@ impl PostureSet {
     }
 
     fn to_remember(&self, earlier: &Self, environment: &str) -> Remembered {
-        let nothing = Revocations::default();
+        let nothing = Arc::default();
         let written = self.revoked.get(environment).unwrap_or(&nothing);
-        let mut revoked = earlier.revoked.get(environment).unwrap_or(&nothing).without(written);
+        let before = earlier.revoked.get(environment).unwrap_or(&nothing);
+        // Most changes leave the lists of most environments as they are.
+        let mut revoked = if Arc::ptr_eq(before, written) { Revocations::default() } else { before.without(written) };
         revoked.extend(&earlier.remembered_revocations(environment).without(written));
         let mut namespaces = BTreeMap::new();
         if self.environment(environment).is_err() {
@@ -75,13 +77,23 @@ impl PostureSet {
     /// What the lists revoke that the documents of an environment name, even if its posture is invalid. `None`: no
     /// document can be read as its posture.
     pub(crate) fn revoked_by_posture(&self, environment: &str) -> Option<&Revocations> {
-        self.revoked.get(environment)
+        self.revoked.get(environment).map(|revoked| &**revoked)
+    }
+
+    /// Whether the same lists are in force in an environment of both sets, and nothing else is remembered. If this is
+    /// false, the revocations may still be equal.
+    pub(crate) fn has_same_revocations(&self, other: &Self, environment: &str) -> bool {
+        let are_same = match (self.revoked.get(environment), other.revoked.get(environment)) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        };
+        are_same && !self.remembered.contains_key(environment)
     }
 
     /// What the documents revoke in an environment. If none of them can be read as its posture, it may name any list, so
     /// every list counts.
     pub(crate) fn revoked_in(&self, environment: &str) -> Revocations {
-        self.revoked_by_posture(environment).cloned().unwrap_or_else(|| self.named.revoked_by_all())
+        self.revoked_by_posture(environment).cloned().unwrap_or_else(|| (*self.named.revoked_by_all()).clone())
     }
 
     /// The environments that have, or may have, a posture with revocations. `governed` has the governed namespaces by

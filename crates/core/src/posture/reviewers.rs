@@ -1,6 +1,6 @@
 //! Reviewers: the people who may approve, their keys and what they may grant.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -57,7 +57,7 @@ pub struct ReviewerKey {
 #[derive(Clone, Debug)]
 pub(super) struct ReviewerSet {
     source: String,
-    reviewers: Vec<Reviewer>,
+    reviewers: Arc<[Reviewer]>,
 }
 
 impl ReviewerSet {
@@ -125,9 +125,9 @@ fn reviewer_key(path: &str, document: &KeyDocument, problems: &mut Problems<'_>)
 }
 
 /// The reviewers of several sets. A key, name or identity that two of them share is a problem: one person would count
-/// as two, or could approve their own change.
-pub(super) fn combined<'a>(sets: impl Iterator<Item = &'a ReviewerSet>, problems: &mut Problems<'_>) -> Vec<Reviewer> {
-    let reviewers: Vec<(String, &Reviewer)> = sets.flat_map(ReviewerSet::located).collect();
+/// as two, or could approve their own change. The reviewers of a single set are shared.
+pub(super) fn combined(sets: &[&ReviewerSet], problems: &mut Problems<'_>) -> Arc<[Reviewer]> {
+    let reviewers: Vec<(String, &Reviewer)> = sets.iter().flat_map(|set| set.located()).collect();
     let mut names = BTreeMap::new();
     let mut keys = BTreeMap::new();
     for (location, reviewer) in &reviewers {
@@ -148,5 +148,8 @@ pub(super) fn combined<'a>(sets: impl Iterator<Item = &'a ReviewerSet>, problems
             }
         }
     }
-    reviewers.into_iter().map(|(_, reviewer)| reviewer.clone()).collect()
+    match sets {
+        [only] => Arc::clone(&only.reviewers),
+        _ => reviewers.into_iter().map(|(_, reviewer)| reviewer.clone()).collect(),
+    }
 }

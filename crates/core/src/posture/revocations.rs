@@ -1,6 +1,6 @@
 //! Revocations: approvals, keys and specs that no longer count.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -77,6 +77,15 @@ impl Revocations {
             entries.iter().map(move |(key, revocation)| (format!("{kind} {}", quoted(&key.to_string())), revocation))
         }
         entries("approval", &self.approvals).chain(entries("key", &self.keys)).chain(entries("spec", &self.specs))
+    }
+
+    /// The entries of all lists. A single list is shared: a thousand postures may name it.
+    pub(super) fn combined<'a>(mut lists: impl Iterator<Item = &'a Arc<Self>>) -> Arc<Self> {
+        let Some(mut all) = lists.next().cloned() else { return Arc::default() };
+        for list in lists {
+            Arc::make_mut(&mut all).extend(list);
+        }
+        all
     }
 
     /// Adds the entries of another list.

@@ -4,7 +4,7 @@
 //! earlier one reads only the documents that differ, and builds only the postures that they belong to.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -82,7 +82,7 @@ pub struct PostureSet {
     problems: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
     /// By environment: what the lists that its documents name revoke, even if its posture is invalid.
-    pub(super) revoked: BTreeMap<String, Revocations>,
+    pub(super) revoked: BTreeMap<String, Arc<Revocations>>,
     /// By environment: the namespaces that its documents list, each with its project, even if its posture is invalid.
     pub(super) listed: BTreeMap<String, BTreeMap<String, String>>,
     /// The names of reviewers, revocations and pipelines that the documents of postures have.
@@ -170,6 +170,12 @@ impl PostureSet {
     /// The documents, sorted.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<Document>> {
         self.documents.keys()
+    }
+
+    /// The document that equals this one, if this set has read it.
+    #[must_use]
+    pub fn same_document(&self, document: &Document) -> Option<&Arc<Document>> {
+        self.documents.get_key_value(document).map(|(known, _)| known)
     }
 
     /// The posture of an environment, or why it has no usable one.
@@ -357,7 +363,7 @@ struct FoundPostures {
     /// The problems of documents that may be the posture of any environment.
     unattributed: Vec<PostureProblem>,
     unreachable: Vec<UnreachableQuorum>,
-    revoked: BTreeMap<String, Revocations>,
+    revoked: BTreeMap<String, Arc<Revocations>>,
     listed: BTreeMap<String, BTreeMap<String, String>>,
     built: BTreeMap<String, Arc<BuiltPosture>>,
 }
@@ -382,7 +388,10 @@ impl FoundPostures {
         }
         let lists = value.get("revocationLists").and_then(Value::as_array);
         let revoked = sets.revoked_by(lists.into_iter().flatten().filter_map(Value::as_str));
-        self.revoked.entry(environment.to_owned()).or_default().extend(&revoked);
+        match self.revoked.entry(environment.to_owned()) {
+            Entry::Vacant(entry) => drop(entry.insert(revoked)),
+            Entry::Occupied(mut entry) => Arc::make_mut(entry.get_mut()).extend(&revoked),
+        }
         let namespaces = value.get("namespaces").and_then(Value::as_object).into_iter().flatten();
         let listed = namespaces.filter_map(|(name, project)| Some((name.clone(), project.as_str()?.to_owned())));
         self.listed.entry(environment.to_owned()).or_default().extend(listed);

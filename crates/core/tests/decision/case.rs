@@ -373,7 +373,7 @@ impl Answers for LedgerAnswers<'_> {
         panic!("the decision on a workload looks up who may govern {namespace}")
     }
 
-    fn documents(&mut self) -> Result<Vec<Document>, String> {
+    fn documents(&mut self) -> Result<Vec<std::sync::Arc<Document>>, String> {
         panic!("the decision on a workload looks up documents")
     }
 }

@@ -132,7 +132,9 @@ impl Case {
         if let Step::Ask(pending) = step {
             step = match pending {
                 Pending::MayGovern(question) => question.answer(self.may_govern.map_err(str::to_owned)),
-                Pending::Documents(question) => question.answer(Ok(as_documents(&self.documents))),
+                Pending::Documents(question) => {
+                    question.answer(Ok(as_documents(&self.documents).into_iter().map(std::sync::Arc::new).collect()))
+                }
                 other => panic!("a guard looks up {other:?}"),
             };
         }
