@@ -4,6 +4,7 @@ pub mod admission;
 pub mod approval_reader;
 pub mod config_map_reader;
 pub mod guard_reader;
+mod list_turns;
 pub mod lookups;
 pub mod namespace_reader;
 pub mod workload_reader;

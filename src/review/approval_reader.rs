@@ -4,15 +4,15 @@
 //! the API server something, so it is made only before a denial that an approval could change.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt};
 use tokio::time::timeout;
 use writgate_cluster::bounded_request::{RequestError, RequestLimiter};
 use writgate_cluster::config_map::{APPROVAL_SELECTOR, MAX_APPROVALS};
 use writgate_cluster::names;
+use writgate_cluster::pages::Pages;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE, SpecHash, claims_to_cover},
     vocabulary::{APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, KIND_LABEL},
@@ -20,45 +20,27 @@ use writgate_core::{
 
 use crate::metrics::Metrics;
 use crate::review::PATIENCE;
+use crate::review::list_turns::{Found, ListTurns};
 
 /// Pages that are read at once, each of another namespace. The permit is for a page and not for a list, so that a namespace
 /// with many large approvals delays the others by one page only.
 const MAX_READS: usize = 2;
-/// ConfigMaps in a page. Each may have 1 MiB of text, which takes up to 6 MiB in JSON.
-const PAGE: u32 = 4;
-/// Pages of one list. In a namespace with more approvals, the object must name its approval.
-const MAX_PAGES: u32 = MAX_APPROVALS / PAGE;
+/// ConfigMaps in the first page of a namespace that was not listed yet: as many approvals as most namespaces have.
+const FIRST_PAGE: u32 = 64;
 
 /// Reads approvals: one list at once in each namespace, and a bounded number of pages at once.
 pub struct ApprovalReader {
     client: Client,
     pages: RequestLimiter,
-    turns: NamespaceTurns,
+    turns: ListTurns,
     metrics: Metrics,
-}
-
-/// The namespaces whose approvals are being read, each with the lock of its reads.
-#[derive(Default)]
-struct NamespaceTurns(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
-
-impl NamespaceTurns {
-    fn of(&self, namespace: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = turns.get(namespace).and_then(Weak::upgrade) {
-            return turn;
-        }
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::default();
-        turns.insert(namespace.to_owned(), Arc::downgrade(&turn));
-        turn
-    }
 }
 
 impl ApprovalReader {
     /// A reader through `client`.
     #[must_use]
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, pages: RequestLimiter::new(MAX_READS, PATIENCE), turns: NamespaceTurns::default(), metrics }
+        Self { client, pages: RequestLimiter::new(MAX_READS, PATIENCE), turns: ListTurns::default(), metrics }
     }
 
     /// The approvals in `namespace` that match `query`, as they are now. The error says why they could not be read.
@@ -66,15 +48,17 @@ impl ApprovalReader {
         if !names::is_label(namespace) {
             return Ok(Vec::new());
         }
-        self.metrics.approval_lists.inc();
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let read = async {
             match query {
                 DetachedQuery::Name(name) => self.named(&config_maps, name).await,
                 DetachedQuery::Hash(hash) => {
-                    let turn = self.turns.of(namespace);
-                    let _turn = turn.lock().await;
-                    self.covering(&config_maps, *hash).await
+                    let list = async |hashes: Vec<SpecHash>, objects: Option<u32>| {
+                        let mut pages = Pages::of(&config_maps, APPROVAL_SELECTOR, objects.unwrap_or(FIRST_PAGE));
+                        let found = self.covering(&mut pages, &hashes).await;
+                        (found, pages.objects())
+                    };
+                    self.turns.find(namespace, *hash, list).await
                 }
             }
         };
@@ -85,33 +69,43 @@ impl ApprovalReader {
         if !names::is_subdomain(name) {
             return Ok(Vec::new());
         }
+        self.metrics.approval_lists.inc();
         let found = self.pages.send(config_maps.get_opt(name)).await.map_err(|error| error.to_string())?;
         let labelled = |found: &ConfigMap| found.labels().get(KIND_LABEL).is_some_and(|kind| kind == APPROVAL_KIND);
         // The object names this approval, so its error is reported: without an envelope, the text is empty.
         Ok(found.filter(labelled).map(detached).into_iter().collect())
     }
 
-    async fn covering(&self, config_maps: &Api<ConfigMap>, hash: SpecHash) -> Result<Vec<DetachedApproval>, String> {
-        let mut found = Vec::new();
-        let mut params = ListParams::default().labels(APPROVAL_SELECTOR).limit(PAGE);
-        for _ in 0..MAX_PAGES {
-            let page = self.pages.send(config_maps.list(&params)).await.map_err(|error| error.to_string())?;
-            let page_found = page.items.into_iter().map(detached);
-            found.extend(page_found.filter(|found| may_cover(found, hash)));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
+    async fn covering(&self, pages: &mut Pages, wanted: &[SpecHash]) -> Found {
+        self.metrics.approval_lists.inc();
+        let (mut found, mut read) = (HashMap::<SpecHash, Vec<DetachedApproval>>::new(), 0);
+        // After the last page, nothing waits for a permit.
+        while !pages.is_finished() {
+            let page = self.pages.send(pages.next()).await.map_err(|error| error.to_string())?;
+            let Some(page) = page else { break };
+            read += page.items.len();
+            for approval in page.items.into_iter().map(detached) {
+                for hash in covered(&approval, wanted) {
+                    found.entry(hash).or_default().push(approval.clone());
+                }
+            }
+            let most = MAX_APPROVALS as usize;
+            if read > most || (read == most && !pages.is_finished()) {
+                return Err(format!(
+                    "the namespace has more than {MAX_APPROVALS} approvals, the most that are read; delete old approvals, or \
+                     name the approval in annotation {APPROVAL_REF}"
+                ));
             }
         }
-        Err(format!(
-            "the namespace has more than {MAX_APPROVALS} approvals, the most that are read; delete old approvals, or name \
-             the approval in annotation {APPROVAL_REF}"
-        ))
+        Ok(found)
     }
 }
 
-fn may_cover(found: &DetachedApproval, hash: SpecHash) -> bool {
-    found.text.len() <= MAX_ENVELOPE && claims_to_cover(&found.text).is_some_and(|(hashes, _)| hashes.contains(&hash))
+/// The specs in `wanted` that an approval may cover.
+fn covered(found: &DetachedApproval, wanted: &[SpecHash]) -> Vec<SpecHash> {
+    let claims = Some(&found.text).filter(|text| text.len() <= MAX_ENVELOPE).and_then(|text| claims_to_cover(text));
+    let (hashes, _) = claims.unwrap_or_default();
+    wanted.iter().copied().filter(|hash| hashes.contains(hash)).collect()
 }
 
 fn detached(mut found: ConfigMap) -> DetachedApproval {
@@ -189,17 +183,22 @@ mod tests {
         let requests = requests.lock().expect("no panic");
         assert_eq!(requests.len(), 2);
         assert!(
-            requests[0].contains("labelSelector=writgate.dev%2Fkind%3Dapproval") && requests[0].contains("limit=4")
+            requests[0].contains("labelSelector=writgate.dev%2Fkind%3Dapproval") && requests[0].contains("limit=64")
         );
         assert!(requests[1].contains("continue=more"), "{requests:?}");
     }
 
     #[tokio::test]
     async fn too_many_approvals_are_an_error_that_says_what_to_do() {
-        let (reader, requests) = reader(vec![list(&[], "more")]);
-        let why = reader.read("payments", &by_hash()).await.expect_err("too many");
-        assert!(why.contains("512") && why.contains(APPROVAL_REF), "{why}");
-        assert_eq!(requests.lock().expect("no panic").len(), 128);
+        let page = vec![config_map("approval", &json!({"approval.json": "junk"})); 256];
+        let (most, _) = reader(vec![list(&page, "more"), list(&page, "")]);
+        assert_eq!(most.read("payments", &by_hash()).await, Ok(vec![]));
+        for last in [list(&page, "more"), list(&[page.clone(), page[..1].to_vec()].concat(), "")] {
+            let (reader, requests) = reader(vec![list(&page, "more"), last]);
+            let why = reader.read("payments", &by_hash()).await.expect_err("too many");
+            assert!(why.contains("512") && why.contains(APPROVAL_REF), "{why}");
+            assert_eq!(requests.lock().expect("no panic").len(), 2);
+        }
     }
 
     #[tokio::test]

@@ -2,18 +2,27 @@
 //!
 //! Changes to governance are rare, and no workload waits for these lookups.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, PostParams};
 use writgate_cluster::bounded_request::RequestLimiter;
-use writgate_cluster::config_map::{self, POSTURE_SELECTOR};
-use writgate_core::{posture::Document, request::User};
+use writgate_cluster::config_map::POSTURE_SELECTOR;
+use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
+use writgate_core::{
+    posture::{Document, PostureSet},
+    request::User,
+};
 
 use crate::review::PATIENCE;
+use crate::state::documents::Documents;
 
 /// Requests at once. Anyone who reaches the webhook can cause them, so this bounds what that costs the API server.
 const MAX_REQUESTS: usize = 16;
+/// Lists of all documents at once. Each may take as much memory as the cached documents, if none of them is the same.
+const MAX_LISTS: usize = 2;
 /// The verb and the resource of the permission. The resource exists only in RBAC rules.
 const VERB: &str = "govern";
 const GROUP: &str = "writgate.dev";
@@ -24,6 +33,7 @@ pub struct GuardReader {
     reviews: Api<SubjectAccessReview>,
     config_maps: Api<ConfigMap>,
     limiter: RequestLimiter,
+    lists: RequestLimiter,
 }
 
 impl GuardReader {
@@ -32,7 +42,8 @@ impl GuardReader {
     pub fn new(client: Client, system_namespace: &str) -> Self {
         let reviews = Api::all(client.clone());
         let config_maps = Api::namespaced(client, system_namespace);
-        Self { reviews, config_maps, limiter: RequestLimiter::new(MAX_REQUESTS, PATIENCE) }
+        let (limiter, lists) = (RequestLimiter::new(MAX_REQUESTS, PATIENCE), RequestLimiter::new(MAX_LISTS, PATIENCE));
+        Self { reviews, config_maps, limiter, lists }
     }
 
     /// Whether RBAC grants `user` the verb `govern` on `namespaces.writgate.dev` of this name. The error says why that is not
@@ -69,11 +80,20 @@ impl GuardReader {
         }
     }
 
-    /// The posture documents as they are now.
-    pub async fn documents(&self) -> Result<Vec<Document>, String> {
-        let params = ListParams::default().labels(POSTURE_SELECTOR);
-        let list = self.send(self.config_maps.list(&params)).await?;
-        Ok(list.items.iter().map(config_map::document).collect())
+    /// The posture documents as they are now, within the same bound as the cached ones. Documents that `postures` have read
+    /// already are shared with them.
+    pub async fn documents(&self, postures: &PostureSet) -> Result<Vec<Arc<Document>>, String> {
+        let list = async {
+            let mut documents = Documents::default();
+            let mut pages = Pages::of(&self.config_maps, POSTURE_SELECTOR, FIRST_OBJECTS);
+            while let Some(page) = pages.next().await? {
+                for object in &page.items {
+                    documents.insert(object, postures);
+                }
+            }
+            Ok(documents.iter().cloned().collect())
+        };
+        self.lists.send(list).await.map_err(|error| error.to_string())
     }
 
     async fn send<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
@@ -117,6 +137,10 @@ mod tests {
         reader.may_govern(&request.user, "payments").await
     }
 
+    async fn documents(reader: &GuardReader) -> Result<Vec<Arc<Document>>, String> {
+        reader.documents(&PostureSet::assemble(Vec::new())).await
+    }
+
     fn answer(status: &Value) -> GuardReader {
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {},
             "status": status});
@@ -139,10 +163,45 @@ mod tests {
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
                 "reason": reason, "message": "no"});
             assert_eq!(may_govern(&reader(code, &status), "{}").await, Err(format!("no ({code})")));
-            assert!(reader(code, &status).documents().await.is_err());
+            assert!(documents(&reader(code, &status)).await.is_err());
         }
         assert!(may_govern(&reader(200, &json!("no review")), "{}").await.is_err());
         assert!(may_govern(&answer(&json!({"allowed": true})), "[1]").await.is_err(), "invalid extra");
+    }
+
+    #[tokio::test]
+    async fn the_documents_of_every_page_are_read_within_the_bound_of_the_cached_ones() {
+        // Each page is one ConfigMap with 1 MiB. Only a posture may follow the 31st.
+        let service = service_fn(|request: http::Request<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let token = query.split('&').find_map(|pair| pair.strip_prefix("continue="));
+            let number: usize = token.map_or(0, |token| token.parse().expect("a number"));
+            let (kind, text) = if number < 35 {
+                ("pipelines", format!("apiVersion: writgate.dev/v1\nkind: Pipelines\n#{}", "x".repeat(1 << 20)))
+            } else {
+                ("posture", "apiVersion: writgate.dev/v1\nkind: Posture\nenvironment: production\n".to_owned())
+            };
+            let object = json!({"data": {format!("{kind}.yaml"): text}, "metadata": {"name": format!("c{number:02}"),
+                "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}}});
+            let token = if number == 35 { String::new() } else { (number + 1).to_string() };
+            let list = json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"continue": token},
+                "items": [object]});
+            std::future::ready(Ok::<_, Infallible>(Response::new(Body::from(list.to_string()))))
+        });
+        let reader = GuardReader::new(Client::new(service, "default"), "writgate-system");
+        let documents = documents(&reader).await.expect("documents");
+        let left_out = documents.iter().filter(|document| document.is_left_out()).count();
+        assert_eq!((documents.len(), left_out), (36, 4));
+        let postures = PostureSet::assemble(Vec::new()).reassemble(documents);
+        assert!(postures.environment("production").is_ok());
+        // A second list shares what is known.
+        let again = reader.documents(&postures).await.expect("documents");
+        let known: Vec<_> = postures.documents().collect();
+        assert!(
+            again
+                .iter()
+                .all(|document| known.iter().any(|known| Arc::ptr_eq(known, document)) || document.is_left_out())
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -152,6 +211,6 @@ mod tests {
         });
         let reader = GuardReader::new(Client::new(service, "default"), "writgate-system");
         assert!(may_govern(&reader, "{}").await.is_err_and(|why| why.contains("did not answer")));
-        assert!(reader.documents().await.is_err());
+        assert!(documents(&reader).await.is_err());
     }
 }

@@ -168,7 +168,7 @@ impl Lookups {
                 lookup.answer(may_govern)
             }
             Pending::Documents(lookup) => lookup.answer(match &self.guards {
-                Some(guards) => guards.documents().await,
+                Some(guards) => guards.documents(postures).await,
                 None => Err(NO_CLUSTER.to_owned()),
             }),
         }

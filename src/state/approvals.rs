@@ -190,8 +190,6 @@ impl ApprovalStore {
 }
 
 impl Follower<ConfigMap> for ApprovalStore {
-    /// Each ConfigMap may have 1 MiB of text, which takes up to 6 MiB in JSON.
-    const PAGE: u32 = 4;
     type Listed = ApprovalIndex;
 
     fn list(&self, listed: &mut ApprovalIndex, page: Vec<ConfigMap>) {

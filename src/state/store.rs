@@ -7,7 +7,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -16,12 +15,11 @@ use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tokio::time::Instant;
-use writgate_cluster::config_map::document;
 use writgate_cluster::namespace::NamespaceLabels;
-use writgate_core::posture::{Document, PostureSet};
-use writgate_core::vocabulary::KIND_LABEL;
+use writgate_core::posture::{Document, PostureProblem, PostureSet};
 
 use crate::metrics::Metrics;
+use crate::state::documents::Documents;
 use crate::state::namespaces::WatchedNamespace;
 use crate::state::watch::Follower;
 
@@ -50,7 +48,7 @@ impl WatchedSource {
 
 /// The postures and namespaces, and when they were last proved fresh.
 pub struct Store {
-    documents: Mutex<Documents>,
+    followed: Mutex<Followed>,
     postures: ArcSwap<PostureSet>,
     namespaces: RwLock<HashMap<String, NamespaceLabels>>,
     /// When each source was last proved complete and current, in the order of [`WatchedSource::ALL`].
@@ -59,47 +57,17 @@ pub struct Store {
     failures: Mutex<[Option<String>; 2]>,
 }
 
-/// The posture documents.
+/// The posture documents of the cluster, and whether they have changed since the postures were assembled.
 #[derive(Default)]
-struct Documents {
-    /// By the name of their ConfigMap.
-    by_name: BTreeMap<String, Arc<Document>>,
-    /// Whether they have changed since the postures were assembled.
+struct Followed {
+    documents: Documents,
     is_changed: bool,
-}
-
-/// Memory for the texts of all documents together.
-const MAX_TEXT: usize = 64 << 20;
-/// The part of it that large documents may take that no posture names. Whoever may publish builds cannot take the rest.
-const MAX_UNNAMED: usize = 32 << 20;
-/// A document of up to this length counts as small.
-const SMALL: usize = 64 << 10;
-
-/// The document in `object`, or a stand-in if `others` leave no room for it.
-fn kept(object: &ConfigMap, others: &BTreeMap<String, Arc<Document>>, postures: &PostureSet) -> Arc<Document> {
-    let document = document(object);
-    let name = object.name_any();
-    let label = object.labels().get(KIND_LABEL).map_or("", String::as_str);
-    let is_needed = label == "posture" || label == "revocations" || postures.is_named(&name);
-    let limit = if is_needed || document.text.len() <= SMALL { MAX_TEXT } else { MAX_UNNAMED };
-    let others = others.iter().filter(|(other, _)| **other != name);
-    let taken: usize = others.map(|(_, other)| other.text.len()).sum();
-    if taken + document.text.len() <= limit {
-        return Arc::new(document);
-    }
-    let why = format!(
-        "is left out: with it, the documents would have more than {} MiB; delete documents that no posture names, and write \
-         this one again",
-        limit >> 20
-    );
-    tracing::error!(document = name, bytes = document.text.len(), "posture document {why}");
-    Arc::new(Document::left_out(&object.namespace().unwrap_or_default(), &name, label, &why))
 }
 
 impl Default for Store {
     fn default() -> Self {
         Self {
-            documents: Mutex::default(),
+            followed: Mutex::default(),
             postures: ArcSwap::from_pointee(PostureSet::assemble(Vec::new())),
             namespaces: RwLock::default(),
             fresh: RwLock::default(),
@@ -232,21 +200,18 @@ impl Store {
         metrics.unlisted_revocations.set(i64::try_from(unlisted).unwrap_or(i64::MAX));
     }
 
-    /// Changes the documents. [`Store::settle`] puts the change in force.
-    ///
-    /// `change` says whether it changed anything. Many may write annotations, and a write that leaves the documents as they
-    /// are must not cost anything.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Document>>) -> bool) {
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.is_changed |= change(&mut documents.by_name);
+    /// Changes the documents. [`Store::settle`] puts the change in force. `change` says whether it changed anything.
+    fn change(&self, change: impl FnOnce(&mut Documents) -> bool) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.is_changed |= change(&mut followed.documents);
     }
 
     /// Assembles the postures that later reviews see, if documents have changed.
     fn settle(&self) {
-        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut documents.is_changed) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut followed.is_changed) {
             let known = self.postures();
-            let postures = known.reassemble(documents.by_name.values().cloned());
+            let postures = known.reassemble(followed.documents.iter().cloned());
             let postures = postures.remembering(&known, &self.governed());
             for (environment, revoked) in postures.unlisted_revocations() {
                 tracing::error!(
@@ -261,7 +226,9 @@ impl Store {
 
     fn publish(&self, postures: PostureSet) {
         let known = self.postures();
-        for problem in postures.problems().iter().filter(|problem| !known.problems().contains(problem)) {
+        // Sorted: comparing each with each would take the square of their number.
+        let is_new = |problem: &&PostureProblem| known.problems().binary_search(problem).is_err();
+        for problem in postures.problems().iter().filter(is_new) {
             tracing::error!(source = problem.source, path = problem.path, "invalid posture: {}", problem.message);
         }
         self.postures.store(Arc::new(postures));
@@ -272,50 +239,35 @@ impl Store {
 pub struct PostureFollower(pub Arc<Store>);
 
 impl Follower<ConfigMap> for PostureFollower {
-    /// Each ConfigMap may have 1 MiB of text, which takes up to 6 MiB in JSON.
-    const PAGE: u32 = 16;
-    type Listed = BTreeMap<String, Arc<Document>>;
+    type Listed = Documents;
 
     fn list(&self, listed: &mut Self::Listed, page: Vec<ConfigMap>) {
         let postures = self.0.postures();
         for object in page {
-            let document = kept(&object, listed, &postures);
-            listed.insert(object.name_any(), document);
+            listed.insert(&object, &postures);
         }
     }
 
     fn reset(&self, listed: Self::Listed) {
-        self.0.change(|documents| {
-            let is_changed = *documents != listed;
-            *documents = listed;
-            is_changed
-        });
+        self.0.change(|documents| documents.replace(listed));
         self.0.settle();
     }
 
     fn apply(&self, object: ConfigMap) {
         let postures = self.0.postures();
-        self.0.change(|documents| {
-            let document = kept(&object, documents, &postures);
-            match documents.entry(object.name_any()) {
-                Entry::Occupied(known) if *known.get() == document => false,
-                entry => {
-                    entry.insert_entry(document);
-                    true
-                }
-            }
-        });
+        self.0.change(|documents| documents.insert(&object, &postures));
     }
 
-    /// A first list does not know which documents the postures name. A second one does.
+    /// There may be room by now for documents that were left out. A first list also does not know which documents the
+    /// postures name, and a second one does.
     fn wants_another_list(&self) -> bool {
         let postures = self.0.postures();
-        let documents = self.0.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.by_name.iter().any(|(name, document)| document.is_left_out() && postures.is_named(name))
+        let followed = self.0.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.documents.has_room_for_left_out(&postures)
     }
 
     fn delete(&self, object: ConfigMap) {
-        self.0.change(|documents| documents.remove(&object.name_any()).is_some());
+        self.0.change(|documents| documents.remove(&object.name_any()));
     }
 
     fn settle(&self) {
@@ -341,8 +293,6 @@ impl NamespaceFollower {
 }
 
 impl Follower<WatchedNamespace> for NamespaceFollower {
-    /// Each Namespace may have 3 MiB of labels, annotations and managed fields, and a page is in memory as a text.
-    const PAGE: u32 = 16;
     type Listed = HashMap<String, NamespaceLabels>;
 
     fn list(&self, listed: &mut Self::Listed, page: Vec<WatchedNamespace>) {

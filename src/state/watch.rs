@@ -7,11 +7,12 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 use writgate_cluster::bounded_request::{self, RequestError};
+use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
 
 /// How long one watch lasts. Its end proves that the cache is fresh, well before the store counts as stale.
 const WATCH_SECONDS: u32 = 20;
@@ -26,8 +27,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A state that a watch feeds.
 pub trait Follower<K> {
-    /// Objects in one page of a list.
-    const PAGE: u32 = 500;
     /// The objects of a list until its last page has arrived.
     type Listed: Default + Send;
 
@@ -44,7 +43,7 @@ pub trait Follower<K> {
     fn settle(&self) {}
     /// Notes that every change until `at` is in force.
     fn fresh(&self, at: Instant);
-    /// Whether a second list would know more than the first.
+    /// Whether a list would now keep more than the last one did.
     fn wants_another_list(&self) -> bool {
         false
     }
@@ -107,6 +106,8 @@ where
 
 /// Time without proof after which the objects are listed again. A list is a proof.
 const PROOF_AGE: Duration = Duration::from_secs(30);
+/// The least time between two lists that a follower wants. Whoever writes the objects must not decide how often all are read.
+const LIST_AGAIN: Duration = Duration::from_secs(10);
 
 /// Changes that are put in force together, at most. Whoever writes many must not delay the first one for ever.
 const MAX_TOGETHER: usize = 100;
@@ -126,12 +127,20 @@ where
         follower.reset(listed);
     }
     follower.fresh(proved);
+    let mut listed_at = Instant::now();
     loop {
-        let ended = watch(api, labels, version, follower).await;
+        let ended = watch(api, labels, version, follower, listed_at + LIST_AGAIN).await;
         // Also after a failure: what arrived before it may be a revocation.
         follower.settle();
-        let proof;
+        let mut proof;
         (version, proof) = ended?;
+        if listed_at.elapsed() >= LIST_AGAIN && follower.wants_another_list() {
+            proof = Some(Instant::now());
+            let listed;
+            (listed, version) = list(api, labels, follower).await?;
+            follower.reset(listed);
+            listed_at = Instant::now();
+        }
         match proof {
             Some(at) => {
                 follower.fresh(at);
@@ -143,32 +152,31 @@ where
     }
 }
 
-/// Lists all objects and their resource version. Without a `resourceVersion`, the list does not come from an old cache of the
-/// API server.
+/// Lists all objects and their resource version.
 async fn list<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<(F::Listed, String), WatchError>
 where
-    K: Clone + Debug + DeserializeOwned,
+    K: Resource + Clone + Debug + DeserializeOwned,
     F: Follower<K>,
 {
     let mut listed = F::Listed::default();
-    let mut params = ListParams::default().labels(labels).limit(F::PAGE);
-    loop {
-        let page = bounded_request::send(ANSWER, api.list(&params)).await?;
+    let mut version = None;
+    let mut pages = Pages::of(api, labels, FIRST_OBJECTS);
+    while let Some(page) = bounded_request::send(ANSWER, pages.next()).await? {
         follower.list(&mut listed, page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok((listed, page.metadata.resource_version.unwrap_or_default())),
-        }
+        version = page.metadata.resource_version;
     }
+    Ok((listed, version.unwrap_or_default()))
 }
 
 /// Watches from `version` until the watch ends. Returns the version to continue from, and the time until which the end proves
-/// that every change was reported. The caller settles the last changes.
+/// that every change was reported. The caller settles the last changes. From `list_again` on, the watch also ends when the
+/// follower wants a list.
 async fn watch<K>(
     api: &Api<K>,
     labels: &str,
     mut version: String,
     follower: &impl Follower<K>,
+    list_again: Instant,
 ) -> Result<(String, Option<Instant>), WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -185,6 +193,9 @@ where
         } else {
             follower.settle();
             unsettled = 0;
+            if Instant::now() >= list_again && follower.wants_another_list() {
+                return Ok((version, None));
+            }
             let left = (lasts + GRACE).saturating_sub(begun.elapsed());
             timeout(left, stream.next()).await.map_err(|_| WatchError::Silent)?
         };

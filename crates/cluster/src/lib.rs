@@ -12,6 +12,7 @@ pub mod event;
 pub mod key_file;
 pub mod names;
 pub mod namespace;
+pub mod pages;
 pub mod posture_dir;
 pub mod proxy;
 pub mod public_key_file;

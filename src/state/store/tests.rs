@@ -13,8 +13,12 @@ fn config_map(name: &str, kind: &str, text: &str) -> ConfigMap {
     .expect("a ConfigMap")
 }
 
-fn listed(objects: &[ConfigMap]) -> BTreeMap<String, Arc<Document>> {
-    objects.iter().map(|object| (object.name_any(), Arc::new(document(object)))).collect()
+fn listed(objects: &[ConfigMap]) -> Documents {
+    let mut listed = Documents::default();
+    for object in objects {
+        listed.insert(object, &PostureSet::assemble(Vec::new()));
+    }
+    listed
 }
 
 fn posture(environment: &str) -> ConfigMap {
@@ -93,7 +97,7 @@ fn documents_that_no_posture_names_leave_room_for_those_that_a_posture_names() {
     let mut page: Vec<_> = (0..33).map(|number| pipelines(&format!("junk-{number}"), 1 << 20)).collect();
     page.extend([posture("staging"), pipelines("wanted", 1 << 20), names_a_set]);
     let list = |page: &[ConfigMap]| {
-        let mut listed = BTreeMap::new();
+        let mut listed = Documents::default();
         postures.list(&mut listed, page.to_vec());
         postures.reset(listed);
     };
