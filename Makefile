@@ -121,6 +121,11 @@ bench-e2e: controlplane ## measure what the webhook adds to writes through a rea
 bench-soak: ## send 1,000,000 mixed reviews, compare every verdict and watch the memory; ARGS="--reviews 10000" sends fewer
 	$(BENCH) soak $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: controlplane ## measure the webhook with 10,000 namespaces and 1,000 postures on a real API server; options in ARGS, for example ARGS="--namespaces 2000"
+	@cargo build --locked --release --package writgate --package writgate-testing --bins --example scale
+	@$${CARGO_TARGET_DIR:-target}/release/examples/scale $(ARGS)
+
 .PHONY: bench-short
 bench-short: ## compare creations with the floor in less than a minute, and print the difference from the baseline; the profile is `short`
 	cargo bench --locked --profile short --bench admission -- --short $(ARGS)

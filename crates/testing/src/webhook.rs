@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Deserializer, Value};
 
@@ -70,6 +70,22 @@ impl Webhook {
         let replica = Self::start(plane, name, free_port(), args);
         replica.wait_ready(Duration::from_secs(30));
         replica
+    }
+
+    /// Starts another replica, and returns the time from the start of its process until it was ready.
+    pub fn timed_replica(plane: &Plane, name: &str) -> (Self, Duration) {
+        let replica = Self::start(plane, name, free_port(), &[]);
+        let begun = Instant::now();
+        while !matches!(replica.http_get("/readyz"), Ok((200, _))) {
+            assert!(begun.elapsed() < Duration::from_mins(2), "{name} is not ready after two minutes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (replica, begun.elapsed())
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> u32 {
+        self.process.lock().expect("no thread panics while it holds the lock").id()
     }
 
     fn start(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
