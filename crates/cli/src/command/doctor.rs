@@ -84,7 +84,7 @@ pub(crate) enum Check {
     CaBundle,
     /// When the serving certificate expires
     Certificate,
-    /// The ValidatingAdmissionPolicies and their bindings
+    /// The admission policies and their bindings
     Policies,
     /// The rights of the webhook's service account
     Permissions,
@@ -142,13 +142,13 @@ impl Check {
             Self::WebhookConfiguration => reader.configuration_compared(),
             Self::CaBundle => certificates::bundle(reader),
             Self::Certificate => certificates::expiry(reader),
-            Self::Policies => reader.policies_compared(),
+            Self::Policies => Ok(reader.policies_compared()),
             Self::Permissions => permissions::examine(reader),
             Self::Service => replicas::service(reader),
             Self::Pods => replicas::pods(reader),
             Self::Versions => replicas::versions(reader),
             Self::Postures => postures::examine(reader),
-            Self::DryRun => probe::examine(reader),
+            Self::DryRun => Ok(probe::examine(reader)),
         }
     }
 }

@@ -374,7 +374,7 @@ const CASES: &[Case] = &[
         "write the CA that signed the serving certificate",
     ),
     (
-        |it| it.metrics = "writgate_certificate_expiry_timestamp_seconds 1000000000\n".to_owned(),
+        |it| "writgate_certificate_expiry_timestamp_seconds 1000000000\n".clone_into(&mut it.metrics),
         "certificate",
         "failed",
         "the serving certificate expired at 2001-09-09T01:46:40Z",
@@ -462,7 +462,7 @@ const CASES: &[Case] = &[
     (
         |it| {
             it.object(PODS)["items"][0]["status"]["containerStatuses"][0]["imageID"] =
-                "writgate-webhook@sha256:2".into()
+                "writgate-webhook@sha256:2".into();
         },
         "pods",
         "warning",
@@ -483,7 +483,7 @@ const CASES: &[Case] = &[
     (
         |it| {
             it.object(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0]["image"] =
-                "r.example:5000/w:9.9.9".into()
+                "r.example:5000/w:9.9.9".into();
         },
         "versions",
         "warning",
@@ -515,7 +515,7 @@ const CASES: &[Case] = &[
     (
         |it| {
             it.object("/api/v1/namespaces/writgate-system")["metadata"]["deletionTimestamp"] =
-                "2999-01-01T00:00:00Z".into()
+                "2999-01-01T00:00:00Z".into();
         },
         "system-namespace",
         "failed",
@@ -525,7 +525,7 @@ const CASES: &[Case] = &[
     // Postures.
     (
         |it| {
-            it.object(MAPS)["items"][0]["data"]["posture.yaml"] = "apiVersion: writgate.dev/v1\nkind: Posture\n".into()
+            it.object(MAPS)["items"][0]["data"]["posture.yaml"] = "apiVersion: writgate.dev/v1\nkind: Posture\n".into();
         },
         "postures",
         "failed",

@@ -18,6 +18,10 @@ pub(super) const WEBHOOK: &str = "writgate-webhook";
 pub(super) const CONFIGURATION: &str = "writgate";
 /// The entry that the chart leaves out with `webhook.connect: false`, and whose failurePolicy it can set to Ignore.
 pub(super) const OPTIONAL_ENTRY: &str = "connect.writgate.dev";
+/// The policy that the chart renders only if the webhook makes its certificate.
+pub(super) const CERTIFICATE_POLICY: &str = "configuration.writgate.dev";
+/// The Secret with the CA of that certificate.
+pub(super) const CERTIFICATE_SECRET: &str = "writgate-webhook-ca";
 /// The oldest minor version of Kubernetes that the chart accepts (`kubeVersion`).
 pub(super) const OLDEST_MINOR: u32 = 30;
 
@@ -79,6 +83,8 @@ mod tests {
         let configuration = expected.object("ValidatingWebhookConfiguration", CONFIGURATION);
         assert_eq!(configuration["metadata"]["labels"][VERSION_LABEL], env!("CARGO_PKG_VERSION"));
         assert!(configuration.to_string().contains(OPTIONAL_ENTRY));
+        assert!(expected.object("ValidatingAdmissionPolicy", CERTIFICATE_POLICY).is_object());
+        assert!(expected.object("Secret", CERTIFICATE_SECRET).is_object());
         for kind in ["Deployment", "Service", "ServiceAccount", "Role", "ClusterRole"] {
             assert!(expected.object(kind, WEBHOOK).is_object(), "{kind}");
         }

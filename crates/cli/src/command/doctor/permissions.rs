@@ -1,10 +1,10 @@
-//! The rights of the webhook's service account: a SubjectAccessReview for each right that the chart grants.
+//! The rights of the webhook's service account: a `SubjectAccessReview` for each right that the chart grants.
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::{
-    expected::WEBHOOK,
+    expected::{CERTIFICATE_SECRET, WEBHOOK},
     reader::{Reader, request},
     report::{Examination, Finding},
 };
@@ -25,6 +25,8 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let mut rights = rights(reader.expected.object("ClusterRole", WEBHOOK), None);
     rights.extend(self::rights(reader.expected.object("Role", WEBHOOK), Some(reader.system())));
     rights.dedup();
+    let makes_certificate = reader.makes_certificate();
+    rights.retain(|right| makes_certificate || !right.is_for_making_a_certificate());
     let system = reader.system();
     let reviews = rights.iter().map(|right| async {
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -84,6 +86,11 @@ fn rights(role: &Value, namespace: Option<&str>) -> Vec<Right> {
 }
 
 impl Right {
+    fn is_for_making_a_certificate(&self) -> bool {
+        self.name.as_deref() == Some(CERTIFICATE_SECRET)
+            || (self.resource == "validatingwebhookconfigurations" && self.verb == "patch")
+    }
+
     fn review(&self, system_namespace: &str) -> Value {
         let Self { namespace, group, resource, name, verb } = self;
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));

@@ -1,4 +1,4 @@
-//! The ValidatingAdmissionPolicies and their bindings, compared with those that the chart renders.
+//! The `ValidatingAdmissionPolicies` and their bindings, compared with those that the chart renders.
 
 use serde_json::Value;
 

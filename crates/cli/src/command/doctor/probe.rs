@@ -90,8 +90,8 @@ fn governed_namespace(reader: &Reader<'_>) -> Result<(String, bool), String> {
         let environment = labels.and_then(super::scope::NamespaceEntry::environment);
         return Ok((name.to_owned(), environment.and_then(enforces).unwrap_or_default()));
     }
-    let namespaces = namespaces.map_err(|failure| failure.to_string())?;
-    reader.postures().map_err(|failure| failure.to_string())?;
+    let namespaces = namespaces.map_err(ToString::to_string)?;
+    reader.postures().map_err(ToString::to_string)?;
     let checked = checked_namespaces(reader);
     let mut governed = namespaces.iter().filter(|namespace| checked.selects(&namespace.labels));
     let found = governed.find(|namespace| namespace.environment().and_then(enforces) == Some(true));
@@ -165,15 +165,15 @@ fn ask(reader: &Reader<'_>, entry: &str, path: &str, body: &Value) -> Answer {
     }
 }
 
-pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
+pub(super) fn examine(reader: &Reader<'_>) -> Examination {
     let Probes { sent, skipped } = reader.probes();
     let findings: Vec<Finding> = sent.iter().filter_map(Probe::finding).collect();
     let denied: Vec<&str> = sent.iter().map(|probe| probe.what.as_str()).collect();
     let mut summary = format!("the webhook denied {}", denied.join("; "));
     if let Some(why) = skipped {
-        summary.push_str(&format!("; no Deployment was tried: {why}"));
+        summary = format!("{summary}; no Deployment was tried: {why}");
     }
-    Ok(Examination::new(summary, findings))
+    Examination::new(summary, findings)
 }
 
 impl Probe {

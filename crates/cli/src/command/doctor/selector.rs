@@ -67,7 +67,7 @@ impl Expression {
             && match (self.operator.as_str(), other.operator.as_str()) {
                 ("In", "In") => self.values.is_subset(&other.values),
                 ("NotIn", "NotIn") => other.values.is_subset(&self.values),
-                ("DoesNotExist", "NotIn") | ("In" | "Exists", "Exists") | ("DoesNotExist", "DoesNotExist") => true,
+                ("DoesNotExist", "NotIn" | "DoesNotExist") | ("In" | "Exists", "Exists") => true,
                 _ => false,
             }
     }
