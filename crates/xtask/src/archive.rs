@@ -1,5 +1,6 @@
 //! Archives whose bytes depend only on the names, modes and contents of their files, and on one time.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
@@ -41,5 +42,8 @@ pub(crate) fn gzip(contents: &[u8]) -> Result<Vec<u8>> {
 
 /// The SHA-256 of `contents` in hex.
 pub(crate) fn sha256(contents: &[u8]) -> String {
-    Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(contents).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

@@ -1,6 +1,7 @@
 //! The parts of a release: checks of versions, archives, the second build, and the dry run.
 
 use std::env::consts::{ARCH, OS};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -232,7 +233,7 @@ fn checksums(folder: &Path) -> Result<String> {
     let mut sums = String::new();
     for name in files(folder)?.into_iter().filter(|name| !name.starts_with("image")) {
         let digest = archive::sha256(&fs::read(folder.join(&name))?);
-        sums += &format!("{digest}  {}\n", name.display());
+        writeln!(sums, "{digest}  {}", name.display())?;
     }
     Ok(sums)
 }
