@@ -215,8 +215,8 @@ impl Admission {
 
     /// Gives the decision's record its place in the chain and writes its line. If that fails, an admission is not sent.
     async fn record(&self, decision: &mut Decision) -> Result<(), Refused> {
-        let line = UnplacedRecord::of(&decision.record);
-        let (link, written) = self.output.record(|lines| self.sealer.place(&line, lines)).await;
+        let record = UnplacedRecord::of(&decision.record);
+        let (link, written) = self.output.record(|lines| self.sealer.place(&record, lines)).await;
         decision.record.chain = Some(link);
         let Err(error) = written else { return Ok(()) };
         tracing::error!(decision = %decision.record.id, %error, "decision not recorded");

@@ -2,8 +2,8 @@
 //! that fail, with what was found and the remedy. `crates/cli/tests/plugin/doctor.rs` has the cases that a real API server cannot
 //! be made to show.
 //!
-//! The control plane has no kubelet and no controller for EndpointSlices, so the test writes the status of the webhook's Pods and
-//! their EndpointSlice itself.
+//! The control plane has no kubelet and no controller for `EndpointSlices`, so the test writes the status of the webhook's Pods and
+//! their `EndpointSlice` itself.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ const CASES: &[Case] = &[
     },
     Case {
         change: |ward| {
-            ward.patch_entry("workloads", "replace", "/objectSelector", &json!({"matchLabels": {"checked": "yes"}}))
+            ward.patch_entry("workloads", "replace", "/objectSelector", &json!({"matchLabels": {"checked": "yes"}}));
         },
         fails: &["webhook-configuration", "dry-run"],
         found: "entry workloads.writgate.dev: the objectSelector has checked In [yes]",
@@ -95,7 +95,7 @@ const CASES: &[Case] = &[
             ward.merge(
                 "validatingadmissionpolicybinding/events.writgate.dev",
                 &json!({"spec": {"validationActions": ["Warn"]}}),
-            )
+            );
         },
         fails: &["policies"],
         found: "ValidatingAdmissionPolicyBinding events.writgate.dev: validationActions are Warn, expected Deny",
@@ -225,8 +225,8 @@ impl Ward<'_> {
     }
 
     fn json_patch(&self, what: &str, operation: &str, path: &str, value: &Value) {
-        let patch = json!([{"op": operation, "path": path, "value": value}]);
-        self.admin(&["patch", what, "--type=json", "-p", &patch.to_string()]);
+        let operations = json!([{"op": operation, "path": path, "value": value}]);
+        self.admin(&["patch", what, "--type=json", "-p", &operations.to_string()]);
     }
 
     /// Patches an entry of the webhook configuration.

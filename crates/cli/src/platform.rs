@@ -24,6 +24,7 @@ mod unix {
     pub(crate) const HAS_AGENT_SOCKET: bool = true;
 
     /// The permissions of a file. None on systems without modes.
+    #[expect(clippy::unnecessary_wraps, reason = "the module for other systems has the same signature")]
     pub(crate) fn mode(file: &Metadata) -> Option<u32> {
         Some(file.permissions().mode() & 0o777)
     }
@@ -34,6 +35,7 @@ mod unix {
     }
 
     /// Whether this is one file, under whatever names. None on systems whose files have no identity.
+    #[expect(clippy::unnecessary_wraps, reason = "the module for other systems has the same signature")]
     pub(crate) fn is_same_file(one: &Metadata, other: &Metadata) -> Option<bool> {
         Some((one.dev(), one.ino()) == (other.dev(), other.ino()))
     }

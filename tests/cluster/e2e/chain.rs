@@ -432,8 +432,8 @@ fn checkpoints_and_stored_records_are_deleted_after_thirty_days(installation: &I
         let checkpoints = Checkpoints::start(sealer.clone(), client.clone(), &namespace);
         let output = Output::start(Discarded, Metrics::default()).expect("a thread");
         let seals = Seals::start(sealer.clone(), output.clone());
-        let (mut stored, line) = (record.clone(), UnplacedRecord::of(&record));
-        let (link, written) = output.record(|lines| sealer.place(&line, lines)).await;
+        let (mut stored, unplaced) = (record.clone(), UnplacedRecord::of(&record));
+        let (link, written) = output.record(|lines| sealer.place(&unplaced, lines)).await;
         written.expect("the record is written");
         stored.chain = Some(link);
         sealer.sign(&mut stored);

@@ -379,11 +379,11 @@ mod tests {
                 documents.extend(["o", "p"].map(|name| (name, pipelines.clone())));
             }
             expected["posture"] = posture.clone();
-            let named = documents.into_iter().map(|(name, mut document)| {
+            let referenced = documents.into_iter().map(|(name, mut document)| {
                 document["name"] = name.into();
                 document
             });
-            let texts = named.chain([posture.clone()]).map(|document| document.to_string());
+            let texts = referenced.chain([posture.clone()]).map(|document| document.to_string());
             let document = |text| Document { source: String::new(), name: None, text };
             let set = PostureSet::assemble(texts.map(document).collect());
             let text = canonical(&expected.to_string(), Everything).expect("canonical");

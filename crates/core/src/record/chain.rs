@@ -228,10 +228,10 @@ impl Chain {
     /// Adds `line` to the chain, to be signed by itself. The next line refers to it even if it is never written, so that
     /// a lost line is missed.
     pub fn link<T: Sealable>(&mut self, mut line: T) -> UnsealedLine<T> {
-        let link = self.next();
-        line.set_link(link);
+        let place = self.next();
+        line.set_link(place);
         let canonical = canonical_line(&line);
-        let head = self.move_to(link, &canonical);
+        let head = self.move_to(place, &canonical);
         UnsealedLine { line, canonical, head }
     }
 

@@ -159,6 +159,10 @@ impl<'t> ClaimedLine<'t> {
     }
 
     /// The record, if the line is byte for byte what the webhook writes, and so in its canonical form.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the line is only moved back, and a box would be allocated for each old record"
+    )]
     pub(crate) fn into_written(self) -> Result<Box<DecisionRecord>, Self> {
         match self.members {
             Members::Written(record) => Ok(record),

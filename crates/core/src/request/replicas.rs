@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 /// Whether a change of `replicas` from `old` to `new` starts a workload that has none. A value that is no number counts as
 /// one that starts it. Without `replicas`, a built-in kind has one, and a further kind may have any number.
 pub(crate) fn wakes_up(new: &str, old: &str) -> bool {
-    let is_asleep = replicas(old).is_some_and(|replicas| !replicas.as_i64().is_some_and(|count| count > 0));
+    let is_asleep = replicas(old).is_some_and(|replicas| replicas.as_i64().is_none_or(|count| count <= 0));
     is_asleep && replicas(new).is_none_or(|replicas| replicas.as_i64() != Some(0))
 }
 

@@ -49,7 +49,7 @@ fn a_line_is_its_own_canonical_form_and_a_seal_signs_its_digest() {
     let sorted = serde_json::from_str::<Value>(&lines[1]).expect("JSON").to_string();
     assert_eq!(sorted, lines[1]);
     let digest = <sha2::Sha256 as sha2::Digest>::digest(&lines[1]);
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = digest.iter().fold(String::new(), |digits, byte| digits + &format!("{byte:02x}"));
     assert_eq!(head.digest.to_string(), format!("sha256:{digits}"));
 }
 
@@ -120,7 +120,9 @@ fn a_forged_record_after_the_last_seal_is_never_verified() {
     let mut mallory = Writer { key: Writer::new(2).key, chain: writer.chain.clone(), id: writer.id };
     let forged = mallory.place(7);
     let mut verifier = ChainVerifier::new([writer.public()]);
-    lines.iter().for_each(|line| drop(verifier.add(line)));
+    for line in &lines {
+        drop(verifier.add(line));
+    }
     verifier.settled();
     assert!(matches!(verifier.add(&forged), LineOutcome::Waiting(_)));
     assert_eq!(verifier.settled(), []);
@@ -133,7 +135,10 @@ fn a_forged_record_after_the_last_seal_is_never_verified() {
     assert_eq!((kinds(&report), report.links()), (vec!["forged"], 3));
     // The writer's own next seal shows that the record is not the writer's.
     let real = [writer.place(8), writer.seal_line()];
-    for lines in [[&lines[..], &[forged.clone()], &real[..]].concat(), [&lines[..], &real[..], &[forged]].concat()] {
+    for lines in [
+        [&lines[..], std::slice::from_ref(&forged), &real[..]].concat(),
+        [&lines[..], &real[..], std::slice::from_ref(&forged)].concat(),
+    ] {
         let report = writer.verify(&lines);
         assert_eq!((kinds(&report), report.links()), (vec!["altered"], 4));
     }

@@ -163,14 +163,14 @@ mod tests {
 
     use super::*;
 
-    fn rule(resources: Value) -> Value {
+    fn rule(resources: &Value) -> Value {
         json!([{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": resources, "operations": ["CREATE", "UPDATE"],
             "scope": "Namespaced"}])
     }
 
     #[test]
     fn a_rule_covers_what_the_api_server_matches_with_it() {
-        let expected = rule(json!(["deployments", "deployments/scale"]));
+        let expected = rule(&json!(["deployments", "deployments/scale"]));
         for (resources, missing) in [
             (json!(["deployments/scale", "deployments", "statefulsets"]), 0),
             (json!(["*/*"]), 0),
@@ -180,9 +180,9 @@ mod tests {
             (json!(["deployments"]), 2),
             (json!([]), 4),
         ] {
-            assert_eq!(uncovered(&expected, &rule(resources.clone())).len(), missing, "{resources}");
+            assert_eq!(uncovered(&expected, &rule(&resources)).len(), missing, "{resources}");
         }
-        let mut wide = rule(json!(["*/*"]));
+        let mut wide = rule(&json!(["*/*"]));
         wide[0]["scope"] = "*".into();
         wide[0]["operations"] = json!(["*"]);
         assert_eq!(uncovered(&expected, &wide), [""; 0]);
@@ -191,7 +191,7 @@ mod tests {
         wide[0]["operations"] = json!(["*"]);
         wide[0]["scope"] = "Cluster".into();
         assert_eq!(uncovered(&expected, &wide).len(), 4);
-        let mut named = rule(json!(["deployments", "deployments/scale"]));
+        let mut named = rule(&json!(["deployments", "deployments/scale"]));
         named[0]["resourceNames"] = json!(["orders"]);
         assert_eq!(uncovered(&expected, &named).len(), 4);
     }

@@ -91,12 +91,12 @@ mod tests {
 
     use super::*;
 
-    fn selector(expressions: Value) -> Selector {
+    fn selector(expressions: &Value) -> Selector {
         Selector::of(&json!({"matchExpressions": expressions}))
     }
 
     fn expected() -> Selector {
-        selector(json!([
+        selector(&json!([
             {"key": "environment", "operator": "Exists"},
             {"key": "name", "operator": "NotIn", "values": ["kube-system", "writgate-system"]},
         ]))
@@ -107,7 +107,7 @@ mod tests {
         let equal = json!({"key": "name", "operator": "NotIn", "values": ["writgate-system", "kube-system"]});
         let fewer = json!({"key": "name", "operator": "NotIn", "values": ["kube-system"]});
         for wide in [json!([equal]), json!([fewer]), json!([])] {
-            assert_eq!(selector(wide.clone()).narrower_than(&expected()).count(), 0, "{wide}");
+            assert_eq!(selector(&wide).narrower_than(&expected()).count(), 0, "{wide}");
         }
         for narrow in [
             json!({"key": "name", "operator": "NotIn", "values": ["kube-system", "payments"]}),
@@ -116,7 +116,7 @@ mod tests {
             json!({"key": "control-plane", "operator": "DoesNotExist"}),
             json!({"key": "environment", "operator": "Unheard"}),
         ] {
-            assert_eq!(selector(json!([narrow])).narrower_than(&expected()).count(), 1, "{narrow}");
+            assert_eq!(selector(&json!([narrow])).narrower_than(&expected()).count(), 1, "{narrow}");
         }
         let everything = Selector::default();
         assert_eq!(expected().narrower_than(&everything).count(), 2);
@@ -134,7 +134,7 @@ mod tests {
         assert!(selects(&[("environment", "production")]), "NotIn selects objects without the label");
         assert!(!selects(&[("environment", "production"), ("name", "kube-system")]));
         assert!(!selects(&[("name", "payments")]));
-        assert!(!selector(json!([{"key": "a", "operator": "In", "values": ["b"]}])).selects(&labels(&[])));
-        assert!(selector(json!([{"key": "a", "operator": "DoesNotExist"}])).selects(&labels(&[])));
+        assert!(!selector(&json!([{"key": "a", "operator": "In", "values": ["b"]}])).selects(&labels(&[])));
+        assert!(selector(&json!([{"key": "a", "operator": "DoesNotExist"}])).selects(&labels(&[])));
     }
 }

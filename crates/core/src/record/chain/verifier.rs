@@ -271,7 +271,7 @@ impl ChainVerifier {
     /// Verifies the link before a link that is sealed, and so on.
     fn follow(&mut self, writer: Uuid, sequence: u64, previous: Option<RecordDigest>) {
         if let (Some(sequence), Some(digest)) = (sequence.checked_sub(1), previous) {
-            self.trust(Head { writer, sequence, digest });
+            self.trust(Head { digest, sequence, writer });
         }
     }
 
@@ -310,7 +310,7 @@ impl ChainVerifier {
                 }
             };
             match (first.checked_sub(1), previous) {
-                (Some(sequence), Some(digest)) => head = Head { writer, sequence, digest },
+                (Some(sequence), Some(digest)) => head = Head { digest, sequence, writer },
                 _ => break,
             }
         }

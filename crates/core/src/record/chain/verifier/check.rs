@@ -97,9 +97,9 @@ struct SealFields {
 }
 
 /// Reads a record without a signature of its own.
-pub(super) fn check_unsigned(line: ClaimedLine<'_>) -> LineCheck {
-    let text = line.text();
-    let line = match line.into_written() {
+pub(super) fn check_unsigned(claimed: ClaimedLine<'_>) -> LineCheck {
+    let text = claimed.text();
+    let line = match claimed.into_written() {
         Ok(record) => {
             let (Some(link), id) = (record.chain, record.id) else { return LineCheck::NotARecord };
             if link.previous.is_none() || link.sequence == 0 {
@@ -111,8 +111,8 @@ pub(super) fn check_unsigned(line: ClaimedLine<'_>) -> LineCheck {
             let digest = RecordDigest::of(text.as_bytes());
             UnsignedLine { link, content, digest, claims: None, size: text.len() }
         }
-        Err(line) => {
-            let claims = line.claims();
+        Err(claimed) => {
+            let claims = claimed.claims();
             let canonical = canonical(text, SIGNED_PART).ok();
             let Some((place, canonical)) = canonical.and_then(|canonical| Some((place_in(&canonical)?, canonical)))
             else {
@@ -121,7 +121,7 @@ pub(super) fn check_unsigned(line: ClaimedLine<'_>) -> LineCheck {
             if place.chain.sequence == 0 {
                 return LineCheck::Found(ChainFinding::Unsigned { claims });
             }
-            let (content, digest) = (content(&line, &place, &canonical), RecordDigest::of(&canonical));
+            let (content, digest) = (content(&claimed, &place, &canonical), RecordDigest::of(&canonical));
             UnsignedLine { link: place.chain, content, digest, claims: Some(claims), size: text.len() }
         }
     };
