@@ -212,8 +212,8 @@ fn a_forged_review_is_reported_as_not_persisted(installation: &Installation) {
         "requestResource": resource, "name": "orders", "namespace": ns.namespace, "operation": "CREATE",
         "userInfo": {"username": "alice", "groups": []}, "object": live, "oldObject": null, "dryRun": false,
         "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}}});
-    let (url, _) = call(installation);
-    let authority = installation.plane.authority.certificate.clone();
+    let (url, client) = call(installation);
+    let authorities = authorities(&client);
     let attempt =
         ns.row(77, "an AdmissionReview sent directly to the webhook, as Alice: no Event says that it was admitted");
     let attempt = attempt.by(&installation.operator).tries(|_| {
@@ -221,7 +221,7 @@ fn a_forged_review_is_reported_as_not_persisted(installation: &Installation) {
             let uri: axum::http::Uri = url.parse().expect("a URL");
             let mut config =
                 kube::Config::new(format!("https://{}", uri.authority().expect("a host")).parse().expect("a URL"));
-            config.root_cert = Some(vec![pem_to_der(&authority)]);
+            config.root_cert = Some(authorities.clone());
             let client = kube::Client::try_from(config).expect("a client");
             let request = Request::post(uri.path()).header("content-type", "application/json");
             client.request(request.body(review.to_string().into_bytes()).expect("a request")).await.expect("an answer")
@@ -293,8 +293,10 @@ fn base64_of(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn pem_to_der(pem: &str) -> Vec<u8> {
+/// The certificates of an entry's `caBundle`, in DER.
+fn authorities(client: &Value) -> Vec<Vec<u8>> {
     use base64::Engine as _;
-    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    base64::engine::general_purpose::STANDARD.decode(base64).expect("PEM holds base64")
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+    let bundle = base64::engine::general_purpose::STANDARD.decode(text(&client["caBundle"])).expect("base64");
+    CertificateDer::pem_slice_iter(&bundle).map(|certificate| certificate.expect("PEM").to_vec()).collect()
 }
