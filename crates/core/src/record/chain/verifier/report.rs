@@ -105,7 +105,8 @@ impl From<ChainPosition> for Fork {
     }
 }
 
-/// A decision record that is in a chain, as it was signed or sealed, without its own signature. Only a [`ChainVerifier`]
+/// A decision record that is in a chain, as it was signed or sealed, without its own signature. Only a
+/// [`ChainVerifier`](super::ChainVerifier)
 /// makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRecord {
@@ -170,9 +171,10 @@ pub enum LineOutcome {
     Verified(VerifiedLine),
     /// The line is a verified link that was seen before.
     Again(VerifiedLine),
-    /// The line is a verified seal. It may have [settled](ChainVerifier::settled) lines that waited.
+    /// The line is a verified seal. It may have [settled](super::ChainVerifier::settled) lines that waited.
     Seal(Head),
-    /// Nothing covers the line yet. [`ChainVerifier::settled`] says under this number what became of it. A copy of a line
+    /// Nothing covers the line yet. [`ChainVerifier::settled`](super::ChainVerifier::settled) says under this number what
+    /// became of it. A copy of a line
     /// that waits has the same number.
     Waiting(u64),
     /// The line is a finding. The report has it as well.
