@@ -106,8 +106,7 @@ impl From<ChainPosition> for Fork {
 }
 
 /// A decision record that is in a chain, as it was signed or sealed, without its own signature. Only a
-/// [`ChainVerifier`](super::ChainVerifier)
-/// makes one.
+/// [`ChainVerifier`](super::ChainVerifier) makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRecord {
     pub(super) record: DecisionRecord,
@@ -174,8 +173,7 @@ pub enum LineOutcome {
     /// The line is a verified seal. It may have [settled](super::ChainVerifier::settled) lines that waited.
     Seal(Head),
     /// Nothing covers the line yet. [`ChainVerifier::settled`](super::ChainVerifier::settled) says under this number what
-    /// became of it. A copy of a line
-    /// that waits has the same number.
+    /// became of it. A copy of a line that waits has the same number.
     Waiting(u64),
     /// The line is a finding. The report has it as well.
     Found(ChainFinding),
