@@ -40,7 +40,7 @@ pub(crate) fn write(folder: &Path, plugin: &Path) -> anyhow::Result<()> {
     run(
         folder,
         plugin,
-        "approve -f part.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example --yes \
+        "approve -f part.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example --yes --full \
          -o approval.json",
     )
 }

@@ -87,7 +87,7 @@ const ROWS: [Row; 15] = [
     ),
     Row::of(
         "approve",
-        "approve -f part.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example --yes",
+        "approve -f part.yaml --key bob.pem --posture-dir postures --requested-by alice@acme.example --yes --full",
         "cat part.yaml",
         0,
         Some(200),
