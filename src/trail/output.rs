@@ -289,14 +289,15 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Read as _;
     use std::sync::mpsc as std_mpsc;
 
     use super::*;
 
+    /// A stream that keeps what is written.
     #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Sink(pub(crate) Arc<Mutex<Vec<u8>>>);
 
     impl Stream for Sink {
         fn is_ready(&self, _: bool) -> bool {

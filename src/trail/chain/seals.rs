@@ -87,9 +87,6 @@ async fn write(sealer: &Sealer, output: &Output) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use serde_json::{Value, json};
     use tokio::time::Instant;
     use writgate_core::record::{DecisionRecord, UnplacedRecord};
@@ -97,23 +94,9 @@ mod tests {
     use super::*;
     use crate::metrics::Metrics;
     use crate::trail::chain::{MAX_UNSEALED, audit_key};
-    use crate::trail::output::Stream;
+    use crate::trail::output::tests::Sink;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Stream for Lines {
-        fn is_ready(&self, _: bool) -> bool {
-            true
-        }
-
-        fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(())
-        }
-    }
-
-    impl Lines {
+    impl Sink {
         /// The sequence that each seal covers.
         fn seals(&self) -> Vec<u64> {
             let text = String::from_utf8(self.0.lock().expect("no panic").clone()).expect("UTF-8");
@@ -123,8 +106,8 @@ mod tests {
         }
     }
 
-    fn started() -> (Lines, Sealer, Output, Seals) {
-        let (lines, metrics) = (Lines::default(), Metrics::default());
+    fn started() -> (Sink, Sealer, Output, Seals) {
+        let (lines, metrics) = (Sink::default(), Metrics::default());
         let output = Output::start(lines.clone(), metrics.clone()).expect("a thread");
         let sealer = Sealer::new(audit_key(None).expect("a key"), Vec::new(), metrics);
         (lines, sealer.clone(), output.clone(), Seals::start(sealer, output))
