@@ -7,3 +7,4 @@ pub mod ports;
 pub(crate) mod respond;
 pub mod router;
 pub(crate) mod shares;
+pub(crate) mod trace_parent;

@@ -7,8 +7,10 @@
 
 mod process;
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -131,6 +133,78 @@ impl ConnectionRefusal {
             Self::ClientCertificate => "client-certificate",
             Self::Handshake => "handshake",
             Self::NoRequest => "no-request",
+        }
+    }
+}
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// The client does not accept the serving certificate. If the client is an API server, `caBundle` is wrong.
+    CertificateRejected,
+    /// The client has no certificate of the client CA, or its certificate has another name.
+    ClientCertificate,
+    /// There is no serving certificate yet.
+    NoCertificate,
+    /// Client and webhook have no common protocol version or cipher suite.
+    Incompatible,
+    /// The client did not send TLS.
+    NotTls,
+    /// The client was too slow.
+    Timeout,
+    /// The client closed the connection.
+    Closed,
+    /// Anything else.
+    Other,
+}
+
+impl HandshakeFailure {
+    const ALL: [Self; 8] = [
+        Self::CertificateRejected,
+        Self::ClientCertificate,
+        Self::NoCertificate,
+        Self::Incompatible,
+        Self::NotTls,
+        Self::Timeout,
+        Self::Closed,
+        Self::Other,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::CertificateRejected => "certificate-rejected",
+            Self::ClientCertificate => "client-certificate",
+            Self::NoCertificate => "no-certificate",
+            Self::Incompatible => "incompatible",
+            Self::NotTls => "not-tls",
+            Self::Timeout => "timeout",
+            Self::Closed => "closed",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What the webhook watches in the cluster to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Posture documents.
+    Postures,
+    /// Namespaces and their labels.
+    Namespaces,
+    /// Detached approvals.
+    Approvals,
+}
+
+impl Watched {
+    const ALL: [Self; 3] = [Self::Postures, Self::Namespaces, Self::Approvals];
+
+    /// Its name in logs and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Postures => "postures",
+            Self::Namespaces => "namespaces",
+            Self::Approvals => "approvals",
         }
     }
 }
@@ -293,6 +367,18 @@ pub struct EventQueueLabels {
     lane: &'static str,
 }
 
+/// Labels with what is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WatchedLabels {
+    what: &'static str,
+}
+
+/// Labels with an environment that has a posture.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EnvironmentLabels {
+    environment: Arc<str>,
+}
+
 /// Every metric of the process. Clones share their values. A clone only increments a counter, since each request makes
 /// several.
 #[derive(Clone)]
@@ -314,6 +400,7 @@ pub struct Families {
     pub refusals: Family<RefusalLabels, Counter>,
     pub connections: Family<PortLabels, Gauge>,
     pub connections_refused: Family<ConnectionRefusalLabels, Counter>,
+    pub handshake_failures: Family<RefusalLabels, Counter>,
     pub records_dropped: Counter,
     pub records_sealed: Counter,
     pub records_unsealed: Gauge,
@@ -325,8 +412,13 @@ pub struct Families {
     pub events_failed: Family<EventQueueLabels, Counter>,
     pub events_queued: Family<EventQueueLabels, Gauge>,
     pub event_names_taken: Counter,
-    pub posture_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    pub posture_age: Gauge<f64, AtomicU64>,
     pub posture_problems: Gauge,
+    pub posture_valid: Family<EnvironmentLabels, Gauge>,
+    pub environments_without_posture: Gauge,
+    /// The environments that `posture_valid` has.
+    environments: Mutex<BTreeSet<Arc<str>>>,
+    pub watch_failures: Family<WatchedLabels, Counter>,
     pub unlisted_revocations: Gauge,
     pub documents_left_out: Gauge,
     pub namespace_reads: Counter,
@@ -343,7 +435,7 @@ pub struct Families {
     pub certificate_expiry: Gauge,
     pub certificate_checks: Family<OutcomeLabels, Counter>,
     pub ca_expiry: Gauge,
-    pub ca_bundle_matches: Gauge,
+    pub ca_bundle_matches: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -354,6 +446,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             connections: Family::default(),
             connections_refused: Family::default(),
+            handshake_failures: Family::default(),
             records_dropped: Counter::default(),
             records_sealed: Counter::default(),
             records_unsealed: Gauge::default(),
@@ -367,6 +460,10 @@ impl Default for Metrics {
             event_names_taken: Counter::default(),
             posture_age: Gauge::default(),
             posture_problems: Gauge::default(),
+            posture_valid: Family::default(),
+            environments_without_posture: Gauge::default(),
+            environments: Mutex::default(),
+            watch_failures: Family::default(),
             unlisted_revocations: Gauge::default(),
             documents_left_out: Gauge::default(),
             namespace_reads: Counter::default(),
@@ -382,7 +479,7 @@ impl Default for Metrics {
             certificate_expiry: Gauge::default(),
             certificate_checks: Family::default(),
             ca_expiry: Gauge::default(),
-            ca_bundle_matches: Gauge::default(),
+            ca_bundle_matches: not_known(),
         }))
     }
 }
@@ -410,6 +507,11 @@ impl Metrics {
             "connections_refused",
             "Connections that ended before their first request, by port and reason",
             self.connections_refused.clone(),
+        );
+        registry.register(
+            "tls_handshake_failures",
+            "TLS handshakes of the webhook's port that failed, by reason",
+            self.handshake_failures.clone(),
         );
         registry.register(
             "records_dropped",
@@ -453,6 +555,21 @@ impl Metrics {
             self.posture_age.clone(),
         );
         registry.register("posture_problems", "Posture documents that are invalid", self.posture_problems.clone());
+        registry.register(
+            "posture_valid",
+            "1 if the posture of the environment is valid, 0 if it is invalid and everything is denied",
+            self.posture_valid.clone(),
+        );
+        registry.register(
+            "environments_without_posture",
+            "Environments of governed namespaces that have no posture, so that everything is denied",
+            self.environments_without_posture.clone(),
+        );
+        registry.register(
+            "watch_failures",
+            "Failures of the watches that keep the webhook's state current",
+            self.watch_failures.clone(),
+        );
         registry.register(
             "documents_left_out",
             "Posture documents that are not kept because all together are too large",
@@ -529,7 +646,8 @@ impl Metrics {
         );
         registry.register(
             "ca_bundle_matches",
-            "1 if each entry of the webhook configuration accepted the serving certificate when it was last read, else 0",
+            "1 if each entry of the webhook configuration accepted the serving certificate when it was last read, 0 if one did not, \
+             NaN if there is no such configuration or it was never read",
             self.ca_bundle_matches.clone(),
         );
     }
@@ -548,6 +666,12 @@ impl Metrics {
                 let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
                 drop(self.connections_refused.get_or_create(&labels));
             }
+        }
+        for why in HandshakeFailure::ALL {
+            drop(self.handshake_failures.get_or_create(&RefusalLabels { reason: why.as_str() }));
+        }
+        for what in Watched::ALL {
+            drop(self.watch_failures.get_or_create(&WatchedLabels { what: what.as_str() }));
         }
         for reason in Refusal::ALL {
             drop(self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }));
@@ -584,6 +708,36 @@ impl Metrics {
     pub fn connection_refused(&self, port: Port, reason: ConnectionRefusal) {
         let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
         self.connections_refused.get_or_create(&labels).inc();
+    }
+
+    /// Counts a failed TLS handshake.
+    pub fn handshake_failed(&self, why: HandshakeFailure) {
+        self.handshake_failures.get_or_create(&RefusalLabels { reason: why.as_str() }).inc();
+    }
+
+    /// Counts a failure of a watch.
+    pub fn watch_failed(&self, what: Watched) {
+        self.watch_failures.get_or_create(&WatchedLabels { what: what.as_str() }).inc();
+    }
+
+    /// Notes whether the entries of the webhook configuration accept the certificate. `None` if there is none, or it was never read.
+    pub fn note_bundle(&self, accepted: Option<bool>) {
+        self.ca_bundle_matches.set(accepted.map_or(f64::NAN, |accepted| f64::from(u8::from(accepted))));
+    }
+
+    /// Notes which environments have a valid posture. An environment that is not among them has no series any more.
+    pub fn note_postures<'a>(&self, validity: impl Iterator<Item = (&'a str, bool)>) {
+        let mut known = self.environments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = std::mem::take(&mut *known);
+        for (environment, is_valid) in validity {
+            let environment = gone.take(environment).unwrap_or_else(|| environment.into());
+            let labels = EnvironmentLabels { environment: environment.clone() };
+            self.posture_valid.get_or_create(&labels).set(i64::from(is_valid));
+            known.insert(environment);
+        }
+        for environment in gone {
+            self.posture_valid.remove(&EnvironmentLabels { environment });
+        }
     }
 
     /// Counts a changed certificate.
@@ -645,5 +799,72 @@ impl Metrics {
     #[must_use]
     pub fn events_waiting(&self, queue: EventQueue) -> u64 {
         u64::try_from(self.events_queued.get_or_create(&queue.labels()).get()).unwrap_or_default()
+    }
+}
+
+/// A gauge without a value yet. No comparison with it is true, so no alert fires on it.
+fn not_known() -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    gauge
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+
+    fn text(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry()).expect("encoded");
+        text
+    }
+
+    /// `rate` and `increase` miss the first failure of a counter that appears with it.
+    #[test]
+    fn every_counter_with_a_closed_set_of_labels_is_present_from_the_first_scrape() {
+        let text = text(&Metrics::default());
+        // Its environments are not known before they are seen.
+        let open = ["writgate_admission_requests", "writgate_posture_valid"];
+        for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+            let is_sample =
+                |line: &str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ', '_']));
+            let has_sample = text.lines().any(is_sample);
+            assert!(has_sample || open.contains(&family), "{family} has no sample");
+        }
+        for sample in [
+            "writgate_tls_handshake_failures_total{reason=\"certificate-rejected\"} 0",
+            "writgate_watch_failures_total{what=\"approvals\"} 0",
+            "writgate_events_dropped_total{lane=\"denial\"} 0",
+            "writgate_records_kept_total{outcome=\"failed\"} 0",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "{sample}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_was_never_compared_is_neither_right_nor_wrong() {
+        let metrics = Metrics::default();
+        let value = |metrics: &Metrics| {
+            let text = text(metrics);
+            text.lines().find_map(|line| line.strip_prefix("writgate_ca_bundle_matches ")).expect("a sample").to_owned()
+        };
+        assert_eq!(value(&metrics), "NaN");
+        metrics.note_bundle(Some(false));
+        assert_eq!(value(&metrics), "0.0");
+        metrics.note_bundle(Some(true));
+        assert_eq!(value(&metrics), "1.0");
+        metrics.note_bundle(None);
+        assert_eq!(value(&metrics), "NaN");
+    }
+
+    #[test]
+    fn an_environment_that_is_gone_has_no_series() {
+        let metrics = Metrics::default();
+        metrics.note_postures([("production", true), ("staging", false)].into_iter());
+        metrics.note_postures([("production", false)].into_iter());
+        let text = text(&metrics);
+        let series: Vec<_> = text.lines().filter(|line| line.starts_with("writgate_posture_valid{")).collect();
+        assert_eq!(series, ["writgate_posture_valid{environment=\"production\"} 0"]);
     }
 }

@@ -34,7 +34,7 @@ use crate::certificate::serving::Serving;
 use crate::http::admin::{self, Status};
 use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Watched};
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
@@ -46,7 +46,7 @@ use crate::state::approvals::ApprovalStore;
 use crate::state::namespaces::WatchedNamespace;
 use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
-use crate::telemetry::{self, LogFilter};
+use crate::telemetry::{self, LogControl, LogFilter};
 use crate::trail::chain::checkpoint::{self, Checkpoints};
 use crate::trail::chain::seals::Seals;
 use crate::trail::chain::{self, AuditKeyError, Sealer};
@@ -71,7 +71,7 @@ pub struct Args {
     /// Address of the webhook (HTTPS, POST /validate and /guard). `[::]` accepts IPv6 and IPv4
     #[arg(long, env = "WRITGATE_LISTEN", default_value = "[::]:8443")]
     pub listen: SocketAddr,
-    /// Address of /livez, /readyz and /metrics (HTTP)
+    /// Address of /livez, /readyz, /metrics and, for clients on loopback, /log (HTTP)
     #[arg(long, env = "WRITGATE_ADMIN_LISTEN", default_value = "[::]:8080")]
     pub admin_listen: SocketAddr,
     /// Make the serving certificate, with a CA that all replicas share in this Secret, and write the CA into the webhook
@@ -152,7 +152,8 @@ pub struct Args {
         value_name = "BOOL"
     )]
     pub detached_approvals: bool,
-    /// Log filter: error, warn, info, debug, or directives such as `writgate=debug,kube=warn`. Decision records are always written
+    /// Log filter: error, warn, info, debug, or directives such as `writgate=debug,kube=warn`. Decision records are always
+    /// written. PUT /log on the admin port replaces it for 30 minutes
     #[arg(long, env = "WRITGATE_LOG", default_value = "info", value_name = "FILTER")]
     pub log: LogFilter,
     /// How long before its `notBefore` an approval is admitted already, because clocks differ; at most 10s. Expiry has no
@@ -204,14 +205,14 @@ pub fn run(args: Args) -> Result<(), ServeError> {
     let metrics = Metrics::default();
     let stdout = Stdout::open().map_err(system("cannot use standard output"))?;
     let output = Output::start(stdout, metrics.clone()).map_err(system("cannot start a thread"))?;
-    telemetry::start(args.log.clone(), output.clone());
+    let log = telemetry::start(args.log.clone(), output.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(args.workers.max(1))
         .enable_all()
         .build()
         .map_err(system("cannot start the runtime"))?;
     let served = runtime.block_on(async {
-        let served = serve(args, metrics, output.clone()).await;
+        let served = serve(args, metrics, output.clone(), log).await;
         output.flush().await;
         served
     });
@@ -220,15 +221,16 @@ pub fn run(args: Args) -> Result<(), ServeError> {
     served
 }
 
-async fn serve(args: Args, metrics: Metrics, output: Output) -> Result<(), ServeError> {
+async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) -> Result<(), ServeError> {
     let (serving, certificate_files) = certificate(&args, &metrics)?;
     let audit_key = chain::audit_key(args.audit_key_file.as_deref())?;
     let listener = listen(args.listen, "--listen")?;
     let admin_listener = listen(args.admin_listen, "--admin-listen")?;
 
     let store = Arc::new(Store::default());
-    let status = Arc::new(Status::new(store.clone(), metrics.clone()).with_certificate(serving.clone()));
-    let cluster = follow(&args, &store).await?;
+    let status = Status::new(store.clone(), metrics.clone()).with_certificate(serving.clone()).with_log(log);
+    let status = Arc::new(status);
+    let cluster = follow(&args, &store, &metrics).await?;
     if let Some(client) = cluster.clone() {
         let configuration = &args.webhook_configuration;
         let keeper = Keeper::new(client, configuration, own_certificate(&args), serving.clone(), metrics.clone());
@@ -352,7 +354,7 @@ async fn heads(cluster: Option<&Client>, system_namespace: &str) -> Vec<Head> {
 }
 
 /// Starts feeding `store` from the folder or the cluster. Returns the client of the cluster.
-async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, ServeError> {
+async fn follow(args: &Args, store: &Arc<Store>, metrics: &Metrics) -> Result<Option<Client>, ServeError> {
     if let Some(path) = &args.posture_dir {
         let known = folder::load(path, store)?;
         tokio::spawn(folder::follow(path.clone(), store.clone(), known));
@@ -362,8 +364,13 @@ async fn follow(args: &Args, store: &Arc<Store>) -> Result<Option<Client>, Serve
     let postures: Api<ConfigMap> = Api::namespaced(client.clone(), &args.system_namespace);
     let namespaces: Api<WatchedNamespace> = Api::all(client.clone());
     let (to_postures, to_namespaces) = (PostureFollower(store.clone()), NamespaceFollower(store.clone()));
-    tokio::spawn(async move { watch::follow("postures", postures, POSTURE_SELECTOR, &to_postures).await });
-    tokio::spawn(async move { watch::follow("namespaces", namespaces, "", &to_namespaces).await });
+    let (counted, counted_too) = (metrics.clone(), metrics.clone());
+    tokio::spawn(async move {
+        watch::follow(Watched::Postures, postures, POSTURE_SELECTOR, &to_postures, &counted).await;
+    });
+    tokio::spawn(async move {
+        watch::follow(Watched::Namespaces, namespaces, "", &to_namespaces, &counted_too).await;
+    });
     Ok(Some(client))
 }
 
@@ -375,8 +382,10 @@ fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> D
     }
     let Some(client) = cluster else { return DetachedSource::Folder };
     let cached = ApprovalStore::new(metrics.clone());
-    let (config_maps, follower) = (Api::<ConfigMap>::all(client.clone()), cached.clone());
-    tokio::spawn(async move { watch::follow("approvals", config_maps, APPROVAL_SELECTOR, &follower).await });
+    let (config_maps, follower, counted) = (Api::<ConfigMap>::all(client.clone()), cached.clone(), metrics.clone());
+    tokio::spawn(async move {
+        watch::follow(Watched::Approvals, config_maps, APPROVAL_SELECTOR, &follower, &counted).await;
+    });
     DetachedSource::Cluster { cached, live: Box::new(ApprovalReader::new(client, metrics.clone())) }
 }
 

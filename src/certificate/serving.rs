@@ -106,7 +106,7 @@ impl Serving {
 
     /// Notes whether the webhook configuration accepts the certificate, or that there is no configuration.
     pub fn set_bundle(&self, accepted: Option<Result<(), String>>) {
-        self.0.metrics.ca_bundle_matches.set(i64::from(accepted == Some(Ok(()))));
+        self.0.metrics.note_bundle(accepted.as_ref().map(Result::is_ok));
         let mut state = self.state();
         if state.served.is_some() {
             state.is_checked = true;

@@ -25,13 +25,14 @@ use axum_server::tls::TlsService;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::{Service, service_fn};
 
 use crate::http::shares::{Share, Shares};
-use crate::metrics::{ConnectionRefusal, Metrics, Port};
+use crate::metrics::{ConnectionRefusal, HandshakeFailure, Metrics, Port};
 
 /// How long a peer may take for the TLS handshake, and then for the headers of its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(5);
@@ -193,7 +194,15 @@ impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
             let accepted = handshake.await;
             match &accepted {
                 Ok(_) => connection.accepted.store(true, Ordering::Relaxed),
-                Err(error) => connection.of.refuse(refusal(error), connection.address, error),
+                Err(error) => {
+                    let why = failure(error);
+                    connection.of.metrics.handshake_failed(why);
+                    let refusal = match why {
+                        HandshakeFailure::ClientCertificate => ConnectionRefusal::ClientCertificate,
+                        _ => ConnectionRefusal::Handshake,
+                    };
+                    connection.of.refuse(refusal, connection.address, error);
+                }
             }
             accepted
         })
@@ -201,13 +210,33 @@ impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
 }
 
 /// Why the handshake failed.
-fn refusal(error: &io::Error) -> ConnectionRefusal {
+fn failure(error: &io::Error) -> HandshakeFailure {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         // A server gets no other certificates.
         Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
-            ConnectionRefusal::ClientCertificate
+            HandshakeFailure::ClientCertificate
         }
-        _ => ConnectionRefusal::Handshake,
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            // The signature of a CA with the same name, but another key.
+            | AlertDescription::DecryptError,
+        )) => HandshakeFailure::CertificateRejected,
+        // The resolver has no certificate. rustls has no variant for it.
+        Some(rustls::Error::General(_)) => HandshakeFailure::NoCertificate,
+        Some(rustls::Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
+        Some(rustls::Error::InvalidMessage(_)) => HandshakeFailure::NotTls,
+        Some(_) => HandshakeFailure::Other,
+        None => match error.kind() {
+            io::ErrorKind::TimedOut => HandshakeFailure::Timeout,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                HandshakeFailure::Closed
+            }
+            _ => HandshakeFailure::Other,
+        },
     }
 }
 

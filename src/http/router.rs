@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::http::admin::Status;
 use crate::http::limits::{Deadline, Limits, caught, refuse};
 use crate::http::shares::Peer;
+use crate::http::trace_parent::TraceParent;
 use crate::review::admission::{Admission, Endpoint, Refused};
 
 /// The state that all requests share.
@@ -39,7 +40,7 @@ async fn review(webhook: Arc<Webhook>, endpoint: Endpoint, request: Request) -> 
     let mut response = match limits.body(peer, deadline, &head.headers, body, metrics).await {
         Ok(body) => {
             let answer = async {
-                match admission.answer(endpoint, &body.bytes).await {
+                match admission.answer(endpoint, &body.bytes, TraceParent::of(&head.headers)).await {
                     Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
                     Err(Refused { reason, why }) => refuse(metrics, reason, why),
                 }

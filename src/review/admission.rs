@@ -21,6 +21,7 @@ use writgate_core::{
 };
 
 use crate::http::respond;
+use crate::http::trace_parent::TraceParent;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
 use crate::review::lookups::Lookups;
 use crate::state::store::Store;
@@ -146,8 +147,13 @@ impl Admission {
         &self.metrics
     }
 
-    /// The response to an AdmissionReview, as JSON.
-    pub(crate) async fn answer(&self, endpoint: Endpoint, body: &[u8]) -> Result<Vec<u8>, Refused> {
+    /// The response to an AdmissionReview, as JSON. `trace` is what the caller says about its trace.
+    pub(crate) async fn answer(
+        &self,
+        endpoint: Endpoint,
+        body: &[u8],
+        trace: Option<TraceParent>,
+    ) -> Result<Vec<u8>, Refused> {
         let begun = Instant::now();
         let now = clock::now();
         let id = clock::decision_id(now);
@@ -175,6 +181,9 @@ impl Admission {
         };
         self.write_records(&mut decided.decision).await?;
         let decision = &decided.decision;
+        if let Some(trace) = trace {
+            log_trace(&trace, decision);
+        }
         self.metrics.requests.get_or_create(&labels(&decided)).inc();
         if decision.record.basis == Some(Basis::BreakGlass) && !decision.record.dry_run {
             self.metrics.break_glass.inc();
@@ -324,6 +333,19 @@ impl Admission {
             }
             (Some(labels), None) => Ok(labels.clone()),
         }
+    }
+}
+
+/// Joins a decision with the caller's trace. A decision without a record is logged only with `debug`, and so is a trace that nobody
+/// records, so a caller causes no more lines than records.
+fn log_trace(trace: &TraceParent, decision: &Decision) {
+    let record = &decision.record;
+    let (id, request, outcome) =
+        (record.id, record.request_uid.as_deref().unwrap_or_default(), record.decision.as_str());
+    if trace.is_sampled() && record.decision != Outcome::NotAnAction {
+        tracing::info!(traceparent = %trace, decision = %id, request, outcome, "decided in a trace");
+    } else {
+        tracing::debug!(traceparent = %trace, decision = %id, request, outcome, "decided in a trace");
     }
 }
 

@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tokio::time::Instant;
 use writgate_cluster::namespace::NamespaceLabels;
-use writgate_core::posture::{Document, PostureProblem, PostureSet};
+use writgate_core::posture::{Document, PostureError, PostureProblem, PostureSet};
 
 use crate::metrics::Metrics;
 use crate::state::documents::Documents;
@@ -198,6 +198,12 @@ impl Store {
         let left_out = documents.filter(|document| document.is_left_out()).count();
         metrics.documents_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
         metrics.unlisted_revocations.set(i64::try_from(unlisted).unwrap_or(i64::MAX));
+        let governed = self.governed();
+        let is_missing =
+            |environment: &&String| matches!(postures.environment(environment), Err(PostureError::Missing { .. }));
+        let missing = governed.keys().filter(is_missing).count();
+        metrics.environments_without_posture.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        metrics.note_postures(postures.environments().map(|(environment, posture)| (environment, posture.is_ok())));
     }
 
     /// Changes the documents. [`Store::settle`] puts the change in force. `change` says whether it changed anything.

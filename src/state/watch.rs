@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
 
+use crate::metrics::{Metrics, Watched};
+
 /// How long one watch lasts. Its end proves that the cache is fresh, well before the store counts as stale.
 const WATCH_SECONDS: u32 = 20;
 /// How long after [`WATCH_SECONDS`] the end of the watch may take to arrive. After that the connection counts as dead: a peer
@@ -74,6 +76,9 @@ impl WatchError {
             Self::Request(error) if matches!(error.status_code(), Some(401 | 403)) => {
                 format!("the API server refuses to show them to the webhook: {error}")
             }
+            Self::Request(error) if error.status_code().is_some() => {
+                format!("the API server answers the webhook with an error: {error}")
+            }
             Self::Request(error) => format!("the webhook cannot reach the API server: {error}"),
             other => other.to_string(),
         }
@@ -81,11 +86,12 @@ impl WatchError {
 }
 
 /// Follows the objects of `api` that match `labels`. Does not return.
-pub async fn follow<K, F>(what: &'static str, api: Api<K>, labels: &str, follower: &F)
+pub async fn follow<K, F>(watched: Watched, api: Api<K>, labels: &str, follower: &F, metrics: &Metrics)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Follower<K>,
 {
+    let what = watched.as_str();
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
@@ -96,7 +102,10 @@ where
         match &error {
             // This is usual after a compaction of etcd. The new list repairs it.
             WatchError::Ended(status) if status.code == 410 => tracing::info!(what, "watch too old; listing again"),
-            _ => tracing::warn!(what, %error, retry_in = ?pause, "cannot follow the cluster"),
+            _ => {
+                metrics.watch_failed(watched);
+                tracing::warn!(what, %error, retry_in = ?pause, "cannot follow the cluster");
+            }
         }
         follower.failed(&error.cause());
         sleep(pause).await;
@@ -340,7 +349,8 @@ mod tests {
         });
         let api: Api<ConfigMap> = Api::namespaced(kube::Client::new(service, "default"), "writgate-system");
         let recorder = Recorder(seen.clone(), Instant::now());
-        let _ = timeout(Duration::from_secs(seconds), follow("test", api, "a=b", &recorder)).await;
+        let metrics = Metrics::default();
+        let _ = timeout(Duration::from_secs(seconds), follow(Watched::Postures, api, "a=b", &recorder, &metrics)).await;
         seen
     }
 
@@ -394,7 +404,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_and_an_outage_are_told_apart() {
         for (code, says) in
-            [(403, "refuses to show them"), (401, "refuses to show them"), (503, "cannot reach the API server")]
+            [(403, "refuses to show them"), (401, "refuses to show them"), (503, "answers the webhook with an error")]
         {
             let seen = follow_for(1, vec![Answer::Refusal(code), list(&[], "7", ""), silence()]).await;
             let failures = seen.failures.lock().expect("no panic");

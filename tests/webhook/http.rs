@@ -411,6 +411,38 @@ async fn the_webhook_is_not_ready_before_the_postures_are_read() {
 }
 
 #[tokio::test]
+async fn the_log_filter_is_only_for_clients_on_loopback() {
+    let webhook = Webhook::new();
+    for method in [Method::GET, Method::PUT] {
+        let ask = |peer: Option<[u8; 4]>| {
+            let mut request = Request::builder().method(method.clone()).uri("/log").body(Body::from("debug"));
+            if let (Ok(request), Some(peer)) = (&mut request, peer) {
+                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((peer, 4711))));
+            }
+            answer(&webhook.admin, request.expect("a request"))
+        };
+        assert_eq!(ask(Some([10, 0, 0, 7])).await.status, StatusCode::FORBIDDEN, "{method}");
+        assert_eq!(ask(None).await.status, StatusCode::FORBIDDEN, "{method}");
+        // This webhook has no log.
+        assert_eq!(ask(Some([127, 0, 0, 1])).await.status, StatusCode::NOT_FOUND, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_say_which_postures_are_valid() {
+    let metrics = Webhook::new().page("/metrics").await.body;
+    let series: Vec<_> = metrics.lines().filter(|line| line.starts_with("writgate_posture_valid{")).collect();
+    let expected = [("durable", 1), ("production", 1), ("staging", 1), ("trial", 1)];
+    assert_eq!(series.len(), expected.len(), "{series:?}");
+    for (environment, valid) in expected {
+        let line = format!("writgate_posture_valid{{environment=\"{environment}\"}} {valid}");
+        assert!(series.contains(&&*line), "{line} in {series:?}");
+    }
+    // The namespace `nowhere` has no posture. Whoever labels a namespace must not make up values of a label.
+    assert!(metrics.contains("\nwritgate_environments_without_posture 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_draining_webhook_answers_reviews_and_closes_connections() {
     let webhook = Webhook::new();
     assert_eq!(webhook.page("/readyz").await.status, StatusCode::OK);

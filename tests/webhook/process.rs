@@ -94,8 +94,14 @@ impl Webhook {
     }
 
     fn page(&self, path: &str) -> Option<String> {
+        self.admin(&format!("GET {path}"), "")
+    }
+
+    /// The answer of the admin port to a request.
+    fn admin(&self, request: &str, body: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        let headers = format!("Host: localhost\r\nConnection: close\r\nContent-Length: {}", body.len());
+        write!(stream, "{request} HTTP/1.1\r\n{headers}\r\n\r\n{body}").ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).ok()?;
         Some(page)
@@ -123,6 +129,11 @@ impl Webhook {
 
 /// Head and body of the answer to the creation of a Deployment.
 fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> (String, Value) {
+    ask_with(stream, "")
+}
+
+/// As [`ask`], with further headers.
+fn ask_with(stream: &mut StreamOwned<ClientConnection, TcpStream>, headers: &str) -> (String, Value) {
     let review = json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -137,7 +148,7 @@ fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> (String, Value)
     .to_string();
     let length = review.len();
     let head = "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-    stream.write_all(format!("{head}Content-Length: {length}\r\n\r\n{review}").as_bytes()).expect("sent");
+    stream.write_all(format!("{head}{headers}Content-Length: {length}\r\n\r\n{review}").as_bytes()).expect("sent");
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -203,6 +214,41 @@ fn a_stopping_webhook_drains_before_it_ends() {
     let last = lines.last().expect("a line");
     assert!(last.contains("\"stopped\""), "{last}");
     assert!(TcpStream::connect(("127.0.0.1", webhook.listen)).is_err());
+}
+
+const TRACE: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
+
+#[test]
+fn the_log_joins_a_decision_with_the_callers_trace_and_its_filter_changes_at_run_time() {
+    let folder = Folder::new();
+    let mut webhook = Webhook::start(&folder, "0s", Stdio::piped());
+    let refused = webhook.admin("PUT /log", "writgate=loud").expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 400") && refused.contains("expected a level"), "{refused}");
+    assert!(webhook.page("/log").expect("an answer").ends_with("\r\n\r\ninfo\n"));
+    ask_with(&mut webhook.connect(), TRACE);
+    ask_with(&mut webhook.connect(), &TRACE.replace("-01\r", "-00\r"));
+    ask_with(&mut webhook.connect(), &TRACE.replace("4bf9", "4BF9"));
+    let changed = webhook.admin("PUT /log", "error").expect("an answer");
+    assert!(changed.ends_with("the log filter is error for 30 minutes, then info\n"), "{changed}");
+    ask_with(&mut webhook.connect(), TRACE);
+    webhook.admin("PUT /log", "debug").expect("an answer");
+    ask_with(&mut webhook.connect(), &TRACE.replace("-01\r", "-00\r"));
+    webhook.stop();
+    let lines = BufReader::new(webhook.child.stdout.take().expect("piped")).lines();
+    assert!(webhook.child.wait().expect("it ends").success());
+    let lines = lines.map(|line| serde_json::from_str::<Value>(&line.expect("UTF-8")).expect("JSON"));
+    let lines: Vec<Value> = lines.collect();
+    let traced: Vec<_> = lines.iter().filter(|line| line["message"] == "decided in a trace").collect();
+    assert_eq!(traced.len(), 2, "sampled with info, and unsampled with debug: {traced:#?}");
+    assert_eq!(traced[0]["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!((&traced[0]["level"], &traced[1]["level"]), (&json!("INFO"), &json!("DEBUG")));
+    let records: Vec<_> = lines.iter().filter(|line| line["version"] == "writgate.dev/decision/v1").collect();
+    assert_eq!(records.len(), 5, "records are written whatever the filter says");
+    assert_eq!(traced[0]["decision"], records[0]["id"]);
+    assert!(!records[0].to_string().contains("traceparent"), "the record is signed, and the header is a claim");
+    let changes: Vec<_> = lines.iter().filter(|line| line["message"] == "log filter replaced").collect();
+    assert_eq!(changes.len(), 2, "a change is logged also from and to error");
+    assert_eq!((&changes[0]["from"], &changes[0]["to"]), (&json!("info"), &json!("error")));
 }
 
 /// Opens connections from an address of loopback, and keeps them open.

@@ -224,6 +224,28 @@ fn a_pair_that_cannot_be_served_is_an_error_at_the_start() {
     assert!(error.to_string().contains("/nowhere/tls.crt"), "{error}");
 }
 
+/// An API server whose `caBundle` has another CA appears as `certificate-rejected`.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_handshakes_are_counted_by_their_reason() {
+    let (pair, other) = (issue(), issue());
+    let volume = Volume::with(&pair.cert, &pair.key);
+    let server = serve(volume.files());
+    let is_counted = |reason: &str, count: u32| {
+        let line = format!("writgate_tls_handshake_failures_total{{reason=\"{reason}\"}} {count}\n");
+        until(&line, || metric(&server.metrics, &line));
+    };
+    ask(server.address, &pair.der).expect("an answer");
+    assert!(metric(&server.metrics, "writgate_tls_handshake_failures_total{reason=\"certificate-rejected\"} 0\n"));
+    ask(server.address, &other.der).expect_err("the client trusts another CA");
+    is_counted("certificate-rejected", 1);
+    let mut plain = TcpStream::connect(server.address).expect("connected");
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    is_counted("not-tls", 1);
+    drop(TcpStream::connect(server.address).expect("connected"));
+    is_counted("closed", 1);
+    is_counted("certificate-rejected", 1);
+}
+
 /// Asks once with the client certificate `client`, if any. Returns the answer.
 fn ask_as(address: SocketAddr, root: &CertificateDer<'static>, client: Option<&Pair>) -> std::io::Result<String> {
     let mut roots = RootCertStore::empty();
