@@ -2,6 +2,7 @@
 
 TOOLS := .tools
 HELM := $(TOOLS)/helm-$(shell sed -n 's,.*helm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' tests/helm/go.mod)
+PROMETHEUS := $(TOOLS)/prometheus-$(shell sed -n 's,.*github.com/prometheus/prometheus \(v[0-9.]*\).*,\1,p' tests/prometheus/go.mod)
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)
 MUTANTS_VERSION := 27.1.0
@@ -74,6 +75,11 @@ manifests-check: $(HELM) ## lint the chart, and check that manifests/ is what it
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
 		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
 
+.PHONY: monitoring-check
+monitoring-check: $(PROMETHEUS)/promtool ## check the alerts, and run their unit tests
+	$(PROMETHEUS)/promtool check rules --lint=all --lint-fatal charts/writgate/monitoring/alerts.yaml
+	$(PROMETHEUS)/promtool test rules tests/prometheus/alerts.yaml
+
 # Cargo and Go build at the same time, which shortens the first run.
 .PHONY: demo
 demo: check-tools ## run the tutorial on a local control plane: a denial, an approval, an admission
@@ -93,7 +99,7 @@ bypass: controlplane ## try each known way around the webhook, and print the out
 	cargo test --locked --test cluster bypass::
 
 .PHONY: test
-test: tools manifests-check ## run all tests: unit, property, vectors, chart, and end to end on a real control plane
+test: tools manifests-check monitoring-check ## run all tests: unit, property, vectors, chart, and end to end on a real control plane
 	cargo test --workspace --locked
 	$${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
@@ -265,7 +271,7 @@ manifests: $(HELM) ## render the chart into manifests/
 ## Tools, built once from package registries into folders that Git ignores
 
 .PHONY: tools
-tools: check-tools controlplane $(HELM) ## build the tools of the tests that no toolchain includes
+tools: check-tools controlplane $(HELM) $(PROMETHEUS)/promtool ## build the tools of the tests that no toolchain includes
 
 .PHONY: controlplane
 controlplane: | check-tools ## build the Kubernetes binaries of the tests and the demo
@@ -275,6 +281,12 @@ controlplane: | check-tools ## build the Kubernetes binaries of the tests and th
 $(HELM): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (1 to 3 minutes)"
 	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm
+
+# Prometheus and promtool, which share almost all packages, without the clients of clouds that discover targets.
+$(PROMETHEUS)/promtool: | $(TOOLS) check-tools
+	@echo "building $(notdir $(PROMETHEUS)), once (2 to 4 minutes)"
+	cd tests/prometheus && CGO_ENABLED=0 go build -trimpath -tags remove_all_sd -ldflags "-s -w" -o $(abspath $(PROMETHEUS))/ \
+		github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
 
 # The target is the program. Cargo creates the folder first, and an interrupted build would leave it behind.
 $(DENY)/bin/cargo-deny: | $(TOOLS) check-tools

@@ -4,6 +4,7 @@
 mod bad_input;
 mod dependencies;
 mod http;
+mod monitoring;
 mod process;
 mod rendered;
 mod tls;
