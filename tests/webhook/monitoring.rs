@@ -111,9 +111,8 @@ fn the_pages_quote_messages_that_the_webhook_writes() {
         let page = text(&format!("docs/operations/alerts/{name}.md"));
         let message = page.lines().nth(3).expect("a message");
         let Some((_, quoted)) = message.split_once("\"message\":\"") else { continue };
-        // A part in the middle of a message may be a value.
-        let part = quoted.trim_end_matches("\"}").trim_end_matches(" …").rsplit(": ").next_back().unwrap_or_default();
-        let first = part.split(" …").next().unwrap_or_default();
+        // What follows a colon or an ellipsis is a value.
+        let first = quoted.split([':', '…', '"']).next().unwrap_or_default().trim_end();
         assert!(sources.contains(first), "{name}: no message of the sources contains {first:?}");
     }
 }
