@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
+use writgate_testing::deployment_review;
 
 const NAMESPACE: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: payments, labels: \
     {writgate.dev/environment: production, writgate.dev/project: payments}}}";
@@ -134,18 +135,7 @@ fn ask(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> (String, Value)
 
 /// As [`ask`], with further headers.
 fn ask_with(stream: &mut StreamOwned<ClientConnection, TcpStream>, headers: &str) -> (String, Value) {
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "r-1", "operation": "CREATE", "namespace": "payments",
-            "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
-            "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
-            "userInfo": {"username": "alice"},
-            "object": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"},
-                "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}
-        }
-    })
-    .to_string();
+    let review = deployment_review().to_string();
     let length = review.len();
     let head = "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     stream.write_all(format!("{head}{headers}Content-Length: {length}\r\n\r\n{review}").as_bytes()).expect("sent");

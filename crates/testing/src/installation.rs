@@ -139,10 +139,7 @@ impl Installation {
 
     /// The spec hash, in hexadecimal, of `manifest` after the API server has filled in defaults.
     pub fn hash(&self, manifest: &Value) -> String {
-        let object = self.defaulted(manifest);
-        let text = |name: &str| object[name].as_str().expect("an object has a kind").to_owned();
-        let kind = WorkloadKind::from_gvk(&text("apiVersion"), &text("kind")).expect("a workload");
-        spec_hash(kind, &object["spec"].to_string()).expect("a spec from the API server has a hash").hex()
+        hash_of(&self.defaulted(manifest))
     }
 
     /// `manifest` after the API server has filled in defaults, by a dry run in an ungoverned namespace.
@@ -177,27 +174,8 @@ pub struct Governed<'a> {
 impl Governed<'_> {
     /// The in-toto statement of a valid approval for `manifest`, with the action that the webhook finds in it.
     pub fn statement(&self, manifest: &Value) -> Value {
-        let metadata = &manifest["metadata"];
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        let name = text(&metadata["name"]).or_else(|| text(&metadata["generateName"]).map(|prefix| prefix + "*"));
-        let kind =
-            format!("{}/{}", text(&manifest["apiVersion"]).expect("text"), text(&manifest["kind"]).expect("text"));
-        let replay = manifest["kind"] == "Job";
-        let (action, capability) = if replay { ("replay-execute", "replay.execute") } else { ("deploy", "deploy") };
-        let mut statement = json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{"name": format!("{kind}/{}/{}", self.namespace, name.expect("a name")),
-                         "digest": {"sha256": self.installation.hash(manifest)}}],
-            "predicateType": "https://writgate.dev/approval/v1",
-            "predicate": {
-                "id": uuid::Uuid::now_v7().to_string(), "projection": "v1", "action": action,
-                "environment": self.environment, "project": self.project, "capabilities": [capability],
-                "requestedBy": "alice@acme.example", "reason": "CHG-1234",
-                "notBefore": seconds_from_now(-60), "expiresAt": seconds_from_now(3600)}});
-        if replay {
-            statement["predicate"]["replay"] = json!({"incident": "INC-7", "sourceEnvironment": "production"});
-        }
-        statement
+        let scope = Scope { namespace: &self.namespace, environment: &self.environment, project: &self.project };
+        scope.statement(manifest, &self.installation.hash(manifest))
     }
 
     /// `manifest` with a valid approval by Bob.
@@ -280,6 +258,51 @@ impl Governed<'_> {
             (!self.installation.webhook.records(decided).is_empty()).then_some(())
         });
     }
+}
+
+/// Where an approval holds.
+pub struct Scope<'a> {
+    /// The namespace of the workload.
+    pub namespace: &'a str,
+    /// The environment of the namespace.
+    pub environment: &'a str,
+    /// The project of the namespace.
+    pub project: &'a str,
+}
+
+impl Scope<'_> {
+    /// The in-toto statement of a valid approval for `manifest`, whose spec has this hash, with the action that the webhook finds
+    /// in it.
+    pub fn statement(&self, manifest: &Value, hash: &str) -> Value {
+        let metadata = &manifest["metadata"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let name = text(&metadata["name"]).or_else(|| text(&metadata["generateName"]).map(|prefix| prefix + "*"));
+        let kind =
+            format!("{}/{}", text(&manifest["apiVersion"]).expect("text"), text(&manifest["kind"]).expect("text"));
+        let replay = manifest["kind"] == "Job";
+        let (action, capability) = if replay { ("replay-execute", "replay.execute") } else { ("deploy", "deploy") };
+        let mut statement = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{"name": format!("{kind}/{}/{}", self.namespace, name.expect("a name")),
+                         "digest": {"sha256": hash}}],
+            "predicateType": "https://writgate.dev/approval/v1",
+            "predicate": {
+                "id": uuid::Uuid::now_v7().to_string(), "projection": "v1", "action": action,
+                "environment": self.environment, "project": self.project, "capabilities": [capability],
+                "requestedBy": "alice@acme.example", "reason": "CHG-1234",
+                "notBefore": seconds_from_now(-60), "expiresAt": seconds_from_now(3600)}});
+        if replay {
+            statement["predicate"]["replay"] = json!({"incident": "INC-7", "sourceEnvironment": "production"});
+        }
+        statement
+    }
+}
+
+/// The spec hash, in hexadecimal, of an object from the API server.
+pub fn hash_of(object: &Value) -> String {
+    let text = |name: &str| object[name].as_str().expect("an object has a kind").to_owned();
+    let kind = WorkloadKind::from_gvk(&text("apiVersion"), &text("kind")).expect("a workload");
+    spec_hash(kind, &object["spec"].to_string()).expect("a spec from the API server has a hash").hex()
 }
 
 /// The webhook's message to the user, without the text that kubectl prints before it.

@@ -45,17 +45,21 @@ mod plane;
 mod process;
 mod programs;
 pub mod random;
+mod review;
 mod signing;
 mod tools;
 mod user;
 mod webhook;
 
-pub use installation::{APPROVAL, Governed, Installation, attach, denial, denied_for, detached, document};
+pub use installation::{
+    APPROVAL, Governed, Installation, Scope, attach, denial, denied_for, detached, document, hash_of,
+};
 pub use pki::{Authority, Pair};
 pub use plane::{API_SERVER, Plane};
 pub use process::{Process, free_port, wait_until};
 pub use programs::{plugin, program, repository, scratch};
+pub use review::deployment_review;
 pub use signing::{Key, envelope, seconds_from_now};
 pub use tools::{Tools, helm, other_kubernetes};
-pub use user::{Ran, User};
+pub use user::{Credential, Ran, User};
 pub use webhook::{CA_SECRET, FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

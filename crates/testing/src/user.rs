@@ -31,7 +31,9 @@ pub struct Ran {
 
 /// A user's credential.
 pub enum Credential {
+    /// A client certificate.
     Certificate(crate::Pair),
+    /// A token of a service account.
     Token(String),
 }
 

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use writgate_testing::{Authority, Process, free_port, repository, wait_until};
+use writgate_testing::{Authority, Process, deployment_review, free_port, repository, wait_until};
 
 /// Makes `$1` the root folder, without a way to write to it, and runs the rest as the user of the image. `$2` is whether
 /// there is a `/dev/urandom`.
@@ -149,17 +149,6 @@ impl Image {
 
     /// The response to the creation of a Deployment.
     fn review(&self, port: u16) -> Value {
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "r-1", "operation": "CREATE", "namespace": "payments",
-                "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
-                "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
-                "userInfo": {"username": "alice"},
-                "object": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"},
-                    "spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}}
-            }
-        });
         let _ = rustls::crypto::ring::default_provider().install_default();
         let root = CertificateDer::from_pem_slice(self.authority.certificate.as_bytes()).expect("a certificate");
         let mut roots = RootCertStore::empty();
@@ -168,7 +157,7 @@ impl Image {
         let name = ServerName::try_from("localhost").expect("a name");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
         let mut stream = StreamOwned::new(connection, TcpStream::connect(("127.0.0.1", port)).expect("connected"));
-        let review = review.to_string();
+        let review = deployment_review().to_string();
         let head = "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json";
         write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{review}", review.len()).expect("sent");
         let mut answer = String::new();

@@ -1,0 +1,183 @@
+//! What happens to an installation over the years, one at a time, while the API server calls it.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use writgate_testing::{Authority, CA_SECRET, SYSTEM_NAMESPACE, wait_until};
+
+use crate::cluster::{Cluster, is_ready};
+use crate::node::Node;
+
+const LIMIT: Duration = Duration::from_secs(180);
+const DEPLOYMENT: &str = "deployment/writgate-webhook";
+const CONFIGURATION: &str = "validatingwebhookconfiguration/writgate";
+
+/// Something that happens.
+pub(crate) struct Fault {
+    /// Selects it on the command line.
+    pub(crate) name: &'static str,
+    /// What the table says.
+    pub(crate) what: &'static str,
+    /// Whether Writgate is gone afterwards, so that the API server admits everything.
+    pub(crate) removes: bool,
+    /// The most calls that may fail.
+    pub(crate) allowed: usize,
+    pub(crate) happen: fn(&Cluster),
+}
+
+const NONE: Fault = Fault { name: "", what: "", removes: false, allowed: 0, happen: |_| {} };
+
+/// In the order in which they happen.
+pub(crate) const FAULTS: [Fault; 9] = [
+    Fault { name: "nothing", what: "nothing happens, for comparison", ..NONE },
+    Fault {
+        name: "restart",
+        what: "`kubectl rollout restart`",
+        happen: |cluster| {
+            cluster.kubectl(&["rollout", "restart", DEPLOYMENT, "-n", SYSTEM_NAMESPACE]);
+            cluster.kubectl(&["rollout", "status", DEPLOYMENT, "-n", SYSTEM_NAMESPACE, "--timeout=180s"]);
+            cluster.wait_settled();
+        },
+        ..NONE
+    },
+    Fault {
+        name: "upgrade",
+        what: "`helm upgrade` with a changed value, then `helm rollback`",
+        happen: |cluster| {
+            cluster.upgrade(&["--set", "workers=3"]);
+            let ran = cluster.helm(&["rollback", "writgate", "--wait", "--timeout=180s"]);
+            assert!(ran.ok(), "{ran}");
+            cluster.wait_settled();
+        },
+        ..NONE
+    },
+    Fault {
+        name: "drain",
+        what: "`kubectl drain` of the node, which evicts one Pod; `uncordon` 20 s later",
+        happen: drain,
+        ..NONE
+    },
+    Fault { name: "evict", what: "eviction of both Pods, each as soon as it is permitted", happen: evict, ..NONE },
+    Fault { name: "kill", what: "`kill -9` of one webhook process", allowed: 20, happen: kill, ..NONE },
+    Fault {
+        name: "rotation",
+        what: "the CA's Secret is deleted, then two rotations of the CA and eight of the leaves",
+        happen: rotate,
+        ..NONE
+    },
+    Fault {
+        name: "mode",
+        what: "`certificates.mode`: self to brought and back, as documented",
+        happen: change_mode,
+        ..NONE
+    },
+    Fault {
+        name: "uninstall",
+        what: "`helm uninstall`",
+        removes: true,
+        happen: |cluster| {
+            let ran = cluster.helm(&["uninstall", "writgate", "--wait"]);
+            assert!(ran.ok(), "{ran}");
+        },
+        ..NONE
+    },
+];
+
+fn drain(cluster: &Cluster) {
+    let nodes = cluster.kubectl(&["get", "nodes", "-o", "name"]);
+    let node = nodes.trim();
+    // The replacement of the first Pod has no node, so the disruption budget keeps the second one, and the drain ends at its limit.
+    let ran =
+        cluster.node.admin.kubectl(&["drain", node, "--pod-selector=app.kubernetes.io/name=writgate-webhook", "--timeout=20s"]);
+    assert!(!ran.ok() && ran.stderr.contains("disruption budget"), "{ran}");
+    let pods = cluster.node.pods(SYSTEM_NAMESPACE);
+    assert_eq!(pods.iter().filter(|pod| is_ready(pod)).count(), 1, "{}", cluster.state());
+    cluster.kubectl(&["uncordon", node]);
+    cluster.wait_settled();
+}
+
+fn evict(cluster: &Cluster) {
+    let pods = cluster.webhook_pods();
+    assert_eq!(pods.len(), 2);
+    for pod in &pods {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": SYSTEM_NAMESPACE}});
+        let path = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pod}/eviction");
+        wait_until("the eviction is permitted", LIMIT, || {
+            let ran = cluster.node.admin.kubectl_in(&["create", "--raw", &path, "-f", "-"], &eviction.to_string());
+            assert!(ran.ok() || ran.stderr.contains("disruption budget"), "{ran}");
+            ran.ok().then_some(())
+        });
+    }
+    wait_until("the evicted Pods are gone", LIMIT, || {
+        let left = cluster.webhook_pods();
+        (!pods.iter().any(|pod| left.contains(pod))).then_some(())
+    });
+    cluster.wait_settled();
+}
+
+fn kill(cluster: &Cluster) {
+    let processes = Node::webhooks();
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    let killed = Command::new("kill").args(["-KILL", &processes[0]]).status().expect("kill runs");
+    assert!(killed.success());
+    wait_until("another process runs", LIMIT, || {
+        let now = Node::webhooks();
+        (now.len() == 2 && !now.contains(&processes[0])).then_some(())
+    });
+    cluster.wait_settled();
+}
+
+/// A CA of 45 seconds is renewed after 30, and its leaves of 15 seconds after 10.
+const TERMS: &str =
+    "extraArgs={--ca-lifetime=45s,--leaf-lifetime=15s,--bundle-settle=5s,--certificate-check-interval=1s}";
+/// Lifetimes as usual. The bundle is not given time to reach several API servers, so that a CA that is about to expire is replaced
+/// in time.
+const USUAL_TERMS: &str = "extraArgs={--bundle-settle=5s,--certificate-check-interval=1s}";
+
+fn rotate(cluster: &Cluster) {
+    cluster.upgrade(&["--set", TERMS]);
+    let first = ca(cluster);
+    cluster.kubectl(&["delete", "secret", CA_SECRET, "-n", SYSTEM_NAMESPACE]);
+    let mut seen = vec![first];
+    wait_until("a new CA, and two more after it", LIMIT, || {
+        let current = ca(cluster);
+        if !current.is_empty() && !seen.contains(&current) {
+            seen.push(current);
+        }
+        (seen.len() == 4).then_some(())
+    });
+    let logs = cluster.kubectl(&["logs", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--all-pods"]);
+    let leaves = logs.matches("\"serving certificate made\"").count();
+    assert!(leaves >= 8, "{leaves} leaves");
+    cluster.upgrade(&["--set", USUAL_TERMS]);
+    let now = Instant::now();
+    wait_until("a CA of one year", LIMIT, || {
+        (!seen.contains(&ca(cluster)) && now.elapsed() > Duration::from_secs(10)).then_some(())
+    });
+    cluster.upgrade(&[]);
+}
+
+/// The certificate of the current CA, or nothing while there is none.
+fn ca(cluster: &Cluster) -> String {
+    let secret = cluster.node.admin.get(&["secret", CA_SECRET, "-n", SYSTEM_NAMESPACE]);
+    secret.and_then(|secret| secret["data"]["ca.crt"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn change_mode(cluster: &Cluster) {
+    let authority = Authority::new("brought");
+    let pair = authority.server(&[&format!("writgate-webhook.{SYSTEM_NAMESPACE}.svc")]);
+    cluster.create(&json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "writgate-webhook-tls", "namespace": SYSTEM_NAMESPACE},
+        "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key}}));
+    let bundle = format!("certificates.caBundle={}", base64(&authority.certificate));
+    cluster.upgrade(&["--set", "certificates.mode=brought", "--set", &bundle, "--force-conflicts"]);
+    cluster.upgrade(&[]);
+    cluster.kubectl(&["get", CONFIGURATION]);
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
