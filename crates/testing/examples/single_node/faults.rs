@@ -29,7 +29,7 @@ pub(crate) struct Fault {
 const NONE: Fault = Fault { name: "", what: "", removes: false, allowed: 0, happen: |_| {} };
 
 /// In the order in which they happen.
-pub(crate) const FAULTS: [Fault; 9] = [
+pub(crate) const FAULTS: [Fault; 10] = [
     Fault { name: "nothing", what: "nothing happens, for comparison", ..NONE },
     Fault {
         name: "restart",
@@ -68,8 +68,15 @@ pub(crate) const FAULTS: [Fault; 9] = [
     },
     Fault {
         name: "mode",
-        what: "`certificates.mode`: self to brought and back, as documented",
+        what: "`certificates.mode`: self to brought and back, in the documented steps",
         happen: change_mode,
+        ..NONE
+    },
+    Fault {
+        name: "mode-at-once",
+        what: "the same in one step each, which the documentation advises against",
+        allowed: usize::MAX,
+        happen: change_mode_at_once,
         ..NONE
     },
     Fault {
@@ -88,8 +95,12 @@ fn drain(cluster: &Cluster) {
     let nodes = cluster.kubectl(&["get", "nodes", "-o", "name"]);
     let node = nodes.trim();
     // The replacement of the first Pod has no node, so the disruption budget keeps the second one, and the drain ends at its limit.
-    let ran =
-        cluster.node.admin.kubectl(&["drain", node, "--pod-selector=app.kubernetes.io/name=writgate-webhook", "--timeout=20s"]);
+    let ran = cluster.node.admin.kubectl(&[
+        "drain",
+        node,
+        "--pod-selector=app.kubernetes.io/name=writgate-webhook",
+        "--timeout=20s",
+    ]);
     assert!(!ran.ok() && ran.stderr.contains("disruption budget"), "{ran}");
     let pods = cluster.node.pods(SYSTEM_NAMESPACE);
     assert_eq!(pods.iter().filter(|pod| is_ready(pod)).count(), 1, "{}", cluster.state());
@@ -166,18 +177,57 @@ fn ca(cluster: &Cluster) -> String {
 }
 
 fn change_mode(cluster: &Cluster) {
+    let brought = bring(cluster);
+    let both = base64(&format!("{}{brought}", unbase64(&ca(cluster))));
+    cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&both), "--force-conflicts"]].concat());
+    cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&base64(&brought))]].concat());
+
+    // A second manager of `caBundle` keeps it when Helm gives it up.
+    let mut configuration = cluster.node.admin.get(&[CONFIGURATION]).expect("it exists");
+    let entries = configuration["webhooks"].as_array_mut().expect("a list").iter_mut();
+    let kept: Vec<_> = entries
+        .map(|entry| json!({"name": entry["name"], "clientConfig": {"caBundle": entry["clientConfig"]["caBundle"]}}))
+        .collect();
+    let kept = json!({"apiVersion": configuration["apiVersion"], "kind": configuration["kind"],
+        "metadata": {"name": configuration["metadata"]["name"]}, "webhooks": kept});
+    let ran = cluster
+        .node
+        .admin
+        .kubectl_in(&["apply", "--server-side", "--field-manager=keep-ca-bundle", "-f", "-"], &kept.to_string());
+    assert!(ran.ok(), "{ran}");
+    cluster.upgrade(&[]);
+    cluster.kubectl(&["delete", "secret", "writgate-webhook-tls", "-n", SYSTEM_NAMESPACE]);
+}
+
+fn change_mode_at_once(cluster: &Cluster) {
+    let brought = bring(cluster);
+    cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&base64(&brought)), "--force-conflicts"]].concat());
+    cluster.upgrade(&[]);
+}
+
+const BROUGHT: [&str; 2] = ["--set", "certificates.mode=brought"];
+
+fn bundle(encoded: &str) -> String {
+    format!("certificates.caBundle={encoded}")
+}
+
+/// Makes a certificate and its Secret. Returns the CA.
+fn bring(cluster: &Cluster) -> String {
     let authority = Authority::new("brought");
     let pair = authority.server(&[&format!("writgate-webhook.{SYSTEM_NAMESPACE}.svc")]);
     cluster.create(&json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"name": "writgate-webhook-tls", "namespace": SYSTEM_NAMESPACE},
         "stringData": {"tls.crt": pair.certificate, "tls.key": pair.key}}));
-    let bundle = format!("certificates.caBundle={}", base64(&authority.certificate));
-    cluster.upgrade(&["--set", "certificates.mode=brought", "--set", &bundle, "--force-conflicts"]);
-    cluster.upgrade(&[]);
-    cluster.kubectl(&["get", CONFIGURATION]);
+    authority.certificate
 }
 
 fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+fn unbase64(text: &str) -> String {
+    use base64::Engine as _;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(text).expect("base64");
+    String::from_utf8(decoded).expect("PEM")
 }
