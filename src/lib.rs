@@ -1,10 +1,12 @@
 //! The webhook: an HTTPS endpoint, its state, and the trail of its decisions.
 //!
 //! [`http`] accepts a request on a port that serves a [`certificate`], [`review`] has core decide it with what [`state`] knows, and [`trail`] records the decision.
-//! [`server`] builds the parts and connects them.
+//! One replica holds a [`lease`], and sends the [`canary`]. [`server`] builds the parts and connects them.
 
+pub mod canary;
 pub mod certificate;
 pub mod http;
+pub mod lease;
 pub mod metrics;
 pub mod review;
 pub mod server;

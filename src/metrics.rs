@@ -12,7 +12,9 @@ use std::ops::Deref;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use jiff::Timestamp;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -379,6 +381,34 @@ pub struct EnvironmentLabels {
     environment: Arc<str>,
 }
 
+/// A gauge without labels that may be absent.
+#[derive(Clone, Debug, Default)]
+pub struct AbsentGauge(Arc<Mutex<Option<i64>>>);
+
+impl AbsentGauge {
+    fn set(&self, value: Option<i64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    fn get(&self) -> Option<i64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EncodeMetric for AbsentGauge {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.get().map_or(Ok(()), |value| encoder.encode_gauge(&value))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.get().is_none()
+    }
+}
+
 /// Every metric of the process. Clones share their values. A clone only increments a counter, since each request makes
 /// several.
 #[derive(Clone)]
@@ -436,6 +466,11 @@ pub struct Families {
     pub certificate_checks: Family<OutcomeLabels, Counter>,
     pub ca_expiry: Gauge,
     pub ca_bundle_matches: Gauge<f64, AtomicU64>,
+    pub lease_holder: Gauge,
+    pub lease_checks: Family<OutcomeLabels, Counter>,
+    /// Absent on a replica that does not hold the Lease, as is the next one.
+    pub canary_denied: AbsentGauge,
+    pub canary_last_denied: AbsentGauge,
 }
 
 impl Default for Metrics {
@@ -480,6 +515,10 @@ impl Default for Metrics {
             certificate_checks: Family::default(),
             ca_expiry: Gauge::default(),
             ca_bundle_matches: not_known(),
+            lease_holder: Gauge::default(),
+            lease_checks: Family::default(),
+            canary_denied: AbsentGauge::default(),
+            canary_last_denied: AbsentGauge::default(),
         }))
     }
 }
@@ -650,6 +689,23 @@ impl Metrics {
              NaN if there is no such configuration or it was never read",
             self.ca_bundle_matches.clone(),
         );
+        self.register_holder(registry);
+    }
+
+    /// Registers what the holder of the Lease finds.
+    fn register_holder(&self, registry: &mut Registry) {
+        registry.register("lease_holder", "1 if this replica holds the Lease, else 0", self.lease_holder.clone());
+        registry.register("lease_checks", "Attempts to read, renew or take the Lease", self.lease_checks.clone());
+        registry.register(
+            "canary_denied",
+            "1 if the last canary was denied by this installation, else 0; only on the holder of the Lease",
+            self.canary_denied.clone(),
+        );
+        registry.register(
+            "canary_last_denied_timestamp_seconds",
+            "When the canary was last denied; only on the holder of the Lease",
+            self.canary_last_denied.clone(),
+        );
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
@@ -688,7 +744,7 @@ impl Metrics {
             }
         }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            for family in [&self.certificate_reloads, &self.certificate_checks] {
+            for family in [&self.certificate_reloads, &self.certificate_checks, &self.lease_checks] {
                 drop(family.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
             }
         }
@@ -748,6 +804,33 @@ impl Metrics {
     /// Counts a check of the certificate and its bundle.
     pub fn certificate_checked(&self, outcome: ReloadOutcome) {
         self.certificate_checks.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Notes whether this replica holds the Lease.
+    pub fn lease_held(&self, is_held: bool) {
+        self.lease_holder.set(i64::from(is_held));
+    }
+
+    /// Counts an attempt to keep the Lease.
+    pub fn lease_checked(&self, outcome: ReloadOutcome) {
+        self.lease_checks.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Notes that the canary was denied.
+    pub fn canary_denied(&self, at: Timestamp) {
+        self.canary_denied.set(Some(1));
+        self.canary_last_denied.set(Some(at.as_second()));
+    }
+
+    /// Notes that the canary was not denied.
+    pub fn canary_not_denied(&self) {
+        self.canary_denied.set(Some(0));
+    }
+
+    /// Removes what this replica reported about the canary.
+    pub fn canary_forgotten(&self) {
+        self.canary_denied.set(None);
+        self.canary_last_denied.set(None);
     }
 
     /// Counts a detached approval that is not cached.

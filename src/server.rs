@@ -25,6 +25,7 @@ use writgate_core::{
     request::{ExemptController, ExemptControllers},
 };
 
+use crate::canary::Canary;
 use crate::certificate::clients::ClientCertificates;
 use crate::certificate::files::{self, CertificateFiles, ServingCertificate, TlsError};
 use crate::certificate::keeper::{Keeper, OwnCertificate};
@@ -34,6 +35,7 @@ use crate::certificate::serving::Serving;
 use crate::http::admin::{self, Status};
 use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
+use crate::lease::LeaseKeeper;
 use crate::metrics::{Metrics, Watched};
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
@@ -52,6 +54,7 @@ use crate::trail::chain::seals::Seals;
 use crate::trail::chain::{self, AuditKeyError, Sealer};
 use crate::trail::events::Events;
 use crate::trail::events::event::Reporter;
+use crate::trail::events::notice::NoticeWriter;
 use crate::trail::ledger::Ledger;
 use crate::trail::output::{Output, Stdout};
 
@@ -179,6 +182,12 @@ pub struct Args {
     /// server's --request-timeout
     #[arg(long, env = "WRITGATE_RELEASE_AFTER", default_value = "90s", value_name = "DURATION", value_parser = duration)]
     pub release_after: Duration,
+    /// How often one replica sends the canary: dry runs in namespace writgate-canary that the webhook must deny. 0 sends none
+    #[arg(long, env = "WRITGATE_CANARY_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
+    pub canary_interval: Duration,
+    /// Lease in the system namespace that the replica holds which sends the canary
+    #[arg(long, env = "WRITGATE_LEASE_NAME", default_value = "writgate-webhook", value_name = "NAME")]
+    pub lease_name: String,
 }
 
 /// Why the webhook cannot run. Each message says what to do.
@@ -250,6 +259,9 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
     }
     let sealer = Sealer::new(audit_key, heads(cluster.as_ref(), &args.system_namespace).await, metrics.clone());
     let seals = Seals::start(sealer.clone(), output.clone());
+    let holder = cluster.clone().zip(ledger.clone());
+    let holder =
+        holder.map(|(client, ledger)| Holder { client, ledger, reporter: reporter.clone(), metrics: metrics.clone() });
     let events = cluster.clone().zip(ledger.clone());
     let events =
         events.map(|(client, ledger)| Events::start(client, reporter, ledger, sealer.clone(), metrics.clone()));
@@ -267,6 +279,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
         .with_guards(guards)
         .with_approvals(approvals);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
+    let lease = holder.map(|holder| holder.start(&args, &writer.to_string()));
     let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics.clone())
         .with_exempt(exempt)
         .with_clock_leeway(args.clock_leeway)
@@ -309,11 +322,42 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
             checkpoints.finish(LAST_CHECKPOINT).await;
         }
     };
-    tokio::join!(events, checkpoints);
+    let lease = async {
+        if let Some(lease) = lease.flatten() {
+            lease.release(LAST_CHECKPOINT).await;
+        }
+    };
+    tokio::join!(events, checkpoints, lease);
     admin.shutdown();
     let _ = admin_served.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the holder of the Lease works with.
+struct Holder {
+    client: Client,
+    ledger: Ledger,
+    reporter: Reporter,
+    metrics: Metrics,
+}
+
+impl Holder {
+    /// Starts to compete for the Lease, and what its holder does. Without anything to do, there is no Lease.
+    fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
+        let Self { client, ledger, reporter, metrics } = self;
+        if args.canary_interval.is_zero() {
+            return None;
+        }
+        // A Pod keeps its name when its container is restarted, and the writer differs between processes.
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "writgate-webhook".to_owned());
+        let (namespace, name) = (&args.system_namespace, &args.lease_name);
+        let lease = LeaseKeeper::start(client.clone(), namespace, name, format!("{host}_{writer}"), metrics.clone());
+        let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
+        let canary = Canary::new(client, &args.webhook_configuration, ledger, notices, metrics);
+        tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
+        Some(lease)
+    }
 }
 
 /// What the TLS port serves, and the task that reads the files of certificates.

@@ -12,6 +12,8 @@ use writgate_core::{
     text::{bounded, escape, escape_bounded},
 };
 
+use crate::canary;
+
 /// The length at which a warning is continued in the next one.
 const MAX_WARNING: usize = 120;
 /// The length at which a warning without a space is cut. The API server cuts at the same length.
@@ -36,7 +38,8 @@ struct Response<'a> {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Status>,
-    audit_annotations: AuditAnnotations<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit_annotations: Option<AuditAnnotations<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -96,28 +99,39 @@ struct AuditAnnotations<'a> {
 
 /// The response to the AdmissionReview `uid`, as JSON.
 pub(crate) fn response(uid: &str, decision: &Decision) -> Vec<u8> {
+    render(uid, decision, Some(audit_annotations(decision)), None)
+}
+
+/// The response to a dry run of the canary, with the proof that this installation denied it. It has no annotations, because
+/// `kubectl writgate audit` shows a decision for each one in the API server's audit log.
+pub(crate) fn response_to_canary(uid: &str, decision: &Decision, proof: Option<String>) -> Vec<u8> {
+    render(uid, decision, None, proof)
+}
+
+fn render(uid: &str, decision: &Decision, annotations: Option<AuditAnnotations<'_>>, proof: Option<String>) -> Vec<u8> {
     let allowed = decision.allowed();
     let response = Response {
         uid,
         allowed,
-        status: (!allowed).then(|| status(decision)),
-        audit_annotations: audit_annotations(decision),
+        status: (!allowed).then(|| status(decision, proof)),
+        audit_annotations: annotations,
         warnings: decision.warning().map(|text| warnings(&text)).unwrap_or_default(),
     };
     let review = ReviewResponse { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
     serde_json::to_vec(&review).expect("strings and numbers always serialise")
 }
 
-fn status(decision: &Decision) -> Status {
+fn status(decision: &Decision, proof: Option<String>) -> Status {
     let cause = |denial: &Denial| Cause {
         reason: denial.code(),
         message: escape_bounded(&denial.to_string(), MAX_MESSAGE).into_owned(),
     };
+    let proof = proof.map(|message| Cause { reason: canary::CAUSE, message });
     Status {
         code: 403,
         reason: "Forbidden",
         message: escape_bounded(&decision.message(), MAX_MESSAGE).into_owned(),
-        details: Details { causes: decision.denials.iter().map(cause).collect() },
+        details: Details { causes: decision.denials.iter().map(cause).chain(proof).collect() },
     }
 }
 

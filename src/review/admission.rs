@@ -20,6 +20,7 @@ use writgate_core::{
     vocabulary::REPLAY_LABEL,
 };
 
+use crate::canary;
 use crate::http::respond;
 use crate::http::trace_parent::TraceParent;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
@@ -46,6 +47,8 @@ pub struct Admission {
     events: Option<Events>,
     metrics: Metrics,
     system_namespace: String,
+    /// The API user of the webhook.
+    user: String,
 }
 
 /// The endpoint that an AdmissionReview was sent to.
@@ -74,6 +77,8 @@ struct DecidedReview {
     posture: Option<String>,
     write: Option<Write>,
     replay: Option<String>,
+    /// The UUID of the canary, if the request is the canary and was denied.
+    canary: Option<String>,
 }
 
 impl DecidedReview {
@@ -97,6 +102,7 @@ impl DecidedReview {
             environment: if is_known { environment } else { "other".into() },
             resource: request.resource.to_string(),
             workload: request.workload,
+            canary: None,
         }
     }
 }
@@ -115,7 +121,8 @@ impl Admission {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
         let (exempt, kinds) = Default::default();
         let clock_leeway = SignedDuration::ZERO;
-        Self { store, lookups, exempt, clock_leeway, kinds, sealer, output, events, metrics, system_namespace }
+        let user = canary::user(&system_namespace);
+        Self { store, lookups, exempt, clock_leeway, kinds, sealer, output, events, metrics, system_namespace, user }
     }
 
     /// Replaces the exempt controllers, which are Kubernetes' own by default.
@@ -139,7 +146,7 @@ impl Admission {
     /// Replaces the namespace of the postures.
     #[must_use]
     pub fn with_system_namespace(self, system_namespace: &str) -> Self {
-        Self { system_namespace: system_namespace.to_owned(), ..self }
+        Self { system_namespace: system_namespace.to_owned(), user: canary::user(system_namespace), ..self }
     }
 
     /// The metrics that it counts in.
@@ -159,10 +166,13 @@ impl Admission {
         let id = clock::decision_id(now);
         let (uid, mut decided) = match Request::parse_with(body, &self.kinds) {
             Ok(request) => {
-                let decided = match endpoint {
+                let mut decided = match endpoint {
                     Endpoint::Workload => self.decide_workload(&request, id, now).await,
                     Endpoint::Guard => self.decide_guarded(&request, id, now).await,
                 };
+                if !decided.decision.allowed() {
+                    decided.canary = canary::nonce(&request, &self.user);
+                }
                 (Some(request.uid.to_string()), decided)
             }
             Err(malformed) => {
@@ -175,10 +185,14 @@ impl Admission {
                     posture: None,
                     write: None,
                     replay: None,
+                    canary: None,
                 };
                 (malformed.uid, decided)
             }
         };
+        if let (Some(nonce), Some(uid)) = (&decided.canary, &uid) {
+            return Ok(self.answer_canary(uid, &decided.decision, nonce).await);
+        }
         self.write_records(&mut decided.decision).await?;
         let decision = &decided.decision;
         if let Some(trace) = trace {
@@ -200,6 +214,14 @@ impl Admission {
         }
         self.metrics.duration.observe(begun.elapsed().as_secs_f64());
         Ok(json)
+    }
+
+    /// The response to a canary that was denied. It leaves no record and is not counted, because it would be repeated some thousand
+    /// times a day; the holder of the Lease reports it. If it is admitted, it is an ordinary request.
+    async fn answer_canary(&self, uid: &str, decision: &Decision, nonce: &str) -> Vec<u8> {
+        tracing::debug!(nonce, "{}", decision.summary());
+        let proof = self.lookups.canary_mac(nonce).await.map(|mac| canary::proof(&mac));
+        respond::response_to_canary(uid, decision, proof)
     }
 
     /// Writes the decision's record before the response, and stores it in the ledger if the posture requires that. If the

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use crate::canary;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
 use crate::review::guard_reader::GuardReader;
@@ -188,6 +189,11 @@ impl Lookups {
             Some(ledger) => ledger.store_record(record).await,
             None => Err("this webhook has no cluster, and therefore no ledger".to_owned()),
         }
+    }
+
+    /// What proves to the canary that this installation denied it, if there is a ledger with a key.
+    pub(crate) async fn canary_mac(&self, nonce: &str) -> Option<String> {
+        self.ledger.as_ref()?.event_mac(&canary::mac_subject(nonce)).await.ok()
     }
 
     /// Reads all ConfigMaps concurrently, because together they have the time of one lookup.

@@ -9,6 +9,7 @@
 
 mod creation;
 pub mod event;
+pub mod notice;
 pub mod persisted;
 mod queue;
 mod series;

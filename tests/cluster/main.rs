@@ -1,10 +1,11 @@
 //! Tests on a real control plane: etcd, kube-apiserver, its controllers and kubectl.
 //!
-//! All suites are one binary, so that they are linked once. They run on five control planes, one after the other: a guard reads
+//! All suites are one binary, so that they are linked once. They run on six control planes, one after the other: a guard reads
 //! all documents of a cluster, and every test adds some. `e2e` shows that the webhook admits and denies as specified, `bypass`
 //! that a tenant cannot avoid it, `model` that random histories match a model, and `hash_proof` that the offline hash is the
 //! hash at admission. `manifests` shows which requests the API server sends to the webhook, which is unreachable there.
-//! `certificates` is about the certificate that the webhook makes. `doctor` breaks its installation.
+//! `certificates` is about the certificate that the webhook makes. `doctor` breaks its installation, and
+//! `reaudit` is about what one replica does for all.
 //!
 //! `cargo test --test cluster e2e::flow` runs the tests whose names contain `e2e::flow`.
 
@@ -15,6 +16,7 @@ mod e2e;
 mod hash_proof;
 mod manifests;
 mod model;
+mod reaudit;
 
 use std::process::ExitCode;
 
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
     let unreachable = harness::run(manifests::Unreachable::start, vec![("manifests", manifests::tests())]);
     let certificates = harness::run(certificates::Released::start, vec![("certificates", certificates::tests())]);
     let doctor = harness::run(Installation::start, vec![("doctor", doctor::tests())]);
-    if e2e.is_success() && shared && unreachable.is_success() && certificates.is_success() && doctor.is_success() {
+    let reaudit = harness::run(reaudit::Watched::start, vec![("reaudit", reaudit::tests())]);
+    let others = [unreachable, certificates, doctor, reaudit];
+    if e2e.is_success() && shared && others.iter().all(harness::Outcome::is_success) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -1,6 +1,9 @@
-//! Checks whether a text from an unauthenticated caller is a Kubernetes name.
+//! Names: that of a namespace which both programs know, and whether a text from an unauthenticated caller is a Kubernetes name.
 //!
 //! Request paths contain these names, and the client library does not escape them.
+
+/// The namespace of the webhook's canary. It is governed by an environment that has no posture, so everything in it is denied.
+pub const CANARY_NAMESPACE: &str = "writgate-canary";
 
 /// The longest name of an object, by RFC 1123 as the API server applies it.
 pub const MAX_SUBDOMAIN: usize = 253;

@@ -33,7 +33,7 @@ const SIGNATURE: usize = 192;
 /// Hex digits of the digest in an Event's name: 128 bits.
 const DIGEST_DIGITS: usize = 32;
 /// The part of the object's name that fits into the Event's name.
-const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
+pub(super) const MAX_PREFIX: usize = names::MAX_SUBDOMAIN - DIGEST_DIGITS - 1;
 
 /// A decision, and the facts that its Event requires in addition.
 #[derive(Clone, Debug)]
@@ -262,6 +262,11 @@ impl Reporter {
     pub fn new(instance: &str, system_namespace: &str) -> Self {
         let instance = if instance.is_empty() { "writgate-webhook" } else { instance };
         Self { instance: bounded(&escape(instance), MAX_WORD), system_namespace: system_namespace.to_owned() }
+    }
+
+    /// The name of the replica.
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
     }
 
     /// The Event that reports `content` about `decided`, without a name.

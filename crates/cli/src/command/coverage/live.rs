@@ -8,6 +8,7 @@ use kube::{
     api::{Api, ApiResource, DynamicObject, ListParams},
 };
 use serde_json::Value;
+use writgate_cluster::names::CANARY_NAMESPACE;
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     vocabulary::ENVIRONMENT_LABEL,
@@ -34,7 +35,7 @@ const KINDS: [WorkloadKind; 7] = [
     WorkloadKind::ReplicaSet,
 ];
 
-/// The governed namespaces, sorted by name.
+/// The governed namespaces, sorted by name. Nothing can exist in the namespace of the canary.
 pub(super) fn governed_namespaces(cluster: &Cluster) -> Result<Vec<String>, Failure> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
     let what = "list governed namespaces (ClusterRole writgate-namespace-reader permits it)";
@@ -42,7 +43,7 @@ pub(super) fn governed_namespaces(cluster: &Cluster) -> Result<Vec<String>, Fail
     let mut page = ListParams::default().labels(ENVIRONMENT_LABEL).limit(PAGE);
     loop {
         let list = cluster.ask(what, namespaces.list_metadata(&page))?;
-        found.extend(list.items.iter().map(kube::ResourceExt::name_any));
+        found.extend(list.items.iter().map(kube::ResourceExt::name_any).filter(|name| name != CANARY_NAMESPACE));
         match list.metadata.continue_.filter(|next| !next.is_empty()) {
             Some(next) => page = page.continue_token(&next),
             None => break,

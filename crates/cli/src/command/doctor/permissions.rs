@@ -2,6 +2,7 @@
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
+use writgate_cluster::names::CANARY_NAMESPACE;
 
 use super::{
     expected::{CERTIFICATE_SECRET, WEBHOOK},
@@ -26,7 +27,11 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     rights.extend(self::rights(reader.expected.object("Role", WEBHOOK), Some(reader.system())));
     rights.dedup();
     let makes_certificate = reader.makes_certificate();
-    rights.retain(|right| makes_certificate || !right.is_for_making_a_certificate());
+    let has = |flag: &str| reader.arguments().is_none_or(|all| all.iter().any(|one| one.starts_with(flag)));
+    let sends_canary = has("--canary-interval=");
+    rights.retain(|right| {
+        (makes_certificate || !right.is_for_making_a_certificate()) && (sends_canary || !right.is_for_the_canary())
+    });
     let system = reader.system();
     let reviews = rights.iter().map(|right| async {
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
@@ -89,6 +94,11 @@ impl Right {
     fn is_for_making_a_certificate(&self) -> bool {
         self.name.as_deref() == Some(CERTIFICATE_SECRET)
             || (self.resource == "validatingwebhookconfigurations" && self.verb == "patch")
+    }
+
+    /// The chart grants these with `canary.enabled` only.
+    fn is_for_the_canary(&self) -> bool {
+        self.resource == "leases" || self.name.as_deref() == Some(CANARY_NAMESPACE)
     }
 
     fn review(&self, system_namespace: &str) -> Value {

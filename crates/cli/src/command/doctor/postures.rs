@@ -1,5 +1,7 @@
 //! The posture documents, and whether each governed namespace has a posture.
 
+use writgate_cluster::names::CANARY_NAMESPACE;
+
 use super::{
     probe::checked_namespaces,
     reader::Reader,
@@ -47,6 +49,10 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
             // The labels have no effect on exempt namespaces.
             let checked = checked_namespaces(reader);
             for namespace in namespaces.iter().filter(|namespace| checked.selects(&namespace.labels)) {
+                // It has no posture, so that everything in it is denied.
+                if namespace.name == CANARY_NAMESPACE {
+                    continue;
+                }
                 let Some(environment) = namespace.environment() else { continue };
                 governed += 1;
                 if !set.environments().any(|(known, _)| known == environment) {

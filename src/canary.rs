@@ -1,0 +1,183 @@
+//! The canary: dry runs that the webhook must deny, sent through the API server by the holder of the [Lease](crate::lease). They show
+//! within a minute that the webhook configuration was removed or weakened, which the webhook itself cannot see: a request that is
+//! not sent to it leaves no trace.
+//!
+//! The chart renders a governed namespace without a posture. Everything in it is denied, so the canary depends on no posture, and
+//! needs no rule of its own in core: here it is only recognised. [`probe`] sends the dry runs and reads the answers,
+//! [`configuration`](self::configuration) finds what a denial cannot show.
+
+mod configuration;
+pub(crate) mod probe;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use tokio::time::sleep;
+use uuid::Uuid;
+use writgate_cluster::clock;
+pub(crate) use writgate_cluster::names::CANARY_NAMESPACE as NAMESPACE;
+use writgate_core::request::Request;
+
+use crate::canary::probe::{Answer, Probe};
+use crate::lease::Holding;
+use crate::metrics::Metrics;
+use crate::trail::events::notice::{Notice, NoticeWriter};
+use crate::trail::ledger::Ledger;
+
+/// The annotation of a dry run. Its value is a UUID that is used once.
+pub(crate) const ANNOTATION: &str = "writgate.dev/canary";
+/// The reason of the cause in a denial by which the canary recognises it.
+pub(crate) const CAUSE: &str = "Canary";
+/// How soon a dry run is repeated that failed, to tell a hiccup from a change.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// The UUID of a dry run that the holder of the Lease sends; `user` is the webhook's API user. `None` for every other request.
+pub(crate) fn nonce(request: &Request<'_>, user: &str) -> Option<String> {
+    let object = request.object.as_ref()?;
+    let is_there =
+        request.namespace == NAMESPACE || (&*request.kind.kind == "Namespace" && request.object_name() == NAMESPACE);
+    let nonce = object.metadata.annotations.get(ANNOTATION)?;
+    (request.dry_run && is_there && request.user.username == user && Uuid::try_parse(nonce).is_ok())
+        .then(|| nonce.to_owned())
+}
+
+/// The API user of the webhook.
+pub(crate) fn user(system_namespace: &str) -> String {
+    format!("system:serviceaccount:{system_namespace}:writgate-webhook")
+}
+
+/// What proves to the sender of a dry run that this webhook denied it: the version, and a MAC by the key that only replicas of one
+/// installation have.
+pub(crate) fn proof(mac: &str) -> String {
+    format!("{} {mac}", env!("CARGO_PKG_VERSION"))
+}
+
+/// What a round of dry runs showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The webhook denied every dry run, and the configuration is not weakened. The text is the version of the webhook.
+    Denied(String),
+    /// It did not. The text says what was found.
+    NotDenied(String),
+    /// There was no answer.
+    Unknown(String),
+}
+
+/// Sends the dry runs.
+pub struct Canary {
+    client: Client,
+    configuration: String,
+    ledger: Ledger,
+    notices: NoticeWriter,
+    metrics: Metrics,
+    /// The verdict that was reported last.
+    reported: Option<Verdict>,
+    /// The last failure to get an answer that was logged.
+    unanswered: Option<String>,
+}
+
+impl Canary {
+    /// A canary for the webhook configuration `configuration`. `ledger` has the key of the proofs.
+    #[must_use]
+    pub fn new(client: Client, configuration: &str, ledger: Ledger, notices: NoticeWriter, metrics: Metrics) -> Self {
+        let configuration = configuration.to_owned();
+        Self { client, configuration, ledger, notices, metrics, reported: None, unanswered: None }
+    }
+
+    /// Sends dry runs every `interval` while this replica holds the Lease. Does not return.
+    pub async fn keep(mut self, interval: Duration, mut holding: Holding) {
+        loop {
+            if !holding.is_held() {
+                // Another replica reports from now on.
+                self.metrics.canary_forgotten();
+                (self.reported, self.unanswered) = (None, None);
+                holding.wait().await;
+            }
+            let mut verdict = self.round().await;
+            if matches!(verdict, Verdict::NotDenied(_)) && !matches!(self.reported, Some(Verdict::NotDenied(_))) {
+                sleep(AGAIN.min(interval)).await;
+                verdict = self.round().await;
+            }
+            if holding.is_held() {
+                self.report(verdict, clock::now()).await;
+            }
+            sleep(interval).await;
+        }
+    }
+
+    async fn round(&self) -> Verdict {
+        let mut version = String::new();
+        let mut unknown = None;
+        for probe in Probe::ALL {
+            let nonce = clock::decision_id(clock::now()).to_string();
+            let mac = match self.ledger.event_mac(&mac_subject(&nonce)).await {
+                Ok(mac) => mac,
+                Err(why) => return Verdict::Unknown(why),
+            };
+            match probe.send(&self.client, &nonce, &mac).await {
+                Answer::Denied { version: found } => version = found,
+                Answer::NotDenied(why) => return Verdict::NotDenied(format!("{}: {why}", probe.what())),
+                Answer::None(why) => unknown = Some(format!("{}: {why}", probe.what())),
+            }
+        }
+        match configuration::weakness(&self.client, &self.configuration).await {
+            Ok(None) => {}
+            Ok(Some(why)) => return Verdict::NotDenied(why),
+            Err(why) => unknown = unknown.or(Some(why)),
+        }
+        unknown.map_or(Verdict::Denied(version), Verdict::Unknown)
+    }
+
+    async fn report(&mut self, verdict: Verdict, now: Timestamp) {
+        match &verdict {
+            Verdict::Unknown(why) => {
+                if self.unanswered.as_ref() != Some(why) {
+                    tracing::warn!(%why, "the canary has no answer; whether the webhook configuration is in force is not known");
+                    self.unanswered = Some(why.clone());
+                }
+                return;
+            }
+            Verdict::Denied(_) => self.metrics.canary_denied(now),
+            Verdict::NotDenied(_) => self.metrics.canary_not_denied(),
+        }
+        self.unanswered = None;
+        let was = std::mem::replace(&mut self.reported, Some(verdict.clone()));
+        match (&verdict, &was) {
+            (Verdict::NotDenied(why), was) if !matches!(was, Some(Verdict::NotDenied(before)) if before == why) => {
+                tracing::warn!(%why, "the canary was not denied: the webhook configuration does not protect the cluster");
+                self.tell("CanaryNotDenied", true, why).await;
+            }
+            (Verdict::Denied(version), Some(Verdict::NotDenied(_))) => {
+                tracing::warn!(version, "the canary is denied again");
+                self.tell("CanaryDenied", false, "the webhook denies the canary again").await;
+            }
+            (Verdict::Denied(version), None) => tracing::info!(version, "the canary is denied"),
+            _ => {}
+        }
+    }
+
+    /// Writes an Event about the webhook configuration.
+    async fn tell(&self, reason: &'static str, is_warning: bool, note: &str) {
+        let regarding = ObjectReference {
+            api_version: Some("admissionregistration.k8s.io/v1".to_owned()),
+            kind: Some("ValidatingWebhookConfiguration".to_owned()),
+            name: Some(self.configuration.clone()),
+            ..ObjectReference::default()
+        };
+        let subject = format!("canary/{}", clock::decision_id(clock::now()));
+        let notice = Notice { regarding, reason, action: "canary", is_warning, note: note.to_owned(), subject };
+        if let Err(why) = self.notices.write(&notice).await {
+            tracing::warn!(%why, reason, "the Event about the canary was not written");
+        }
+    }
+}
+
+/// What the MAC of a dry run is about. The subject of an Event has no such form, so the MAC proves nothing else.
+pub(crate) fn mac_subject(nonce: &str) -> String {
+    format!("canary-denied/{nonce}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The canary: denied on a healthy installation, and not on each weakened one.
+
+use std::time::Instant;
+
+use super::{CONFIGURATION, LIMIT, Watched, is_holder, json, pod, value, wait_value};
+use serde_json::Value;
+use writgate_testing::{denied_for, wait_until};
+
+const DENIED: &str = "writgate_canary_denied";
+
+pub(super) fn is_denied_and_leaves_no_record(watched: &Watched) {
+    let _turn = watched.turn();
+    let main = &watched.installation.webhook;
+    assert_eq!((value(main, DENIED), value(main, "writgate_lease_holder")), (None, Some(0.0)), "it sends no canary");
+    let replica = watched.replica("canary");
+    wait_value(&replica, DENIED, Some(1.0));
+    assert!(is_holder(&replica));
+    let before = value(&replica, "writgate_canary_last_denied_timestamp_seconds").expect("a time");
+    wait_until("the canary is repeated", LIMIT, || {
+        (value(&replica, "writgate_canary_last_denied_timestamp_seconds")? > before + 2.0).then_some(())
+    });
+    let of_canary =
+        |record: &Value| record["environment"] == "writgate-canary" || record["object"]["name"] == "writgate-canary";
+    assert_eq!(main.records(of_canary), Vec::<Value>::new());
+    let reason = [("reason", "PostureMissing")];
+    assert!(main.metric("writgate_admission_requests_total", &reason).abs() < f64::EPSILON);
+    let lines = replica.lines();
+    assert!(lines.contains("the canary is denied") && lines.contains(env!("CARGO_PKG_VERSION")), "{lines}");
+
+    // The same request by somebody else is recorded, also with the canary's annotation.
+    let mut other = pod("writgate-canary");
+    other["metadata"]["annotations"]["writgate.dev/canary"] = "0198f0de-0000-7000-8000-000000000001".into();
+    let ran =
+        watched.installation.plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &other.to_string());
+    assert!(denied_for(&ran, "PostureMissing"), "{ran}");
+    assert_eq!(main.records(of_canary).len(), 1);
+
+    // Nothing can be stored in the namespace even without the webhook.
+    let quota = watched.get(&["resourcequota", "writgate-canary", "-n", "writgate-canary"]);
+    assert_eq!(quota["spec"]["hard"]["pods"], "0");
+    let stopped = replica.stop();
+    assert_eq!(stopped.matches("the canary is denied").count(), 1, "a lasting state is logged once: {stopped}");
+    let lease = watched.get(&["lease", "writgate-webhook", "-n", super::SYSTEM_NAMESPACE]);
+    assert_eq!(lease["spec"]["holderIdentity"], Value::Null, "a replica that stops gives the Lease up: {lease}");
+}
+
+/// A change of the webhook configuration, and what the log says about it.
+type Weakening = (&'static str, fn(&Watched), &'static str);
+
+const WEAKENINGS: &[Weakening] = &[
+    (
+        "deleted",
+        |watched| drop(watched.admin(&["delete", CONFIGURATION], "")),
+        "the API server admitted it|does not exist|something other than this webhook",
+    ),
+    (
+        "an entry without Deployments",
+        |watched| patch(watched, "workloads", "replace", "/rules/0/resources", &json!(["statefulsets"])),
+        "a Deployment: ",
+    ),
+    ("an entry without Jobs", |watched| patch(watched, "workloads", "remove", "/rules/1", &Value::Null), "a Job: "),
+    ("an entry without Pods", |watched| patch(watched, "workloads", "remove", "/rules/2", &Value::Null), "a Pod: "),
+    (
+        "a selector that excludes it",
+        |watched| {
+            let expression =
+                json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["writgate-canary"]});
+            patch(watched, "workloads", "add", "/namespaceSelector/matchExpressions/-", &expression);
+        },
+        "a Deployment: ",
+    ),
+    (
+        "a condition that excludes everything",
+        |watched| {
+            patch(watched, "workloads", "add", "/matchConditions/-", &json!({"name": "never", "expression": "false"}))
+        },
+        "a Deployment: ",
+    ),
+    (
+        "an entry that does not guard namespaces",
+        |watched| patch(watched, "namespaces", "remove", "", &Value::Null),
+        "the removal of a governing label: ",
+    ),
+    (
+        "an entry that is open while the webhook is down",
+        |watched| patch(watched, "workloads", "replace", "/failurePolicy", &json!("Ignore")),
+        "failurePolicy of entry workloads.writgate.dev is Ignore",
+    ),
+    (
+        "a server that is not there",
+        |watched| patch(watched, "workloads", "replace", "/clientConfig/url", &json!("https://127.0.0.1:1/validate")),
+        "cannot call the webhook",
+    ),
+];
+
+fn patch(watched: &Watched, entry: &str, operation: &str, path: &str, value: &Value) {
+    let path = format!("/webhooks/{}{path}", watched.entry(entry));
+    watched.json_patch(&[CONFIGURATION], &json!([{"op": operation, "path": path, "value": value}]));
+}
+
+pub(super) fn rings_when_the_webhook_configuration_is_removed_or_weakened(watched: &Watched) {
+    let _turn = watched.turn();
+    let healthy = watched.remember(&[CONFIGURATION]);
+    let replica = watched.replica("ringing");
+    wait_value(&replica, DENIED, Some(1.0));
+    for (what, weaken, said) in WEAKENINGS {
+        let logged = replica.lines().len();
+        let begun = Instant::now();
+        weaken(watched);
+        wait_value(&replica, DENIED, Some(0.0));
+        assert!(begun.elapsed() < LIMIT, "{what}");
+        wait_until(&format!("{what}: the log says so"), LIMIT, || {
+            let lines = replica.lines();
+            let new = lines.get(logged..).unwrap_or_default();
+            (new.contains("the canary was not denied") && said.split('|').any(|said| new.contains(said))).then_some(())
+        });
+        watched.restore(&healthy);
+        wait_value(&replica, DENIED, Some(1.0));
+    }
+    let events = watched.get(&["events.events.k8s.io", "-n", "default"]);
+    let events = events["items"].as_array().expect("a list");
+    let of = |reason: &str| {
+        let about = |event: &&Value| event["reason"] == reason && event["regarding"]["name"] == "writgate";
+        events.iter().filter(about).filter(|event| event["reportingController"] == "writgate.dev/webhook").count()
+    };
+    let changes = WEAKENINGS.len();
+    assert!(of("CanaryNotDenied") >= changes && of("CanaryDenied") == changes, "one for each change: {events:#?}");
+}
