@@ -17,6 +17,7 @@ use kube::Client;
 use tokio::time::sleep;
 use uuid::Uuid;
 use writgate_cluster::clock;
+use writgate_cluster::event::CANARY_ACTION;
 pub(crate) use writgate_cluster::names::CANARY_NAMESPACE as NAMESPACE;
 use writgate_core::request::Request;
 
@@ -167,7 +168,7 @@ impl Canary {
             ..ObjectReference::default()
         };
         let subject = format!("canary/{}", clock::decision_id(clock::now()));
-        let notice = Notice { regarding, reason, action: "canary", is_warning, note: note.to_owned(), subject };
+        let notice = Notice { regarding, reason, action: CANARY_ACTION, is_warning, note: note.to_owned(), subject };
         if let Err(why) = self.notices.write(&notice).await {
             tracing::warn!(%why, reason, "the Event about the canary was not written");
         }

@@ -13,7 +13,7 @@ use kube::{
 };
 use writgate_cluster::{
     client::why,
-    event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION},
+    event::{CANARY_ACTION, CONTROLLER, NOT_PERSISTED, REAUDIT_ACTION, RECORD_ANNOTATION},
     names,
 };
 use writgate_core::record::{DecisionRecord, LogLine};
@@ -153,9 +153,12 @@ impl<'a> EventReader<'a> {
     }
 }
 
-/// Checked again here, in case the API server ignores the field selector.
+/// Whether the Event is about a decision of Writgate. Its reporter is checked again here, in case the API server ignores the field
+/// selector.
 fn is_writgates(event: &Event) -> bool {
+    let is_notice = matches!(event.action.as_deref(), Some(CANARY_ACTION | REAUDIT_ACTION));
     event.reporting_controller.as_deref() == Some(CONTROLLER)
+        && (!is_notice || event.annotations().contains_key(RECORD_ANNOTATION))
 }
 
 fn reported(event: &Event) -> ReportedEvent {
