@@ -54,7 +54,7 @@ impl Cluster {
         for object in self.posture() {
             self.create(&object);
         }
-        let probe = self.deployment("probe");
+        let probe = deployment("probe");
         let answered = Instant::now();
         loop {
             let ran = self.try_dry_run(&probe);
@@ -124,23 +124,6 @@ impl Cluster {
         pods.iter().map(|pod| pod["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
     }
 
-    /// A Deployment in the governed namespace, without an approval.
-    pub(crate) fn deployment(&self, name: &str) -> Value {
-        json!({"apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
-                "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "workload", "image": WORKLOAD}]}}}})
-    }
-
-    /// A replay Job there, without an approval.
-    pub(crate) fn replay_job(&self, name: &str) -> Value {
-        json!({"apiVersion": "batch/v1", "kind": "Job",
-            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"writgate.dev/replay": "execute"},
-                "annotations": {"writgate.dev/incident": "INC-7", "writgate.dev/source-environment": "production"}},
-            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app": name}}, "spec": {
-                "restartPolicy": "Never", "containers": [{"name": "workload", "image": REPLAY, "args": ["replayed INC-7"]}]}}}})
-    }
-
     /// The statement of a valid approval.
     pub(crate) fn statement(&self, manifest: &Value) -> Value {
         let mut elsewhere = manifest.clone();
@@ -182,6 +165,23 @@ impl Cluster {
              "keys": [{"publicKey": self.bob.public_pem()}]}]});
         [document("posture", "posture", &posture), document("reviewers", "reviewers", &reviewers)]
     }
+}
+
+/// A Deployment in the governed namespace, without an approval.
+pub(crate) fn deployment(name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "workload", "image": WORKLOAD}]}}}})
+}
+
+/// A replay Job in the governed namespace, without an approval.
+pub(crate) fn replay_job(name: &str) -> Value {
+    json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"writgate.dev/replay": "execute"},
+            "annotations": {"writgate.dev/incident": "INC-7", "writgate.dev/source-environment": "production"}},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"app": name}}, "spec": {
+            "restartPolicy": "Never", "containers": [{"name": "workload", "image": REPLAY, "args": ["replayed INC-7"]}]}}}})
 }
 
 /// Whether a Pod is ready, and not about to end.

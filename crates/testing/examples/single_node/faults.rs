@@ -9,7 +9,7 @@ use writgate_testing::{Authority, CA_SECRET, SYSTEM_NAMESPACE, wait_until};
 use crate::cluster::{Cluster, is_ready};
 use crate::node::Node;
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 const DEPLOYMENT: &str = "deployment/writgate-webhook";
 const CONFIGURATION: &str = "validatingwebhookconfiguration/writgate";
 
@@ -59,7 +59,7 @@ pub(crate) const FAULTS: [Fault; 10] = [
         ..NONE
     },
     Fault { name: "evict", what: "eviction of both Pods, each as soon as it is permitted", happen: evict, ..NONE },
-    Fault { name: "kill", what: "`kill -9` of one webhook process", allowed: 20, happen: kill, ..NONE },
+    Fault { name: "kill", what: "`kill -9` of one webhook process", allowed: 50, happen: kill, ..NONE },
     Fault {
         name: "rotation",
         what: "the CA's Secret is deleted, then two rotations of the CA and eight of the leaves",

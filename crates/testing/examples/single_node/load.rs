@@ -13,7 +13,7 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::cluster::{Cluster, NAMESPACE};
+use crate::cluster::{Cluster, NAMESPACE, deployment};
 
 /// Callers at the same time, each with connections of its own. The first ones create the approved object.
 const CALLERS: usize = 12;
@@ -56,7 +56,7 @@ impl Load {
     /// Starts the calls, and waits until each caller has had an answer.
     pub(crate) fn start(cluster: &Cluster) -> Self {
         let object = |manifest: Value| -> Deployment { serde_json::from_value(manifest).expect("a Deployment") };
-        let manifest = cluster.deployment("load");
+        let manifest = deployment("load");
         let objects = Arc::new([object(cluster.approved(&manifest)), object(manifest)]);
         let (tally, stop, begun) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)), Instant::now());
         let mut callers = Vec::new();

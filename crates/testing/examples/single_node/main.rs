@@ -48,11 +48,16 @@ fn main() {
         if is_selected("workloads") {
             workloads::prove(&cluster, |line| say(begun, line));
         }
-        let faults = FAULTS.iter().filter(|fault| is_selected(fault.name));
-        faults.map(|fault| during(&cluster, fault, calls, begun, &mut rows)).fold(true, |all, is_good| all && is_good)
+        let mut is_good = true;
+        for fault in FAULTS.iter().filter(|fault| is_selected(fault.name)) {
+            is_good &= during(&cluster, fault, calls, begun, &mut rows);
+        }
+        is_good
     }));
     println!("\n| what was tried | calls | failed calls | slowest call |\n|---|---:|---:|---:|");
-    rows.iter().for_each(|row| println!("{row}"));
+    for row in &rows {
+        println!("{row}");
+    }
     println!("\n{:.0} s in all", begun.elapsed().as_secs_f64());
     // The namespaces end with this process, so nothing is stopped in order.
     exit(i32::from(!done.unwrap_or(false)));

@@ -22,7 +22,7 @@ const SERVER: &str = "https://127.0.0.1:6443";
 const SERVICES: &str = "10.96.0.0/16";
 const PODS: &str = "10.244.0.0/24";
 const CONTAINERD: &str = "/run/containerd/containerd.sock";
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// A running cluster of one node.
 pub(crate) struct Node {
@@ -155,16 +155,16 @@ runtime_type = "io.containerd.runc.v2"
         let mut containerd = Command::new("containerd");
         containerd.arg("-c").arg(self.write("containerd.toml", &configuration));
         self.run("containerd", containerd);
-        wait_until("containerd answers", LIMIT, || self.ctr(&["version"]).ok().then_some(()));
+        wait_until("containerd answers", LIMIT, || Self::ctr(&["version"]).ok().then_some(()));
 
         let workload = self.tools["workload.tar"].clone();
-        self.import(&["images", "import", workload.to_str().expect("a UTF-8 path")]);
+        Self::import(&["images", "import", workload.to_str().expect("a UTF-8 path")]);
         let layout = repository().join("target/image");
         assert!(layout.join("index.json").exists(), "there is no image; run make image");
         let archive = self.folder.join("webhook.tar");
         let tar = Command::new("tar").arg("-C").arg(layout).arg("-cf").arg(&archive).arg(".").status();
         assert!(tar.expect("tar starts").success(), "the image can be read");
-        self.import(&["images", "import", "--base-name", WEBHOOK, archive.to_str().expect("a UTF-8 path")]);
+        Self::import(&["images", "import", "--base-name", WEBHOOK, archive.to_str().expect("a UTF-8 path")]);
     }
 
     fn start_node(&mut self) {
@@ -222,14 +222,14 @@ runtime_type = "io.containerd.runc.v2"
     }
 
     /// Runs ctr in the namespace of the kubelet's containers.
-    pub(crate) fn ctr(&self, args: &[&str]) -> Ran {
+    pub(crate) fn ctr(args: &[&str]) -> Ran {
         Ran::of(Command::new("ctr").args(["--address", CONTAINERD, "--namespace", "k8s.io"]).args(args), "")
     }
 
     /// The ids of the containers, sandboxes included, that containerd has for the Pods of a namespace.
-    pub(crate) fn containers(&self, namespace: &str) -> Vec<String> {
+    pub(crate) fn containers(namespace: &str) -> Vec<String> {
         let filter = format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}");
-        let ran = self.ctr(&["containers", "list", "--quiet", &filter]);
+        let ran = Self::ctr(&["containers", "list", "--quiet", &filter]);
         assert!(ran.ok(), "{ran}");
         ran.stdout.lines().map(str::to_owned).collect()
     }
@@ -256,14 +256,14 @@ runtime_type = "io.containerd.runc.v2"
         self.runtime.spawn(future)
     }
 
-    /// The names, states and restarts of the Pods in a namespace.
+    /// The Pods of a namespace.
     pub(crate) fn pods(&self, namespace: &str) -> Vec<Value> {
         let list = self.admin.get(&["pods", "-n", namespace]).expect("a list");
         list["items"].as_array().expect("a list").clone()
     }
 
-    fn import(&self, args: &[&str]) {
-        let ran = self.ctr(args);
+    fn import(args: &[&str]) {
+        let ran = Self::ctr(args);
         assert!(ran.ok(), "{args:?}: {ran}");
     }
 

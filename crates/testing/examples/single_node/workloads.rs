@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use writgate_testing::{Key, attach, denied_for, envelope, seconds_from_now, wait_until};
 
-use crate::cluster::{Cluster, NAMESPACE, approval, is_ready};
+use crate::cluster::{Cluster, NAMESPACE, approval, deployment, is_ready, replay_job};
+use crate::node::Node;
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// How long to look for containers that must not exist. An approved Pod starts within about two seconds.
@@ -45,7 +46,7 @@ pub(crate) fn prove(cluster: &Cluster, say: impl Fn(&str)) {
     let mut approved = Vec::new();
     for (code, wrong) in BLOCKERS {
         let hint = code.to_lowercase();
-        for object in [cluster.deployment(&format!("{hint}-app")), cluster.replay_job(&format!("{hint}-replay"))] {
+        for object in [deployment(&format!("{hint}-app")), replay_job(&format!("{hint}-replay"))] {
             let ran = cluster.node.admin.create(&wrong(cluster, &object));
             assert!(denied_for(&ran, code), "expected {code}: {ran}");
             approved.push(object);
@@ -55,7 +56,7 @@ pub(crate) fn prove(cluster: &Cluster, say: impl Fn(&str)) {
     std::thread::sleep(PATIENCE);
     let existing = cluster.kubectl(&["get", "deployments,replicasets,jobs,pods", "-n", NAMESPACE, "-o", "name"]);
     assert_eq!(existing, "", "nothing that was denied exists");
-    assert_eq!(cluster.node.containers(NAMESPACE), [""; 0], "no container of a denied workload exists");
+    assert_eq!(Node::containers(NAMESPACE), [""; 0], "no container of a denied workload exists");
     say(&format!("{} s later: no object, no Pod, no container", PATIENCE.as_secs()));
 
     for object in &approved {
@@ -65,7 +66,7 @@ pub(crate) fn prove(cluster: &Cluster, say: impl Fn(&str)) {
         let name = object["metadata"]["name"].as_str().expect("a name");
         if object["kind"] == "Job" { completes(cluster, name) } else { runs(cluster, name) }
     }
-    let containers = cluster.node.containers(NAMESPACE);
+    let containers = Node::containers(NAMESPACE);
     assert!(containers.len() >= 2 * BLOCKERS.len(), "containers of the approved workloads: {containers:?}");
     say(&format!(
         "the same {} objects with valid approvals: 6 Deployments run, 6 replay Jobs completed",
