@@ -4,6 +4,7 @@ pub mod admin;
 mod exposition;
 pub(crate) mod limits;
 pub mod ports;
+pub(crate) mod reclaim;
 pub(crate) mod respond;
 pub mod router;
 pub(crate) mod shares;

@@ -118,6 +118,8 @@ impl Port {
 pub enum ConnectionRefusal {
     /// The port has too many connections, or the peer has more than its share of them.
     TooMany,
+    /// The connection was closed for a peer with fewer connections, before or after a request.
+    Reclaimed,
     /// The client has no certificate of the client CA, or its certificate has another name.
     ClientCertificate,
     /// The TLS handshake failed for another reason, or took too long.
@@ -127,11 +129,12 @@ pub enum ConnectionRefusal {
 }
 
 impl ConnectionRefusal {
-    const ALL: [Self; 4] = [Self::TooMany, Self::ClientCertificate, Self::Handshake, Self::NoRequest];
+    const ALL: [Self; 5] = [Self::TooMany, Self::Reclaimed, Self::ClientCertificate, Self::Handshake, Self::NoRequest];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::TooMany => "too-many",
+            Self::Reclaimed => "reclaimed",
             Self::ClientCertificate => "client-certificate",
             Self::Handshake => "handshake",
             Self::NoRequest => "no-request",
@@ -544,7 +547,7 @@ impl Metrics {
         registry.register("connections", "Open connections, by port", self.connections.clone());
         registry.register(
             "connections_refused",
-            "Connections that ended before their first request, by port and reason",
+            "Connections that were refused, ended before their first request or were closed for another address, by port and reason",
             self.connections_refused.clone(),
         );
         registry.register(
@@ -760,7 +763,7 @@ impl Metrics {
         self.connections.get_or_create(&PortLabels { port: port.as_str() }).inc_by(change);
     }
 
-    /// Counts a connection that ended before its first request.
+    /// Counts a connection that was refused, ended before its first request or was closed for another address.
     pub fn connection_refused(&self, port: Port, reason: ConnectionRefusal) {
         let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
         self.connections_refused.get_or_create(&labels).inc();

@@ -2,11 +2,11 @@
 //!
 //! What a connection can hold is bounded: one open file, the headers of one request, and a body within the
 //! [limits](super::limits). Files are divided so that the webhook's own watches and the probes have theirs, however many
-//! connections other peers open.
+//! connections other peers open. [Reclaiming](super::reclaim) divides the connections among peers that hold on to them.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,18 +19,20 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
-use axum_server::accept::{Accept, NoDelayAcceptor};
+use axum_server::accept::Accept;
 use axum_server::service::SendService;
 use axum_server::tls::TlsService;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
+use hyper::body::{Frame, SizeHint};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::AlertDescription;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::{Service, service_fn};
 
+use crate::http::reclaim::{OpenConnections, Slot};
 use crate::http::shares::{Share, Shares};
 use crate::metrics::{ConnectionRefusal, HandshakeFailure, Metrics, Port};
 
@@ -42,6 +44,8 @@ const FIRST_REQUEST: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(150);
 /// How long a peer may leave a response unread.
 const UNREAD: Duration = Duration::from_secs(10);
+/// How long a connection that is closed for another peer may take to end. Its task only has to be woken.
+const RECLAIM: Duration = Duration::from_secs(1);
 /// The largest headers of a request. API servers send a few hundred bytes.
 const MAX_HEADERS: usize = 16 << 10;
 /// Connections to the webhook's port. An API server opens as many as it has requests at the same time.
@@ -68,6 +72,7 @@ pub fn open_files() -> usize {
 pub struct Connections {
     port: Port,
     shares: Arc<Shares>,
+    open: Arc<OpenConnections>,
     metrics: Metrics,
     log: Arc<LogInterval>,
 }
@@ -86,25 +91,38 @@ impl Connections {
     }
 
     fn new(port: Port, max: usize, metrics: Metrics) -> Self {
-        Self { port, shares: Shares::new(max), metrics, log: Arc::default() }
+        Self { port, shares: Shares::new(max), open: Arc::default(), metrics, log: Arc::default() }
     }
 
     /// A new connection from `address`, unless there are too many.
-    fn accept(&self, address: SocketAddr) -> io::Result<Connection> {
-        let Some(share) = self.shares.try_take(address.into(), 1) else {
-            self.refuse(ConnectionRefusal::TooMany, address, &"this address has too many connections");
+    async fn accept(&self, address: SocketAddr) -> io::Result<Connection> {
+        let share = match self.shares.try_take(address.into(), 1) {
+            Some(share) => Some(share),
+            None => self.reclaim(address).await,
+        };
+        let Some(share) = share else {
+            self.refuse(ConnectionRefusal::TooMany, address.ip(), &"this address has too many connections");
             return Err(io::ErrorKind::QuotaExceeded.into());
         };
         self.metrics.connection_counted(self.port, 1);
+        let (key, slot) = self.open.add(address.into());
         let (accepted, served) = (AtomicBool::new(self.port == Port::Admin), AtomicBool::default());
-        Ok(Connection { of: self.clone(), address, accepted, served, _share: share })
+        Ok(Connection { of: self.clone(), address, key, slot, accepted, served, _share: share })
     }
 
-    fn refuse(&self, reason: ConnectionRefusal, address: SocketAddr, why: &dyn std::fmt::Display) {
+    /// The share of a connection of another peer, after that connection was closed.
+    async fn reclaim(&self, newcomer: SocketAddr) -> Option<Share> {
+        let from = self.open.reclaim(newcomer.into())?;
+        let why = format!("closed for {}, which has fewer connections", newcomer.ip().to_canonical());
+        self.refuse(ConnectionRefusal::Reclaimed, from.address(), &why);
+        timeout(RECLAIM, self.shares.take_free(newcomer.into(), 1)).await.ok()
+    }
+
+    fn refuse(&self, reason: ConnectionRefusal, address: IpAddr, why: &dyn std::fmt::Display) {
         self.metrics.connection_refused(self.port, reason);
         if let Some(others) = self.log.due() {
             let (port, reason) = (self.port.as_str(), reason.as_str());
-            tracing::warn!(port, reason, peer = %address.ip().to_canonical(), others, "connection refused: {why}");
+            tracing::warn!(port, reason, peer = %address.to_canonical(), others, "connection refused: {why}");
         }
     }
 }
@@ -133,6 +151,8 @@ impl LogInterval {
 struct Connection {
     of: Connections,
     address: SocketAddr,
+    key: u64,
+    slot: Arc<Slot>,
     /// Its TLS handshake has succeeded.
     accepted: AtomicBool,
     /// It has sent a request.
@@ -142,8 +162,9 @@ struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.of.open.remove(self.key);
         self.of.metrics.connection_counted(self.of.port, -1);
-        if *self.accepted.get_mut() && !*self.served.get_mut() {
+        if *self.accepted.get_mut() && !*self.served.get_mut() && !self.slot.is_reclaimed() {
             self.of.metrics.connection_refused(self.of.port, ConnectionRefusal::NoRequest);
         }
     }
@@ -158,32 +179,145 @@ struct ConnectionRoutes {
 
 impl<B> Service<Request<B>> for ConnectionRoutes
 where
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = Answer;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<B>>::poll_ready(&mut self.routes, context)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.connection.served.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(ConnectInfo(self.connection.address));
-        self.routes.call(request)
+        let connection = self.connection.clone();
+        connection.served.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(ConnectInfo(connection.address));
+        let request = request.map(|body| RequestBody { body, slot: connection.slot.clone() });
+        Answer { response: self.routes.call(request), connection }
+    }
+}
+
+/// The body of a request. When it is complete, the connection is not reclaimed until the response is known.
+struct RequestBody<B> {
+    body: B,
+    slot: Arc<Slot>,
+}
+
+impl<B> HttpBody for RequestBody<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<axum::BoxError>,
+{
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(None) if !self.slot.begin() => {
+                Poll::Ready(Some(Err("the connection is closed for another peer".into())))
+            }
+            frame => frame.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    // `is_end_stream` stays false: the end must be seen by `poll_frame`.
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The response to one request.
+struct Answer {
+    response: RouteFuture<Infallible>,
+    connection: Arc<Connection>,
+}
+
+impl Future for Answer {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = Pin::new(&mut self.response).poll(context);
+        if response.is_ready() {
+            self.connection.slot.end(&self.connection.of.open);
+        }
+        response
+    }
+}
+
+/// The socket of a connection. It ends for its reader when the connection is reclaimed.
+struct Socket {
+    stream: TcpStream,
+    slot: Arc<Slot>,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.slot.poll_reclaimed(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Accepts TCP.
+#[derive(Clone)]
+struct SocketAcceptor;
+
+impl Accept<TcpStream, ConnectionRoutes> for SocketAcceptor {
+    type Stream = Socket;
+    type Service = ConnectionRoutes;
+    type Future = std::future::Ready<io::Result<(Socket, ConnectionRoutes)>>;
+
+    fn accept(&self, stream: TcpStream, service: ConnectionRoutes) -> Self::Future {
+        let slot = service.connection.slot.clone();
+        std::future::ready(stream.set_nodelay(true).map(|()| (Socket { stream, slot }, service)))
     }
 }
 
 /// Accepts TLS, and counts failed handshakes.
 #[derive(Clone)]
-struct TlsAcceptor(RustlsAcceptor<NoDelayAcceptor>);
+struct TlsAcceptor(RustlsAcceptor<SocketAcceptor>);
 
-type Accepted<S> = <RustlsAcceptor<NoDelayAcceptor> as Accept<TcpStream, S>>::Stream;
+type Accepted = <RustlsAcceptor<SocketAcceptor> as Accept<TcpStream, ConnectionRoutes>>::Stream;
 
 impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
-    type Stream = Accepted<ConnectionRoutes>;
+    type Stream = Accepted;
     type Service = TlsService<ConnectionRoutes>;
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
 
@@ -193,7 +327,13 @@ impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
         Box::pin(async move {
             let accepted = handshake.await;
             match &accepted {
-                Ok(_) => connection.accepted.store(true, Ordering::Relaxed),
+                Ok((stream, _)) => {
+                    connection.accepted.store(true, Ordering::Relaxed);
+                    if stream.get_ref().1.peer_certificates().is_some() {
+                        connection.slot.authenticated();
+                    }
+                }
+                Err(_) if connection.slot.is_reclaimed() => {}
                 Err(error) => {
                     let why = failure(error);
                     connection.of.metrics.handshake_failed(why);
@@ -201,7 +341,7 @@ impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
                         HandshakeFailure::ClientCertificate => ConnectionRefusal::ClientCertificate,
                         _ => ConnectionRefusal::Handshake,
                     };
-                    connection.of.refuse(refusal, connection.address, error);
+                    connection.of.refuse(refusal, connection.address.ip(), error);
                 }
             }
             accepted
@@ -247,7 +387,7 @@ pub async fn serve_http(
     connections: Connections,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
-    serve(from_tcp(listener)?.handle(handle), routes, connections).await
+    serve(from_tcp(listener)?.acceptor(SocketAcceptor).handle(handle), routes, connections).await
 }
 
 /// Serves `routes` over TLS on `listener` until `handle` ends it.
@@ -258,7 +398,7 @@ pub async fn serve_https(
     connections: Connections,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
-    let acceptor = RustlsAcceptor::new(certificate).handshake_timeout(FIRST_REQUEST).acceptor(NoDelayAcceptor);
+    let acceptor = RustlsAcceptor::new(certificate).handshake_timeout(FIRST_REQUEST).acceptor(SocketAcceptor);
     serve(from_tcp(listener)?.acceptor(TlsAcceptor(acceptor)).handle(handle), routes, connections).await
 }
 
@@ -281,9 +421,8 @@ where
     server.http_builder().http1().max_buf_size(MAX_HEADERS).header_read_timeout(IDLE);
     // In the loop that accepts: a connection above the limit is closed before the next one is accepted, and takes no task.
     let accept = service_fn(move |address: SocketAddr| {
-        let connection = connections.accept(address).map(Arc::new);
-        let routes = connection.map(|connection| ConnectionRoutes { routes: routes.clone(), connection });
-        std::future::ready(routes)
+        let (connections, routes) = (connections.clone(), routes.clone());
+        async move { connections.accept(address).await.map(|of| ConnectionRoutes { routes, connection: Arc::new(of) }) }
     });
     server.serve(accept).await
 }
@@ -292,19 +431,22 @@ where
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_webhooks_own_files_are_not_given_to_connections() {
-        let most = |open_files| {
-            let connections = &Connections::webhook(open_files, Metrics::default());
-            let peers = (0..=u16::MAX).map(|port| {
+    #[tokio::test(start_paused = true)]
+    async fn the_webhooks_own_files_are_not_given_to_connections() {
+        async fn most(open_files: usize) -> usize {
+            let connections = Connections::webhook(open_files, Metrics::default());
+            let mut held = Vec::new();
+            for port in 0..4096_u16 {
                 let [high, low] = port.to_be_bytes();
-                SocketAddr::from(([10, 0, high, low], port))
-            });
-            peers.flat_map(|peer| std::iter::from_fn(move || connections.accept(peer).ok())).collect::<Vec<_>>().len()
-        };
-        assert!(most(1024) + RESERVED_FILES + MAX_ADMIN <= 1024);
-        assert!(most(usize::MAX) <= MAX_WEBHOOK);
-        assert!(most(0) > 0, "a webhook that cannot have files fails elsewhere, with a message");
+                while let Ok(connection) = connections.accept(SocketAddr::from(([10, 0, high, low], port))).await {
+                    held.push(connection);
+                }
+            }
+            held.len()
+        }
+        assert!(most(1024).await + RESERVED_FILES + MAX_ADMIN <= 1024);
+        assert!(most(usize::MAX).await <= MAX_WEBHOOK);
+        assert!(most(0).await > 0, "a webhook that cannot have files fails elsewhere, with a message");
     }
 
     #[tokio::test(start_paused = true)]

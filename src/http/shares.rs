@@ -2,8 +2,9 @@
 //!
 //! A peer may hold at most as much as then remains free, so one greedy peer gets half of the resource. Switches divide their
 //! packet buffers in this way (Choudhury and Hahne, "Dynamic Queue Length Thresholds"). A fixed share for each peer would be too
-//! large for many attackers or too small for a single API server. Peers that never return anything are not made to: each gets
-//! half of what the earlier ones left, so about ten of them exhaust a resource of a thousand.
+//! large for many attackers or too small for a single API server. Nothing is taken away here from peers that never return
+//! anything: each gets half of what the earlier ones left, so about ten of them exhaust a resource of a thousand.
+//! [Connections are reclaimed](super::reclaim), and bodies and decisions have a deadline.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +20,10 @@ use tokio::sync::Notify;
 pub(crate) struct Peer(IpAddr);
 
 impl Peer {
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
+    }
+
     /// The peer that sent a request. Requests without a connection, as in tests, share the unspecified address.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let address = extensions.get::<ConnectInfo<SocketAddr>>();
@@ -60,10 +65,15 @@ impl Shares {
 
     /// Takes `amount` for `peer`. `None` if the peer would then hold more than remains free.
     pub(crate) fn try_take(self: &Arc<Self>, peer: Peer, amount: usize) -> Option<Share> {
+        self.take_if(peer, amount, |own, free| own <= free)
+    }
+
+    /// Takes `amount` for `peer` if that much is free, and if `may` permits what `peer` would then hold and what would be free.
+    fn take_if(self: &Arc<Self>, peer: Peer, amount: usize, may: impl Fn(usize, usize) -> bool) -> Option<Share> {
         let mut held = self.held();
         let own = held.by_peer.get(&peer).copied().unwrap_or_default() + amount;
         let free = self.total.checked_sub(held.sum + amount)?;
-        if own > free {
+        if !may(own, free) {
             return None;
         }
         held.sum += amount;
@@ -73,11 +83,20 @@ impl Shares {
 
     /// Takes `amount` for `peer`, as soon as that is possible.
     pub(crate) async fn take(self: &Arc<Self>, peer: Peer, amount: usize) -> Share {
+        self.wait(|| self.try_take(peer, amount)).await
+    }
+
+    /// Takes `amount` for `peer` as soon as it is free, even if `peer` then holds more than remains.
+    pub(crate) async fn take_free(self: &Arc<Self>, peer: Peer, amount: usize) -> Share {
+        self.wait(|| self.take_if(peer, amount, |_, _| true)).await
+    }
+
+    async fn wait(&self, attempt: impl Fn() -> Option<Share>) -> Share {
         loop {
             let mut returned = pin!(self.returned.notified());
             // Before the attempt: a share that is returned between the attempt and the wait must end the wait.
             returned.as_mut().enable();
-            if let Some(share) = self.try_take(peer, amount) {
+            if let Some(share) = attempt() {
                 return share;
             }
             returned.await;

@@ -2,6 +2,7 @@
 //! programs' dependencies.
 
 mod bad_input;
+mod connections;
 mod dependencies;
 mod http;
 mod monitoring;

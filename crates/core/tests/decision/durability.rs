@@ -44,6 +44,13 @@ fn an_admission_without_a_stored_record_is_denied_by_a_second_decision() {
     );
 }
 
+#[test]
+fn the_second_decision_keeps_the_remarks_of_the_first() {
+    let mut first = durable().decide();
+    first.remarks = vec!["key k1 stays revoked".to_owned()];
+    assert_eq!(not_recorded(first.clone()).remarks, first.remarks);
+}
+
 /// The record of the first decision is already in the chain, so the second one is another line.
 #[test]
 fn the_second_decision_has_a_time_of_its_own_and_no_place_in_the_chain_yet() {
