@@ -36,7 +36,7 @@ pub(crate) fn of(manifests: Vec<Manifest>, namespace: Option<&str>) -> Result<Ve
         workloads.push(Workload { manifest, subject });
     }
     if workloads.is_empty() {
-        return Err(Failure::Misuse(none));
+        return Err(Failure::Undetermined(none));
     }
     Ok(workloads)
 }
@@ -178,6 +178,18 @@ mod tests {
         assert_eq!(newer(claims, 34), [""; 0], "1.34 keeps it, and an unknown field has a warning of its own");
         let empty = json!({"name": "c", "image": "i", "resources": {"claims": []}});
         assert_eq!(newer(empty, 30), [""; 0], "no release keeps an empty list");
+    }
+
+    #[test]
+    fn names_values_that_older_releases_do_not_keep() {
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"}, "spec": {
+            "template": {"spec": {"containers": [{"name": "c", "image": "i", "restartPolicy": "Never"}]}}}});
+        let found = |minor| newer_fields(WorkloadKind::Deployment, &deployment, minor);
+        assert_eq!((found(34), found(35)), (vec!["spec.template.spec.containers[0].restartPolicy".to_owned()], vec![]));
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "orders"}, "spec": {
+            "podFailurePolicy": {"rules": []},
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        assert_eq!(newer_fields(WorkloadKind::Job, &job, 30), ["spec.podFailurePolicy.rules"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod container;
 #[rustfmt::skip] // one line per field
 mod fields;
 mod image_tag;
+mod older;
 mod pod;
 mod shape;
 mod volume;
@@ -139,12 +140,14 @@ pub(super) fn field_paths(kind: WorkloadKind) -> Vec<Vec<&'static str>> {
 /// Removes the fields under `.spec` of a manifest that the API server of Kubernetes v1.`minor` drops by default, and
 /// returns their paths.
 ///
-/// It drops fields that its types do not have, and fields whose feature gate is off in that version. A further kind has
+/// It drops fields that its types do not have, fields whose feature gate is off in that version, and some values of fields
+/// that it has. A further kind has
 /// no such fields, because only the cluster has its schema.
 pub fn remove_dropped_fields(kind: WorkloadKind, object: &mut Value, minor: u32) -> Vec<String> {
     let mut dropped = Vec::new();
     if let (Some(Value::Object(spec)), Some(fields)) = (object.get_mut("spec"), fields_of(kind)) {
         shape::remove_dropped(spec, fields, minor, "spec", &mut dropped);
+        older::remove_values(kind, spec, minor, &mut dropped);
     }
     dropped
 }
@@ -261,6 +264,26 @@ mod tests {
         let claims = json!({"volumeClaimTemplates": [{"apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}]});
         assert_eq!(found(WorkloadKind::StatefulSet, claims), [""; 0]);
+    }
+
+    #[test]
+    fn removes_the_values_that_an_older_api_server_does_not_keep() {
+        let container = |policy: &str| json!({"name": "c", "image": "i", "restartPolicy": policy});
+        let deployment = json!({"spec": {"template": {"spec": {"containers": [container("Never")],
+            "initContainers": [container("Always"), container("OnFailure")]}}}});
+        let dropped_by = |kind, object: &Value, minor| remove_dropped_fields(kind, &mut object.clone(), minor);
+        let both =
+            ["spec.template.spec.containers[0].restartPolicy", "spec.template.spec.initContainers[1].restartPolicy"];
+        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 34), both);
+        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 35), [""; 0]);
+        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 33), [""; 0], "it refuses the object");
+        let job = |rules: Value| json!({"podFailurePolicy": {"rules": rules}});
+        let cron_job = json!({"spec": {"jobTemplate": {"spec": job(json!([]))}}});
+        let job = |rules| json!({"spec": job(rules)});
+        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([])), 36), ["spec.podFailurePolicy.rules"]);
+        assert_eq!(dropped_by(WorkloadKind::CronJob, &cron_job, 36), ["spec.jobTemplate.spec.podFailurePolicy.rules"]);
+        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([])), 37), [""; 0]);
+        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([{"action": "Ignore"}])), 36), [""; 0]);
     }
 
     #[test]

@@ -1,0 +1,65 @@
+//! Values that an older API server does not keep although it has the field, as found with `make hash-proof`.
+
+use serde_json::Value;
+
+use super::JsonObject;
+use crate::kube::{pod_spec::PodPath, workload::WorkloadKind};
+
+/// The release whose API server drops the restart policy of a container, except for `Always` of an init container. Later ones
+/// keep it, and earlier ones refuse the object.
+const WITHOUT_CONTAINER_RESTARTS: u32 = 34;
+/// The first release that was seen to keep an empty list of rules in `podFailurePolicy`.
+const EMPTY_RULES: u32 = 37;
+
+/// Removes these values from a spec, and adds their paths.
+pub(super) fn remove_values(kind: WorkloadKind, spec: &mut JsonObject, minor: u32, dropped: &mut Vec<String>) {
+    if minor == WITHOUT_CONTAINER_RESTARTS {
+        let members = PodPath::from(kind).members();
+        let mut steps = members.iter();
+        let mut pod = steps.next().and_then(|first| spec.get_mut(*first));
+        for member in steps {
+            pod = pod.and_then(|at| at.get_mut(*member));
+        }
+        if let Some(pod) = pod {
+            let path = format!("spec.{}", members.join("."));
+            remove_restarts(pod, &path, "containers", |_| true, dropped);
+            remove_restarts(pod, &path, "initContainers", |policy| policy != "Always", dropped);
+        }
+    }
+    if minor < EMPTY_RULES {
+        let (job, path) = match kind {
+            WorkloadKind::CronJob => {
+                (spec.get_mut("jobTemplate").and_then(|job| job.get_mut("spec")), "spec.jobTemplate.spec")
+            }
+            WorkloadKind::Job => (None, "spec"),
+            _ => return,
+        };
+        let policy = match job {
+            Some(job) => job.get_mut("podFailurePolicy"),
+            None => spec.get_mut("podFailurePolicy"),
+        };
+        if let Some(rules) = policy.and_then(|policy| policy.get_mut("rules"))
+            && rules.as_array().is_some_and(Vec::is_empty)
+        {
+            *rules = Value::Null;
+            dropped.push(format!("{path}.podFailurePolicy.rules"));
+        }
+    }
+}
+
+fn remove_restarts(
+    pod: &mut Value,
+    path: &str,
+    list: &str,
+    is_dropped: impl Fn(&Value) -> bool,
+    dropped: &mut Vec<String>,
+) {
+    let containers = pod.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
+    for (index, container) in containers.enumerate().filter_map(|(index, item)| Some((index, item.as_object_mut()?))) {
+        let found = container.get("restartPolicy").filter(|policy| !policy.is_null());
+        if found.is_some_and(&is_dropped) {
+            container.remove("restartPolicy");
+            dropped.push(format!("{path}.{list}[{index}].restartPolicy"));
+        }
+    }
+}
