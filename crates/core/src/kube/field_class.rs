@@ -167,9 +167,9 @@ impl Node {
         let applies = |remark: &&FieldRemark| match (remark.when, key) {
             (When::Key(patterns) | When::KeyBut(patterns, _), Some(key)) => values::find(patterns, key).is_some(),
             (When::ExtendedResource, Some(key)) => values::is_extended_resource(key),
-            // The last two say something about an item, and not about the fields in it.
+            // The last ones say something about an item, and not about the fields in it.
             (When::Key(_) | When::KeyBut(..) | When::ExtendedResource, None)
-            | (When::Removed | When::ToleratesControlPlane, _) => false,
+            | (When::Removed | When::ToleratesControlPlane | When::SelectsSpecialNodes, _) => false,
             _ => !matches!(remark.since, Since::AddedToLive),
         };
         match self.remarks.iter().filter(applies).map(|remark| remark.severity).min() {

@@ -314,7 +314,10 @@ pub(super) const POD_SPEC: &[Node] = &[
     harmless("terminationGracePeriodSeconds", WHEN_IT_ENDS),
     harmless("activeDeadlineSeconds", WHEN_IT_ENDS),
     runs("dnsPolicy").remarked(&[new("dns", Is(&["None", "Default"]))]),
-    runs("nodeSelector").remarked(&[new("control-plane", Key(values::CONTROL_PLANE_LABELS))]),
+    runs("nodeSelector").remarked(&[
+        new("control-plane", Key(values::CONTROL_PLANE_LABELS)),
+        notable("node-affinity", Any).since(Since::Changed),
+    ]),
     runs("serviceAccountName").remarked(&[
         notable("service-account-changed", Any).since(Since::Changed),
         notable("service-account-new", Not(&["default"])).since(Since::Added),
@@ -383,7 +386,7 @@ const ADDED: &[FieldRemark] =
     &[notable("container-added", Set).since(Since::AddedToLive), notable("container-removed", Removed)];
 
 const AFFINITY: &[Node] = &[
-    runs("nodeAffinity").of(&[
+    runs("nodeAffinity").remarked(NODE_AFFINITY).of(&[
         same("requiredDuringSchedulingIgnoredDuringExecution").of(&[same("nodeSelectorTerms").of(NODE_SELECTOR_TERM)]),
         same("preferredDuringSchedulingIgnoredDuringExecution")
             .of(&[same("weight"), same("preference").of(NODE_SELECTOR_TERM)]),
@@ -392,10 +395,16 @@ const AFFINITY: &[Node] = &[
     harmless("podAntiAffinity", WHERE).of(POD_AFFINITY),
 ];
 
+/// The nodes on which a workload that runs may run from now on.
+const NODE_AFFINITY: &[FieldRemark] =
+    &[notable("node-affinity", Any).since(Since::Changed), notable("node-affinity", Any).since(Since::AddedToLive)];
+
 const NODE_SELECTOR_TERM: &[Node] = &[
-    same("matchExpressions").of(&[same("key"), same("operator"), same("values")]),
-    same("matchFields").of(&[same("key"), same("operator"), same("values")]),
+    same("matchExpressions").remarked(SPECIAL_NODES).of(&[same("key"), same("operator"), same("values")]),
+    same("matchFields").remarked(SPECIAL_NODES).of(&[same("key"), same("operator"), same("values")]),
 ];
+
+const SPECIAL_NODES: &[FieldRemark] = &[new("control-plane", When::SelectsSpecialNodes)];
 
 const POD_AFFINITY: &[Node] = &[
     same("requiredDuringSchedulingIgnoredDuringExecution").of(POD_AFFINITY_TERM),
@@ -418,9 +427,9 @@ const POD_SECURITY_CONTEXT: &[Node] = &[
     RUN_AS_USER,
     RUN_AS_GROUP,
     RUN_AS_NON_ROOT,
-    runs("supplementalGroups"),
+    runs("supplementalGroups").remarked(&[notable("file-group", Any).since(Since::Changed)]),
     runs("supplementalGroupsPolicy"),
-    runs("fsGroup"),
+    runs("fsGroup").remarked(&[new("root", Zero), notable("file-group", Any).since(Since::Changed)]),
     // `check_sysctls.go`
     runs("sysctls").of(&[same("name").remarked(&[severe("sysctl", Not(values::SAFE_SYSCTLS))]), same("value")]),
     harmless("fsGroupChangePolicy", "when the owner of files is changed"),
@@ -617,7 +626,7 @@ const VOLUME_MOUNT: &[Node] = &[
     runs("name"),
     runs("readOnly").remarked(&[notable("weakened", Lost(&True))]),
     runs("recursiveReadOnly"),
-    runs("mountPath").remarked(&[new("mount-over", When::Below(values::SYSTEM_PATHS))]),
+    runs("mountPath").remarked(&[new("mount-over", When::Below(values::SYSTEM_PATHS, values::SYSTEM_FOLDERS))]),
     runs("subPath"),
     // Mounts in the container then appear on the node.
     runs("mountPropagation").remarked(&[severe("host-access", Is(&["Bidirectional"]))]),

@@ -117,6 +117,59 @@ fn protection_that_is_lost_is_remarked() {
     assert_eq!(lost.iter().filter(|(code, _)| *code == "weakened").count(), 5, "{lost:?}");
 }
 
+fn codes(live: Option<&Value>, pod: &Value) -> Vec<&'static str> {
+    let live = live.map(deployment);
+    let codes = found(WorkloadKind::Deployment, live.as_ref(), &deployment(pod)).into_iter().map(|(code, _)| code);
+    codes.filter(|code| *code != "injector").collect()
+}
+
+#[test]
+fn a_mount_is_remarked_over_system_paths_and_over_the_folders_of_programs_and_accounts() {
+    let mounted = |path: &str| {
+        codes(None, &json!({"containers": [{"name": "a", "volumeMounts": [{"name": "v", "mountPath": path}]}]}))
+    };
+    for path in ["/", "/etc", "/usr/", "/usr/local", "/usr/bin", "/lib/x", "/srv/..//etc/ssl/", "/var/run/secrets/x"] {
+        assert_eq!(mounted(path), ["mount-over"], "{path}");
+    }
+    for path in ["/var", "/run", "/var/run", "/usr/share/nginx/html", "/usr/binary", "/etc/app", "/opt", "/tmp"] {
+        assert_eq!(mounted(path), [""; 0], "{path}");
+    }
+}
+
+#[test]
+fn another_choice_of_nodes_is_remarked_of_a_workload_that_runs() {
+    let pod = |key: &str, operator: &str| {
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": operator}]}]}}}})
+    };
+    let (plain, none) = (pod("zone", "Exists"), json!({}));
+    assert_eq!(codes(None, &plain), [""; 0], "a new workload has no earlier choice");
+    assert_eq!(codes(Some(&plain), &plain), [""; 0]);
+    for (live, new) in [(&none, &plain), (&plain, &none), (&plain, &pod("disk", "Exists"))] {
+        assert_eq!(codes(Some(live), new), ["node-affinity"], "{live} {new}");
+    }
+    assert_eq!(codes(Some(&none), &json!({"nodeSelector": {"zone": "a"}})), ["node-affinity"]);
+    let control_plane = "node-role.kubernetes.io/control-plane";
+    assert_eq!(codes(None, &pod(control_plane, "Exists")), ["control-plane"]);
+    assert_eq!(codes(None, &pod(control_plane, "DoesNotExist")), [""; 0]);
+    let class = |field: &str| {
+        let path = ["affinity", "nodeAffinity", "preferredDuringSchedulingIgnoredDuringExecution", "preference", field];
+        field_class(WorkloadKind::Deployment, &[&["spec", "template", "spec"][..], &path[..]].concat())
+    };
+    assert_eq!(class("matchExpressions"), Some(FieldClass::Notable));
+}
+
+#[test]
+fn another_group_of_files_is_remarked() {
+    let pod = |context: &Value| json!({"securityContext": context});
+    let (thousand, root) = (pod(&json!({"fsGroup": 1000})), pod(&json!({"fsGroup": 0})));
+    assert_eq!(codes(None, &thousand), [""; 0]);
+    assert_eq!(codes(None, &root), ["root"]);
+    assert_eq!(codes(Some(&thousand), &pod(&json!({"fsGroup": 1001}))), ["file-group"]);
+    assert_eq!(codes(Some(&thousand), &root), ["root", "file-group"]);
+    assert_eq!(codes(Some(&pod(&json!({}))), &pod(&json!({"supplementalGroups": [6]}))), ["file-group"]);
+}
+
 #[test]
 fn many_thousand_items_are_compared_in_linear_time() {
     let variables: Vec<Value> = (0..20_000).map(|i| json!({"name": format!("V{i}"), "value": "x"})).collect();

@@ -80,9 +80,12 @@ pub(super) const RUNTIME_SOCKETS: &[&str] = &[
     "frakti.sock",
 ];
 
+/// Folders that contain nearly all programs, libraries or accounts of a container. Many workloads mount an empty volume over other
+/// folders that contain a system path, such as `/run`, so those are not here.
+pub(super) const SYSTEM_FOLDERS: &[&str] = &["/", "/etc", "/usr", "/usr/local"];
+
 /// Paths that a mount replaces for every program in a container: programs, libraries, accounts, names, trust.
 pub(super) const SYSTEM_PATHS: &[&str] = &[
-    "/",
     "/bin",
     "/sbin",
     "/lib",

@@ -24,8 +24,8 @@ pub(super) enum When {
     Begins(&'static [&'static str]),
     /// A text that ends with one of these. A slash at the end of the text does not count.
     Ends(&'static [&'static str]),
-    /// A path that is one of these, below one of them, or a directory that contains one.
-    Below(&'static [&'static str]),
+    /// A path that is one of the first or below one of them, or that is one of the second.
+    Below(&'static [&'static str], &'static [&'static str]),
     /// A map's key, or the name of a list's item, matches one of these patterns.
     Key(&'static [values::Pattern]),
     /// A map's key matches one of these patterns, and its text begins with none of the others.
@@ -34,6 +34,8 @@ pub(super) enum When {
     ExtendedResource,
     /// A toleration of the control plane's taints, or of all taints.
     ToleratesControlPlane,
+    /// A requirement of node affinity that selects nodes of the control plane, or single nodes.
+    SelectsSpecialNodes,
     /// The live value had this property, and the new one does not.
     Lost(&'static When),
     /// An item of the live list that the new list does not have.
@@ -76,17 +78,12 @@ impl When {
             Self::Not(texts) => any_text(new, |text| !text.is_empty() && !texts.contains(&text)),
             Self::Begins(texts) => texts.iter().any(|start| text.starts_with(start)),
             Self::Ends(texts) => texts.iter().any(|end| text.trim_end_matches('/').ends_with(end)),
-            Self::Below(paths) => {
+            Self::Below(paths, folders) => {
                 let text = plain_path(text);
-                let is_in = |inner: &str, outer: &str| {
-                    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                let is_in = |outer: &&str| {
+                    text.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 };
-                // Everything is below the root, so the root is only itself.
-                !new.is_null()
-                    && paths.iter().any(|path| match *path {
-                        "/" => text.is_empty(),
-                        path => is_in(&text, path) || (!text.is_empty() && is_in(path, &text)),
-                    })
+                !new.is_null() && (paths.iter().any(is_in) || folders.iter().any(|folder| plain_path(folder) == text))
             }
             Self::Key(patterns) => key.is_some_and(|key| values::find(patterns, key).is_some()),
             Self::KeyBut(patterns, but) => {
@@ -95,6 +92,7 @@ impl When {
             }
             Self::ExtendedResource => key.is_some_and(values::is_extended_resource),
             Self::ToleratesControlPlane => tolerates_control_plane(new),
+            Self::SelectsSpecialNodes => selects_special_nodes(new),
             Self::Lost(property) => {
                 let live = live.map(|live| Pair { new: live, live: None, has_live_parent: false });
                 live.is_some_and(|live| property.holds(key, live)) && !property.holds(key, pair)
@@ -146,6 +144,13 @@ fn tolerates_control_plane(toleration: &Value) -> bool {
     let text = |field: &str| toleration.get(field).and_then(Value::as_str).unwrap_or_default();
     let key = text("key");
     values::CONTROL_PLANE.contains(&key) || (key.is_empty() && text("operator") == "Exists")
+}
+
+fn selects_special_nodes(requirement: &Value) -> bool {
+    let text = |field: &str| requirement.get(field).and_then(Value::as_str).unwrap_or_default();
+    // The only field of a node is its name.
+    let is_special = |key: &str| key == "metadata.name" || values::find(values::CONTROL_PLANE_LABELS, key).is_some();
+    is_special(text("key")) && !matches!(text("operator"), "NotIn" | "DoesNotExist")
 }
 
 /// A path without `.`, `..` and empty parts, as the kernel resolves it without links: `/etc` of `/srv/..//etc/.`, and

@@ -96,6 +96,7 @@ fn additions() -> Vec<Case> {
         ("/nodeSelector", json!({"node-role.kubernetes.io/control-plane": ""}), "control-plane"),
         ("/securityContext/runAsUser", json!(0), "root"),
         ("/securityContext/runAsGroup", json!(0), "root"),
+        ("/securityContext/fsGroup", json!(0), "root"),
         ("/securityContext/sysctls/-", json!({"name": "kernel.msgmax", "value": "1"}), "sysctl"),
         ("/imagePullSecrets/-", json!({"name": "s"}), "pull-secret"),
         ("/schedulerName", json!("mine"), "scheduler"),
@@ -253,6 +254,9 @@ fn reports_each_way_to_more_access() {
 fn changes() -> Vec<Case> {
     vec![
         ("/serviceAccountName", json!("admin"), "service-account-changed"),
+        ("/nodeSelector", json!({"zone": "a"}), "node-affinity"),
+        ("/securityContext/supplementalGroups", json!([6]), "file-group"),
+        ("/securityContext/fsGroup", json!(1001), "file-group"),
         ("/containers/0/command", json!(["sh"]), "command-changed"),
         ("/containers/0/args", json!(["x"]), "command-changed"),
         ("/containers/-", json!({"name": "b", "image": format!("b@{DIGEST}")}), "container-added"),

@@ -13,7 +13,7 @@ pub(super) struct Text {
 /// whose field fits counts.
 type Row = (&'static str, &'static str, &'static str, &'static str);
 
-const TEXTS: [Row; 68] = [
+const TEXTS: [Row; 69] = [
     ("privileged", "", "is privileged: it controls the node", "are privileged: they control the node"),
     (
         "host-process",
@@ -69,6 +69,7 @@ const TEXTS: [Row; 68] = [
     ("injector", "", "has {}", "have metadata that changes Pods"),
     ("root", "runAsGroup", "runs as group root ({field}: 0)", "run as group root ({field}: 0)"),
     ("root", "runAsNonRoot", "may run as root ({field}: false)", "may run as root ({field}: false)"),
+    ("root", "fsGroup", "gives its files to group root ({field}: 0)", "give their files to group root ({field}: 0)"),
     ("root", "", "runs as root (runAsUser: 0)", "run as root (runAsUser: 0)"),
     (
         "privilege-escalation",
@@ -195,9 +196,16 @@ const TEXTS: [Row; 68] = [
 ];
 
 /// Further rows: names, scheduling, and controllers.
-const FURTHER_TEXTS: [Row; 7] = [
+const FURTHER_TEXTS: [Row; 9] = [
     ("dns", "", "resolves names in another way ({field}: {})", "resolve names in another way"),
     ("host-aliases", "", "has host names of its own: {}", "have host names of their own"),
+    ("node-affinity", "", "may run on other nodes than before ({field}: {})", "may run on other nodes than before"),
+    (
+        "file-group",
+        "",
+        "gets access to the files of other groups ({field}: {})",
+        "get access to the files of other groups",
+    ),
     ("scheduler", "", "is placed by another scheduler ({field}: {})", "are placed by another scheduler"),
     ("priority", "", "has the priority of system components ({field}: {})", "have the priority of system components"),
     ("runtime-class", "", "runs in another runtime ({field}: {})", "run in another runtime"),
