@@ -5,12 +5,8 @@
 //! `WRITGATE_KUBERNETES` selects another version of the API server. `WRITGATE_PROOF_CASES` is the number of manifests for each kind [default: 100]. `WRITGATE_PROOF_SEED` repeats a failed run.
 
 mod agreement;
-mod container;
 mod coverage;
-mod pod;
 mod vectors;
-mod volume;
-mod workload;
 
 use writgate_core::kube::WorkloadKind::{
     CronJob, DaemonSet, Deployment, Job, ReplicaSet, ReplicationController, StatefulSet,

@@ -40,6 +40,7 @@
 pub mod figures;
 pub mod harness;
 mod installation;
+pub mod manifests;
 mod pki;
 mod plane;
 mod process;

@@ -16,9 +16,9 @@ use writgate_core::{
     kube::{WorkloadKind, default_forward, remove_dropped_fields},
 };
 
-use writgate_testing::{Installation, other_kubernetes, random::Random, wait_until};
+use writgate_testing::{Installation, manifests, other_kubernetes, random::Random, wait_until};
 
-use crate::hash_proof::{coverage, workload};
+use crate::hash_proof::coverage;
 
 /// Requests in flight, few enough for the other tests that use the API server.
 const AT_ONCE: usize = 8;
@@ -150,7 +150,7 @@ async fn apply(api: &Api<DynamicObject>, name: &str, manifest: Value) -> Result<
 async fn case(api: Api<DynamicObject>, kind: WorkloadKind, seed: u64) -> Case {
     let mut random = Random::new(seed);
     let name = format!("case-{seed}");
-    let manifest = workload::manifest(&mut random, kind, &name);
+    let manifest = manifests::manifest(&mut random, kind, &name);
     let text = as_written(&mut random, &manifest);
     let offline = read_yaml(&text).map_err(|error| error.to_string()).and_then(|documents| {
         let [document] = documents.as_slice() else { return Err(format!("{} documents", documents.len())) };

@@ -6,12 +6,9 @@ use writgate_core::{
     kube::WorkloadKind,
 };
 
-use writgate_testing::{Installation, other_kubernetes, random::Random};
+use writgate_testing::{Installation, manifests, other_kubernetes, random::Random};
 
-use crate::hash_proof::{
-    agreement::{api, dry_run},
-    workload,
-};
+use crate::hash_proof::agreement::{api, dry_run};
 
 /// Manifests for each kind. Each has nearly every field, but only some of the types of volumes and probes.
 const MANIFESTS: u64 = 4;
@@ -23,7 +20,7 @@ pub(crate) fn check(installation: &Installation, kind: WorkloadKind) {
         let api = api(installation.plane.admin.client().await, &namespace, kind);
         let mut specs = Vec::new();
         for seed in 0..MANIFESTS {
-            let manifest = workload::manifest(&mut Random::rich(seed), kind, "rich");
+            let manifest = manifests::manifest(&mut Random::rich(seed), kind, "rich");
             specs.extend(dry_run(&api, manifest).await);
         }
         specs

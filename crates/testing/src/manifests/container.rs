@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use writgate_testing::random::{Draft, Random};
+use crate::random::{Draft, Random};
 
 /// The parts of the pod to which a container may refer, and the pod's restrictions.
 #[expect(clippy::struct_excessive_bools, reason = "facts about one pod that don't depend on each other")]

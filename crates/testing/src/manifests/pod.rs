@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use writgate_testing::random::{Draft, Random};
+use crate::random::{Draft, Random};
 
-use crate::hash_proof::{
+use crate::manifests::{
     container::{self, Context, Role},
     volume::{self, selector},
 };

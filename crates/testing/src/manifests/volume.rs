@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use writgate_testing::random::{Draft, Random};
+use crate::random::{Draft, Random};
 
-use crate::hash_proof::container::{IMAGES, resource_field};
+use crate::manifests::container::{IMAGES, resource_field};
 
 /// The fields of a volume that are its type.
 const TYPES: &[&str] = &[

@@ -3,15 +3,15 @@
 use serde_json::{Value, json};
 use writgate_core::kube::WorkloadKind;
 
-use writgate_testing::random::{Draft, Random};
+use crate::random::{Draft, Random};
 
-use crate::hash_proof::{pod, volume};
+use crate::manifests::{pod, volume};
 
 const ALWAYS: &[&str] = &["", "Always"];
 const FINITE: &[&str] = &["Never", "OnFailure"];
 
 /// A manifest as in a user's file.
-pub(crate) fn manifest(random: &mut Random, kind: WorkloadKind, name: &str) -> Value {
+pub fn manifest(random: &mut Random, kind: WorkloadKind, name: &str) -> Value {
     let spec = random.object(|draft| match kind {
         WorkloadKind::Deployment | WorkloadKind::ReplicaSet | WorkloadKind::DaemonSet => controller(draft, kind),
         WorkloadKind::StatefulSet => {

@@ -210,3 +210,6 @@ fn checklist(text: &mut String, checks: &[ChecklistItem]) {
         section(text, title, lines);
     }
 }
+
+#[cfg(test)]
+mod tests;
