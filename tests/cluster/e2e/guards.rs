@@ -1,5 +1,7 @@
 //! The guards, with users whom RBAC permits to write everything that is guarded.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::e2e::trail;
@@ -17,6 +19,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         denies_lifting_a_revocation,
         denies_a_quorum_that_the_reviewers_cannot_meet,
         documents_may_be_applied_in_any_order_and_as_a_dry_run,
+        a_posture_in_force_names_a_new_set_after_the_set_was_applied,
         denies_writgate_metadata_written_through_a_status,
         denies_adopting_a_replica_set_through_its_status,
         denies_an_invalid_config_bundle_when_it_is_written,
@@ -266,6 +269,29 @@ fn denies_a_quorum_that_the_reviewers_cannot_meet(installation: &Installation) {
     assert!(message.contains("bob@acme.example, carol@acme.example"), "{message}");
     refused(&with(json!([{"group": "sre", "count": 1}])), "QuorumUnreachable");
     done(&with(json!([{"count": 2}])));
+}
+
+fn a_posture_in_force_names_a_new_set_after_the_set_was_applied(installation: &Installation) {
+    let governed = installation.governed("folder");
+    let mut posture = governed.usual_posture();
+    let [_, reviewers] = <[Value; 2]>::try_from(governed.posture_objects(&posture)).expect("two documents");
+    let set = format!("new-reviewers-{}", governed.environment);
+    posture["reviewerSets"] = json!([set]);
+    let mut new = reviewers;
+    new["metadata"]["name"] = set.clone().into();
+    let posture = document("posture", &format!("posture-{}", governed.environment), &posture);
+    let is_applied = || installation.plane.admin.get(&["configmap", "-n", SYSTEM_NAMESPACE, &set]).is_some();
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, object: &Value| {
+        std::fs::write(folder.path().join(name), object.to_string()).expect("the folder can be written");
+    };
+    write("posture.yaml", &posture);
+    write("reviewers.yaml", &new);
+    let apply = || installation.plane.admin.kubectl(&["apply", "-f", folder.path().to_str().expect("UTF-8")]);
+    let ran = apply();
+    assert!(refused(&ran, "PostureInvalid").contains(&set), "{ran}");
+    assert!(is_applied(), "kubectl continues after the denial: {ran}");
+    wait_until("the webhook knows the set", Duration::from_secs(20), || apply().ok().then_some(()));
 }
 
 fn documents_may_be_applied_in_any_order_and_as_a_dry_run(installation: &Installation) {
