@@ -8,6 +8,7 @@ mod file;
 
 use std::{path::PathBuf, time::Duration};
 
+use clap::ArgGroup;
 use writgate_cluster::key_file::PrivateKey;
 use writgate_core::approval::PublicKey;
 
@@ -18,9 +19,10 @@ use crate::{
 
 /// The key, program or agent that signs.
 #[derive(clap::Args, Debug)]
+#[command(group(ArgGroup::new("who signs").required(true).args(["key", "signer", "ssh_agent"])))]
 pub(crate) struct SignerFlags {
     /// Your private key: Ed25519, PKCS#8 PEM, readable by you alone
-    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["signer", "ssh_agent"], help_heading = "Signer")]
+    #[arg(short, long, value_name = "FILE", help_heading = "Signer")]
     pub(crate) key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseSource,

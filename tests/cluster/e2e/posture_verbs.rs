@@ -46,6 +46,7 @@ fn revoke_writes_the_list_and_names_the_running_workloads(installation: &Install
     let ran = writgate(&installation.plane.admin, &arguments);
     assert!(ran.ok(), "{ran}");
     assert!(ran.stderr.contains("these workloads keep running"), "{ran}");
+    assert!(ran.stderr.contains("in their annotations, which are not verified"), "{ran}");
     assert!(ran.stderr.contains(&format!("Deployment {}/orders", governed.namespace)), "{ran}");
     let map = installation.plane.admin.get(&["configmap", &list, "-n", SYSTEM_NAMESPACE]).expect("it exists");
     let text = map["data"]["revocations.yaml"].as_str().expect("text");

@@ -347,7 +347,7 @@ impl<W: Write> Audit<'_, W> {
         if shown == 0 {
             output::note("no decision found");
         }
-        let verified = verification.map(|verification| verification.finish(of_events));
+        let verified = verification.map(|verification| verification.finish(of_events, unreadable));
         if let Some(verified) = &verified {
             report(verified, format, of_events)?;
         }

@@ -371,10 +371,16 @@ fn text(report: &CoverageReport, enforce: bool) -> String {
         let counts: Vec<String> = counts.map(|(coverage, count)| format!("{count} {coverage}")).collect();
         if counts.is_empty() { format!("{place}\n") } else { format!("{place}: {}\n", counts.join(", ")) }
     };
-    let uncovered = report.workloads.iter().any(|row| row.coverage.is_covered() == Some(false));
-    if uncovered {
+    let uncovered = report.workloads.iter().filter(|row| row.coverage.is_covered() == Some(false));
+    let (pods, others): (Vec<_>, Vec<_>) = uncovered.partition(|row| row.object.kind == "Pod");
+    if !others.is_empty() {
         summary.push_str(
             "next: delete what is not used, and request an approval for the rest: kubectl writgate request -f FILE -o REQUEST\n",
+        );
+    }
+    if !pods.is_empty() {
+        summary.push_str(
+            "next: delete each Pod, or replace it with a workload such as a Deployment or a Job, since a Pod cannot be approved\n",
         );
     }
     if rows.is_empty() { summary } else { table(["COVERAGE", "WORKLOAD", "WHY"], &rows) + &summary }

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         });
     }
     if hashed.is_empty() {
-        output::note(&workloads::none_in(&manifests));
+        return Err(Failure::Undetermined(workloads::none_in(&manifests)));
     }
     match arguments.output {
         Format::Json => output::print_json(&hashed)?,

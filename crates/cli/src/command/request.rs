@@ -174,7 +174,7 @@ fn from_manifests(
     let cluster = decider.postures.cluster.as_ref();
     decider.manifests.iter().for_each(|manifest| workloads::warn_of_newer_fields(manifest, cluster));
     if checked.is_empty() {
-        return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
+        return Err(Failure::Undetermined(workloads::none_in(decider.manifests)));
     }
     let from_server = arguments.server.ask(&checked, &arguments.namespace, decider)?;
     let mut progress = Progress::of("checking", Some(checked.len()));

@@ -328,7 +328,7 @@ fn specs(arguments: &Arguments) -> Result<Vec<String>, Failure> {
     hashes.sort();
     hashes.dedup();
     if hashes.is_empty() {
-        return Err(Failure::Misuse(format!("{} contains no workload", shown(which))));
+        return Err(Failure::Undetermined(format!("{} contains no workload", shown(which))));
     }
     Ok(hashes)
 }
@@ -378,6 +378,18 @@ fn whose(entry: &RevocationEntry, set: &PostureSet) -> String {
     person.map(|name| format!(" ({})", shown(&name))).unwrap_or_default()
 }
 
+/// Which workloads run on, and how far that is known.
+fn still_running(names: &[String], entries: &[RevocationEntry]) -> String {
+    let is_claimed = entries.iter().any(|entry| matches!(entry.list, "approvals" | "keys"));
+    let claimed = if is_claimed {
+        "; this list follows the ids in their annotations, which are not verified and which tenants can change"
+    } else {
+        ""
+    };
+    let names: String = names.iter().map(|name| format!("\n  {}", shown(name))).collect();
+    format!("these workloads keep running, since a revocation affects only later requests{claimed}:{names}")
+}
+
 fn running(cluster: &Cluster, entries: &[RevocationEntry]) {
     let sought: Vec<WorkloadSelector<'_>> = entries
         .iter()
@@ -390,9 +402,6 @@ fn running(cluster: &Cluster, entries: &[RevocationEntry]) {
     match running::workloads(cluster, &sought) {
         Err(failure) => output::note(&format!("affected live workloads are not known: {failure}")),
         Ok(names) if names.is_empty() => {}
-        Ok(names) => output::note(&format!(
-            "these workloads keep running, since a revocation affects only later requests:\n{}",
-            names.iter().map(|name| format!("  {}", shown(name))).collect::<Vec<_>>().join("\n")
-        )),
+        Ok(names) => output::note(&still_running(&names, entries)),
     }
 }

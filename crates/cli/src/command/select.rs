@@ -130,7 +130,7 @@ fn select(arguments: &Arguments, decider: &Decider<'_>, mut found: FoundApproval
         workloads.push((manifest, namespace));
     }
     if workloads.is_empty() {
-        return Err(Failure::Misuse(workloads::none_in(decider.manifests)));
+        return Err(Failure::Undetermined(workloads::none_in(decider.manifests)));
     }
     if let Some(cluster) = &decider.postures.cluster {
         let mut namespaces: Vec<&String> = workloads.iter().map(|(_, namespace)| namespace).collect();

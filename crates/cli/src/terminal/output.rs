@@ -9,6 +9,7 @@ use std::{
 
 use serde::Serialize;
 use tempfile::NamedTempFile;
+use unicode_width::UnicodeWidthStr;
 use writgate_core::text::escape;
 pub(crate) use writgate_core::text::escape_line as shown;
 use zeroize::Zeroizing;
@@ -202,9 +203,14 @@ pub(crate) fn columns<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> 
     text
 }
 
+/// The columns that a text takes on a terminal: two for a wide character.
+pub(crate) fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
 /// Rows under headers, as kubectl prints them: columns three spaces apart, no trailing spaces.
 pub(crate) fn table<const N: usize>(headers: [&str; N], rows: &[[String; N]]) -> String {
-    let wide = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
+    let wide = |cell: &str| width(&anstream::adapter::strip_str(cell).to_string());
     let mut widths = headers.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -231,6 +237,12 @@ mod tests {
         let rows = [["a".to_owned(), crate::terminal::style::good("yes")], ["long".to_owned(), String::new()]];
         let text = anstream::adapter::strip_str(&table(["NAME", "IT"], &rows)).to_string();
         assert_eq!(text, "NAME   IT\na      yes\nlong\n");
+    }
+
+    #[test]
+    fn columns_align_under_wide_characters() {
+        let rows = [["支払い".to_owned(), "a".to_owned()], ["abcdef".to_owned(), "b".to_owned()]];
+        assert_eq!(table(["NAME", "IT"], &rows), "NAME     IT\n支払い   a\nabcdef   b\n");
     }
 
     #[test]

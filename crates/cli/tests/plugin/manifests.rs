@@ -110,6 +110,35 @@ fn every_verb_names_the_fields_that_the_api_server_drops() {
 }
 
 #[test]
+fn files_without_a_workload_have_one_exit_code() {
+    let folder = Folder::new();
+    folder.write("settings.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: payments}\n");
+    let of = "--environment production --project payments --requested-by alice@acme.example";
+    for verb in [
+        "hash -f settings.yaml".to_owned(),
+        "verify -f settings.yaml --posture-dir postures".to_owned(),
+        "coverage -f settings.yaml --posture-dir postures".to_owned(),
+        "select -f settings.yaml --posture-dir postures".to_owned(),
+        "request -f settings.yaml --posture-dir postures --requested-by alice@acme.example".to_owned(),
+        format!("review -f settings.yaml --no-posture {of}"),
+        format!("approve --yes --no-posture -f settings.yaml --key bob.pem {of}"),
+        "revoke spec settings.yaml --why test -f postures".to_owned(),
+    ] {
+        let (out, err) = folder.expect(3, &verb, "");
+        assert!(out.is_empty() && err.contains("settings.yaml contains no workload"), "{verb}: {out}{err}");
+    }
+}
+
+#[test]
+fn an_approval_without_a_signer_names_every_kind_of_signer() {
+    let folder = Folder::new();
+    let (_, err) = folder.expect(2, "approve --yes --no-posture -f app.yaml", "");
+    for flag in ["--key <FILE>", "--signer <COMMAND>", "--ssh-agent"] {
+        assert!(err.contains(flag), "{flag}: {err}");
+    }
+}
+
+#[test]
 fn a_failed_attach_changes_no_file() {
     let folder = Folder::new();
     folder.approve("-f app.yaml -o approval.json");

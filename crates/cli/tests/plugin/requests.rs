@@ -38,7 +38,7 @@ fn refuses_to_review_an_invalid_request() {
         (3, with(&|request| request["more"] = true.into()), "unknown field `more`"),
         (3, with(&|request| request["action"] = "rm".into()), "unknown variant `rm`"),
         (3, with(&|request| request["workloads"] = Value::Array(Vec::new())), "contains no workload"),
-        (2, with(&|request| request["workloads"][0]["object"]["kind"] = "Secret".into()), "contains no workload"),
+        (3, with(&|request| request["workloads"][0]["object"]["kind"] = "Secret".into()), "contains no workload"),
         (3, with(&|request| request["workloads"][0]["object"] = Value::Array(Vec::new())), "found a list"),
         (2, format!("{request}---\n{request}"), "two request files are given"),
     ];

@@ -15,7 +15,10 @@ use writgate_core::text::{escape, on_one_line};
 use crate::{
     command::audit::row::Row,
     failure::Failure,
-    terminal::{output::shown, style},
+    terminal::{
+        output::{self, shown},
+        style,
+    },
 };
 
 /// Output format of decisions.
@@ -183,7 +186,7 @@ impl<W: Write> Printer<W> {
         let sample = std::mem::take(&mut self.sample);
         let Some(first) = sample.first() else { return Ok(()) };
         let width =
-            |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| cell.chars().count()).max();
+            |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| output::width(cell)).max();
         let widths: Vec<usize> =
             (0..first.len()).map(|column| width(column).unwrap_or_default().min(MAX_WIDTH)).collect();
         for cells in &sample {
@@ -216,7 +219,7 @@ impl<W: Write> Printer<W> {
 fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: bool) -> io::Result<()> {
     let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let padding = width.saturating_sub(cell.chars().count());
+        let padding = width.saturating_sub(output::width(cell));
         let cell = format!("{cell}{}", " ".repeat(padding));
         let cell = if styled && COLUMNS.get(column).is_some_and(|(name, _)| *name == "DECISION") {
             in_style(&cell)

@@ -225,7 +225,7 @@ fn read(path: &Path, verifier: ChainVerifier, out: &mut Vec<u8>) -> (Verificatio
     log.unfinished(&mut audit).unwrap();
     audit.settle_rest().unwrap();
     audit.printer.flush().unwrap();
-    (audit.verification.take().unwrap().finish(false), audit.tally.unreadable)
+    (audit.verification.take().unwrap().finish(false, audit.tally.unreadable), audit.tally.unreadable)
 }
 
 #[test]
@@ -367,6 +367,17 @@ fn an_unsigned_record_is_a_row_with_its_finding() {
         assert!(audited.rows.iter().any(|row| row.contains("admitted,unsigned,mallory")), "{audited:#?}");
         assert!(audited.kinds().contains(&"unsigned") && !audited.is_clean, "{audited:#?}");
     }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_in_the_report() {
+    let written = Written::four();
+    let mut lines = written.texts();
+    assert!(audit(written.verifier(), &lines).report.ends_with("; no findings\n"));
+    lines.push("x".repeat(9 << 20));
+    let audited = audit(written.verifier(), &lines);
+    let end = "; no findings in what was read; 1 record could not be read and is not verified\n";
+    assert!(audited.report.ends_with(end), "{}", audited.report);
 }
 
 #[test]

@@ -185,7 +185,8 @@ impl Verification {
     }
 
     /// Ends the verification. If the lines are known to be only `some` of the records, missing ones are not reported.
-    pub(super) fn finish(self, some: bool) -> VerificationReport {
+    /// `unreadable` is the number of lines that could not be read.
+    pub(super) fn finish(self, some: bool, unreadable: u64) -> VerificationReport {
         let Self { verifier, mut positions, remarks, repeated, not_shown, held: _ } = self;
         let mut report = verifier.finish();
         if some {
@@ -202,7 +203,7 @@ impl Verification {
         findings.extend(not_shown);
         let notes = copies(&repeated, &report).into_iter().chain(report.chains.iter().filter_map(order));
         let notes = notes.chain(report.chains.iter().filter_map(not_yet_sealed)).collect();
-        VerificationReport { findings, remarks, notes, report }
+        VerificationReport { findings, remarks, notes, report, unreadable }
     }
 }
 
@@ -213,6 +214,8 @@ pub(super) struct VerificationReport {
     /// Facts that are no fault of the log: copies, and the order of the lines.
     notes: Vec<String>,
     pub(super) report: ChainReport,
+    /// Lines that could not be read, and so were not verified.
+    pub(super) unreadable: u64,
 }
 
 impl VerificationReport {
@@ -238,10 +241,17 @@ impl VerificationReport {
         let found = match (counts.join(", "), links) {
             (counts, 0) if counts.is_empty() => UNPROVED.to_owned(),
             (counts, 0) => format!("{counts}; {UNPROVED}"),
+            (counts, _) if counts.is_empty() && self.unreadable > 0 => "no findings in what was read".to_owned(),
             (counts, _) if counts.is_empty() => "no findings".to_owned(),
             (counts, _) => counts,
         };
-        let _ = writeln!(text, "verified: {links} links of {} chains; {found}{unsealed}", self.report.chains.len());
+        let unread = match self.unreadable {
+            0 => String::new(),
+            1 => "; 1 record could not be read and is not verified".to_owned(),
+            more => format!("; {more} records could not be read and are not verified"),
+        };
+        let chains = self.report.chains.len();
+        let _ = writeln!(text, "verified: {links} links of {chains} chains; {found}{unsealed}{unread}");
         text
     }
 }
