@@ -8,7 +8,6 @@ mod file;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::ArgGroup;
 use writgate_cluster::key_file::PrivateKey;
 use writgate_core::approval::PublicKey;
 
@@ -19,7 +18,6 @@ use crate::{
 
 /// The key, program or agent that signs.
 #[derive(clap::Args, Debug)]
-#[command(group(ArgGroup::new("who signs").required(true).args(["key", "signer", "ssh_agent"])))]
 pub(crate) struct SignerFlags {
     /// Your private key: Ed25519, PKCS#8 PEM, readable by you alone
     #[arg(short, long, value_name = "FILE", help_heading = "Signer")]
@@ -58,6 +56,14 @@ pub(crate) struct Signature {
 }
 
 impl SignerFlags {
+    /// Fails if no flag says who signs. A required flag of the parser would name `--key` only.
+    pub(crate) fn is_given(&self) -> Result<(), Failure> {
+        if self.key.is_some() || self.ssh_agent.is_some() || !self.signer.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Misuse("no signer is given; pass --key FILE, --signer COMMAND or --ssh-agent [KEY]".to_owned()))
+    }
+
     /// Finds the key. Does not ask for a passphrase, and does not sign.
     pub(crate) fn find(&self) -> Result<Signer<'_>, Failure> {
         if let Some(key) = &self.key {

@@ -73,6 +73,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let Arguments { signer, add_signature, .. } = arguments;
     let others = [&signer.passphrase.passphrase_file, add_signature, &signer.key];
+    signer.is_given()?;
     confirm::can_be_asked(arguments.yes)?;
     let files = draft::read(&arguments.proposal, others.into_iter().flatten().map(PathBuf::as_path))?;
     check_output(arguments)?;

@@ -133,7 +133,7 @@ fn files_without_a_workload_have_one_exit_code() {
 fn an_approval_without_a_signer_names_every_kind_of_signer() {
     let folder = Folder::new();
     let (_, err) = folder.expect(2, "approve --yes --no-posture -f app.yaml", "");
-    for flag in ["--key <FILE>", "--signer <COMMAND>", "--ssh-agent"] {
+    for flag in ["--key FILE", "--signer COMMAND", "--ssh-agent"] {
         assert!(err.contains(flag), "{flag}: {err}");
     }
 }
