@@ -5,7 +5,7 @@
 //! failure after that is reported, not only the first.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Map, Value};
 
 use crate::{
     approval::action::Action,
@@ -243,7 +243,8 @@ impl<'a> CheckContext<'a> {
         if before.is_some_and(|before| annotations.is_same_last_applied(before)) {
             return None;
         }
-        let mut manifest = json!({ "spec": annotations.last_applied_spec()? });
+        // `json!` would copy the tree.
+        let mut manifest = Value::Object(Map::from_iter([("spec".to_owned(), annotations.last_applied_spec()?)]));
         default_forward(self.workload.kind, &mut manifest).ok()?;
         let spec = manifest.get("spec")?.to_string();
         let applied = spec_hash(self.workload.kind, &spec).ok().filter(|hash| approved.contains(hash))?;
