@@ -6,7 +6,7 @@
 use std::{fmt, str::FromStr};
 
 use ed25519_dalek::{
-    Signature, VerifyingKey,
+    Signature, Verifier as _, VerifyingKey,
     pkcs8::spki::{
         SubjectPublicKeyInfoRef,
         der::{Decode as _, pem},
@@ -127,9 +127,14 @@ impl PublicKey {
 
     /// Whether `signature` is this key's signature of `message`. The check is strict: it refuses malleable signatures
     /// and components of small order, so that nobody but the signer can make a second valid signature.
+    ///
+    /// This accepts what `VerifyingKey::verify_strict` accepts. That function decodes R to see whether its order is small,
+    /// and checks the key again, which is an eighth of its work. `verify` compares the bytes of R with the canonical
+    /// encoding of the computed point, so the canonical encodings of points of small order are the only ones to refuse.
     #[must_use]
     pub fn verify_strict(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+        let signature = Signature::from_bytes(signature);
+        !is_of_small_order(signature.r_bytes()) && self.key.verify(message, &signature).is_ok()
     }
 }
 
@@ -137,6 +142,20 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", self.id)
     }
+}
+
+/// Whether this is the canonical encoding of a point of small order. Two points with the same y have another sign bit.
+fn is_of_small_order(encoding: &[u8; 32]) -> bool {
+    const Y: [&[u8; 32]; 5] = [
+        b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\xec\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+        b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+        b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+    ];
+    let mut y = *encoding;
+    y[31] &= 0x7f;
+    Y.contains(&&y)
 }
 
 /// The text or the bytes are not a usable public key.
@@ -228,6 +247,29 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
             PublicKey::from_pem(&PEM.replace("PUBLIC KEY", "PRIVATE KEY")),
             Err(KeyError::WrongLabel("PRIVATE KEY".to_owned()))
         );
+    }
+
+    #[test]
+    fn knows_the_encodings_of_points_of_small_order() {
+        use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+        for point in EIGHT_TORSION {
+            assert!(is_of_small_order(point.compress().as_bytes()));
+            assert!(!is_of_small_order((point + ED25519_BASEPOINT_POINT).compress().as_bytes()));
+        }
+    }
+
+    proptest! {
+        /// Most of these R are no encodings, or not those of the computed point.
+        #[test]
+        fn accepts_what_the_library_accepts_as_strict(secret: [u8; 32], message: Vec<u8>, at in 0..64_usize, xor: u8) {
+            let signing = SigningKey::from_bytes(&secret);
+            let key = PublicKey::from_point(signing.verifying_key().as_bytes()).unwrap();
+            let mut bytes = signing.sign(&message).to_bytes();
+            bytes[at] ^= xor;
+            let strict = key.key.verify_strict(&message, &Signature::from_bytes(&bytes)).is_ok();
+            prop_assert_eq!(key.verify_strict(&message, &bytes), strict);
+            prop_assert_eq!(strict, xor == 0);
+        }
     }
 
     #[test]
