@@ -91,37 +91,42 @@ pub(super) const fn since(minor: u32, field: Field) -> Field {
 
 /// Converts an object to the form in which the API server would encode it. Fails if a value has the wrong type.
 pub(super) fn conform(object: &mut JsonObject, fields: &[Field]) -> Result<(), DefaultError> {
-    for Field { name, kind, rule, since: _ } in fields {
-        let member = object.get_mut(*name);
-        let is_member = member.is_some();
-        let found = match member.map(Value::take) {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(conformed(*kind, value).map_err(|error| error.under(name))?),
-        };
-        let written = match rule {
-            Rule::Always => Some(found.map_or_else(|| zero(*kind), Ok)?),
+    // A struct has up to 40 fields, of which a manifest has few.
+    let mut failure = None;
+    object.retain(|name, member| {
+        let Some(field) = fields.iter().find(|field| field.name == name) else { return true };
+        match field.written(member.take()) {
+            Ok(Some(value)) => *member = value,
+            Ok(None) => return false,
+            Err(error) => failure = failure.take().or(Some(error.under(name))),
+        }
+        true
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    for field in fields.iter().filter(|field| matches!(field.rule, Rule::Always | Rule::Nullable)) {
+        if !object.contains_key(field.name)
+            && let Some(value) = field.written(Value::Null)?
+        {
+            object.insert(field.name.to_owned(), value);
+        }
+    }
+    Ok(())
+}
+
+impl Field {
+    /// What the encoder writes for the value of the field, which is null if there is none. `None`: the field is omitted.
+    fn written(&self, value: Value) -> Result<Option<Value>, DefaultError> {
+        let found = if value.is_null() { None } else { Some(conformed(self.kind, value)?) };
+        Ok(match self.rule {
+            Rule::Always => Some(found.map_or_else(|| zero(self.kind), Ok)?),
             Rule::NonZero => found.filter(|value| !is_zero(value)),
             Rule::Pointer => found,
             Rule::Nullable => Some(found.unwrap_or(Value::Null)),
             Rule::Gated => None,
-        };
-        // Most fields are absent, and most members stay in their place.
-        match written {
-            Some(value) if is_member => {
-                if let Some(member) = object.get_mut(*name) {
-                    *member = value;
-                }
-            }
-            Some(value) => {
-                object.insert((*name).to_owned(), value);
-            }
-            None if is_member => {
-                object.remove(*name);
-            }
-            None => {}
-        }
+        })
     }
-    Ok(())
 }
 
 /// Adds the members of `object` that the tables do not contain. Values of a wrong type are [`conform`]'s.
