@@ -6,6 +6,7 @@ pub(crate) mod dsse;
 pub mod hex;
 pub(crate) mod number;
 pub(crate) mod outline;
+pub(crate) mod signed;
 pub(crate) mod spelling;
 pub(crate) mod strict;
 pub(crate) mod time;

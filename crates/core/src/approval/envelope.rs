@@ -10,7 +10,7 @@ use crate::{
     approval::key::{KeyId, PublicKey},
     encoding::{
         dsse::pre_authentication,
-        strict::{self, Fields},
+        signed::{self, Fields, Node},
     },
 };
 
@@ -55,7 +55,7 @@ impl Envelope {
         if text.len() > MAX_ENVELOPE {
             return Err(format!("the envelope has {} bytes, expected at most {MAX_ENVELOPE}", text.len()));
         }
-        let mut fields = Fields::new(strict::parse(text.as_bytes())?, "")?;
+        let mut fields = Fields::new(signed::parse(text.as_bytes())?, "")?;
         fields.constant("payloadType", PAYLOAD_TYPE)?;
         let payload = decoded(fields.required("payload")?, "payload")?;
         let signatures = fields
@@ -128,7 +128,7 @@ impl Envelope {
 }
 
 impl EnvelopeSignature {
-    fn parse(value: Value, path: &str) -> Result<Self, String> {
+    fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
         let mut fields = Fields::new(value, path)?;
         let keyid = fields.optional_text("keyid")?.unwrap_or_default();
         let sig = fields.path("sig");
@@ -139,9 +139,9 @@ impl EnvelopeSignature {
 
 /// Decodes standard, padded base64 in its canonical spelling (RFC 4648 sections 3.5 and 4). Anything else is an error,
 /// so that an envelope has one spelling.
-fn decoded(value: Value, path: &str) -> Result<Vec<u8>, String> {
-    let Value::String(text) = value else { return Err(format!("{path} is not a string")) };
-    BASE64.decode(text).map_err(|error| format!("{path} is not standard padded base64: {error}"))
+fn decoded(value: Node<'_>, path: &str) -> Result<Vec<u8>, String> {
+    let Node::Text(text) = value else { return Err(format!("{path} is not a string")) };
+    BASE64.decode(&*text).map_err(|error| format!("{path} is not standard padded base64: {error}"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     approval::action::Action,
     approval::projection::PROJECTION,
     approval::spec_hash::SpecHash,
-    encoding::strict::{self, Fields},
+    encoding::signed::{self, Fields, Node},
     encoding::time::parse_time,
 };
 
@@ -89,7 +89,7 @@ impl Approval {
     /// A field is missing, unknown, duplicated, `null` or malformed, a limit is exceeded, or `notBefore` is not before
     /// `expiresAt`. The text names the field, what was found and what was expected.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        let mut statement = Fields::new(strict::parse(payload)?, "")?;
+        let mut statement = Fields::new(signed::parse(payload)?, "")?;
         statement.constant("_type", STATEMENT_TYPE)?;
         statement.constant("predicateType", PREDICATE_TYPE)?;
         let subjects = statement
@@ -103,7 +103,7 @@ impl Approval {
         Self::parse_predicate(subjects, Fields::new(predicate, "predicate")?)
     }
 
-    fn parse_predicate(subjects: Vec<Subject>, mut fields: Fields) -> Result<Self, String> {
+    fn parse_predicate(subjects: Vec<Subject>, mut fields: Fields<'_>) -> Result<Self, String> {
         fields.constant("projection", PROJECTION)?;
         let approval = Self {
             subjects,
@@ -201,7 +201,7 @@ impl Approval {
 }
 
 impl Subject {
-    fn parse(value: Value, path: &str) -> Result<Self, String> {
+    fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
         let mut fields = Fields::new(value, path)?;
         let name = fields.name("name")?;
         let mut digest = Fields::new(fields.required("digest")?, &fields.path("digest"))?;
@@ -216,7 +216,7 @@ impl Subject {
 }
 
 impl Replay {
-    fn parse(value: Value) -> Result<Self, String> {
+    fn parse(value: Node<'_>) -> Result<Self, String> {
         let mut fields = Fields::new(value, "predicate.replay")?;
         let replay = Self {
             incident: fields.optional_name("incident")?,
@@ -273,18 +273,18 @@ fn action(text: &str) -> Result<Action, String> {
 }
 
 /// Accepts any names, because they are compared literally with the required capabilities. A wildcard gives nothing.
-fn capabilities(fields: &mut Fields) -> Result<Vec<String>, String> {
+fn capabilities(fields: &mut Fields<'_>) -> Result<Vec<String>, String> {
     let path = fields.path("capabilities");
     match fields.required("capabilities")? {
-        Value::Array(items) if items.len() <= MAX_CAPABILITIES => {
-            let named = |(index, item)| strict::name(item).map_err(|why| format!("{path}[{index}] {why}"));
+        Node::List(items) if items.len() <= MAX_CAPABILITIES => {
+            let named = |(index, item)| signed::name(item).map_err(|why| format!("{path}[{index}] {why}"));
             items.into_iter().enumerate().map(named).collect()
         }
         _ => Err(format!("{path} is not an array of at most {MAX_CAPABILITIES} strings")),
     }
 }
 
-fn time(fields: &mut Fields, name: &str) -> Result<Timestamp, String> {
+fn time(fields: &mut Fields<'_>, name: &str) -> Result<Timestamp, String> {
     let text = fields.name(name)?;
     parse_time(&text).map_err(|error| format!("{}: {error}", fields.path(name)))
 }

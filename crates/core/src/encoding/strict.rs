@@ -1,8 +1,6 @@
-//! Strict reading of values: a duplicate key is refused, and so is a number that a double does not hold exactly. For
-//! signed JSON, [`Fields`] also refuses an unknown field, and `null` for an absent one.
+//! Strict reading of values: a duplicate key is refused, and so is a number that a double does not hold exactly.
 //!
-//! Signed JSON is read from a tree by hand. serde's derived readers accept an array for a struct, and `Value` keeps the
-//! last of two equal keys, so both would accept two texts for one meaning.
+//! `encoding::signed` reads signed JSON with these rules.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -13,13 +11,10 @@ use serde::{
 };
 use serde_json::{Map, Number, Value, map::Entry};
 
-use crate::text::{on_one_line, quoted};
+use crate::text::on_one_line;
 
 /// 2^53. Beyond it, several integers share one double, and the canonical form would make them equal.
 const MAX_EXACT: i64 = 1 << 53;
-
-/// The longest string in an approval, in bytes.
-pub(crate) const MAX_STRING: usize = 512;
 
 /// Reads a JSON document. A duplicate key at any depth is an error.
 pub(crate) fn parse(text: &[u8]) -> Result<Value, String> {
@@ -98,7 +93,8 @@ pub(crate) fn by_field_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(dese
     ByFieldName::deserialize(deserializer).map(|ByFieldName(value)| value)
 }
 
-struct ValueVisitor;
+/// Has the rules for each type of value.
+pub(super) struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
@@ -164,7 +160,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         while let Some(Key(key)) = entries.next_key()? {
             match map.entry(key) {
                 Entry::Occupied(first) => {
-                    return Err(de::Error::custom(format_args!("the key `{}` appears twice", first.key())));
+                    return Err(appears_twice(first.key()));
                 }
                 Entry::Vacant(vacant) => {
                     vacant.insert(entries.next_value::<Strict>()?.0);
@@ -239,7 +235,7 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<'_, N> {
             keys.push(key);
         }
         match duplicate(&mut keys) {
-            Some(key) => Err(de::Error::custom(format_args!("the key `{key}` appears twice"))),
+            Some(key) => Err(appears_twice(key)),
             None => Ok(Some(found)),
         }
     }
@@ -258,7 +254,7 @@ fn duplicate<'k>(keys: &'k mut [Cow<'_, str>]) -> Option<&'k str> {
 }
 
 /// A key of a JSON object.
-struct BorrowedKey<'de>(Cow<'de, str>);
+pub(super) struct BorrowedKey<'de>(pub(super) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for BorrowedKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -339,134 +335,12 @@ fn number(value: f64) -> Option<Number> {
     Number::from_f64(value)
 }
 
+pub(super) fn appears_twice<E: de::Error>(key: &str) -> E {
+    E::custom(format_args!("the key `{key}` appears twice"))
+}
+
 fn inexact<E: de::Error>(number: impl fmt::Display) -> E {
     E::custom(format_args!("the number {number} is too large: a double does not hold it exactly beyond 2^53"))
-}
-
-/// The members of one object. A reader takes the members that it knows; [`Fields::finish`] refuses the rest.
-pub(crate) struct Fields {
-    path: String,
-    members: Map<String, Value>,
-}
-
-impl Fields {
-    /// The members of `value`. `path` is the position of `value` in the document, for messages; it is empty for the
-    /// document itself. Fails if `value` is not an object.
-    pub(crate) fn new(value: Value, path: &str) -> Result<Self, String> {
-        match value {
-            Value::Object(members) => Ok(Self { path: path.to_owned(), members }),
-            other => Err(format!("{} is {}, expected an object", named(path), kind_of(&other))),
-        }
-    }
-
-    /// The path of a member, for messages and for the [`Fields`] of the member.
-    pub(crate) fn path(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
-    }
-
-    /// Takes a member that may be absent. Fails if it is `null`.
-    pub(crate) fn optional(&mut self, name: &str) -> Result<Option<Value>, String> {
-        match self.members.remove(name) {
-            Some(Value::Null) => Err(format!("{} is null; leave it out instead", self.path(name))),
-            other => Ok(other),
-        }
-    }
-
-    /// Takes a member. Fails if it is absent or `null`.
-    pub(crate) fn required(&mut self, name: &str) -> Result<Value, String> {
-        self.optional(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
-    }
-
-    /// Takes a boolean that is false if it is absent.
-    pub(crate) fn optional_flag(&mut self, name: &str) -> Result<bool, String> {
-        let path = self.path(name);
-        match self.optional(name)? {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(other) => Err(format!("{path} is {other}, expected true or false")),
-        }
-    }
-
-    /// Takes a string of at most 512 bytes that may be absent.
-    pub(crate) fn optional_text(&mut self, name: &str) -> Result<Option<String>, String> {
-        let value = self.optional(name)?;
-        value.map(short_text).transpose().map_err(|why| format!("{} {why}", self.path(name)))
-    }
-
-    /// Takes a name that may be absent. A name is not empty, has at most 512 bytes, and has no space at either end.
-    pub(crate) fn optional_name(&mut self, name: &str) -> Result<Option<String>, String> {
-        let value = self.optional(name)?;
-        value.map(self::name).transpose().map_err(|why| format!("{} {why}", self.path(name)))
-    }
-
-    /// Takes a name, as [`Fields::optional_name`] does. Fails if it is absent.
-    pub(crate) fn name(&mut self, name: &str) -> Result<String, String> {
-        self.optional_name(name)?.ok_or_else(|| format!("{} is missing", self.path(name)))
-    }
-
-    /// Takes a string. Fails if it is not exactly `expected`.
-    pub(crate) fn constant(&mut self, name: &str, expected: &str) -> Result<(), String> {
-        let found = self.required(name)?;
-        if found == expected {
-            return Ok(());
-        }
-        let found = found.as_str().map_or(kind_of(&found).to_owned(), |text| format!("\"{}\"", quoted(text)));
-        Err(format!("{} is {found}, expected {expected:?}", self.path(name)))
-    }
-
-    /// Takes an array of at least one and at most `most` items.
-    pub(crate) fn items(&mut self, name: &str, most: usize) -> Result<Vec<Value>, String> {
-        match self.required(name)? {
-            Value::Array(items) if (1..=most).contains(&items.len()) => Ok(items),
-            Value::Array(items) => Err(format!("{} has {} items, expected 1 to {most}", self.path(name), items.len())),
-            other => Err(format!("{} is {}, expected an array", self.path(name), kind_of(&other))),
-        }
-    }
-
-    /// Fails if a member was not taken: this version does not know it.
-    pub(crate) fn finish(self) -> Result<(), String> {
-        match self.members.keys().next() {
-            None => Ok(()),
-            Some(unknown) => Err(format!("{} is not a field that this version knows", self.path(&quoted(unknown)))),
-        }
-    }
-}
-
-/// A string of at most 512 bytes. The error continues a sentence that begins with the value's path.
-fn short_text(value: Value) -> Result<String, String> {
-    match value {
-        Value::String(text) if text.len() <= MAX_STRING => Ok(text),
-        Value::String(text) => Err(format!("has {} bytes, expected at most {MAX_STRING}", text.len())),
-        other => Err(format!("is {}, expected a string", kind_of(&other))),
-    }
-}
-
-/// A string that is not empty, has at most 512 bytes, and neither begins nor ends with space. The error continues a
-/// sentence that begins with the value's path.
-pub(crate) fn name(value: Value) -> Result<String, String> {
-    let text = short_text(value)?;
-    if text.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    if text.trim() != text {
-        return Err(format!("is {text:?}: it begins or ends with space"));
-    }
-    Ok(text)
-}
-
-fn named(path: &str) -> &str {
-    if path.is_empty() { "the document" } else { path }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

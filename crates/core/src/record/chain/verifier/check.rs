@@ -11,7 +11,10 @@ use crate::{
     approval::key::{KeyId, PublicKey},
     encoding::canonical::canonical,
     encoding::dsse::pre_authentication,
-    encoding::strict::{Fields, by_field_name},
+    encoding::{
+        signed::{Fields, Node},
+        strict::by_field_name,
+    },
     record::{
         chain::{CHAIN_VERSION, Head, Link, RECORD_PAYLOAD_TYPE, RecordDigest, SEAL_PAYLOAD_TYPE, SIGNED_PART},
         decision::RECORD_VERSION,
@@ -130,7 +133,7 @@ pub(super) fn check_unsigned(claimed: ClaimedLine<'_>) -> LineCheck {
 
 /// The bytes that are signed, if `key` signed exactly this text under `payload_type`.
 fn text_signed_by(line: &ClaimedLine<'_>, key: &PublicKey, payload_type: &str) -> Option<Vec<u8>> {
-    let signature = signature(line.signature()?.clone()).ok()?;
+    let signature = signature(line.signature()?).ok()?;
     let signed = canonical(line.text(), SIGNED_PART).ok()?;
     key.verify_strict(&pre_authentication(payload_type, &signed), &signature).then_some(signed)
 }
@@ -171,8 +174,8 @@ pub(super) fn content(line: &ClaimedLine<'_>, place: &LinkFields, signed: &[u8])
 }
 
 /// The bytes of a signature. No signature covers this object, so it must not contain anything else.
-fn signature(value: Value) -> Result<[u8; 64], String> {
-    let mut fields = Fields::new(value, "signature")?;
+fn signature(value: &Value) -> Result<[u8; 64], String> {
+    let mut fields = Fields::new(Node::from(value), "signature")?;
     fields.name("keyid")?;
     let sig = fields.name("sig")?;
     fields.finish()?;
