@@ -6,8 +6,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::source::Source;
-
 /// A program of the workspace.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Program {
@@ -32,7 +30,7 @@ const FLAGS: [&str; 4] = [
 
 /// Compiles a static program from the sources in `root`, with the list of its dependencies in it (`cargo auditable`).
 /// Returns its path.
-pub(crate) fn static_program(program: Program, root: &Path, source: &Source) -> Result<PathBuf> {
+pub(crate) fn static_program(program: Program, root: &Path) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-musl", env::consts::ARCH);
     check_tools(&target)?;
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -55,7 +53,9 @@ pub(crate) fn static_program(program: Program, root: &Path, source: &Source) -> 
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CARGO_INCREMENTAL", "0")
-        .env("SOURCE_DATE_EPOCH", source.time.as_second().to_string())
+        // C compilers use it for `__DATE__`. With the time of the commit, each commit would compile ring and all crates that depend
+        // on it again.
+        .env("SOURCE_DATE_EPOCH", "0")
         .status()
         .context("cargo cannot be started")?;
     ensure!(status.success(), "{} could not be compiled for {target}", program.name);

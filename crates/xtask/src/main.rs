@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 fn image(mut binaries: Vec<PathBuf>, output: &Path) -> anyhow::Result<()> {
     let source = Source::read()?;
     if binaries.is_empty() {
-        binaries.push(compile::static_program(compile::WEBHOOK, &source.root, &source)?);
+        binaries.push(compile::static_program(compile::WEBHOOK, &source.root)?);
     }
     let built = image::write(&binaries, &source, output)?;
     println!("{}", built.summary(output));

@@ -35,7 +35,7 @@ pub(crate) fn reproduce(layout: &Path) -> Result<()> {
     ensure!(!first.is_empty(), "{} has no files; run: make image", layout.display());
     let copy = source.root.join("target/reproduce");
     copy_sources(&source.root, &copy)?;
-    let program = compile::static_program(WEBHOOK, &copy, &source)?;
+    let program = compile::static_program(WEBHOOK, &copy)?;
     let second = copy.join("image");
     let built = image::write(&[program], &source, &second)?;
     for name in &first {
@@ -141,8 +141,8 @@ fn check_versions(version: &str, chart: &str, changelog: &str, tag: Option<&str>
 pub(crate) fn linux(output: &Path) -> Result<()> {
     fs::create_dir_all(output).with_context(|| format!("{} cannot be created", output.display()))?;
     let source = Source::read()?;
-    let webhook = compile::static_program(WEBHOOK, &source.root, &source)?;
-    let plugin = compile::static_program(PLUGIN, &source.root, &source)?;
+    let webhook = compile::static_program(WEBHOOK, &source.root)?;
+    let plugin = compile::static_program(PLUGIN, &source.root)?;
     fs::copy(&webhook, output.join(WEBHOOK.name)).context("the webhook cannot be copied")?;
 
     for (program, path) in [(WEBHOOK, &webhook), (PLUGIN, &plugin)] {
