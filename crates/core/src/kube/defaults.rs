@@ -267,26 +267,6 @@ mod tests {
     }
 
     #[test]
-    fn removes_the_values_that_an_older_api_server_does_not_keep() {
-        let container = |policy: &str| json!({"name": "c", "image": "i", "restartPolicy": policy});
-        let deployment = json!({"spec": {"template": {"spec": {"containers": [container("Never")],
-            "initContainers": [container("Always"), container("OnFailure")]}}}});
-        let dropped_by = |kind, object: &Value, minor| remove_dropped_fields(kind, &mut object.clone(), minor);
-        let both =
-            ["spec.template.spec.containers[0].restartPolicy", "spec.template.spec.initContainers[1].restartPolicy"];
-        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 34), both);
-        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 35), [""; 0]);
-        assert_eq!(dropped_by(WorkloadKind::Deployment, &deployment, 33), [""; 0], "it refuses the object");
-        let job = |rules: Value| json!({"podFailurePolicy": {"rules": rules}});
-        let cron_job = json!({"spec": {"jobTemplate": {"spec": job(json!([]))}}});
-        let job = |rules| json!({"spec": job(rules)});
-        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([])), 36), ["spec.podFailurePolicy.rules"]);
-        assert_eq!(dropped_by(WorkloadKind::CronJob, &cron_job, 36), ["spec.jobTemplate.spec.podFailurePolicy.rules"]);
-        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([])), 37), [""; 0]);
-        assert_eq!(dropped_by(WorkloadKind::Job, &job(json!([{"action": "Ignore"}])), 36), [""; 0]);
-    }
-
-    #[test]
     fn removes_the_fields_that_an_older_api_server_drops() {
         let container = json!({"name": "c", "image": "i", "resources": {"claims": [{"name": "gpu"}], "limits": {"cpu": "1"}},
             "resizePolicy": null});
