@@ -1,5 +1,5 @@
-//! A Lease (coordination.k8s.io/v1) that one replica holds: the one that sends the [canary](crate::canary). Decisions never depend
-//! on it.
+//! A Lease (coordination.k8s.io/v1) that one replica holds: the one that sends the [canary](crate::canary) and does the
+//! [re-audit](crate::reaudit). Decisions never depend on it.
 //!
 //! The times in a Lease are written for people and never compared, because clocks differ and jump. A replica takes the Lease over
 //! if it has not changed for its duration, measured from when the replica first saw it by a clock that only advances. client-go's
@@ -144,7 +144,7 @@ impl Competitor {
         self.metrics.lease_checked(outcome);
         match &failure {
             Some(why) if self.reported.as_ref() != Some(why) => {
-                tracing::warn!(%why, "the Lease cannot be kept; this replica sends no canary, and decisions do not depend on it");
+                tracing::warn!(%why, "the Lease cannot be kept; this replica does neither canary nor re-audit, and decisions do not depend on it");
             }
             None if self.reported.is_some() => tracing::info!("the Lease can be kept again"),
             _ => {}

@@ -1,13 +1,14 @@
 //! The webhook: an HTTPS endpoint, its state, and the trail of its decisions.
 //!
 //! [`http`] accepts a request on a port that serves a [`certificate`], [`review`] has core decide it with what [`state`] knows, and [`trail`] records the decision.
-//! One replica holds a [`lease`], and sends the [`canary`]. [`server`] builds the parts and connects them.
+//! One replica holds a [`lease`], sends the [`canary`] and does the [`reaudit`]. [`server`] builds the parts and connects them.
 
 pub mod canary;
 pub mod certificate;
 pub mod http;
 pub mod lease;
 pub mod metrics;
+pub mod reaudit;
 pub mod review;
 pub mod server;
 pub mod state;

@@ -21,6 +21,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+use writgate_cluster::live::Standing;
+
+use crate::reaudit::Counts;
 
 /// Upper bounds in seconds. A review takes about 0.1 ms, and the API server gives up after a few seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -384,6 +387,14 @@ pub struct EnvironmentLabels {
     environment: Arc<str>,
 }
 
+/// Labels of `writgate_reaudit_workloads`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReauditLabels {
+    /// An environment with a posture, else `other`.
+    environment: Arc<str>,
+    state: &'static str,
+}
+
 /// A gauge without labels that may be absent.
 #[derive(Clone, Debug, Default)]
 pub struct AbsentGauge(Arc<Mutex<Option<i64>>>);
@@ -474,6 +485,10 @@ pub struct Families {
     /// Absent on a replica that does not hold the Lease, as is the next one.
     pub canary_denied: AbsentGauge,
     pub canary_last_denied: AbsentGauge,
+    /// Empty on a replica that does not hold the Lease.
+    pub reaudit_workloads: Family<ReauditLabels, Gauge>,
+    pub reaudit_last_success: AbsentGauge,
+    pub reaudit_runs: Family<OutcomeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -522,6 +537,9 @@ impl Default for Metrics {
             lease_checks: Family::default(),
             canary_denied: AbsentGauge::default(),
             canary_last_denied: AbsentGauge::default(),
+            reaudit_workloads: Family::default(),
+            reaudit_last_success: AbsentGauge::default(),
+            reaudit_runs: Family::default(),
         }))
     }
 }
@@ -709,6 +727,17 @@ impl Metrics {
             "When the canary was last denied; only on the holder of the Lease",
             self.canary_last_denied.clone(),
         );
+        registry.register(
+            "reaudit_workloads",
+            "Workloads in the last complete re-audit, by environment and state; only on the holder of the Lease",
+            self.reaudit_workloads.clone(),
+        );
+        registry.register(
+            "reaudit_last_success_timestamp_seconds",
+            "When the last complete re-audit ended; only on the holder of the Lease",
+            self.reaudit_last_success.clone(),
+        );
+        registry.register("reaudit_runs", "Re-audits, by outcome", self.reaudit_runs.clone());
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
@@ -747,7 +776,8 @@ impl Metrics {
             }
         }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            for family in [&self.certificate_reloads, &self.certificate_checks, &self.lease_checks] {
+            for family in [&self.certificate_reloads, &self.certificate_checks, &self.lease_checks, &self.reaudit_runs]
+            {
                 drop(family.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
             }
         }
@@ -828,6 +858,31 @@ impl Metrics {
     /// Notes that the canary was not denied.
     pub fn canary_not_denied(&self) {
         self.canary_denied.set(Some(0));
+    }
+
+    /// Replaces the result of the last re-audit. Every state of an environment is present.
+    pub(crate) fn reaudited(&self, counts: &Counts, at: Timestamp) {
+        let environments: BTreeSet<&Arc<str>> = counts.keys().map(|(environment, _)| environment).collect();
+        self.reaudit_workloads.clear();
+        for environment in environments {
+            for standing in Standing::ALL {
+                let labels = ReauditLabels { environment: environment.clone(), state: standing.as_str() };
+                let count = counts.get(&(environment.clone(), standing)).copied().unwrap_or(0);
+                self.reaudit_workloads.get_or_create(&labels).set(count);
+            }
+        }
+        self.reaudit_last_success.set(Some(at.as_second()));
+    }
+
+    /// Counts a re-audit.
+    pub fn reaudit_run(&self, outcome: ReloadOutcome) {
+        self.reaudit_runs.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Removes the result of the last re-audit.
+    pub fn reaudit_forgotten(&self) {
+        self.reaudit_workloads.clear();
+        self.reaudit_last_success.set(None);
     }
 
     /// Removes what this replica reported about the canary.

@@ -37,6 +37,7 @@ use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
 use crate::lease::LeaseKeeper;
 use crate::metrics::{Metrics, Watched};
+use crate::reaudit::{Reaudit, Rules};
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
@@ -185,7 +186,10 @@ pub struct Args {
     /// How often one replica sends the canary: dry runs in namespace writgate-canary that the webhook must deny. 0 sends none
     #[arg(long, env = "WRITGATE_CANARY_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
     pub canary_interval: Duration,
-    /// Lease in the system namespace that the replica holds which sends the canary
+    /// How often one replica decides again about the workloads that exist. 0 never does
+    #[arg(long, env = "WRITGATE_REAUDIT_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
+    pub reaudit_interval: Duration,
+    /// Lease in the system namespace; its holder sends the canary and does the re-audit
     #[arg(long, env = "WRITGATE_LEASE_NAME", default_value = "writgate-webhook", value_name = "NAME")]
     pub lease_name: String,
 }
@@ -260,8 +264,14 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
     let sealer = Sealer::new(audit_key, heads(cluster.as_ref(), &args.system_namespace).await, metrics.clone());
     let seals = Seals::start(sealer.clone(), output.clone());
     let holder = cluster.clone().zip(ledger.clone());
-    let holder =
-        holder.map(|(client, ledger)| Holder { client, ledger, reporter: reporter.clone(), metrics: metrics.clone() });
+    let holder = holder.map(|(client, ledger)| Holder {
+        client,
+        ledger,
+        store: store.clone(),
+        reporter: reporter.clone(),
+        metrics: metrics.clone(),
+        exempt: exempt.clone(),
+    });
     let events = cluster.clone().zip(ledger.clone());
     let events =
         events.map(|(client, ledger)| Events::start(client, reporter, ledger, sealer.clone(), metrics.clone()));
@@ -338,15 +348,17 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
 struct Holder {
     client: Client,
     ledger: Ledger,
+    store: Arc<Store>,
     reporter: Reporter,
     metrics: Metrics,
+    exempt: ExemptControllers,
 }
 
 impl Holder {
     /// Starts to compete for the Lease, and what its holder does. Without anything to do, there is no Lease.
     fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
-        let Self { client, ledger, reporter, metrics } = self;
-        if args.canary_interval.is_zero() {
+        let Self { client, ledger, store, reporter, metrics, exempt } = self;
+        if args.canary_interval.is_zero() && args.reaudit_interval.is_zero() {
             return None;
         }
         // A Pod keeps its name when its container is restarted, and the writer differs between processes.
@@ -354,8 +366,17 @@ impl Holder {
         let (namespace, name) = (&args.system_namespace, &args.lease_name);
         let lease = LeaseKeeper::start(client.clone(), namespace, name, format!("{host}_{writer}"), metrics.clone());
         let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
-        let canary = Canary::new(client, &args.webhook_configuration, ledger, notices, metrics);
-        tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
+        if !args.canary_interval.is_zero() {
+            let (client, metrics) = (client.clone(), metrics.clone());
+            let canary = Canary::new(client, &args.webhook_configuration, ledger, notices.clone(), metrics);
+            tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
+        }
+        if !args.reaudit_interval.is_zero() {
+            let further = args.workload_kind.clone();
+            let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
+            let reaudit = Reaudit::new(client, store, rules, notices, metrics);
+            tokio::spawn(reaudit.keep(args.reaudit_interval, lease.holding()));
+        }
         Some(lease)
     }
 }

@@ -1,8 +1,9 @@
-//! What one replica does for all: the Lease and the canary, on a real API server. The API server calls a replica that does neither.
+//! What one replica does for all: the Lease, the canary and the re-audit, on a real API server. The API server calls a replica that does neither.
 //! The tests change the webhook configuration and share a Lease, so they run one after the other.
 
 mod canary;
 mod lease;
+mod standing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ pub(crate) fn tests() -> Vec<Test<Watched>> {
         canary::rings_when_the_webhook_configuration_is_removed_or_weakened,
         lease::another_replica_takes_over_when_the_holder_dies,
         lease::a_holder_without_rights_stops_and_admission_goes_on,
+        standing::reports_the_standing_of_each_workload_and_each_transition_once,
+        standing::without_the_right_to_list_pods_the_last_result_stays_and_the_log_says_why,
     ]
 }
 
@@ -32,7 +35,17 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start() -> Self {
-        Self { installation: Installation::start(), turn: Mutex::new(()) }
+        let installation = Installation::start();
+        // The tests' webhook has a further kind. The chart grants the rights to it with governedKinds.
+        let group = "rbac.authorization.k8s.io";
+        installation.plane.install(&[
+            json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": "rollouts"}, "rules": [
+                {"apiGroups": ["example.com"], "resources": ["rollouts"], "verbs": ["get", "list", "watch"]}]}),
+            json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "rollouts"},
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "rollouts"},
+                "subjects": [{"kind": "ServiceAccount", "name": "writgate-webhook", "namespace": SYSTEM_NAMESPACE}]}),
+        ]);
+        Self { installation, turn: Mutex::new(()) }
     }
 
     /// Waits until no other test runs, and until the Lease is free.
@@ -44,7 +57,12 @@ impl Watched {
 
     /// A replica that competes for the Lease and sends the canary each second.
     fn replica(&self, name: &str) -> Webhook {
-        Webhook::replica_with(&self.installation.plane, name, &["--canary-interval", "1s"])
+        self.replica_with(name, &["--canary-interval", "1s"])
+    }
+
+    /// A replica that competes for the Lease, if the flags have something for its holder to do.
+    fn replica_with(&self, name: &str, args: &[&str]) -> Webhook {
+        Webhook::replica_with(&self.installation.plane, name, args)
     }
 
     fn admin(&self, args: &[&str], input: &str) -> Ran {

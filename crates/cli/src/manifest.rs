@@ -11,22 +11,16 @@ pub(crate) mod workloads;
 
 use std::{fmt, io};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+pub(crate) use writgate_cluster::live::{UNKNOWN_USER, is_of_an_approval};
+use writgate_cluster::live::{UnsentRequest, attached};
 use writgate_core::{
     approval::{DetachedApproval, ManifestHashError, SpecHash, manifest_hash_as},
     encoding::{YamlError, read_yaml},
     kube::{ConfigMapContent, DefaultError, WorkloadKind, WorkloadKinds, default_forward},
     text::escape_line,
-    vocabulary::{APPROVAL_ANNOTATION, APPROVAL_KEY, APPROVAL_KIND, APPROVAL_REF, KIND_LABEL, is_approval},
+    vocabulary::{APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL, is_approval},
 };
-
-/// Whether an annotation holds an approval or refers to one.
-pub(crate) fn is_of_an_approval(annotation: &str) -> bool {
-    annotation == APPROVAL_REF || is_approval(annotation)
-}
-
-/// The user of an AdmissionReview that was made from a file.
-pub(crate) const UNKNOWN_USER: &str = "system:anonymous";
 
 /// The most bytes of an object's JSON: `MaxRequestBodyBytes` of k8s.io/apiserver. What is larger can never run, and would only
 /// cost a reviewer time and memory.
@@ -355,20 +349,7 @@ impl Manifest {
     /// The object with these envelopes as its only approvals.
     #[must_use]
     pub(crate) fn with_approvals(&self, envelopes: &[&str]) -> Self {
-        let mut manifest = self.clone();
-        if let Some(Value::Object(metadata)) = manifest.object.get_mut("metadata") {
-            let annotations = metadata.entry("annotations").or_insert(Value::Null);
-            if annotations.is_null() {
-                *annotations = json!({});
-            }
-            if let Some(annotations) = annotations.as_object_mut() {
-                annotations.retain(|name, _| !is_of_an_approval(name));
-                for (number, envelope) in envelopes.iter().enumerate() {
-                    annotations.insert(format!("{APPROVAL_ANNOTATION}.{}", number + 1), (*envelope).into());
-                }
-            }
-        }
-        manifest
+        self.with_object(attached(&self.object, envelopes))
     }
 
     /// The value of a label.
@@ -417,28 +398,18 @@ impl Manifest {
                 }
             }
         }
-        let (operation, options) =
-            if runs.is_some() { ("UPDATE", "UpdateOptions") } else { ("CREATE", "CreateOptions") };
-        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
         let resource = self.resource().unwrap_or_else(|| format!("{}s", self.kind.to_lowercase()));
-        let review = json!({
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {
-                "uid": uid,
-                "kind": {"group": group, "version": version, "kind": self.kind},
-                "resource": {"group": group, "version": version, "resource": resource},
-                "namespace": namespace,
-                "name": self.metadata("name").unwrap_or_default(),
-                "operation": operation,
-                "userInfo": {"username": user},
-                "object": object,
-                "oldObject": runs,
-                "dryRun": false,
-                "options": {"apiVersion": "meta.k8s.io/v1", "kind": options},
-            },
-        });
-        Ok(review.to_string().into_bytes())
+        let request = UnsentRequest {
+            uid,
+            namespace,
+            name: self.metadata("name").unwrap_or_default(),
+            user,
+            api_version: &self.api_version,
+            kind: &self.kind,
+            resource: &resource,
+            old_object: runs,
+        };
+        Ok(request.review(&object))
     }
 }
 

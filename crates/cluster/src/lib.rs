@@ -1,5 +1,5 @@
 //! What the webhook and the command line share outside core: the API client, names, keys, the clock, and the formats that one
-//! program writes to the cluster and the other reads.
+//! program writes to the cluster and the other reads, and what covers a workload that exists.
 //!
 //! Nothing here serves requests or uses a terminal.
 
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config_map;
 pub mod event;
 pub mod key_file;
+pub mod live;
 pub mod names;
 pub mod namespace;
 pub mod pages;

@@ -9,28 +9,25 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use writgate_cluster::clock;
+use writgate_cluster::{
+    clock,
+    live::{ClaimedApprovals, Controllers},
+};
 use writgate_core::{
     approval::SpecHash,
-    decide::{Coverage, Unchecked, coverage},
+    decide::{Coverage, Unchecked},
     posture::Enforcement,
     record::{ApprovalRecord, Decision, ObjectRecord},
     vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL},
 };
 
 use crate::{
-    approval::{
-        decider::{Decider, DecisionFlags, detached_approvals},
-        search::FoundApprovals,
-    },
+    approval::decider::{Decider, DecisionFlags, detached_approvals},
     cluster::{
         Cluster,
         event_reader::{NamespaceScope, NamespaceScopeFlags},
     },
-    command::{
-        Format,
-        coverage::live::{Controllers, governed_namespaces},
-    },
+    command::{Format, coverage::live::governed_namespaces},
     failure::{Answer, Failure},
     manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
     terminal::{
@@ -176,13 +173,13 @@ fn of_files(arguments: &Arguments, decider: &Decider<'_>) -> Result<CoverageRepo
         decider.manifests.iter().filter(|manifest| manifest.workload().is_some() || is_pod(manifest)).collect();
     // A file may list an object before its controller.
     for manifest in &checked {
-        controllers.include(manifest);
+        controllers.include(manifest.workload(), manifest.object());
     }
     let mut namespaces: BTreeMap<String, NamespaceDecider<'_>> = BTreeMap::new();
     let mut found = Vec::new();
     for manifest in checked {
         workloads::warn_of_outdated(manifest);
-        if controllers.include(manifest) {
+        if controllers.include(manifest.workload(), manifest.object()) {
             continue;
         }
         let namespace = flag.of(manifest, decider.postures.cluster.as_ref())?;
@@ -208,7 +205,7 @@ struct NamespaceDecider<'a> {
     environment: String,
     /// Without one, everything is denied.
     project: Option<String>,
-    approvals: FoundApprovals,
+    approvals: ClaimedApprovals,
 }
 
 impl<'a> NamespaceDecider<'a> {
@@ -228,16 +225,13 @@ impl<'a> NamespaceDecider<'a> {
                 shown(namespace)
             )));
         }
-        let mut approvals = FoundApprovals::default();
-        for approval in decider.detached(namespace) {
-            approvals.add_detached(&approval, namespace);
-        }
+        let approvals = ClaimedApprovals::of(&decider.detached(namespace));
         let (environment, project) = (environment.to_string(), labels.project.as_deref().map(str::to_owned));
         Ok(Self { decider, namespace: namespace.to_owned(), environment, project, approvals })
     }
 
     fn workload(&self, manifest: &Manifest) -> WorkloadCoverage {
-        match self.coverage(manifest).and_then(|found| self.of_another_spec(manifest, found)) {
+        match self.coverage(manifest) {
             Ok((coverage, decision)) => self.row(manifest, coverage, decision),
             Err(failure) => WorkloadCoverage {
                 object: self.object(manifest),
@@ -257,28 +251,11 @@ impl<'a> NamespaceDecider<'a> {
 
     fn coverage(&self, manifest: &Manifest) -> Result<(Coverage, Decision), Failure> {
         let posture = self.decider.postures.set.environment(&self.environment).ok();
-        coverage(self.decider.now, posture, |at| self.decider.decide_again(manifest, &self.namespace, at))
-    }
-
-    /// A detached approval is searched for by the spec hash, so the decision does not consider those of another spec.
-    fn of_another_spec(
-        &self,
-        manifest: &Manifest,
-        found: (Coverage, Decision),
-    ) -> Result<(Coverage, Decision), Failure> {
-        if found.0 != Coverage::Unapproved {
-            return Ok(found);
-        }
-        let object = self.object(manifest);
-        let name = format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name);
-        let is_near = |subject: &writgate_core::approval::Subject| subject.name == name;
-        for approval in self.approvals.0.iter().filter(|approval| approval.claims.subjects.iter().any(is_near)) {
-            let other = self.coverage(&manifest.with_approvals(&[&approval.envelope]))?;
-            if other.0 == Coverage::OtherSpec {
-                return Ok(other);
-            }
-        }
-        Ok(found)
+        let ObjectRecord { api_version, kind, namespace, name, .. } = self.object(manifest);
+        let subject = format!("{api_version}/{kind}/{namespace}/{name}");
+        self.approvals.coverage(self.decider.now, posture, manifest.object(), &subject, |object, at| {
+            self.decider.decide_again(&manifest.with_object(object.clone()), &self.namespace, at)
+        })
     }
 
     fn row(&self, manifest: &Manifest, coverage: Coverage, decision: Decision) -> WorkloadCoverage {

@@ -1,14 +1,14 @@
 //! The workloads of a cluster's namespaces, page by page, without those that a workload of the same namespace controls.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     ResourceExt as _,
     api::{Api, ApiResource, DynamicObject, ListParams},
 };
-use serde_json::Value;
-use writgate_cluster::names::CANARY_NAMESPACE;
+use writgate_cluster::{
+    live::{Controllers, KINDS},
+    names::CANARY_NAMESPACE,
+};
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     vocabulary::ENVIRONMENT_LABEL,
@@ -23,17 +23,6 @@ use crate::{
 
 /// Objects per page of a list. An object has at most 1.5 MiB.
 const PAGE: u32 = 100;
-
-/// Kubernetes' own kinds. A kind comes after the kinds that control it.
-const KINDS: [WorkloadKind; 7] = [
-    WorkloadKind::Deployment,
-    WorkloadKind::CronJob,
-    WorkloadKind::StatefulSet,
-    WorkloadKind::DaemonSet,
-    WorkloadKind::ReplicationController,
-    WorkloadKind::Job,
-    WorkloadKind::ReplicaSet,
-];
 
 /// The governed namespaces, sorted by name. Nothing can exist in the namespace of the canary.
 pub(super) fn governed_namespaces(cluster: &Cluster) -> Result<Vec<String>, Failure> {
@@ -85,7 +74,7 @@ pub(super) fn workloads(
                 object["apiVersion"] = api_version.into();
                 object["kind"] = kind.into();
                 if let Some(manifest) = manifest::live(&source, object, &kinds)?
-                    && !controllers.include(&manifest)
+                    && !controllers.include(manifest.workload(), manifest.object())
                 {
                     each(&manifest)?;
                 }
@@ -97,68 +86,4 @@ pub(super) fn workloads(
         }
     }
     Ok(())
-}
-
-/// The workloads that were seen, by uid.
-#[derive(Default)]
-pub(super) struct Controllers(BTreeMap<String, WorkloadKind>);
-
-impl Controllers {
-    /// Notes an object, and says whether a workload that was noted before controls it. An owner that does not exist, or of
-    /// a kind whose controller would not create this object, does not count: anybody can write an owner reference.
-    pub(super) fn include(&mut self, manifest: &Manifest) -> bool {
-        let metadata = &manifest.object()["metadata"];
-        let owners = metadata["ownerReferences"].as_array();
-        let owner = owners.into_iter().flatten().find(|owner| owner["controller"] == true);
-        let owner = owner.and_then(|owner| self.0.get(owner["uid"].as_str()?)).copied();
-        if let (Some(kind), Value::String(uid)) = (manifest.workload(), &metadata["uid"]) {
-            self.0.insert(uid.clone(), kind);
-        }
-        owner.is_some_and(|owner| creates(owner, manifest.workload()))
-    }
-}
-
-/// Whether the controller of `owner` creates objects of `kind`; `None` stands for a Pod.
-fn creates(owner: WorkloadKind, kind: Option<WorkloadKind>) -> bool {
-    match kind {
-        Some(WorkloadKind::ReplicaSet) => matches!(owner, WorkloadKind::Deployment | WorkloadKind::Further(_)),
-        Some(WorkloadKind::Job) => matches!(owner, WorkloadKind::CronJob | WorkloadKind::Further(_)),
-        Some(_) => false,
-        None => !matches!(owner, WorkloadKind::Deployment | WorkloadKind::CronJob),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn object(api_version: &str, kind: &str, uid: &str, owner: &Value) -> Manifest {
-        let object = json!({"apiVersion": api_version, "kind": kind,
-            "metadata": {"name": uid, "uid": uid, "ownerReferences": [owner]}});
-        manifest::live("a test", object, &WorkloadKinds::default()).unwrap().unwrap()
-    }
-
-    fn owned_by(uid: &str) -> Value {
-        json!({"uid": uid, "controller": true})
-    }
-
-    #[test]
-    fn only_an_owner_that_was_seen_and_creates_such_objects_controls_an_object() {
-        let mut controllers = Controllers::default();
-        assert!(!controllers.include(&object("apps/v1", "Deployment", "d", &Value::Null)));
-        assert!(!controllers.include(&object("batch/v1", "CronJob", "c", &Value::Null)));
-        assert!(controllers.include(&object("apps/v1", "ReplicaSet", "r", &owned_by("d"))));
-        assert!(controllers.include(&object("batch/v1", "Job", "j", &owned_by("c"))));
-        assert!(controllers.include(&object("v1", "Pod", "p", &owned_by("r"))));
-        assert!(controllers.include(&object("v1", "Pod", "q", &owned_by("j"))));
-
-        assert!(!controllers.include(&object("apps/v1", "ReplicaSet", "s", &owned_by("gone"))), "no such owner");
-        assert!(!controllers.include(&object("apps/v1", "ReplicaSet", "s", &owned_by("c"))), "a CronJob");
-        assert!(!controllers.include(&object("v1", "Pod", "s", &owned_by("d"))), "a Deployment");
-        assert!(!controllers.include(&object("apps/v1", "Deployment", "s", &owned_by("d"))), "nothing creates it");
-        let owner = json!({"uid": "d", "controller": false});
-        assert!(!controllers.include(&object("apps/v1", "ReplicaSet", "s", &owner)), "not its controller");
-    }
 }

@@ -28,9 +28,12 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     rights.dedup();
     let makes_certificate = reader.makes_certificate();
     let has = |flag: &str| reader.arguments().is_none_or(|all| all.iter().any(|one| one.starts_with(flag)));
-    let sends_canary = has("--canary-interval=");
+    let (sends_canary, audits_again) = (has("--canary-interval="), has("--reaudit-interval="));
     rights.retain(|right| {
-        (makes_certificate || !right.is_for_making_a_certificate()) && (sends_canary || !right.is_for_the_canary())
+        (makes_certificate || !right.is_for_making_a_certificate())
+            && (sends_canary || !right.is_for_the_canary())
+            && (audits_again || !right.is_for_the_reaudit())
+            && (sends_canary || audits_again || right.resource != "leases")
     });
     let system = reader.system();
     let reviews = rights.iter().map(|right| async {
@@ -96,9 +99,14 @@ impl Right {
             || (self.resource == "validatingwebhookconfigurations" && self.verb == "patch")
     }
 
-    /// The chart grants these with `canary.enabled` only.
+    /// The chart grants this with `canary.enabled` only.
     fn is_for_the_canary(&self) -> bool {
-        self.resource == "leases" || self.name.as_deref() == Some(CANARY_NAMESPACE)
+        self.name.as_deref() == Some(CANARY_NAMESPACE)
+    }
+
+    /// The chart grants this with `reaudit.enabled` only.
+    fn is_for_the_reaudit(&self) -> bool {
+        self.resource == "pods" && self.verb == "list"
     }
 
     fn review(&self, system_namespace: &str) -> Value {

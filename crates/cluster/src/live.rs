@@ -1,0 +1,305 @@
+//! What covers a workload that exists: the one classification that `kubectl writgate coverage` and the webhook's re-audit render.
+//!
+//! Core decides and classifies ([`coverage`]). Here are the objects that are asked about, and the requests about them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use writgate_core::{
+    approval::{Approval, DetachedApproval, Envelope},
+    decide::{Coverage, coverage},
+    kube::WorkloadKind,
+    posture::Posture,
+    record::Decision,
+    vocabulary::{APPROVAL_ANNOTATION, APPROVAL_REF, is_approval},
+};
+
+/// The user of a request that nobody sent.
+pub const UNKNOWN_USER: &str = "system:anonymous";
+
+/// Kubernetes' own kinds. A kind comes after the kinds that control it.
+pub const KINDS: [WorkloadKind; 7] = [
+    WorkloadKind::Deployment,
+    WorkloadKind::CronJob,
+    WorkloadKind::StatefulSet,
+    WorkloadKind::DaemonSet,
+    WorkloadKind::ReplicationController,
+    WorkloadKind::Job,
+    WorkloadKind::ReplicaSet,
+];
+
+/// The workloads of a namespace that were seen, by uid.
+#[derive(Default)]
+pub struct Controllers(BTreeMap<String, WorkloadKind>);
+
+impl Controllers {
+    /// Notes an object of `kind`, and says whether a workload that was noted before controls it. `None` stands for a Pod. An owner
+    /// that does not exist, or of a kind whose controller would not create this object, does not count: anybody can write an
+    /// owner reference.
+    pub fn include(&mut self, kind: Option<WorkloadKind>, object: &Value) -> bool {
+        let metadata = &object["metadata"];
+        let owners = metadata["ownerReferences"].as_array();
+        let owner = owners.into_iter().flatten().find(|owner| owner["controller"] == true);
+        let owner = owner.and_then(|owner| self.0.get(owner["uid"].as_str()?)).copied();
+        if let (Some(kind), Value::String(uid)) = (kind, &metadata["uid"]) {
+            self.0.insert(uid.clone(), kind);
+        }
+        owner.is_some_and(|owner| creates(owner, kind))
+    }
+}
+
+/// Whether the controller of `owner` creates objects of `kind`; `None` stands for a Pod.
+fn creates(owner: WorkloadKind, kind: Option<WorkloadKind>) -> bool {
+    match kind {
+        Some(WorkloadKind::ReplicaSet) => matches!(owner, WorkloadKind::Deployment | WorkloadKind::Further(_)),
+        Some(WorkloadKind::Job) => matches!(owner, WorkloadKind::CronJob | WorkloadKind::Further(_)),
+        Some(_) => false,
+        None => !matches!(owner, WorkloadKind::Deployment | WorkloadKind::CronJob),
+    }
+}
+
+/// The detached approvals of a namespace by what their statements claim. Nothing of it is verified: a claim only says which
+/// approvals to try.
+#[derive(Default)]
+pub struct ClaimedApprovals(Vec<(String, Approval)>);
+
+impl ClaimedApprovals {
+    /// Those that can be read.
+    pub fn of(approvals: &[DetachedApproval]) -> Self {
+        let mut found: Vec<(String, Approval)> = Vec::new();
+        for approval in approvals {
+            let Ok(envelope) = Envelope::parse(&approval.text) else { continue };
+            let Ok(claims) = Approval::parse(envelope.payload()) else { continue };
+            let envelope = envelope.to_json();
+            if !found.iter().any(|(known, _)| *known == envelope) {
+                found.push((envelope, claims));
+            }
+        }
+        Self(found)
+    }
+
+    /// What covers `object`, and the decision that shows it. `decide` decides about creating the object that it is given.
+    ///
+    /// A decision looks for detached approvals by the spec hash, so it does not consider those of another spec. They are tried here,
+    /// as if they were attached: `subject` is the name of the object in an approval.
+    ///
+    /// # Errors
+    ///
+    /// Fails as `decide` fails.
+    pub fn coverage<E>(
+        &self,
+        now: Timestamp,
+        posture: Option<&Posture>,
+        object: &Value,
+        subject: &str,
+        mut decide: impl FnMut(&Value, Timestamp) -> Result<Decision, E>,
+    ) -> Result<(Coverage, Decision), E> {
+        let found = coverage(now, posture, |at| decide(object, at))?;
+        if found.0 != Coverage::Unapproved {
+            return Ok(found);
+        }
+        let is_near = |claims: &Approval| claims.subjects.iter().any(|near| near.name == subject);
+        for (envelope, _) in self.0.iter().filter(|(_, claims)| is_near(claims)) {
+            let attached = attached(object, &[envelope]);
+            let other = coverage(now, posture, |at| decide(&attached, at))?;
+            if other.0 == Coverage::OtherSpec {
+                return Ok(other);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What the re-audit reports about a workload, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Its approval, a key that signed it, or its spec is revoked.
+    Revoked,
+    /// It is not what was approved: approvals exist, but for another spec or another object.
+    Drifted,
+    /// No reviewer has approved it.
+    Unapproved,
+    /// An approval for it exists, but it fails another check today.
+    Insufficient,
+    /// It could not be decided.
+    Unreadable,
+    /// No reviewer has approved it, and it is older than the governance of its namespace.
+    PreGovernance,
+    /// It was approved, and the approval has expired since.
+    Expired,
+    /// It is approved.
+    Approved,
+    /// It requires no approval.
+    NotRequired,
+}
+
+impl Standing {
+    /// Every value, the worst first.
+    pub const ALL: [Self; 9] = [
+        Self::Revoked,
+        Self::Drifted,
+        Self::Unapproved,
+        Self::Insufficient,
+        Self::Unreadable,
+        Self::PreGovernance,
+        Self::Expired,
+        Self::Approved,
+        Self::NotRequired,
+    ];
+
+    /// `is_older` is whether the workload is older than the governance of its namespace.
+    #[must_use]
+    pub const fn of(coverage: Coverage, is_older: bool) -> Self {
+        match coverage {
+            Coverage::Revoked => Self::Revoked,
+            Coverage::OtherSpec => Self::Drifted,
+            Coverage::Unapproved if is_older => Self::PreGovernance,
+            Coverage::Unapproved => Self::Unapproved,
+            Coverage::Insufficient => Self::Insufficient,
+            Coverage::Unreadable => Self::Unreadable,
+            Coverage::Expired => Self::Expired,
+            Coverage::Approved => Self::Approved,
+            Coverage::NotRequired => Self::NotRequired,
+        }
+    }
+
+    /// The stable word in metrics, logs and reports: `pre-governance`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Drifted => "drifted",
+            Self::Unapproved => "unapproved",
+            Self::Insufficient => "insufficient",
+            Self::Unreadable => "unreadable",
+            Self::PreGovernance => "pre-governance",
+            Self::Expired => "expired",
+            Self::Approved => "approved",
+            Self::NotRequired => "not-required",
+        }
+    }
+
+    /// Whether somebody should look at it. What is older than governance is known since the namespace was labelled.
+    #[must_use]
+    pub const fn is_alarming(self) -> bool {
+        matches!(self, Self::Revoked | Self::Drifted | Self::Unapproved | Self::Insufficient | Self::Unreadable)
+    }
+}
+
+/// Whether an annotation holds an approval or refers to one.
+#[must_use]
+pub fn is_of_an_approval(annotation: &str) -> bool {
+    annotation == APPROVAL_REF || is_approval(annotation)
+}
+
+/// The object with these approvals, and no others.
+#[must_use]
+pub fn attached(object: &Value, envelopes: &[&str]) -> Value {
+    let mut object = object.clone();
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        let annotations = metadata.entry("annotations").or_insert(Value::Null);
+        if annotations.is_null() {
+            *annotations = json!({});
+        }
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.retain(|name, _| !is_of_an_approval(name));
+            for (number, envelope) in envelopes.iter().enumerate() {
+                annotations.insert(format!("{APPROVAL_ANNOTATION}.{}", number + 1), (*envelope).into());
+            }
+        }
+    }
+    object
+}
+
+/// A request that nobody sent.
+pub struct UnsentRequest<'a> {
+    /// The uid of the AdmissionReview.
+    pub uid: &'a str,
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The name; empty if the API server would generate it.
+    pub name: &'a str,
+    /// The user.
+    pub user: &'a str,
+    /// `group/version`, or the version alone.
+    pub api_version: &'a str,
+    /// The kind.
+    pub kind: &'a str,
+    /// The plural resource.
+    pub resource: &'a str,
+    /// The object that is replaced; without one, the request creates the object.
+    pub old_object: Option<&'a Value>,
+}
+
+impl UnsentRequest<'_> {
+    /// The AdmissionReview that the API server would send about `object`, as JSON.
+    #[must_use]
+    pub fn review(&self, object: &Value) -> Vec<u8> {
+        let Self { uid, namespace, name, user, api_version, kind, resource, old_object } = self;
+        let (operation, options) =
+            if old_object.is_some() { ("UPDATE", "UpdateOptions") } else { ("CREATE", "CreateOptions") };
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": uid,
+                "kind": {"group": group, "version": version, "kind": kind},
+                "resource": {"group": group, "version": version, "resource": resource},
+                "namespace": namespace,
+                "name": name,
+                "operation": operation,
+                "userInfo": {"username": user},
+                "object": object,
+                "oldObject": old_object,
+                "dryRun": false,
+                "options": {"apiVersion": "meta.k8s.io/v1", "kind": options},
+            },
+        });
+        review.to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned_by(uid: &str, controller: bool) -> Value {
+        json!([{"uid": uid, "controller": controller}])
+    }
+
+    fn object(uid: &str, owners: &Value) -> Value {
+        json!({"metadata": {"name": uid, "uid": uid, "ownerReferences": owners}})
+    }
+
+    #[test]
+    fn only_an_unapproved_workload_can_be_older_than_governance() {
+        for coverage in Coverage::ALL {
+            let (older, newer) = (Standing::of(coverage, true), Standing::of(coverage, false));
+            assert_eq!(older != newer, coverage == Coverage::Unapproved, "{coverage}");
+        }
+        assert_eq!(Standing::of(Coverage::Unapproved, true), Standing::PreGovernance);
+        let words: std::collections::BTreeSet<&str> = Standing::ALL.map(Standing::as_str).into();
+        assert_eq!(words.len(), Standing::ALL.len());
+    }
+
+    #[test]
+    fn only_an_owner_that_was_seen_and_creates_such_objects_controls_an_object() {
+        let mut controllers = Controllers::default();
+        let mut include = |kind, uid: &str, owners: &Value| controllers.include(kind, &object(uid, owners));
+        use WorkloadKind::{CronJob, Deployment, Job, ReplicaSet};
+        assert!(!include(Some(Deployment), "d", &Value::Null));
+        assert!(!include(Some(CronJob), "c", &Value::Null));
+        assert!(include(Some(ReplicaSet), "r", &owned_by("d", true)));
+        assert!(include(Some(Job), "j", &owned_by("c", true)));
+        assert!(include(None, "p", &owned_by("r", true)));
+        assert!(include(None, "q", &owned_by("j", true)));
+
+        assert!(!include(Some(ReplicaSet), "s", &owned_by("gone", true)), "no such owner");
+        assert!(!include(Some(ReplicaSet), "s", &owned_by("c", true)), "a CronJob");
+        assert!(!include(None, "s", &owned_by("d", true)), "a Deployment");
+        assert!(!include(Some(Deployment), "s", &owned_by("d", true)), "nothing creates it");
+        assert!(!include(Some(ReplicaSet), "s", &owned_by("d", false)), "not its controller");
+    }
+}

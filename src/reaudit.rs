@@ -1,0 +1,181 @@
+//! The re-audit: the holder of the [Lease](crate::lease) decides again about each workload that exists, and reports what no approval
+//! covers any more. A decision is made when a workload is written; an approval that is revoked or expires later changes none.
+//!
+//! It denies nothing and changes nothing. It reads one page at a time, with a pause after each, and shares no limit of requests with
+//! admission. [`walk`] reads and decides, [`transitions`] finds what has changed since the last round.
+
+mod transitions;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+use writgate_cluster::clock;
+use writgate_cluster::event::REAUDIT_ACTION;
+use writgate_cluster::live::Standing;
+
+use crate::lease::Holding;
+use crate::metrics::{Metrics, ReloadOutcome};
+use crate::reaudit::transitions::{Known, Transition};
+use crate::reaudit::walk::{Found, Walk};
+use crate::state::store::Store;
+use crate::trail::events::notice::{Notice, NoticeWriter};
+
+/// Events and log lines of one round. The others are counted in the log.
+const MAX_REPORTS: usize = 100;
+/// How soon a round is repeated that failed, unless the interval is shorter.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How many workloads of each environment have each standing.
+pub(crate) type Counts = BTreeMap<(Arc<str>, Standing), i64>;
+
+/// What the re-audit works with.
+pub struct Reaudit {
+    walk: Walk,
+    store: Arc<Store>,
+    notices: NoticeWriter,
+    metrics: Metrics,
+    known: Known,
+    /// The failure that was logged last, so that a lasting one is logged once.
+    reported: Option<String>,
+}
+
+/// What decides as the webhook does.
+pub struct Rules {
+    /// The exempt controllers.
+    pub exempt: writgate_core::request::ExemptControllers,
+    /// The further kinds.
+    pub further: Vec<writgate_core::kube::WorkloadKind>,
+    /// Whether detached approvals count.
+    pub detached_approvals: bool,
+}
+
+impl Reaudit {
+    /// A re-audit of what `store` knows as governed.
+    #[must_use]
+    pub fn new(client: Client, store: Arc<Store>, rules: Rules, notices: NoticeWriter, metrics: Metrics) -> Self {
+        let walk = Walk::new(client, rules);
+        Self { walk, store, notices, metrics, known: Known::default(), reported: None }
+    }
+
+    /// Does a round every `interval` while this replica holds the Lease. Does not return.
+    pub async fn keep(mut self, interval: Duration, mut holding: Holding) {
+        loop {
+            if !holding.is_held() {
+                // Another replica reports from now on, and what this one knows becomes old.
+                self.metrics.reaudit_forgotten();
+                (self.known, self.reported) = (Known::default(), None);
+                holding.wait().await;
+            }
+            let round = self.round(&holding).await;
+            let pause = if round.is_err() { interval.min(AGAIN) } else { interval + jitter(interval) };
+            if holding.is_held() {
+                self.report(round.err());
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn round(&mut self, holding: &Holding) -> Result<(), String> {
+        let begun = Instant::now();
+        if let Some(why) = self.store.staleness(begun) {
+            return Err(why);
+        }
+        let mut counts = Counts::new();
+        let mut transitions = Vec::new();
+        let mut next = self.known.begin();
+        let mut add = |found: Found| {
+            *counts.entry((found.environment.clone(), found.standing)).or_default() += 1;
+            transitions.extend(self.known.compare(&mut next, found));
+        };
+        self.walk.all(&self.store, holding, &mut add).await?;
+        self.known.end(next);
+        self.metrics.reaudited(&counts, clock::now());
+        let total: i64 = counts.values().sum();
+        let alarming: i64 =
+            counts.iter().filter(|((_, standing), _)| standing.is_alarming()).map(|(_, count)| count).sum();
+        let (changed, took) = (transitions.len(), begun.elapsed());
+        tracing::info!(workloads = total, alarming, changed, ?took, "re-audit finished");
+        for transition in transitions.iter().take(MAX_REPORTS) {
+            self.tell(transition).await;
+        }
+        if changed > MAX_REPORTS {
+            tracing::warn!(left_out = changed - MAX_REPORTS, "more workloads changed than one round reports");
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, failure: Option<String>) {
+        let outcome = if failure.is_some() { ReloadOutcome::Failed } else { ReloadOutcome::Ok };
+        self.metrics.reaudit_run(outcome);
+        match &failure {
+            Some(why) if self.reported.as_ref() != Some(why) => {
+                tracing::warn!(%why, "the re-audit failed; its metrics are those of the last complete round");
+            }
+            None if self.reported.is_some() => tracing::info!("the re-audit is complete again"),
+            _ => {}
+        }
+        self.reported = failure;
+    }
+
+    /// Logs a transition, and writes an Event about the workload.
+    async fn tell(&self, transition: &Transition) {
+        let Transition { found, before } = transition;
+        let (now, object) = (found.standing, &found.object);
+        let was = before.map_or("new", Standing::as_str);
+        let name = format!("{} {}/{}", object.kind, object.namespace, object.name);
+        if now.is_alarming() {
+            tracing::warn!(workload = name, standing = now.as_str(), was, why = found.why, "re-audit");
+        } else {
+            tracing::info!(workload = name, standing = now.as_str(), was, "re-audit");
+        }
+        let mut note = format!("re-audit: {} (before: {was})", now.as_str());
+        if !found.why.is_empty() {
+            note = format!("{note}\n{}", found.why);
+        }
+        let notice = Notice {
+            regarding: ObjectReference {
+                api_version: Some(object.api_version.clone()),
+                kind: Some(object.kind.clone()),
+                namespace: Some(object.namespace.clone()),
+                name: Some(object.name.clone()),
+                uid: object.uid.clone(),
+                ..ObjectReference::default()
+            },
+            reason: reason(now),
+            action: REAUDIT_ACTION,
+            is_warning: now.is_alarming(),
+            note,
+            subject: format!("re-audit/{}", clock::decision_id(clock::now())),
+        };
+        if let Err(why) = self.notices.write(&notice).await {
+            tracing::warn!(%why, workload = name, "the Event about a re-audited workload was not written");
+        }
+    }
+}
+
+/// The reason of an Event.
+const fn reason(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Revoked => "ReauditRevoked",
+        Standing::Drifted => "ReauditDrifted",
+        Standing::Unapproved => "ReauditUnapproved",
+        Standing::Insufficient => "ReauditInsufficient",
+        Standing::Unreadable => "ReauditUnreadable",
+        Standing::PreGovernance => "ReauditPreGovernance",
+        Standing::Expired => "ReauditExpired",
+        Standing::Approved => "ReauditApproved",
+        Standing::NotRequired => "ReauditNotRequired",
+    }
+}
+
+/// Up to a tenth of the interval, so that clusters that were installed together do not read at the same time.
+fn jitter(interval: Duration) -> Duration {
+    let random = Uuid::from(clock::decision_id(clock::now())).as_bytes()[15];
+    interval.mul_f64(f64::from(random) / 2550.0)
+}
