@@ -2,8 +2,10 @@
 //! covers any more. A decision is made when a workload is written; an approval that is revoked or expires later changes none.
 //!
 //! It denies nothing and changes nothing. It reads one page at a time, with a pause after each, and shares no limit of requests with
-//! admission. [`walk`] reads and decides, [`transitions`] finds what has changed since the last round.
+//! admission. [`walk`] reads and decides, [`transitions`] finds what has changed since the last round, and
+//! [`reports`] writes the result for viewers of policy reports.
 
+mod reports;
 mod transitions;
 mod walk;
 
@@ -18,9 +20,11 @@ use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::event::REAUDIT_ACTION;
 use writgate_cluster::live::Standing;
+use writgate_cluster::names::CANARY_NAMESPACE;
 
 use crate::lease::Holding;
 use crate::metrics::{Metrics, ReloadOutcome};
+use crate::reaudit::reports::Reports;
 use crate::reaudit::transitions::{Known, Transition};
 use crate::reaudit::walk::{Found, Walk};
 use crate::state::store::Store;
@@ -41,6 +45,7 @@ pub struct Reaudit {
     notices: NoticeWriter,
     metrics: Metrics,
     known: Known,
+    reports: Option<ReportTarget>,
     /// The failure that was logged last, so that a lasting one is logged once.
     reported: Option<String>,
 }
@@ -55,12 +60,25 @@ pub struct Rules {
     pub detached_approvals: bool,
 }
 
+/// Where the result is written as `Report` objects.
+struct ReportTarget {
+    client: Client,
+    /// The failure that was logged last.
+    reported: Option<String>,
+}
+
 impl Reaudit {
     /// A re-audit of what `store` knows as governed.
     #[must_use]
     pub fn new(client: Client, store: Arc<Store>, rules: Rules, notices: NoticeWriter, metrics: Metrics) -> Self {
         let walk = Walk::new(client, rules);
-        Self { walk, store, notices, metrics, known: Known::default(), reported: None }
+        Self { walk, store, notices, metrics, known: Known::default(), reports: None, reported: None }
+    }
+
+    /// Writes the result as `Report` objects too.
+    #[must_use]
+    pub fn with_reports(self, client: Client) -> Self {
+        Self { reports: Some(ReportTarget { client, reported: None }), ..self }
     }
 
     /// Does a round every `interval` while this replica holds the Lease. Does not return.
@@ -71,6 +89,11 @@ impl Reaudit {
                 self.metrics.reaudit_forgotten();
                 (self.known, self.reported) = (Known::default(), None);
                 holding.wait().await;
+            }
+            // A replica may hold the Lease before it has read the postures. /readyz says why it has not.
+            if self.store.age(Instant::now()).is_none() {
+                sleep(Duration::from_secs(1)).await;
+                continue;
             }
             let round = self.round(&holding).await;
             let pause = if round.is_err() { interval.min(AGAIN) } else { interval + jitter(interval) };
@@ -89,7 +112,12 @@ impl Reaudit {
         let mut counts = Counts::new();
         let mut transitions = Vec::new();
         let mut next = self.known.begin();
+        let governed = self.store.governed().into_values().flatten().filter(|name| name != CANARY_NAMESPACE);
+        let mut reports = self.reports.as_ref().map(|_| Reports::of(governed));
         let mut add = |found: Found| {
+            if let Some(reports) = &mut reports {
+                reports.add(&found);
+            }
             *counts.entry((found.environment.clone(), found.standing)).or_default() += 1;
             transitions.extend(self.known.compare(&mut next, found));
         };
@@ -106,6 +134,9 @@ impl Reaudit {
         }
         if changed > MAX_REPORTS {
             tracing::warn!(left_out = changed - MAX_REPORTS, "more workloads changed than one round reports");
+        }
+        if let (Some(target), Some(reports)) = (&mut self.reports, reports) {
+            target.write(reports).await;
         }
         Ok(())
     }
@@ -156,6 +187,19 @@ impl Reaudit {
         if let Err(why) = self.notices.write(&notice).await {
             tracing::warn!(%why, workload = name, "the Event about a re-audited workload was not written");
         }
+    }
+}
+
+impl ReportTarget {
+    /// A failure is logged, and does not make the round fail: the metrics are right without the reports.
+    async fn write(&mut self, reports: Reports) {
+        let failure = reports.write(&self.client, clock::now()).await.err();
+        match &failure {
+            Some(why) if self.reported.as_ref() != Some(why) => tracing::warn!(%why, "the Reports are not up to date"),
+            None if self.reported.is_some() => tracing::info!("the Reports are up to date again"),
+            _ => {}
+        }
+        self.reported = failure;
     }
 }
 

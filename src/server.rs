@@ -1,4 +1,6 @@
 //! The webhook's process: its flags, and how its parts start, connect and stop.
+//!
+//! The file is longer than 500 lines, because the help of each flag is in it.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -189,6 +191,9 @@ pub struct Args {
     /// How often one replica decides again about the workloads that exist. 0 never does
     #[arg(long, env = "WRITGATE_REAUDIT_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
     pub reaudit_interval: Duration,
+    /// Write the result of the re-audit as Report objects too (openreports.io/v1alpha1), if the cluster has this kind
+    #[arg(long, env = "WRITGATE_OPEN_REPORTS")]
+    pub open_reports: bool,
     /// Lease in the system namespace; its holder sends the canary and does the re-audit
     #[arg(long, env = "WRITGATE_LEASE_NAME", default_value = "writgate-webhook", value_name = "NAME")]
     pub lease_name: String,
@@ -374,7 +379,10 @@ impl Holder {
         if !args.reaudit_interval.is_zero() {
             let further = args.workload_kind.clone();
             let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
-            let reaudit = Reaudit::new(client, store, rules, notices, metrics);
+            let mut reaudit = Reaudit::new(client.clone(), store, rules, notices, metrics);
+            if args.open_reports {
+                reaudit = reaudit.with_reports(client);
+            }
             tokio::spawn(reaudit.keep(args.reaudit_interval, lease.holding()));
         }
         Some(lease)

@@ -3,6 +3,7 @@
 
 mod canary;
 mod lease;
+mod reports;
 mod standing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test<Watched>> {
         lease::another_replica_takes_over_when_the_holder_dies,
         lease::a_holder_without_rights_stops_and_admission_goes_on,
         standing::reports_the_standing_of_each_workload_and_each_transition_once,
+        reports::are_written_where_their_kind_exists,
         standing::without_the_right_to_list_pods_the_last_result_stays_and_the_log_says_why,
     ]
 }
