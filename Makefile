@@ -100,13 +100,13 @@ bypass: controlplane ## try each known way around the webhook, and print the out
 
 # Not part of CI: it requires root, and the build of the image takes longer than the tests.
 .PHONY: e2e-cluster
-e2e-cluster: single-node-tools image controlplane $(HELM) ## install the image on a real cluster of one node, and count the calls that fail during upgrades, drains and rotations; ARGS="workloads restart" selects parts, WRITGATE_CALLS is the least number of calls for each [10000]
+e2e-cluster: node-tools image controlplane $(HELM) ## install the image on a real cluster of one node, and count the calls that fail during upgrades, drains and rotations; ARGS="workloads restart" selects parts, WRITGATE_CALLS is the least number of calls for each [10000]
 	@tests/single-node/build.sh >/dev/null
 	@cargo build --locked --package writgate-testing --example single_node
 	@tests/single-node/enter.sh $${CARGO_TARGET_DIR:-target}/debug/examples/single_node $(ARGS)
 
-.PHONY: single-node-tools
-single-node-tools: check-tools ## list what e2e-cluster needs in addition to the tools of the other tests
+.PHONY: node-tools
+node-tools: check-tools ## list what e2e-cluster needs in addition to the tools of the other tests
 	@tests/single-node/check.sh
 
 .PHONY: test
