@@ -270,6 +270,8 @@ MANIFESTS := manifests
 # Addresses that are reserved for documentation (RFC 5737).
 NETWORK_POLICY := --set networkPolicy.enabled=true --set 'networkPolicy.apiServers[0].ipBlock.cidr=192.0.2.0/28' \
 	--set 'networkPolicy.metrics[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring'
+# Files for API servers that reach the webhook on their own node. The CA is yours to add.
+STATIC := --set staticManifests.render=true --set staticManifests.url=https://127.0.0.1:8443
 TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system
 
 .PHONY: manifests
@@ -278,6 +280,9 @@ manifests: $(HELM) ## render the chart into manifests/
 	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
 	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example/posture.yaml
 	$(TEMPLATE) $(NETWORK_POLICY) --show-only templates/networkpolicy.yaml >$(MANIFESTS)/example/network-policy.yaml
+	@mkdir -p $(MANIFESTS)/static/webhooks $(MANIFESTS)/static/policies
+	$(TEMPLATE) $(STATIC) --show-only templates/webhook.yaml >$(MANIFESTS)/static/webhooks/writgate.yaml
+	$(TEMPLATE) $(STATIC) --show-only templates/policies.yaml >$(MANIFESTS)/static/policies/writgate.yaml
 
 ## Tools, built once from package registries into folders that Git ignores
 

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use tokio::time::Instant;
+use writgate_cluster::names::CANARY_NAMESPACE;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::posture::{Document, PostureError, PostureProblem, PostureSet};
 
@@ -199,9 +200,12 @@ impl Store {
         metrics.documents_left_out.set(i64::try_from(left_out).unwrap_or(i64::MAX));
         metrics.unlisted_revocations.set(i64::try_from(unlisted).unwrap_or(i64::MAX));
         let governed = self.governed();
-        let is_missing =
-            |environment: &&String| matches!(postures.environment(environment), Err(PostureError::Missing { .. }));
-        let missing = governed.keys().filter(is_missing).count();
+        let is_missing = |(environment, namespaces): &(&String, &Vec<String>)| {
+            // No posture is for the namespace of the canary.
+            namespaces.iter().any(|namespace| namespace != CANARY_NAMESPACE)
+                && matches!(postures.environment(environment), Err(PostureError::Missing { .. }))
+        };
+        let missing = governed.iter().filter(is_missing).count();
         metrics.environments_without_posture.set(i64::try_from(missing).unwrap_or(i64::MAX));
         metrics.note_postures(postures.environments().map(|(environment, posture)| (environment, posture.is_ok())));
     }

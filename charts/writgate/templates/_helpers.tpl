@@ -85,6 +85,12 @@ first part of the entry's name, and the path. */}}
 {{- $settings := get .Values.webhook.entries $entry | default dict -}}
 admissionReviewVersions: [v1]
 clientConfig:
+  {{- if .Values.staticManifests.render }}
+  url: {{ trimSuffix "/" .Values.staticManifests.url }}{{ $path }}
+  {{- with .Values.staticManifests.caBundle }}
+  caBundle: {{ . }}
+  {{- end }}
+  {{- else }}
   service:
     name: writgate-webhook
     namespace: {{ .Release.Namespace }}
@@ -93,6 +99,7 @@ clientConfig:
   {{- if eq .Values.certificates.mode "brought" }}
   {{- with .Values.certificates.caBundle }}
   caBundle: {{ . }}
+  {{- end }}
   {{- end }}
   {{- end }}
 {{- if eq $entry "unlabelled-namespaces" }}
@@ -148,6 +155,24 @@ secret:
   items:
     - {key: ca.crt, path: ca.crt}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The name of an object of admission. In files of API servers it must end in .static.k8s.io. */}}
+{{- define "writgate.admissionName" -}}
+{{- index . 1 }}{{ if (index . 0).Values.staticManifests.render }}.static.k8s.io{{ end }}
+{{- end }}
+
+{{/* Not empty if the objects of admission are rendered: in the release, or for files of API servers. */}}
+{{- define "writgate.admissionIsRendered" -}}
+{{- with .Values.staticManifests }}
+{{- if and .enabled (eq $.Values.certificates.mode "self") }}
+{{- fail "staticManifests.enabled requires certificates.mode cert-manager or brought: the webhook cannot write its CA into files of API servers" }}
+{{- end }}
+{{- if and .render (not .url) }}
+{{- fail "staticManifests.render requires staticManifests.url: a file cannot refer to the Service" }}
+{{- end }}
+{{- if or .render (not .enabled) }}yes{{ end }}
 {{- end }}
 {{- end }}
 

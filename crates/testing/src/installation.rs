@@ -39,6 +39,11 @@ impl Installation {
     pub fn start() -> Self {
         let plane = Plane::start();
         let webhook = Webhook::install(&plane);
+        Self::of(plane, webhook)
+    }
+
+    /// The users and governed namespaces of a control plane on which a webhook is installed.
+    pub fn of(plane: Plane, webhook: Webhook) -> Self {
         wait_until("the edit role is aggregated", Duration::from_secs(20), || {
             let role = plane.admin.get(&["clusterrole", "edit"])?;
             (!role["rules"].as_array()?.is_empty()).then_some(())

@@ -43,6 +43,7 @@ plugins:
     apiVersion: apiserver.config.k8s.io/v1
     kind: WebhookAdmissionConfiguration
     kubeConfigFile: webhooks.kubeconfig
+    STATIC_WEBHOOKS
 - name: ResourceQuota
   configuration:
     apiVersion: apiserver.config.k8s.io/v1
@@ -51,6 +52,23 @@ plugins:
     - resource: pods
       matchScopes:
       - {scopeName: PriorityClass, operator: In, values: [system-cluster-critical, system-node-critical]}
+";
+
+/// Has the API server read policies from files.
+const STATIC_POLICIES: &str = r"
+- name: ValidatingAdmissionPolicy
+  configuration:
+    apiVersion: apiserver.config.k8s.io/v1
+    kind: ValidatingAdmissionPolicyConfiguration
+    staticManifestsDir: policies
+";
+
+/// Sends every trace to nobody, and its identifier to webhooks.
+const TRACING: &str = r"
+apiVersion: apiserver.config.k8s.io/v1
+kind: TracingConfiguration
+endpoint: 127.0.0.1:1
+samplingRatePerMillion: 1000000
 ";
 
 /// The common name of the API server's client certificate.
@@ -80,6 +98,16 @@ pub struct Plane {
 impl Plane {
     /// Starts a control plane. Builds the Kubernetes programs first if they do not exist.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// Starts a control plane whose API server reads its webhook configuration and its policies from the folders `webhooks` and
+    /// `policies` in `manifests`, and traces every request.
+    pub fn with_static_manifests(manifests: &Path) -> Self {
+        Self::start_with(Some(manifests))
+    }
+
+    fn start_with(manifests: Option<&Path>) -> Self {
         let tools = Tools::find().unwrap_or_else(|e| panic!("{e}"));
         let folder = new_folder();
         let authority = Authority::new("plane");
@@ -96,7 +124,13 @@ impl Plane {
             "client-certificate": write("webhooks.pem", &client.certificate), "client-key": write("webhooks.key", &client.key)}}]);
         let kubeconfig =
             write("webhooks.kubeconfig", &json!({"apiVersion": "v1", "kind": "Config", "users": users}).to_string());
-        let admission = ADMISSION.replace("webhooks.kubeconfig", kubeconfig.to_str().expect("a UTF-8 path"));
+        let mut admission = ADMISSION.replace("webhooks.kubeconfig", kubeconfig.to_str().expect("a UTF-8 path"));
+        let of = |name: &str| manifests.map(|folder| folder.join(name).display().to_string());
+        let webhooks = of("webhooks").map(|folder| format!("staticManifestsDir: {folder}"));
+        admission = admission.replace("STATIC_WEBHOOKS", &webhooks.unwrap_or_default());
+        if let Some(folder) = of("policies") {
+            admission.push_str(STATIC_POLICIES.replace("policies", &folder).trim_start());
+        }
         let files = Files {
             authority: write("ca.pem", &authority.certificate),
             certificate: write("apiserver.pem", &serving.certificate),
@@ -105,6 +139,7 @@ impl Plane {
             token_public_key: write("tokens.pub", &tokens.public_key_pem()),
             policy: write("audit-policy.yaml", AUDIT_POLICY),
             admission: write("admission.yaml", &admission),
+            tracing: manifests.map(|_| write("tracing.yaml", TRACING)),
         };
 
         let etcd = format!("http://127.0.0.1:{}", free_port());
@@ -255,6 +290,7 @@ struct Files {
     token_public_key: PathBuf,
     policy: PathBuf,
     admission: PathBuf,
+    tracing: Option<PathBuf>,
 }
 
 fn new_folder() -> PathBuf {
@@ -307,6 +343,9 @@ fn apiserver_command(tools: &Tools, files: &Files, etcd: &str, port: u16, logs: 
         .arg(logs.join("audit.log"))
         .arg("--cert-dir")
         .arg(logs);
+    if let Some(tracing) = &files.tracing {
+        command.arg("--tracing-config-file").arg(tracing);
+    }
     command
 }
 

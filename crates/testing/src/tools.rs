@@ -55,6 +55,16 @@ pub fn helm() -> PathBuf {
     path
 }
 
+/// The folder with Prometheus and promtool, as `make tools` builds them.
+#[must_use]
+pub fn prometheus() -> PathBuf {
+    let module = std::fs::read_to_string(repository().join("tests/prometheus/go.mod")).expect("it exists");
+    let version = module.split_whitespace().skip_while(|word| *word != "github.com/prometheus/prometheus").nth(1);
+    let path = repository().join(format!(".tools/prometheus-{}", version.expect("it is pinned")));
+    assert!(path.exists(), "{} does not exist: run make tools", path.display());
+    path
+}
+
 /// The output of a script in `tests/controlplane`.
 fn run(script: &str, arguments: &[&str]) -> Result<String, String> {
     let script = repository().join("tests/controlplane").join(script);

@@ -99,6 +99,16 @@ impl Webhook {
         Self::spawn(plane, name, free_port(), secret, args)
     }
 
+    /// Starts the binary on a port that is known, for example from files of the API server. Does not wait until it is ready.
+    pub fn on_port(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
+        Self::spawn(plane, name, port, CA_SECRET, args)
+    }
+
+    /// The port of /livez, /readyz and /metrics.
+    pub fn admin_port(&self) -> u16 {
+        self.admin_port
+    }
+
     fn spawn(plane: &Plane, name: &str, port: u16, secret: &str, args: &[&str]) -> Self {
         let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
         let admin_port = free_port();

@@ -29,7 +29,7 @@ pub(super) fn the_api_server_accepts_the_chart_on_each_platform(unreachable: &Un
     let files = std::fs::read_dir(chart().join("ci")).expect("a folder").map(|file| file.expect("an entry").path());
     let files: Vec<PathBuf> = files.collect();
     assert!(files.len() >= 8, "{files:?}");
-    install_cert_manager_kinds(unreachable);
+    install_foreign_kinds(unreachable);
     for file in files {
         let rendered = helm_template(&["--values", file.to_str().expect("a UTF-8 path")]);
         let args = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
@@ -41,10 +41,10 @@ pub(super) fn the_api_server_accepts_the_chart_on_each_platform(unreachable: &Un
     }
 }
 
-/// The kinds of cert-manager that the chart renders, without a schema of their specs.
-fn install_cert_manager_kinds(unreachable: &Unreachable) {
-    let kind = |kind: &str| {
-        let (singular, group) = (kind.to_lowercase(), "cert-manager.io");
+/// The kinds of cert-manager and of the Prometheus Operator that the chart renders, without a schema of their specs.
+fn install_foreign_kinds(unreachable: &Unreachable) {
+    let kind = |group: &str, kind: &str| {
+        let singular = kind.to_lowercase();
         json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": format!("{singular}s.{group}")},
             "spec": {"group": group, "scope": "Namespaced",
@@ -53,9 +53,17 @@ fn install_cert_manager_kinds(unreachable: &Unreachable) {
                     "type": "object", "properties": {
                         "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]}})
     };
-    unreachable.plane.install(&[kind("Issuer"), kind("Certificate")]);
-    wait_until("cert-manager's kinds are served", PATIENCE, || {
-        let kinds = "issuers.cert-manager.io,certificates.cert-manager.io";
+    let operator = "monitoring.coreos.com";
+    unreachable.plane.install(&[
+        kind("cert-manager.io", "Issuer"),
+        kind("cert-manager.io", "Certificate"),
+        kind(operator, "ServiceMonitor"),
+        kind(operator, "PodMonitor"),
+        kind(operator, "PrometheusRule"),
+    ]);
+    wait_until("the kinds are served", PATIENCE, || {
+        let kinds = "issuers.cert-manager.io,certificates.cert-manager.io,servicemonitors.monitoring.coreos.com,\
+                     podmonitors.monitoring.coreos.com,prometheusrules.monitoring.coreos.com";
         unreachable.plane.admin.kubectl(&["get", kinds]).ok().then_some(())
     });
 }
@@ -77,6 +85,14 @@ pub(super) fn helm_refuses_values_of_another_certificate_mode(_: &Unreachable) {
         refused("certificates.secretName=mine")
             .contains("certificates.secretName is set, and certificates.mode is self")
     );
+    assert!(
+        refused("monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true")
+            .contains("each Pod would be scraped twice; set one of them")
+    );
+    assert!(
+        refused("staticManifests.enabled=true").contains("the webhook cannot write its CA into files of API servers")
+    );
+    assert!(refused("staticManifests.render=true").contains("requires staticManifests.url"));
     assert!(refused("certificates.mode=none").contains("'self', 'cert-manager', 'brought'"));
     assert!(refused("tls.caBundle=QQ==").contains("'tls' not allowed"));
 }
@@ -91,6 +107,8 @@ pub(super) fn each_certificate_mode_renders_its_own_parts(_: &Unreachable) {
     let counts = |part: &str| [&own, &with_manager, &brought].map(|rendered| rendered.matches(part).count());
     let entries = own.matches("admissionReviewVersions: [v1]").count();
     assert_eq!(counts("caBundle: "), [0, 0, entries]);
+    // A cluster without the Prometheus Operator does not know its kinds.
+    assert_eq!(counts("monitoring.coreos.com"), [0, 0, 0]);
     assert_eq!(counts("--certificate-secret="), [1, 0, 0]);
     assert_eq!(counts("--tls-cert-file="), [0, 1, 1]);
     assert_eq!(counts("kind: Secret\n"), [1, 0, 0]);
