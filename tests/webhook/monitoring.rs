@@ -59,7 +59,7 @@ fn each_alert_has_a_severity_a_summary_a_page_and_a_unit_test() {
         assert!(message.lines().next().is_some_and(|line| line != "```"), "{name}: the page has no message");
         assert!(page.contains("\n## What to do\n"), "{name}");
         let asked = format!("count(ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}})");
-        assert_eq!(tests.matches(&asked).count(), 2, "{name}: it must fire at one time of its test and not at another");
+        assert!(tests.matches(&asked).count() >= 2, "{name}: it must fire at one time of its test and not at another");
     }
     let pages = fs::read_dir(path("docs/operations/alerts")).expect("a folder");
     let pages = pages.map(|page| page.expect("an entry").path().file_stem().expect("a name").display().to_string());
