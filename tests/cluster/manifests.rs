@@ -71,7 +71,7 @@ impl Unreachable {
         }
         unreachable.fill(&unreachable.namespace_like("ending"));
         // The labels must have no effect on these namespaces, since the cluster would stop.
-        for namespace in ["writgate-system", chart::NAMESPACE] {
+        for namespace in ["writgate-system", "writgate-canary", chart::NAMESPACE] {
             unreachable.admin(&["create", "namespace", namespace], "");
         }
         unreachable.admin(&["label", "namespace", "kube-system", "writgate-system", ENVIRONMENT, PROJECT], "");
