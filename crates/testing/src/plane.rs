@@ -16,6 +16,7 @@ use crate::user::{Credential, User};
 
 /// The limit is long, since the machine may be compiling on every core.
 const START_LIMIT: Duration = Duration::from_secs(90);
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 /// Logs every write, with the annotations of webhooks, and the webhook's own reads. Other reads are left out, except connections
 /// into Pods, which are reads because they use `WebSockets`.
@@ -154,11 +155,13 @@ impl Plane {
         let controllers = user("system:kube-controller-manager", &[]);
         let logs = folder.join("logs");
         let data = folder.join("etcd");
+        let start_controllers =
+            || Process::start(CONTROLLER_MANAGER, controllers_command(&tools, &files, &controllers), &logs, None);
         // The controller manager retries until the API server answers, so all three start at once.
         let processes = vec![
             Process::start("etcd", etcd_command(&tools, &etcd, &data), &logs, Some(&data)),
             Process::start("kube-apiserver", apiserver_command(&tools, &files, &etcd, port, &logs), &logs, None),
-            Process::start("kube-controller-manager", controllers_command(&tools, &files, &controllers), &logs, None),
+            start_controllers(),
         ];
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -168,7 +171,7 @@ impl Plane {
         rustls::crypto::ring::default_provider().install_default().ok(); // a second plane finds it installed
         let mut plane =
             Self { admin, authority, folder, server, kubectl, runtime, processes, namespaces: AtomicUsize::new(0) };
-        plane.wait_ready();
+        plane.wait_ready(&start_controllers);
         plane
     }
 
@@ -247,11 +250,15 @@ impl Plane {
         User::new(name, credential, &self.server, &self.authority.certificate, &self.kubectl, &self.folder)
     }
 
-    fn wait_ready(&mut self) {
+    fn wait_ready(&mut self, start_controllers: &dyn Fn() -> Process) {
         let Self { processes, admin, folder, .. } = self;
         wait_until("the API server and its controllers are ready", START_LIMIT, || {
             for process in processes.iter_mut() {
-                if let Some(status) = process.ended() {
+                let Some(status) = process.ended() else { continue };
+                // It gives up after 30 s without a healthy API server, which takes longer on a loaded machine.
+                if process.name() == CONTROLLER_MANAGER {
+                    *process = start_controllers();
+                } else {
                     panic!("{} ended with {status}, see {}", process.name(), folder.join("logs").display());
                 }
             }

@@ -190,6 +190,11 @@ mod tests {
             "podFailurePolicy": {"rules": []},
             "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
         assert_eq!(newer_fields(WorkloadKind::Job, &job, 30), ["spec.podFailurePolicy.rules"]);
+        let mut signal = deployment.clone();
+        signal["spec"]["template"]["spec"]["containers"] =
+            json!([{"name": "c", "image": "i", "lifecycle": {"stopSignal": "SIGTERM"}}]);
+        let found = newer_fields(WorkloadKind::Deployment, &signal, 32);
+        assert_eq!(found, ["spec.template.spec.containers[0].lifecycle.stopSignal"]);
     }
 
     #[test]
