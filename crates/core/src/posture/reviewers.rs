@@ -100,11 +100,13 @@ fn reviewer(path: &str, document: ReviewerDocument, problems: &mut Problems<'_>)
         .enumerate()
         .filter_map(|(index, text)| problems.keep(format_args!("{path}.capabilities[{index}]"), Grant::parse(text)))
         .collect();
-    let keys = keys
+    let mut keys: Vec<_> = keys
         .iter()
         .enumerate()
         .filter_map(|(index, ByFieldName(document))| reviewer_key(&format!("{path}.keys[{index}]"), document, problems))
         .collect();
+    // A key has about 300 bytes, most people have one, and a vector begins with room for four.
+    keys.shrink_to_fit();
     Reviewer { name, groups, projects, capabilities, identities, keys }
 }
 
