@@ -144,7 +144,7 @@ impl Canary {
             Verdict::NotDenied(_) => self.metrics.canary_not_denied(),
         }
         self.unanswered = None;
-        let was = std::mem::replace(&mut self.reported, Some(verdict.clone()));
+        let was = self.reported.replace(verdict.clone());
         match (&verdict, &was) {
             (Verdict::NotDenied(why), was) if !matches!(was, Some(Verdict::NotDenied(before)) if before == why) => {
                 tracing::warn!(%why, "the canary was not denied: the webhook configuration does not protect the cluster");

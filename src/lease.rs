@@ -164,16 +164,13 @@ impl Competitor {
             return Ok(());
         }
         let params = PostParams { field_manager: Some("writgate-webhook".to_owned()), ..PostParams::default() };
-        let written = match found {
-            Some(mut lease) => {
-                lease.spec = Some(self.spec(lease.spec.take().unwrap_or_default(), step));
-                bounded_request::send(ANSWER, self.leases.replace(&self.name, &params, &lease)).await
-            }
-            None => {
-                let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-                let lease = Lease { metadata, spec: Some(self.spec(LeaseSpec::default(), step)) };
-                bounded_request::send(ANSWER, self.leases.create(&params, &lease)).await
-            }
+        let written = if let Some(mut lease) = found {
+            lease.spec = Some(self.spec(lease.spec.take().unwrap_or_default(), step));
+            bounded_request::send(ANSWER, self.leases.replace(&self.name, &params, &lease)).await
+        } else {
+            let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(LeaseSpec::default(), step)) };
+            bounded_request::send(ANSWER, self.leases.create(&params, &lease)).await
         };
         match written {
             Ok(lease) => {
@@ -252,10 +249,10 @@ impl Competitor {
         }
         match holder.as_deref() {
             Some(holder) if holder == self.identity => {
-                tracing::info!(lease = self.name, "this replica holds the Lease")
+                tracing::info!(lease = self.name, "this replica holds the Lease");
             }
             Some(other) => {
-                tracing::info!(lease = self.name, holder = %quoted(other), "another replica holds the Lease")
+                tracing::info!(lease = self.name, holder = %quoted(other), "another replica holds the Lease");
             }
             None => {}
         }

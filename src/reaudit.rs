@@ -16,7 +16,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use tokio::time::{Instant, sleep};
-use uuid::Uuid;
 use writgate_cluster::clock;
 use writgate_cluster::event::REAUDIT_ACTION;
 use writgate_cluster::live::Standing;
@@ -220,6 +219,6 @@ const fn reason(standing: Standing) -> &'static str {
 
 /// Up to a tenth of the interval, so that clusters that were installed together do not read at the same time.
 fn jitter(interval: Duration) -> Duration {
-    let random = Uuid::from(clock::decision_id(clock::now())).as_bytes()[15];
+    let random = clock::decision_id(clock::now()).as_bytes()[15];
     interval.mul_f64(f64::from(random) / 2550.0)
 }

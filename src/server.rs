@@ -2,6 +2,8 @@
 //!
 //! The file is longer than 500 lines, because the help of each flag is in it.
 
+mod holder;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -27,7 +29,7 @@ use writgate_core::{
     request::{ExemptController, ExemptControllers},
 };
 
-use crate::canary::Canary;
+use self::holder::Holder;
 use crate::certificate::clients::ClientCertificates;
 use crate::certificate::files::{self, CertificateFiles, ServingCertificate, TlsError};
 use crate::certificate::keeper::{Keeper, OwnCertificate};
@@ -37,9 +39,7 @@ use crate::certificate::serving::Serving;
 use crate::http::admin::{self, Status};
 use crate::http::ports::{Connections, open_files, serve_http, serve_https};
 use crate::http::router;
-use crate::lease::LeaseKeeper;
 use crate::metrics::{Metrics, Watched};
-use crate::reaudit::{Reaudit, Rules};
 use crate::review::admission::Admission;
 use crate::review::approval_reader::ApprovalReader;
 use crate::review::config_map_reader::ConfigMapReader;
@@ -57,7 +57,6 @@ use crate::trail::chain::seals::Seals;
 use crate::trail::chain::{self, AuditKeyError, Sealer};
 use crate::trail::events::Events;
 use crate::trail::events::event::Reporter;
-use crate::trail::events::notice::NoticeWriter;
 use crate::trail::ledger::Ledger;
 use crate::trail::output::{Output, Stdout};
 
@@ -282,17 +281,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
         events.map(|(client, ledger)| Events::start(client, reporter, ledger, sealer.clone(), metrics.clone()));
     let write = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
     let checkpoints = cluster.clone().map(write);
-    let config_maps = cluster.clone().map(ConfigMapReader::new);
-    let workloads = cluster.clone().map(WorkloadReader::new);
-    let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
-    let approvals = detached_source(&args, cluster.clone(), &metrics);
-    let reader = cluster.map(|client| NamespaceReader::new(client, metrics.clone()));
-    let lookups = Lookups::new(reader)
-        .with_ledger(ledger)
-        .with_config_maps(config_maps)
-        .with_workloads(workloads)
-        .with_guards(guards)
-        .with_approvals(approvals);
+    let lookups = lookups(&args, cluster, ledger, &metrics);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
     let lease = holder.map(|holder| holder.start(&args, &writer.to_string()));
     let admission = Admission::new(store, lookups, sealer, output, events.clone(), metrics.clone())
@@ -349,44 +338,18 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
     Ok(())
 }
 
-/// What the holder of the Lease works with.
-struct Holder {
-    client: Client,
-    ledger: Ledger,
-    store: Arc<Store>,
-    reporter: Reporter,
-    metrics: Metrics,
-    exempt: ExemptControllers,
-}
-
-impl Holder {
-    /// Starts to compete for the Lease, and what its holder does. Without anything to do, there is no Lease.
-    fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
-        let Self { client, ledger, store, reporter, metrics, exempt } = self;
-        if args.canary_interval.is_zero() && args.reaudit_interval.is_zero() {
-            return None;
-        }
-        // A Pod keeps its name when its container is restarted, and the writer differs between processes.
-        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "writgate-webhook".to_owned());
-        let (namespace, name) = (&args.system_namespace, &args.lease_name);
-        let lease = LeaseKeeper::start(client.clone(), namespace, name, format!("{host}_{writer}"), metrics.clone());
-        let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
-        if !args.canary_interval.is_zero() {
-            let (client, metrics) = (client.clone(), metrics.clone());
-            let canary = Canary::new(client, &args.webhook_configuration, ledger, notices.clone(), metrics);
-            tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
-        }
-        if !args.reaudit_interval.is_zero() {
-            let further = args.workload_kind.clone();
-            let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
-            let mut reaudit = Reaudit::new(client.clone(), store, rules, notices, metrics);
-            if args.open_reports {
-                reaudit = reaudit.with_reports(client);
-            }
-            tokio::spawn(reaudit.keep(args.reaudit_interval, lease.holding()));
-        }
-        Some(lease)
-    }
+/// What a decision may ask the API server.
+fn lookups(args: &Args, cluster: Option<Client>, ledger: Option<Ledger>, metrics: &Metrics) -> Lookups {
+    let config_maps = cluster.clone().map(ConfigMapReader::new);
+    let workloads = cluster.clone().map(WorkloadReader::new);
+    let guards = cluster.clone().map(|client| GuardReader::new(client, &args.system_namespace));
+    let approvals = detached_source(args, cluster.clone(), metrics);
+    Lookups::new(cluster.map(|client| NamespaceReader::new(client, metrics.clone())))
+        .with_ledger(ledger)
+        .with_config_maps(config_maps)
+        .with_workloads(workloads)
+        .with_guards(guards)
+        .with_approvals(approvals)
 }
 
 /// What the TLS port serves, and the task that reads the files of certificates.

@@ -87,6 +87,7 @@ impl LogControl {
 }
 
 /// Sends this process's log lines to `output`. A second call in one process changes nothing.
+#[must_use]
 pub fn start(filter: LogFilter, output: Output) -> LogControl {
     let subscriber = tracing_subscriber::fmt()
         .json()

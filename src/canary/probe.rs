@@ -1,7 +1,7 @@
 //! The dry runs of the canary, and how their answers are read.
 //!
 //! Each one goes through an entry of the webhook configuration, and through another of its rules. None of them could do harm if it
-//! were stored: the ResourceQuota of the namespace permits no Pods, Deployments or Jobs.
+//! were stored: the `ResourceQuota` of the namespace permits no Pods, Deployments or Jobs.
 
 use std::time::Duration;
 

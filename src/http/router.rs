@@ -45,7 +45,8 @@ async fn review(webhook: Arc<Webhook>, endpoint: Endpoint, request: Request) -> 
                     Err(Refused { reason, why }) => refuse(metrics, reason, why),
                 }
             };
-            limits.decide(peer, deadline, metrics, answer).await
+            // The future of an answer has about 10 KiB, which each layer around it would contain and move.
+            limits.decide(peer, deadline, metrics, Box::pin(answer)).await
         }
         Err(refusal) => refusal,
     };

@@ -1,5 +1,5 @@
 //! The result of the re-audit as `Report` objects (openreports.io/v1alpha1), one for each governed namespace, so that viewers such
-//! as Policy Reporter show it. Without the CustomResourceDefinition, none is written.
+//! as Policy Reporter show it. Without the `CustomResourceDefinition`, none is written.
 //!
 //! The fields are those of `config/install.yaml` in github.com/openreports/reports-api.
 

@@ -153,7 +153,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next page of a list. A further kind whose CustomResourceDefinition is not installed has no objects.
+    /// The next page of a list. A further kind whose `CustomResourceDefinition` is not installed has no objects.
     async fn page(
         &self,
         pages: &mut Pages,

@@ -236,9 +236,9 @@ fn the_log_joins_a_decision_with_the_callers_trace_and_its_filter_changes_at_run
     assert_eq!(records.len(), 5, "records are written whatever the filter says");
     assert_eq!(traced[0]["decision"], records[0]["id"]);
     assert!(!records[0].to_string().contains("traceparent"), "the record is signed, and the header is a claim");
-    let changes: Vec<_> = lines.iter().filter(|line| line["message"] == "log filter replaced").collect();
-    assert_eq!(changes.len(), 2, "a change is logged also from and to error");
-    assert_eq!((&changes[0]["from"], &changes[0]["to"]), (&json!("info"), &json!("error")));
+    let replacements: Vec<_> = lines.iter().filter(|line| line["message"] == "log filter replaced").collect();
+    assert_eq!(replacements.len(), 2, "a change is logged also from and to error");
+    assert_eq!((&replacements[0]["from"], &replacements[0]["to"]), (&json!("info"), &json!("error")));
 }
 
 /// Opens connections from an address of loopback, and keeps them open.

@@ -66,6 +66,7 @@ pub struct ClaimedApprovals(Vec<(String, Approval)>);
 
 impl ClaimedApprovals {
     /// Those that can be read.
+    #[must_use]
     pub fn of(approvals: &[DetachedApproval]) -> Self {
         let mut found: Vec<(String, Approval)> = Vec::new();
         for approval in approvals {
@@ -286,9 +287,10 @@ mod tests {
 
     #[test]
     fn only_an_owner_that_was_seen_and_creates_such_objects_controls_an_object() {
+        use WorkloadKind::{CronJob, Deployment, Job, ReplicaSet};
+
         let mut controllers = Controllers::default();
         let mut include = |kind, uid: &str, owners: &Value| controllers.include(kind, &object(uid, owners));
-        use WorkloadKind::{CronJob, Deployment, Job, ReplicaSet};
         assert!(!include(Some(Deployment), "d", &Value::Null));
         assert!(!include(Some(CronJob), "c", &Value::Null));
         assert!(include(Some(ReplicaSet), "r", &owned_by("d", true)));

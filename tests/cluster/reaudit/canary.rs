@@ -72,7 +72,7 @@ const WEAKENINGS: &[Weakening] = &[
     (
         "a condition that excludes everything",
         |watched| {
-            patch(watched, "workloads", "add", "/matchConditions/-", &json!({"name": "never", "expression": "false"}))
+            patch(watched, "workloads", "add", "/matchConditions/-", &json!({"name": "never", "expression": "false"}));
         },
         "a Deployment: ",
     ),

@@ -386,8 +386,8 @@ fn still_running(names: &[String], entries: &[RevocationEntry]) -> String {
     } else {
         ""
     };
-    let names: String = names.iter().map(|name| format!("\n  {}", shown(name))).collect();
-    format!("these workloads keep running, since a revocation affects only later requests{claimed}:{names}")
+    let names = names.iter().map(|name| shown(name)).collect::<Vec<_>>().join("\n  ");
+    format!("these workloads keep running, since a revocation affects only later requests{claimed}:\n  {names}")
 }
 
 fn running(cluster: &Cluster, entries: &[RevocationEntry]) {

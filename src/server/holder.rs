@@ -1,0 +1,56 @@
+//! What only the replica that holds the Lease does: the canary and the re-audit.
+
+use std::sync::Arc;
+
+use kube::Client;
+use writgate_core::request::ExemptControllers;
+
+use super::Args;
+use crate::canary::Canary;
+use crate::lease::LeaseKeeper;
+use crate::metrics::Metrics;
+use crate::reaudit::{Reaudit, Rules};
+use crate::state::store::Store;
+use crate::trail::events::event::Reporter;
+use crate::trail::events::notice::NoticeWriter;
+use crate::trail::ledger::Ledger;
+
+/// What the holder of the Lease works with.
+pub(super) struct Holder {
+    pub client: Client,
+    pub ledger: Ledger,
+    pub store: Arc<Store>,
+    pub reporter: Reporter,
+    pub metrics: Metrics,
+    pub exempt: ExemptControllers,
+}
+
+impl Holder {
+    /// Starts to compete for the Lease, and what its holder does. Without anything to do, there is no Lease.
+    pub(super) fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
+        let Self { client, ledger, store, reporter, metrics, exempt } = self;
+        if args.canary_interval.is_zero() && args.reaudit_interval.is_zero() {
+            return None;
+        }
+        // A Pod keeps its name when its container is restarted, and the writer differs between processes.
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "writgate-webhook".to_owned());
+        let (namespace, name) = (&args.system_namespace, &args.lease_name);
+        let lease = LeaseKeeper::start(client.clone(), namespace, name, format!("{host}_{writer}"), metrics.clone());
+        let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
+        if !args.canary_interval.is_zero() {
+            let (client, metrics) = (client.clone(), metrics.clone());
+            let canary = Canary::new(client, &args.webhook_configuration, ledger, notices.clone(), metrics);
+            tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
+        }
+        if !args.reaudit_interval.is_zero() {
+            let further = args.workload_kind.clone();
+            let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
+            let mut reaudit = Reaudit::new(client.clone(), store, rules, notices, metrics);
+            if args.open_reports {
+                reaudit = reaudit.with_reports(client);
+            }
+            tokio::spawn(reaudit.keep(args.reaudit_interval, lease.holding()));
+        }
+        Some(lease)
+    }
+}
