@@ -146,7 +146,10 @@ fn decoded(value: Node<'_>, path: &str) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::{Signer as _, SigningKey};
+
     use super::*;
+    use crate::approval::key::SPKI_PREFIX;
 
     /// A change and its description.
     type Change = (&'static str, fn(&mut Value));
@@ -205,5 +208,33 @@ mod tests {
         let mut envelope = Envelope::new(b"{}".to_vec());
         envelope.add_signature("0".repeat(64).parse().expect("a key id"), [7; 64]);
         assert_eq!(Envelope::parse(&envelope.to_json()), Ok(envelope));
+    }
+
+    #[test]
+    fn a_signature_verifies_whatever_key_id_it_claims() {
+        let [signing, other] = [[7; 32], [8; 32]].map(|seed| SigningKey::from_bytes(&seed));
+        let public = |key: &SigningKey| {
+            let der = [SPKI_PREFIX.as_slice(), key.verifying_key().as_bytes()].concat();
+            PublicKey::from_spki_der(&der).expect("a public key")
+        };
+        let mut envelope = Envelope::new(b"{}".to_vec());
+        assert!(!envelope.is_signed_by(&public(&signing)), "no signature");
+        envelope.add_signature(public(&signing).id(), [7; 64]);
+        assert!(!envelope.is_signed_by(&public(&signing)), "only the key id is right");
+        envelope.add_signature(public(&other).id(), signing.sign(&envelope.signed_bytes()).to_bytes());
+        assert!(envelope.is_signed_by(&public(&signing)), "the second signature verifies");
+        assert!(!envelope.is_signed_by(&public(&other)), "only the key id is right");
+    }
+
+    #[test]
+    fn removes_the_signatures_that_claim_a_key_id() {
+        let [one, two, three] = ["1", "2", "3"].map(|digit| digit.repeat(64).parse::<KeyId>().expect("a key id"));
+        let mut envelope = Envelope::new(b"{}".to_vec());
+        for keyid in [one, two, one] {
+            envelope.add_signature(keyid, [7; 64]);
+        }
+        assert!(!envelope.remove_signatures(three));
+        assert!(envelope.remove_signatures(one));
+        assert_eq!(envelope.keyids().collect::<Vec<_>>(), [two.to_string()]);
     }
 }

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::encoding::hex;
 
 /// The bytes before the 32 bytes of the key in the `SubjectPublicKeyInfo` of an Ed25519 key (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+pub(super) const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The SHA-256 digest of a key's SPKI DER. Its text is 64 lower-case hexadecimal digits.
 ///
@@ -226,6 +226,7 @@ MCowBQYDK2VwAyEA7MG1hyfz8SsxlIgansud4LKM57IHIw2Okw/hvOdeJWw=
     fn a_key_id_is_the_digest_of_the_der() {
         let key = PublicKey::from_pem(PEM).unwrap();
         assert_eq!(key.id().to_string(), ID);
+        assert_eq!(hex::encode(key.id().as_bytes()), ID);
         assert_eq!(ID.parse(), Ok(key.id()));
         assert_eq!(PublicKey::from_spki_der(&key.to_spki_der()), Ok(key));
     }

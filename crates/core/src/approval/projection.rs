@@ -319,6 +319,71 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_restart_time_is_a_time_of_the_calendar() {
+        let times = [
+            "2026-11-22T10:00:00Z",
+            "2026-11-22T23:59:59Z",
+            "2026-11-22T00:00:00.1Z",
+            "2026-11-22T00:00:00.123Z",
+            "2026-11-22T10:00:00+00:00",
+            "2026-11-22T10:00:00-23:59",
+            "2026-01-31T10:00:00Z",
+            "2026-04-30T10:00:00Z",
+            "2026-12-31T10:00:00Z",
+            "2026-02-28T10:00:00Z",
+            "2024-02-29T10:00:00Z",
+            "2000-02-29T10:00:00Z",
+            "2400-02-29T10:00:00Z",
+            "1904-02-29T10:00:00Z",
+        ];
+        for time in times {
+            assert!(is_restart_time(format!("\"{time}\"").as_bytes()), "{time}");
+        }
+        let others = [
+            "",
+            "2026-11-22",
+            "2026-11-22T10:00:00",
+            "2026-11-22t10:00:00Z",
+            "2026-11-22T10:00:00z",
+            "2026-11-22T24:00:00Z",
+            "2026-11-22T10:60:00Z",
+            "2026-11-22T10:00:60Z",
+            "2026-11-22T10:00:00.Z",
+            "2026-11-22T10:00:00.1234Z",
+            "2026-11-22T10:00:00+24:00",
+            "2026-11-22T10:00:00+00:60",
+            "2026-11-22T10:00:00+0000",
+            "2026-00-22T10:00:00Z",
+            "2026-13-22T10:00:00Z",
+            "2026-11-00T10:00:00Z",
+            "2026-01-32T10:00:00Z",
+            "2026-04-31T10:00:00Z",
+            "2026-12-32T10:00:00Z",
+            "2026-02-29T10:00:00Z",
+            "2024-02-30T10:00:00Z",
+            "1900-02-29T10:00:00Z",
+            "2100-02-29T10:00:00Z",
+            "2023-02-29T10:00:00Z",
+            "2026-11-22T10:00:00Z ",
+            "2026-11-2aT10:00:00Z",
+        ];
+        for other in others {
+            assert!(!is_restart_time(format!("\"{other}\"").as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_selector_of_a_job_is_covered_only_if_the_job_has_its_own() {
+        let selector = json!({"matchLabels": {"app": "orders"}});
+        for (manual, is_covered) in [(json!(true), true), (json!(1), true), (json!(false), false), (json!(null), false)]
+        {
+            let job = json!({"manualSelector": manual, "selector": selector});
+            let walked = covered(Coverage::of(WorkloadKind::Job), &job).unwrap_or_else(|| json!({}));
+            assert_eq!(walked.get("selector").is_some(), is_covered, "{job}");
+        }
+    }
+
     proptest! {
         #[test]
         fn coverage_and_the_hash_leave_out_the_same_members(spec in value(), kind in 0_usize..7) {

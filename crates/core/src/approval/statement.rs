@@ -378,4 +378,48 @@ mod tests {
         assert!(Approval::parse(text.replace("\"id\":", "\"id\":\"x\",\"id\":").as_bytes()).is_err());
         assert!(Approval::parse(format!("{text}{text}").as_bytes()).is_err());
     }
+
+    #[test]
+    fn approvals_agree_if_they_differ_only_in_ids_times_and_reasons() {
+        let same: [Change; 6] = [
+            ("id", |v| v["predicate"]["id"] = "01935a00-0000-7000-8000-000000000002".into()),
+            ("beginning", |v| v["predicate"]["notBefore"] = "2026-11-22T10:30:00Z".into()),
+            ("end", |v| v["predicate"]["expiresAt"] = "2026-11-22T11:30:00Z".into()),
+            ("reason", |v| v["predicate"]["reason"] = "CHG-5678".into()),
+            ("order of capabilities", |v| v["predicate"]["capabilities"] = json!(["deploy", "a"])),
+            ("nothing", |_| ()),
+        ];
+        let other: [Change; 14] = [
+            ("action", |v| v["predicate"]["action"] = "replay-execute".into()),
+            ("cluster", |v| v["predicate"]["cluster"] = "prod-eu-2".into()),
+            ("no cluster", |v| drop(v["predicate"].as_object_mut().expect("an object").remove("cluster"))),
+            ("environment", |v| v["predicate"]["environment"] = "staging".into()),
+            ("project", |v| v["predicate"]["project"] = "search".into()),
+            ("one capability", |v| v["predicate"]["capabilities"] = json!(["a"])),
+            ("other capability", |v| v["predicate"]["capabilities"] = json!(["a", "deploy.privileged"])),
+            ("capability twice", |v| v["predicate"]["capabilities"] = json!(["a", "deploy", "deploy"])),
+            ("pipeline version", |v| v["predicate"]["pipelineVersion"] = "orders@1.4.3".into()),
+            ("bundle", |v| v["predicate"]["configBundle"] = "sha256:01".into()),
+            ("incident", |v| v["predicate"]["replay"]["incident"] = "INC-8".into()),
+            ("no replay", |v| drop(v["predicate"].as_object_mut().expect("an object").remove("replay"))),
+            ("break-glass", |v| v["predicate"]["breakGlass"] = true.into()),
+            ("requester", |v| v["predicate"]["requestedBy"] = "bob@acme.example".into()),
+        ];
+        let mut original = payload();
+        original["predicate"]["capabilities"] = json!(["a", "deploy"]);
+        let approval = parse(&original).expect("an approval");
+        let agrees = |change: fn(&mut Value)| {
+            let mut changed = original.clone();
+            change(&mut changed);
+            let changed = parse(&changed).expect("an approval");
+            assert_eq!(approval.agrees_with(&changed), changed.agrees_with(&approval));
+            approval.agrees_with(&changed)
+        };
+        for (what, change) in same {
+            assert!(agrees(change), "{what}");
+        }
+        for (what, change) in other {
+            assert!(!agrees(change), "{what}");
+        }
+    }
 }
