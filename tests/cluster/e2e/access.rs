@@ -39,6 +39,7 @@ const EVERYWHERE: &[&str] = &[
     "list batch/jobs",
     "watch batch/jobs",
     "get pods",
+    "list pods",
     "get replicationcontrollers",
     "list replicationcontrollers",
     "watch replicationcontrollers",
@@ -48,6 +49,8 @@ const EVERYWHERE: &[&str] = &[
     "get admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
     "patch admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
     "watch admissionregistration.k8s.io/validatingwebhookconfigurations writgate",
+    // The canary tries to take the governing labels away.
+    "patch namespaces writgate-canary",
 ];
 
 /// Further rights in the system namespace.
@@ -63,6 +66,9 @@ const IN_ITS_NAMESPACE: &[&str] = &[
     "get secrets writgate-webhook-ca",
     "update secrets writgate-webhook-ca",
     "watch secrets writgate-webhook-ca",
+    "create coordination.k8s.io/leases",
+    "get coordination.k8s.io/leases writgate-webhook",
+    "update coordination.k8s.io/leases writgate-webhook",
 ];
 
 fn the_webhook_has_the_rights_that_it_requires_and_no_others(installation: &Installation) {

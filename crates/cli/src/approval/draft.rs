@@ -199,7 +199,8 @@ impl<'f> ApprovalDraft<'f> {
         let project = &self.approval.project;
         let terms =
             EligibilityTerms { posture, project, required: &needed, requested_by, initiator: requested_by, now };
-        posture.reviewers.iter().filter(|reviewer| terms.holds(reviewer)).collect()
+        let counts = |reviewer: &&Reviewer| reviewer.keys.iter().any(|key| terms.failures(reviewer, key).is_empty());
+        posture.reviewers.iter().filter(counts).collect()
     }
 
     /// The denials of a request with `envelope` as its only approval; none if no posture is used. The time of the

@@ -57,12 +57,6 @@ impl EligibilityTerms<'_> {
         self.grant_failure(reviewer).into_iter().chain(self.duty_failure(reviewer)).collect()
     }
 
-    /// Whether this reviewer's signature with one of their keys counts.
-    #[must_use]
-    pub fn holds(&self, reviewer: &Reviewer) -> bool {
-        reviewer.keys.iter().any(|key| self.failures(reviewer, key).is_empty())
-    }
-
     /// A reviewer of other projects may grant nothing in this one.
     fn grant_failure(&self, reviewer: &Reviewer) -> Option<Denial> {
         let insufficient = |missing, project: Option<&str>| {

@@ -208,3 +208,27 @@ fn entry(payload: &[u8], subject: &Subject, phase: UsePhase) -> String {
     digest.update(phase);
     format!("use-{}", hex::encode(&digest.finalize().into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_dry_run_is_permitted_without_a_reservation() {
+        let wanted: Use = serde_json::from_value(json!({
+            "entry": "use-0", "approval": "01935a00-0000-7000-8000-000000000001", "expiresAt": "2026-11-22T12:00:00Z",
+            "object": {"apiVersion": "batch/v1", "kind": "Job", "name": "replay", "namespace": "payments", "uid": null},
+            "specHash": format!("sha256:{}", "0".repeat(64)), "generation": 1, "starts": true
+        }))
+        .expect("a use");
+        let mut holders = Holders::default();
+        for dry_run in [true, false] {
+            assert!(matches!(holders.holder(&wanted, dry_run), Err(UseState::Unanswered(_))), "not looked up");
+        }
+        holders.insert(&wanted, Ok(None));
+        assert!(matches!(holders.holder(&wanted, true), Err(UseState::Free)));
+        assert!(matches!(holders.holder(&wanted, false), Err(UseState::Unknown(_))));
+    }
+}

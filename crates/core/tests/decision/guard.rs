@@ -226,6 +226,9 @@ fn a_valid_change_is_admitted_and_recorded() {
         (record.environment.as_deref(), record.change.as_deref()),
         (Some("production"), Some("posture changed"))
     );
+    let other_kind = |document: &mut Value| document["metadata"]["labels"]["writgate.dev/kind"] = "pipelines".into();
+    let record_of_kind = Case::change("posture-production", other_kind).decide().record;
+    assert_eq!(record_of_kind.change.as_deref(), Some("posture made pipelines"));
     assert_eq!(record.initiator.expect("an initiator").username, "alice");
     assert_eq!(serde_json::to_value(record.basis).expect("JSON"), "guard");
     assert!(record.posture_version.is_some_and(|version| version.starts_with("sha256:")));
@@ -345,6 +348,10 @@ fn denies_lifting_a_revocation() {
     let message =
         Case::write(&posture(&POSTURE.replace("revocationLists: [prod-revocations]", ""))).expect("RevocationLifted");
     assert!(message.contains(KEY), "{message}");
+    // The next namespace may be of an environment that governs none yet.
+    Case::write(&revocations(&json!([]))).with(|case| case.governed.clear()).expect("RevocationLifted");
+    // Without a posture, no list is in force.
+    Case::write(&revocations(&json!([]))).with(|case| drop(case.documents.remove(0))).expect("admitted");
     // A revocation is protected even while the posture is invalid.
     Case::write(&revocations(&json!([]))).with(|case| drop(case.documents.remove(1))).expect("RevocationLifted");
 }
@@ -745,6 +752,30 @@ fn denies_a_config_bundle_that_differs_from_its_name() {
     let mut labelled = wrong.clone();
     labelled["metadata"]["labels"]["team"] = "a".into();
     Case::of("ConfigMap", "configmaps", "payments", &name, Some(&labelled), Some(&wrong)).expect("not-an-action");
+    // A bundle is checked again when it becomes one, and when a part of it changes that is checked.
+    let update = |old: fn(&mut Value), new: fn(&mut Value)| {
+        let (mut before, mut after) = (bundle(), bundle());
+        old(&mut before);
+        new(&mut after);
+        Case::of("ConfigMap", "configmaps", "payments", &name, Some(&after), Some(&before))
+    };
+    let other_kind = |object: &mut Value| {
+        object["metadata"]["labels"]["writgate.dev/kind"] = "other".into();
+        object["immutable"] = false.into();
+    };
+    let other_environment = |object: &mut Value| {
+        object["metadata"]["labels"]["writgate.dev/environment"] = "staging".into();
+    };
+    let mutable = |object: &mut Value| object["immutable"] = false.into();
+    let other_data = |object: &mut Value| object["data"]["app.yaml"] = "workers: 5\n".into();
+    let more_data = |object: &mut Value| object["binaryData"] = json!({"a": "AAEC"});
+    update(|_| (), |_| ()).expect("not-an-action");
+    for change in [mutable, other_data, more_data, other_environment] as [fn(&mut Value); 4] {
+        update(|_| (), change).expect("BundleInvalid");
+        update(change, |_| ()).expect("admitted");
+    }
+    update(other_kind, mutable).expect("BundleInvalid");
+    update(other_kind, |_| ()).expect("admitted");
 }
 
 #[test]

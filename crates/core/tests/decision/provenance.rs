@@ -354,7 +354,11 @@ mod bundles {
     fn denies_a_bundle_that_the_template_does_not_refer_to() {
         expect(&bundled().with(|c| names(c, &format!("sha256:{}", "ab".repeat(32)))), "ConfigBundleMismatch");
         let nothing = |c: &mut Case| drop(container(c).as_object_mut().expect("a container").remove("envFrom"));
-        expect(&bundled().with(nothing).reapproved(), "ConfigBundleMismatch");
+        let without = bundled().with(nothing).reapproved();
+        expect(&without, "ConfigBundleMismatch");
+        let said = without.decide_knowing(&without.body(), &namespace(|_| ())).message();
+        let expected = format!("no ConfigMap that the object refers to has digest {}", content_digest(&content()));
+        assert!(said.contains(&expected), "{said}");
     }
 
     #[test]
@@ -408,6 +412,13 @@ mod bundles {
             assert_eq!(codes(&bundled().with(place).reapproved(), &ledger), "ConfigBundleMismatch");
             assert!(ledger.config_maps_read() == 0, "the name alone shows that it is not the bundle");
         }
+    }
+
+    #[test]
+    fn reads_no_bundle_of_an_object_that_is_denied_anyway() {
+        let ledger = namespace(|_| ());
+        assert_eq!(codes(&bundled().with(|c| c.posture["images"] = "digest".into()), &ledger), "ImageNotPinned");
+        assert_eq!(ledger.config_maps_read(), 0);
     }
 
     #[test]

@@ -117,6 +117,15 @@ fn denies_a_rollback_after_a_revocation() {
     }
 }
 
+#[test]
+fn what_was_revoked_stays_revoked_though_another_approval_of_the_spec_was_not() {
+    let ledger = after(&governed().with(|c| c.approval.id = "01935a00-0000-7000-8000-000000000002".into()));
+    let mut rollback = governed().with(later);
+    assert!(codes(&rollback, &ledger).is_empty(), "the earlier approval permits it");
+    rollback.revocations["approvals"] = json!([{"id": "01935a00-0000-7000-8000-000000000001"}]);
+    assert_eq!(codes(&rollback, &ledger), ["Expired", "Revoked"]);
+}
+
 /// A later rollback, of which one thing is different.
 fn rolled_back(change: impl FnOnce(&mut Case)) -> Vec<String> {
     codes(&governed().with(later).with(change), &after(&governed()))

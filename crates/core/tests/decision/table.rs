@@ -600,7 +600,7 @@ fn jobs_of_a_cron_job_are_exempt_unless_they_are_replays() {
 
 #[test]
 fn the_dry_run_contract_is_closed() {
-    let changes: [Change; 39] = [
+    let changes: [Change; 43] = [
         ("label", |c| c.object()["metadata"]["labels"] = json!({"writgate.dev/replay": "Dry-Run"})),
         ("no label", |c| c.object()["metadata"]["labels"] = json!({})),
         ("no contract", |c| {
@@ -613,6 +613,7 @@ fn the_dry_run_contract_is_closed() {
         ("pod failure policy", |c| c.spec()["podFailurePolicy"] = json!({"rules": []})),
         ("template label", |c| c.spec()["template"]["metadata"]["labels"]["app"] = "x".into()),
         ("template annotation", |c| c.spec()["template"]["metadata"]["annotations"] = json!({"a": "b"})),
+        ("template timestamp", |c| c.spec()["template"]["metadata"]["creationTimestamp"] = "x".into()),
         ("second container", |c| {
             let twin = pod(c)["containers"][0].clone();
             pod(c)["containers"].as_array_mut().expect("a list").push(twin);
@@ -636,6 +637,13 @@ fn the_dry_run_contract_is_closed() {
         ("working directory", |c| container(c)["workingDir"] = "/".into()),
         ("lifecycle", |c| container(c)["lifecycle"] = json!({})),
         ("privileged", |c| container(c)["securityContext"] = json!({"privileged": true})),
+        ("unconfined", |c| container(c)["securityContext"] = json!({"seccompProfile": {"type": "Unconfined"}})),
+        ("profile of the node", |c| {
+            container(c)["securityContext"] = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "a"}});
+        }),
+        ("profile in another field", |c| {
+            container(c)["securityContext"] = json!({"seccompProfile": {"localhostProfile": "RuntimeDefault"}});
+        }),
         ("added capability", |c| container(c)["securityContext"] = json!({"capabilities": {"add": ["SYS_ADMIN"]}})),
         ("envFrom", |c| container(c)["envFrom"] = json!([])),
         ("another variable", |c| {
@@ -658,8 +666,9 @@ fn the_dry_run_contract_is_closed() {
         let action = decision.record.action.map(writgate_core::approval::Action::as_str);
         assert_eq!((action, decision.allowed()), (Some("replay-execute"), false), "{what}");
     }
-    let permitted: [fn(&mut Case); 5] = [
+    let permitted: [fn(&mut Case); 6] = [
         |c| c.spec()["suspend"] = true.into(),
+        |c| c.spec()["template"]["metadata"]["creationTimestamp"] = Value::Null,
         |c| c.spec()["activeDeadlineSeconds"] = 60.into(),
         |c| pod(c)["securityContext"] = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}),
         |c| {
