@@ -16,6 +16,7 @@ mod provenance;
 mod reasons;
 mod rollback;
 mod rules;
+mod signatures;
 mod single_use;
 mod table;
 mod wake_up;

@@ -650,10 +650,22 @@ mod tests {
     }
 
     #[test]
+    fn a_generated_name_is_that_of_the_object() {
+        let mut review = review();
+        review["request"]["name"] = "".into();
+        assert_eq!(Request::parse(review.to_string().as_bytes()).expect("a review").object_name(), "orders");
+        review["request"]["object"]["metadata"]["name"] = "".into();
+        assert_eq!(Request::parse(review.to_string().as_bytes()).expect("a review").object_name(), "");
+    }
+
+    #[test]
     fn refuses_a_uid_that_cannot_be_echoed() {
         assert_eq!(malformed(|r| r["request"]["uid"] = "".into()).uid, None);
         assert_eq!(malformed(|r| r["request"]["uid"] = 7.into()).uid, None);
         assert_eq!(malformed(|r| r["request"]["uid"] = "u".repeat(MAX_UID + 1).into()).uid, None);
+        let mut longest = review();
+        longest["request"]["uid"] = "u".repeat(MAX_UID).into();
+        assert!(Request::parse(longest.to_string().as_bytes()).is_ok());
     }
 
     #[test]

@@ -165,18 +165,20 @@ fn nobody_relabels_a_pod_of_a_job_but_its_controller() {
             changed().with(by).expect("not-an-action");
         }
     }
-    let tracked = |before: Value, after: Value| {
-        pod("Job").with(allow).with(|c| {
+    let tracked_by = |controller: &str, before: Value, after: Value| {
+        pod(controller).with(allow).with(|c| {
             c.request["oldObject"]["metadata"]["finalizers"] = before;
             c.object()["metadata"]["finalizers"] = after;
         })
     };
+    let tracked = |before, after| tracked_by("Job", before, after);
     let tracking = || json!(["a/b", "batch.kubernetes.io/job-tracking"]);
     tracked(tracking(), tracking()).expect("not-an-action");
     tracked(tracking(), json!(["batch.kubernetes.io/job-tracking", "c/d"])).expect("not-an-action");
     tracked(json!(["a/b"]), Value::Null).expect("not-an-action");
     for untracked in [json!(["a/b"]), json!([]), Value::Null] {
-        tracked(tracking(), untracked).expect("WorkloadNotAllowed");
+        tracked(tracking(), untracked.clone()).expect("WorkloadNotAllowed");
+        tracked_by("ReplicaSet", tracking(), untracked).expect("not-an-action");
     }
     // Owners that cannot be read may be a Job.
     let unreadable =

@@ -241,17 +241,22 @@ impl Case {
         self.decide_knowing(body, &Ledger::default())
     }
 
-    /// Decides with the answers of `ledger`.
-    pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
-        let exempt = ExemptControllers::default();
-        let now = self.now.parse().expect("a time");
+    /// The documents of the case.
+    pub(crate) fn postures(&self) -> PostureSet {
         let documents = [&self.posture, &self.reviewers, &self.revocations, &self.pipelines];
         let documents = documents.into_iter().filter(|document| !document.is_null()).map(|document| Document {
             source: document["kind"].to_string(),
             name: None,
             text: document.to_string(),
         });
-        let set = PostureSet::assemble(documents.collect());
+        PostureSet::assemble(documents.collect())
+    }
+
+    /// Decides with the answers of `ledger`.
+    pub(crate) fn decide_knowing(&self, body: &str, ledger: &Ledger) -> Decision {
+        let exempt = ExemptControllers::default();
+        let now = self.now.parse().expect("a time");
+        let set = self.postures();
         match Request::parse_with(body.as_bytes(), &self.kinds) {
             Err(malformed) => decide_malformed(&malformed, uuid::Uuid::nil(), now),
             Ok(request) => {

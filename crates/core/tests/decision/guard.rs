@@ -711,6 +711,8 @@ fn denies_writgate_metadata_written_through_a_status() {
     Case::status("Job", "jobs", label("adopt")).expect("StatusMetadata");
     Case::status("Job", "jobs", owner).expect("StatusMetadata");
     Case::status("Pod", "pods", label("job-name")).expect("StatusMetadata");
+    let record = Case::status("Job", "jobs", owner).decide().record;
+    assert_eq!(record.environment.as_deref(), Some("production"));
     Case::status("Pod", "pods", |_| ()).expect("not-an-action");
     Case::status("StatefulSet", "statefulsets", label("app")).expect("not-an-action");
     Case::status("StatefulSet", "statefulsets", owner).expect("not-an-action");

@@ -21,6 +21,14 @@ fn refuses_a_revocation_that_can_match_nothing() {
 }
 
 #[test]
+fn every_entry_is_counted() {
+    let two = json!([{"id": "01935a00-0000-7000-8000-000000000001"}, {"id": "01935a00-0000-7000-8000-000000000002"}]);
+    let set = changed("Revocations", "/approvals", two);
+    let revocations = &set.environment("production").unwrap().revocations;
+    assert_eq!((revocations.keys.len(), revocations.specs.len(), revocations.len()), (1, 1, 4));
+}
+
+#[test]
 fn the_earlier_of_two_revocations_counts() {
     let id = "01935a00-0000-7000-8000-000000000001";
     let revoked = |entries: Value| {

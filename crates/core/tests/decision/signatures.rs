@@ -1,0 +1,23 @@
+//! What reviewers are shown of the signatures of an envelope.
+
+use writgate_core::approval::PublicKey;
+use writgate_core::posture::SignatureState;
+
+use crate::decision::case::{Case, Person};
+
+#[test]
+fn the_state_of_a_signature_is_that_of_the_key_it_claims() {
+    let case = Case::deployment().with(|c| c.signers = vec![Person::Bob, Person::Mallory]);
+    let set = case.postures();
+    let posture = set.environment("production").expect("a posture");
+    let bob = PublicKey::from_pem(&Person::Bob.public_pem()).expect("a key").id();
+    let mut envelope = case.envelope();
+    envelope.add_signature(bob, [7; 64]);
+    let name = |state: &SignatureState<'_>| match state {
+        SignatureState::Valid(reviewer, _) => format!("valid: {}", reviewer.name),
+        SignatureState::Invalid(reviewer, _) => format!("invalid: {}", reviewer.name),
+        SignatureState::UnknownKey => "unknown".to_owned(),
+    };
+    let states: Vec<_> = posture.signature_states(&envelope).iter().map(|(_, state)| name(state)).collect();
+    assert_eq!(states, ["valid: bob@acme.example", "unknown", "invalid: bob@acme.example"]);
+}
