@@ -14,6 +14,7 @@ mod pages;
 mod properties;
 mod provenance;
 mod reasons;
+mod record;
 mod rollback;
 mod rules;
 mod signatures;

@@ -113,5 +113,8 @@ mod tests {
         for wrong in ["", "a", "=pods", "a=", "a=Pods", "a=pods/status"] {
             assert!(wrong.parse::<ExemptController>().is_err(), "{wrong}");
         }
+        let only: ExemptControllers = [entry].into_iter().collect();
+        assert!(only.covers(DEPLOYMENTS, "replicasets") && !only.covers(DEPLOYMENTS, "pods"));
+        assert_eq!(only.iter().count(), 1);
     }
 }

@@ -123,4 +123,21 @@ mod tests {
         }
         assert_holds(&review("apps", "ControllerRevision", "controllerrevisions", &json!({})), "pod == null");
     }
+
+    #[test]
+    fn a_pod_is_a_pod_only_in_the_core_group() {
+        let is_pod = |group: &str, version: &str, kind: &str| {
+            let mut review = review(group, kind, "pods", &json!({}));
+            review["request"]["kind"]["version"] = version.into();
+            review["request"]["resource"]["version"] = version.into();
+            review["request"]["object"]["apiVersion"] = format!("{group}/{version}").trim_start_matches('/').into();
+            let body = review.to_string();
+            let request = Request::parse(body.as_bytes()).expect("a review");
+            RuleInput::from(&request).pod.is_some()
+        };
+        assert!(is_pod("", "v1", "Pod"));
+        assert!(!is_pod("example.com", "v1", "Pod"));
+        assert!(!is_pod("", "v2", "Pod"));
+        assert!(!is_pod("", "v1", "Service"));
+    }
 }
