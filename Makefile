@@ -270,7 +270,7 @@ MANIFESTS := manifests
 # Addresses that are reserved for documentation (RFC 5737).
 NETWORK_POLICY := --set networkPolicy.enabled=true --set 'networkPolicy.apiServers[0].ipBlock.cidr=192.0.2.0/28' \
 	--set 'networkPolicy.metrics[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring'
-# Files for API servers that reach the webhook on their own node. The CA is yours to add.
+# Files for API servers that reach the webhook on their own node. Users add their CA.
 STATIC := --set staticManifests.render=true --set staticManifests.url=https://127.0.0.1:8443
 TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system
 
@@ -298,7 +298,7 @@ $(HELM): | $(TOOLS) check-tools
 	@echo "building $(notdir $@), once (1 to 3 minutes)"
 	cd tests/helm && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $@) helm.sh/helm/v4/cmd/helm
 
-# Prometheus and promtool, which share almost all packages, without the clients of clouds that discover targets.
+# Prometheus and promtool share almost all packages. The tag leaves out the cloud clients that discover targets.
 $(PROMETHEUS)/promtool: | $(TOOLS) check-tools
 	@echo "building $(notdir $(PROMETHEUS)), once (2 to 4 minutes)"
 	cd tests/prometheus && CGO_ENABLED=0 go build -trimpath -tags remove_all_sd -ldflags "-s -w" -o $(abspath $(PROMETHEUS))/ \

@@ -2,8 +2,8 @@
 //! within a minute that the webhook configuration was removed or weakened, which the webhook itself cannot see: a request that is
 //! not sent to it leaves no trace.
 //!
-//! The chart renders a governed namespace without a posture. Everything in it is denied, so the canary depends on no posture, and
-//! needs no rule of its own in core: here it is only recognised. [`probe`] sends the dry runs and reads the answers,
+//! The chart renders a governed namespace without a posture. Everything in it is denied, so the canary depends on no posture and
+//! requires no rule of its own in core. This module only recognises it. [`probe`] sends the dry runs and reads the answers, and
 //! [`configuration`](self::configuration) finds what a denial cannot show.
 
 mod configuration;
@@ -31,7 +31,7 @@ use crate::trail::ledger::Ledger;
 pub(crate) const ANNOTATION: &str = "writgate.dev/canary";
 /// The reason of the cause in a denial by which the canary recognises it.
 pub(crate) const CAUSE: &str = "Canary";
-/// How soon a dry run is repeated that failed, to tell a hiccup from a change.
+/// The pause before the dry runs are repeated after a first failure, which may be transient.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// The UUID of a dry run that the holder of the Lease sends; `user` is the webhook's API user. `None` for every other request.
@@ -60,9 +60,9 @@ pub(crate) fn proof(mac: &str) -> String {
 enum Verdict {
     /// The webhook denied every dry run, and the configuration is not weakened. The text is the version of the webhook.
     Denied(String),
-    /// It did not. The text says what was found.
+    /// A dry run was not denied, or the configuration is weakened. The text says what was found.
     NotDenied(String),
-    /// There was no answer.
+    /// An answer is missing, so neither is known. The text says why.
     Unknown(String),
 }
 

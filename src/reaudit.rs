@@ -29,7 +29,7 @@ use crate::reaudit::walk::{Found, Walk};
 use crate::state::store::Store;
 use crate::trail::events::notice::{Notice, NoticeWriter};
 
-/// Events and log lines of one round. The others are counted in the log.
+/// Events and log lines of one round, at most. The log has the number of the others.
 const MAX_REPORTS: usize = 100;
 /// How soon a round is repeated that failed, unless the interval is shorter.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ pub struct Reaudit {
     reported: Option<String>,
 }
 
-/// What decides as the webhook does.
+/// The settings of the webhook on which its decisions depend.
 pub struct Rules {
     /// The exempt controllers.
     pub exempt: writgate_core::request::ExemptControllers,
@@ -84,7 +84,7 @@ impl Reaudit {
     pub async fn keep(mut self, interval: Duration, mut holding: Holding) {
         loop {
             if !holding.is_held() {
-                // Another replica reports from now on, and what this one knows becomes old.
+                // Another replica reports from now on, so what this one knows becomes stale.
                 self.metrics.reaudit_forgotten();
                 (self.known, self.reported) = (Known::default(), None);
                 holding.wait().await;

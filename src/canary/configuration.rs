@@ -1,5 +1,5 @@
 //! What a denial cannot show about the webhook configuration: an entry that lets requests through while the webhook is down, or that
-//! is missing. `kubectl writgate doctor` compares every field; this is the part that is worth a look each half minute.
+//! is missing. `kubectl writgate doctor` compares every field.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The dry runs of the canary, and how their answers are read.
 //!
-//! Each one goes through an entry of the webhook configuration, and through another of its rules. None of them could do harm if it
-//! were stored: the `ResourceQuota` of the namespace permits no Pods, Deployments or Jobs.
+//! Each one matches another rule of the webhook configuration. None of them could do harm if it were stored:
+//! the `ResourceQuota` of the namespace permits no Pods, Deployments or Jobs.
 
 use std::time::Duration;
 
@@ -38,9 +38,9 @@ pub(crate) enum Answer {
         /// Its version.
         version: String,
     },
-    /// It did not. The text says what happened.
+    /// The webhook of this installation did not deny it. The text says what happened.
     NotDenied(String),
-    /// There is no answer that says whether it did.
+    /// The answer does not say whether the webhook denied it. The text says why.
     None(String),
 }
 

@@ -216,8 +216,8 @@ impl Admission {
         Ok(json)
     }
 
-    /// The response to a canary that was denied. It leaves no record and is not counted, because it would be repeated some thousand
-    /// times a day; the holder of the Lease reports it. If it is admitted, it is an ordinary request.
+    /// The response to a canary that was denied. It leaves no record and is not counted, because there would be 11,520 a day
+    /// at the default interval. The holder of the Lease reports it. If it is admitted, it is an ordinary request.
     async fn answer_canary(&self, uid: &str, decision: &Decision, nonce: &str) -> Vec<u8> {
         tracing::debug!(nonce, "{}", decision.summary());
         let proof = self.lookups.canary_mac(nonce).await.map(|mac| canary::proof(&mac));

@@ -26,7 +26,7 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Starts to compete for the Lease, and what its holder does. Without anything to do, there is no Lease.
+    /// Starts to compete for the Lease, and starts the canary and the re-audit. `None` if both are off: there is no Lease then.
     pub(super) fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
         let Self { client, ledger, store, reporter, metrics, exempt } = self;
         if args.canary_interval.is_zero() && args.reaudit_interval.is_zero() {

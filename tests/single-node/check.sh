@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lists what the single-node cluster needs and this machine lacks, and how to install it.
+# Lists the requirements of the single-node cluster that the machine lacks, and how to install them.
 set -u
 
 missing=0
@@ -22,7 +22,7 @@ require unshare util-linux
 require setpriv util-linux
 [ -x /usr/lib/cni/bridge ] || lacks "the CNI plugins in /usr/lib/cni" "apt-get install containernetworking-plugins"
 if [ "$(id -u)" != 0 ]; then
-    lacks "root, for namespaces, mounts and containers" "run it as root, on a machine that you can do without"
+    lacks "root, for namespaces, mounts and containers" "run it as root, on a machine that you can reinstall"
 elif ! unshare --net --mount --pid --uts --ipc --fork true 2>/dev/null; then
     lacks "the right to create namespaces" "run it outside a container, or in a privileged one"
 fi

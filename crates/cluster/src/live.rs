@@ -59,8 +59,8 @@ fn creates(owner: WorkloadKind, kind: Option<WorkloadKind>) -> bool {
     }
 }
 
-/// The detached approvals of a namespace by what their statements claim. Nothing of it is verified: a claim only says which
-/// approvals to try.
+/// The detached approvals of a namespace, with the claims of their statements. No claim is verified: it only says which approvals
+/// to try.
 #[derive(Default)]
 pub struct ClaimedApprovals(Vec<(String, Approval)>);
 
@@ -181,7 +181,7 @@ impl Standing {
         }
     }
 
-    /// Whether somebody should look at it. What is older than governance is known since the namespace was labelled.
+    /// Whether somebody should look at it. Workloads from before governance are known since the namespace was labelled.
     #[must_use]
     pub const fn is_alarming(self) -> bool {
         matches!(self, Self::Revoked | Self::Drifted | Self::Unapproved | Self::Insufficient | Self::Unreadable)

@@ -1,4 +1,4 @@
-//! Names: that of a namespace which both programs know, and whether a text from an unauthenticated caller is a Kubernetes name.
+//! The name of a namespace that both programs know, and checks whether a text from an unauthenticated caller is a Kubernetes name.
 //!
 //! Request paths contain these names, and the client library does not escape them.
 

@@ -64,7 +64,7 @@ const STATIC_POLICIES: &str = r"
     staticManifestsDir: policies
 ";
 
-/// Sends every trace to nobody, and its identifier to webhooks.
+/// Samples every trace, so that webhooks receive its identifier. Nothing listens at the endpoint.
 const TRACING: &str = r"
 apiVersion: apiserver.config.k8s.io/v1
 kind: TracingConfiguration

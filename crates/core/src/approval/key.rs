@@ -144,7 +144,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// Whether this is the canonical encoding of a point of small order. Two points with the same y have another sign bit.
+/// Whether this is the canonical encoding of a point of small order. Points with the same y differ only in the sign bit.
 fn is_of_small_order(encoding: &[u8; 32]) -> bool {
     const Y: [&[u8; 32]; 5] = [
         b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",

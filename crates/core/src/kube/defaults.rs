@@ -141,8 +141,7 @@ pub(super) fn field_paths(kind: WorkloadKind) -> Vec<Vec<&'static str>> {
 /// returns their paths.
 ///
 /// It drops fields that its types do not have, fields whose feature gate is off in that version, and some values of fields
-/// that it has. A further kind has
-/// no such fields, because only the cluster has its schema.
+/// that it has. A further kind has no such fields, because only the cluster has its schema.
 pub fn remove_dropped_fields(kind: WorkloadKind, object: &mut Value, minor: u32) -> Vec<String> {
     let mut dropped = Vec::new();
     if let (Some(Value::Object(spec)), Some(fields)) = (object.get_mut("spec"), fields_of(kind)) {

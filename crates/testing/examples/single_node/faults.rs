@@ -1,4 +1,4 @@
-//! What happens to an installation over the years, one at a time, while the API server calls it.
+//! Changes and faults that an installation meets, one at a time, while the API server calls the webhook.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
