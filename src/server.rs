@@ -452,7 +452,6 @@ async fn stopped() -> io::Result<()> {
     Ok(())
 }
 
-/// Reads `10s`, `1m30s`, `500ms`, `0`.
 /// A wrong clock must not move the beginning of an approval by more than clocks usually differ.
 fn clock_leeway(text: &str) -> Result<Duration, String> {
     let leeway = duration(text)?;
@@ -462,6 +461,7 @@ fn clock_leeway(text: &str) -> Result<Duration, String> {
     Ok(leeway)
 }
 
+/// Reads `10s`, `1m30s`, `500ms`, `0`.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = if text == "0" { Ok(jiff::SignedDuration::ZERO) } else { text.parse::<jiff::SignedDuration>() };
     let parsed = parsed.map_err(|error| format!("{error}; expected a duration such as 10s or 1m30s"))?;
