@@ -95,6 +95,7 @@ impl Canary {
                 self.metrics.canary_forgotten();
                 (self.reported, self.unanswered) = (None, None);
                 holding.wait().await;
+                self.metrics.canary_began(clock::now());
             }
             let mut verdict = self.round().await;
             if matches!(verdict, Verdict::NotDenied(_)) && !matches!(self.reported, Some(Verdict::NotDenied(_))) {

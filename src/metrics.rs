@@ -480,7 +480,8 @@ pub struct Families {
     pub certificate_checks: Family<OutcomeLabels, Counter>,
     pub ca_expiry: Gauge,
     pub ca_bundle_matches: Gauge<f64, AtomicU64>,
-    pub lease_holder: Gauge,
+    /// Absent on a replica that does not compete for the Lease.
+    pub lease_holder: AbsentGauge,
     pub lease_checks: Family<OutcomeLabels, Counter>,
     /// Absent on a replica that does not hold the Lease, as is the next one.
     pub canary_denied: AbsentGauge,
@@ -533,7 +534,7 @@ impl Default for Metrics {
             certificate_checks: Family::default(),
             ca_expiry: Gauge::default(),
             ca_bundle_matches: not_known(),
-            lease_holder: Gauge::default(),
+            lease_holder: AbsentGauge::default(),
             lease_checks: Family::default(),
             canary_denied: AbsentGauge::default(),
             canary_last_denied: AbsentGauge::default(),
@@ -715,7 +716,11 @@ impl Metrics {
 
     /// Registers what the holder of the Lease finds.
     fn register_holder(&self, registry: &mut Registry) {
-        registry.register("lease_holder", "1 if this replica holds the Lease, else 0", self.lease_holder.clone());
+        registry.register(
+            "lease_holder",
+            "1 if this replica holds the Lease, else 0; only on replicas that compete for it",
+            self.lease_holder.clone(),
+        );
         registry.register("lease_checks", "Attempts to read, renew or take the Lease", self.lease_checks.clone());
         registry.register(
             "canary_denied",
@@ -724,7 +729,7 @@ impl Metrics {
         );
         registry.register(
             "canary_last_denied_timestamp_seconds",
-            "When the canary was last denied; only on the holder of the Lease",
+            "When the canary was last denied, or when this replica began to send it; only on the holder of the Lease",
             self.canary_last_denied.clone(),
         );
         registry.register(
@@ -734,7 +739,7 @@ impl Metrics {
         );
         registry.register(
             "reaudit_last_success_timestamp_seconds",
-            "When the last complete re-audit ended; only on the holder of the Lease",
+            "When the last complete re-audit ended, or when this replica began with it; only on the holder of the Lease",
             self.reaudit_last_success.clone(),
         );
         registry.register("reaudit_runs", "Re-audits, by outcome", self.reaudit_runs.clone());
@@ -841,12 +846,22 @@ impl Metrics {
 
     /// Notes whether this replica holds the Lease.
     pub fn lease_held(&self, is_held: bool) {
-        self.lease_holder.set(i64::from(is_held));
+        self.lease_holder.set(Some(i64::from(is_held)));
     }
 
     /// Counts an attempt to keep the Lease.
     pub fn lease_checked(&self, outcome: ReloadOutcome) {
         self.lease_checks.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Notes that this replica begins to send the canary. An alert must see that the first denial does not come.
+    pub fn canary_began(&self, at: Timestamp) {
+        self.canary_last_denied.set(Some(at.as_second()));
+    }
+
+    /// Notes that this replica begins with the re-audit. An alert must see that the first round does not end.
+    pub(crate) fn reaudit_began(&self, at: Timestamp) {
+        self.reaudit_last_success.set(Some(at.as_second()));
     }
 
     /// Notes that the canary was denied.

@@ -88,6 +88,7 @@ impl Reaudit {
                 self.metrics.reaudit_forgotten();
                 (self.known, self.reported) = (Known::default(), None);
                 holding.wait().await;
+                self.metrics.reaudit_began(clock::now());
             }
             // A replica may hold the Lease before it has read the postures. /readyz says why it has not.
             if self.store.age(Instant::now()).is_none() {
@@ -128,6 +129,8 @@ impl Reaudit {
             counts.iter().filter(|((_, standing), _)| standing.is_alarming()).map(|(_, count)| count).sum();
         let (changed, took) = (transitions.len(), begun.elapsed());
         tracing::info!(workloads = total, alarming, changed, ?took, "re-audit finished");
+        // A crowd of harmless changes must not hide the worst ones.
+        transitions.sort_by_key(|transition| transition.found.standing);
         for transition in transitions.iter().take(MAX_REPORTS) {
             self.tell(transition).await;
         }

@@ -20,7 +20,7 @@ impl FromStr for LogFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match EnvFilter::try_new(text) {
+        match parsed(text) {
             // An empty filter would hide errors.
             Ok(_) if !text.trim().is_empty() => Ok(Self(text.to_owned())),
             Ok(_) => Err("the filter is empty; expected a level such as info, or directives".to_owned()),
@@ -29,6 +29,17 @@ impl FromStr for LogFilter {
             }
         }
     }
+}
+
+impl LogFilter {
+    fn parsed(&self) -> EnvFilter {
+        parsed(&self.0).unwrap_or_default()
+    }
+}
+
+/// Values of fields are compared literally: the compilation of a regular expression of a few bytes can take minutes.
+fn parsed(text: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().with_regex(false).parse(text)
 }
 
 /// How long a replaced filter is in force. A forgotten `debug` would fill disks, and a forgotten `error` would hide warnings.
@@ -94,7 +105,7 @@ pub fn start(filter: LogFilter, output: Output) -> LogControl {
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(EnvFilter::new(&filter.0))
+        .with_env_filter(filter.parsed())
         .with_writer(LogLines(output))
         .with_filter_reloading();
     let handle = subscriber.reload_handle();
@@ -102,7 +113,7 @@ pub fn start(filter: LogFilter, output: Output) -> LogControl {
     let _ = tracing::subscriber::set_global_default(subscriber.finish());
     LogControl::new(filter, move |filter| {
         // Fails only if the subscriber is gone.
-        let _ = handle.reload(EnvFilter::new(&filter.0));
+        let _ = handle.reload(filter.parsed());
     })
 }
 
@@ -148,6 +159,13 @@ impl Drop for LogLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_value_of_a_field_is_no_regular_expression() {
+        assert!("[{a=*}]=info".parse::<LogFilter>().is_ok(), "as an expression, it has nothing to repeat");
+        assert!("[{a=*}]=information".parse::<LogFilter>().is_err());
+        assert!(" ".parse::<LogFilter>().is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_replaced_filter_is_restored_30_minutes_after_the_last_change() {

@@ -54,8 +54,8 @@ impl Reports {
         report.results.push(found.clone());
     }
 
-    /// Writes the reports. Returns how many; none if the kind does not exist. The error is the first failure.
-    pub(super) async fn write(self, client: &Client, now: Timestamp) -> Result<usize, String> {
+    /// Writes the reports; none if the kind does not exist. The error is the first failure, after all were tried.
+    pub(super) async fn write(self, client: &Client, now: Timestamp) -> Result<(), String> {
         let kind = ApiResource {
             group: "openreports.io".to_owned(),
             version: "v1alpha1".to_owned(),
@@ -63,19 +63,20 @@ impl Reports {
             kind: "Report".to_owned(),
             plural: "reports".to_owned(),
         };
-        let mut written = 0;
+        let mut failure = None;
         for (namespace, report) in self.0 {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);
             let object = report.object(&namespace, now);
             let params = PatchParams::apply("writgate-webhook").force();
             match bounded_request::send(ANSWER, api.patch(NAME, &params, &Patch::Apply(&object))).await {
-                Ok(_) => written += 1,
+                Ok(_) => {}
                 // The kind does not exist. A namespace that was deleted meanwhile has the same status.
                 Err(error) if error.status_code() == Some(404) => {}
-                Err(error) => return Err(failed(&namespace, &error)),
+                // One namespace, such as one that is being deleted, does not concern the others.
+                Err(error) => failure = failure.or(Some(failed(&namespace, &error))),
             }
         }
-        Ok(written)
+        failure.map_or(Ok(()), Err)
     }
 }
 

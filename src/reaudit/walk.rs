@@ -25,7 +25,7 @@ use writgate_core::{
         decide_malformed,
     },
     kube::{WorkloadKind, WorkloadKinds, default_forward},
-    posture::PostureSet,
+    posture::{PostureError, PostureSet},
     record::{Decision, History, ObjectRecord},
     request::{ExemptControllers, Request},
     vocabulary::{APPROVAL_KEY, ENVIRONMENT_LABEL},
@@ -75,8 +75,8 @@ struct Place<'a> {
     environment: Arc<str>,
     /// Since when it is governed at the latest.
     since: Option<Timestamp>,
-    approvals: Vec<DetachedApproval>,
-    claimed: ClaimedApprovals,
+    /// Why its detached approvals are not known. Its workloads are unreadable then, and the other namespaces are not concerned.
+    claimed: Result<ClaimedApprovals, String>,
     now: Timestamp,
 }
 
@@ -100,16 +100,15 @@ impl Walk {
             let Some(labels) = store.namespace(&name).filter(|labels| labels.environment.is_some()) else { continue };
             let postures = store.postures();
             let environment = labels.environment.clone().unwrap_or_default();
-            let is_known = postures.environment(&environment).is_ok();
+            let is_known = !matches!(postures.environment(&environment), Err(PostureError::Missing { .. }));
             let approvals = self.approvals(&name, holding).await?;
             let place = Place {
                 since: self.governed_since(&name).await?,
                 environment: if is_known { environment } else { "other".into() },
-                claimed: ClaimedApprovals::of(&approvals),
+                claimed: approvals.map(ClaimedApprovals::of),
                 name: &name,
                 labels,
                 postures: &postures,
-                approvals,
                 now: clock::now(),
             };
             self.namespace(&place, holding, each).await?;
@@ -176,11 +175,15 @@ impl Walk {
         }
     }
 
-    /// The detached approvals of a namespace.
-    async fn approvals(&self, namespace: &str, holding: &Holding) -> Result<Vec<DetachedApproval>, String> {
+    /// The detached approvals of a namespace; the inner error if they are too many.
+    async fn approvals(
+        &self,
+        namespace: &str,
+        holding: &Holding,
+    ) -> Result<Result<Vec<DetachedApproval>, String>, String> {
         let mut found = Vec::new();
         if !self.rules.detached_approvals {
-            return Ok(found);
+            return Ok(Ok(found));
         }
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let mut pages = Pages::of(&config_maps, APPROVAL_SELECTOR, FIRST_OBJECTS);
@@ -192,14 +195,14 @@ impl Walk {
             let page = bounded_request::send(ANSWER, pages.next::<ConfigMap>()).await;
             let page = page.map_err(|error| cannot_list("configmaps", namespace, &error))?;
             sleep(PAUSE).await;
-            let Some(page) = page else { return Ok(found) };
+            let Some(page) = page else { return Ok(Ok(found)) };
             for mut object in page.items {
                 let text = object.data.as_mut().and_then(|data| data.remove(APPROVAL_KEY));
                 let Some(text) = text.filter(|text| text.len() <= MAX_ENVELOPE) else { continue };
                 bytes += text.len();
                 if bytes > MAX_APPROVALS {
                     let most = MAX_APPROVALS >> 20;
-                    return Err(format!("namespace {namespace} has more than {most} MiB of detached approvals"));
+                    return Ok(Err(format!("namespace {namespace} has more than {most} MiB of detached approvals")));
                 }
                 found.push(DetachedApproval { name: object.name_any(), text });
             }
@@ -212,11 +215,13 @@ impl Walk {
         let found = bounded_request::send(ANSWER, namespaces.get_metadata_opt(name)).await;
         let found = found.map_err(|error| format!("namespace {name} cannot be read: {error}"))?;
         let managers = found.and_then(|found| found.metadata.managed_fields).unwrap_or_default();
+        let now = clock::now();
         let label = format!("f:{ENVIRONMENT_LABEL}");
         let sets_label = |fields: &Value| fields["f:metadata"]["f:labels"].get(&label).is_some();
         let managers =
             managers.into_iter().filter(|one| one.fields_v1.as_ref().is_some_and(|fields| sets_label(&fields.0)));
-        Ok(managers.filter_map(|manager| Some(manager.time?.0)).min())
+        // Whoever writes the Namespace can write a time that has not come.
+        Ok(managers.filter_map(|manager| Some(manager.time?.0)).filter(|time| *time <= now).min())
     }
 
     async fn found(&self, place: &Place<'_>, kind: Option<WorkloadKind>, mut object: Value) -> Found {
@@ -234,9 +239,10 @@ impl Walk {
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");
         }
-        let covered = match kind.map(|kind| default_forward(kind, &mut object)) {
-            Some(Err(error)) => Err(error.to_string()),
-            _ => self.coverage(place, kind, &object, &record).await,
+        let covered = match (&place.claimed, kind.map(|kind| default_forward(kind, &mut object))) {
+            (Err(why), _) => Err(why.clone()),
+            (_, Some(Err(error))) => Err(error.to_string()),
+            (Ok(claimed), _) => self.coverage(place, claimed, kind, &object, &record).await,
         };
         let (standing, why) = match covered {
             Ok((coverage, decision)) => {
@@ -253,6 +259,7 @@ impl Walk {
     async fn coverage(
         &self,
         place: &Place<'_>,
+        claimed: &ClaimedApprovals,
         kind: Option<WorkloadKind>,
         object: &Value,
         record: &ObjectRecord,
@@ -265,7 +272,7 @@ impl Walk {
         let mut maps: BTreeMap<String, ConfigMapAnswer> = BTreeMap::new();
         for _ in 0..MAX_ROUNDS {
             let mut wanted = BTreeSet::new();
-            let found = place.claimed.coverage(place.now, posture, object, &subject, |object, at| {
+            let found = claimed.coverage(place.now, posture, object, &subject, |object, at| {
                 let uid = clock::decision_id(at).to_string();
                 let request = UnsentRequest {
                     uid: &uid,
@@ -278,7 +285,7 @@ impl Walk {
                     old_object: None,
                 };
                 let mut answers =
-                    LiveAnswers { place, maps: &maps, wanted: &mut wanted, empty: EmptyCluster { now: at } };
+                    LiveAnswers { claimed, maps: &maps, wanted: &mut wanted, empty: EmptyCluster { now: at } };
                 Ok::<_, String>(self.decide(&request.review(object), place, at, &mut answers))
             })?;
             if wanted.is_empty() {
@@ -319,7 +326,7 @@ fn cannot_list(resource: &str, namespace: &str, error: &bounded_request::Request
 
 /// Answers what a decision asks from what was read before. No approval counts as used.
 struct LiveAnswers<'a> {
-    place: &'a Place<'a>,
+    claimed: &'a ClaimedApprovals,
     maps: &'a BTreeMap<String, ConfigMapAnswer>,
     /// The ConfigMaps that must be read before the decision counts.
     wanted: &'a mut BTreeSet<String>,
@@ -327,12 +334,13 @@ struct LiveAnswers<'a> {
 }
 
 impl Answers for LiveAnswers<'_> {
-    fn cached_approvals(&mut self, _: &DetachedQuery) -> Vec<DetachedApproval> {
-        self.place.approvals.clone()
+    fn cached_approvals(&mut self, query: &DetachedQuery) -> Vec<DetachedApproval> {
+        self.claimed.matching(query)
     }
 
+    /// They would be the same as the cached ones.
     fn live_approvals(&mut self, _: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
-        Ok(self.place.approvals.clone())
+        Ok(Vec::new())
     }
 
     fn config_map(&mut self, name: &str) -> ConfigMapAnswer {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
-    approval::{Approval, DetachedApproval, Envelope},
+    approval::{Approval, DetachedApproval, DetachedQuery, Envelope},
     decide::{Coverage, coverage},
     kube::WorkloadKind,
     posture::Posture,
@@ -59,25 +59,43 @@ fn creates(owner: WorkloadKind, kind: Option<WorkloadKind>) -> bool {
     }
 }
 
+/// The approvals of another spec or object that are tried for one workload. Anybody who writes ConfigMaps can write any number.
+const MAX_NEAR: usize = 8;
+/// The approvals with one spec hash that are passed to one decision, which tries fewer.
+const MAX_OF_A_HASH: usize = 64;
+
 /// The detached approvals of a namespace, with the claims of their statements. No claim is verified: it only says which approvals
-/// to try.
+/// to try. They are read once, however many workloads there are.
 #[derive(Default)]
-pub struct ClaimedApprovals(Vec<(String, Approval)>);
+pub struct ClaimedApprovals(Vec<(DetachedApproval, Approval)>);
 
 impl ClaimedApprovals {
-    /// Those that can be read.
+    /// Those that can be read, the ones that last longest first.
     #[must_use]
-    pub fn of(approvals: &[DetachedApproval]) -> Self {
-        let mut found: Vec<(String, Approval)> = Vec::new();
-        for approval in approvals {
-            let Ok(envelope) = Envelope::parse(&approval.text) else { continue };
-            let Ok(claims) = Approval::parse(envelope.payload()) else { continue };
-            let envelope = envelope.to_json();
-            if !found.iter().any(|(known, _)| *known == envelope) {
-                found.push((envelope, claims));
-            }
-        }
+    pub fn of(approvals: Vec<DetachedApproval>) -> Self {
+        let claimed = |approval: DetachedApproval| {
+            let claims = Approval::parse(Envelope::parse(&approval.text).ok()?.payload()).ok()?;
+            Some((approval, claims))
+        };
+        let mut found: Vec<(DetachedApproval, Approval)> = approvals.into_iter().filter_map(claimed).collect();
+        found.sort_by_key(|(_, claims)| std::cmp::Reverse(claims.expires_at));
         Self(found)
+    }
+
+    /// The approvals that answer `query`; of a spec hash, the ones that last longest.
+    #[must_use]
+    pub fn matching(&self, query: &DetachedQuery) -> Vec<DetachedApproval> {
+        let matches = |(approval, claims): &&(DetachedApproval, Approval)| match query {
+            DetachedQuery::Name(name) => approval.name == *name,
+            DetachedQuery::Hash(hash) => claims.subjects.iter().any(|subject| subject.hash == *hash),
+        };
+        self.0.iter().filter(matches).take(MAX_OF_A_HASH).map(|(approval, _)| approval.clone()).collect()
+    }
+
+    /// The approvals that name the object `subject`, whatever its spec.
+    fn near(&self, subject: &str) -> impl Iterator<Item = &DetachedApproval> {
+        let is_near = move |claims: &Approval| claims.subjects.iter().any(|near| near.name == subject);
+        self.0.iter().filter(move |(_, claims)| is_near(claims)).map(|(approval, _)| approval).take(MAX_NEAR)
     }
 
     /// What covers `object`, and the decision that shows it. `decide` decides about creating the object that it is given.
@@ -100,9 +118,8 @@ impl ClaimedApprovals {
         if found.0 != Coverage::Unapproved {
             return Ok(found);
         }
-        let is_near = |claims: &Approval| claims.subjects.iter().any(|near| near.name == subject);
-        for (envelope, _) in self.0.iter().filter(|(_, claims)| is_near(claims)) {
-            let attached = attached(object, &[envelope]);
+        for approval in self.near(subject) {
+            let attached = attached(object, &[&approval.text]);
             let other = coverage(now, posture, |at| decide(&attached, at))?;
             if other.0 == Coverage::OtherSpec {
                 return Ok(other);
@@ -265,6 +282,43 @@ impl UnsentRequest<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An approval that expires at this minute after 10:00.
+    fn detached(minute: usize, subject: &str, digit: &str) -> DetachedApproval {
+        let payload = json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://writgate.dev/approval/v1",
+            "subject": [{"name": subject, "digest": {"sha256": digit.repeat(64)}}],
+            "predicate": {"id": "01935a00-0000-7000-8000-000000000001", "projection": "v1", "action": "deploy",
+                "environment": "production", "project": "payments", "capabilities": ["deploy"], "requestedBy": "alice",
+                "notBefore": "2026-11-22T09:00:00Z",
+                "expiresAt": format!("2026-11-22T{}:{:02}:00Z", 10 + minute / 60, minute % 60)}
+        });
+        let mut envelope = Envelope::new(payload.to_string().into_bytes());
+        envelope.add_signature("0".repeat(64).parse().expect("a key id"), [7; 64]);
+        DetachedApproval { name: format!("approval-{minute}"), text: envelope.to_json() }
+    }
+
+    #[test]
+    fn a_crowd_of_approvals_costs_a_bounded_number_of_decisions() {
+        let mut crowd: Vec<DetachedApproval> = (0..70).map(|minute| detached(minute, "orders", "1")).collect();
+        crowd.push(DetachedApproval { name: "junk".to_owned(), text: "{}".to_owned() });
+        crowd.push(detached(5, "billing", "2"));
+        let claimed = ClaimedApprovals::of(crowd);
+        let names = |approvals: Vec<DetachedApproval>| -> Vec<String> {
+            approvals.into_iter().map(|approval| approval.name).collect()
+        };
+        let near = names(claimed.near("orders").cloned().collect());
+        assert_eq!((near.len(), &*near[0]), (MAX_NEAR, "approval-69"), "the ones that last longest");
+        assert_eq!(names(claimed.near("billing").cloned().collect()), ["approval-5"]);
+        assert_eq!(claimed.near("other").count(), 0);
+        let of_hash = |digit: &str| {
+            claimed.matching(&DetachedQuery::Hash(format!("sha256:{}", digit.repeat(64)).parse().expect("a hash")))
+        };
+        assert_eq!(of_hash("1").len(), MAX_OF_A_HASH);
+        assert_eq!(names(of_hash("2")), ["approval-5"]);
+        assert_eq!(names(claimed.matching(&DetachedQuery::Name("approval-3".to_owned()))), ["approval-3"]);
+        assert!(claimed.matching(&DetachedQuery::Name("junk".to_owned())).is_empty());
+    }
 
     fn owned_by(uid: &str, controller: bool) -> Value {
         json!([{"uid": uid, "controller": controller}])

@@ -225,7 +225,7 @@ impl<'a> NamespaceDecider<'a> {
                 shown(namespace)
             )));
         }
-        let approvals = ClaimedApprovals::of(&decider.detached(namespace));
+        let approvals = ClaimedApprovals::of(decider.detached(namespace));
         let (environment, project) = (environment.to_string(), labels.project.as_deref().map(str::to_owned));
         Ok(Self { decider, namespace: namespace.to_owned(), environment, project, approvals })
     }
