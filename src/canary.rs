@@ -4,7 +4,7 @@
 //!
 //! The chart renders a governed namespace without a posture. Everything in it is denied, so the canary depends on no posture and
 //! requires no rule of its own in core. This module only recognises it. [`probe`] sends the dry runs and reads the answers, and
-//! [`configuration`](self::configuration) finds what a denial cannot show.
+//! [`configuration`] finds what a denial cannot show.
 
 mod configuration;
 pub(crate) mod probe;
