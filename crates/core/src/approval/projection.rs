@@ -336,6 +336,7 @@ mod tests {
             "2000-02-29T10:00:00Z",
             "2400-02-29T10:00:00Z",
             "1904-02-29T10:00:00Z",
+            "0004-02-29T10:00:00Z",
         ];
         for time in times {
             assert!(is_restart_time(format!("\"{time}\"").as_bytes()), "{time}");
