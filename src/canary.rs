@@ -44,11 +44,6 @@ pub(crate) fn nonce(request: &Request<'_>, user: &str) -> Option<String> {
         .then(|| nonce.to_owned())
 }
 
-/// The API user of the webhook.
-pub(crate) fn user(system_namespace: &str) -> String {
-    format!("system:serviceaccount:{system_namespace}:writgate-webhook")
-}
-
 /// What proves to the sender of a dry run that this webhook denied it: the version, and a MAC by the key that only replicas of one
 /// installation have.
 pub(crate) fn proof(mac: &str) -> String {

@@ -18,6 +18,7 @@ use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::clock;
 use writgate_core::text::quoted;
 
+use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::metrics::{Metrics, ReloadOutcome};
 
 /// How long the Lease must be unchanged before another replica takes it over.
@@ -72,7 +73,7 @@ impl LeaseKeeper {
             metrics,
             held_until,
             seen: None,
-            reported: None,
+            failure: LastingFailure::default(),
             holder: None,
         };
         let task = tokio::spawn(competitor.keep(released));
@@ -111,8 +112,7 @@ struct Competitor {
     held_until: watch::Sender<Option<Instant>>,
     /// The version of the Lease that was read last, and when it was first read.
     seen: Option<(String, Instant)>,
-    /// The failure that was logged last, so that a lasting one is logged once.
-    reported: Option<String>,
+    failure: LastingFailure,
     /// The holder that was logged last.
     holder: Option<String>,
 }
@@ -142,14 +142,13 @@ impl Competitor {
         self.metrics.lease_held(self.is_held());
         let outcome = if failure.is_some() { ReloadOutcome::Failed } else { ReloadOutcome::Ok };
         self.metrics.lease_checked(outcome);
-        match &failure {
-            Some(why) if self.reported.as_ref() != Some(why) => {
+        match self.failure.note(failure) {
+            Some(FailureChange::Failed(why)) => {
                 tracing::warn!(%why, "the Lease cannot be kept; this replica does neither canary nor re-audit, and decisions do not depend on it");
             }
-            None if self.reported.is_some() => tracing::info!("the Lease can be kept again"),
-            _ => {}
+            Some(FailureChange::Recovered) => tracing::info!("the Lease can be kept again"),
+            None => {}
         }
-        self.reported = failure;
     }
 
     /// Reads the Lease, and renews or takes it.

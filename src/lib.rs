@@ -6,6 +6,7 @@
 pub mod canary;
 pub mod certificate;
 pub mod http;
+mod lasting_failure;
 pub mod lease;
 pub mod metrics;
 pub mod reaudit;

@@ -21,6 +21,7 @@ use writgate_cluster::event::REAUDIT_ACTION;
 use writgate_cluster::live::Standing;
 use writgate_cluster::names::CANARY_NAMESPACE;
 
+use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::lease::Holding;
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::reaudit::reports::Reports;
@@ -45,8 +46,7 @@ pub struct Reaudit {
     metrics: Metrics,
     known: Known,
     reports: Option<ReportTarget>,
-    /// The failure that was logged last, so that a lasting one is logged once.
-    reported: Option<String>,
+    failure: LastingFailure,
 }
 
 /// The settings of the webhook on which its decisions depend.
@@ -62,8 +62,7 @@ pub struct Rules {
 /// Where the result is written as `Report` objects.
 struct ReportTarget {
     client: Client,
-    /// The failure that was logged last.
-    reported: Option<String>,
+    failure: LastingFailure,
 }
 
 impl Reaudit {
@@ -71,13 +70,21 @@ impl Reaudit {
     #[must_use]
     pub fn new(client: Client, store: Arc<Store>, rules: Rules, notices: NoticeWriter, metrics: Metrics) -> Self {
         let walk = Walk::new(client, rules);
-        Self { walk, store, notices, metrics, known: Known::default(), reports: None, reported: None }
+        Self {
+            walk,
+            store,
+            notices,
+            metrics,
+            known: Known::default(),
+            reports: None,
+            failure: LastingFailure::default(),
+        }
     }
 
     /// Writes the result as `Report` objects too.
     #[must_use]
     pub fn with_reports(self, client: Client) -> Self {
-        Self { reports: Some(ReportTarget { client, reported: None }), ..self }
+        Self { reports: Some(ReportTarget { client, failure: LastingFailure::default() }), ..self }
     }
 
     /// Does a round every `interval` while this replica holds the Lease. Does not return.
@@ -86,7 +93,7 @@ impl Reaudit {
             if !holding.is_held() {
                 // Another replica reports from now on, so what this one knows becomes stale.
                 self.metrics.reaudit_forgotten();
-                (self.known, self.reported) = (Known::default(), None);
+                (self.known, self.failure) = (Known::default(), LastingFailure::default());
                 holding.wait().await;
                 self.metrics.reaudit_began(clock::now());
             }
@@ -113,7 +120,8 @@ impl Reaudit {
         let mut transitions = Vec::new();
         let mut next = self.known.begin();
         let governed = self.store.governed().into_values().flatten().filter(|name| name != CANARY_NAMESPACE);
-        let mut reports = self.reports.as_ref().map(|_| Reports::of(governed));
+        let governed: Vec<String> = governed.collect();
+        let mut reports = self.reports.as_ref().map(|_| Reports::of(governed.iter().cloned()));
         let mut add = |found: Found| {
             if let Some(reports) = &mut reports {
                 reports.add(&found);
@@ -121,7 +129,7 @@ impl Reaudit {
             *counts.entry((found.environment.clone(), found.standing)).or_default() += 1;
             transitions.extend(self.known.compare(&mut next, found));
         };
-        self.walk.all(&self.store, holding, &mut add).await?;
+        self.walk.all(&self.store, governed, holding, &mut add).await?;
         self.known.end(next);
         self.metrics.reaudited(&counts, clock::now());
         let total: i64 = counts.values().sum();
@@ -146,14 +154,13 @@ impl Reaudit {
     fn report(&mut self, failure: Option<String>) {
         let outcome = if failure.is_some() { ReloadOutcome::Failed } else { ReloadOutcome::Ok };
         self.metrics.reaudit_run(outcome);
-        match &failure {
-            Some(why) if self.reported.as_ref() != Some(why) => {
+        match self.failure.note(failure) {
+            Some(FailureChange::Failed(why)) => {
                 tracing::warn!(%why, "the re-audit failed; its metrics are those of the last complete round");
             }
-            None if self.reported.is_some() => tracing::info!("the re-audit is complete again"),
-            _ => {}
+            Some(FailureChange::Recovered) => tracing::info!("the re-audit is complete again"),
+            None => {}
         }
-        self.reported = failure;
     }
 
     /// Logs a transition, and writes an Event about the workload.
@@ -196,12 +203,11 @@ impl ReportTarget {
     /// A failure is logged, and does not make the round fail: the metrics are right without the reports.
     async fn write(&mut self, reports: Reports) {
         let failure = reports.write(&self.client, clock::now()).await.err();
-        match &failure {
-            Some(why) if self.reported.as_ref() != Some(why) => tracing::warn!(%why, "the Reports are not up to date"),
-            None if self.reported.is_some() => tracing::info!("the Reports are up to date again"),
-            _ => {}
+        match self.failure.note(failure) {
+            Some(FailureChange::Failed(why)) => tracing::warn!(%why, "the Reports are not up to date"),
+            Some(FailureChange::Recovered) => tracing::info!("the Reports are up to date again"),
+            None => {}
         }
-        self.reported = failure;
     }
 }
 

@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use writgate_cluster::names::webhook_user;
 
 use super::*;
 
@@ -19,7 +20,7 @@ fn review(change: impl FnOnce(&mut Value)) -> String {
 
 fn recognised(change: impl FnOnce(&mut Value)) -> Option<String> {
     let review = review(change);
-    nonce(&Request::parse(review.as_bytes()).expect("a review"), &user("writgate-system"))
+    nonce(&Request::parse(review.as_bytes()).expect("a review"), &webhook_user("writgate-system"))
 }
 
 /// Every other request leaves its record.

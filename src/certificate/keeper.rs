@@ -25,6 +25,7 @@ use crate::certificate::configuration::{ANSWER, Configuration, ConfigurationApi,
 use crate::certificate::plan::{CertificateId, Held, Known, SecretStep, Terms, View, plan};
 use crate::certificate::secret::{Authorities, DATA, SecretName};
 use crate::certificate::serving::{Served, Serving};
+use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::metrics::{Metrics, ReloadOutcome};
 
 /// The shortest time between two rounds: its own writes notify a replica too.
@@ -51,8 +52,7 @@ pub struct Keeper {
     own: Option<Own>,
     serving: Serving,
     metrics: Metrics,
-    /// What was logged last, so that a lasting failure is logged once.
-    reported: Option<String>,
+    failure: LastingFailure,
 }
 
 struct Own {
@@ -81,7 +81,7 @@ impl Keeper {
             shown: BTreeMap::new(),
         });
         let configuration = ConfigurationApi { client, name: name.to_owned() };
-        Self { configuration, own, serving, metrics, reported: None }
+        Self { configuration, own, serving, metrics, failure: LastingFailure::default() }
     }
 
     /// Does a round every `interval` and after each change. Does not return.
@@ -105,15 +105,14 @@ impl Keeper {
     fn report(&mut self, failure: Option<String>) {
         let outcome = if failure.is_some() { ReloadOutcome::Failed } else { ReloadOutcome::Ok };
         self.metrics.certificate_checked(outcome);
-        match &failure {
-            Some(why) if self.reported.as_ref() != Some(why) => {
+        match self.failure.note(failure) {
+            Some(FailureChange::Failed(why)) => {
                 self.serving.set_trouble(why);
                 tracing::warn!(%why, "the certificate or its CA bundle cannot be kept; what is served stays");
             }
-            None if self.reported.is_some() => tracing::info!("the certificate and its CA bundle can be kept again"),
-            _ => {}
+            Some(FailureChange::Recovered) => tracing::info!("the certificate and its CA bundle can be kept again"),
+            None => {}
         }
-        self.reported = failure;
     }
 
     /// Reads, and acts until there is nothing to do. The error is the first failure; the steps that do not depend on it are done.

@@ -84,7 +84,7 @@ impl Server {
             metrics: Metrics::default(),
             held_until,
             seen: None,
-            reported: None,
+            failure: LastingFailure::default(),
             holder: None,
         };
         (competitor, Holding(holding))

@@ -15,7 +15,6 @@ use writgate_cluster::bounded_request;
 use writgate_cluster::clock;
 use writgate_cluster::config_map::APPROVAL_SELECTOR;
 use writgate_cluster::live::{ClaimedApprovals, Controllers, KINDS, Standing, UNKNOWN_USER, UnsentRequest};
-use writgate_cluster::names::CANARY_NAMESPACE;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
 use writgate_core::{
@@ -88,14 +87,15 @@ impl Walk {
         Self { client, rules, kinds, config_maps }
     }
 
-    /// Passes every workload of every governed namespace to `each`. The error is the first failure.
+    /// Passes every workload of the namespaces `governed` to `each`. The error is the first failure.
     pub(super) async fn all(
         &self,
         store: &Store,
+        governed: Vec<String>,
         holding: &Holding,
         each: &mut impl FnMut(Found),
     ) -> Result<(), String> {
-        for name in store.governed().into_values().flatten().filter(|name| name != CANARY_NAMESPACE) {
+        for name in governed {
             // What was governed a moment ago may not be any more.
             let Some(labels) = store.namespace(&name).filter(|labels| labels.environment.is_some()) else { continue };
             let postures = store.postures();
@@ -161,9 +161,7 @@ impl Walk {
         kind: Option<WorkloadKind>,
         holding: &Holding,
     ) -> Result<Option<Vec<Value>>, String> {
-        if !holding.is_held() {
-            return Err("another replica holds the Lease now".to_owned());
-        }
+        still_held(holding)?;
         let page = bounded_request::send(ANSWER, pages.next::<Value>()).await;
         sleep(PAUSE).await;
         match page {
@@ -189,9 +187,7 @@ impl Walk {
         let mut pages = Pages::of(&config_maps, APPROVAL_SELECTOR, FIRST_OBJECTS);
         let mut bytes = 0;
         loop {
-            if !holding.is_held() {
-                return Err("another replica holds the Lease now".to_owned());
-            }
+            still_held(holding)?;
             let page = bounded_request::send(ANSWER, pages.next::<ConfigMap>()).await;
             let page = page.map_err(|error| cannot_list("configmaps", namespace, &error))?;
             sleep(PAUSE).await;
@@ -314,6 +310,10 @@ impl Walk {
         let facts = Facts { decision_id, exempt, clock_leeway: SignedDuration::ZERO };
         decide(&request, &governance, &facts, at, answers)
     }
+}
+
+fn still_held(holding: &Holding) -> Result<(), String> {
+    if holding.is_held() { Ok(()) } else { Err("another replica holds the Lease now".to_owned()) }
 }
 
 fn cannot_list(resource: &str, namespace: &str, error: &bounded_request::RequestError) -> String {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 use writgate_cluster::clock;
+use writgate_cluster::names::webhook_user;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
     decide::{self, Facts, Governance, ScaledWorkload, decide_malformed},
@@ -121,7 +122,7 @@ impl Admission {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
         let (exempt, kinds) = Default::default();
         let clock_leeway = SignedDuration::ZERO;
-        let user = canary::user(&system_namespace);
+        let user = webhook_user(&system_namespace);
         Self { store, lookups, exempt, clock_leeway, kinds, sealer, output, events, metrics, system_namespace, user }
     }
 
@@ -146,7 +147,7 @@ impl Admission {
     /// Replaces the namespace of the postures.
     #[must_use]
     pub fn with_system_namespace(self, system_namespace: &str) -> Self {
-        Self { system_namespace: system_namespace.to_owned(), user: canary::user(system_namespace), ..self }
+        Self { system_namespace: system_namespace.to_owned(), user: webhook_user(system_namespace), ..self }
     }
 
     /// The metrics that it counts in.

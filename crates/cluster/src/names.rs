@@ -1,9 +1,15 @@
-//! The name of a namespace that both programs know, and checks whether a text from an unauthenticated caller is a Kubernetes name.
+//! The names of a namespace and of a user that both programs know, and checks whether a text from an unauthenticated caller is a Kubernetes name.
 //!
 //! Request paths contain these names, and the client library does not escape them.
 
 /// The namespace of the webhook's canary. It is governed by an environment that has no posture, so everything in it is denied.
 pub const CANARY_NAMESPACE: &str = "writgate-canary";
+
+/// The API user of the webhook: the service account of the chart.
+#[must_use]
+pub fn webhook_user(system_namespace: &str) -> String {
+    format!("system:serviceaccount:{system_namespace}:writgate-webhook")
+}
 
 /// The longest name of an object, by RFC 1123 as the API server applies it.
 pub const MAX_SUBDOMAIN: usize = 253;

@@ -2,7 +2,7 @@
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
-use writgate_cluster::names::CANARY_NAMESPACE;
+use writgate_cluster::names::{CANARY_NAMESPACE, webhook_user};
 
 use super::{
     expected::{CERTIFICATE_SECRET, WEBHOOK},
@@ -116,7 +116,7 @@ impl Right {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
             "spec": {
-                "user": format!("system:serviceaccount:{system_namespace}:{WEBHOOK}"),
+                "user": webhook_user(system_namespace),
                 "groups": ["system:serviceaccounts", format!("system:serviceaccounts:{system_namespace}"), "system:authenticated"],
                 "resourceAttributes": {"namespace": namespace, "group": group, "resource": resource,
                     "subresource": subresource, "name": name, "verb": verb},
