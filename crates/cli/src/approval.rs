@@ -5,7 +5,7 @@ pub(crate) mod decider;
 pub(crate) mod draft;
 pub(crate) mod origin;
 pub(crate) mod proposal;
-pub(crate) mod request_file;
+pub(crate) mod required_capabilities;
 pub(crate) mod search;
 pub(crate) mod signatures;
 pub(crate) mod statement;

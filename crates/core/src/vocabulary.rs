@@ -17,6 +17,10 @@ pub const REPLAY_LABEL: &str = "writgate.dev/replay";
 pub const KIND_LABEL: &str = "writgate.dev/kind";
 /// The value of [`KIND_LABEL`] of a detached approval.
 pub const APPROVAL_KIND: &str = "approval";
+/// The value of [`KIND_LABEL`] of a posted request.
+pub const REQUEST_KIND: &str = "request";
+/// The value of [`KIND_LABEL`] of a rejection.
+pub const REJECTION_KIND: &str = "rejection";
 /// The value of [`KIND_LABEL`] of a config bundle.
 pub const BUNDLE_KIND: &str = "config-bundle";
 
@@ -26,6 +30,12 @@ pub const APPROVAL_ANNOTATION: &str = "writgate.dev/approval";
 pub const APPROVAL_REF: &str = "writgate.dev/approval-ref";
 /// The key of a ConfigMap's `data` that holds a detached approval.
 pub const APPROVAL_KEY: &str = "approval.json";
+/// The key of a ConfigMap's `data` that holds a posted request.
+pub const REQUEST_KEY: &str = "request.json";
+/// The key of a ConfigMap's `data` that holds a rejection.
+pub const REJECTION_KEY: &str = "rejection.json";
+/// The annotation of an approval's ConfigMap that names the ConfigMap of its request.
+pub const REQUEST_ANNOTATION: &str = "writgate.dev/request";
 
 /// The pipeline version that an object was built from: `<pipeline>@<version>`.
 pub const PIPELINE_VERSION: &str = "writgate.dev/pipeline-version";

@@ -6,7 +6,7 @@
 use serde_json::Value;
 use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
-    approval::{Action, DetachedApproval, Envelope},
+    approval::{Action, DetachedApproval, Envelope, RequiredCapability},
     posture::Posture,
     record::{Decision, Denial, Outcome},
     vocabulary::ENVIRONMENT_LABEL,
@@ -17,7 +17,7 @@ use crate::{
         decider::{Decider, DecisionFlags},
         origin::Origin,
         proposal::{Proposal, ProposedWorkload},
-        request_file::RequiredCapability,
+        required_capabilities::required_capabilities,
     },
     failure::Failure,
     manifest::{Manifest, input},
@@ -179,7 +179,7 @@ impl Assessment {
     /// The capabilities that the workloads require, and why.
     pub(crate) fn needed(&self, posture: &Posture, emergency: bool) -> Vec<RequiredCapability> {
         let records = self.seen.iter().map(|seen| &seen.decision.record);
-        RequiredCapability::of(posture, self.action, emergency, records)
+        required_capabilities(posture, self.action, emergency, records)
     }
 
     /// The denials of all workloads with this approval alone; empty if it is accepted.

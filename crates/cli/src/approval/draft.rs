@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
-    approval::{Action, Approval, Capability, Envelope, PublicKey},
+    approval::{Action, Approval, Capability, Envelope, PublicKey, RequestFile, RequiredCapability},
     decide::EligibilityTerms,
     posture::{Posture, QuorumEntry, Reviewer},
     record::Denial,
@@ -19,7 +19,6 @@ use crate::{
         decider::Decider,
         origin::{Claimant, Origin, StatementOrigins},
         proposal::{Proposal, ProposalFiles, ProposalFlags},
-        request_file::{RequestFile, RequiredCapability},
         signatures::{self, ExistingSignature},
         statement::{self, StatementFlags},
     },

@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
-use writgate_core::vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL};
+use writgate_core::{
+    approval::{RequestFile, RequestedWorkload},
+    vocabulary::{BOUND_ANNOTATIONS, REPLAY_LABEL},
+};
 
 use crate::{
-    approval::request_file::{RequestFile, RequestedWorkload},
     failure::Failure,
     manifest::{
         self, Manifest, input,

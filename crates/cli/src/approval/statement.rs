@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use jiff::{SignedDuration, Timestamp, Unit};
 use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
-    approval::{Action, Approval, Capability, Envelope, Replay},
+    approval::{Action, Approval, Capability, Envelope, Replay, RequestFile},
     encoding::{parse_duration, parse_time},
     vocabulary::{DOMAIN, REPLAY_LABEL},
 };
@@ -18,7 +18,6 @@ use crate::{
         draft::StatementBasis,
         origin::{Claimant, Origin, StatementOrigins, ValidityChoice},
         proposal::Proposal,
-        request_file::RequestFile,
     },
     failure::Failure,
     manifest::{Manifest, input, workloads::Workload},

@@ -19,7 +19,9 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 use writgate_cluster::clock;
 use writgate_core::{
-    approval::{Action, MAX_SUBJECTS},
+    approval::{
+        Action, MAX_SUBJECTS, REQUEST_FILE_API_VERSION, REQUEST_FILE_KIND, RequestFile, RequestedWorkload,
+    },
     record::{Basis, Decision, DecisionRecord, Outcome},
     text::escape,
     vocabulary::{BOUND_ANNOTATIONS, INCIDENT, SOURCE_ENVIRONMENT},
@@ -28,7 +30,7 @@ use writgate_core::{
 use crate::{
     approval::{
         decider::{Decider, DecisionFlags},
-        request_file::{API_VERSION, KIND, RequestFile, RequestedWorkload, RequiredCapability},
+        required_capabilities::required_capabilities,
     },
     cluster::Cluster,
     failure::{Answer, Failure},
@@ -417,13 +419,13 @@ fn request_file(
         )));
     }
     Ok(RequestFile {
-        api_version: API_VERSION.to_owned(),
-        kind: KIND.to_owned(),
+        api_version: REQUEST_FILE_API_VERSION.to_owned(),
+        kind: REQUEST_FILE_KIND.to_owned(),
         requested_by: requester.person.clone(),
         reason: arguments.reason.clone(),
         requested_at: clock::now(),
         cluster: posture.cluster.clone(),
-        capabilities: RequiredCapability::of(posture, Some(action), break_glass, records.iter().copied()),
+        capabilities: required_capabilities(posture, Some(action), break_glass, records.iter().copied()),
         environment,
         project,
         action,

@@ -201,7 +201,7 @@ impl Approval {
 }
 
 impl Subject {
-    fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
+    pub(super) fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
         let mut fields = Fields::new(value, path)?;
         let name = fields.name("name")?;
         let mut digest = Fields::new(fields.required("digest")?, &fields.path("digest"))?;
@@ -284,7 +284,7 @@ fn capabilities(fields: &mut Fields<'_>) -> Result<Vec<String>, String> {
     }
 }
 
-fn time(fields: &mut Fields<'_>, name: &str) -> Result<Timestamp, String> {
+pub(super) fn time(fields: &mut Fields<'_>, name: &str) -> Result<Timestamp, String> {
     let text = fields.name(name)?;
     parse_time(&text).map_err(|error| format!("{}: {error}", fields.path(name)))
 }

@@ -107,6 +107,24 @@ impl Posture {
         envelope.signatures().iter().map(|signature| (&*signature.keyid, state(signature))).collect()
     }
 
+    /// The envelope with only the signatures that verify with keys of this environment, one for each key. Anybody can add
+    /// others, and they would fill the envelope.
+    #[must_use]
+    pub fn with_valid_signatures(&self, envelope: &Envelope) -> Envelope {
+        let message = envelope.signed_bytes();
+        let mut unlimited = SignatureBudget(usize::MAX);
+        let mut valid = Envelope::new(envelope.payload().to_vec());
+        for signature in envelope.signatures() {
+            let Ok(SignatureCheck::Verified(signer)) = self.check(signature, &message, &mut unlimited) else { continue };
+            let Ok(bytes) = <[u8; 64]>::try_from(&*signature.bytes) else { continue };
+            let keyid = signer.key.id.to_string();
+            if valid.keyids().all(|known| known != keyid) {
+                valid.add_signature(signer.key.id, bytes);
+            }
+        }
+        valid
+    }
+
     /// A key id of this environment selects that key alone. Other tools compute key ids in other ways or leave them
     /// out, so a signature with any other key id is tried against all keys while the budget lasts.
     fn check(

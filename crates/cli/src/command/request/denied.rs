@@ -7,15 +7,12 @@
 use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::names;
 use writgate_core::{
-    approval::Action,
+    approval::{Action, RequestFile, RequestedWorkload},
     record::{DecisionRecord, Outcome},
 };
 
 use crate::{
-    approval::{
-        decider::Decider,
-        request_file::{RequestFile, RequestedWorkload},
-    },
+    approval::decider::Decider,
     cluster::{
         Cluster,
         event_reader::{EventReader, NamespaceScope},
