@@ -21,9 +21,7 @@ pub(crate) fn required_capabilities<'r>(
             None => needed.push(RequiredCapability { capability: capability.to_owned(), because: vec![because] }),
         };
     let own = match (&posture.break_glass, action) {
-        (Some(rule), _) if emergency => {
-            Some((&rule.capabilities, "required by every break-glass approval".to_owned()))
-        }
+        (Some(rule), _) if emergency => Some((&rule.capabilities, "required by every break-glass approval".to_owned())),
         (_, Some(action)) => Some((&posture.rule(action).capabilities, format!("required by every {action}"))),
         (_, None) => None,
     };

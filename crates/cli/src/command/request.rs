@@ -19,9 +19,7 @@ use kube::api::{Api, PostParams};
 use serde_json::Value;
 use writgate_cluster::clock;
 use writgate_core::{
-    approval::{
-        Action, MAX_SUBJECTS, REQUEST_FILE_API_VERSION, REQUEST_FILE_KIND, RequestFile, RequestedWorkload,
-    },
+    approval::{Action, MAX_SUBJECTS, REQUEST_FILE_API_VERSION, REQUEST_FILE_KIND, RequestFile, RequestedWorkload},
     record::{Basis, Decision, DecisionRecord, Outcome},
     text::escape,
     vocabulary::{BOUND_ANNOTATIONS, INCIDENT, SOURCE_ENVIRONMENT},

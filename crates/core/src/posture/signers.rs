@@ -115,7 +115,9 @@ impl Posture {
         let mut unlimited = SignatureBudget(usize::MAX);
         let mut valid = Envelope::new(envelope.payload().to_vec());
         for signature in envelope.signatures() {
-            let Ok(SignatureCheck::Verified(signer)) = self.check(signature, &message, &mut unlimited) else { continue };
+            let Ok(SignatureCheck::Verified(signer)) = self.check(signature, &message, &mut unlimited) else {
+                continue;
+            };
             let Ok(bytes) = <[u8; 64]>::try_from(&*signature.bytes) else { continue };
             let keyid = signer.key.id.to_string();
             if valid.keyids().all(|known| known != keyid) {
