@@ -41,6 +41,7 @@ mod tests;
 pub(crate) mod verdict;
 pub(crate) mod wake_up;
 
+pub use approvals::MAX_ENVELOPES;
 pub use coverage::{Coverage, Unchecked, coverage};
 pub use driver::{Answers, ConfigMapAnswer, EmptyCluster, HolderAnswer, Pending, Question, Step};
 pub use eligibility::EligibilityTerms;

@@ -1,10 +1,11 @@
-//! `attach`: puts signed approvals where the webhook finds them: into manifests, onto live objects, or into ConfigMaps
-//! in their namespaces.
+//! `attach`: puts signed approvals where the webhook finds them: into manifests, into a kustomize Component, onto live
+//! objects, or into ConfigMaps in their namespaces.
 //!
 //! This file has the flags and the first form. It is a filter like Helm's post-renderers and kustomize's functions: it
 //! reads a text and writes the same text with annotations.
 
 mod detached;
+mod kustomize;
 mod live;
 
 use std::{
@@ -40,8 +41,11 @@ const MAX_NAME: usize = 63;
 /// Further approvals get annotations of their own, named by the end of their ids. Approvals for another spec of the same
 /// object are removed, since a decision considers at most 8.
 ///
-/// --detached prints ConfigMaps with the approvals instead. --live annotates live objects instead.
+/// --detached prints ConfigMaps with the approvals instead. --kustomize writes a kustomize Component, for GitOps. --live
+/// annotates live objects instead.
 #[derive(clap::Args, Debug)]
+#[command(override_usage = "\
+kubectl writgate attach [OPTIONS] --approval FILE <-f FILE|--detached|--kustomize DIR|--live>")]
 #[command(after_help = "\
 Examples:
   kubectl writgate attach -f app.yaml --approval approval.json | kubectl apply -f -
@@ -49,8 +53,9 @@ Examples:
   helm template orders ./chart \\
       | kubectl writgate attach -f - -n payments --approval approval.json | kubectl apply -f -
   kubectl writgate attach --detached --approval approval.json -o orders-approval.yaml
+  kubectl writgate attach --kustomize overlays/production/approvals --approval approval.json
   kubectl writgate attach --live --approval approval.json")]
-#[command(group(ArgGroup::new("where").required(true).args(["filename", "detached", "live"])))]
+#[command(group(ArgGroup::new("where").required(true).args(["filename", "detached", "kustomize", "live"])))]
 pub(crate) struct Arguments {
     /// Manifest, YAML or JSON, `-` for standard input
     #[arg(short, long, value_name = "FILE")]
@@ -58,14 +63,17 @@ pub(crate) struct Arguments {
     /// Print ConfigMaps with the approvals, to be applied in the workloads' namespaces
     #[arg(long, conflicts_with = "suffix")]
     detached: bool,
+    /// Write the approvals into the kustomize Component in DIR, to be listed in `components` of a kustomization
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["suffix", "output"])]
+    kustomize: Option<PathBuf>,
     /// Annotate objects of the cluster that have the approved spec already
     #[arg(long, conflicts_with = "output")]
     live: bool,
     /// Approval, as `approve` writes it, `-` for standard input; may be repeated
     #[arg(long = "approval", value_name = "FILE", required = true)]
     approvals: Vec<PathBuf>,
-    /// Namespace of objects that set none; with --detached and --live, the only namespace to use [default: those that
-    /// the approval names]
+    /// Namespace of objects that set none; with --detached, --kustomize and --live, the only namespace to use [default:
+    /// those that the approval names]
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     namespace: Option<String>,
     #[command(flatten)]
@@ -97,10 +105,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let files = arguments.filename.iter().chain(&arguments.approvals);
     input::one_stdin(files.map(PathBuf::as_path))?;
     let attachments = attachments(arguments)?;
-    match &arguments.filename {
-        Some(filename) => to_file(arguments, filename, &attachments),
-        None if arguments.detached => detached::run(arguments, &attachments),
-        None => live::run(arguments, &attachments),
+    match (&arguments.filename, &arguments.kustomize) {
+        (Some(filename), _) => to_file(arguments, filename, &attachments),
+        (None, Some(folder)) => kustomize::run(arguments, folder, &attachments),
+        (None, None) if arguments.detached => detached::run(arguments, &attachments),
+        (None, None) => live::run(arguments, &attachments),
     }
 }
 

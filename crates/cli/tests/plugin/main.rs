@@ -3,6 +3,7 @@
 //! command line works with OpenSSL, securesystemslib, OpenSSH, Helm and kustomize.
 
 mod audit;
+mod component;
 mod coverage;
 mod deceive;
 mod doctor;

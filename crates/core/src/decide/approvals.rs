@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The most approvals that are considered for one object, and so the most bytes that are ever decoded for one.
-const MAX_ENVELOPES: usize = 8;
+pub const MAX_ENVELOPES: usize = 8;
 const _: () = assert!(MAX_ENVELOPES * MAX_ENVELOPE <= 262_144, "all annotations of an object hold 256 KiB at most");
 
 /// The approvals that a decision considers, each checked once.
