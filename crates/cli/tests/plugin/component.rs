@@ -28,7 +28,8 @@ fn desk() -> Folder {
 
 fn approve(folder: &Folder, reviewer: &str, file: &str, approval: &str) {
     let statement = "--environment production --project payments --requested-by alice@acme.example";
-    let approve = format!("approve --yes --no-posture -f {file} -n payments --key {reviewer}.pem {statement} -o {approval}");
+    let approve =
+        format!("approve --yes --no-posture -f {file} -n payments --key {reviewer}.pem {statement} -o {approval}");
     folder.expect(0, &approve, "");
 }
 
