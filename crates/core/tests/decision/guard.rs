@@ -422,6 +422,29 @@ fn a_revocation_stays_in_the_lists_while_no_posture_can_be_read() {
 }
 
 #[test]
+fn a_revocation_that_was_in_force_stays_in_the_lists_while_the_posture_is_missing() {
+    let other = KEY.replace('1', "2");
+    let missing = |case: Case| case.with(after_the_usual).with(|case| drop(case.documents.remove(0)));
+    missing(Case::delete("prod-revocations")).expect("RevocationLifted");
+    missing(Case::write(&revocations(&json!([{"id": other}])))).expect("RevocationLifted");
+    missing(Case::write(&revocations(&json!([{"id": KEY}])))).expect("admitted");
+    // The environment governs no namespace any more.
+    missing(Case::delete("prod-revocations")).with(|case| case.governed.clear()).expect("admitted");
+    // An entry that was never in force.
+    let both = revocations(&json!([{"id": KEY}, {"id": other}]));
+    missing(Case::write(&revocations(&json!([{"id": KEY}]))))
+        .with(|case| {
+            case.request["oldObject"] = both.clone();
+            case.documents[1] = both;
+        })
+        .expect("admitted");
+    // A posture that does not name the list, and that is invalid until its reviewers exist.
+    let unnamed = POSTURE.replace("prod-reviewers", "others").replace("revocationLists: [prod-revocations]", "");
+    created(&posture(&unnamed)).with(after_the_usual).expect("RevocationLifted");
+    created(&posture(&POSTURE.replace("prod-reviewers", "others"))).with(after_the_usual).expect("admitted");
+}
+
+#[test]
 fn a_revocation_that_no_list_has_any_more_stays_in_force() {
     let documents_without = || {
         let mut now = documents();
@@ -531,6 +554,8 @@ fn warns_of_a_default_that_no_reviewer_can_meet() {
         case.documents.remove(0);
     });
     assert!(warning.expect("admitted").contains("no reviewer may grant replay.execute"));
+    // A change that neither brings the default about nor meets it.
+    assert_eq!(Case::write(&posture(&POSTURE.replace("count: 2", "count: 1"))).expect("admitted"), "");
 }
 
 #[test]
