@@ -504,7 +504,7 @@ async fn denies_in_a_namespace_that_cannot_be_read() {
             "message": "no"});
         let webhook = Webhook::with(store(), Lines::default(), Some(cluster(code, &status)));
         let response = webhook.review(&review("new")).await;
-        assert_eq!(first_cause(&response), "PostureInvalid", "{response}");
+        assert_eq!(first_cause(&response), "LookupFailed", "{response}");
         assert!(response["status"]["message"].as_str().expect("a message").contains(says), "{response}");
     }
 }
@@ -513,7 +513,7 @@ async fn denies_in_a_namespace_that_cannot_be_read() {
 async fn a_text_that_is_not_a_name_never_becomes_part_of_a_request() {
     let webhook = Webhook::with(store(), Lines::default(), Some(cluster(200, &namespace(&json!({})))));
     for name in ["new/../kube-system", "new?watch=true", "New", "new/pods"] {
-        assert_eq!(first_cause(&webhook.review(&review(name)).await), "PostureInvalid", "{name}");
+        assert_eq!(first_cause(&webhook.review(&review(name)).await), "LookupFailed", "{name}");
     }
 }
 
@@ -528,8 +528,14 @@ async fn denies_if_the_state_is_stale() {
     stale.replace(documents, past);
     let webhook = Webhook::over(stale, Lines::default());
     let response = webhook.review(&review("staging")).await;
-    assert_eq!(first_cause(&response), "PostureInvalid");
-    assert!(response["status"]["message"].as_str().expect("a message").contains("cannot reach the API server"));
+    assert_eq!(first_cause(&response), "LookupFailed");
+    let message = response["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("cannot determine the posture: the webhook's state is too old to decide"), "{message}");
+    assert!(message.contains("cannot reach the API server"), "{message}");
+    assert!(
+        !message.contains("PostureInvalid") && !message.contains("posture check"),
+        "the posture may be valid: {message}"
+    );
     assert_eq!(webhook.page("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 

@@ -227,7 +227,8 @@ pub fn decide_malformed(malformed: &MalformedReview, decision_id: Uuid, now: Tim
 fn usable<'a>(posture: Result<&'a Posture, &PostureError>, record: &mut DecisionRecord) -> Result<&'a Posture, Denial> {
     let posture = posture.map_err(|error| match error {
         PostureError::Missing { .. } => Denial::PostureMissing { why: error.to_string() },
-        _ => Denial::PostureInvalid { why: error.to_string() },
+        PostureError::Unknown { why } => Denial::LookupFailed { what: "the posture".to_owned(), why: why.clone() },
+        PostureError::Invalid { .. } => Denial::PostureInvalid { why: error.to_string() },
     })?;
     record.cluster.clone_from(&posture.cluster);
     record.posture_version = Some(posture.version.clone());

@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
     approval::{Envelope, PublicKey},
-    decide::{EmptyCluster, Facts, Governance},
+    decide::{EmptyCluster, Facts, Governance, decide as decide_with},
     guard::{self, GuardContext},
-    posture::{Document, PostureSet},
+    posture::{Document, PostureError, PostureSet},
     record::{Decision, Denial, Reason},
     request::{ExemptControllers, Request},
 };
@@ -315,4 +315,25 @@ fn a_guard_that_can_ask_nobody_denies() {
         "metadata": {"name": "payments", "namespace": "payments", "labels": labels}});
     assert_eq!(decide("Namespace", "namespaces", "CREATE", &namespace, &Value::Null), ["LookupFailed"]);
     assert_eq!(decide("ConfigMap", "configmaps", "DELETE", &Value::Null, &people), ["InUse"]);
+}
+
+/// The posture may be valid: the webhook does not know it at the moment.
+#[test]
+fn a_posture_that_is_not_known_is_not_called_invalid() {
+    let body = Case::deployment().body();
+    let request = Request::parse(body.as_bytes()).expect("a review");
+    let reasons = |error: PostureError| {
+        let facts = Facts {
+            decision_id: uuid::Uuid::nil(),
+            exempt: &ExemptControllers::default(),
+            clock_leeway: jiff::SignedDuration::ZERO,
+        };
+        let project = Some("payments");
+        let governance = Governance::Governed { environment: "production", project, posture: Err(&error) };
+        let now = time(NOW);
+        decide_with(&request, &governance, &facts, now, &mut EmptyCluster { now }).record.reasons
+    };
+    assert_eq!(reasons(PostureError::Unknown { why: "the state is too old".to_owned() }), ["LookupFailed"]);
+    assert_eq!(reasons(PostureError::Invalid { problems: Vec::new() }), ["PostureInvalid"]);
+    assert_eq!(reasons(PostureError::Missing { known: Vec::new() }), ["PostureMissing"]);
 }
