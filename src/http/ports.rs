@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -52,7 +52,8 @@ const MAX_HEADERS: usize = 16 << 10;
 const MAX_WEBHOOK: usize = 1024;
 /// Connections to the admin port. The kubelet and Prometheus open a few.
 const MAX_ADMIN: usize = 64;
-/// Open files that no connection to a port may use: for the watches, lookups, Events, the certificate and standard output.
+/// Open files that no connection to a port may use: for the watches, lookups, Events, the certificate and standard output. Up to
+/// [`MAX_CLAIMS`](super::reclaim::MAX_CLAIMS) newcomers for each port wait on files of these.
 const RESERVED_FILES: usize = 256;
 /// The shortest time between two log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
@@ -94,28 +95,33 @@ impl Connections {
         Self { port, shares: Shares::new(max), open: Arc::default(), metrics, log: Arc::default() }
     }
 
-    /// A new connection from `address`, unless there are too many.
-    async fn accept(&self, address: SocketAddr) -> io::Result<Connection> {
-        let share = match self.shares.try_take(address.into(), 1) {
-            Some(share) => Some(share),
-            None => self.reclaim(address).await,
+    /// A new connection from `address`, unless there are too many. If another connection is closed for it, its share follows with
+    /// [`Connection::claim`]. This function never waits, because the next connection is accepted only after it returns.
+    fn accept(&self, address: SocketAddr) -> io::Result<Connection> {
+        let (share, claims) = match self.shares.try_take(address.into(), 1) {
+            Some(share) => (OnceLock::from(share), false),
+            None if self.reclaim(address) => (OnceLock::new(), true),
+            None => return Err(self.too_many(address)),
         };
-        let Some(share) = share else {
-            self.refuse(ConnectionRefusal::TooMany, address.ip(), &"this address has too many connections");
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        };
-        self.metrics.connection_counted(self.port, 1);
-        let (key, slot) = self.open.add(address.into());
+        if !claims {
+            self.metrics.connection_counted(self.port, 1);
+        }
+        let (key, slot) = self.open.add(address.into(), claims);
         let (accepted, served) = (AtomicBool::new(self.port == Port::Admin), AtomicBool::default());
-        Ok(Connection { of: self.clone(), address, key, slot, accepted, served, _share: share })
+        Ok(Connection { of: self.clone(), address, key, slot, accepted, served, share })
     }
 
-    /// The share of a connection of another peer, after that connection was closed.
-    async fn reclaim(&self, newcomer: SocketAddr) -> Option<Share> {
-        let from = self.open.reclaim(newcomer.into())?;
+    /// Has a connection of another peer closed for `newcomer`, if that is fair.
+    fn reclaim(&self, newcomer: SocketAddr) -> bool {
+        let Some(from) = self.open.reclaim(newcomer.into()) else { return false };
         let why = format!("closed for {}, which has fewer connections", newcomer.ip().to_canonical());
         self.refuse(ConnectionRefusal::Reclaimed, from.address(), &why);
-        timeout(RECLAIM, self.shares.take_free(newcomer.into(), 1)).await.ok()
+        true
+    }
+
+    fn too_many(&self, address: SocketAddr) -> io::Error {
+        self.refuse(ConnectionRefusal::TooMany, address.ip(), &"this address has too many connections");
+        io::ErrorKind::QuotaExceeded.into()
     }
 
     fn refuse(&self, reason: ConnectionRefusal, address: IpAddr, why: &dyn std::fmt::Display) {
@@ -157,12 +163,36 @@ struct Connection {
     accepted: AtomicBool,
     /// It has sent a request.
     served: AtomicBool,
-    _share: Share,
+    /// Empty until the connection that is closed for this one has ended.
+    share: OnceLock<Share>,
+}
+
+impl Connection {
+    /// Waits for the share of the connection that is closed for this one.
+    async fn claim(&self) -> io::Result<()> {
+        if self.share.get().is_some() {
+            return Ok(());
+        }
+        let free = self.of.shares.take_free(self.address.into(), 1);
+        let share = timeout(RECLAIM, free).await.map_err(|_| self.of.too_many(self.address))?;
+        self.of.metrics.connection_counted(self.of.port, 1);
+        self.share.get_or_init(|| share);
+        self.slot.claimed();
+        Ok(())
+    }
+
+    /// Whether the webhook closes it for want of connections. Its end is no failure of the handshake.
+    fn is_closed_here(&self) -> bool {
+        self.slot.is_reclaimed() || self.share.get().is_none()
+    }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         self.of.open.remove(self.key);
+        if self.share.get().is_none() {
+            return;
+        }
         self.of.metrics.connection_counted(self.of.port, -1);
         if *self.accepted.get_mut() && !*self.served.get_mut() && !self.slot.is_reclaimed() {
             self.of.metrics.connection_refused(self.of.port, ConnectionRefusal::NoRequest);
@@ -295,18 +325,22 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Accepts TCP.
+/// Accepts TCP, in the task of the connection.
 #[derive(Clone)]
 struct SocketAcceptor;
 
 impl Accept<TcpStream, ConnectionRoutes> for SocketAcceptor {
     type Stream = Socket;
     type Service = ConnectionRoutes;
-    type Future = std::future::Ready<io::Result<(Socket, ConnectionRoutes)>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Socket, ConnectionRoutes)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: ConnectionRoutes) -> Self::Future {
-        let slot = service.connection.slot.clone();
-        std::future::ready(stream.set_nodelay(true).map(|()| (Socket { stream, slot }, service)))
+        Box::pin(async move {
+            service.connection.claim().await?;
+            stream.set_nodelay(true)?;
+            let slot = service.connection.slot.clone();
+            Ok((Socket { stream, slot }, service))
+        })
     }
 }
 
@@ -333,7 +367,7 @@ impl Accept<TcpStream, ConnectionRoutes> for TlsAcceptor {
                         connection.slot.authenticated();
                     }
                 }
-                Err(_) if connection.slot.is_reclaimed() => {}
+                Err(_) if connection.is_closed_here() => {}
                 Err(error) => {
                     let why = failure(error);
                     connection.of.metrics.handshake_failed(why);
@@ -422,7 +456,8 @@ where
     // In the loop that accepts: a connection above the limit is closed before the next one is accepted, and takes no task.
     let accept = service_fn(move |address: SocketAddr| {
         let (connections, routes) = (connections.clone(), routes.clone());
-        async move { connections.accept(address).await.map(|of| ConnectionRoutes { routes, connection: Arc::new(of) }) }
+        let connection = connections.accept(address);
+        async move { connection.map(|of| ConnectionRoutes { routes, connection: Arc::new(of) }) }
     });
     server.serve(accept).await
 }
@@ -430,23 +465,56 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::reclaim::MAX_CLAIMS;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_webhooks_own_files_are_not_given_to_connections() {
-        async fn most(open_files: usize) -> usize {
+    #[test]
+    fn the_webhooks_own_files_are_not_given_to_connections() {
+        fn most(open_files: usize) -> usize {
             let connections = Connections::webhook(open_files, Metrics::default());
             let mut held = Vec::new();
             for port in 0..4096_u16 {
                 let [high, low] = port.to_be_bytes();
-                while let Ok(connection) = connections.accept(SocketAddr::from(([10, 0, high, low], port))).await {
+                while let Ok(connection) = connections.accept(SocketAddr::from(([10, 0, high, low], port))) {
                     held.push(connection);
                 }
             }
-            held.len()
+            let waiting = held.iter().filter(|connection| connection.share.get().is_none()).count();
+            assert!(waiting <= MAX_CLAIMS, "{waiting}");
+            held.len() - waiting
         }
-        assert!(most(1024).await + RESERVED_FILES + MAX_ADMIN <= 1024);
-        assert!(most(usize::MAX).await <= MAX_WEBHOOK);
-        assert!(most(0).await > 0, "a webhook that cannot have files fails elsewhere, with a message");
+        assert!(most(1024) + RESERVED_FILES + MAX_ADMIN <= 1024);
+        assert!(most(usize::MAX) <= MAX_WEBHOOK);
+        assert!(most(0) > 0, "a webhook that cannot have files fails elsewhere, with a message");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn newcomers_wait_at_the_same_time_and_hold_no_accept() {
+        let connections = Connections::new(Port::Webhook, 8, Metrics::default());
+        let accept = |last: u8, port: u16| connections.accept(SocketAddr::from(([10, 0, 0, last], port)));
+        let take = |(last, count): (u8, u16)| (0..count).map(move |port| (last, port));
+        let holders: Vec<_> = [(1, 4), (2, 2), (3, 1)].into_iter().flat_map(take).collect();
+        let mut holders: Vec<_> = holders.into_iter().map(|(last, port)| accept(last, port).expect("free")).collect();
+        let last_free = accept(4, 0).expect("one of another address is closed for it");
+        last_free.claim().await.expect("one was free all the same");
+
+        // The tasks of the connections that are closed for these do not end.
+        let begun = Instant::now();
+        let newcomers = [5, 6].map(|last| accept(last, 0).expect("one of another address is closed for it"));
+        let (one, other) = tokio::join!(newcomers[0].claim(), newcomers[1].claim());
+        assert!(one.is_err() && other.is_err());
+        assert!(begun.elapsed() < RECLAIM * 2, "{:?}", begun.elapsed());
+        assert!(newcomers.iter().all(Connection::is_closed_here), "it is no failure of the handshake");
+        drop(newcomers);
+
+        let newcomer = accept(7, 0).expect("one of another address is closed for it");
+        let begun = Instant::now();
+        let ((), claimed) = tokio::join!(async { holders.clear() }, newcomer.claim());
+        claimed.expect("in time");
+        assert!(begun.elapsed() < RECLAIM && !newcomer.is_closed_here());
+        newcomer.claim().await.expect("it has its share");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &connections.metrics.registry()).expect("encoded");
+        assert!(text.contains("writgate_connections{port=\"webhook\"} 2\n"), "only those with a share count: {text}");
     }
 
     #[tokio::test(start_paused = true)]

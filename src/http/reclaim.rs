@@ -25,6 +25,11 @@ const ANSWERING: u8 = 1;
 const AUTHENTICATED: u8 = 2;
 /// The connection is being closed for another peer.
 const RECLAIMED: u8 = 3;
+/// The connection waits until the one that is closed for it has ended.
+const CLAIMING: u8 = 4;
+
+/// The most connections that wait for others to end. Each of them has an open file on top of those that are shared.
+pub(crate) const MAX_CLAIMS: usize = 64;
 
 /// One open connection.
 pub(crate) struct Slot {
@@ -59,6 +64,11 @@ impl Slot {
         }
     }
 
+    /// The connection that was closed for this one has ended.
+    pub(crate) fn claimed(&self) {
+        self.change(CLAIMING, WAITING);
+    }
+
     pub(crate) fn is_reclaimed(&self) -> bool {
         self.state.load(Ordering::Acquire) == RECLAIMED
     }
@@ -90,10 +100,11 @@ impl OpenConnections {
         self.places.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Adds a connection, and returns its key for [`remove`](Self::remove).
-    pub(crate) fn add(&self, peer: Peer) -> (u64, Arc<Slot>) {
+    /// Adds a connection, and returns its key for [`remove`](Self::remove). `claims`: another one is being closed for it.
+    pub(crate) fn add(&self, peer: Peer, claims: bool) -> (u64, Arc<Slot>) {
         let place = self.next_place();
-        let slot = Slot { peer, state: WAITING.into(), since: place.into(), reader: AtomicWaker::new() };
+        let state = if claims { CLAIMING } else { WAITING };
+        let slot = Slot { peer, state: state.into(), since: place.into(), reader: AtomicWaker::new() };
         let slot = Arc::new(slot);
         self.slots().insert(place, slot.clone());
         (place, slot)
@@ -104,9 +115,12 @@ impl OpenConnections {
     }
 
     /// Has one connection closed for `newcomer`. Returns its peer. `None` if no peer has two more than `newcomer`, of those that
-    /// may be closed.
+    /// may be closed, or if too many newcomers wait already.
     pub(crate) fn reclaim(&self, newcomer: Peer) -> Option<Peer> {
         let slots = self.slots();
+        if slots.values().filter(|slot| slot.state.load(Ordering::Acquire) == CLAIMING).count() >= MAX_CLAIMS {
+            return None;
+        }
         let own = slots.values().filter(|slot| slot.peer == newcomer).count();
         let mut holders: HashMap<Peer, (usize, &Arc<Slot>)> = HashMap::new();
         let since = |slot: &Slot| slot.since.load(Ordering::Acquire);
@@ -138,7 +152,7 @@ mod tests {
 
     fn open<const N: usize>(peers: [u8; N]) -> (OpenConnections, [Arc<Slot>; N]) {
         let open = OpenConnections::default();
-        let slots = peers.map(|last| open.add(peer(last)).1);
+        let slots = peers.map(|last| open.add(peer(last), false).1);
         (open, slots)
     }
 
@@ -158,6 +172,31 @@ mod tests {
         assert_eq!(open.reclaim(peer(2)), None);
         assert_eq!(open.reclaim(peer(1)), None, "a peer takes nothing from itself");
         assert_eq!(open.reclaim(peer(9)), Some(peer(1)), "near miss: it has none");
+    }
+
+    #[test]
+    fn a_newcomer_that_waits_counts_as_a_holder_and_keeps_its_turn() {
+        let (open, _slots) = open([1, 1, 1]);
+        assert_eq!(open.reclaim(peer(9)), Some(peer(1)));
+        let (_, first) = open.add(peer(9), true);
+        assert_eq!(open.reclaim(peer(9)), None, "it would have two, and the other peer one");
+        let _others = [8, 8, 8].map(|last| open.add(peer(last), true));
+        assert_eq!(open.reclaim(peer(7)), Some(peer(1)), "those that wait are not closed, however many a peer has");
+        first.claimed();
+        assert!(first.begin(), "it is served like every other connection");
+    }
+
+    #[test]
+    fn only_so_many_newcomers_wait() {
+        let (open, _slots) = open([1; MAX_CLAIMS + 2]);
+        for last in 0..MAX_CLAIMS {
+            let newcomer = peer(u8::try_from(last).expect("a few") + 2);
+            assert_eq!(open.reclaim(newcomer), Some(peer(1)));
+            open.add(newcomer, true);
+        }
+        assert_eq!(open.reclaim(peer(200)), None);
+        open.remove(u64::try_from(MAX_CLAIMS + 2).expect("the first newcomer's place"));
+        assert_eq!(open.reclaim(peer(200)), Some(peer(1)), "near miss: one fewer");
     }
 
     #[test]
