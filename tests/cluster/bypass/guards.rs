@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         guards_revocations,
         guards_the_name_of_a_listed_namespace,
         guards_the_ledger_by_name,
+        guards_the_lease,
         guards_metadata_written_through_a_status,
         denies_changed_metadata_of_revisions,
     ]
@@ -175,6 +176,50 @@ fn guards_the_ledger_by_name(installation: &Installation) {
             "tests/cluster/e2e/rollback.rs",
             "denies_a_rollback_to_an_admission_that_the_webhook_did_not_note",
         );
+}
+
+/// The holder of the Lease sends the canary and does the re-audit.
+fn guards_the_lease(installation: &Installation) {
+    let ns = TenantNamespace::new(installation, "lease");
+    let user = installation.plane.user(&format!("edna-{}", ns.namespace));
+    let group = "rbac.authorization.k8s.io";
+    installation.plane.install(&[json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding",
+        "metadata": {"name": user.name, "namespace": SYSTEM_NAMESPACE},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": user.name}]})]);
+    wait_until("the API server knows the user's rights", PATIENCE, || {
+        user.kubectl(&["auth", "can-i", "update", "leases.coordination.k8s.io", "-n", SYSTEM_NAMESPACE])
+            .ok()
+            .then_some(())
+    });
+    let lease = |name: &str, holder: &str| {
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15}})
+    };
+    let (ours, others) = (lease("writgate-webhook", "nobody"), lease("writgate-other", "nobody"));
+    let by = |attempt: &str| ns.row(107, format!("{attempt}, by a user with `edit` in the system namespace")).by(&user);
+    by("the webhook's Lease created with a holder that does not exist")
+        .tries(|user| user.create(&ours))
+        .guarded_by_policy("lease.writgate.dev");
+    let ran = user.create(&others);
+    assert!(ran.ok(), "near miss: another name: {ran}");
+    let webhook = format!("system:serviceaccount:{SYSTEM_NAMESPACE}:writgate-webhook");
+    let ran = installation.plane.admin.kubectl_in(&["create", "-f", "-", "--as", &webhook], &ours.to_string());
+    assert!(ran.ok(), "{ran}");
+    let kubectl = |user: &User, verb: &str, rest: &[&str]| {
+        user.kubectl(&[&[verb, "lease/writgate-webhook", "-n", SYSTEM_NAMESPACE], rest].concat())
+    };
+    let patch = json!({"spec": {"holderIdentity": "nobody-else"}}).to_string();
+    by("the holder of the webhook's Lease replaced")
+        .tries(|user| kubectl(user, "patch", &["--type=merge", "-p", &patch]))
+        .guarded_by_policy("lease.writgate.dev");
+    by("the webhook's Lease deleted")
+        .tries(|user| kubectl(user, "delete", &[]))
+        .guarded_by_policy("lease.writgate.dev");
+    by("every Lease of the namespace deleted")
+        .tries(|user| user.kubectl(&["delete", "leases", "--all", "-n", SYSTEM_NAMESPACE]))
+        .guarded_by_policy("lease.writgate.dev");
 }
 
 fn guards_revocations(installation: &Installation) {
