@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use writgate_cluster::bounded_request;
 use writgate_cluster::clock;
 use writgate_cluster::config_map::APPROVAL_SELECTOR;
-use writgate_cluster::live::{ClaimedApprovals, Controllers, KINDS, Standing, UNKNOWN_USER, UnsentRequest};
+use writgate_cluster::controllers::Controllers;
+use writgate_cluster::live::{ClaimedApprovals, KINDS, Standing, UNKNOWN_USER, UnsentRequest};
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
 use writgate_core::{

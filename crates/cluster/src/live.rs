@@ -2,8 +2,6 @@
 //!
 //! Core decides and classifies ([`coverage`]). Here are the objects that are asked about, and the requests about them.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use writgate_core::{
@@ -28,36 +26,6 @@ pub const KINDS: [WorkloadKind; 7] = [
     WorkloadKind::Job,
     WorkloadKind::ReplicaSet,
 ];
-
-/// The workloads of a namespace that were seen, by uid.
-#[derive(Default)]
-pub struct Controllers(BTreeMap<String, WorkloadKind>);
-
-impl Controllers {
-    /// Notes an object of `kind`, and says whether a workload that was noted before controls it. `None` stands for a Pod. An owner
-    /// that does not exist, or of a kind whose controller would not create this object, does not count: anybody can write an
-    /// owner reference.
-    pub fn include(&mut self, kind: Option<WorkloadKind>, object: &Value) -> bool {
-        let metadata = &object["metadata"];
-        let owners = metadata["ownerReferences"].as_array();
-        let owner = owners.into_iter().flatten().find(|owner| owner["controller"] == true);
-        let owner = owner.and_then(|owner| self.0.get(owner["uid"].as_str()?)).copied();
-        if let (Some(kind), Value::String(uid)) = (kind, &metadata["uid"]) {
-            self.0.insert(uid.clone(), kind);
-        }
-        owner.is_some_and(|owner| creates(owner, kind))
-    }
-}
-
-/// Whether the controller of `owner` creates objects of `kind`; `None` stands for a Pod.
-fn creates(owner: WorkloadKind, kind: Option<WorkloadKind>) -> bool {
-    match kind {
-        Some(WorkloadKind::ReplicaSet) => matches!(owner, WorkloadKind::Deployment | WorkloadKind::Further(_)),
-        Some(WorkloadKind::Job) => matches!(owner, WorkloadKind::CronJob | WorkloadKind::Further(_)),
-        Some(_) => false,
-        None => !matches!(owner, WorkloadKind::Deployment | WorkloadKind::CronJob),
-    }
-}
 
 /// The approvals of another spec or object that are tried for one workload. Anybody who writes ConfigMaps can write any number.
 const MAX_NEAR: usize = 8;
@@ -320,14 +288,6 @@ mod tests {
         assert!(claimed.matching(&DetachedQuery::Name("junk".to_owned())).is_empty());
     }
 
-    fn owned_by(uid: &str, controller: bool) -> Value {
-        json!([{"uid": uid, "controller": controller}])
-    }
-
-    fn object(uid: &str, owners: &Value) -> Value {
-        json!({"metadata": {"name": uid, "uid": uid, "ownerReferences": owners}})
-    }
-
     #[test]
     fn only_an_unapproved_workload_can_be_older_than_governance() {
         for coverage in Coverage::ALL {
@@ -337,25 +297,5 @@ mod tests {
         assert_eq!(Standing::of(Coverage::Unapproved, true), Standing::PreGovernance);
         let words: std::collections::BTreeSet<&str> = Standing::ALL.map(Standing::as_str).into();
         assert_eq!(words.len(), Standing::ALL.len());
-    }
-
-    #[test]
-    fn only_an_owner_that_was_seen_and_creates_such_objects_controls_an_object() {
-        use WorkloadKind::{CronJob, Deployment, Job, ReplicaSet};
-
-        let mut controllers = Controllers::default();
-        let mut include = |kind, uid: &str, owners: &Value| controllers.include(kind, &object(uid, owners));
-        assert!(!include(Some(Deployment), "d", &Value::Null));
-        assert!(!include(Some(CronJob), "c", &Value::Null));
-        assert!(include(Some(ReplicaSet), "r", &owned_by("d", true)));
-        assert!(include(Some(Job), "j", &owned_by("c", true)));
-        assert!(include(None, "p", &owned_by("r", true)));
-        assert!(include(None, "q", &owned_by("j", true)));
-
-        assert!(!include(Some(ReplicaSet), "s", &owned_by("gone", true)), "no such owner");
-        assert!(!include(Some(ReplicaSet), "s", &owned_by("c", true)), "a CronJob");
-        assert!(!include(None, "s", &owned_by("d", true)), "a Deployment");
-        assert!(!include(Some(Deployment), "s", &owned_by("d", true)), "nothing creates it");
-        assert!(!include(Some(ReplicaSet), "s", &owned_by("d", false)), "not its controller");
     }
 }

@@ -9,10 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use writgate_cluster::{
-    clock,
-    live::{ClaimedApprovals, Controllers},
-};
+use writgate_cluster::{clock, controllers::Controllers, live::ClaimedApprovals};
 use writgate_core::{
     approval::SpecHash,
     decide::{Coverage, Unchecked},

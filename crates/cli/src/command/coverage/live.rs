@@ -5,10 +5,7 @@ use kube::{
     ResourceExt as _,
     api::{Api, ApiResource, DynamicObject, ListParams},
 };
-use writgate_cluster::{
-    live::{Controllers, KINDS},
-    names::CANARY_NAMESPACE,
-};
+use writgate_cluster::{controllers::Controllers, live::KINDS, names::CANARY_NAMESPACE};
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     vocabulary::ENVIRONMENT_LABEL,
