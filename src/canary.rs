@@ -4,7 +4,7 @@
 //!
 //! The chart renders a governed namespace without a posture. Everything in it is denied, so the canary depends on no posture and
 //! requires no rule of its own in core. This module only recognises it. [`probe`] sends the dry runs and reads the answers, and
-//! [`configuration`] finds what a denial cannot show.
+//! [`configuration`] finds what a denial cannot show: each round also compares the webhook configuration with what was rendered.
 
 mod configuration;
 pub(crate) mod probe;
@@ -21,9 +21,12 @@ use writgate_cluster::event::CANARY_ACTION;
 pub(crate) use writgate_cluster::names::CANARY_NAMESPACE as NAMESPACE;
 use writgate_core::request::Request;
 
+pub use crate::canary::configuration::Expected;
+use crate::canary::configuration::Live;
 use crate::canary::probe::{Answer, Probe};
+use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::lease::Holding;
-use crate::metrics::Metrics;
+use crate::metrics::{CanaryAnswer, Metrics};
 use crate::trail::events::notice::{Notice, NoticeWriter};
 use crate::trail::ledger::Ledger;
 
@@ -50,6 +53,10 @@ pub(crate) fn proof(mac: &str) -> String {
     format!("{} {mac}", env!("CARGO_PKG_VERSION"))
 }
 
+/// What an answer without the proof means.
+const FORGED: &str = "it was denied by a server without the key in Secret writgate-ledger; the webhook configuration calls another server, \
+                      or the Secret was replaced and the webhook must be restarted";
+
 /// What a round of dry runs showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -64,7 +71,7 @@ enum Verdict {
 /// Sends the dry runs.
 pub struct Canary {
     client: Client,
-    configuration: String,
+    expected: Expected,
     ledger: Ledger,
     notices: NoticeWriter,
     metrics: Metrics,
@@ -72,14 +79,16 @@ pub struct Canary {
     reported: Option<Verdict>,
     /// The last failure to get an answer that was logged.
     unanswered: Option<String>,
+    /// What distinguishes the live configuration from the rendered one.
+    differing: LastingFailure,
 }
 
 impl Canary {
-    /// A canary for the webhook configuration `configuration`. `ledger` has the key of the proofs.
+    /// A canary for the webhook configuration `expected`. `ledger` has the key of the proofs.
     #[must_use]
-    pub fn new(client: Client, configuration: &str, ledger: Ledger, notices: NoticeWriter, metrics: Metrics) -> Self {
-        let configuration = configuration.to_owned();
-        Self { client, configuration, ledger, notices, metrics, reported: None, unanswered: None }
+    pub fn new(client: Client, expected: Expected, ledger: Ledger, notices: NoticeWriter, metrics: Metrics) -> Self {
+        let differing = LastingFailure::default();
+        Self { client, expected, ledger, notices, metrics, reported: None, unanswered: None, differing }
     }
 
     /// Sends dry runs every `interval` while this replica holds the Lease. Does not return.
@@ -88,23 +97,28 @@ impl Canary {
             if !holding.is_held() {
                 // Another replica reports from now on.
                 self.metrics.canary_forgotten();
-                (self.reported, self.unanswered) = (None, None);
+                (self.reported, self.unanswered, self.differing) = (None, None, LastingFailure::default());
                 holding.wait().await;
                 self.metrics.canary_began(clock::now());
             }
-            let mut verdict = self.round().await;
+            let mut live = self.expected.read(&self.client).await;
+            let mut verdict = self.round(&live).await;
             if matches!(verdict, Verdict::NotDenied(_)) && !matches!(self.reported, Some(Verdict::NotDenied(_))) {
                 sleep(AGAIN.min(interval)).await;
-                verdict = self.round().await;
+                live = self.expected.read(&self.client).await;
+                verdict = self.round(&live).await;
             }
             if holding.is_held() {
+                if let Some(differences) = live.ok().and_then(|live| live.differences) {
+                    self.report_differences(&differences);
+                }
                 self.report(verdict, clock::now()).await;
             }
             sleep(interval).await;
         }
     }
 
-    async fn round(&self) -> Verdict {
+    async fn round(&self, live: &Result<Live, String>) -> Verdict {
         let mut version = String::new();
         let mut unknown = None;
         for probe in Probe::ALL {
@@ -113,18 +127,41 @@ impl Canary {
                 Ok(mac) => mac,
                 Err(why) => return Verdict::Unknown(why),
             };
-            match probe.send(&self.client, &nonce, &mac).await {
+            let answer = probe.send(&self.client, &nonce, &mac).await;
+            self.metrics.canary_answered(match answer {
+                Answer::Denied { .. } => CanaryAnswer::Denied,
+                Answer::NotDenied(_) => CanaryAnswer::NotDenied,
+                Answer::Forged => CanaryAnswer::Forged,
+                Answer::None(_) => CanaryAnswer::None,
+            });
+            match answer {
                 Answer::Denied { version: found } => version = found,
                 Answer::NotDenied(why) => return Verdict::NotDenied(format!("{}: {why}", probe.what())),
+                Answer::Forged => return Verdict::NotDenied(format!("{}: {FORGED}", probe.what())),
                 Answer::None(why) => unknown = Some(format!("{}: {why}", probe.what())),
             }
         }
-        match configuration::weakness(&self.client, &self.configuration).await {
-            Ok(None) => {}
-            Ok(Some(why)) => return Verdict::NotDenied(why),
-            Err(why) => unknown = unknown.or(Some(why)),
+        match live {
+            Ok(Live { weakness: None, .. }) => {}
+            Ok(Live { weakness: Some(why), .. }) => return Verdict::NotDenied(why.clone()),
+            Err(why) => unknown = unknown.or(Some(why.clone())),
         }
         unknown.map_or(Verdict::Denied(version), Verdict::Unknown)
+    }
+
+    /// Reports whether the webhook configuration is the rendered one, and logs each change of that.
+    fn report_differences(&mut self, differences: &[String]) {
+        self.metrics.note_configuration(differences.is_empty());
+        let name = &self.expected.name;
+        match self.differing.note((!differences.is_empty()).then(|| differences.join("; "))) {
+            Some(FailureChange::Failed(why)) => {
+                tracing::warn!(name, %why, "the webhook configuration differs from the one that the chart rendered");
+            }
+            Some(FailureChange::Recovered) => {
+                tracing::warn!(name, "the webhook configuration is as the chart rendered it again");
+            }
+            None => {}
+        }
     }
 
     async fn report(&mut self, verdict: Verdict, now: Timestamp) {
@@ -160,7 +197,7 @@ impl Canary {
         let regarding = ObjectReference {
             api_version: Some("admissionregistration.k8s.io/v1".to_owned()),
             kind: Some("ValidatingWebhookConfiguration".to_owned()),
-            name: Some(self.configuration.clone()),
+            name: Some(self.expected.name.clone()),
             ..ObjectReference::default()
         };
         let subject = format!("canary/{}", clock::decision_id(clock::now()));

@@ -3,9 +3,11 @@
 //! Every label has a closed set of values. An unauthenticated caller can reach the webhook, and each value that it could make up
 //! would stay in memory. Names, users and keys are never labels.
 //!
-//! The file is longer than 500 lines: it declares, registers and counts every metric.
+//! Here the metrics are declared and counted. [`labels`] has their labels, and [`registration`] their names and descriptions.
 
+mod labels;
 mod process;
+mod registration;
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -13,387 +15,23 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
 use writgate_cluster::live::Standing;
 
+pub use self::labels::{
+    CanaryAnswer, CanaryAnswerLabels, ConnectionRefusal, ConnectionRefusalLabels, EnvironmentLabels, EventQueue,
+    EventQueueLabels, HandshakeFailure, OutcomeLabels, Port, PortLabels, ReauditLabels, Refusal, RefusalLabels,
+    ReloadOutcome, RequestLabels, SkippedApproval, UseOutcome, Watched, WatchedLabels, WriteOutcome,
+};
 use crate::reaudit::Counts;
 
 /// Upper bounds in seconds. A review takes about 0.1 ms, and the API server gives up after a few seconds.
 const DURATION_BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
-
-/// Labels of `writgate_admission_requests_total`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// An environment with a posture; empty in a namespace that is not governed; `other` for an environment without a posture.
-    pub environment: Arc<str>,
-    /// A kind that Writgate decides about, else `other`.
-    pub kind: &'static str,
-    /// `CREATE`, `UPDATE`, `DELETE`, `CONNECT`, else `other`.
-    pub operation: &'static str,
-    /// The action, or empty.
-    pub action: &'static str,
-    /// `admitted`, `denied` or `not-an-action`.
-    pub decision: &'static str,
-    /// The first reason code, or empty.
-    pub reason: &'static str,
-    /// `enforce`, `warn`, `audit`, or empty.
-    pub enforcement: &'static str,
-    /// `true` or `false`.
-    pub dry_run: &'static str,
-}
-
-/// Why a request was answered without a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Too many requests are in progress.
-    Overloaded,
-    /// The decision took almost as long as the API server waits.
-    Timeout,
-    /// The body did not arrive in time.
-    SlowBody,
-    /// The body is larger than any AdmissionReview.
-    TooLarge,
-    /// The content type is not JSON.
-    NotJson,
-    /// The body is not an AdmissionReview, and has no uid that a response could echo.
-    Unreadable,
-    /// The record could not be written, and nothing is admitted without a record.
-    Unrecorded,
-    /// A defect of Writgate.
-    Panic,
-}
-
-impl Refusal {
-    const ALL: [Self; 8] = [
-        Self::Overloaded,
-        Self::Timeout,
-        Self::SlowBody,
-        Self::TooLarge,
-        Self::NotJson,
-        Self::Unreadable,
-        Self::Unrecorded,
-        Self::Panic,
-    ];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Overloaded => "overloaded",
-            Self::Timeout => "timeout",
-            Self::SlowBody => "slow-body",
-            Self::TooLarge => "too-large",
-            Self::NotJson => "not-json",
-            Self::Unreadable => "unreadable",
-            Self::Unrecorded => "unrecorded",
-            Self::Panic => "panic",
-        }
-    }
-}
-
-/// A port of the webhook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Port {
-    /// HTTPS, for API servers.
-    Webhook,
-    /// HTTP, for probes and metrics.
-    Admin,
-}
-
-impl Port {
-    const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// Why a connection was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionRefusal {
-    /// The port has too many connections, or the peer has more than its share of them.
-    TooMany,
-    /// The connection was closed for a peer with fewer connections, before or after a request.
-    Reclaimed,
-    /// The client has no certificate of the client CA, or its certificate has another name.
-    ClientCertificate,
-    /// The TLS handshake failed for another reason, or took too long.
-    Handshake,
-    /// The connection was accepted, and ended before a request was read completely: too slow, too long, or not HTTP.
-    NoRequest,
-}
-
-impl ConnectionRefusal {
-    const ALL: [Self; 5] = [Self::TooMany, Self::Reclaimed, Self::ClientCertificate, Self::Handshake, Self::NoRequest];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::TooMany => "too-many",
-            Self::Reclaimed => "reclaimed",
-            Self::ClientCertificate => "client-certificate",
-            Self::Handshake => "handshake",
-            Self::NoRequest => "no-request",
-        }
-    }
-}
-
-/// Why a TLS handshake failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HandshakeFailure {
-    /// The client does not accept the serving certificate. If the client is an API server, `caBundle` is wrong.
-    CertificateRejected,
-    /// The client has no certificate of the client CA, or its certificate has another name.
-    ClientCertificate,
-    /// There is no serving certificate yet.
-    NoCertificate,
-    /// Client and webhook have no common protocol version or cipher suite.
-    Incompatible,
-    /// The client did not send TLS.
-    NotTls,
-    /// The client was too slow.
-    Timeout,
-    /// The client closed the connection.
-    Closed,
-    /// Anything else.
-    Other,
-}
-
-impl HandshakeFailure {
-    const ALL: [Self; 8] = [
-        Self::CertificateRejected,
-        Self::ClientCertificate,
-        Self::NoCertificate,
-        Self::Incompatible,
-        Self::NotTls,
-        Self::Timeout,
-        Self::Closed,
-        Self::Other,
-    ];
-
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::CertificateRejected => "certificate-rejected",
-            Self::ClientCertificate => "client-certificate",
-            Self::NoCertificate => "no-certificate",
-            Self::Incompatible => "incompatible",
-            Self::NotTls => "not-tls",
-            Self::Timeout => "timeout",
-            Self::Closed => "closed",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// What the webhook watches in the cluster to decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watched {
-    /// Posture documents.
-    Postures,
-    /// Namespaces and their labels.
-    Namespaces,
-    /// Detached approvals.
-    Approvals,
-}
-
-impl Watched {
-    const ALL: [Self; 3] = [Self::Postures, Self::Namespaces, Self::Approvals];
-
-    /// Its name in logs and labels.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Postures => "postures",
-            Self::Namespaces => "namespaces",
-            Self::Approvals => "approvals",
-        }
-    }
-}
-
-/// The outcome of replacing or checking a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReloadOutcome {
-    /// The new certificate is served.
-    Ok,
-    /// The old certificate stays in use.
-    Failed,
-}
-
-impl ReloadOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// The queue of an Event. Its label is called `lane`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventQueue {
-    /// Events of admissions.
-    Admission,
-    /// Events of break-glass admissions.
-    BreakGlass,
-    /// Events of connections that are admitted.
-    Connection,
-    /// Events of denials, and of admissions whose object was not seen.
-    Denial,
-}
-
-impl EventQueue {
-    /// Every queue, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Admission, Self::BreakGlass, Self::Connection, Self::Denial];
-
-    /// Whether an Event waits until its object was seen.
-    #[must_use]
-    pub fn confirms(self) -> bool {
-        matches!(self, Self::Admission | Self::BreakGlass)
-    }
-
-    pub(crate) fn labels(self) -> EventQueueLabels {
-        let lane = match self {
-            Self::Admission => "admission",
-            Self::BreakGlass => "break-glass",
-            Self::Connection => "connection",
-            Self::Denial => "denial",
-        };
-        EventQueueLabels { lane }
-    }
-}
-
-/// A step in the life of a use of a single-use approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UseOutcome {
-    /// The use was entered in the ledger.
-    Reserved,
-    /// The object of the use appeared.
-    Confirmed,
-    /// The object was provably never created, and the approval is free again.
-    Released,
-    /// The use stays spent although its object did not appear, because the watch that would prove it broke.
-    Spent,
-    /// The ledger could not be read or written.
-    Failed,
-}
-
-impl UseOutcome {
-    const ALL: [Self; 5] = [Self::Reserved, Self::Confirmed, Self::Released, Self::Spent, Self::Failed];
-
-    pub(crate) fn labels(self) -> OutcomeLabels {
-        let outcome = match self {
-            Self::Reserved => "reserved",
-            Self::Confirmed => "confirmed",
-            Self::Released => "released",
-            Self::Spent => "kept",
-            Self::Failed => "failed",
-        };
-        OutcomeLabels { outcome }
-    }
-}
-
-/// Why a detached approval was not cached. It is still found by a live read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SkippedApproval {
-    /// It is not an approval, or is too large.
-    Unreadable,
-    /// It has expired.
-    Expired,
-    /// The limit of its namespace, or of all namespaces, is reached.
-    Full,
-}
-
-impl SkippedApproval {
-    pub(crate) const ALL: [Self; 3] = [Self::Unreadable, Self::Expired, Self::Full];
-
-    pub(crate) fn labels(self) -> RefusalLabels {
-        let reason = match self {
-            Self::Unreadable => "unreadable",
-            Self::Expired => "expired",
-            Self::Full => "full",
-        };
-        RefusalLabels { reason }
-    }
-}
-
-/// The outcome of a write to the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// The write succeeded.
-    Written,
-    /// The write failed.
-    Failed,
-}
-
-impl WriteOutcome {
-    const ALL: [Self; 2] = [Self::Written, Self::Failed];
-
-    fn labels(self) -> OutcomeLabels {
-        let outcome = match self {
-            Self::Written => "written",
-            Self::Failed => "failed",
-        };
-        OutcomeLabels { outcome }
-    }
-}
-
-/// Labels with the reason of a refusal or of a skipped approval.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RefusalLabels {
-    reason: &'static str,
-}
-
-/// Labels with a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PortLabels {
-    port: &'static str,
-}
-
-/// Labels with the reason why a connection was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ConnectionRefusalLabels {
-    port: &'static str,
-    reason: &'static str,
-}
-
-/// Labels with the outcome of an operation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabels {
-    outcome: &'static str,
-}
-
-/// Labels with the queue of an Event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EventQueueLabels {
-    lane: &'static str,
-}
-
-/// Labels with what is watched.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct WatchedLabels {
-    what: &'static str,
-}
-
-/// Labels with an environment that has a posture.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct EnvironmentLabels {
-    environment: Arc<str>,
-}
-
-/// Labels of `writgate_reaudit_workloads`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReauditLabels {
-    /// An environment with a posture, else `other`.
-    environment: Arc<str>,
-    state: &'static str,
-}
 
 /// A gauge without labels that may be absent.
 #[derive(Clone, Debug, Default)]
@@ -486,6 +124,9 @@ pub struct Families {
     /// Absent on a replica that does not hold the Lease, as is the next one.
     pub canary_denied: AbsentGauge,
     pub canary_last_denied: AbsentGauge,
+    pub canary_answers: Family<CanaryAnswerLabels, Counter>,
+    /// Absent on a replica that does not hold the Lease, or does not know what was rendered.
+    pub configuration_matches: AbsentGauge,
     /// Empty on a replica that does not hold the Lease.
     pub reaudit_workloads: Family<ReauditLabels, Gauge>,
     pub reaudit_last_success: AbsentGauge,
@@ -538,6 +179,8 @@ impl Default for Metrics {
             lease_checks: Family::default(),
             canary_denied: AbsentGauge::default(),
             canary_last_denied: AbsentGauge::default(),
+            canary_answers: Family::default(),
+            configuration_matches: AbsentGauge::default(),
             reaudit_workloads: Family::default(),
             reaudit_last_success: AbsentGauge::default(),
             reaudit_runs: Family::default(),
@@ -546,248 +189,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry of these metrics, which are all present from the first scrape.
-    #[must_use]
-    pub fn registry(&self) -> Registry {
-        let mut root = Registry::default();
-        root.register_collector(Box::new(process::Process));
-        let registry = root.sub_registry_with_prefix("writgate");
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "This build", build);
-        // The encoder appends _total to counters and the unit to the name.
-        registry.register("admission_requests", "Admission reviews that were decided", self.requests.clone());
-        registry.register_with_unit(
-            "admission_duration",
-            "Time from the last byte of an admission review to its response",
-            Unit::Seconds,
-            self.duration.clone(),
-        );
-        registry.register("admission_refusals", "Requests answered without a decision", self.refusals.clone());
-        registry.register("connections", "Open connections, by port", self.connections.clone());
-        registry.register(
-            "connections_refused",
-            "Connections that were refused, ended before their first request or were closed for another address, by port and reason",
-            self.connections_refused.clone(),
-        );
-        registry.register(
-            "tls_handshake_failures",
-            "TLS handshakes of the webhook's port that failed, by reason",
-            self.handshake_failures.clone(),
-        );
-        registry.register(
-            "records_dropped",
-            "Decision records that could not be written to standard output in time",
-            self.records_dropped.clone(),
-        );
-        registry.register("records_sealed", "Decision records that a seal covers", self.records_sealed.clone());
-        registry.register(
-            "records_unsealed",
-            "Decision records that wait for the next seal of the chain",
-            self.records_unsealed.clone(),
-        );
-        registry.register(
-            "records_kept",
-            "Records of admissions that the posture requires in the ledger before the response",
-            self.records_stored.clone(),
-        );
-        registry.register("checkpoints", "Checkpoints of the chain of records", self.checkpoints.clone());
-        registry.register(
-            "log_lines_dropped",
-            "Log lines dropped in favour of records",
-            self.log_lines_dropped.clone(),
-        );
-        registry.register("events_written", "Events written", self.events_written.clone());
-        registry.register("events_dropped", "Events dropped because their queue was full", self.events_dropped.clone());
-        registry.register(
-            "events_failed",
-            "Events that were not written after all retries",
-            self.events_failed.clone(),
-        );
-        registry.register("events_queued", "Events waiting to be written", self.events_queued.clone());
-        registry.register(
-            "event_names_taken",
-            "Names of Events that another Event already had",
-            self.event_names_taken.clone(),
-        );
-        registry.register_with_unit(
-            "posture_age",
-            "Time since the postures and namespaces were last proved fresh",
-            Unit::Seconds,
-            self.posture_age.clone(),
-        );
-        registry.register("posture_problems", "Posture documents that are invalid", self.posture_problems.clone());
-        registry.register(
-            "posture_valid",
-            "1 if the posture of the environment is valid, 0 if it is invalid and everything is denied",
-            self.posture_valid.clone(),
-        );
-        registry.register(
-            "environments_without_posture",
-            "Environments of governed namespaces that have no posture, so that everything is denied",
-            self.environments_without_posture.clone(),
-        );
-        registry.register(
-            "watch_failures",
-            "Failures of the watches that keep the webhook's state current",
-            self.watch_failures.clone(),
-        );
-        registry.register(
-            "documents_left_out",
-            "Posture documents that are not kept because all together are too large",
-            self.documents_left_out.clone(),
-        );
-        registry.register(
-            "unlisted_revocations",
-            "Revocations in force that are in no list any more",
-            self.unlisted_revocations.clone(),
-        );
-        registry.register(
-            "namespace_reads",
-            "Namespaces read live because they were not cached as governed",
-            self.namespace_reads.clone(),
-        );
-        self.register_cluster(registry);
-        self.begin();
-        root
-    }
-
-    /// Registers what the webhook reads and writes in the cluster, and its certificate.
-    fn register_cluster(&self, registry: &mut Registry) {
-        registry.register("ledger_uses", "Uses of single-use approvals, by outcome", self.ledger_uses.clone());
-        registry.register(
-            "history_notes",
-            "Admissions noted in the histories for rollbacks",
-            self.history_notes.clone(),
-        );
-        registry.register(
-            "ledger_key_changes",
-            "Times that the key in Secret writgate-ledger was found to be replaced",
-            self.ledger_key_changes.clone(),
-        );
-        registry.register(
-            "ledger_entries_rejected",
-            "Ledger entries that the webhook did not write, or wrote with another key",
-            self.ledger_entries_rejected.clone(),
-        );
-        registry.register(
-            "break_glass_admissions",
-            "Requests admitted by a break-glass approval",
-            self.break_glass.clone(),
-        );
-        registry.register("approvals_kept", "Detached approvals that are cached", self.approvals_cached.clone());
-        registry.register(
-            "approvals_passed_over",
-            "Detached approvals that are not cached; they are read live",
-            self.approvals_skipped.clone(),
-        );
-        registry.register(
-            "approval_lists",
-            "Live reads of detached approvals before a denial",
-            self.approval_lists.clone(),
-        );
-        registry.register(
-            "certificate_reloads",
-            "Changed serving certificates, by outcome",
-            self.certificate_reloads.clone(),
-        );
-        registry.register(
-            "certificate_expiry_timestamp_seconds",
-            "When the serving certificate expires",
-            self.certificate_expiry.clone(),
-        );
-        registry.register(
-            "certificate_checks",
-            "Checks of the certificate, its CA and the CA bundle, by outcome",
-            self.certificate_checks.clone(),
-        );
-        registry.register(
-            "ca_expiry_timestamp_seconds",
-            "When the CA that the webhook makes expires; 0 if it makes none",
-            self.ca_expiry.clone(),
-        );
-        registry.register(
-            "ca_bundle_matches",
-            "1 if each entry of the webhook configuration accepted the serving certificate when it was last read, 0 if one did not, \
-             NaN if there is no such configuration or it was never read",
-            self.ca_bundle_matches.clone(),
-        );
-        self.register_holder(registry);
-    }
-
-    /// Registers what the holder of the Lease finds.
-    fn register_holder(&self, registry: &mut Registry) {
-        registry.register(
-            "lease_holder",
-            "1 if this replica holds the Lease, else 0; only on replicas that compete for it",
-            self.lease_holder.clone(),
-        );
-        registry.register("lease_checks", "Attempts to read, renew or take the Lease", self.lease_checks.clone());
-        registry.register(
-            "canary_denied",
-            "1 if the last canary was denied by this installation, else 0; only on the holder of the Lease",
-            self.canary_denied.clone(),
-        );
-        registry.register(
-            "canary_last_denied_timestamp_seconds",
-            "When the canary was last denied, or when this replica began to send it; only on the holder of the Lease",
-            self.canary_last_denied.clone(),
-        );
-        registry.register(
-            "reaudit_workloads",
-            "Workloads in the last complete re-audit, by environment and state; only on the holder of the Lease",
-            self.reaudit_workloads.clone(),
-        );
-        registry.register(
-            "reaudit_last_success_timestamp_seconds",
-            "When the last complete re-audit ended, or when this replica began with it; only on the holder of the Lease",
-            self.reaudit_last_success.clone(),
-        );
-        registry.register("reaudit_runs", "Re-audits, by outcome", self.reaudit_runs.clone());
-    }
-
-    /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
-    fn begin(&self) {
-        for queue in EventQueue::ALL {
-            for family in [&self.events_written, &self.events_dropped, &self.events_failed] {
-                drop(family.get_or_create(&queue.labels()));
-            }
-            drop(self.events_queued.get_or_create(&queue.labels()));
-        }
-        for port in Port::ALL {
-            drop(self.connections.get_or_create(&PortLabels { port: port.as_str() }));
-            for reason in ConnectionRefusal::ALL {
-                let labels = ConnectionRefusalLabels { port: port.as_str(), reason: reason.as_str() };
-                drop(self.connections_refused.get_or_create(&labels));
-            }
-        }
-        for why in HandshakeFailure::ALL {
-            drop(self.handshake_failures.get_or_create(&RefusalLabels { reason: why.as_str() }));
-        }
-        for what in Watched::ALL {
-            drop(self.watch_failures.get_or_create(&WatchedLabels { what: what.as_str() }));
-        }
-        for reason in Refusal::ALL {
-            drop(self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }));
-        }
-        for outcome in UseOutcome::ALL {
-            drop(self.ledger_uses.get_or_create(&outcome.labels()));
-        }
-        for why in SkippedApproval::ALL {
-            drop(self.approvals_skipped.get_or_create(&why.labels()));
-        }
-        for outcome in WriteOutcome::ALL {
-            for family in [&self.history_notes, &self.records_stored, &self.checkpoints] {
-                drop(family.get_or_create(&outcome.labels()));
-            }
-        }
-        for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            for family in [&self.certificate_reloads, &self.certificate_checks, &self.lease_checks, &self.reaudit_runs]
-            {
-                drop(family.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
-            }
-        }
-    }
-
     /// Counts a request that was answered without a decision.
     pub fn refused(&self, reason: Refusal) {
         self.refusals.get_or_create(&RefusalLabels { reason: reason.as_str() }).inc();
@@ -875,6 +276,16 @@ impl Metrics {
         self.canary_denied.set(Some(0));
     }
 
+    /// Counts an answer to a dry run of the canary.
+    pub fn canary_answered(&self, answer: CanaryAnswer) {
+        self.canary_answers.get_or_create(&answer.labels()).inc();
+    }
+
+    /// Notes whether the webhook configuration is the one that was rendered.
+    pub fn note_configuration(&self, matches: bool) {
+        self.configuration_matches.set(Some(i64::from(matches)));
+    }
+
     /// Replaces the result of the last re-audit. Every state of an environment is present.
     pub(crate) fn reaudited(&self, counts: &Counts, at: Timestamp) {
         let environments: BTreeSet<&Arc<str>> = counts.keys().map(|(environment, _)| environment).collect();
@@ -903,6 +314,7 @@ impl Metrics {
     /// Removes what this replica reported about the canary.
     pub fn canary_forgotten(&self) {
         self.canary_denied.set(None);
+        self.configuration_matches.set(None);
         self.canary_last_denied.set(None);
     }
 

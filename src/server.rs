@@ -23,6 +23,7 @@ use writgate_cluster::client;
 use writgate_cluster::client::ClusterUnavailable;
 use writgate_cluster::config_map::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
 use writgate_cluster::posture_dir::FolderError;
+use writgate_cluster::webhook_configuration::RenderedEntry;
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     record::Head,
@@ -187,6 +188,10 @@ pub struct Args {
     /// How often one replica sends the canary: dry runs in namespace writgate-canary that the webhook must deny. 0 sends none
     #[arg(long, env = "WRITGATE_CANARY_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
     pub canary_interval: Duration,
+    /// Entry of the webhook configuration as it was rendered, with its digest. Repeatable. The replica that sends the canary
+    /// reports whether the live entries are the same
+    #[arg(long, env = "WRITGATE_WEBHOOK_ENTRY", value_name = "NAME=sha256:DIGEST", value_delimiter = ',')]
+    pub webhook_entry: Vec<RenderedEntry>,
     /// How often one replica decides again about the workloads that exist. 0 never does
     #[arg(long, env = "WRITGATE_REAUDIT_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
     pub reaudit_interval: Duration,

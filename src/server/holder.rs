@@ -6,7 +6,7 @@ use kube::Client;
 use writgate_core::request::ExemptControllers;
 
 use super::Args;
-use crate::canary::Canary;
+use crate::canary::{Canary, Expected};
 use crate::lease::LeaseKeeper;
 use crate::metrics::Metrics;
 use crate::reaudit::{Reaudit, Rules};
@@ -39,7 +39,8 @@ impl Holder {
         let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
         if !args.canary_interval.is_zero() {
             let (client, metrics) = (client.clone(), metrics.clone());
-            let canary = Canary::new(client, &args.webhook_configuration, ledger, notices.clone(), metrics);
+            let expected = Expected { name: args.webhook_configuration.clone(), entries: args.webhook_entry.clone() };
+            let canary = Canary::new(client, expected, ledger, notices.clone(), metrics);
             tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
         }
         if !args.reaudit_interval.is_zero() {

@@ -16,11 +16,13 @@ use writgate_testing::{Installation, Ran, SYSTEM_NAMESPACE, Webhook};
 const LIMIT: Duration = Duration::from_mins(1);
 const CONFIGURATION: &str = "validatingwebhookconfiguration/writgate";
 const LEASE: &str = "lease/writgate-webhook";
+const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
 
 pub(crate) fn tests() -> Vec<Test<Watched>> {
     tests![
         canary::is_denied_and_leaves_no_record,
         canary::rings_when_the_webhook_configuration_is_removed_or_weakened,
+        canary::reports_a_webhook_configuration_that_is_not_the_rendered_one,
         lease::another_replica_takes_over_when_the_holder_dies,
         lease::a_holder_without_rights_stops_and_admission_goes_on,
         standing::reports_the_standing_of_each_workload_and_each_transition_once,
@@ -53,7 +55,8 @@ impl Watched {
     /// Waits until no other test runs, and until the Lease is free.
     fn turn(&self) -> MutexGuard<'_, ()> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.installation.plane.admin.kubectl(&["delete", LEASE, "-n", SYSTEM_NAMESPACE, "--ignore-not-found"]));
+        // The policy permits it to the webhook and to the garbage collector.
+        self.admin(&["delete", LEASE, "-n", SYSTEM_NAMESPACE, "--ignore-not-found", "--as", COLLECTOR], "");
         turn
     }
 

@@ -129,6 +129,17 @@ namespaceSelector:
     {{- end }}
 {{- end }}
 
+{{/* The digest of each entry of the webhook configuration, in the syntax of --webhook-entry. The webhook computes the same of the live
+entries (webhook_configuration.rs in writgate-cluster). */}}
+{{- define "writgate.entryDigests" -}}
+{{- $digests := list }}
+{{- range (include (print .Template.BasePath "/webhook.yaml") . | fromYaml).webhooks }}
+{{- $entry := set . "clientConfig" (omit .clientConfig "caBundle") }}
+{{- $digests = append $digests (printf "%s=sha256:%s" .name ($entry | toJson | sha256sum)) }}
+{{- end }}
+{{- toJson $digests }}
+{{- end }}
+
 {{/* The webhook's API user. */}}
 {{- define "writgate.user" -}}
 system:serviceaccount:{{ .Release.Namespace }}:writgate-webhook

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{CONFIGURATION, LIMIT, Watched, is_holder, json, pod, value, wait_value};
 use serde_json::Value;
+use writgate_cluster::webhook_configuration::RenderedEntry;
 use writgate_testing::{denied_for, wait_until};
 
 const DENIED: &str = "writgate_canary_denied";
@@ -125,4 +126,62 @@ pub(super) fn rings_when_the_webhook_configuration_is_removed_or_weakened(watche
     };
     let changes = WEAKENINGS.len();
     assert!(of("CanaryNotDenied") >= changes && of("CanaryDenied") == changes, "one for each change: {events:#?}");
+}
+
+const MATCHES: &str = "writgate_configuration_matches";
+
+/// Changes after which every dry run of the canary is still denied.
+const NARROWINGS: &[(&str, fn(&Watched))] = &[
+    ("a selector that excludes another namespace", |watched| {
+        let expression = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["payments"]});
+        patch(watched, "workloads", "add", "/namespaceSelector/matchExpressions/-", &expression);
+    }),
+    ("an objectSelector", |watched| {
+        let selector = json!({"matchExpressions": [{"key": "skip", "operator": "DoesNotExist"}]});
+        patch(watched, "workloads", "add", "/objectSelector", &selector);
+    }),
+    ("a condition that excludes a user", |watched| {
+        let condition = json!({"name": "mine", "expression": "request.userInfo.username != 'eve'"});
+        patch(watched, "workloads", "add", "/matchConditions/-", &condition);
+    }),
+    ("an entry without StatefulSets", |watched| {
+        let resources = json!(["controllerrevisions", "daemonsets", "deployments", "replicasets"]);
+        patch(watched, "workloads", "replace", "/rules/0/resources", &resources);
+    }),
+    ("another spelling of the URL", |watched| {
+        let index = watched.entry("workloads");
+        let url = watched.get(&[CONFIGURATION])["webhooks"][index]["clientConfig"]["url"].clone();
+        let url = url.as_str().expect("a URL").replace("https:", "HTTPS:");
+        patch(watched, "workloads", "replace", "/clientConfig/url", &json!(url));
+    }),
+    ("another entry", |watched| {
+        let mut entry = watched.get(&[CONFIGURATION])["webhooks"][watched.entry("connect")].clone();
+        entry["name"] = "more.writgate.dev".into();
+        watched.json_patch(&[CONFIGURATION], &json!([{"op": "add", "path": "/webhooks/-", "value": entry}]));
+    }),
+];
+
+pub(super) fn reports_a_webhook_configuration_that_is_not_the_rendered_one(watched: &Watched) {
+    let _turn = watched.turn();
+    let healthy = watched.remember(&[CONFIGURATION]);
+    let entries = watched.get(&[CONFIGURATION])["webhooks"].as_array().expect("entries").clone();
+    let mut arguments = vec!["--canary-interval".to_owned(), "1s".to_owned()];
+    arguments.extend(entries.iter().map(|entry| format!("--webhook-entry={}", RenderedEntry::of(entry))));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let replica = watched.replica_with("comparing", &arguments);
+    wait_value(&replica, MATCHES, Some(1.0));
+    for (what, narrow) in NARROWINGS {
+        narrow(watched);
+        wait_value(&replica, MATCHES, Some(0.0));
+        watched.restore(&healthy);
+        wait_value(&replica, MATCHES, Some(1.0));
+        assert_eq!(value(&replica, DENIED), Some(1.0), "{what}: the dry runs do not show it");
+    }
+    let lines = replica.stop();
+    let said = |text: &str| lines.matches(text).count();
+    let changes = NARROWINGS.len();
+    assert_eq!(said("the webhook configuration differs from the one that the chart rendered"), changes, "{lines}");
+    assert_eq!(said("entry workloads.writgate.dev is not as the chart rendered it"), changes - 1, "{lines}");
+    assert_eq!(said("the webhook configuration is as the chart rendered it again"), changes, "{lines}");
+    assert!(!lines.contains("the canary was not denied"), "{lines}");
 }

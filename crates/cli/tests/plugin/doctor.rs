@@ -358,6 +358,13 @@ const CASES: &[Case] = &[
         "entry connect.writgate.dev is missing",
         "set webhook.connect to true",
     ),
+    (
+        |it| it.entry("workloads")["timeoutSeconds"] = 1.into(),
+        "webhook-configuration",
+        "warning",
+        "entry workloads.writgate.dev is not as the chart rendered it, as --webhook-entry of the webhook's Deployment shows",
+        RESTORE,
+    ),
     // The CA bundle and the certificate.
     (
         |it| it.entry("bundles")["clientConfig"]["caBundle"] = "".into(),

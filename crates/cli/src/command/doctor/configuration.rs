@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use writgate_cluster::webhook_configuration::{FLAG, RenderedEntry, differences};
 
 use super::{
     cel::{Difference, difference},
@@ -41,6 +42,21 @@ pub(super) fn compare(expected: &Value, found: &Value, around: &Surroundings<'_>
         }
     }
     findings
+}
+
+/// The entries that are not those whose digests are in the webhook's own `arguments`, as `entry NAME`, each with its finding. Such
+/// an entry differs from the one with the values of this installation, and may still be as strict as the default one.
+pub(super) fn as_rendered(arguments: &[String], found: &Value) -> Vec<(String, Finding)> {
+    let entry = |argument: &String| argument.strip_prefix(FLAG)?.strip_prefix('=')?.parse().ok();
+    let rendered: Vec<RenderedEntry> = arguments.iter().filter_map(entry).collect();
+    if rendered.is_empty() {
+        return Vec::new();
+    }
+    let warning = |text: String| {
+        let entry = text.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        (entry, Finding::warning(format!("{text}, as {FLAG} of the webhook's Deployment shows"), RESTORE))
+    };
+    differences(&rendered, found).into_iter().map(warning).collect()
 }
 
 fn compare_entry(name: &str, expected: &Value, found: &Value, around: &Surroundings<'_>) -> Vec<Finding> {

@@ -148,7 +148,15 @@ impl<'a> Reader<'a> {
             system_namespace: self.system(),
             exempt: self.arguments().map(exempt),
         };
-        let findings = configuration::compare(expected, &found, &around);
+        let mut findings = configuration::compare(expected, &found, &around);
+        if let Some(arguments) = self.arguments() {
+            let differing = configuration::as_rendered(&arguments, &found);
+            // An entry that is weaker than the default one is named already, with the field.
+            let is_named = |entry: &str| findings.iter().any(|finding| finding.found.starts_with(entry));
+            let new: Vec<Finding> =
+                differing.into_iter().filter(|(entry, _)| !is_named(entry)).map(|(_, new)| new).collect();
+            findings.extend(new);
+        }
         let summary = format!("{} entries, as the chart renders them or stricter", entries(&found).count());
         Ok(Examination::new(summary, findings))
     }
