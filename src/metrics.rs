@@ -113,6 +113,9 @@ pub struct Families {
     pub approvals_cached: Gauge,
     pub approvals_skipped: Family<RefusalLabels, Counter>,
     pub approval_lists: Counter,
+    pub posted_requests: Gauge,
+    pub posted_requests_swept: Counter,
+    pub request_sweeps: Family<OutcomeLabels, Counter>,
     pub certificate_reloads: Family<OutcomeLabels, Counter>,
     pub certificate_expiry: Gauge,
     pub certificate_checks: Family<OutcomeLabels, Counter>,
@@ -170,6 +173,9 @@ impl Default for Metrics {
             approvals_cached: Gauge::default(),
             approvals_skipped: Family::default(),
             approval_lists: Counter::default(),
+            posted_requests: Gauge::default(),
+            posted_requests_swept: Counter::default(),
+            request_sweeps: Family::default(),
             certificate_reloads: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_checks: Family::default(),
@@ -303,6 +309,11 @@ impl Metrics {
     /// Counts a re-audit.
     pub fn reaudit_run(&self, outcome: ReloadOutcome) {
         self.reaudit_runs.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts a sweep of posted requests.
+    pub fn requests_swept(&self, outcome: ReloadOutcome) {
+        self.request_sweeps.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
     }
 
     /// Removes the result of the last re-audit.

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use tokio::signal::unix::{SignalKind, signal};
 use writgate_cluster::client;
 use writgate_cluster::client::ClusterUnavailable;
-use writgate_cluster::config_map::{APPROVAL_SELECTOR, POSTURE_SELECTOR};
+use writgate_cluster::config_map::{APPROVAL_SELECTOR, POSTED_SELECTOR, POSTURE_SELECTOR};
 use writgate_cluster::posture_dir::FolderError;
 use writgate_cluster::webhook_configuration::RenderedEntry;
 use writgate_core::{
@@ -50,6 +50,7 @@ use crate::review::namespace_reader::NamespaceReader;
 use crate::review::workload_reader::WorkloadReader;
 use crate::state::approvals::ApprovalStore;
 use crate::state::namespaces::WatchedNamespace;
+use crate::state::requests::{PostedObject, PostedSource, PostedStore};
 use crate::state::store::{NamespaceFollower, PostureFollower, Store};
 use crate::state::{folder, watch};
 use crate::telemetry::{self, LogControl, LogFilter};
@@ -198,7 +199,16 @@ pub struct Args {
     /// Write the result of the re-audit as Report objects too (openreports.io/v1alpha1), if the cluster has this kind
     #[arg(long, env = "WRITGATE_OPEN_REPORTS")]
     pub open_reports: bool,
-    /// Lease in the system namespace; its holder sends the canary and does the re-audit
+    /// Accept requests for approval that are posted as ConfigMaps in governed namespaces
+    #[arg(long, env = "WRITGATE_POSTED_REQUESTS", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
+    pub posted_requests: bool,
+    /// How often one replica deletes posted requests and rejections that are older than a week. 0 never does
+    #[arg(long, env = "WRITGATE_REQUEST_SWEEP_INTERVAL", default_value = "0", value_name = "DURATION", value_parser = duration)]
+    pub request_sweep_interval: Duration,
+    /// How long a posted request or a rejection is kept
+    #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
+    pub request_lifetime: Duration,
+    /// Lease in the system namespace; its holder sends the canary, does the re-audit and deletes old requests
     #[arg(long, env = "WRITGATE_LEASE_NAME", default_value = "writgate-webhook", value_name = "NAME")]
     pub lease_name: String,
 }
@@ -286,6 +296,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
         events.map(|(client, ledger)| Events::start(client, reporter, ledger, sealer.clone(), metrics.clone()));
     let write = |client| Checkpoints::start(sealer.clone(), client, &args.system_namespace);
     let checkpoints = cluster.clone().map(write);
+    let posted = posted_source(&args, cluster.clone(), &metrics);
     let lookups = lookups(&args, cluster, ledger, &metrics);
     let (keyid, writer) = (sealer.keyid(), sealer.writer());
     let lease = holder.map(|holder| holder.start(&args, &writer.to_string()));
@@ -293,6 +304,7 @@ async fn serve(args: Args, metrics: Metrics, output: Output, log: LogControl) ->
         .with_exempt(exempt)
         .with_clock_leeway(args.clock_leeway)
         .with_system_namespace(&args.system_namespace)
+        .with_posted(posted)
         .with_kinds(kinds);
 
     let webhook = Handle::new();
@@ -428,6 +440,20 @@ fn detached_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> D
         watch::follow(Watched::Approvals, config_maps, APPROVAL_SELECTOR, &follower, &counted).await;
     });
     DetachedSource::Cluster { cached, live: Box::new(ApprovalReader::new(client, metrics.clone())) }
+}
+
+/// Where the number of posted requests is known from. With a cluster, starts a watch over them.
+fn posted_source(args: &Args, cluster: Option<Client>, metrics: &Metrics) -> PostedSource {
+    if !args.posted_requests {
+        return PostedSource::NotAccepted;
+    }
+    let Some(client) = cluster else { return PostedSource::Folder };
+    let store = PostedStore::new(metrics.clone());
+    let (objects, follower, counted) = (Api::<PostedObject>::all(client), store.clone(), metrics.clone());
+    tokio::spawn(async move {
+        watch::follow(Watched::Requests, objects, POSTED_SELECTOR, &follower, &counted).await;
+    });
+    PostedSource::Cluster(store)
 }
 
 /// Listens on `address`. A node without IPv6 cannot listen on `[::]`, which stands for all of its addresses, so there it listens on

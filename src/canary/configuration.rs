@@ -14,11 +14,12 @@ use writgate_cluster::webhook_configuration::{RenderedEntry, differences};
 /// How long the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The entries that always fail closed. The chart can leave out the others, or set them to `Ignore`.
-const CLOSED: [&str; 5] = [
+const CLOSED: [&str; 6] = [
     "workloads.writgate.dev",
     "documents.writgate.dev",
     "bundles.writgate.dev",
     "namespaces.writgate.dev",
+    "requests.writgate.dev",
     "metadata.writgate.dev",
 ];
 

@@ -178,10 +178,12 @@ pub enum Watched {
     Namespaces,
     /// Detached approvals.
     Approvals,
+    /// Posted requests and rejections.
+    Requests,
 }
 
 impl Watched {
-    pub(super) const ALL: [Self; 3] = [Self::Postures, Self::Namespaces, Self::Approvals];
+    pub(super) const ALL: [Self; 4] = [Self::Postures, Self::Namespaces, Self::Approvals, Self::Requests];
 
     /// Its name in logs and labels.
     #[must_use]
@@ -190,6 +192,7 @@ impl Watched {
             Self::Postures => "postures",
             Self::Namespaces => "namespaces",
             Self::Approvals => "approvals",
+            Self::Requests => "requests",
         }
     }
 }

@@ -150,6 +150,17 @@ impl Metrics {
             self.approval_lists.clone(),
         );
         registry.register(
+            "posted_requests",
+            "Posted requests and rejections, counted up to the limit of each namespace",
+            self.posted_requests.clone(),
+        );
+        registry.register(
+            "posted_requests_swept",
+            "Posted requests and rejections that were deleted because of their age",
+            self.posted_requests_swept.clone(),
+        );
+        registry.register("request_sweeps", "Sweeps of posted requests, by outcome", self.request_sweeps.clone());
+        registry.register(
             "certificate_reloads",
             "Changed serving certificates, by outcome",
             self.certificate_reloads.clone(),
@@ -259,8 +270,13 @@ impl Metrics {
             }
         }
         for outcome in [ReloadOutcome::Ok, ReloadOutcome::Failed] {
-            for family in [&self.certificate_reloads, &self.certificate_checks, &self.lease_checks, &self.reaudit_runs]
-            {
+            for family in [
+                &self.certificate_reloads,
+                &self.certificate_checks,
+                &self.lease_checks,
+                &self.reaudit_runs,
+                &self.request_sweeps,
+            ] {
                 drop(family.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }));
             }
         }

@@ -26,6 +26,7 @@ use crate::http::respond;
 use crate::http::trace_parent::TraceParent;
 use crate::metrics::{Metrics, Refusal, RequestLabels};
 use crate::review::lookups::Lookups;
+use crate::state::requests::{PostedSource, as_guard_reads};
 use crate::state::store::Store;
 use crate::trail::chain::Sealer;
 use crate::trail::events::Events;
@@ -43,6 +44,7 @@ pub struct Admission {
     exempt: ExemptControllers,
     clock_leeway: SignedDuration,
     kinds: WorkloadKinds,
+    posted: PostedSource,
     sealer: Sealer,
     output: Output,
     events: Option<Events>,
@@ -120,10 +122,23 @@ impl Admission {
         metrics: Metrics,
     ) -> Self {
         let system_namespace = SYSTEM_NAMESPACE.to_owned();
-        let (exempt, kinds) = Default::default();
+        let (exempt, kinds, posted) = Default::default();
         let clock_leeway = SignedDuration::ZERO;
         let user = webhook_user(&system_namespace);
-        Self { store, lookups, exempt, clock_leeway, kinds, sealer, output, events, metrics, system_namespace, user }
+        Self {
+            store,
+            lookups,
+            exempt,
+            clock_leeway,
+            kinds,
+            posted,
+            sealer,
+            output,
+            events,
+            metrics,
+            system_namespace,
+            user,
+        }
     }
 
     /// Replaces the exempt controllers, which are Kubernetes' own by default.
@@ -142,6 +157,12 @@ impl Admission {
     #[must_use]
     pub fn with_kinds(self, kinds: WorkloadKinds) -> Self {
         Self { kinds, ..self }
+    }
+
+    /// Replaces the source of the number of posted requests. Without this, none exist.
+    #[must_use]
+    pub fn with_posted(self, posted: PostedSource) -> Self {
+        Self { posted, ..self }
     }
 
     /// Replaces the namespace of the postures.
@@ -327,6 +348,7 @@ impl Admission {
                 Governance::Governed { environment: "", project: None, posture: Err(&unusable) }
             }
         };
+        let posted = self.posted.counts(&request.namespace);
         let governed = self.store.governed();
         let stale = self.store.staleness(tokio::time::Instant::now());
         let context = GuardContext {
@@ -334,6 +356,7 @@ impl Admission {
             postures: stale.as_deref().map_or(Ok(&postures), Err),
             governed: &governed,
             governance,
+            posted: as_guard_reads(&posted),
         };
         let facts = Facts { decision_id: id, exempt: &self.exempt, clock_leeway: self.clock_leeway };
         let step = guard::start(request, &context, &facts, now);

@@ -1,6 +1,7 @@
-//! What only the replica that holds the Lease does: the canary and the re-audit.
+//! What only the replica that holds the Lease does: the canary, the re-audit, and the sweep of posted requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use writgate_core::request::ExemptControllers;
@@ -10,6 +11,7 @@ use crate::canary::{Canary, Expected};
 use crate::lease::LeaseKeeper;
 use crate::metrics::Metrics;
 use crate::reaudit::{Reaudit, Rules};
+use crate::request_sweep::RequestSweep;
 use crate::state::store::Store;
 use crate::trail::events::event::Reporter;
 use crate::trail::events::notice::NoticeWriter;
@@ -26,10 +28,11 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Starts to compete for the Lease, and starts the canary and the re-audit. `None` if both are off: there is no Lease then.
+    /// Starts to compete for the Lease, and starts the canary, the re-audit, and the sweep of posted requests. `None` if both are off: there is no Lease then.
     pub(super) fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
         let Self { client, ledger, store, reporter, metrics, exempt } = self;
-        if args.canary_interval.is_zero() && args.reaudit_interval.is_zero() {
+        let intervals = [args.canary_interval, args.reaudit_interval, args.request_sweep_interval];
+        if intervals.iter().all(Duration::is_zero) {
             return None;
         }
         // A Pod keeps its name when its container is restarted, and the writer differs between processes.
@@ -42,6 +45,10 @@ impl Holder {
             let expected = Expected { name: args.webhook_configuration.clone(), entries: args.webhook_entry.clone() };
             let canary = Canary::new(client, expected, ledger, notices.clone(), metrics);
             tokio::spawn(canary.keep(args.canary_interval, lease.holding()));
+        }
+        if !args.request_sweep_interval.is_zero() {
+            let sweep = RequestSweep::new(client.clone(), store.clone(), args.request_lifetime, metrics.clone());
+            tokio::spawn(sweep.keep(args.request_sweep_interval, lease.holding()));
         }
         if !args.reaudit_interval.is_zero() {
             let further = args.workload_kind.clone();

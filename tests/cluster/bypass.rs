@@ -15,6 +15,7 @@ mod namespaces;
 mod operations;
 mod provenance;
 mod replays;
+mod requests;
 mod rollouts;
 mod snapshot;
 mod table;
@@ -38,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         operations::tests(),
         provenance::tests(),
         replays::tests(),
+        requests::tests(),
         rollouts::tests(),
         trail::tests(),
         workloads::tests(),

@@ -9,6 +9,7 @@
 //! - `detached`: approvals in ConfigMaps. `helm`: those of a Helm release.
 //! - `coverage`: what no approval covers.
 //! - `client_certificate`: a webhook that accepts only API servers.
+//! - `roles`: the chart's roles for people.
 //! - `names`, `callers`, `access`, `further`, `connect`: edge cases.
 //! - `trail` asserts the Event, audit annotations, record and metric of a decision; `audit` reads them, and `chain` verifies
 //!   the records.
@@ -37,6 +38,7 @@ mod races;
 mod request;
 mod review;
 mod revisions;
+mod roles;
 mod rollback;
 mod rules;
 mod single_use;
@@ -71,6 +73,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         request::tests(),
         review::tests(),
         revisions::tests(),
+        roles::tests(),
         rollback::tests(),
         rules::tests(),
         single_use::tests(),

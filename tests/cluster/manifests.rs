@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<Test<Unreachable>> {
         sends_no_request_from_ungoverned_namespaces,
         sends_every_change_of_governing_labels,
         sends_metadata_written_through_a_status,
-        sends_config_bundles_and_no_other_config_maps,
+        sends_config_bundles_and_posted_requests_and_no_other_config_maps,
         sends_changes_of_documents_and_not_the_end_of_their_namespace,
         a_lost_pod_is_replaced_without_the_webhook,
         a_deployment_can_be_deleted_without_its_replica_sets,
@@ -316,7 +316,7 @@ fn sends_metadata_written_through_a_status(unreachable: &Unreachable) {
     assert_eq!(ask("statefulset s", r#"{"metadata":{"labels":{"team":"a"}}}"#), None);
 }
 
-fn sends_config_bundles_and_no_other_config_maps(unreachable: &Unreachable) {
+fn sends_config_bundles_and_posted_requests_and_no_other_config_maps(unreachable: &Unreachable) {
     let admin = &unreachable.plane.admin;
     let ask = |namespace: &str, kind: &str| {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
@@ -324,6 +324,10 @@ fn sends_config_bundles_and_no_other_config_maps(unreachable: &Unreachable) {
         called_entry(admin, "create -f -", &object.to_string())
     };
     assert_eq!(ask(&unreachable.namespace, "config-bundle").as_deref(), Some("bundles.writgate.dev"));
+    for kind in ["request", "rejection"] {
+        assert_eq!(ask(&unreachable.namespace, kind).as_deref(), Some("requests.writgate.dev"));
+        assert_eq!(ask("default", kind), None);
+    }
     assert_eq!(ask(&unreachable.namespace, "approval"), None);
     assert_eq!(ask(&unreachable.namespace, "posture"), None, "a document outside the system namespace has no effect");
     assert_eq!(ask("default", "config-bundle"), None);

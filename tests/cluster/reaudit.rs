@@ -1,9 +1,11 @@
-//! What one replica does for all: the Lease, the canary and the re-audit, on a real API server. The API server calls a replica that does neither.
+//! What one replica does for all: the Lease, the canary, the re-audit and the sweep of posted requests, on a real API server. The API server calls a
+//! replica that does none of them.
 //! The tests change the webhook configuration and share a Lease, so they run one after the other.
 
 mod canary;
 mod lease;
 mod reports;
+mod requests;
 mod standing;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test<Watched>> {
         lease::a_holder_without_rights_stops_and_admission_goes_on,
         standing::reports_the_standing_of_each_workload_and_each_transition_once,
         reports::are_written_where_their_kind_exists,
+        requests::old_requests_are_deleted_and_nothing_else,
         standing::without_the_right_to_list_pods_the_last_result_stays_and_the_log_says_why,
     ]
 }

@@ -121,6 +121,7 @@ fn every_guard_has_a_webhook_entry() {
         [
             "documents.writgate.dev",
             "bundles.writgate.dev",
+            "requests.writgate.dev",
             "namespaces.writgate.dev",
             "unlabelled-namespaces.writgate.dev",
             "metadata.writgate.dev"

@@ -56,6 +56,29 @@
         || object.?data != oldObject.?data
         || object.?binaryData != oldObject.?binaryData
         || object.?metadata.?labels != oldObject.?metadata.?labels
+# Posted requests and rejections in governed namespaces. Their deletion is not sent: whoever RBAC permits may delete them.
+- name: requests.writgate.dev
+  {{- include "writgate.answers" (list . "requests" "/guard") | nindent 2 }}
+  {{- include "writgate.governedNamespaces" . | nindent 2 }}
+  objectSelector:
+    matchExpressions:
+      - key: writgate.dev/kind
+        operator: In
+        values: [rejection, request]
+  rules:
+    - apiGroups: [""]
+      apiVersions: [v1]
+      resources: [configmaps]
+      operations: [CREATE, UPDATE]
+      scope: Namespaced
+  matchConditions:
+    - name: not-an-update-without-change
+      expression: >-
+        request.operation != "UPDATE"
+        || object.?immutable != oldObject.?immutable
+        || object.?data != oldObject.?data
+        || object.?binaryData != oldObject.?binaryData
+        || object.?metadata.?labels[?"writgate.dev/kind"] != oldObject.?metadata.?labels[?"writgate.dev/kind"]
 # The labels that govern a namespace. There is no namespaceSelector, because it would match only the new labels and miss
 # the removal of a label. DELETE is never sent, so a namespace can be deleted while the webhook is down.
 - name: namespaces.writgate.dev

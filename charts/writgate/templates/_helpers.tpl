@@ -205,3 +205,18 @@ secret:
 {{- define "writgate.certificateSecret" -}}
 {{- .Values.certificates.secretName | default "writgate-webhook-tls" }}
 {{- end }}
+
+{{/* Not empty if the webhook deletes old requests. Without the policy that confines it, it has no right to. */}}
+{{- define "writgate.sweepsRequests" -}}
+{{- if and .Values.requests.enabled .Values.policies.enabled }}yes{{ end }}
+{{- end }}
+
+{{/* Rules of every role for people: the Events of decisions, and the labels of the namespace in which the role is bound. */}}
+{{- define "writgate.readerRules" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}

@@ -10,6 +10,8 @@ use writgate_core::posture::Document;
 pub const POSTURE_SELECTOR: &str = "writgate.dev/kind in (posture,reviewers,revocations,pipelines)";
 /// The label selector of the ConfigMaps with approvals.
 pub const APPROVAL_SELECTOR: &str = "writgate.dev/kind=approval";
+/// The label selector of the ConfigMaps with posted requests and rejections.
+pub const POSTED_SELECTOR: &str = "writgate.dev/kind in (rejection,request)";
 /// The largest number of detached approvals that are read from a namespace.
 pub const MAX_APPROVALS: u32 = 512;
 

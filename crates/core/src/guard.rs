@@ -1,18 +1,23 @@
 //! The guards: who may change the objects that governance depends on.
 //!
-//! These are postures and the documents that they name, the labels that govern a namespace, config bundles, and metadata
-//! that is written through a status subresource, which the webhook does not check otherwise. Each has its own entry in
-//! the webhook configuration, and its own file in this folder. No approval is required and no posture softens a guard:
+//! These are postures and the documents that they name, the labels that govern a namespace, config bundles, posted
+//! requests and rejections, and metadata that is written through a status subresource, which the webhook does not check
+//! otherwise. Each has its own entry in the webhook configuration, and its own file in this folder. No approval is required and no posture softens a guard:
 //! what a guard denies would make later decisions wrong, or would open a namespace without a record.
 
 mod bundles;
 mod documents;
 mod metadata;
 mod namespaces;
+mod requests;
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use requests::{MAX_POSTED, PostedCounts, PostedRequests};
 
 use crate::{
     decide::{
@@ -20,10 +25,11 @@ use crate::{
         facts::{Facts, Governance},
         verdict::{DecisionDraft, Verdict},
     },
+    kube::config_map::ConfigMapContent,
     posture::PostureSet,
     record::{decision::Basis, denial::Denial},
     request::{
-        admission_review::{Operation, Request},
+        admission_review::{Object, Operation, Request},
         change::unsupported_kind,
     },
 };
@@ -39,6 +45,8 @@ pub struct GuardContext<'a> {
     pub governed: &'a BTreeMap<String, Vec<String>>,
     /// The governance of the request's namespace; not used for objects in the system namespace.
     pub governance: Governance<'a>,
+    /// The posted requests and rejections in the request's namespace.
+    pub posted: PostedRequests<'a>,
 }
 
 /// Begins to decide a request that may change what governance depends on, and stops at the first lookup that the
@@ -52,6 +60,7 @@ pub fn start<'a>(request: &'a Request<'a>, context: &GuardContext<'a>, facts: &F
         ("v1", "ConfigMap", "") if request.namespace == context.system_namespace => {
             documents::check(request, *context, draft)
         }
+        ("v1", "ConfigMap", "") if requests::concerns(request) => requests::check(request, context, draft),
         ("v1", "ConfigMap", "") => bundles::check(request, context, draft),
         (_, _, "status") => metadata::check(request, context, draft),
         _ => unsupported(request, draft),
@@ -65,4 +74,20 @@ fn unsupported<'a>(request: &Request<'_>, draft: DecisionDraft) -> Step<'a> {
 /// The verdict on a change to what is guarded: admitted if no check failed.
 fn verdict_of(denials: Vec<Denial>) -> Verdict {
     Verdict { denials, ..Verdict::admitted(Basis::Guard) }
+}
+
+/// What a ConfigMap holds. The error says what cannot be read.
+fn content(object: &Object<'_>) -> Result<ConfigMapContent, String> {
+    let labels = object.metadata.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Ok(ConfigMapContent {
+        labels: labels.collect(),
+        immutable: read("immutable", object.immutable)?,
+        data: read::<BTreeMap<_, _>>("data", object.data)?,
+        binary_data: read::<BTreeMap<_, _>>("binaryData", object.binary_data)?,
+    })
+}
+
+fn read<'a, T: Deserialize<'a> + Default>(field: &str, text: Option<&'a RawValue>) -> Result<T, String> {
+    let Some(text) = text else { return Ok(T::default()) };
+    serde_json::from_str(text.get()).map_err(|error| format!("its {field} cannot be read: {error}"))
 }

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use writgate_core::{approval::spec_hash, kube::WorkloadKind};
+use writgate_core::{
+    approval::{RequestDigest, spec_hash},
+    kube::WorkloadKind,
+};
 
 use crate::plane::Plane;
 use crate::process::wait_until;
@@ -334,6 +337,26 @@ pub fn detached(namespace: &str, name: &str, envelope: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": "approval"}},
         "data": {"approval.json": envelope}})
+}
+
+/// A request file of `requester` for one Deployment of a namespace.
+pub fn request_file(namespace: &str, requester: &str, deployment: &str) -> Value {
+    json!({
+        "apiVersion": "writgate.dev/v1", "kind": "ApprovalRequest", "requestedBy": requester,
+        "requestedAt": "2026-11-22T10:00:00Z", "environment": "production", "project": "payments", "action": "deploy",
+        "capabilities": [{"capability": "deploy", "because": ["required by every deploy"]}],
+        "workloads": [{"namespace": namespace, "specHash": format!("sha256:{}", "0".repeat(64)),
+            "subject": format!("apps/v1/Deployment/{namespace}/{deployment}")}],
+    })
+}
+
+/// A posted request: an immutable ConfigMap that contains `file`, with the name of its content.
+pub fn posted(namespace: &str, file: &Value) -> Value {
+    let text = file.to_string();
+    let name = RequestDigest::of(&text).request_name();
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
+        "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": "request"}},
+        "data": {"request.json": text}})
 }
 
 /// A ConfigMap in the system namespace that contains one document.

@@ -53,7 +53,7 @@ mod user;
 mod webhook;
 
 pub use installation::{
-    APPROVAL, Governed, Installation, Scope, attach, denial, denied_for, detached, document, hash_of,
+    APPROVAL, Governed, Installation, Scope, attach, denial, denied_for, detached, document, hash_of, posted, request_file,
 };
 pub use pki::{Authority, Pair};
 pub use plane::{API_SERVER, Plane};

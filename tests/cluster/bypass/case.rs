@@ -103,6 +103,13 @@ impl<'g> TenantNamespace<'g> {
         assert!(ran.ok(), "{args:?}: {ran}");
     }
 
+    /// Creates `object` in the namespace as the tenant, and asserts that it is created.
+    pub(crate) fn arrange_as_tenant(&self, object: &Value) {
+        let args = ["create", "-n", &self.namespace, "-f", "-"];
+        let ran = self.installation.tenant.kubectl_in(&args, &object.to_string());
+        assert!(ran.ok(), "{ran}");
+    }
+
     /// The name of the only `ReplicaSet` with this image.
     pub(crate) fn replica_set(&self, image: &str) -> String {
         let mut sets = self.list("replicasets");

@@ -3,15 +3,10 @@
 //! What a bundle is, is defined in `kube::config_map`. A bundle is checked again when a workload that refers to it is decided,
 //! since its namespace may have become governed after the bundle was written.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{GuardContext, verdict_of};
+use super::{GuardContext, content, verdict_of};
 use crate::{
     decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
-    kube::config_map::{ConfigMapContent, check_bundle},
+    kube::config_map::check_bundle,
     posture::PostureError,
     record::denial::Denial,
     request::admission_review::{Object, Operation, Request},
@@ -57,19 +52,4 @@ fn is_same(object: &Object<'_>, old: &Object<'_>) -> bool {
     };
     let environment = |object: &Object<'_>| object.metadata.labels.get(ENVIRONMENT_LABEL).map(str::to_owned);
     texts(object) == texts(old) && environment(object) == environment(old)
-}
-
-fn content(object: &Object<'_>) -> Result<ConfigMapContent, String> {
-    let labels = object.metadata.labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Ok(ConfigMapContent {
-        labels: labels.collect(),
-        immutable: read("immutable", object.immutable)?,
-        data: read::<BTreeMap<_, _>>("data", object.data)?,
-        binary_data: read::<BTreeMap<_, _>>("binaryData", object.binary_data)?,
-    })
-}
-
-fn read<'a, T: Deserialize<'a> + Default>(field: &str, text: Option<&'a RawValue>) -> Result<T, String> {
-    let Some(text) = text else { return Ok(T::default()) };
-    serde_json::from_str(text.get()).map_err(|error| format!("its {field} cannot be read: {error}"))
 }

@@ -95,6 +95,26 @@ pub enum Denial {
         /// What was found and what was expected.
         why: String,
     },
+    /// A ConfigMap has the label of a posted request or of a rejection and is not one.
+    #[error("ConfigMap {name} is not a {kind}: {why}")]
+    RequestInvalid {
+        /// Its name.
+        name: String,
+        /// `posted request` or `rejection`.
+        kind: &'static str,
+        /// What was found and what was expected.
+        why: String,
+    },
+    /// The namespace has too many posted requests or rejections.
+    #[error("the namespace has {found} {kind}s, but at most {most} may exist in one namespace")]
+    TooManyRequests {
+        /// `posted request` or `rejection`.
+        kind: &'static str,
+        /// How many exist.
+        found: usize,
+        /// The limit.
+        most: usize,
+    },
     /// The user may not change what governs a namespace.
     #[error(
         "{user} may not {what}: this requires the verb govern on namespaces.writgate.dev, for this name or for all"
@@ -459,6 +479,8 @@ impl Denial {
             Self::InUse { .. } => Reason::InUse,
             Self::QuorumUnreachable { .. } => Reason::QuorumUnreachable,
             Self::BundleInvalid { .. } => Reason::BundleInvalid,
+            Self::RequestInvalid { .. } => Reason::RequestInvalid,
+            Self::TooManyRequests { .. } => Reason::TooManyRequests,
             Self::GovernRequired { .. } => Reason::GovernRequired,
             Self::GovernanceInvalid { .. } => Reason::GovernanceInvalid,
             Self::StatusMetadata { .. } => Reason::StatusMetadata,

@@ -85,6 +85,11 @@ reasons! {
         Advice("first add reviewers who may grant the capabilities, or require fewer reviewers");
     BundleInvalid: "BundleInvalid", row 1, approval helps: false,
         Advice("create the bundle with: kubectl writgate bundle");
+    RequestInvalid: "RequestInvalid", row 1, approval helps: false,
+        Advice("post requests with kubectl writgate request, and rejections with kubectl writgate reject; to change one, delete it \
+                and post another");
+    TooManyRequests: "RequestInvalid", row 1, approval helps: false,
+        Advice("delete those that nobody waits for: kubectl writgate request list, then kubectl writgate request cancel NAME");
     GovernanceInvalid: "GovernanceInvalid", row 1, approval helps: false,
         Advice("set both labels or neither: kubectl label namespace NAME writgate.dev/environment=ENVIRONMENT \
                 writgate.dev/project=PROJECT");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use writgate_core::{
     approval::{Envelope, PublicKey},
     decide::{EmptyCluster, Facts, Governance, decide as decide_with},
-    guard::{self, GuardContext},
+    guard::{self, GuardContext, PostedRequests},
     posture::{Document, PostureError, PostureSet},
     record::{Decision, Denial, Reason},
     request::{ExemptControllers, Request},
@@ -301,6 +301,7 @@ fn a_guard_that_can_ask_nobody_denies() {
             postures: Ok(&postures),
             governed: &governed,
             governance: Governance::Ungoverned,
+            posted: PostedRequests::NotAccepted,
         };
         let facts = Facts {
             decision_id: uuid::Uuid::nil(),

@@ -1,6 +1,8 @@
-//! Near misses of the guards: a change that is admitted, with one thing changed.
+//! Near misses of the guards: a change that is admitted, with one thing changed. Those of posted requests are in `requests`.
 //!
 //! The file is longer than 500 lines: one short test for each rule, all from the same case.
+
+mod requests;
 
 use std::collections::BTreeMap;
 
@@ -8,7 +10,7 @@ use ed25519_dalek::{SigningKey, pkcs8::EncodePublicKey, pkcs8::spki::der::pem::L
 use serde_json::{Value, json};
 use writgate_core::{
     decide::{Facts, Governance, Pending, Step},
-    guard::{GuardContext, start},
+    guard::{GuardContext, PostedCounts, PostedRequests, start},
     posture::{Document, PostureSet},
     record::Decision,
     request::{ExemptControllers, Request},
@@ -30,6 +32,7 @@ struct Case {
     unknown: Option<&'static str>,
     may_govern: Result<bool, &'static str>,
     environment: Option<&'static str>,
+    posted: PostedRequests<'static>,
     request: Value,
 }
 
@@ -49,6 +52,7 @@ impl Case {
             unknown: None,
             may_govern: Ok(false),
             environment: Some("production"),
+            posted: PostedRequests::Counted(PostedCounts::default()),
             request: json!({"uid": "u", "operation": operation, "namespace": namespace, "name": name,
                 "kind": {"group": group, "version": version, "kind": kind},
                 "resource": {"group": group, "version": version, "resource": resource},
@@ -120,6 +124,7 @@ impl Case {
             postures: self.unknown.map_or(Ok(&postures), Err),
             governed: &self.governed,
             governance,
+            posted: self.posted,
         };
         let facts = Facts {
             decision_id: uuid::Uuid::nil(),
@@ -838,6 +843,7 @@ fn every_page_of_a_guards_reason_has_a_decision_as_its_example() {
         Case::delete("posture-production"),
         Case::write(&posture(&POSTURE.replace("count: 2", "count: 3"))),
         Case::of("ConfigMap", "configmaps", "payments", "orders-config", Some(&bundle), None),
+        requests::of_another_user(),
         Case::relabel(json!({"writgate.dev/environment": "staging"})),
         Case::relabel(json!({})),
         Case::status("Deployment", "deployments", label),
@@ -849,6 +855,7 @@ fn every_page_of_a_guards_reason_has_a_decision_as_its_example() {
         "InUse",
         "QuorumUnreachable",
         "BundleInvalid",
+        "RequestInvalid",
         "GovernanceInvalid",
         "GovernRequired",
         "StatusMetadata",

@@ -14,12 +14,13 @@ use crate::decision::{
 };
 
 /// Reasons that only guards give, or that both give.
-const OF_GUARDS: [&str; 8] = [
+const OF_GUARDS: [&str; 9] = [
     "PostureInvalid",
     "RevocationLifted",
     "InUse",
     "QuorumUnreachable",
     "BundleInvalid",
+    "RequestInvalid",
     "GovernanceInvalid",
     "GovernRequired",
     "StatusMetadata",
@@ -49,7 +50,8 @@ fn codes_rows_and_order_are_stable() {
     let table: Vec<(Option<u8>, &str)> = ReasonPage::all().map(|page| (page.row, page.code)).collect();
     let listed = [
         (1, "MalformedReview UnsupportedKind PostureMissing PostureInvalid NamespaceNotListed WorkloadNotAllowed"),
-        (1, "RevocationLifted InUse QuorumUnreachable BundleInvalid GovernanceInvalid GovernRequired StatusMetadata"),
+        (1, "RevocationLifted InUse QuorumUnreachable BundleInvalid RequestInvalid GovernanceInvalid GovernRequired"),
+        (1, "StatusMetadata"),
         (2, "ApprovalRequired"),
         (3, "MalformedApproval"),
         (4, "UnknownKey"),

@@ -29,11 +29,13 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let makes_certificate = reader.makes_certificate();
     let has = |flag: &str| reader.arguments().is_none_or(|all| all.iter().any(|one| one.starts_with(flag)));
     let (sends_canary, audits_again) = (has("--canary-interval="), has("--reaudit-interval="));
+    let sweeps_requests = has("--request-sweep-interval=");
     rights.retain(|right| {
         (makes_certificate || !right.is_for_making_a_certificate())
             && (sends_canary || !right.is_for_the_canary())
             && (audits_again || !right.is_for_the_reaudit())
-            && (sends_canary || audits_again || right.resource != "leases")
+            && (sweeps_requests || !right.is_for_the_sweep())
+            && (sends_canary || audits_again || sweeps_requests || right.resource != "leases")
     });
     let system = reader.system();
     let reviews = rights.iter().map(|right| async {
@@ -49,13 +51,17 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
 }
 
 fn finding(right: &Right, reader: &Reader<'_>) -> Option<Finding> {
-    let detached = || reader.arguments().is_some_and(|all| all.iter().any(|one| one == "--detached-approvals=false"));
+    let is_off = |flag: &str| reader.arguments().is_some_and(|all| all.iter().any(|one| one == flag));
     let is_config_maps = right.namespace.is_none() && right.resource == "configmaps";
     let found = format!("the webhook's service account may not {}", right.text());
     let remedy = "restore the roles and bindings writgate-webhook with `helm upgrade`";
     match right.verb.as_str() {
-        // The chart leaves this right out with `detachedApprovals: false`.
-        "list" | "watch" if is_config_maps && detached() => None,
+        // The chart leaves this right out with `detachedApprovals: false` and `requests.enabled: false`.
+        "list" | "watch"
+            if is_config_maps && is_off("--detached-approvals=false") && is_off("--posted-requests=false") =>
+        {
+            None
+        }
         "get" if is_config_maps => Some(Finding::warning(
             format!("{found}; a posture with `configBundle: required` denies everything"),
             "set readConfigMaps to true and run `helm upgrade`, unless you left it out on purpose",
@@ -107,6 +113,11 @@ impl Right {
     /// The chart grants this with `reaudit.enabled` only.
     fn is_for_the_reaudit(&self) -> bool {
         self.resource == "pods" && self.verb == "list"
+    }
+
+    /// The chart grants this with `requests.enabled` and `policies.enabled` only.
+    fn is_for_the_sweep(&self) -> bool {
+        self.namespace.is_none() && self.resource == "configmaps" && self.verb == "delete"
     }
 
     fn review(&self, system_namespace: &str) -> Value {
