@@ -28,7 +28,7 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Starts to compete for the Lease, and starts the canary, the re-audit, and the sweep of posted requests. `None` if both are off: there is no Lease then.
+    /// Starts to compete for the Lease, and starts the canary, the re-audit, and the sweep of posted requests. `None` if all are off: there is no Lease then.
     pub(super) fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
         let Self { client, ledger, store, reporter, metrics, exempt } = self;
         let intervals = [args.canary_interval, args.reaudit_interval, args.request_sweep_interval];

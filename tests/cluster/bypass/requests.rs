@@ -34,19 +34,19 @@ fn guards_what_is_posted(installation: &Installation) {
         assert_eq!(ns.live(&format!("configmap/{}", name(object))), None, "{attempt}");
     };
 
-    guarded(107, "a posted request that names another requester", &posted(&ns.namespace, &file("alice")));
+    guarded(108, "a posted request that names another requester", &posted(&ns.namespace, &file("alice")));
     let good = posted(&ns.namespace, &file(&tenant));
     let mut renamed = good.clone();
     renamed["metadata"]["name"] = json!("request-00000000000000000000");
-    guarded(107, "a posted request whose name is not that of its content", &renamed);
+    guarded(108, "a posted request whose name is not that of its content", &renamed);
     let mut mutable = good.clone();
     mutable["immutable"] = json!(false);
-    guarded(107, "a posted request that could be changed", &mutable);
+    guarded(108, "a posted request that could be changed", &mutable);
     let mut unlabelled = good.clone();
     unlabelled["metadata"]["labels"] = json!({});
     ns.arrange_as_tenant(&unlabelled);
     let target = format!("configmap/{}", name(&good));
-    ns.row(107, "the label of a request added to a ConfigMap that exists")
+    ns.row(108, "the label of a request added to a ConfigMap that exists")
         .kubectl(&["label", &target, "writgate.dev/kind=request"])
         .guarded("RequestInvalid");
     ns.arrange(&["delete", &target]);
@@ -56,7 +56,7 @@ fn guards_what_is_posted(installation: &Installation) {
     });
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["initiator"]["username"], tenant.as_str(), "the record names who posted it");
-    ns.row(107, "the content of a posted request changed")
+    ns.row(108, "the content of a posted request changed")
         .patch(&target, "merge", &json!({"data": {"request.json": "{}"}}))
         .refused("Invalid");
 
@@ -64,7 +64,7 @@ fn guards_what_is_posted(installation: &Installation) {
     let others = large.to_string().len() + r#","notNeeded":[""]"#.len();
     large["notNeeded"] = json!(["x".repeat(LARGEST_CONFIG_MAP - others)]);
     assert_eq!(large.to_string().len(), LARGEST_CONFIG_MAP);
-    guarded(108, "a posted request of 1 MiB", &posted(&ns.namespace, &large));
+    guarded(109, "a posted request of 1 MiB", &posted(&ns.namespace, &large));
 }
 
 /// The number of posted requests that the API server has.
@@ -98,14 +98,14 @@ fn a_thousand_requests_are_bounded_and_delay_no_workload(installation: &Installa
     // The webhook counts by a watch, which is some milliseconds late.
     assert_eq!(accepted, stored);
     assert!((MOST..MOST + 20).contains(&stored), "{stored}");
-    ns.row(109, "another posted request after the 200 that a namespace may have").create(&one(1000)).guarded("RequestInvalid");
+    ns.row(110, "another posted request after the 200 that a namespace may have").create(&one(1000)).guarded("RequestInvalid");
 
     let orders = ns.deployment("orders");
-    ns.row(109, "a workload without an approval, in a namespace full of posted requests")
+    ns.row(110, "a workload without an approval, in a namespace full of posted requests")
         .create(&orders)
         .denied("ApprovalRequired");
     ns.arrange_as_tenant(&detached(&ns.namespace, "orders", &ns.signed_but(&orders, |_| {})));
-    ns.row(109, "a workload with an approval, in a namespace full of posted requests").create(&orders).admitted();
+    ns.row(110, "a workload with an approval, in a namespace full of posted requests").create(&orders).admitted();
 }
 
 /// RBAC cannot select by label, so the account has the right to delete every ConfigMap.
@@ -116,7 +116,7 @@ fn the_webhooks_account_deletes_no_other_config_map(installation: &Installation)
     ns.arrange_as_tenant(&plain);
     ns.arrange_as_tenant(&detached(&ns.namespace, "approval", "{}"));
     for (what, target) in [("a ConfigMap", "configmap/plain"), ("a detached approval", "configmap/approval")] {
-        ns.row(110, format!("{what} deleted, with the token of the webhook's service account"))
+        ns.row(111, format!("{what} deleted, with the token of the webhook's service account"))
             .by(account)
             .kubectl(&["delete", target])
             .guarded_by_policy("requests.writgate.dev");
@@ -125,7 +125,7 @@ fn the_webhooks_account_deletes_no_other_config_map(installation: &Installation)
     let elsewhere = installation.plane.namespace("elsewhere");
     let request = posted(&elsewhere, &request_file(&elsewhere, "admin", "orders"));
     assert!(installation.plane.admin.create(&request).ok());
-    ns.row(110, "a posted request in an ungoverned namespace deleted, with the token of the webhook's service account")
+    ns.row(111, "a posted request in an ungoverned namespace deleted, with the token of the webhook's service account")
         .by(account)
         .tries(|user| user.kubectl(&["delete", "configmap", &name(&request), "-n", &elsewhere]))
         .guarded_by_policy("requests.writgate.dev");

@@ -11,9 +11,9 @@ use writgate_testing::{
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
-        an_operator_requests_posts_and_applies,
-        a_reviewer_reads_what_runs_and_posts_approvals,
-        an_auditor_only_reads,
+        the_operators_role_requests_posts_and_applies,
+        the_reviewers_role_reads_what_runs_and_posts_approvals,
+        the_auditors_role_only_reads,
     ]
 }
 
@@ -53,7 +53,7 @@ fn may_not(user: &User, namespace: &str, rights: &[&str]) {
     }
 }
 
-fn an_operator_requests_posts_and_applies(installation: &Installation) {
+fn the_operators_role_requests_posts_and_applies(installation: &Installation) {
     let governed = installation.governed("operates");
     let namespace = &governed.namespace;
     let operator = bound(&governed, "writgate-operator");
@@ -86,7 +86,7 @@ fn an_operator_requests_posts_and_applies(installation: &Installation) {
     may_not(&operator, SYSTEM_NAMESPACE, &["create configmaps", "get deployments"]);
 }
 
-fn a_reviewer_reads_what_runs_and_posts_approvals(installation: &Installation) {
+fn the_reviewers_role_reads_what_runs_and_posts_approvals(installation: &Installation) {
     let governed = installation.governed("reviews");
     let namespace = &governed.namespace;
     let reviewer = bound(&governed, "writgate-reviewer");
@@ -116,7 +116,7 @@ fn a_reviewer_reads_what_runs_and_posts_approvals(installation: &Installation) {
     );
 }
 
-fn an_auditor_only_reads(installation: &Installation) {
+fn the_auditors_role_only_reads(installation: &Installation) {
     let governed = installation.governed("audits");
     let namespace = &governed.namespace;
     let auditor = bound(&governed, "writgate-auditor");
