@@ -68,8 +68,7 @@ impl Found {
 
     fn add(&mut self, object: &PostedObject, now: Timestamp, lifetime: SignedDuration) {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        let is_old =
-            object.creation_timestamp().is_some_and(|created| now.duration_since(created.0) > lifetime);
+        let is_old = object.creation_timestamp().is_some_and(|created| now.duration_since(created.0) > lifetime);
         let rejects = if object.is_rejection() {
             // `rejection-<digits of the request>-<digits of the key>`
             let digits = name.split('-').nth(1).unwrap_or_default();

@@ -53,7 +53,8 @@ mod user;
 mod webhook;
 
 pub use installation::{
-    APPROVAL, Governed, Installation, Scope, attach, denial, denied_for, detached, document, hash_of, posted, request_file,
+    APPROVAL, Governed, Installation, Scope, attach, denial, denied_for, detached, document, hash_of, posted,
+    request_file,
 };
 pub use pki::{Authority, Pair};
 pub use plane::{API_SERVER, Plane};

@@ -51,9 +51,9 @@ fn guards_what_is_posted(installation: &Installation) {
         .guarded("RequestInvalid");
     ns.arrange(&["delete", &target]);
     ns.arrange_as_tenant(&good);
-    let records = installation.webhook.records(|record| {
-        record["object"]["name"] == name(&good).as_str() && record["decision"] == "admitted"
-    });
+    let records = installation
+        .webhook
+        .records(|record| record["object"]["name"] == name(&good).as_str() && record["decision"] == "admitted");
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["initiator"]["username"], tenant.as_str(), "the record names who posted it");
     ns.row(108, "the content of a posted request changed")
@@ -98,7 +98,9 @@ fn a_thousand_requests_are_bounded_and_delay_no_workload(installation: &Installa
     // The webhook counts by a watch, which is some milliseconds late.
     assert_eq!(accepted, stored);
     assert!((MOST..MOST + 20).contains(&stored), "{stored}");
-    ns.row(110, "another posted request after the 200 that a namespace may have").create(&one(1000)).guarded("RequestInvalid");
+    ns.row(110, "another posted request after the 200 that a namespace may have")
+        .create(&one(1000))
+        .guarded("RequestInvalid");
 
     let orders = ns.deployment("orders");
     ns.row(110, "a workload without an approval, in a namespace full of posted requests")

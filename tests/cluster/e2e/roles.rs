@@ -130,6 +130,13 @@ fn the_auditors_role_only_reads(installation: &Installation) {
     may_not(
         &auditor,
         namespace,
-        &["create configmaps", "patch configmaps", "delete configmaps", "create deployments", "get secrets", "delete events"],
+        &[
+            "create configmaps",
+            "patch configmaps",
+            "delete configmaps",
+            "create deployments",
+            "get secrets",
+            "delete events",
+        ],
     );
 }

@@ -37,7 +37,9 @@ pub(super) fn old_requests_are_deleted_and_nothing_else(watched: &Watched) {
     let swept = [create(&request), create(&rejection(namespace, &request))];
     let kept = [
         create(&detached(namespace, "approval", "{}")),
-        create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": namespace}})),
+        create(
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "plain", "namespace": namespace}}),
+        ),
         create(&posted(&elsewhere, &request_file(&elsewhere, "admin", "orders"))),
     ];
 

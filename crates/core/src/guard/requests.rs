@@ -98,7 +98,9 @@ fn denial(request: &Request<'_>, object: &Object<'_>, kind: PostedKind, posted: 
         Some(Denial::RequestInvalid { name, kind: kind.as_str(), why })
     };
     if request.old_object.is_some() {
-        return invalid("the label or the content of a ConfigMap that exists cannot change; create another one".to_owned());
+        return invalid(
+            "the label or the content of a ConfigMap that exists cannot change; create another one".to_owned(),
+        );
     }
     let counted = match posted {
         PostedRequests::Counted(counts) => Ok(counts),
