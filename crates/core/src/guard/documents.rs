@@ -2,7 +2,8 @@
 //! all others.
 //!
 //! A document that is wrong is denied. One that is only incomplete is admitted with a warning: files are applied in any
-//! order, and many tools try each file on its own before they apply the first.
+//! order, and many tools try each file on its own before they apply the first. Of a valid posture, only a dry run admits
+//! an incomplete change, since a write would deny every action of its environment.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -79,6 +80,7 @@ struct DocumentChange<'r> {
     old: Option<LabelledDocument<'r>>,
     gains_an_owner: bool,
     is_frozen: bool,
+    is_dry_run: bool,
 }
 
 /// A ConfigMap whose label says that it is a document.
@@ -105,7 +107,8 @@ impl<'r> DocumentChange<'r> {
         let immutable = |object: &Object<'_>| object.immutable.is_some_and(|immutable| immutable.get() == "true");
         let is_frozen = new.is_some_and(immutable) && !old_document.is_some_and(immutable);
         let labelled = |object: &'r Object<'r>| LabelledDocument::new(object, &request.namespace, name);
-        Self { name, new: new.and_then(labelled), old: old.and_then(labelled), gains_an_owner, is_frozen }
+        let (new, old) = (new.and_then(labelled), old.and_then(labelled));
+        Self { name, new, old, gains_an_owner, is_frozen, is_dry_run: request.dry_run }
     }
 
     fn is_nothing(&self) -> bool {
@@ -159,7 +162,7 @@ impl<'r> DocumentChange<'r> {
         let before = self.among(postures, self.old.as_ref()).remembering(postures, governed);
         let after = self.among(postures, self.new.as_ref());
         let mut denials = lifted(&before, &after, governed);
-        denials.extend(broken(self, &before, &after, governed));
+        denials.extend(broken(self, of_new, &before, &after, governed));
         denials.extend(unreachable(&before, &after));
         let environment = draft.record.environment.as_deref();
         let posture = environment.and_then(|environment| after.environment(environment).ok());
@@ -263,6 +266,7 @@ fn lifted(before: &PostureSet, after: &PostureSet, governed: &BTreeMap<String, V
 /// Postures that were valid and would not be any longer, and new problems other than incompleteness.
 fn broken(
     change: &DocumentChange<'_>,
+    of_new: &PostureSet,
     before: &PostureSet,
     after: &PostureSet,
     governed: &BTreeMap<String, Vec<String>>,
@@ -282,7 +286,13 @@ fn broken(
                 let by = format!("without it environment {} has no valid posture: {first}", quoted(environment));
                 denials.push(Denial::InUse { what: change.name_for_messages(), by });
             }
-            Err(PostureError::Invalid { problems: found }) => problems.extend(found),
+            Err(PostureError::Invalid { problems: found }) => {
+                let is_of_new = of_new.environments().any(|(new, _)| new == environment);
+                let is_incomplete = found.iter().all(|problem| problem.is_incomplete);
+                if !(change.is_dry_run && is_of_new && is_incomplete) {
+                    problems.extend(found);
+                }
+            }
             Err(_) => denials.extend(in_use(change, environment, governed)),
         }
     }
@@ -326,9 +336,13 @@ fn remarks(alone: &PostureSet, before: &PostureSet, after: &PostureSet) -> Vec<S
         }
     }
     for (environment, _) in alone.environments() {
-        if let Err(error) = after.environment(environment) {
-            remarks.push(format!("nothing is admitted in {} yet: {error}", quoted(environment)));
-        }
+        let Err(error) = after.environment(environment) else { continue };
+        let environment_name = quoted(environment);
+        remarks.push(if before.environment(environment).is_ok() {
+            format!("a write of the posture of {environment_name} would be denied now; write first what it names: {error}")
+        } else {
+            format!("nothing is admitted in {environment_name} yet: {error}")
+        });
     }
     let known = before.unreachable_quorums();
     let quorums = after.unreachable_quorums().iter().filter(|quorum| !quorum.is_written && !known.contains(quorum));

@@ -589,6 +589,31 @@ fn documents_may_be_applied_in_any_order_before_a_posture_is_in_force() {
 }
 
 #[test]
+fn warns_in_a_dry_run_of_a_posture_that_names_documents_that_do_not_exist_yet() {
+    let dry_run = |case: &mut Case| case.request["dryRun"] = true.into();
+    let next = |more: &str| posture(&POSTURE.replace("prod-reviewers", "next-reviewers").replace("count: 2", more));
+    let warning = Case::write(&next("count: 2")).with(dry_run).expect("admitted");
+    assert!(warning.contains("a write of the posture of production would be denied now"), "{warning}");
+    assert!(warning.contains("\"next-reviewers\" does not exist"), "{warning}");
+
+    Case::write(&next("count: 2")).expect("PostureInvalid");
+    Case::write(&next("count: 0")).with(dry_run).expect("PostureInvalid");
+    Case::delete("prod-reviewers").with(dry_run).expect("InUse");
+    Case::delete("posture-production").with(dry_run).expect("InUse");
+    // A second posture of the environment, and one that loses a revocation.
+    let second = |case: &mut Case| {
+        dry_run(case);
+        case.request["operation"] = "CREATE".into();
+        case.request["oldObject"] = Value::Null;
+        case.request["name"] = "second".into();
+        case.request["object"]["metadata"]["name"] = "second".into();
+    };
+    Case::write(&next("count: 2")).with(second).expect("PostureInvalid");
+    let unlisted = posture(&POSTURE.replace("prod-revocations", "next-revocations"));
+    Case::write(&unlisted).with(dry_run).expect("RevocationLifted");
+}
+
+#[test]
 fn denies_while_the_documents_are_unknown() {
     let case = Case::write(&posture(&POSTURE.replace("count: 2", "count: 1")));
     case.with(|case| case.unknown = Some("the postures have not been read yet")).expect("LookupFailed");
