@@ -26,6 +26,11 @@ use writgate_core::{
 /// cost a reviewer time and memory.
 const MAX_OBJECT: usize = 3 << 20;
 
+/// The annotations of Helm's and Argo CD's hooks. Both create a hook at each release, after they have deleted the last one.
+const HOOKS: [&str; 2] = ["helm.sh/hook", "argocd.argoproj.io/hook"];
+/// The annotation of Argo CD with which an object is replaced like `kubectl replace --force` does it.
+const SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+
 /// One object of a file. Items of a list are separate objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
@@ -336,6 +341,15 @@ impl Manifest {
     #[must_use]
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.object.pointer("/metadata/annotations")?.get(key)?.as_str()
+    }
+
+    /// Whether Helm or Argo CD deletes the object and creates it again each time, so that its creation requires an
+    /// approval although the live object has the same spec.
+    #[must_use]
+    pub(crate) fn is_recreated(&self) -> bool {
+        let options = self.annotation(SYNC_OPTIONS).unwrap_or_default();
+        HOOKS.iter().any(|hook| self.annotation(hook).is_some())
+            || options.split(',').any(|option| option.trim() == "Force=true")
     }
 
     /// The annotations that contain approvals, with their values.

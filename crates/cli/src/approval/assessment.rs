@@ -83,8 +83,10 @@ impl LiveObject {
 /// The decision about one workload, without an approval.
 pub(crate) struct AssessedWorkload {
     pub(crate) runs: LiveObject,
-    /// Whether the live object has this spec already.
+    /// Whether the live object has this spec already, and is not deleted and created again.
     pub(crate) unchanged: bool,
+    /// Whether the live object is deleted first.
+    is_recreated: bool,
     /// The decision without an approval.
     pub(crate) decision: Decision,
 }
@@ -215,20 +217,21 @@ impl AssessedWorkload {
             None => LiveObject::Unknown,
         };
         let decide = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
+        let is_recreated = manifest.is_recreated();
         let live = match &runs {
-            LiveObject::Live(live) => live.as_ref(),
-            LiveObject::Unknown => None,
+            LiveObject::Live(live) if !is_recreated => live.as_ref(),
+            _ => None,
         };
         let decision = decide(live)?;
         let unchanged = live.is_some() && decision.record.decision == Outcome::NotAnAction;
         let decision = if unchanged { decide(None)? } else { decision };
-        Ok(Self { runs, unchanged, decision })
+        Ok(Self { runs, unchanged, is_recreated, decision })
     }
 
     /// The live object that the decision compares with, if the cluster has it.
     fn judged_against(&self) -> Option<&Value> {
         match &self.runs {
-            LiveObject::Live(live) if !self.unchanged => live.as_ref(),
+            LiveObject::Live(live) if !self.unchanged && !self.is_recreated => live.as_ref(),
             _ => None,
         }
     }

@@ -212,11 +212,12 @@ fn assess<'m>(
     let cluster = decider.postures.cluster.as_ref();
     let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
     let user = Some(&*requester.user);
-    let decision = decider.decide_manifest(manifest, &namespace, runs.as_ref(), user)?;
+    let replaced = runs.as_ref().filter(|_| !manifest.is_recreated());
+    let decision = decider.decide_manifest(manifest, &namespace, replaced, user)?;
     if decision.allowed() && decision.denials.is_empty() {
         return Ok(ApprovalNeed::NotRequired(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
     }
-    let unapproved = decider.decide_unapproved(manifest, &namespace, runs.as_ref(), &requester.user)?;
+    let unapproved = decider.decide_unapproved(manifest, &namespace, replaced, &requester.user)?;
     let mut cannot: Vec<String> = unapproved
         .denials
         .iter()
@@ -227,7 +228,7 @@ fn assess<'m>(
     if !cannot.is_empty() {
         return Ok(ApprovalNeed::Impossible(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
     }
-    if let Some(live) = &runs {
+    if let Some(live) = replaced {
         kept::warn(manifest, live)?;
     }
     Ok(ApprovalNeed::Required(Box::new(UnapprovedWorkload { manifest, namespace, runs, decision: unapproved })))

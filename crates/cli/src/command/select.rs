@@ -151,7 +151,7 @@ struct WorkloadDecider<'a> {
     decider: &'a Decider<'a>,
     manifest: &'a Manifest,
     namespace: &'a str,
-    /// The live object of its name.
+    /// The live object of its name, unless it is deleted first.
     live: Option<serde_json::Value>,
     user: Option<&'a str>,
 }
@@ -164,8 +164,8 @@ impl<'a> WorkloadDecider<'a> {
         user: Option<&'a str>,
     ) -> Result<Self, Failure> {
         let live = match &decider.postures.cluster {
-            Some(cluster) => cluster.live(manifest, namespace)?,
-            None => None,
+            Some(cluster) if !manifest.is_recreated() => cluster.live(manifest, namespace)?,
+            _ => None,
         };
         Ok(Self { decider, manifest, namespace, live, user })
     }
