@@ -10,10 +10,7 @@ use writgate_testing::harness::{Test, tests};
 use writgate_testing::{APPROVAL, Governed, Installation, Ran, envelope, helm};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
-    tests![
-        helm_upgrades_a_release_after_attach_live,
-        request_asks_for_a_hook_that_exists_with_the_same_spec,
-    ]
+    tests![helm_upgrades_a_release_after_attach_live, request_asks_for_a_hook_that_exists_with_the_same_spec,]
 }
 
 fn helm_upgrades_a_release_after_attach_live(installation: &Installation) {
@@ -67,7 +64,9 @@ fn request_asks_for_a_hook_that_exists_with_the_same_spec(installation: &Install
     };
     let approve = |file: &str| {
         let requester = ["--requested-by", "alice@acme.example"];
-        desk.run(&[&["approve", "--yes", "-f", file, "--key", "bob.pem", "-o", "approval.json"], &requester[..]].concat())
+        desk.run(
+            &[&["approve", "--yes", "-f", file, "--key", "bob.pem", "-o", "approval.json"], &requester[..]].concat(),
+        )
     };
 
     desk.write("plain.json", &annotated("argocd.argoproj.io/sync-options", "Prune=false,Replace=true"));

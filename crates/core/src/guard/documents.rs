@@ -339,7 +339,9 @@ fn remarks(alone: &PostureSet, before: &PostureSet, after: &PostureSet) -> Vec<S
         let Err(error) = after.environment(environment) else { continue };
         let environment_name = quoted(environment);
         remarks.push(if before.environment(environment).is_ok() {
-            format!("a write of the posture of {environment_name} would be denied now; write first what it names: {error}")
+            format!(
+                "a write of the posture of {environment_name} would be denied now; write first what it names: {error}"
+            )
         } else {
             format!("nothing is admitted in {environment_name} yet: {error}")
         });
