@@ -4,4 +4,5 @@ mod approval;
 mod case;
 mod decision;
 mod record;
+mod request;
 mod spec_hash;
