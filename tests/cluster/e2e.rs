@@ -1,7 +1,7 @@
 //! The webhook, end to end: the real kubectl, the real API server, and the real webhook with the rights that the chart grants.
 //! All tests share one control plane, and each has a governed namespace with an environment of its own.
 //!
-//! - `flow`, `request`, `review`: the main path, with the command line.
+//! - `flow`, `request`, `review`, `posted`: the main path, with the command line.
 //! - `blockers`: the reasons that must deny in every release.
 //! - `lifecycle`: workloads after their admission.
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
@@ -32,6 +32,7 @@ mod helm;
 mod lifecycle;
 mod names;
 mod policies;
+mod posted;
 mod posture_verbs;
 mod provenance;
 mod races;
@@ -67,6 +68,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         lifecycle::tests(),
         names::tests(),
         policies::tests(),
+        posted::tests(),
         posture_verbs::tests(),
         provenance::tests(),
         races::tests(),

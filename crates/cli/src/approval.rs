@@ -5,6 +5,7 @@ pub(crate) mod decider;
 pub(crate) mod draft;
 pub(crate) mod origin;
 pub(crate) mod proposal;
+pub(crate) mod request_state;
 pub(crate) mod required_capabilities;
 pub(crate) mod search;
 pub(crate) mod signatures;

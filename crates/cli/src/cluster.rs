@@ -3,8 +3,9 @@
 //! A verb that does not use a cluster starts no runtime and reads no kubeconfig.
 
 pub(crate) mod event_reader;
+pub(crate) mod posted;
 
-use std::{cell::OnceCell, future::Future, path::PathBuf, time::Duration};
+use std::{cell::OnceCell, ffi::OsString, future::Future, path::PathBuf, time::Duration};
 
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use kube::{
@@ -52,7 +53,8 @@ fn contexts() -> Vec<CompletionCandidate> {
     found.contexts.into_iter().map(|context| CompletionCandidate::new(context.name)).collect()
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// Parses a duration that is not negative.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let duration = writgate_core::encoding::parse_duration(text).map_err(|error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
 }
@@ -81,6 +83,13 @@ pub(crate) struct ServerVersion {
 }
 
 impl ClusterFlags {
+    /// The flags with which kubectl uses the same cluster.
+    pub(crate) fn kubectl_flags(&self) -> Vec<OsString> {
+        let kubeconfig = self.kubeconfig.iter().flat_map(|path| ["--kubeconfig".into(), path.clone().into_os_string()]);
+        let context = self.context.iter().flat_map(|name| ["--context".into(), name.into()]);
+        kubeconfig.chain(context).collect()
+    }
+
     /// Reads the kubeconfig and creates a client. Sends no request.
     pub(crate) fn connect(&self) -> Result<Cluster, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()

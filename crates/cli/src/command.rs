@@ -17,6 +17,7 @@ mod keyid;
 mod man;
 mod pending;
 mod posture;
+mod reject;
 mod request;
 mod review;
 mod revoke;
@@ -36,6 +37,10 @@ const AFTER_HELP: &str = "\
 Exit codes: 0 yes, 1 no, 2 misuse, 3 undetermined.
 
 From a denial to an admission:
+  kubectl writgate request -f app.yaml --wait --apply
+  kubectl writgate approve NAME --key KEY     (a reviewer)
+
+With files instead:
   kubectl writgate request -f app.yaml -o request.json
   kubectl writgate approve -f request.json --key KEY -o approval.json     (a reviewer)
   kubectl writgate attach -f app.yaml --approval approval.json -i
@@ -54,6 +59,7 @@ enum Verb {
     Request(Box<request::Arguments>),
     Review(Box<review::Arguments>),
     Approve(Box<approve::Arguments>),
+    Reject(Box<reject::Arguments>),
     Select(select::Arguments),
     Attach(attach::Arguments),
     Verify(verify::Arguments),
@@ -104,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Hash(arguments) => hash::run(&arguments),
         Verb::Review(arguments) => review::run(&arguments),
         Verb::Approve(arguments) => approve::run(&arguments),
+        Verb::Reject(arguments) => reject::run(&arguments),
         Verb::Attach(arguments) => attach::run(&arguments),
         Verb::Select(arguments) => select::run(&arguments),
         Verb::Request(arguments) => request::run(&arguments),

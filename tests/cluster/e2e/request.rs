@@ -19,10 +19,10 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// Runs `kubectl writgate request` as `user`, with `input` on its standard input.
+/// Runs `kubectl writgate request -o -` as `user`, with `input` on its standard input. Posted requests are tested in `posted`.
 fn request(user: &User, arguments: &[&str], input: &str) -> Ran {
     let mut command: Command = user.command(writgate_testing::plugin());
-    Ran::of(command.arg("request").args(arguments), input)
+    Ran::of(command.args(["request", "-o", "-"]).args(arguments), input)
 }
 
 fn file(ran: &Ran) -> Value {

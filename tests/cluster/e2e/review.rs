@@ -55,7 +55,7 @@ fn a_request_is_reviewed_signed_attached_and_admitted(installation: &Installatio
     let app = desk.path("app.json");
     let app = app.to_str().expect("UTF-8");
     let mut request = installation.operator.command(writgate_testing::plugin());
-    let ran = Ran::of(request.args(["request", "-f", app, "--reason", "CHG-1234"]), "");
+    let ran = Ran::of(request.args(["request", "-f", app, "--reason", "CHG-1234", "-o", "-"]), "");
     assert!(ran.ok(), "{ran}");
     desk.write("request.json", &ran.stdout);
 

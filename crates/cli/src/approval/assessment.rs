@@ -19,6 +19,7 @@ use crate::{
         proposal::{Proposal, ProposedWorkload},
         required_capabilities::required_capabilities,
     },
+    cluster::Cluster,
     failure::Failure,
     manifest::{Manifest, input},
     postures::PostureSourceFlags,
@@ -36,6 +37,18 @@ pub(crate) struct PostureFlags {
 }
 
 impl PostureFlags {
+    /// The cluster that holds posted requests, and the postures for them.
+    pub(crate) fn cluster_of_requests(&self) -> Result<Cluster, Failure> {
+        if self.no_posture || self.postures.posture_dir.is_some() {
+            return Err(Failure::Misuse(
+                "a posted request is checked with the postures of its cluster; omit --posture-dir and --no-posture, or pass a \
+                 request file with -f"
+                    .to_owned(),
+            ));
+        }
+        self.postures.cluster.connect()
+    }
+
     /// Loads the posture, unless it is skipped.
     pub(crate) fn load<'a>(
         &self,
@@ -205,6 +218,27 @@ impl Assessment {
             }
         }
         decider.supplied.clear();
+        Ok(denials)
+    }
+
+    /// The denials of the workloads that do not run yet, with every detached approval of their namespaces; empty if the
+    /// webhook would admit them.
+    pub(crate) fn decide_with_found(
+        &self,
+        decider: &mut Decider<'_>,
+        proposal: &Proposal,
+        requested_by: &str,
+    ) -> Result<Vec<Denial>, Failure> {
+        decider.supplied_alone = false;
+        let mut denials: Vec<Denial> = Vec::new();
+        for (asked, seen) in proposal.asked.iter().zip(&self.seen).filter(|(_, seen)| !seen.unchanged) {
+            let manifest = asked.workload.manifest.without_approvals();
+            let decided =
+                decider.decide_manifest(&manifest, &asked.namespace, seen.judged_against(), Some(requested_by));
+            let new = decided?.denials.into_iter().filter(|denial| !denials.contains(denial)).collect::<Vec<_>>();
+            denials.extend(new);
+        }
+        decider.supplied_alone = true;
         Ok(denials)
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         origin::{Claimant, Origin, StatementOrigins},
         proposal::{Proposal, ProposalFiles, ProposalFlags},
         signatures::{self, ExistingSignature},
-        statement::{self, StatementFlags},
+        statement::{self, GivenEnvelope, StatementFlags},
     },
     failure::Failure,
     manifest::input,
@@ -75,7 +75,7 @@ pub(crate) struct DraftInputs<'f> {
     pub(crate) posture: &'f PostureFlags,
     pub(crate) statement: &'f StatementFlags,
     /// An envelope to review, in place of a new statement.
-    pub(crate) envelope: Option<&'f Path>,
+    pub(crate) envelope: Option<&'f GivenEnvelope>,
 }
 
 impl<'f> ApprovalDraft<'f> {
@@ -87,7 +87,7 @@ impl<'f> ApprovalDraft<'f> {
         let namespace = inputs.proposal.namespace.namespace.as_deref().or(cluster.map(|cluster| &*cluster.namespace));
         let proposal = inputs.files.proposal(kinds, namespace)?;
         let request = inputs.files.request.as_ref().map(|(request, _)| request);
-        let given = inputs.envelope.map(|path| statement::in_envelope(path, &proposal)).transpose()?;
+        let given = inputs.envelope.map(|given| statement::in_envelope(given, &proposal)).transpose()?;
         let claimed = inputs.claimed(given.as_ref().map(|(_, approval)| approval), request)?;
         let assessed = match decider {
             None => None,
@@ -146,6 +146,16 @@ impl<'f> ApprovalDraft<'f> {
         };
         self.signatures = signatures;
         self.contradictions = found;
+    }
+
+    /// Removes the signatures that no key of the posture verifies. Anybody who may write the ConfigMap can add them.
+    /// Returns whether any signature remains.
+    pub(crate) fn keep_valid_signatures(&mut self, flags: &StatementFlags) -> bool {
+        if let Some(posture) = self.posture() {
+            self.envelope = posture.with_valid_signatures(&self.envelope);
+            self.compare(flags);
+        }
+        self.envelope.keyids().next().is_some()
     }
 
     /// Takes note of the key that will sign. An invalid signature under its key id is replaced, and does not count
@@ -208,6 +218,19 @@ impl<'f> ApprovalDraft<'f> {
         let Some((decider, assessment)) = &mut self.decided else { return Ok(None) };
         decider.now = decider.now.max(self.approval.not_before);
         assessment.decide(decider, &self.proposal, &self.approval.requested_by, envelope).map(Some)
+    }
+}
+
+impl ApprovalDraft<'_> {
+    /// The denials of a request now, with every detached approval of the namespaces; none if no posture is used.
+    pub(crate) fn decide_with_found(&mut self) -> Result<Option<Vec<Denial>>, Failure> {
+        let Some((decider, assessment)) = &mut self.decided else { return Ok(None) };
+        assessment.decide_with_found(decider, &self.proposal, &self.claimed.requested_by).map(Some)
+    }
+
+    /// Whether every live object has its requested spec already.
+    pub(crate) fn is_live(&self) -> bool {
+        self.decided.as_ref().is_some_and(|(_, assessment)| assessment.seen.iter().all(|seen| seen.unchanged))
     }
 }
 

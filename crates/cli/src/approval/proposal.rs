@@ -11,6 +11,10 @@ use writgate_core::{
 };
 
 use crate::{
+    cluster::{
+        Cluster,
+        posted::{self, Posted, RequestStore},
+    },
     failure::Failure,
     manifest::{
         self, Manifest, input,
@@ -20,12 +24,15 @@ use crate::{
     terminal::output::{self, shown},
 };
 
-/// The files to read.
-#[derive(clap::Args, Debug)]
+/// The files to read, or the posted request.
+#[derive(clap::Args, Debug, Default)]
 pub(crate) struct ProposalFlags {
     /// Request file or manifest, YAML or JSON, `-` for standard input; may be repeated
-    #[arg(short, long, value_name = "FILE", required = true)]
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) filename: Vec<PathBuf>,
+    /// Posted request, as `request list` prints it
+    #[arg(value_name = "NAME", conflicts_with = "filename")]
+    pub(crate) request: Option<String>,
     #[command(flatten)]
     pub(crate) namespace: NamespaceFlag,
     #[command(flatten)]
@@ -59,6 +66,12 @@ pub(crate) struct Proposal {
 }
 
 impl ProposalFlags {
+    /// The posted request `name`, in the namespace of the flag or of the context.
+    pub(crate) fn posted(&self, cluster: &Cluster, name: &str) -> Result<Posted, Failure> {
+        let namespace = self.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
+        RequestStore { cluster }.get(namespace, &posted::request_name(name)?)
+    }
+
     /// Reads all files.
     pub(crate) fn read(&self) -> Result<ProposalFiles, Failure> {
         let mut request = None;
@@ -87,6 +100,11 @@ impl ProposalFlags {
 }
 
 impl ProposalFiles {
+    /// A posted request.
+    pub(crate) fn of_posted(posted: &Posted) -> Self {
+        Self { manifests: Vec::new(), request: Some((posted.request.file.clone(), posted.name.clone())) }
+    }
+
     /// The workloads of the approval. Objects without a namespace are in `namespace`.
     pub(crate) fn proposal(
         &self,

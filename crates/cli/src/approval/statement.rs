@@ -34,7 +34,7 @@ const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
 const SAID: &str = "the request says";
 
 /// The fields of a new statement, except for its subjects.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 #[group(id = "Statement", multiple = true)]
 pub(crate) struct StatementFlags {
     /// Environment that the approval is for [default: the namespaces', or the request's]
@@ -387,11 +387,24 @@ pub(crate) fn approval_in(envelope: &Envelope, name: &str) -> Result<Approval, F
         .map_err(|why| Failure::Undetermined(format!("{name} contains no approval: {why}")))
 }
 
-/// Reads another reviewer's envelope, and checks that it is for exactly these workloads.
-pub(crate) fn in_envelope(path: &Path, proposal: &Proposal) -> Result<(Envelope, Approval), Failure> {
-    let envelope = input::envelope(path)?;
-    let name = input::name(path);
-    let approval = approval_in(&envelope, &name)?;
+/// An envelope to which a signature is added, and its name in messages.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenEnvelope {
+    pub(crate) envelope: Envelope,
+    pub(crate) name: String,
+}
+
+impl GivenEnvelope {
+    /// Reads a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        Ok(Self { envelope: input::envelope(path)?, name: input::name(path) })
+    }
+}
+
+/// The statement of another reviewer's envelope, if it is for exactly these workloads.
+pub(crate) fn in_envelope(given: &GivenEnvelope, proposal: &Proposal) -> Result<(Envelope, Approval), Failure> {
+    let GivenEnvelope { envelope, name } = given;
+    let approval = approval_in(envelope, name)?;
     let refuse = |why: String| Err(Failure::No(format!("{name} is not for this file: {why}")));
     for subject in &approval.subjects {
         if proposal.workloads().all(|workload| workload.subject.name != subject.name) {
@@ -424,7 +437,7 @@ pub(crate) fn in_envelope(path: &Path, proposal: &Proposal) -> Result<(Envelope,
     if approval.expires_at <= clock::now() {
         return refuse(format!("the approval expired at {}", approval.expires_at));
     }
-    Ok((envelope, approval))
+    Ok((envelope.clone(), approval))
 }
 
 /// The claims of an approval that must equal the objects' annotations, by name.

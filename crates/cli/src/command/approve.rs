@@ -1,13 +1,14 @@
 //! `approve`: shows what an approval is for, asks, has it signed, and writes it if the webhook would accept it.
 //!
 //! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `precheck` checks
-//! whether this reviewer may sign.
+//! whether this reviewer may sign. `posted` lists posted requests and puts the approval of one into the cluster.
 
+mod posted;
 mod precheck;
 
 use std::path::PathBuf;
 
-use writgate_core::approval::{Envelope, PAYLOAD_TYPE};
+use writgate_core::approval::{Envelope, KeyId, PAYLOAD_TYPE};
 
 use crate::{
     approval::{
@@ -15,11 +16,11 @@ use crate::{
         draft::{self, ApprovalDraft, DraftInputs},
         proposal::ProposalFlags,
         signatures::ExistingSignature,
-        statement::StatementFlags,
+        statement::{GivenEnvelope, StatementFlags},
     },
     command::review::{ReviewReport, code::ReviewCode},
     failure::{Answer, Failure},
-    signer::SignerFlags,
+    signer::{Signer, SignerFlags},
     terminal::{
         confirm,
         output::{self, Access},
@@ -32,10 +33,16 @@ use crate::{
 /// Prints the review on standard error, asks for confirmation, and signs a DSSE envelope with an in-toto statement. The
 /// statement binds the name and spec of each workload to one environment, project and action, for a limited time.
 /// Nothing is signed that the posture would deny, that the review does not show whole, or that changes while the
-/// question is open. A second reviewer adds a signature to the same envelope with --add-signature.
+/// question is open.
+///
+/// With NAME, the request is a posted one, and the approval is written into a ConfigMap in its namespace, together with the
+/// signatures of others. Without NAME and -f, lists the posted requests that you may sign. A second reviewer adds a signature
+/// to an approval in a file with --add-signature.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
+  kubectl writgate approve --key bob.pem -n payments
+  kubectl writgate approve request-4f0c1a3e9d8b7a6c5e4d -n payments --key bob.pem
   kubectl writgate approve -f request.json --key bob.pem -o approval.json
   kubectl writgate approve -f request.json --key bob.pem --expect 7K3QX-9M2DP-04RTV-WXYZ1-5ABCD \\
       -o approval.json
@@ -47,9 +54,12 @@ Examples:
 pub(crate) struct Arguments {
     #[command(flatten)]
     proposal: ProposalFlags,
+    /// List the posted requests of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "filename", "request"])]
+    all_namespaces: bool,
     #[command(flatten)]
     signer: SignerFlags,
-    /// Write the approval to FILE [default: standard output]
+    /// Write the approval to FILE [default: standard output; with NAME, a ConfigMap in the request's namespace]
     #[arg(short, long, value_name = "FILE", value_parser = output_file)]
     output: Option<PathBuf>,
     /// Sign without asking, for use without a terminal
@@ -62,7 +72,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     full: bool,
     /// Add a signature to the approval in FILE, if it is for exactly these workloads, instead of making a new one
-    #[arg(long, value_name = "FILE", conflicts_with = "Statement")]
+    #[arg(long, value_name = "FILE", requires = "filename", conflicts_with = "Statement")]
     add_signature: Option<PathBuf>,
     #[command(flatten)]
     posture: PostureFlags,
@@ -71,21 +81,54 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    arguments.signer.is_given()?;
+    if arguments.proposal.filename.is_empty() { posted::run(arguments) } else { of_files(arguments) }
+}
+
+fn of_files(arguments: &Arguments) -> Result<Answer, Failure> {
     let Arguments { signer, add_signature, .. } = arguments;
     let others = [&signer.passphrase.passphrase_file, add_signature, &signer.key];
-    signer.is_given()?;
     confirm::can_be_asked(arguments.yes)?;
     let files = draft::read(&arguments.proposal, others.into_iter().flatten().map(PathBuf::as_path))?;
     check_output(arguments)?;
     let signer = signer.find()?;
+    let given = add_signature.as_deref().map(GivenEnvelope::read).transpose()?;
     let inputs = DraftInputs {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
-        envelope: add_signature.as_deref(),
+        envelope: given.as_ref(),
     };
-    let mut draft = ApprovalDraft::open(&inputs)?;
+    let draft = ApprovalDraft::open(&inputs)?;
+    let next = "kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL";
+    let signed = sign(arguments, &inputs, draft, &signer, next)?;
+    output::write(arguments.output.as_deref(), &(signed.envelope.to_json() + "\n"), Access::Private)?;
+    signed.report();
+    for line in &signed.missing {
+        output::note(line);
+    }
+    Ok(Answer::Yes)
+}
+
+/// An envelope with the reviewer's signature, which the posture accepts.
+struct SignedEnvelope {
+    envelope: Envelope,
+    key: KeyId,
+    /// Whether the signature replaces an invalid one under its key id.
+    is_replaced: bool,
+    /// What is still missing; empty if the quorum is met.
+    missing: Vec<String>,
+}
+
+/// Shows the review, asks, and has the draft signed. `next` is the command of the next reviewer.
+fn sign<'f>(
+    arguments: &Arguments,
+    inputs: &DraftInputs<'f>,
+    mut draft: ApprovalDraft<'f>,
+    signer: &Signer<'_>,
+    next: &str,
+) -> Result<SignedEnvelope, Failure> {
     if !draft.signatures.iter().all(ExistingSignature::is_verified) {
         // Whether an invalid signature is the signer's own decides what becomes of it.
         signer.unlock()?;
@@ -99,7 +142,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     precheck::before(&draft, signer.public())?;
     precheck::shown_whole(&review, arguments.full)?;
     confirm::ask(&draft.approval, arguments.yes)?;
-    draft.look_again(&inputs)?;
+    draft.look_again(inputs)?;
     precheck::unchanged(&review, &ReviewReport::of(&draft)?)?;
 
     let signature = signer.sign(PAYLOAD_TYPE, &draft.envelope.signed_bytes())?;
@@ -110,18 +153,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let mut envelope = draft.envelope.clone();
     let is_replaced = envelope.remove_signatures(key);
     envelope.add_signature(key, signature.bytes);
-    let missing = precheck::after(&mut draft, key, &alone, &envelope)?;
-    let json = envelope.to_json();
-    Envelope::parse(&json).map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
-    output::write(arguments.output.as_deref(), &(json + "\n"), Access::Private)?;
-    if is_replaced {
-        output::note(&format!("replaced an invalid signature that named key {key}"));
+    let missing = precheck::after(&mut draft, key, &alone, &envelope, next)?;
+    Envelope::parse(&envelope.to_json())
+        .map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
+    Ok(SignedEnvelope { envelope, key, is_replaced, missing })
+}
+
+impl SignedEnvelope {
+    fn report(&self) {
+        let key = self.key;
+        if self.is_replaced {
+            output::note(&format!("replaced an invalid signature that named key {key}"));
+        }
+        output::note(&format!("signed with key {key}"));
     }
-    output::note(&format!("signed with key {key}"));
-    for line in &missing {
-        output::note(line);
-    }
-    Ok(Answer::Yes)
 }
 
 /// The output may replace the approval to which a signature is added, and no other input.

@@ -1,6 +1,8 @@
-//! `pending`: changes that were denied because they lack an approval and that are still wanted.
+//! `pending`: changes that lack an approval and that are still wanted: those that were denied, and those for which a request
+//! is posted.
 //!
-//! They come from Events alone, which expire after an hour, and from the live objects. Nothing is stored for this.
+//! Denials come from Events, which expire after an hour. Requests come from ConfigMaps, and `request_state` computes who must
+//! still sign.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +16,30 @@ use writgate_core::{
 };
 
 use crate::{
+    approval::{
+        proposal::ProposalFlags,
+        request_state::{RequestState, RequestVerdict, StateReader},
+    },
     cluster::{
         Cluster, ClusterFlags,
-        event_reader::{EventReader, NamespaceScopeFlags, ReportedEvent},
+        event_reader::{EventReader, NamespaceScope, NamespaceScopeFlags, ReportedEvent},
+        posted::{Posted, RequestStore},
     },
+    command::request::list,
     failure::{Answer, Failure},
     manifest::{self, input},
+    postures::PostureSourceFlags,
     terminal::{
         output::{self, columns, shown},
         style,
     },
 };
 
-/// List denied changes that still lack an approval
+/// List denied and requested changes that still lack an approval
 ///
-/// Reads denials from Events, which expire after an hour, and leaves out what was admitted since or is live by now.
-/// Says who wants a change, since when and how often, what it lacks, and which command requests an approval. Exits with
-/// 1 if nothing is pending.
+/// Reads denials from Events, which expire after an hour, and posted requests. Leaves out what was admitted since or is live
+/// by now. Says who wants a change, since when and how often, what it lacks, who has signed a request and who still must, and
+/// which command is next. Exits with 1 if nothing is pending.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -77,7 +86,19 @@ struct PendingApproval {
     /// The reason codes of the latest denial.
     reasons: Vec<String>,
     required_capabilities: Vec<String>,
+    /// The posted request for this spec; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<PendingRequest>,
     next: String,
+}
+
+/// A posted request and its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PendingRequest {
+    name: String,
+    #[serde(flatten)]
+    state: RequestState,
 }
 
 /// The Events about one spec of one object.
@@ -91,16 +112,86 @@ type PendingKey = (String, String, String, SpecHash);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let cluster = arguments.cluster.connect()?;
-    let mut reader = EventReader::new(&cluster, arguments.scope.of(&cluster)?);
+    let scope = arguments.scope.of(&cluster)?;
+    let mut reader = EventReader::new(&cluster, scope.clone());
     let (events, _) = reader.list()?;
+    let mut wanted = pending_of(events);
+    match requested(arguments, &cluster, scope) {
+        Ok(requested) => add(&mut wanted, requested),
+        Err(failure) => output::note(&format!("posted requests are left out: {failure}")),
+    }
     let mut pending = Vec::new();
-    for wanted in pending_of(events) {
+    for wanted in wanted {
         if !is_live(&wanted, &arguments.kinds, &cluster)? {
             pending.push(wanted);
         }
     }
     print(&pending, arguments.output, &reader.place())?;
     Ok(Answer::of(!pending.is_empty()))
+}
+
+/// A posted request with its state.
+type RequestedChange = (Posted, RequestState);
+
+/// The posted requests that are neither expired nor live.
+fn requested(arguments: &Arguments, cluster: &Cluster, scope: NamespaceScope) -> Result<Vec<RequestedChange>, Failure> {
+    let listed = RequestStore { cluster }.list(&scope)?;
+    list::note_unreadable(&listed);
+    let flags = PostureSourceFlags { posture_dir: None, cluster: arguments.cluster.clone() };
+    let proposal = ProposalFlags { reading: arguments.kinds.clone().into(), ..ProposalFlags::default() };
+    let states = list::states(&StateReader::new(cluster, &flags, proposal, scope), &listed.posted);
+    let is_open = |state: &RequestState| !matches!(state.state, RequestVerdict::Live | RequestVerdict::Expired);
+    Ok(listed.posted.into_iter().zip(states).filter(|(_, state)| is_open(state)).collect())
+}
+
+/// Adds each requested workload: to the denial of the same spec, or as an entry of its own.
+fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
+    for (posted, state) in requested {
+        let file = &posted.request.file;
+        for workload in &file.workloads {
+            let Some(object) = object_of(&workload.subject) else { continue };
+            let request = PendingRequest { name: posted.name.clone(), state: state.clone() };
+            let next = match state.state {
+                RequestVerdict::Approved => "kubectl apply -f FILE".to_owned(),
+                _ => format!("kubectl writgate approve {} -n {} --key KEY", posted.name, posted.namespace),
+            };
+            let is_same =
+                |known: &&mut PendingApproval| known.spec_hash == workload.spec_hash && is_same(&known.object, &object);
+            if let Some(denied) = wanted.iter_mut().find(is_same) {
+                (denied.request, denied.next) = (Some(request), next);
+                continue;
+            }
+            wanted.push(PendingApproval {
+                object,
+                spec_hash: workload.spec_hash,
+                environment: Some(file.environment.clone()),
+                project: Some(file.project.clone()),
+                action: Some(file.action.to_string()),
+                by: vec![file.requested_by.clone()],
+                since: posted.created,
+                last: posted.created,
+                times: 0,
+                reasons: Vec::new(),
+                required_capabilities: file.capabilities.iter().map(|one| one.capability.clone()).collect(),
+                request: Some(request),
+                next,
+            });
+        }
+    }
+    wanted.sort_by_key(|wanted| wanted.since);
+}
+
+/// `apps/v1/Deployment/payments/orders`
+fn object_of(subject: &str) -> Option<ObjectRecord> {
+    let mut parts = subject.rsplitn(4, '/');
+    let (name, namespace, kind) = (parts.next()?, parts.next()?, parts.next()?);
+    let api_version = parts.next()?;
+    let [api_version, kind, namespace, name] = [api_version, kind, namespace, name].map(str::to_owned);
+    Some(ObjectRecord { api_version, kind, name, namespace, uid: None })
+}
+
+fn is_same(one: &ObjectRecord, other: &ObjectRecord) -> bool {
+    one.kind == other.kind && one.namespace == other.namespace && one.name == other.name
 }
 
 /// Specs that were denied because they lack an approval and not admitted since, the oldest first.
@@ -157,6 +248,7 @@ impl DenialHistory {
             times,
             reasons: record.reasons,
             required_capabilities: record.required_capabilities,
+            request: None,
         })
     }
 }
@@ -167,7 +259,7 @@ fn initiator(record: &DecisionRecord) -> Option<String> {
 
 /// The next step, as in a denial. FILE is the operator's.
 fn next(object: &ObjectRecord) -> String {
-    format!("kubectl writgate request -f FILE -n {} -o request.json", shown(&object.namespace))
+    format!("kubectl writgate request -f FILE -n {}", shown(&object.namespace))
 }
 
 /// Whether the spec is live by now. What cannot be read counts as pending, with a note.
@@ -198,7 +290,9 @@ fn print(pending: &[PendingApproval], format: Format, place: &str) -> Result<(),
             output::print(&text)
         }
         Format::Text if pending.is_empty() => {
-            output::note(&format!("nothing is pending in {place}, according to Events, which expire after an hour"));
+            output::note(&format!(
+                "nothing is pending in {place}, according to posted requests and Events, which expire after an hour"
+            ));
             Ok(())
         }
         Format::Text => output::print(&pending.iter().map(text).collect::<Vec<_>>().join("\n")),
@@ -212,15 +306,20 @@ fn text(wanted: &PendingApproval) -> String {
     let times = if wanted.times == 1 { "once".to_owned() } else { format!("{} times", wanted.times) };
     let since = wanted.since.strftime("%Y-%m-%dT%H:%M:%SZ");
     let last = wanted.last.strftime("%Y-%m-%dT%H:%M:%SZ");
-    let seen = if wanted.times == 1 { format!("{times}, {since}") } else { format!("{times}, {since} to {last}") };
+    let seen = if wanted.times <= 1 { format!("{times}, {since}") } else { format!("{times}, {since} to {last}") };
+    let is_denied = wanted.times > 0;
+    let request = wanted.request.as_ref();
     let by: Vec<String> = wanted.by.iter().map(|name| person(name)).collect();
     let rows = [
         ("where", shown(&place.join("/"))),
-        ("denied", seen),
+        ("denied", if is_denied { seen } else { String::new() }),
+        ("requested", if is_denied { String::new() } else { since.to_string() }),
         ("by", by.join(", ")),
         ("lacks", style::bad(&shown(&wanted.reasons.join(", ")))),
         ("requires", shown(&wanted.required_capabilities.join(", "))),
         ("spec hash", wanted.spec_hash.to_string()),
+        ("request", request.map(|request| shown(&request.name)).unwrap_or_default()),
+        ("state", request.map(|request| request.state.text()).unwrap_or_default()),
         ("next", wanted.next.clone()),
     ];
     format!("{}\n{}", style::heading(&shown(&what)), columns(rows))

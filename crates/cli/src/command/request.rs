@@ -1,41 +1,34 @@
-//! `request`: one file that requests one approval for all workloads of a release that require it.
+//! `request`: requests one approval for all workloads of a release that require it, in the cluster or in a file.
 //!
-//! The webhook's decision says which workloads require an approval, and which capabilities; this file collects and
-//! prints them. [`denied`] starts from a denial instead. [`server`] asks the API server what it would make of the
-//! manifests. [`kept`] finds what `kubectl apply` would keep of a live object.
+//! [`collect`] finds the workloads, and [`denied`] starts from a denial instead. [`server`] asks the API server what it
+//! would make of the manifests. [`kept`] finds what `kubectl apply` would keep of a live object. [`post`] puts the request
+//! into the cluster, [`wait`] waits for its approval, and [`list`] and [`cancel`] are verbs about posted requests.
 
+mod cancel;
+mod collect;
 mod denied;
 mod kept;
+pub(super) mod list;
+mod post;
 mod server;
+mod wait;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{path::PathBuf, time::Duration};
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, PostParams};
-use serde_json::Value;
 use writgate_cluster::clock;
-use writgate_core::{
-    approval::{Action, MAX_SUBJECTS, REQUEST_FILE_API_VERSION, REQUEST_FILE_KIND, RequestFile, RequestedWorkload},
-    record::{Basis, Decision, DecisionRecord, Outcome},
-    text::escape,
-    vocabulary::{BOUND_ANNOTATIONS, INCIDENT, SOURCE_ENVIRONMENT},
-};
+use writgate_core::approval::{Action, RequestFile};
 
 use crate::{
-    approval::{
-        decider::{Decider, DecisionFlags},
-        required_capabilities::required_capabilities,
-    },
-    cluster::Cluster,
+    approval::decider::DecisionFlags,
+    cluster::{self, Cluster},
+    command::request::collect::{Split, from_manifests},
     failure::{Answer, Failure},
-    manifest::{Manifest, input, is_of_an_approval, namespace::NamespaceFlag, workloads},
+    manifest::{input, namespace::NamespaceFlag},
     terminal::{
         output::{self, Access, columns, shown, table},
-        progress::Progress,
         style,
     },
 };
@@ -45,21 +38,30 @@ const SHORT_HASH: usize = "sha256:".len() + 12;
 
 /// Request an approval for the workloads in manifests
 ///
-/// Checks every workload as the webhook would, against the live object, and writes those that require an approval to
-/// one request file, for one approval of the whole release. Says why the others require none. Fails if the webhook
-/// would deny a workload with any approval. The file contains only workloads, never Secrets.
+/// Checks every workload as the webhook would, against the live object, and requests one approval of the whole release for
+/// those that require one. Says why the others require none. Fails if the webhook would deny a workload with any approval.
+/// Posts the request as a ConfigMap in the workloads' namespace and prints its name; with -o or --posture-dir, writes it to
+/// a file instead. A request contains only workloads, never Secrets.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
-  kubectl writgate request -f app.yaml --reason CHG-1234 -o request.json
+  kubectl writgate request -f app.yaml --reason CHG-1234
+  kubectl writgate request -f app.yaml --wait=30m --apply
+  kubectl writgate request list -n payments
   helm template orders ./chart | kubectl writgate request -f - -n payments -o request.json
-  kubectl writgate request --denial -f app.yaml -o request.json
+  kubectl writgate request --denial -f app.yaml
   kubectl writgate request -f app.yaml --posture-dir postures --environment production \\
       --project payments --requested-by alice@acme.example
 
 Then a reviewer runs:
-  kubectl writgate approve -f request.json --key KEY -o approval.json")]
+  kubectl writgate approve NAME --key KEY"
+)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Manifest, YAML or JSON, or folder of manifests, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required_unless_present = "denial")]
     filename: Vec<PathBuf>,
@@ -86,28 +88,67 @@ pub(crate) struct Arguments {
     /// Request a break-glass approval, if the posture permits it
     #[arg(long)]
     break_glass: bool,
-    /// Write the request to FILE [default: standard output]
+    /// Write the request to FILE, `-` for standard output [default: post it in the cluster]
     #[arg(short, long, value_name = "FILE", value_parser = super::approve::output_file)]
     output: Option<PathBuf>,
+    /// Wait until the request is approved or rejected, at most DURATION, such as 30m
+    #[arg(long, value_name = "DURATION", require_equals = true, value_parser = cluster::timeout)]
+    #[arg(conflicts_with_all = ["posture_dir", "output"])]
+    wait: Option<Option<Duration>>,
+    /// Apply the manifests with `kubectl apply` once they are approved; waits as --wait does
+    #[arg(long, requires = "filename", conflicts_with_all = ["posture_dir", "output"])]
+    apply: bool,
+}
+
+/// A verb about posted requests.
+#[derive(Subcommand, Debug)]
+enum Verb {
+    List(list::ListArguments),
+    Show(list::ShowArguments),
+    Cancel(cancel::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
+    match &arguments.verb {
+        Some(Verb::List(arguments)) => return list::list(arguments),
+        Some(Verb::Show(arguments)) => return list::show(arguments),
+        Some(Verb::Cancel(arguments)) => return cancel::run(arguments),
+        None => {}
+    }
+    if arguments.apply && arguments.filename.iter().any(|path| input::is_stdin(path)) {
+        return Err(Failure::Misuse(
+            "--apply applies the files again after the approval, but standard input can be read only once; pass files"
+                .to_owned(),
+        ));
+    }
     input::one_stdin(arguments.filename.iter().map(PathBuf::as_path))?;
     let manifests = input::manifests(&arguments.filename, &arguments.decider.reading)?;
     let decider = arguments.decider.load(&manifests, clock::now())?;
     let requester = arguments.requester(decider.postures.cluster.as_ref())?;
-    let file = match (&arguments.denial, decider.postures.cluster.as_ref()) {
+    let cluster = decider.postures.cluster.as_ref().filter(|_| arguments.output.is_none());
+    let split = if cluster.is_some() { Split::ByNamespace } else { Split::No };
+    let files = match (&arguments.denial, decider.postures.cluster.as_ref()) {
         (Some(object), Some(cluster)) => denied::request(arguments, object, cluster, &decider, &requester)?,
-        _ => from_manifests(arguments, &decider, &requester)?,
+        _ => from_manifests(arguments, &decider, &requester, split)?,
     };
-    let Some(file) = file else {
+    let Some(file) = files.first() else {
         output::note_styled(&format!("{}: no workload requires an approval", style::good("no request")));
-        return Ok(Answer::Yes);
+        return if arguments.apply { wait::apply(arguments) } else { Ok(Answer::Yes) };
     };
+    if let Some(cluster) = cluster {
+        let posted = post::post(arguments, cluster, &requester, &files)?;
+        return if arguments.wait.is_some() || arguments.apply {
+            wait::run(arguments, cluster, &posted)
+        } else {
+            Ok(Answer::Yes)
+        };
+    }
     let folder = arguments.decider.postures.posture_dir.iter();
     output::check_target(arguments.output.as_deref(), arguments.filename.iter().chain(folder).map(PathBuf::as_path))?;
     output::write(arguments.output.as_deref(), &file.to_json(), Access::Public)?;
-    report(&file, arguments);
+    let path = arguments.output.as_ref().filter(|path| path.as_os_str() != "-");
+    let request = path.map_or("REQUEST".to_owned(), |path| shown(&path.display().to_string()));
+    report(file, arguments, &format!("kubectl writgate approve -f {request} --key KEY -o approval.json"));
     Ok(Answer::Yes)
 }
 
@@ -145,297 +186,8 @@ fn who_am_i(cluster: &Cluster) -> Result<String, Failure> {
     })
 }
 
-/// A workload that requires an approval.
-struct UnapprovedWorkload<'m> {
-    manifest: &'m Manifest,
-    namespace: String,
-    runs: Option<Value>,
-    decision: Decision,
-}
-
-/// The result for one object of the manifests.
-enum ApprovalNeed<'m> {
-    /// The object requires an approval.
-    Required(Box<UnapprovedWorkload<'m>>),
-    /// The object requires no approval; the reason.
-    NotRequired(String),
-    /// No approval could allow the object; the reason.
-    Impossible(String),
-}
-
-fn from_manifests(
-    arguments: &Arguments,
-    decider: &Decider<'_>,
-    requester: &Requester,
-) -> Result<Option<RequestFile>, Failure> {
-    let checked: Vec<&Manifest> = decider.manifests.iter().filter(|manifest| manifest.is_checked()).collect();
-    decider.manifests.iter().for_each(workloads::warn_of_outdated);
-    decider.manifests.iter().for_each(workloads::warn_of_dropped_fields);
-    let cluster = decider.postures.cluster.as_ref();
-    decider.manifests.iter().for_each(|manifest| workloads::warn_of_newer_fields(manifest, cluster));
-    if checked.is_empty() {
-        return Err(Failure::Undetermined(workloads::none_in(decider.manifests)));
-    }
-    let from_server = arguments.server.ask(&checked, &arguments.namespace, decider)?;
-    let mut progress = Progress::of("checking", Some(checked.len()));
-    let (mut required, mut not_needed, mut impossible) = (Vec::new(), Vec::new(), Vec::new());
-    for manifest in from_server.as_ref().map_or(checked, |made| made.iter().collect()) {
-        match assess(manifest, arguments, decider, requester)? {
-            ApprovalNeed::Required(found) => required.push(*found),
-            ApprovalNeed::NotRequired(why) => not_needed.push(why),
-            ApprovalNeed::Impossible(why) => impossible.push(why),
-        }
-        progress.step();
-    }
-    drop(progress);
-    if !impossible.is_empty() {
-        return Err(Failure::No(format!(
-            "no approval could allow these workloads as they are:\n{}",
-            impossible.join("\n")
-        )));
-    }
-    report_not_needed(&not_needed);
-    if required.is_empty() {
-        return Ok(None);
-    }
-    let group = only_group(required, arguments.action)?;
-    Ok(Some(group.request(arguments, decider, requester, not_needed)?))
-}
-
-fn assess<'m>(
-    manifest: &'m Manifest,
-    arguments: &Arguments,
-    decider: &Decider<'_>,
-    requester: &Requester,
-) -> Result<ApprovalNeed<'m>, Failure> {
-    let namespace = arguments.namespace.of(manifest, decider.postures.cluster.as_ref())?;
-    let cluster = decider.postures.cluster.as_ref();
-    let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
-    let user = Some(&*requester.user);
-    let replaced = runs.as_ref().filter(|_| !manifest.is_recreated());
-    let decision = decider.decide_manifest(manifest, &namespace, replaced, user)?;
-    if decision.allowed() && decision.denials.is_empty() {
-        return Ok(ApprovalNeed::NotRequired(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
-    }
-    let unapproved = decider.decide_unapproved(manifest, &namespace, replaced, &requester.user)?;
-    let mut cannot: Vec<String> = unapproved
-        .denials
-        .iter()
-        .filter(|denial| denial.code() != "ApprovalRequired")
-        .map(|denial| format!("  {}: {denial}", denial.code()))
-        .collect();
-    cannot.extend(missing_of_replay(manifest, &unapproved));
-    if !cannot.is_empty() {
-        return Ok(ApprovalNeed::Impossible(format!("{}\n{}", name(manifest, &namespace), cannot.join("\n"))));
-    }
-    if let Some(live) = replaced {
-        kept::warn(manifest, live)?;
-    }
-    Ok(ApprovalNeed::Required(Box::new(UnapprovedWorkload { manifest, namespace, runs, decision: unapproved })))
-}
-
-/// The annotations that an approval of a replay takes from the object, and that are missing.
-fn missing_of_replay(manifest: &Manifest, decision: &Decision) -> Vec<String> {
-    if decision.record.action != Some(Action::ReplayExecute) {
-        return Vec::new();
-    }
-    let required = [INCIDENT, SOURCE_ENVIRONMENT];
-    let missing = required.into_iter().filter(|name| manifest.annotation(name).is_none());
-    missing.map(|name| format!("  a replay requires the annotation {name}; add it")).collect()
-}
-
-fn name(manifest: &Manifest, namespace: &str) -> String {
-    format!("{} {}/{}", manifest.kind(), shown(namespace), shown(&manifest.subject_name().unwrap_or_default()))
-}
-
-fn why_not_needed(decision: &Decision) -> String {
-    let record = &decision.record;
-    match (record.decision, record.basis) {
-        (Outcome::NotAnAction, _) if record.environment.is_none() => "its namespace is not governed".to_owned(),
-        (Outcome::NotAnAction, _) => "nothing changes in the live object".to_owned(),
-        (_, Some(Basis::NotRequired)) => "the posture requires none".to_owned(),
-        (_, Some(Basis::Rollback)) => "it is a rollback to a spec that was admitted before".to_owned(),
-        _ => match record.approvals.as_slice() {
-            [first, ..] => {
-                format!("it is approved already, until {} (approval {})", first.expires_at, shown(&first.id))
-            }
-            [] => "it is admitted as it is".to_owned(),
-        },
-    }
-}
-
-fn report_not_needed(not_needed: &[String]) {
-    for one in not_needed {
-        output::note_styled(&style::faint(&format!("no approval required: {}", escape(one))));
-    }
-}
-
-/// What one approval states once.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ApprovalScope {
-    environment: String,
-    project: String,
-    action: Action,
-    /// The bound annotations: an approval binds one value of each.
-    claims: Vec<(&'static str, Option<String>)>,
-}
-
-struct ScopeGroup<'m> {
-    scope: ApprovalScope,
-    required: Vec<UnapprovedWorkload<'m>>,
-}
-
-/// The only group. If there are several, the error says how they differ.
-fn only_group(required: Vec<UnapprovedWorkload<'_>>, action: Option<Action>) -> Result<ScopeGroup<'_>, Failure> {
-    let mut groups: BTreeMap<ApprovalScope, Vec<UnapprovedWorkload<'_>>> = BTreeMap::new();
-    for one in required {
-        let scope = one.scope();
-        if action.is_none_or(|action| action == scope.action) {
-            groups.entry(scope).or_default().push(one);
-        }
-    }
-    if groups.len() > 1 {
-        let listed: Vec<String> = groups.iter().map(|(scope, members)| scope.describe(members)).collect();
-        return Err(Failure::Misuse(format!(
-            "an approval covers one environment, project, action, pipeline version and config bundle, but the workloads \
-             are {} groups:\n{}\nrequest each group in a separate file; select it with -f or --action",
-            listed.len(),
-            listed.join("\n")
-        )));
-    }
-    let (scope, required) =
-        groups.pop_first().ok_or_else(|| Failure::No("no workload's change is that action".to_owned()))?;
-    Ok(ScopeGroup { scope, required })
-}
-
-impl UnapprovedWorkload<'_> {
-    fn scope(&self) -> ApprovalScope {
-        let record = &self.decision.record;
-        ApprovalScope {
-            environment: record.environment.clone().unwrap_or_default(),
-            project: record.project.clone().unwrap_or_default(),
-            action: record.action.unwrap_or(Action::Deploy),
-            claims: BOUND_ANNOTATIONS.map(|claim| (claim, self.manifest.annotation(claim).map(str::to_owned))).to_vec(),
-        }
-    }
-}
-
-impl ApprovalScope {
-    fn describe(&self, members: &[UnapprovedWorkload<'_>]) -> String {
-        let names: Vec<String> = members.iter().map(|one| name(one.manifest, &one.namespace)).collect();
-        let claims = self.claims.iter().filter_map(|(claim, value)| Some((claim, value.as_ref()?)));
-        let claims: Vec<String> = claims.map(|(claim, value)| format!(", {claim} {}", shown(value))).collect();
-        format!(
-            "  {} in {}, project {}{}: {}",
-            self.action,
-            shown(&self.environment),
-            shown(&self.project),
-            claims.concat(),
-            names.join(", ")
-        )
-    }
-}
-
-impl ScopeGroup<'_> {
-    fn request(
-        self,
-        arguments: &Arguments,
-        decider: &Decider<'_>,
-        requester: &Requester,
-        not_needed: Vec<String>,
-    ) -> Result<RequestFile, Failure> {
-        let Self { scope, required } = self;
-        if required.len() > MAX_SUBJECTS {
-            return Err(Failure::Misuse(format!(
-                "{} workloads require an approval, but one approval covers at most {MAX_SUBJECTS}; request them in \
-                 several files, selected with -f",
-                required.len()
-            )));
-        }
-        let mut workloads = Vec::new();
-        let mut subjects = BTreeSet::new();
-        for one in &required {
-            let workload = one.requested()?;
-            if !subjects.insert(workload.subject.clone()) {
-                return Err(Failure::Misuse(format!("{} appears twice; remove one", one.manifest)));
-            }
-            workloads.push(workload);
-        }
-        let records: Vec<&DecisionRecord> = required.iter().map(|one| &one.decision.record).collect();
-        request_file(arguments, decider, requester, scope, &records, workloads)
-            .map(|file| RequestFile { not_needed, ..file })
-    }
-}
-
-impl UnapprovedWorkload<'_> {
-    fn requested(&self) -> Result<RequestedWorkload, Failure> {
-        let hash = self.manifest.spec_hash().ok_or_else(|| {
-            Failure::No(format!("{} has no spec hash, so it cannot be approved", name(self.manifest, &self.namespace)))
-        })?;
-        Ok(RequestedWorkload {
-            namespace: self.namespace.clone(),
-            spec_hash: hash?,
-            object: Some(self.manifest.without_approvals().object().clone()),
-            subject: workloads::subject_name(self.manifest, Some(&self.namespace))?,
-            runs: self.runs.clone().map(bare),
-        })
-    }
-}
-
-/// The live object for a reviewer's comparison, without fields that the server and controllers maintain and without
-/// copies of the object.
-fn bare(mut runs: Value) -> Value {
-    if let Value::Object(fields) = &mut runs {
-        fields.remove("status");
-    }
-    if let Some(Value::Object(metadata)) = runs.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
-    if let Some(Value::Object(annotations)) = runs.pointer_mut("/metadata/annotations") {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-        annotations.retain(|name, _| !is_of_an_approval(name));
-    }
-    runs
-}
-
-/// The request for `workloads`, with the capabilities that their decisions require.
-fn request_file(
-    arguments: &Arguments,
-    decider: &Decider<'_>,
-    requester: &Requester,
-    scope: ApprovalScope,
-    records: &[&DecisionRecord],
-    workloads: Vec<RequestedWorkload>,
-) -> Result<RequestFile, Failure> {
-    let ApprovalScope { environment, project, action, claims: _ } = scope;
-    let posture = decider.postures.set.environment(&environment);
-    let posture = posture.map_err(|error| Failure::Undetermined(error.to_string()))?;
-    let break_glass = arguments.break_glass;
-    if break_glass && posture.break_glass.is_none() {
-        return Err(Failure::No(format!(
-            "the posture of {} permits no break-glass approval (breakGlass)",
-            shown(&posture.environment)
-        )));
-    }
-    Ok(RequestFile {
-        api_version: REQUEST_FILE_API_VERSION.to_owned(),
-        kind: REQUEST_FILE_KIND.to_owned(),
-        requested_by: requester.person.clone(),
-        reason: arguments.reason.clone(),
-        requested_at: clock::now(),
-        cluster: posture.cluster.clone(),
-        capabilities: required_capabilities(posture, Some(action), break_glass, records.iter().copied()),
-        environment,
-        project,
-        action,
-        break_glass,
-        workloads,
-        not_needed: Vec::new(),
-    })
-}
-
-/// Prints the request in short, and the next step.
-fn report(file: &RequestFile, arguments: &Arguments) {
+/// Prints the request in short, and the reviewer's command.
+fn report(file: &RequestFile, arguments: &Arguments, next: &str) {
     let rows: Vec<[String; 3]> = file
         .workloads
         .iter()
@@ -460,9 +212,8 @@ fn report(file: &RequestFile, arguments: &Arguments) {
         ("project", shown(&file.project)),
         ("capabilities", shown(&needed.collect::<Vec<_>>().join(", "))),
     ]);
-    let request = arguments.output.as_ref().map_or("REQUEST".to_owned(), |path| shown(&path.display().to_string()));
     output::note_styled(&format!(
-        "{}\n{facts}{}\nnext: a reviewer runs: kubectl writgate approve -f {request} --key KEY -o approval.json",
+        "{}\n{facts}{}\nnext: a reviewer runs: {next}",
         style::heading("Request for one approval"),
         table(["WORKLOAD", "SPEC HASH", "CHANGE"], &rows)
     ));

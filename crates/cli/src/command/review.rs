@@ -14,6 +14,7 @@ mod unusual;
 
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use serde::Serialize;
 use serde_json::Value;
 use writgate_core::{
@@ -27,9 +28,9 @@ use crate::{
         assessment::{AssessedWorkload, LiveObject, PostureFlags},
         draft::{self, ApprovalDraft, DraftInputs},
         origin::{Claimant, Origin, ValidityChoice},
-        proposal::{ProposalFlags, ProposedWorkload},
+        proposal::{ProposalFiles, ProposalFlags, ProposedWorkload},
         signatures::ExistingSignature,
-        statement::{self, StatementFlags},
+        statement::{self, GivenEnvelope, StatementFlags},
     },
     command::{
         Format,
@@ -53,9 +54,11 @@ use crate::{
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
+  kubectl writgate review request-4f0c1a3e9d8b7a6c5e4d -n payments
   kubectl writgate review -f request.json
   kubectl writgate review -f request.json --posture-dir postures -o json
   kubectl writgate review -f app.yaml --requested-by alice@acme.example --full")]
+#[command(group(ArgGroup::new("what").required(true).args(["filename", "request"])))]
 pub(crate) struct Arguments {
     #[command(flatten)]
     proposal: ProposalFlags,
@@ -169,13 +172,14 @@ struct Signers {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
-    let files = draft::read(&arguments.proposal, arguments.add_signature.iter().map(PathBuf::as_path))?;
+    let files = arguments.read()?;
+    let given = arguments.add_signature.as_deref().map(GivenEnvelope::read).transpose()?;
     let draft = ApprovalDraft::open(&DraftInputs {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
         statement: &arguments.statement,
-        envelope: arguments.add_signature.as_deref(),
+        envelope: given.as_ref(),
     })?;
     let review = ReviewReport::of(&draft)?;
     match arguments.output {
@@ -184,6 +188,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Format::Text => output::print(&review.text())?,
     }
     Ok(Answer::of(review.is_clear()))
+}
+
+impl Arguments {
+    /// The files, or the posted request.
+    fn read(&self) -> Result<ProposalFiles, Failure> {
+        let Some(name) = &self.proposal.request else {
+            return draft::read(&self.proposal, self.add_signature.iter().map(PathBuf::as_path));
+        };
+        let cluster = self.posture.cluster_of_requests()?;
+        let posted = self.proposal.posted(&cluster, name)?;
+        Ok(ProposalFiles::of_posted(&posted))
+    }
 }
 
 impl ReviewReport {

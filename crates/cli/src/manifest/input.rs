@@ -112,6 +112,13 @@ pub(crate) struct ManifestFlags {
     recursive: bool,
 }
 
+impl ManifestFlags {
+    /// Whether subfolders are read.
+    pub(crate) fn is_recursive(&self) -> bool {
+        self.recursive
+    }
+}
+
 impl WorkloadKindFlags {
     /// The further kinds.
     pub(crate) fn further(&self) -> &[WorkloadKind] {

@@ -18,17 +18,22 @@ pub(crate) fn can_be_asked(yes: bool) -> Result<(), Failure> {
     ))
 }
 
-/// Asks for confirmation, unless `yes` is set.
+/// Asks for confirmation to sign an approval, unless `yes` is set.
 pub(crate) fn ask(approval: &Approval, yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
     let question = format!(
         "Sign this for {} until {}?",
         shown(&format!("{} in {}", approval.project, approval.environment)),
         approval.expires_at
     );
-    match Confirm::new(&question).with_default(false).prompt() {
+    ask_to(&question, yes)
+}
+
+/// Asks a question about a signature, unless `yes` is set.
+pub(crate) fn ask_to(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    match Confirm::new(question).with_default(false).prompt() {
         Ok(true) => Ok(()),
         Ok(false) | Err(InquireError::OperationCanceled | InquireError::OperationInterrupted) => {
             Err(Failure::No("not signed; nothing was written".to_owned()))

@@ -94,6 +94,18 @@ impl Envelope {
         self.signatures.push(EnvelopeSignature { keyid: keyid.to_string(), bytes: signature.to_vec() });
     }
 
+    /// This envelope with the further signatures of another envelope around the same payload, as far as the limit permits.
+    /// Nothing is verified.
+    #[must_use]
+    pub fn with_signatures_of(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        if self.payload == other.payload {
+            let new = other.signatures.iter().filter(|signature| !self.signatures.contains(signature));
+            all.signatures.extend(new.take(MAX_SIGNATURES.saturating_sub(self.signatures.len())).cloned());
+        }
+        all
+    }
+
     /// Whether a signature of the envelope verifies with `key`, whatever key id it claims.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
@@ -224,6 +236,22 @@ mod tests {
         envelope.add_signature(public(&other).id(), signing.sign(&envelope.signed_bytes()).to_bytes());
         assert!(envelope.is_signed_by(&public(&signing)), "the second signature verifies");
         assert!(!envelope.is_signed_by(&public(&other)), "only the key id is right");
+    }
+
+    #[test]
+    fn joins_the_signatures_of_one_payload_up_to_the_limit() {
+        let key = |digit: &str| digit.repeat(64).parse::<KeyId>().expect("a key id");
+        let with = |payload: &[u8], digits: &[&str]| {
+            let mut envelope = Envelope::new(payload.to_vec());
+            digits.iter().for_each(|digit| envelope.add_signature(key(digit), [7; 64]));
+            envelope
+        };
+        let joined = with(b"{}", &["1", "2"]).with_signatures_of(&with(b"{}", &["2", "3"]));
+        assert_eq!(joined, with(b"{}", &["1", "2", "3"]));
+        let other = with(b"{}", &["1"]).with_signatures_of(&with(b"[]", &["2"]));
+        assert_eq!(other, with(b"{}", &["1"]), "another payload");
+        let many = with(b"{}", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a", "b", "c", "d", "e", "f"]);
+        assert_eq!(with(b"{}", &["1"]).with_signatures_of(&many).keyids().count(), MAX_SIGNATURES);
     }
 
     #[test]

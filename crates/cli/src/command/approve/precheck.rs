@@ -44,12 +44,13 @@ pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Resu
 }
 
 /// Fails if the webhook would deny `alone`, which only this key has signed. Returns lines that say what `all` of the
-/// signatures still lack.
+/// signatures still lack. `next` is the command of the next reviewer.
 pub(super) fn after(
     draft: &mut ApprovalDraft<'_>,
     key: KeyId,
     alone: &Envelope,
     all: &Envelope,
+    next: &str,
 ) -> Result<Vec<String>, Failure> {
     let lacks_people = |denial: &Denial| matches!(denial, Denial::QuorumNotMet { .. });
     let Some(denials) = draft.decide(alone)? else { return Ok(Vec::new()) };
@@ -63,10 +64,7 @@ pub(super) fn after(
     let signed: Vec<String> = verified.map(|signature| signature.keyid.clone()).chain([key.to_string()]).collect();
     Ok(vec![
         format!("more signatures are required: {}", describe(missing)),
-        format!(
-            "{}; add a signature with: kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL",
-            others(draft, &signed)
-        ),
+        format!("{}; add a signature with: {next}", others(draft, &signed)),
     ])
 }
 

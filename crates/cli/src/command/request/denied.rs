@@ -17,7 +17,10 @@ use crate::{
         Cluster,
         event_reader::{EventReader, NamespaceScope},
     },
-    command::request::{ApprovalScope, Arguments, Requester, from_manifests, request_file},
+    command::request::{
+        Arguments, Requester,
+        collect::{ApprovalScope, Split, from_manifests, request_file},
+    },
     failure::Failure,
     terminal::output::shown,
 };
@@ -32,17 +35,18 @@ pub(super) fn request(
     cluster: &Cluster,
     decider: &Decider<'_>,
     requester: &Requester,
-) -> Result<Option<RequestFile>, Failure> {
+) -> Result<Vec<RequestFile>, Failure> {
     let namespace = arguments.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
     if !names::is_label(namespace) {
         return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));
     }
     let denied = last_denied(cluster, namespace, object, requester)?;
     if arguments.filename.is_empty() {
-        return of_records(arguments, &denied, decider, requester).map(Some);
+        return of_records(arguments, &denied, decider, requester).map(|file| vec![file]);
     }
-    let file = from_manifests(arguments, decider, requester)?;
-    file.map(|file| only_denied(file, &denied)).transpose()
+    // The denials are of one namespace.
+    let files = from_manifests(arguments, decider, requester, Split::No)?;
+    files.into_iter().map(|file| only_denied(file, &denied)).collect()
 }
 
 /// The denials of the last attempt, one for each object.
