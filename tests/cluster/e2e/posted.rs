@@ -3,6 +3,7 @@
 use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use serde_json::{Value, json};
+use writgate_core::approval::RequestDigest;
 
 use crate::e2e::flow::Desk;
 use writgate_testing::harness::{Test, tests};
@@ -23,7 +24,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
     ]
 }
 
-/// A namespace in which the operator and the reviewers may write ConfigMaps, and a folder with the reviewers' keys.
+/// A namespace in which the operator and the reviewers have the chart's roles, and a folder with the reviewers' keys.
 struct Team<'a> {
     governed: &'a Governed<'a>,
     desk: Desk<'a>,
@@ -35,16 +36,13 @@ impl<'a> Team<'a> {
         installation.permit_reading_postures();
         let group = "rbac.authorization.k8s.io";
         let users = [&installation.operator, &installation.reviewer];
-        let subjects: Vec<Value> =
-            users.iter().map(|user| json!({"kind": "User", "apiGroup": group, "name": user.name})).collect();
-        installation.plane.install(&[
-            json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": "requests"}, "rules": [
-                {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "update", "delete"]},
-                {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["get", "list"]}]}),
+        let bindings = users.into_iter().zip(["writgate-operator", "writgate-reviewer"]).map(|(user, role)| {
             json!({"apiVersion": format!("{group}/v1"), "kind": "RoleBinding",
-                "metadata": {"name": "requests", "namespace": governed.namespace}, "subjects": subjects,
-                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "requests"}}),
-        ]);
+                "metadata": {"name": role, "namespace": governed.namespace},
+                "subjects": [{"kind": "User", "apiGroup": group, "name": user.name}],
+                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role}})
+        });
+        installation.plane.install(&bindings.collect::<Vec<_>>());
         for user in users {
             wait_until("the role is in force", Duration::from_secs(20), || {
                 let asked = user.kubectl(&["auth", "can-i", "create", "configmaps", "-n", &governed.namespace]);
@@ -195,6 +193,8 @@ fn the_rejection_of_a_posted_request_is_shown_and_ends_the_wait(installation: &I
         let text = format!("{}{}", ran.stdout, ran.stderr);
         assert!(text.contains("rejected by bob@acme.example: not in office hours"), "{ran}");
     }
+    let again = team.reviewer(&["reject", &name, "--reason", "still not", "--key", "bob.pem", "--yes"]);
+    assert!(again.code == Some(1) && again.stderr.contains("exists already"), "{again}");
     // A rejection is not an approval, wherever it is put.
     let stored = team.config_map(&format!("{}-{}", name.replace("request-", "rejection-"), &governed.bob.id()[..8]));
     let text = stored.expect("a rejection")["data"]["rejection.json"].as_str().expect("text").to_owned();
@@ -213,26 +213,25 @@ fn the_rejection_of_a_posted_request_by_an_unknown_key_is_not_a_fact(installatio
     let refused = team.reviewer(&["reject", &name, "--reason", "no", "--key", "mallory.pem", "--yes"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("the posture does not contain this key"), "{refused}");
 
+    let stored = team.config_map(&name).expect("the request");
+    let digest = RequestDigest::of(stored["data"]["request.json"].as_str().expect("text"));
     let mut statement = governed.statement(&governed.deployment("orders"));
     statement["predicateType"] = json!("https://writgate.dev/rejection/v1");
-    let digest = team.config_map(&name).expect("the request")["data"]["request.json"].to_string();
-    statement["predicate"] = json!({"projection": "v1", "request": format!("sha256:{}", "0".repeat(64)),
-        "reason": digest.chars().take(9).collect::<String>(), "rejectedBy": "bob@acme.example",
-        "rejectedAt": "2026-11-22T10:00:00Z"});
-    let forged = name.replace("request-", "rejection-");
-    for (suffix, text) in [
-        ("00000000", envelope(&statement, &[&Key::new()])),
-        // Bob signed a rejection of another request.
-        ("11111111", envelope(&statement, &[&governed.bob])),
-        ("22222222", "junk".to_owned()),
-    ] {
-        installation.plane.install(&[json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
-            "name": format!("{forged}-{suffix}"), "namespace": governed.namespace,
-            "labels": {"writgate.dev/kind": "rejection"}}, "data": {"rejection.json": text}})]);
+    statement["predicate"] = json!({"projection": "v1", "request": digest.to_string(), "reason": "no",
+        "rejectedBy": "bob@acme.example", "rejectedAt": "2026-11-22T10:00:00Z"});
+    let other = Key::new();
+    let unknown: Value = serde_json::from_str(&envelope(&statement, &[&other])).expect("JSON");
+    let mut forged = unknown.clone();
+    forged["signatures"][0]["keyid"] = json!(governed.bob.id());
+    for (key, rejection) in [(other.id(), unknown), (governed.bob.id(), forged)] {
+        let key = key.parse().expect("a key id");
+        installation.plane.install(&[json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "metadata": {
+            "name": digest.rejection_name(key), "namespace": governed.namespace,
+            "labels": {"writgate.dev/kind": "rejection"}}, "data": {"rejection.json": rejection.to_string()}})]);
     }
     let state = team.state(&name);
     assert_eq!(state["state"], "waiting", "{state}");
-    assert_eq!(state["unverifiedRejections"].as_array().map(Vec::len), Some(3), "{state}");
+    assert_eq!(state["unverifiedRejections"].as_array().map(Vec::len), Some(2), "{state}");
 }
 
 fn a_posted_request_that_was_cancelled_cannot_be_approved(installation: &Installation) {

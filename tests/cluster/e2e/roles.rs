@@ -95,7 +95,7 @@ fn the_reviewers_role_reads_what_runs_and_posts_approvals(installation: &Install
     let mut changed = orders.clone();
     changed["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/acme/orders:9".into();
     installation.permit_reading_postures();
-    let requested = writgate(&installation.operator, &["request", "-f", "-"], &changed);
+    let requested = writgate(&installation.operator, &["request", "-f", "-", "-o", "-"], &changed);
     assert!(requested.ok(), "{requested}");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), &requested.stdout).expect("it can be written");

@@ -273,13 +273,12 @@ impl<'c> RequestStore<'c> {
         Ok(objects.into_iter().map(stored).collect())
     }
 
-    /// Writes the rejection that was signed with `key`, in place of an earlier one with this key.
+    /// Creates the rejection that was signed with `key`. A conflict: there is one with this key.
     pub(crate) fn write_rejection(&self, posted: &Posted, key: KeyId, envelope: &Envelope) -> Result<Written, Failure> {
-        let (namespace, name) = (&posted.namespace, posted.request.digest.rejection_name(key));
-        let what = format!("read ConfigMap {name} in namespace {namespace}");
-        let read = self.cluster.ask(&what, self.config_maps(namespace)?.get_opt(&name))?;
-        let object = labelled(namespace, &name, REJECTION_KIND, REJECTION_KEY, &envelope.to_json());
-        self.write(object, read.as_ref())
+        let name = posted.request.digest.rejection_name(key);
+        let mut object = labelled(&posted.namespace, &name, REJECTION_KIND, REJECTION_KEY, &envelope.to_json());
+        object.immutable = Some(true);
+        self.write(object, None)
     }
 
     /// Creates `object`, or replaces the one that was `read`. The resource version makes the API server refuse a write

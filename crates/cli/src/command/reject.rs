@@ -93,9 +93,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     envelope.add_signature(key, signature.bytes);
     let store = RequestStore { cluster: &cluster };
     if store.write_rejection(&posted, key, &envelope)? == Written::Conflict {
-        return Err(Failure::Undetermined(
-            "somebody else has written this rejection at the same time; run the command again".to_owned(),
-        ));
+        return Err(Failure::No(format!(
+            "{} exists already: the request is rejected with key {key}; delete the ConfigMap to reject it with another reason",
+            location(&posted.namespace, &posted.request.digest.rejection_name(key))
+        )));
     }
     output::note(&format!("signed with key {key}"));
     output::note(&format!("written: {}", location(&posted.namespace, &posted.request.digest.rejection_name(key))));
