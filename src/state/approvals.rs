@@ -232,6 +232,7 @@ mod tests {
             id: "01935a00-0000-7000-8000-000000000001".to_owned(),
             action: Action::Deploy,
             cluster: None,
+            clusters: Vec::new(),
             environment: "production".to_owned(),
             project: "payments".to_owned(),
             capabilities: vec!["deploy".to_owned()],

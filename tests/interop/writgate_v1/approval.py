@@ -133,7 +133,7 @@ class Statement:
         self.predicate = predicate = _object(_member(value, "predicate"))
         _closed(
             predicate,
-            "id projection action cluster environment project capabilities pipelineVersion configBundle replay breakGlass"
+            "id projection action cluster clusters environment project capabilities pipelineVersion configBundle replay breakGlass"
             " requestedBy reason notBefore expiresAt".split(),
         )
         if not is_uuid7(_member(predicate, "id")):
@@ -147,6 +147,12 @@ class Statement:
         for name in ("cluster", "pipelineVersion", "configBundle"):
             if (claim := _member(predicate, name, required=False)) is not None:
                 _name(claim)
+        if (clusters := _member(predicate, "clusters", required=False)) is not None:
+            names = [_name(name) for name in _list(clusters, 1, MAX_ITEMS)]
+            if len(set(names)) < len(names):
+                raise Refused("a cluster twice")
+            if "cluster" in predicate:
+                raise Refused("both cluster and clusters")
         if (reason := _member(predicate, "reason", required=False)) is not None:
             _string(reason)
         for capability in _list(_member(predicate, "capabilities"), 0, MAX_ITEMS):
@@ -169,6 +175,8 @@ class Statement:
         """Equal for two approvals that agree."""
         compared = {k: v for k, v in self.predicate.items() if k not in ("id", "notBefore", "expiresAt", "reason")}
         compared["capabilities"] = sorted(compared["capabilities"])
+        if "clusters" in compared:
+            compared["clusters"] = sorted(compared["clusters"])
         compared["breakGlass"] = self.break_glass
         return json.dumps(compared, sort_keys=True)
 

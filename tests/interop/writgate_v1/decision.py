@@ -658,7 +658,7 @@ class Candidate:
             codes.append("WrongResource")
         for code, found, wanted in (
             ("WrongEnvironment", claim["environment"], decision.environment),
-            ("WrongCluster", claim.get("cluster"), posture.cluster),
+            ("WrongCluster", posture.cluster in claim.get("clusters", [claim.get("cluster")]), True),
             ("WrongProject", claim["project"], decision.project),
             ("WrongAction", claim["action"], decision.action),
         ):

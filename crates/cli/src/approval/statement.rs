@@ -191,6 +191,7 @@ impl StatementFlags {
             id: clock::decision_id(now).to_string(),
             action,
             cluster,
+            clusters: Vec::new(),
             environment: place("environment", &self.environment, basis.place.environment.as_deref())?,
             project: place("project", &self.project, basis.place.project.as_deref())?,
             capabilities: self.capabilities(action, self.emergency(request)?, basis)?,

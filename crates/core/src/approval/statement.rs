@@ -3,6 +3,8 @@
 //! It is an in-toto Statement v1 (github.com/in-toto/attestation, spec/v1) with Writgate's predicate. Parsing a
 //! statement says nothing about who signed it. Only a payload whose signature was verified can be trusted.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use uuid::{Uuid, Variant};
@@ -21,6 +23,8 @@ pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 pub const PREDICATE_TYPE: &str = "https://writgate.dev/approval/v1";
 /// The maximum number of subjects in one approval.
 pub const MAX_SUBJECTS: usize = 64;
+/// The maximum number of clusters in one approval.
+pub(crate) const MAX_CLUSTERS: usize = 64;
 /// The maximum number of capabilities in one approval.
 pub const MAX_CAPABILITIES: usize = 64;
 
@@ -33,8 +37,10 @@ pub struct Approval {
     pub id: String,
     /// The approved action.
     pub action: Action,
-    /// The cluster of the approval. Required if the posture names a cluster.
+    /// The cluster of the approval. Either this or `clusters` is required if the posture names a cluster.
     pub cluster: Option<String>,
+    /// The clusters of an approval for several, each once. Empty if the approval is not for several.
+    pub clusters: Vec<String>,
     /// The environment of the approval.
     pub environment: String,
     /// The project of the approval.
@@ -110,6 +116,7 @@ impl Approval {
             id: uuid_v7(fields.name("id")?).map_err(|why| format!("{} {why}", fields.path("id")))?,
             action: action(&fields.name("action")?).map_err(|why| format!("{} {why}", fields.path("action")))?,
             cluster: fields.optional_name("cluster")?,
+            clusters: clusters(&mut fields)?,
             environment: fields.name("environment")?,
             project: fields.name("project")?,
             capabilities: capabilities(&mut fields)?,
@@ -123,6 +130,9 @@ impl Approval {
             expires_at: time(&mut fields, "expiresAt")?,
         };
         fields.finish()?;
+        if approval.cluster.is_some() && !approval.clusters.is_empty() {
+            return Err("predicate has both cluster and clusters, expected at most one of them".to_owned());
+        }
         if approval.not_before >= approval.expires_at {
             return Err("predicate.notBefore is not before predicate.expiresAt".to_owned());
         }
@@ -133,6 +143,16 @@ impl Approval {
     #[must_use]
     pub fn lifetime(&self) -> SignedDuration {
         self.expires_at.duration_since(self.not_before)
+    }
+
+    /// Whether the approval is for a cluster of this name; `None`: for a posture that names no cluster.
+    #[must_use]
+    pub fn is_for_cluster(&self, cluster: Option<&str>) -> bool {
+        if self.clusters.is_empty() {
+            self.cluster.as_deref() == cluster
+        } else {
+            cluster.is_some_and(|cluster| self.clusters.iter().any(|one| one == cluster))
+        }
     }
 
     /// The payload to sign.
@@ -161,6 +181,9 @@ impl Approval {
             ("reason", &self.reason),
         ];
         insert_present(&mut predicate, optional);
+        if !self.clusters.is_empty() {
+            insert(&mut predicate, "clusters", self.clusters.clone().into());
+        }
         if self.break_glass {
             insert(&mut predicate, "breakGlass", true.into());
         }
@@ -182,16 +205,17 @@ impl Approval {
     /// Whether two approvals are equal except for their ids, times and reasons. If so, the people who signed them
     /// agreed on the same thing, and count together towards a quorum.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
-        let capabilities = |approval: &Self| {
-            let mut names = approval.capabilities.clone();
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
             names.sort_unstable();
             names
         };
         self.action == other.action
             && self.cluster == other.cluster
+            && sorted(&self.clusters) == sorted(&other.clusters)
             && self.environment == other.environment
             && self.project == other.project
-            && capabilities(self) == capabilities(other)
+            && sorted(&self.capabilities) == sorted(&other.capabilities)
             && self.pipeline_version == other.pipeline_version
             && self.config_bundle == other.config_bundle
             && self.replay == other.replay
@@ -270,6 +294,24 @@ fn action(text: &str) -> Result<Action, String> {
         .into_iter()
         .find(|action| action.as_str() == text)
         .ok_or_else(|| format!("is {text:?}, expected one of {}", Action::ALL.map(Action::as_str).join(", ")))
+}
+
+/// Each name once, so that no list has two lengths.
+fn clusters(fields: &mut Fields<'_>) -> Result<Vec<String>, String> {
+    let path = fields.path("clusters");
+    let names: Vec<String> = match fields.optional("clusters")? {
+        None => return Ok(Vec::new()),
+        Some(Node::List(items)) if (1..=MAX_CLUSTERS).contains(&items.len()) => {
+            let named = |(index, item)| signed::name(item).map_err(|why| format!("{path}[{index}] {why}"));
+            items.into_iter().enumerate().map(named).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(format!("{path} is not an array of 1 to {MAX_CLUSTERS} strings")),
+    };
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    if distinct.len() < names.len() {
+        return Err(format!("{path} has a name twice, expected each once"));
+    }
+    Ok(names)
 }
 
 /// Accepts any names, because they are compared literally with the required capabilities. A wildcard gives nothing.
@@ -377,6 +419,61 @@ mod tests {
         let text = payload().to_string();
         assert!(Approval::parse(text.replace("\"id\":", "\"id\":\"x\",\"id\":").as_bytes()).is_err());
         assert!(Approval::parse(format!("{text}{text}").as_bytes()).is_err());
+    }
+
+    fn of_clusters(clusters: &Value) -> Value {
+        let mut value = payload();
+        let predicate = value["predicate"].as_object_mut().expect("an object");
+        predicate.remove("cluster");
+        predicate.insert("clusters".to_owned(), clusters.clone());
+        value
+    }
+
+    #[test]
+    fn an_approval_may_be_for_several_clusters() {
+        let written = of_clusters(&json!(["prod-eu-1", "prod-us-1"]));
+        let approval = parse(&written).expect("an approval");
+        assert_eq!(serde_json::from_slice::<Value>(&approval.to_payload()).expect("JSON"), written);
+        for (cluster, expected) in [
+            (Some("prod-eu-1"), true),
+            (Some("prod-us-1"), true),
+            (Some("prod-us-2"), false),
+            (Some("prod-us-"), false),
+            (Some("prod-eu-1,prod-us-1"), false),
+            (None, false),
+        ] {
+            assert_eq!(approval.is_for_cluster(cluster), expected, "{cluster:?}");
+        }
+        let one = parse(&payload()).expect("an approval");
+        assert!(one.is_for_cluster(Some("prod-eu-1")) && !one.is_for_cluster(Some("prod-us-1")));
+        assert!(!one.is_for_cluster(None));
+        // One name in the list is not the same statement as that name alone, although both are for the same cluster.
+        let listed = parse(&of_clusters(&json!(["prod-eu-1"]))).expect("an approval");
+        assert!(listed.is_for_cluster(Some("prod-eu-1")) && !listed.agrees_with(&one));
+        let turned = parse(&of_clusters(&json!(["prod-us-1", "prod-eu-1"]))).expect("an approval");
+        assert!(approval.agrees_with(&turned) && !approval.agrees_with(&listed));
+    }
+
+    #[test]
+    fn refuses_a_list_of_clusters_with_one_thing_wrong() {
+        let many = |count: usize| json!((0..count).map(|number| format!("c{number}")).collect::<Vec<_>>());
+        assert!(parse(&of_clusters(&many(64))).is_ok());
+        for wrong in [
+            many(65),
+            json!([]),
+            json!(["a", "a"]),
+            json!(["a", ""]),
+            json!(["a", " b"]),
+            json!(["a", 7]),
+            json!("a"),
+            json!({"a": true}),
+            Value::Null,
+        ] {
+            assert!(parse(&of_clusters(&wrong)).is_err(), "{wrong}");
+        }
+        let mut both = of_clusters(&json!(["prod-eu-1"]));
+        both["predicate"]["cluster"] = "prod-eu-1".into();
+        assert!(parse(&both).is_err_and(|why| why.contains("both cluster and clusters")));
     }
 
     #[test]

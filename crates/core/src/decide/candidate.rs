@@ -290,8 +290,8 @@ impl<'a> CheckContext<'a> {
             let approved = approval.environment.clone();
             denials.push(Denial::WrongEnvironment { approved, required: environment.to_owned() });
         }
-        if approval.cluster != posture.cluster {
-            let approved = approval.cluster.clone();
+        if !approval.is_for_cluster(posture.cluster.as_deref()) {
+            let approved = approval.cluster.iter().chain(&approval.clusters).cloned().collect();
             denials.push(Denial::WrongCluster { approved, required: posture.cluster.clone() });
         }
         if approval.project != project {

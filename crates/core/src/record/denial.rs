@@ -241,10 +241,10 @@ pub enum Denial {
         required: String,
     },
     /// Approved for another cluster.
-    #[error("the approval {}, but the posture {}", named_cluster(.approved.as_deref()), named_cluster(.required.as_deref()))]
+    #[error("the approval {}, but the posture {}", named_clusters(.approved), named_clusters(.required.as_slice()))]
     WrongCluster {
-        /// What the approval says.
-        approved: Option<String>,
+        /// The clusters that the approval names.
+        approved: Vec<String>,
         /// What the posture says.
         required: Option<String>,
     },
@@ -583,8 +583,12 @@ fn claimed_keys(claimed: &[String]) -> String {
     format!(" (it claims to be signed by {})", listed(named.into_iter().map(quoted)))
 }
 
-fn named_cluster(name: Option<&str>) -> String {
-    name.map_or("names no cluster".to_owned(), |name| format!("is for cluster {}", quoted(name)))
+fn named_clusters(names: &[String]) -> String {
+    match names {
+        [] => "names no cluster".to_owned(),
+        [name] => format!("is for cluster {}", quoted(name)),
+        names => format!("is for clusters {}", listed(names.iter().map(quoted))),
+    }
 }
 
 /// The time from `now` to `then`, rounded up to seconds: `3s`.

@@ -158,6 +158,7 @@ impl Case {
                 id: "01935a00-0000-7000-8000-000000000001".to_owned(),
                 action: Action::Deploy,
                 cluster: Some("prod-eu-1".to_owned()),
+                clusters: Vec::new(),
                 environment: "production".to_owned(),
                 project: "payments".to_owned(),
                 capabilities: vec!["deploy".to_owned()],

@@ -102,6 +102,30 @@ fn denies_every_release_blocker() {
 }
 
 #[test]
+fn an_approval_for_several_clusters_admits_in_each_of_them_and_in_no_other() {
+    let several = |clusters: &[&str]| {
+        Case::deployment().with(|c| {
+            c.approval.cluster = None;
+            c.approval.clusters = clusters.iter().map(|&name| name.to_owned()).collect();
+        })
+    };
+    several(&["prod-us-1", "prod-eu-1"]).expect("admitted");
+    several(&["prod-eu-1"]).expect("admitted");
+    several(&["prod-us-1"]).expect("WrongCluster");
+    several(&["prod-eu-1 prod-us-1", "prod-eu"]).expect("WrongCluster");
+    let others = several(&["prod-us-1", "prod-us-2"]);
+    others.expect("WrongCluster");
+    let message = others.decide().message();
+    assert!(
+        message.contains("is for clusters prod-us-1, prod-us-2, but the posture is for cluster prod-eu-1"),
+        "{message}"
+    );
+    several(&["prod-us-1", "prod-eu-1"])
+        .with(|c| drop(c.posture.as_object_mut().expect("an object").remove("cluster")))
+        .expect("WrongCluster");
+}
+
+#[test]
 fn denies_a_wildcard_capability() {
     Case::deployment()
         .with(|c| c.posture["actions"]["deploy"] = json!({"capabilities": ["deploy.privileged"]}))

@@ -63,7 +63,7 @@ fn approval(envelope: &str) -> Value {
 
 #[test]
 fn every_vector_of_approval_v1() {
-    for case in Case::all("approval-v1", 136) {
+    for case in Case::all("approval-v1", 145) {
         if case.name.starts_with("key-") {
             let key = PublicKey::from_pem(case.text("publicKey"));
             let found = key.map_or(json!({"refused": true}), |key| json!({"keyid": key.id()}));
