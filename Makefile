@@ -68,12 +68,14 @@ doc: ## build the API documentation; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 
 .PHONY: manifests-check
-manifests-check: $(HELM) ## lint the chart, and check that manifests/ is what it renders
+manifests-check: $(HELM) ## lint the chart, and check that manifests/ and kustomize/ have what it renders
 	$(HELM) lint --strict --quiet charts/writgate
 	$(HELM) lint --strict --quiet charts/writgate --set clientCA.configMapName=ca --set 'clientCA.names={kube-apiserver}' $(NETWORK_POLICY)
 	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
-		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered" && \
-		if ! diff -ru manifests "$$rendered"; then echo "manifests/ differs from the chart: run make manifests" >&2; exit 1; fi
+		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered/manifests" OVERLAYS="$$rendered/kustomize" && \
+		if ! diff -ru --exclude kustomization.yaml manifests "$$rendered/manifests" || \
+			! diff -u kustomize/cert-manager/certificates.yaml "$$rendered/kustomize/cert-manager/certificates.yaml"; then \
+			echo "manifests/ or kustomize/ differs from the chart: run make manifests" >&2; exit 1; fi
 
 .PHONY: monitoring-check
 monitoring-check: $(PROMETHEUS)/promtool ## check the alerts, and run their unit tests
@@ -262,23 +264,30 @@ helm-path: $(HELM) ## print the path of Helm
 schemas: ## write the JSON Schemas of the documents into docs/schema
 	WRITGATE_WRITE_SCHEMAS=1 cargo test --quiet --locked --package writgate-core --test core schema::
 
+.PHONY: chart-readme
+chart-readme: ## write the table of values into the chart's README
+	WRITGATE_WRITE_CHART_README=1 cargo test --quiet --locked --test webhook chart_page::
+
 .PHONY: fmt
 fmt: ## format the sources
 	cargo fmt --all
 
 MANIFESTS := manifests
+# Overlays of manifests/ for kustomize. It refuses a base that contains its overlays.
+OVERLAYS := kustomize
 # Addresses that are reserved for documentation (RFC 5737).
 NETWORK_POLICY := --set networkPolicy.enabled=true --set 'networkPolicy.apiServers[0].ipBlock.cidr=192.0.2.0/28' \
 	--set 'networkPolicy.metrics[0].namespaceSelector.matchLabels.kubernetes\.io/metadata\.name=monitoring'
 # Files for API servers that reach the webhook on their own node. Users add their CA.
 STATIC := --set staticManifests.render=true --set staticManifests.url=https://127.0.0.1:8443
-TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system
+TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system --skip-tests
 
 .PHONY: manifests
-manifests: $(HELM) ## render the chart into manifests/
-	@mkdir -p $(MANIFESTS)/example
+manifests: $(HELM) ## render the chart into manifests/ and kustomize/
+	@mkdir -p $(MANIFESTS)/example $(OVERLAYS)/cert-manager
 	$(TEMPLATE) --set createNamespace=true >$(MANIFESTS)/writgate.yaml
 	$(TEMPLATE) --set examplePosture.enabled=true --show-only templates/example-posture.yaml >$(MANIFESTS)/example/posture.yaml
+	$(TEMPLATE) --set certificates.mode=cert-manager --show-only templates/certificates.yaml >$(OVERLAYS)/cert-manager/certificates.yaml
 	$(TEMPLATE) $(NETWORK_POLICY) --show-only templates/networkpolicy.yaml >$(MANIFESTS)/example/network-policy.yaml
 	@mkdir -p $(MANIFESTS)/static/webhooks $(MANIFESTS)/static/policies
 	$(TEMPLATE) $(STATIC) --show-only templates/webhook.yaml >$(MANIFESTS)/static/webhooks/writgate.yaml

@@ -118,6 +118,15 @@ impl Canary {
         }
     }
 
+    /// Sends the dry runs once, and reports nothing to the cluster. Returns the version of the webhook that denied them, or what was
+    /// found instead.
+    pub async fn once(&self) -> Result<String, String> {
+        match self.round(&self.expected.read(&self.client).await).await {
+            Verdict::Denied(version) => Ok(version),
+            Verdict::NotDenied(why) | Verdict::Unknown(why) => Err(why),
+        }
+    }
+
     async fn round(&self, live: &Result<Live, String>) -> Verdict {
         let mut version = String::new();
         let mut unknown = None;

@@ -4,7 +4,7 @@
 
 mod holder;
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct Args {
         env = "WRITGATE_CERTIFICATE_SECRET",
         value_name = "NAMESPACE/NAME",
         conflicts_with_all = ["tls_cert_file", "posture_dir"],
-        required_unless_present = "tls_cert_file"
+        required_unless_present_any = ["tls_cert_file", "canary_test"]
     )]
     pub certificate_secret: Option<SecretName>,
     /// DNS name or address for which the serving certificate is made. Repeatable [default:
@@ -208,9 +208,10 @@ pub struct Args {
     /// How long a posted request or a rejection is kept
     #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
     pub request_lifetime: Duration,
-    /// Lease in the system namespace; its holder sends the canary, does the re-audit and deletes old requests
-    #[arg(long, env = "WRITGATE_LEASE_NAME", default_value = "writgate-webhook", value_name = "NAME")]
-    pub lease_name: String,
+    /// Send the canary once and exit, instead of serving: with 0 if the webhook in the cluster denies it. While it does not, repeat
+    /// for about 10 seconds, then exit with 1
+    #[arg(long, conflicts_with_all = ["posture_dir", "canary_interval", "reaudit_interval"])]
+    pub canary_test: bool,
 }
 
 /// Why the webhook cannot run. Each message says what to do.
@@ -227,6 +228,8 @@ pub enum ServeError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Cluster(#[from] ClusterUnavailable),
+    #[error("the canary was not denied: {0}")]
+    Canary(String),
     #[error("{what}: {source}")]
     System { what: &'static str, source: io::Error },
 }
@@ -234,6 +237,12 @@ pub enum ServeError {
 /// Runs the webhook until a signal ends it, with standard output as its log.
 pub fn run(args: Args) -> Result<(), ServeError> {
     let system = |what| move |source| ServeError::System { what, source };
+    if args.canary_test {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let version = runtime.map_err(system("cannot start the runtime"))?.block_on(holder::test_canary(&args))?;
+        let found = format!("the webhook, version {version}, denied each dry run of the canary\n");
+        return io::stdout().write_all(found.as_bytes()).map_err(system("cannot use standard output"));
+    }
     let metrics = Metrics::default();
     let stdout = Stdout::open().map_err(system("cannot use standard output"))?;
     let output = Output::start(stdout, metrics.clone()).map_err(system("cannot start a thread"))?;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use tokio::time::sleep;
+use writgate_cluster::client;
 use writgate_core::request::ExemptControllers;
 
-use super::Args;
+use super::{Args, ServeError};
 use crate::canary::{Canary, Expected};
 use crate::lease::LeaseKeeper;
 use crate::metrics::Metrics;
@@ -16,6 +18,13 @@ use crate::state::store::Store;
 use crate::trail::events::event::Reporter;
 use crate::trail::events::notice::NoticeWriter;
 use crate::trail::ledger::Ledger;
+
+/// The Lease in the system namespace. The chart's Role grants the right to this name only.
+const LEASE: &str = "writgate-webhook";
+/// How often the test of the canary sends it. A new webhook configuration is in force within a few seconds.
+const TEST_ROUNDS: usize = 10;
+/// The pause between two of these rounds.
+const TEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the holder of the Lease works with.
 pub(super) struct Holder {
@@ -37,8 +46,8 @@ impl Holder {
         }
         // A Pod keeps its name when its container is restarted, and the writer differs between processes.
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "writgate-webhook".to_owned());
-        let (namespace, name) = (&args.system_namespace, &args.lease_name);
-        let lease = LeaseKeeper::start(client.clone(), namespace, name, format!("{host}_{writer}"), metrics.clone());
+        let identity = format!("{host}_{writer}");
+        let lease = LeaseKeeper::start(client.clone(), &args.system_namespace, LEASE, identity, metrics.clone());
         let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
         if !args.canary_interval.is_zero() {
             let (client, metrics) = (client.clone(), metrics.clone());
@@ -61,4 +70,25 @@ impl Holder {
         }
         Some(lease)
     }
+}
+
+/// Sends the canary without the Lease, until it is denied or the rounds are over. Returns the version of the webhook that denied it.
+pub(super) async fn test_canary(args: &Args) -> Result<String, ServeError> {
+    let client = client::client(args.kubeconfig.as_deref()).await?;
+    let metrics = Metrics::default();
+    let kinds = args.workload_kind.iter().copied().collect();
+    let ledger = Ledger::new(client.clone(), kinds, &args.system_namespace, args.release_after, metrics.clone());
+    let reporter = Reporter::new("canary-test", &args.system_namespace);
+    let notices = NoticeWriter::new(client.clone(), reporter, ledger.clone());
+    let expected = Expected { name: args.webhook_configuration.clone(), entries: args.webhook_entry.clone() };
+    let canary = Canary::new(client, expected, ledger, notices, metrics);
+    let mut found = canary.once().await;
+    for _ in 1..TEST_ROUNDS {
+        if found.is_ok() {
+            break;
+        }
+        sleep(TEST_PAUSE).await;
+        found = canary.once().await;
+    }
+    found.map_err(ServeError::Canary)
 }

@@ -37,6 +37,7 @@ pub(crate) fn tests() -> Vec<Test<Unreachable>> {
         a_governed_namespace_can_be_deleted_without_the_webhook,
         children::writes_of_controllers_cause_no_call,
         chart::the_api_server_accepts_the_chart_on_each_platform,
+        chart::the_api_server_accepts_each_overlay,
         chart::helm_refuses_values_of_another_certificate_mode,
         chart::each_certificate_mode_renders_its_own_parts,
         chart::the_pods_start_although_their_priority_class_is_limited,

@@ -23,7 +23,8 @@ const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-colle
 pub(crate) fn tests() -> Vec<Test<Watched>> {
     tests![
         canary::is_denied_and_leaves_no_record,
-        canary::rings_when_the_webhook_configuration_is_removed_or_weakened,
+        canary::the_test_of_a_release_succeeds_only_if_it_is_denied,
+        canary::is_not_denied_if_the_webhook_configuration_is_removed_or_weakened,
         canary::reports_a_webhook_configuration_that_is_not_the_rendered_one,
         lease::another_replica_takes_over_when_the_holder_dies,
         lease::a_holder_without_rights_stops_and_admission_goes_on,

@@ -25,7 +25,7 @@ pub(crate) struct Static {
 
 /// Every test of this file.
 pub(crate) fn tests() -> Vec<Test<Static>> {
-    tests![nothing_that_the_api_can_change_opens_the_gate]
+    tests![no_change_through_the_api_weakens_admission_from_files]
 }
 
 /// What the chart renders with these arguments.
@@ -72,7 +72,7 @@ impl Static {
     }
 }
 
-fn nothing_that_the_api_can_change_opens_the_gate(fixture: &Static) {
+fn no_change_through_the_api_weakens_admission_from_files(fixture: &Static) {
     let Static { installation, .. } = fixture;
     let (admin, operator) = (&installation.plane.admin, &installation.operator);
     let governed = installation.governed("static");

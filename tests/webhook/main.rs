@@ -2,6 +2,8 @@
 //! programs' dependencies.
 
 mod bad_input;
+mod chart;
+mod chart_page;
 mod connections;
 mod dependencies;
 mod http;

@@ -50,9 +50,9 @@ fn each_alert_has_a_severity_a_summary_a_page_and_a_unit_test() {
         let name = rule["alert"].as_str().expect("a name");
         assert!(matches!(rule["labels"]["severity"].as_str(), Some("critical" | "warning")), "{name}");
         assert!(rule["annotations"]["summary"].as_str().is_some_and(|summary| summary.ends_with('.')), "{name}");
-        let url = format!("https://writgate.dev/docs/operations/alerts/{name}.md");
-        assert_eq!(rule["annotations"]["runbook_url"], url);
-        let page = text(&format!("docs/operations/alerts/{name}.md"));
+        let path = format!("docs/operations/alerts/{name}.md");
+        assert_eq!(rule["annotations"]["runbook_url"], path);
+        let page = text(&path);
         let head = format!("# {name}\n\n```text\n");
         let message =
             page.strip_prefix(&head).unwrap_or_else(|| panic!("{name}: the page does not begin with {head:?}"));

@@ -88,7 +88,7 @@ fn the_example_posture_is_valid() {
     let (text, _) = manifest("example/posture.yaml");
     let set = PostureSet::assemble(vec![Document { source: "example/posture.yaml".to_owned(), name: None, text }]);
     assert_eq!(set.problems(), []);
-    let posture = set.environment("production").expect("the example is for production");
+    let posture = set.environment("example").expect("the example is for its own environment");
     assert_eq!(posture.reviewers.len(), 1);
     assert_eq!(posture.reviewers[0].keys.len(), 1);
 }

@@ -22,13 +22,13 @@
     # The namespace can be deleted while the webhook is down. The guard denies owner references on documents, so nobody
     # can make the garbage collector delete one.
     - name: not-a-cleaners-deletion
-      expression: >-
+      expression: |-
         request.operation != "DELETE" || !(request.userInfo.?username.orValue("") in [
           "system:serviceaccount:kube-system:namespace-controller",
           "system:serviceaccount:kube-system:generic-garbage-collector"
         ])
     - name: not-an-update-without-change
-      expression: >-
+      expression: |-
         request.operation != "UPDATE"
         || object.?data != oldObject.?data
         || object.?binaryData != oldObject.?binaryData
@@ -50,7 +50,7 @@
       scope: Namespaced
   matchConditions:
     - name: not-an-update-without-change
-      expression: >-
+      expression: |-
         request.operation != "UPDATE"
         || object.?immutable != oldObject.?immutable
         || object.?data != oldObject.?data
@@ -73,7 +73,7 @@
       scope: Namespaced
   matchConditions:
     - name: not-an-update-without-change
-      expression: >-
+      expression: |-
         request.operation != "UPDATE"
         || object.?immutable != oldObject.?immutable
         || object.?data != oldObject.?data
@@ -91,7 +91,7 @@
       scope: Cluster
   matchConditions:
     - name: what-governs-differs
-      expression: >-
+      expression: |-
         ["writgate.dev/environment", "writgate.dev/project"].exists(label,
           request.operation == "CREATE"
           ? object.?metadata.?labels[?label].hasValue()
@@ -109,7 +109,7 @@
       scope: Cluster
   matchConditions:
     - name: no-label-governs
-      expression: >-
+      expression: |-
         !["writgate.dev/environment", "writgate.dev/project"].exists(label, object.?metadata.?labels[?label].hasValue())
 # Metadata that the API server accepts through a status subresource. A controller's usual status update is not sent.
 - name: metadata.writgate.dev
@@ -133,7 +133,7 @@
       scope: Namespaced
   matchConditions:
     - name: metadata-that-matters-differs
-      expression: >-
+      expression: |-
         [object, oldObject].exists(either,
           either.?metadata.?labels.orValue({}).exists(key, key.startsWith("writgate.dev/")
             && object.?metadata.?labels[?key] != oldObject.?metadata.?labels[?key])

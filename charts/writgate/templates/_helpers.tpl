@@ -220,3 +220,17 @@ secret:
   resources: [namespaces]
   verbs: [get]
 {{- end }}
+
+{{/* The expression of a rule about something that happens at intervals, with a threshold of six intervals or of the default, whichever
+is longer. The argument is a list: the rule, its default threshold in seconds, and the interval. */}}
+{{- define "writgate.staleAfterSixIntervals" -}}
+{{- $rule := index . 0 }}
+{{- $default := printf "> %d" (index . 1) }}
+{{- if not (hasSuffix $default $rule.expr) }}
+{{- fail (printf "monitoring/alerts.yaml: the expression of %s does not end in %q, which the chart replaces" $rule.alert $default) }}
+{{- end }}
+{{- $interval := index . 2 }}
+{{- $unit := get (dict "s" 1 "m" 60 "h" 3600) (substr (len $interval | add -1 | int) (len $interval) $interval) }}
+{{- $seconds := mul 6 $unit (regexFind "^[0-9]+" $interval | int) }}
+{{- trimSuffix $default $rule.expr }}> {{ max (index . 1) $seconds }}
+{{- end }}

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signer as _, SigningKey};
 use jiff::{SignedDuration, Timestamp, Unit};
 use serde_json::{Value, json};
@@ -22,6 +22,11 @@ impl Key {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("the system has randomness");
         Self(SigningKey::from_bytes(&seed))
+    }
+
+    /// Reads a key from PKCS#8 PEM without a passphrase.
+    pub fn from_pem(pem: &str) -> Self {
+        Self(SigningKey::from_pkcs8_pem(pem).expect("a private key in PEM"))
     }
 
     /// SPKI PEM, for the posture.

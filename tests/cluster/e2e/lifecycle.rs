@@ -28,7 +28,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
 }
 
 fn the_shipped_example_posture_governs_a_namespace(installation: &Installation) {
-    let labels = json!({"writgate.dev/environment": "production", "writgate.dev/project": "payments"});
+    let labels = json!({"writgate.dev/environment": "example", "writgate.dev/project": "payments"});
     let namespace = installation.plane.labelled_namespace("example", &labels);
     let args = ["create", "deployment", "check", "--image=check", "--dry-run=server", "-n", &namespace];
     let ran = installation.plane.admin.kubectl(&args);

@@ -1,11 +1,12 @@
 //! The canary: denied on a healthy installation, and not on each weakened one.
 
+use std::process::Command;
 use std::time::Instant;
 
 use super::{CONFIGURATION, LIMIT, Watched, is_holder, json, pod, value, wait_value};
 use serde_json::Value;
 use writgate_cluster::webhook_configuration::RenderedEntry;
-use writgate_testing::{denied_for, wait_until};
+use writgate_testing::{Ran, denied_for, program, wait_until};
 
 const DENIED: &str = "writgate_canary_denied";
 
@@ -43,6 +44,30 @@ pub(super) fn is_denied_and_leaves_no_record(watched: &Watched) {
     assert_eq!(stopped.matches("the canary is denied").count(), 1, "a lasting state is logged once: {stopped}");
     let lease = watched.get(&["lease", "writgate-webhook", "-n", super::SYSTEM_NAMESPACE]);
     assert_eq!(lease["spec"]["holderIdentity"], Value::Null, "a replica that stops gives the Lease up: {lease}");
+}
+
+/// `helm test` runs the binary once with this flag, as the service account of the webhook.
+pub(super) fn the_test_of_a_release_succeeds_only_if_it_is_denied(watched: &Watched) {
+    let _turn = watched.turn();
+    let identity = &watched.installation.webhook.identity.kubeconfig;
+    let test = || {
+        let mut command = Command::new(program("writgate-webhook"));
+        Ran::of(command.arg("--canary-test").arg("--kubeconfig").arg(identity), "")
+    };
+    let ran = test();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(ran.ok(), "{ran}");
+    assert_eq!(ran.stdout, format!("the webhook, version {version}, denied each dry run of the canary\n"));
+
+    let healthy = watched.remember(&[CONFIGURATION]);
+    patch(watched, "workloads", "replace", "/failurePolicy", &json!("Ignore"));
+    let ran = test();
+    watched.restore(&healthy);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    let expected = "the canary was not denied: failurePolicy of entry workloads.writgate.dev is Ignore";
+    assert!(ran.stderr.contains(expected), "{ran}");
+    let lease = watched.installation.plane.admin.get(&["lease", "writgate-webhook", "-n", super::SYSTEM_NAMESPACE]);
+    assert!(lease.is_none(), "it competes for no Lease");
 }
 
 /// A change of the webhook configuration, and what the log says about it.
@@ -99,7 +124,7 @@ fn patch(watched: &Watched, entry: &str, operation: &str, path: &str, value: &Va
     watched.json_patch(&[CONFIGURATION], &json!([{"op": operation, "path": path, "value": value}]));
 }
 
-pub(super) fn rings_when_the_webhook_configuration_is_removed_or_weakened(watched: &Watched) {
+pub(super) fn is_not_denied_if_the_webhook_configuration_is_removed_or_weakened(watched: &Watched) {
     let _turn = watched.turn();
     let healthy = watched.remember(&[CONFIGURATION]);
     let replica = watched.replica("ringing");

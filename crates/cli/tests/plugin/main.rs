@@ -7,6 +7,7 @@ mod component;
 mod coverage;
 mod deceive;
 mod doctor;
+mod examples;
 mod files;
 mod folder;
 mod help;
