@@ -3,6 +3,7 @@
 TOOLS := .tools
 HELM := $(TOOLS)/helm-$(shell sed -n 's,.*helm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' tests/helm/go.mod)
 PROMETHEUS := $(TOOLS)/prometheus-$(shell sed -n 's,.*github.com/prometheus/prometheus \(v[0-9.]*\).*,\1,p' tests/prometheus/go.mod)
+FLUX := $(TOOLS)/flux-$(shell sed -n 's,.*github.com/fluxcd/kustomize-controller \(v[0-9.]*\).*,\1,p' tests/flux/go.mod)
 DENY_VERSION := 0.20.2
 DENY := $(TOOLS)/cargo-deny-$(DENY_VERSION)
 MUTANTS_VERSION := 27.1.0
@@ -296,7 +297,7 @@ manifests: $(HELM) ## render the chart into manifests/ and kustomize/
 ## Tools, built once from package registries into folders that Git ignores
 
 .PHONY: tools
-tools: check-tools controlplane $(HELM) $(PROMETHEUS)/promtool ## build the tools of the tests that no toolchain includes
+tools: check-tools controlplane $(HELM) $(PROMETHEUS)/promtool $(FLUX)/kustomize-controller ## build the tools of the tests that no toolchain includes
 
 .PHONY: controlplane
 controlplane: | check-tools ## build the Kubernetes binaries of the tests and the demo
@@ -312,6 +313,18 @@ $(PROMETHEUS)/promtool: | $(TOOLS) check-tools
 	@echo "building $(notdir $(PROMETHEUS)), once (2 to 4 minutes)"
 	cd tests/prometheus && CGO_ENABLED=0 go build -trimpath -tags remove_all_sd -ldflags "-s -w" -o $(abspath $(PROMETHEUS))/ \
 		github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
+
+# The controllers share most packages. Their CRDs are in the sources of the modules, those of source-controller in a module of
+# which the others require only the API. The first target is made last, since the tests look for its folder.
+$(FLUX)/kustomize-controller: | $(TOOLS) check-tools
+	@echo "building $(notdir $(FLUX)), once (2 to 4 minutes)"
+	@mkdir -p $(FLUX)/crds
+	cd tests/flux && for module in kustomize-controller helm-controller source-controller; do \
+		version=$$(sed -n "s,^\sgithub.com/fluxcd/$$module\(/api\)\? \(v[0-9.]*\) .*,\2,p" go.mod | head -n 1) && \
+		folder=$$(go mod download -json "github.com/fluxcd/$$module@$$version" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+		install -m 644 "$$folder"/config/crd/bases/*.yaml $(abspath $(FLUX))/crds/ || exit 1; done
+	cd tests/flux && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(abspath $(FLUX))/ \
+		github.com/fluxcd/kustomize-controller github.com/fluxcd/helm-controller
 
 # The target is the program. Cargo creates the folder first, and an interrupted build would leave it behind.
 $(DENY)/bin/cargo-deny: | $(TOOLS) check-tools

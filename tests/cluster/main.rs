@@ -1,13 +1,13 @@
 //! Tests on a real control plane: etcd, kube-apiserver, its controllers and kubectl.
 //!
-//! All suites are one binary, so that they are linked once. They run on nine control planes, one after the other: a guard reads
+//! All suites are one binary, so that they are linked once. They run on ten control planes, one after the other: a guard reads
 //! all documents of a cluster, and every test adds some. `e2e` shows that the webhook admits and denies as specified, `bypass`
 //! that a tenant cannot avoid it, `model` that random histories match a model, and `hash_proof` that the offline hash is the
 //! hash at admission. `manifests` shows which requests the API server sends to the webhook, which is unreachable there.
 //! `certificates` is about the certificate that the webhook makes. `doctor` breaks its installation, and
 //! `reaudit` is about what one replica does for all. `monitoring` has a real
-//! Prometheus, and the API server of `static_manifests` reads its admission configuration from files. `restore` deletes the
-//! system namespace.
+//! Prometheus, and `flux` Flux's own controllers. The API server of `static_manifests` reads its admission configuration from
+//! files. `restore` deletes the system namespace.
 //!
 //! `cargo test --test cluster e2e::flow` runs the tests whose names contain `e2e::flow`.
 
@@ -15,6 +15,7 @@ mod bypass;
 mod certificates;
 mod doctor;
 mod e2e;
+mod flux;
 mod hash_proof;
 mod manifests;
 mod model;
@@ -36,8 +37,9 @@ fn main() -> ExitCode {
     let doctor = harness::run(Installation::start, vec![("doctor", doctor::tests())]);
     let reaudit = harness::run(reaudit::Watched::start, vec![("reaudit", reaudit::tests())]);
     let monitoring = harness::run(Installation::start, vec![("monitoring", monitoring::tests())]);
+    let flux = harness::run(flux::Flux::start, vec![("flux", flux::tests())]);
     let restore = harness::run(Installation::start, vec![("restore", restore::tests())]);
     let files = harness::run(static_manifests::Static::start, vec![("static_manifests", static_manifests::tests())]);
-    let outcomes = [e2e, unreachable, certificates, doctor, reaudit, monitoring, restore, files];
+    let outcomes = [e2e, unreachable, certificates, doctor, reaudit, monitoring, flux, restore, files];
     if shared && outcomes.iter().all(harness::Outcome::is_success) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

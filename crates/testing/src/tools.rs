@@ -65,6 +65,17 @@ pub fn prometheus() -> PathBuf {
     path
 }
 
+/// The folder with Flux's controllers and their CRDs, as `make tools` builds them.
+#[must_use]
+pub fn flux() -> PathBuf {
+    let module = std::fs::read_to_string(repository().join("tests/flux/go.mod")).expect("it exists");
+    let (_, rest) = module.split_once("github.com/fluxcd/kustomize-controller v").expect("it is pinned");
+    let version = rest.split_whitespace().next().expect("it is pinned");
+    let path = repository().join(format!(".tools/flux-v{version}"));
+    assert!(path.exists(), "{} does not exist: run make tools", path.display());
+    path
+}
+
 /// The output of a script in `tests/controlplane`.
 fn run(script: &str, arguments: &[&str]) -> Result<String, String> {
     let script = repository().join("tests/controlplane").join(script);
