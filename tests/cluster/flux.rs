@@ -34,7 +34,7 @@ pub(crate) fn tests() -> Vec<Test<Flux>> {
         kustomizations::flux_retries_until_an_approval_is_there,
         kustomizations::a_config_map_admits_nothing_of_its_own_kustomization,
         kustomizations::a_config_map_of_the_same_kustomization_counts_if_flux_applies_config_maps_first,
-        helm_releases::helm_controller_installs_upgrades_and_rolls_back_with_approvals_in_post_renderers,
+        helm_releases::helm_controller_installs_and_upgrades_with_approvals_in_post_renderers,
         helm_releases::helm_controller_creates_a_hook_again_with_its_approval,
         postures::a_posture_and_a_new_reviewer_set_can_come_in_one_commit,
     ]
