@@ -195,13 +195,13 @@ impl Own {
             metrics.ca_expiry.set(current.not_after.as_second());
         }
         let now = serving.now();
-        let is_clock_sure =
-            time.is_some_and(|time| (clock::now().duration_since(time)).unsigned_abs() <= CLOCK_TOLERANCE);
+        let ahead = time.map(|time| clock::now().duration_since(time));
+        let is_clock_sure = ahead.is_some_and(|ahead| ahead.unsigned_abs() <= CLOCK_TOLERANCE);
         let settled = if found.is_ok() { self.settled(&entries) } else { Vec::new() };
         let view =
             View { now, is_clock_sure, stored: Some(&known), entries: &entries, settled: &settled, held: self.held };
         let plan = plan(&self.given.terms, &view);
-        if let Some(why) = clock_trouble(time, found.is_ok(), is_clock_sure) {
+        if let Some(why) = clock_trouble(ahead, found.is_ok()) {
             failure.get_or_insert(why);
         }
         let mut has_changed = false;
@@ -328,13 +328,17 @@ impl Own {
     }
 }
 
-/// Why no CA can be made because of a clock.
-fn clock_trouble(time: Option<Timestamp>, has_answered: bool, is_clock_sure: bool) -> Option<String> {
+/// Why no CA can be made because of a clock. `ahead` is the difference from the API server's clock. The text has no time, because a
+/// failure is logged again when its text changes.
+fn clock_trouble(ahead: Option<jiff::SignedDuration>, has_answered: bool) -> Option<String> {
     let then = "no CA is made or replaced until";
-    match time {
-        Some(time) if !is_clock_sure => Some(format!(
-            "the clock of this node and the API server's ({time:.0}) differ by more than {CLOCK_TOLERANCE:?}; {then} they agree"
-        )),
+    match ahead {
+        Some(ahead) if ahead.unsigned_abs() > CLOCK_TOLERANCE => {
+            let side = if ahead.is_negative() { "behind" } else { "ahead of" };
+            Some(format!(
+                "the clock of this node is more than {CLOCK_TOLERANCE:?} {side} the API server's; {then} they agree"
+            ))
+        }
         None if has_answered => Some(format!("the API server's answers have no date; {then} they have one")),
         _ => None,
     }
@@ -391,7 +395,8 @@ mod tests {
         assert_eq!(written, ["POST"], "the Secret is created");
         for hours in [365 * 24, -365 * 24, 1, -1] {
             let (failure, written) = round_with_clock(Some(jiff::SignedDuration::from_hours(hours))).await;
-            assert!(failure.expect("a failure").contains("differ by more than 300s"), "{hours}");
+            let side = if hours < 0 { "ahead of" } else { "behind" };
+            assert!(failure.expect("a failure").contains(&format!("more than 300s {side}")), "{hours}");
             assert_eq!(written, [""; 0], "{hours}");
         }
         let (failure, written) = round_with_clock(None).await;

@@ -1,6 +1,7 @@
 //! The webhook's own certificate: a release that Helm installs, the CA in its Secret, and the bundle in webhook configurations, on a
 //! real API server. Each test has a Secret and a webhook configuration of its own, except those of the release itself.
 
+mod clock;
 mod release;
 mod rotation;
 
@@ -23,6 +24,7 @@ pub(crate) fn tests() -> Vec<Test<Released>> {
         a_replica_that_no_api_server_accepts_is_not_ready,
         a_replica_that_loses_its_rights_continues_to_serve,
         half_a_pair_in_the_secret_says_what_to_do_and_nothing_stops,
+        clock::a_clock_that_jumps_a_year_stops_nothing,
         rotation::a_rotation_of_the_ca_loses_no_request,
         release::helm_upgrades_and_rolls_back_without_a_conflict_and_the_bundle_stays,
         release::the_webhook_may_change_only_the_bundle,
@@ -108,11 +110,16 @@ impl<'a> Installed<'a> {
     }
 
     fn replica(&self, name: &str, args: &[&str]) -> Webhook {
+        self.replica_with(name, args, &[])
+    }
+
+    fn replica_with(&self, name: &str, args: &[&str], environment: &[(&str, &Path)]) -> Webhook {
         let secret = format!("{SYSTEM_NAMESPACE}/{}", self.name);
         let own = ["--certificate-secret", &secret, "--certificate-name", "127.0.0.1"];
         let check = ["--webhook-configuration", &self.name, "--certificate-check-interval", "1s"];
         let name = format!("{}-{name}", self.name);
-        Webhook::with_certificate(&self.released.plane, &name, &self.name, &[&own, &check, args].concat())
+        let args = [&own, &check, args].concat();
+        Webhook::with_environment(&self.released.plane, &name, &self.name, &args, environment)
     }
 
     /// Has the API server send the Deployments of the namespace to this replica, in two entries without a bundle.

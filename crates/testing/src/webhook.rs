@@ -91,17 +91,28 @@ impl Webhook {
     fn start(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
         let (secret, own) = (format!("{SYSTEM_NAMESPACE}/{CA_SECRET}"), ["--certificate-name", "127.0.0.1"]);
         let args = [&["--certificate-secret", &secret], &own[..], &["--workload-kind", FURTHER_KIND], args].concat();
-        Self::spawn(plane, name, port, CA_SECRET, &args)
+        Self::spawn(plane, name, port, CA_SECRET, &args, &[])
     }
 
     /// Starts the binary with these flags for its certificate. Does not wait until it is ready.
     pub fn with_certificate(plane: &Plane, name: &str, secret: &str, args: &[&str]) -> Self {
-        Self::spawn(plane, name, free_port(), secret, args)
+        Self::spawn(plane, name, free_port(), secret, args, &[])
+    }
+
+    /// As [`Self::with_certificate`], with these environment variables.
+    pub fn with_environment(
+        plane: &Plane,
+        name: &str,
+        secret: &str,
+        args: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
+        Self::spawn(plane, name, free_port(), secret, args, environment)
     }
 
     /// Starts the binary on a port that is known, for example from files of the API server. Does not wait until it is ready.
     pub fn on_port(plane: &Plane, name: &str, port: u16, args: &[&str]) -> Self {
-        Self::spawn(plane, name, port, CA_SECRET, args)
+        Self::spawn(plane, name, port, CA_SECRET, args, &[])
     }
 
     /// The port of /livez, /readyz and /metrics.
@@ -109,7 +120,14 @@ impl Webhook {
         self.admin_port
     }
 
-    fn spawn(plane: &Plane, name: &str, port: u16, secret: &str, args: &[&str]) -> Self {
+    fn spawn(
+        plane: &Plane,
+        name: &str,
+        port: u16,
+        secret: &str,
+        args: &[&str],
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
         let admin_port = free_port();
         let mut command = Command::new(program("writgate-webhook"));
@@ -117,7 +135,8 @@ impl Webhook {
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin-listen", &format!("127.0.0.1:{admin_port}")])
             .arg("--kubeconfig")
             .arg(&identity.kubeconfig)
-            .args(args);
+            .args(args)
+            .envs(environment.iter().copied());
         let logs = plane.folder.join("logs");
         let name = format!("writgate-{name}");
         let process = Process::start(&name, command, &logs, None);
