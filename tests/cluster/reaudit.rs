@@ -27,6 +27,7 @@ pub(crate) fn tests() -> Vec<Test<Watched>> {
         canary::is_not_denied_if_the_webhook_configuration_is_removed_or_weakened,
         canary::reports_a_webhook_configuration_that_is_not_the_rendered_one,
         lease::another_replica_takes_over_when_the_holder_dies,
+        lease::a_stranger_that_holds_the_lease_stops_the_canary_and_no_admission,
         lease::a_holder_without_rights_stops_and_admission_goes_on,
         standing::reports_the_standing_of_each_workload_and_each_transition_once,
         reports::are_written_where_their_kind_exists,

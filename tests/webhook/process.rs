@@ -118,6 +118,17 @@ impl Webhook {
         StreamOwned::new(connection, TcpStream::connect(("127.0.0.1", self.listen)).expect("connected"))
     }
 
+    /// The whole answer to the creation of a Deployment, which may be an error.
+    fn answer(&self) -> String {
+        let (mut stream, review) = (self.connect(), deployment_review().to_string());
+        let head = "POST /validate?timeout=5s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+            Content-Type: application/json\r\nContent-Length: ";
+        stream.write_all(format!("{head}{}\r\n\r\n{review}", review.len()).as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
     fn allows(&self) -> bool {
         ask(&mut self.connect()).1["response"]["allowed"].as_bool().expect("a verdict")
     }
@@ -180,6 +191,26 @@ fn a_changed_folder_changes_the_decision_and_a_broken_one_denies() {
         "{apiVersion: writgate.dev/v1, kind: Posture, environment: production, quorum: [",
     );
     until("a broken posture denies", || !webhook.allows());
+}
+
+#[test]
+fn a_full_disk_admits_nothing_and_stops_no_denial() {
+    let folder = Folder::new();
+    // Each write to it fails as on a full disk.
+    let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let webhook = Webhook::start(&folder, "0s", full.into());
+    let answer = webhook.answer();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("not recorded: standard output cannot be written: no storage space"), "{answer}");
+    folder.posture("required");
+    until("a denial requires no record", || {
+        let answer = webhook.answer();
+        answer.starts_with("HTTP/1.1 200") && answer.contains("ApprovalRequired")
+    });
+    let metrics = webhook.page("/metrics").expect("metrics");
+    let dropped = metrics.lines().find_map(|line| line.strip_prefix("writgate_records_dropped_total "));
+    assert!(dropped.is_some_and(|dropped| dropped.parse::<u32>().is_ok_and(|dropped| dropped >= 2)), "{metrics}");
+    assert!(webhook.page("/readyz").is_some_and(|page| page.starts_with("HTTP/1.1 200")));
 }
 
 #[test]

@@ -26,6 +26,38 @@ pub(super) fn another_replica_takes_over_when_the_holder_dies(watched: &Watched)
     assert_eq!(lease["spec"]["leaseTransitions"], 2);
 }
 
+pub(super) fn a_stranger_that_holds_the_lease_stops_the_canary_and_no_admission(watched: &Watched) {
+    let _turn = watched.turn();
+    let governed = watched.installation.governed("stranger");
+    let probe = pod(&governed.namespace).to_string();
+    let lease = || {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": "writgate-webhook", "namespace": SYSTEM_NAMESPACE},
+            "spec": {"holderIdentity": "stranger", "leaseDurationSeconds": 15, "renewTime": now}})
+        .to_string()
+    };
+    // Only the webhook may write it, so this stranger has its token.
+    let webhook = format!("system:serviceaccount:{SYSTEM_NAMESPACE}:writgate-webhook");
+    drop(watched.installation.plane.admin.kubectl_in(&["create", "-f", "-", "--as", &webhook], &lease()));
+    let write = || watched.admin(&["replace", "-f", "-", "--as", &webhook], &lease());
+    write();
+    let replica = watched.replica("stranger");
+    // Longer than the term, so that a holder that does not renew would have lost it.
+    for _ in 0..12 {
+        write();
+        std::thread::sleep(Duration::from_secs(2));
+        assert_eq!(value(&replica, "writgate_lease_holder"), Some(0.0));
+        assert_eq!(value(&replica, "writgate_canary_denied"), None);
+    }
+    let lines = replica.lines();
+    assert!(lines.contains("another replica holds the Lease") && lines.contains("stranger"), "{lines}");
+    assert!(matches!(replica.http_get("/readyz"), Ok((200, _))), "the replica stays ready");
+    let ran = watched.installation.plane.admin.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &probe);
+    assert!(denied_for(&ran, "WorkloadNotAllowed") || denied_for(&ran, "ApprovalRequired"), "{ran}");
+    wait_value(&replica, "writgate_canary_denied", Some(1.0));
+}
+
 pub(super) fn a_holder_without_rights_stops_and_admission_goes_on(watched: &Watched) {
     let _turn = watched.turn();
     let governed = watched.installation.governed("rights");
