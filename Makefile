@@ -108,6 +108,13 @@ e2e-cluster: node-tools image controlplane $(HELM) ## install the image on a rea
 	@cargo build --locked --package writgate-testing --example single_node
 	@tests/single-node/enter.sh $${CARGO_TARGET_DIR:-target}/debug/examples/single_node $(ARGS)
 
+.PHONY: e2e-cert-manager
+e2e-cert-manager: node-tools image controlplane $(HELM) ## install the chart on the same cluster with cert-manager's certificates, show which workloads start, and count the calls that fail during a renewal
+	@tests/single-node/build.sh >/dev/null
+	@tests/cert-manager/build.sh >/dev/null
+	@cargo build --locked --package writgate-testing --example single_node
+	@tests/single-node/enter.sh $${CARGO_TARGET_DIR:-target}/debug/examples/single_node cert-manager
+
 .PHONY: node-tools
 node-tools: check-tools ## list what e2e-cluster needs in addition to the tools of the other tests
 	@tests/single-node/check.sh
@@ -250,10 +257,11 @@ release-linux: $(AUDITABLE)/bin/cargo-auditable $(AUDITABLE2CDX)/bin/auditable2c
 release-dry-run: $(AUDITABLE)/bin/cargo-auditable $(AUDITABLE2CDX)/bin/auditable2cdx $(HELM) ## run each step of a release that requires no other machine into target/release-dry-run, and list the others
 	@$(XTASK) dry-run --helm $(HELM)
 
+CHART := charts/writgate
 OUTPUT := target/chart
 .PHONY: chart
-chart: $(HELM) ## package the chart into OUTPUT [target/chart]
-	$(HELM) package charts/writgate --destination $(OUTPUT)
+chart: $(HELM) ## package the folder CHART [charts/writgate] into OUTPUT [target/chart]
+	$(HELM) package $(CHART) --destination $(OUTPUT)
 
 .PHONY: helm-path
 helm-path: $(HELM) ## print the path of Helm

@@ -188,8 +188,15 @@ pub(crate) fn dry_run(helm: &Path, output: &Path) -> Result<()> {
     fs::remove_file(webhook)?;
     println!("image         {}", built.summary(&output.join("image")));
 
-    run(Command::new(helm).args(["package", "charts/writgate", "--destination"]).arg(output))?;
-    println!("chart         writgate-{}.tgz", source.version);
+    let chart = output.join("chart");
+    run(Command::new("packaging/chart/fill").args(["registry.example", &built.digest]).arg(&chart))?;
+    run(Command::new(helm).args(["lint", "--strict", "--quiet"]).arg(&chart))?;
+    let rendered = run(Command::new(helm).args(["template", "writgate"]).arg(&chart))?;
+    let installed = format!("registry.example/writgate-webhook@{}", built.digest);
+    ensure!(String::from_utf8_lossy(&rendered).contains(&installed), "the chart does not install {installed}");
+    run(Command::new(helm).arg("package").arg(&chart).arg("--destination").arg(output))?;
+    fs::remove_dir_all(&chart)?;
+    println!("chart         writgate-{}.tgz, which installs {installed}", source.version);
 
     let stand_ins = output.join("stand-ins");
     fs::create_dir(&stand_ins)?;
