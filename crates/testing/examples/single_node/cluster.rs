@@ -45,10 +45,10 @@ impl Cluster {
         cluster
     }
 
-    /// Installs the chart with its defaults, and waits for a denial through the Service. Returns the times of both.
-    pub(crate) fn install(&self) -> (Duration, Duration) {
+    /// Installs the chart with its defaults and `args`, and waits for a denial through the Service. Returns the times of both.
+    pub(crate) fn install(&self, args: &[&str]) -> (Duration, Duration) {
         let begun = Instant::now();
-        let ran = self.helm(&["install", "writgate", "CHART", "--wait", "--timeout=180s"]);
+        let ran = self.helm(&[&["install", "writgate", "CHART", "--wait", "--timeout=180s"], args].concat());
         assert!(ran.ok(), "{ran}\n{}", self.state());
         let installed = begun.elapsed();
         for object in self.posture() {
@@ -99,6 +99,11 @@ impl Cluster {
         ran.stdout
     }
 
+    /// The logs of the webhook's Pods.
+    pub(crate) fn logs(&self) -> String {
+        self.kubectl(&["logs", "-n", SYSTEM_NAMESPACE, "deployment/writgate-webhook", "--all-pods", "--tail=-1"])
+    }
+
     /// Creates an object, which must succeed.
     pub(crate) fn create(&self, object: &Value) {
         let ran = self.node.admin.create(object);
@@ -115,6 +120,19 @@ impl Cluster {
         wait_until("two webhook Pods are ready, and no other is left", LIMIT, || {
             let pods = self.node.pods(SYSTEM_NAMESPACE);
             (pods.len() == 2 && pods.iter().all(is_ready)).then_some(())
+        });
+    }
+
+    /// Waits until the holder of the Lease has had its canary denied and has ended a re-audit.
+    pub(crate) fn wait_watched(&self) {
+        let values = ["writgate_canary_denied 1", "writgate_reaudit_runs_total{outcome=\"ok\"}"];
+        let is_watched = |pod: &String| {
+            let page = format!("/api/v1/namespaces/{SYSTEM_NAMESPACE}/pods/{pod}:8080/proxy/metrics");
+            let page = self.node.admin.kubectl(&["get", "--raw", &page]).stdout;
+            values.iter().all(|value| page.lines().any(|line| line.starts_with(value) && !line.ends_with(" 0")))
+        };
+        wait_until("a replica has had its canary denied and has ended a re-audit", LIMIT, || {
+            self.webhook_pods().iter().any(is_watched).then_some(())
         });
     }
 

@@ -1,13 +1,16 @@
 //! Changes and faults that an installation meets, one at a time, while the API server calls the webhook.
 
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use writgate_testing::{Authority, CA_SECRET, SYSTEM_NAMESPACE, wait_until};
 
-use crate::cluster::{Cluster, is_ready};
-use crate::node::Node;
+use crate::cluster::{Cluster, NAMESPACE, deployment, is_ready};
+use crate::node::{Node, POD_LOGS};
 
 const LIMIT: Duration = Duration::from_mins(3);
 const DEPLOYMENT: &str = "deployment/writgate-webhook";
@@ -29,7 +32,7 @@ pub(crate) struct Fault {
 const NONE: Fault = Fault { name: "", what: "", removes: false, allowed: 0, happen: |_| {} };
 
 /// In the order in which they happen.
-pub(crate) const FAULTS: [Fault; 10] = [
+pub(crate) const FAULTS: [Fault; 14] = [
     Fault { name: "nothing", what: "nothing happens, for comparison", ..NONE },
     Fault {
         name: "restart",
@@ -64,6 +67,26 @@ pub(crate) const FAULTS: [Fault; 10] = [
         name: "rotation",
         what: "the CA's Secret is deleted, then two rotations of the CA and eight of the leaves",
         happen: rotate,
+        ..NONE
+    },
+    Fault { name: "bundle", what: "`caBundle` of each entry is removed", allowed: 250, happen: empty_bundle, ..NONE },
+    Fault {
+        name: "secret",
+        what: "the key is removed from the Secret of the CA; the Secret is deleted 10 s later",
+        happen: halve_secret,
+        ..NONE
+    },
+    Fault {
+        name: "disk",
+        what: "the file system of the containers' logs is full for 20 s",
+        happen: fill_disk,
+        ..NONE
+    },
+    Fault {
+        name: "rights",
+        what: "the bindings of the webhook's service account are deleted; `helm upgrade` 90 s later",
+        allowed: usize::MAX,
+        happen: take_rights,
         ..NONE
     },
     Fault {
@@ -140,6 +163,88 @@ fn kill(cluster: &Cluster) {
     cluster.wait_settled();
 }
 
+fn empty_bundle(cluster: &Cluster) {
+    let bundles = || -> Vec<Value> {
+        let configuration = cluster.node.admin.get(&[CONFIGURATION]).expect("it exists");
+        let entries = configuration["webhooks"].as_array().expect("a list").iter();
+        entries.map(|entry| entry["clientConfig"]["caBundle"].clone()).collect()
+    };
+    let whole = bundles();
+    assert!(!whole.contains(&Value::Null), "{whole:?}");
+    let path = |index| format!("/webhooks/{index}/clientConfig/caBundle");
+    let removed: Vec<_> = (0..whole.len()).map(|index| json!({"op": "remove", "path": path(index)})).collect();
+    cluster.kubectl(&["patch", CONFIGURATION, "--type=json", "-p", &json!(removed).to_string()]);
+    // CAs that were retired do not come back.
+    wait_until("the webhook has repaired the bundles", LIMIT, || (!bundles().contains(&Value::Null)).then_some(()));
+}
+
+fn halve_secret(cluster: &Cluster) {
+    let first = ca(cluster);
+    let removed = json!([{"op": "remove", "path": "/data/ca.key"}]).to_string();
+    cluster.kubectl(&["patch", "secret", CA_SECRET, "-n", SYSTEM_NAMESPACE, "--type=json", "-p", &removed]);
+    wait_until("each replica says what to do", LIMIT, || {
+        let logs = cluster.logs();
+        (logs.matches("data.ca.crt is set and data.ca.key is not; delete the Secret").count() >= 2).then_some(())
+    });
+    sleep(Duration::from_secs(10));
+    assert_eq!(ca(cluster), first, "nobody has changed it");
+    cluster.kubectl(&["delete", "secret", CA_SECRET, "-n", SYSTEM_NAMESPACE]);
+    wait_until("a new CA", LIMIT, || {
+        let now = ca(cluster);
+        (!now.is_empty() && now != first).then_some(())
+    });
+}
+
+fn fill_disk(cluster: &Cluster) {
+    let path = cluster.node.folder.join(POD_LOGS).join("filler");
+    let mut filler = File::create(&path).expect("there is room for a file");
+    // The kubelet removes files that it does not know. This one has no name, and is there until it is closed.
+    std::fs::remove_file(&path).expect("it can be removed");
+    let chunk = vec![0; 1 << 20];
+    let mut length = chunk.len();
+    let full = Instant::now();
+    while full.elapsed() < Duration::from_secs(20) {
+        match filler.write(&chunk[..length]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => {
+                length = (length / 2).max(1);
+                sleep(Duration::from_millis(5)); // a rotated log makes room, which is filled too
+            }
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+    assert_eq!(length, 1, "the file system was full");
+    drop(filler);
+    wait_until("the records are kept again", LIMIT, || {
+        let last = cluster.kubectl(&["logs", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--all-pods", "--since=2s"]);
+        last.contains("writgate.dev/decision/v1").then_some(())
+    });
+}
+
+fn take_rights(cluster: &Cluster) {
+    let name = "steady";
+    let pod = || {
+        let mut pods = cluster.node.pods(NAMESPACE);
+        pods.retain(|pod| pod["metadata"]["labels"]["app"] == name && is_ready(pod));
+        pods.pop()
+    };
+    cluster.create(&cluster.approved(&deployment(name)));
+    let first = wait_until("the workload runs", LIMIT, pod);
+    cluster.kubectl(&["delete", "clusterrolebinding", "writgate-webhook"]);
+    cluster.kubectl(&["delete", "rolebinding", "writgate-webhook", "-n", SYSTEM_NAMESPACE]);
+    let taken = Instant::now();
+    sleep(Duration::from_secs(5));
+    let life = |pod: &Value| {
+        json!([pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]])
+    };
+    assert_eq!(pod().as_ref().map(life), Some(life(&first)), "what runs does not change");
+    cluster.kubectl(&["delete", "pod", "-n", NAMESPACE, first["metadata"]["name"].as_str().expect("a name")]);
+    wait_until("a Pod that ends is replaced", LIMIT, pod);
+    sleep(Duration::from_secs(90).saturating_sub(taken.elapsed()));
+    cluster.upgrade(&[]);
+    cluster.kubectl(&["delete", "deployment", name, "-n", NAMESPACE]);
+}
+
 /// A CA of 45 seconds is renewed after 30, and its leaves of 15 seconds after 10.
 const TERMS: &str =
     "extraArgs={--ca-lifetime=45s,--leaf-lifetime=15s,--bundle-settle=5s,--certificate-check-interval=1s}";
@@ -159,8 +264,7 @@ fn rotate(cluster: &Cluster) {
         }
         (seen.len() == 4).then_some(())
     });
-    let logs = cluster.kubectl(&["logs", "-n", SYSTEM_NAMESPACE, DEPLOYMENT, "--all-pods"]);
-    let leaves = logs.matches("\"serving certificate made\"").count();
+    let leaves = cluster.logs().matches("\"serving certificate made\"").count();
     assert!(leaves >= 8, "{leaves} leaves");
     cluster.upgrade(&["--set", USUAL_TERMS]);
     let now = Instant::now();
@@ -204,6 +308,29 @@ fn change_mode_at_once(cluster: &Cluster) {
     cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&base64(&brought)), "--force-conflicts"]].concat());
     cluster.upgrade(&[]);
 }
+
+/// cert-manager renews the certificate, as `cmctl renew` asks it to.
+pub(crate) const RENEWAL: Fault = Fault {
+    name: "renewal",
+    what: "cert-manager renews the certificate",
+    happen: |cluster| {
+        let certificate = || {
+            let secret = cluster.node.admin.get(&["secret", "writgate-webhook-tls", "-n", SYSTEM_NAMESPACE]);
+            secret.expect("it exists")["data"]["tls.crt"].clone()
+        };
+        let first = certificate();
+        let issuing = json!([{"op": "add", "path": "/status/conditions/-", "value": {
+            "type": "Issuing", "status": "True", "reason": "ManuallyTriggered", "message": "renewed by a person"}}]);
+        let target = ["patch", "certificate", "writgate-webhook", "-n", SYSTEM_NAMESPACE, "--subresource=status"];
+        cluster.kubectl(&[&target[..], &["--type=json", "-p", &issuing.to_string()]].concat());
+        wait_until("cert-manager has made another certificate", LIMIT, || (certificate() != first).then_some(()));
+        wait_until("each replica serves it", LIMIT, || {
+            let replaced = cluster.logs().matches("serving certificate or client CA replaced").count();
+            (replaced == 2).then_some(())
+        });
+    },
+    ..NONE
+};
 
 const BROUGHT: [&str; 2] = ["--set", "certificates.mode=brought"];
 

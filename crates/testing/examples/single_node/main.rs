@@ -3,7 +3,7 @@
 //! results.
 //!
 //! It runs as root in namespaces of its own (`tests/single-node/enter.sh`). Arguments select faults by name. `WRITGATE_CALLS` is
-//! the least number of calls during each of them.
+//! the least number of calls during each of them. The argument `cert-manager` alone installs the chart with that mode instead.
 
 mod cluster;
 mod faults;
@@ -17,14 +17,15 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use cluster::Cluster;
-use faults::{FAULTS, Fault};
+use faults::{FAULTS, Fault, RENEWAL};
 use load::Load;
 
 fn main() {
     let selected: Vec<String> = std::env::args().skip(1).collect();
-    for name in &selected {
+    let is_cert_manager = selected == ["cert-manager"];
+    for name in selected.iter().filter(|_| !is_cert_manager) {
         let known: Vec<_> = ["workloads"].into_iter().chain(FAULTS.iter().map(|fault| fault.name)).collect();
-        assert!(known.contains(&&**name), "unknown: {name}; expected one of {}", known.join(", "));
+        assert!(known.contains(&&**name), "unknown: {name}; expected `cert-manager` alone, or some of {}", known.join(", "));
     }
     let is_selected = |name: &str| selected.is_empty() || selected.iter().any(|selected| selected == name);
     let calls =
@@ -32,12 +33,18 @@ fn main() {
 
     let begun = Instant::now();
     rustls::crypto::ring::default_provider().install_default().ok();
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     say(begun, "the node is ready");
     let mut rows = Vec::new();
     // A panic has printed its message. The rows so far are printed all the same.
     let done = catch_unwind(AssertUnwindSafe(|| {
-        let (ready, denied) = cluster.install();
+        let mode: &[&str] = if is_cert_manager {
+            cluster.node.start_cert_manager();
+            &["--set", "certificates.mode=cert-manager"]
+        } else {
+            &[]
+        };
+        let (ready, denied) = cluster.install(mode);
         let installed = format!(
             "`helm install`: Pods ready after {:.1} s, first denial after {:.1} s",
             ready.as_secs_f64(),
@@ -45,15 +52,28 @@ fn main() {
         );
         say(begun, &installed);
         cluster.wait_settled();
-        if is_selected("workloads") {
+        cluster.wait_watched();
+        say(begun, "one replica holds the Lease; its canary is denied, and it has ended a re-audit");
+        if is_cert_manager || is_selected("workloads") {
             workloads::prove(&cluster, |line| say(begun, line));
         }
         let mut is_good = true;
-        for fault in FAULTS.iter().filter(|fault| is_selected(fault.name)) {
+        let faults: Vec<&Fault> = if is_cert_manager {
+            vec![&RENEWAL]
+        } else {
+            FAULTS.iter().filter(|fault| is_selected(fault.name)).collect()
+        };
+        for fault in faults {
             is_good &= during(&cluster, fault, calls, begun, &mut rows);
+            if !fault.removes {
+                cluster.wait_watched();
+            }
         }
         is_good
     }));
+    if !matches!(done, Ok(true)) {
+        cluster.node.keep_pod_logs();
+    }
     println!("\n| what was tried | calls | failed calls | slowest call |\n|---|---:|---:|---:|");
     for row in &rows {
         println!("{row}");

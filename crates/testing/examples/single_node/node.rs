@@ -15,6 +15,8 @@ use writgate_testing::{Authority, Credential, Process, Ran, Tools, User, reposit
 pub(crate) const WORKLOAD: &str = "registry.example/workload:1";
 /// The same image under another name, for replays.
 pub(crate) const REPLAY: &str = "registry.example/replay:1";
+/// The folder with the Pods' logs.
+pub(crate) const POD_LOGS: &str = "pods";
 /// The name under which the webhook's image is imported, without its tag.
 pub(crate) const WEBHOOK: &str = "registry.example/writgate-webhook";
 
@@ -45,9 +47,13 @@ impl Node {
             env::var(name).unwrap_or_else(|_| panic!("{name} is not set; tests/single-node/enter.sh runs this program"))
         };
         let folder = PathBuf::from(variable("WRITGATE_NODE_FOLDER"));
-        for name in ["logs", "kubeconfig", "cni", "pods", "pki"] {
+        for name in ["logs", "kubeconfig", "cni", POD_LOGS, "pki"] {
             fs::create_dir(folder.join(name)).expect("the node's folder can be written");
         }
+        // A file system of its own, so that it can be filled.
+        let options = ["-t", "tmpfs", "-o", "size=256m", "tmpfs"];
+        let mounted = Command::new("mount").args(options).arg(folder.join(POD_LOGS)).status().expect("mount runs");
+        assert!(mounted.success(), "the file system of the Pods' logs can be mounted");
         let authority = Authority::new("cluster");
         let admin = Credential::Certificate(authority.client("admin", &["system:masters"]));
         let tools = tools();
@@ -178,7 +184,7 @@ runtime_type = "io.containerd.runc.v2"
             "authentication": {"anonymous": {"enabled": false}, "webhook": {"enabled": false},
                 "x509": {"clientCAFile": self.folder.join("pki/ca.crt")}},
             "authorization": {"mode": "AlwaysAllow"},
-            "podLogsDir": self.folder.join("pods"), "resolvConf": "",
+            "podLogsDir": self.folder.join(POD_LOGS), "resolvConf": "",
             "clusterDNS": ["10.96.0.10"], "clusterDomain": "cluster.local",
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%",
@@ -262,6 +268,59 @@ runtime_type = "io.containerd.runc.v2"
         list["items"].as_array().expect("a list").clone()
     }
 
+    /// Copies the Pods' logs out of their file system, which ends with the namespaces.
+    pub(crate) fn keep_pod_logs(&self) {
+        let [logs, kept] = [POD_LOGS, "pods-kept"].map(|name| self.folder.join(name));
+        drop(Command::new("cp").arg("-r").arg(logs).arg(kept).status());
+    }
+
+    /// Starts the controllers of cert-manager, with the rights that its chart gives them for namespaced issuers.
+    pub(crate) fn start_cert_manager(&mut self) {
+        let built = built("tests/cert-manager/build.sh");
+        let crds = built["crds"].to_str().expect("a UTF-8 path");
+        let ran = self.admin.kubectl(&["create", "-f", crds]);
+        assert!(ran.ok(), "{ran}");
+        let ran = self.admin.kubectl(&["wait", "--for=condition=Established", "-f", crds, "--timeout=30s"]);
+        assert!(ran.ok(), "{ran}");
+        let mut command = Command::new(&built["cert-manager"]);
+        for (name, rules) in [
+            (
+                "cert-manager",
+                json!([
+                    {"apiGroups": ["cert-manager.io"], "resources": ["*"],
+                     "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"]},
+                    {"apiGroups": [""], "resources": ["secrets"],
+                     "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"]},
+                    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+                ]),
+            ),
+            (
+                "cert-manager-cainjector",
+                json!([
+                    {"apiGroups": ["cert-manager.io"], "resources": ["certificates"], "verbs": ["get", "list", "watch"]},
+                    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+                    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+                    {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingwebhookconfigurations"],
+                     "verbs": ["get", "list", "patch", "update", "watch"]},
+                ]),
+            ),
+        ] {
+            let (group, user) =
+                ("rbac.authorization.k8s.io", self.user(&format!("system:serviceaccount:cert-manager:{name}"), &[]));
+            for object in [
+                json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules}),
+                json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
+                    "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+                    "subjects": [{"kind": "User", "apiGroup": group, "name": user.name}]}),
+            ] {
+                let ran = self.admin.create(&object);
+                assert!(ran.ok(), "{ran}");
+            }
+            command.arg(user.kubeconfig);
+        }
+        self.run("cert-manager", command);
+    }
+
     fn import(args: &[&str]) {
         let ran = Self::ctr(args);
         assert!(ran.ok(), "{args:?}: {ran}");
@@ -293,11 +352,16 @@ fn tools() -> BTreeMap<String, PathBuf> {
     let plane = Tools::find().unwrap_or_else(|e| panic!("{e}"));
     let names = ["etcd", "kube-apiserver", "kube-controller-manager", "kubectl"];
     let mut tools: BTreeMap<_, _> = names.map(|name| (name.to_owned(), plane.path(name).to_owned())).into();
-    let script = repository().join("tests/single-node/build.sh");
-    let output = Command::new("sh").arg(script).stderr(Stdio::inherit()).output().expect("a POSIX shell exists");
-    assert!(output.status.success(), "tests/single-node/build.sh failed, see above");
+    tools.extend(built("tests/single-node/build.sh"));
+    tools
+}
+
+/// What a script has built: it prints `NAME PATH` for each file.
+fn built(script: &str) -> BTreeMap<String, PathBuf> {
+    let output = Command::new("sh").arg(repository().join(script)).stderr(Stdio::inherit()).output();
+    let output = output.expect("a POSIX shell exists");
+    assert!(output.status.success(), "{script} failed, see above");
     let printed = String::from_utf8_lossy(&output.stdout);
     let lines = printed.lines().filter_map(|line| line.split_once(' '));
-    tools.extend(lines.map(|(name, path)| (name.to_owned(), PathBuf::from(path))));
-    tools
+    lines.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).collect()
 }
