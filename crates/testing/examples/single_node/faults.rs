@@ -282,7 +282,9 @@ fn ca(cluster: &Cluster) -> String {
 
 fn change_mode(cluster: &Cluster) {
     let brought = bring(cluster);
-    let both = base64(&format!("{}{brought}", unbase64(&ca(cluster))));
+    let configuration = cluster.node.admin.get(&[CONFIGURATION]).expect("it exists");
+    let bundle_so_far = configuration["webhooks"][0]["clientConfig"]["caBundle"].as_str().expect("a bundle");
+    let both = base64(&format!("{}{brought}", unbase64(bundle_so_far)));
     cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&both), "--force-conflicts"]].concat());
     cluster.upgrade(&[&BROUGHT[..], &["--set", &bundle(&base64(&brought))]].concat());
 
