@@ -120,14 +120,7 @@ impl Webhook {
         self.admin_port
     }
 
-    fn spawn(
-        plane: &Plane,
-        name: &str,
-        port: u16,
-        secret: &str,
-        args: &[&str],
-        environment: &[(&str, &Path)],
-    ) -> Self {
+    fn spawn(plane: &Plane, name: &str, port: u16, secret: &str, args: &[&str], environment: &[(&str, &Path)]) -> Self {
         let identity = plane.service_account(SYSTEM_NAMESPACE, "writgate-webhook");
         let admin_port = free_port();
         let mut command = Command::new(program("writgate-webhook"));

@@ -76,12 +76,7 @@ pub(crate) const FAULTS: [Fault; 14] = [
         happen: halve_secret,
         ..NONE
     },
-    Fault {
-        name: "disk",
-        what: "the file system of the containers' logs is full for 20 s",
-        happen: fill_disk,
-        ..NONE
-    },
+    Fault { name: "disk", what: "the file system of the containers' logs is full for 20 s", happen: fill_disk, ..NONE },
     Fault {
         name: "rights",
         what: "the bindings of the webhook's service account are deleted; `helm upgrade` 90 s later",
@@ -234,9 +229,7 @@ fn take_rights(cluster: &Cluster) {
     cluster.kubectl(&["delete", "rolebinding", "writgate-webhook", "-n", SYSTEM_NAMESPACE]);
     let taken = Instant::now();
     sleep(Duration::from_secs(5));
-    let life = |pod: &Value| {
-        json!([pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]])
-    };
+    let life = |pod: &Value| json!([pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]]);
     assert_eq!(pod().as_ref().map(life), Some(life(&first)), "what runs does not change");
     cluster.kubectl(&["delete", "pod", "-n", NAMESPACE, first["metadata"]["name"].as_str().expect("a name")]);
     wait_until("a Pod that ends is replaced", LIMIT, pod);

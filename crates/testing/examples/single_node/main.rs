@@ -25,7 +25,11 @@ fn main() {
     let is_cert_manager = selected == ["cert-manager"];
     for name in selected.iter().filter(|_| !is_cert_manager) {
         let known: Vec<_> = ["workloads"].into_iter().chain(FAULTS.iter().map(|fault| fault.name)).collect();
-        assert!(known.contains(&&**name), "unknown: {name}; expected `cert-manager` alone, or some of {}", known.join(", "));
+        assert!(
+            known.contains(&&**name),
+            "unknown: {name}; expected `cert-manager` alone, or some of {}",
+            known.join(", ")
+        );
     }
     let is_selected = |name: &str| selected.is_empty() || selected.iter().any(|selected| selected == name);
     let calls =
