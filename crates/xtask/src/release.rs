@@ -192,7 +192,7 @@ pub(crate) fn dry_run(helm: &Path, output: &Path) -> Result<()> {
     run(Command::new("packaging/chart/fill").args(["registry.example", &built.digest]).arg(&chart))?;
     run(Command::new(helm).args(["lint", "--strict", "--quiet"]).arg(&chart))?;
     let rendered = run(Command::new(helm).args(["template", "writgate"]).arg(&chart))?;
-    let installed = format!("registry.example/writgate-webhook@{}", built.digest);
+    let installed = format!("registry.example/writgate-webhook:{}@{}", source.version, built.digest);
     ensure!(String::from_utf8_lossy(&rendered).contains(&installed), "the chart does not install {installed}");
     run(Command::new(helm).arg("package").arg(&chart).arg("--destination").arg(output))?;
     fs::remove_dir_all(&chart)?;
