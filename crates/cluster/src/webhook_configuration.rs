@@ -78,8 +78,9 @@ fn digest(entry: &Value) -> [u8; 32] {
         client.remove("caBundle");
     }
     if let Some(fields) = entry.as_object_mut() {
-        fields
-            .retain(|field, value| !(field.ends_with("Selector") && value.as_object().is_some_and(|it| it.is_empty())));
+        fields.retain(|field, value| {
+            !(field.ends_with("Selector") && value.as_object().is_some_and(serde_json::Map::is_empty))
+        });
     }
     let mut text = entry.to_string();
     // Outside of strings, JSON has none of these characters.
@@ -146,10 +147,10 @@ mod tests {
         ];
         let (configuration, entries) = rendered();
         for (number, change) in changes.into_iter().enumerate() {
-            let mut changed = configuration.clone();
-            change(&mut changed["webhooks"][0]);
+            let mut other = configuration.clone();
+            change(&mut other["webhooks"][0]);
             let expected = ["entry workloads.writgate.dev is not as the chart rendered it"];
-            assert_eq!(differences(&entries, &changed), expected, "change {number}");
+            assert_eq!(differences(&entries, &other), expected, "change {number}");
         }
         let mut renamed = configuration.clone();
         renamed["webhooks"][0]["name"] = "other.example".into();

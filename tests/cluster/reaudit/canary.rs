@@ -156,8 +156,11 @@ pub(super) fn is_not_denied_if_the_webhook_configuration_is_removed_or_weakened(
 
 const MATCHES: &str = "writgate_configuration_matches";
 
+/// A change, and what makes it.
+type Narrowing = (&'static str, fn(&Watched));
+
 /// Changes after which every dry run of the canary is still denied.
-const NARROWINGS: &[(&str, fn(&Watched))] = &[
+const NARROWINGS: &[Narrowing] = &[
     ("a selector that excludes another namespace", |watched| {
         let expression = json!({"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["payments"]});
         patch(watched, "workloads", "add", "/namespaceSelector/matchExpressions/-", &expression);
