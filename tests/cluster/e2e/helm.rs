@@ -70,7 +70,7 @@ fn request_asks_for_a_hook_that_exists_with_the_same_spec(installation: &Install
     };
 
     desk.write("plain.json", &annotated("argocd.argoproj.io/sync-options", "Prune=false,Replace=true"));
-    let ran = run(&["request"], "plain.json");
+    let ran = run(&["request", "-o", "-"], "plain.json");
     assert!(ran.ok() && ran.stdout.is_empty() && ran.stderr.contains("no request"), "{ran}");
     let ran = approve("plain.json");
     assert!(ran.code == Some(1) && ran.stderr.contains("have these specs already"), "{ran}");
@@ -81,7 +81,7 @@ fn request_asks_for_a_hook_that_exists_with_the_same_spec(installation: &Install
         ("argocd.argoproj.io/sync-options", "Replace=true, Force=true"),
     ] {
         desk.write("hook.json", &annotated(annotation, value));
-        let ran = run(&["request"], "hook.json");
+        let ran = run(&["request", "-o", "-"], "hook.json");
         let request: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{annotation}: {ran}"));
         assert_eq!(request["workloads"].as_array().map(Vec::len), Some(1), "{annotation}: {ran}");
         let ran = run(&["verify"], "hook.json");
