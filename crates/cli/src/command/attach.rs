@@ -45,7 +45,7 @@ const MAX_NAME: usize = 63;
 /// annotates live objects instead.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "\
-kubectl writgate attach [OPTIONS] --approval FILE <-f FILE|--detached|--kustomize DIR|--live>")]
+kubectl writgate attach <-f FILE|--detached|--kustomize DIR|--live> --approval FILE [OPTIONS]")]
 #[command(after_help = "\
 Examples:
   kubectl writgate attach -f app.yaml --approval approval.json | kubectl apply -f -
