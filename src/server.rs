@@ -72,6 +72,7 @@ const LAST_EVENTS: Duration = Duration::from_secs(5);
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
 /// Admit workloads only with a signed approval of exactly what would run
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Debug, Parser)]
 #[command(name = "writgate-webhook", version, about)]
 pub struct Args {

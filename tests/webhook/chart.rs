@@ -215,10 +215,10 @@ fn the_role_permits_the_lease_that_the_webhook_uses() {
     let source = std::fs::read_to_string(repository().join("src/server/holder.rs")).expect("a file");
     let objects = rendered(&[]);
     let role = find(&objects, "Role/writgate-webhook").expect("a Role");
-    let rules = role["rules"].as_array().expect("rules");
-    let rule =
-        rules.iter().find(|rule| rule["resources"] == json!(["leases"]) && rule["verbs"] == json!(["get", "update"]));
-    let name = rule.expect("a rule for the Lease")["resourceNames"][0].as_str().expect("a name");
+    let mut rules = role["rules"].as_array().expect("rules").iter();
+    let of_lease =
+        rules.find(|rule| rule["resources"] == json!(["leases"]) && rule["verbs"] == json!(["get", "update"]));
+    let name = of_lease.expect("a rule for the Lease")["resourceNames"][0].as_str().expect("a name");
     assert!(source.contains(&format!("const LEASE: &str = {name:?};")), "{name}");
 }
 

@@ -31,7 +31,7 @@ struct Row {
 
 impl Row {
     fn print(&self, values: &Value) -> String {
-        let pointer: String = self.path.iter().map(|key| format!("/{key}")).collect();
+        let pointer = format!("/{}", self.path.join("/"));
         let default = values.pointer(&pointer).unwrap_or_else(|| panic!("values.yaml has no {pointer}"));
         let has_rows = default.as_object().is_some_and(|fields| !fields.is_empty()) && self.has_lines_below();
         let default = match default.to_string() {

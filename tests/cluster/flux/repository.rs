@@ -27,7 +27,7 @@ impl FileServer {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A client that goes away in the middle is not served.
-                drop(answer(stream, &served));
+                drop(answer(&stream, &served));
             }
         });
         Self { folder, address }
@@ -45,8 +45,8 @@ impl FileServer {
     }
 }
 
-fn answer(stream: TcpStream, folder: &Path) -> std::io::Result<()> {
-    let mut reader = BufReader::new(&stream);
+fn answer(stream: &TcpStream, folder: &Path) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
     let mut request = String::new();
     reader.read_line(&mut request)?;
     let mut header = String::new();
@@ -55,7 +55,7 @@ fn answer(stream: TcpStream, folder: &Path) -> std::io::Result<()> {
     }
     let name = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
     let file = Some(name).filter(|name| !name.contains('/')).and_then(|name| File::open(folder.join(name)).ok());
-    let mut stream = &stream;
+    let mut stream = stream;
     let Some(mut file) = file else {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     };
@@ -65,7 +65,7 @@ fn answer(stream: TcpStream, folder: &Path) -> std::io::Result<()> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    writgate_core::encoding::hex::encode(&Sha256::digest(bytes).into())
 }
 
 /// A GitRepository with a folder in place of its working tree.

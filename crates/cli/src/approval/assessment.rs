@@ -233,10 +233,12 @@ impl Assessment {
         let mut denials: Vec<Denial> = Vec::new();
         for (asked, seen) in proposal.asked.iter().zip(&self.seen).filter(|(_, seen)| !seen.unchanged) {
             let manifest = asked.workload.manifest.without_approvals();
-            let decided =
-                decider.decide_manifest(&manifest, &asked.namespace, seen.judged_against(), Some(requested_by));
-            let new = decided?.denials.into_iter().filter(|denial| !denials.contains(denial)).collect::<Vec<_>>();
-            denials.extend(new);
+            let live = seen.judged_against();
+            for denial in decider.decide_manifest(&manifest, &asked.namespace, live, Some(requested_by))?.denials {
+                if !denials.contains(&denial) {
+                    denials.push(denial);
+                }
+            }
         }
         decider.supplied_alone = true;
         Ok(denials)

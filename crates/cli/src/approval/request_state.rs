@@ -152,12 +152,11 @@ impl<'c> StateReader<'c> {
         };
         let mut draft = open(&mut inputs)?;
         let denials = draft.decide_with_found()?.unwrap_or_default();
-        let rejections = match self.rejections.get() {
-            Some(rejections) => rejections,
-            None => {
-                let read = self.store.rejections(&self.scope)?;
-                self.rejections.get_or_init(|| read)
-            }
+        let rejections = if let Some(known) = self.rejections.get() {
+            known
+        } else {
+            let read = self.store.rejections(&self.scope)?;
+            self.rejections.get_or_init(|| read)
         };
         Ok(RequestState::of_draft(posted, &draft, &denials, rejections))
     }

@@ -127,7 +127,7 @@ pub(crate) fn request_name(text: &str) -> Result<String, Failure> {
     )))
 }
 
-impl<'c> RequestStore<'c> {
+impl RequestStore<'_> {
     fn config_maps(&self, namespace: &str) -> Result<Api<ConfigMap>, Failure> {
         if !names::is_label(namespace) {
             return Err(Failure::Misuse(format!("{} is not a valid namespace name", shown(namespace))));

@@ -102,10 +102,10 @@ fn of_files(arguments: &Arguments) -> Result<Answer, Failure> {
     };
     let draft = ApprovalDraft::open(&inputs)?;
     let next = "kubectl writgate approve -f FILE --key KEY --add-signature APPROVAL";
-    let signed = sign(arguments, &inputs, draft, &signer, next)?;
-    output::write(arguments.output.as_deref(), &(signed.envelope.to_json() + "\n"), Access::Private)?;
-    signed.report();
-    for line in &signed.missing {
+    let completed = sign(arguments, &inputs, draft, &signer, next)?;
+    output::write(arguments.output.as_deref(), &(completed.envelope.to_json() + "\n"), Access::Private)?;
+    completed.report();
+    for line in &completed.missing {
         output::note(line);
     }
     Ok(Answer::Yes)

@@ -94,6 +94,7 @@ pub(crate) struct Arguments {
     /// Wait until the request is approved or rejected, at most DURATION, such as 30m
     #[arg(long, value_name = "DURATION", require_equals = true, value_parser = cluster::timeout)]
     #[arg(conflicts_with_all = ["posture_dir", "output"])]
+    #[expect(clippy::option_option, reason = "clap: absent, without a value, or with one")]
     wait: Option<Option<Duration>>,
     /// Apply the manifests with `kubectl apply` once they are approved; waits as --wait does
     #[arg(long, requires = "filename", conflicts_with_all = ["posture_dir", "output"])]

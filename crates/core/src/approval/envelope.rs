@@ -243,7 +243,9 @@ mod tests {
         let key = |digit: &str| digit.repeat(64).parse::<KeyId>().expect("a key id");
         let with = |payload: &[u8], digits: &[&str]| {
             let mut envelope = Envelope::new(payload.to_vec());
-            digits.iter().for_each(|digit| envelope.add_signature(key(digit), [7; 64]));
+            for digit in digits {
+                envelope.add_signature(key(digit), [7; 64]);
+            }
             envelope
         };
         let joined = with(b"{}", &["1", "2"]).with_signatures_of(&with(b"{}", &["2", "3"]));

@@ -105,9 +105,9 @@ impl PostedRequest {
         if !content.immutable {
             return Err("it is not immutable; set immutable: true".to_owned());
         }
-        let text = match (content.data.get(REQUEST_KEY), content.data.len(), content.binary_data.len()) {
-            (Some(text), 1, 0) => text,
-            _ => return Err(format!("expected exactly one key in data, {REQUEST_KEY}, and no binaryData")),
+        let keys = (content.data.get(REQUEST_KEY), content.data.len(), content.binary_data.len());
+        let (Some(text), 1, 0) = keys else {
+            return Err(format!("expected exactly one key in data, {REQUEST_KEY}, and no binaryData"));
         };
         let posted = Self::parse(namespace, text)?;
         let expected = posted.digest.request_name();

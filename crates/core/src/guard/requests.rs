@@ -148,9 +148,9 @@ fn is_rejection(name: &str, content: &ConfigMapContent) -> Result<(), String> {
     if !content.immutable {
         return Err("it is not immutable; set immutable: true".to_owned());
     }
-    let text = match (content.data.get(REJECTION_KEY), content.data.len(), content.binary_data.len()) {
-        (Some(text), 1, 0) => text,
-        _ => return Err(format!("expected exactly one key in data, {REJECTION_KEY}, and no binaryData")),
+    let keys = (content.data.get(REJECTION_KEY), content.data.len(), content.binary_data.len());
+    let (Some(text), 1, 0) = keys else {
+        return Err(format!("expected exactly one key in data, {REJECTION_KEY}, and no binaryData"));
     };
     let unreadable = |why| format!("its {REJECTION_KEY} is not a rejection: {why}");
     let envelope = Envelope::parse(text).map_err(unreadable)?;

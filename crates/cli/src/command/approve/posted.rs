@@ -115,14 +115,14 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
             ));
         }
         let read = store.approval(posted)?;
-        let signed = reviewed(arguments, &store, posted, read.as_ref(), signer, &next)?;
+        let completed = reviewed(arguments, &store, posted, read.as_ref(), signer, &next)?;
         if let Some(path) = &arguments.output {
-            output::write(Some(path), &(signed.envelope.to_json() + "\n"), Access::Private)?;
-            signed.report();
+            output::write(Some(path), &(completed.envelope.to_json() + "\n"), Access::Private)?;
+            completed.report();
             return Ok(Answer::Yes);
         }
-        let Some(signed) = write(&store, posted, signed, read)? else { continue };
-        signed.report();
+        let Some(completed) = write(&store, posted, completed, read)? else { continue };
+        completed.report();
         output::note(&format!("written: {}", location(&posted.namespace, &posted.request.digest.approval_name())));
         report(arguments, cluster, posted, &next);
         return Ok(Answer::Yes);
@@ -174,22 +174,22 @@ fn reviewed(
             read.location()
         ));
     }
-    let signed = sign(arguments, &inputs, draft, signer, next)?;
+    let completed = sign(arguments, &inputs, draft, signer, next)?;
     // The request may have been cancelled while the question was open.
     store.get(&posted.namespace, &posted.name)?;
-    Ok(signed)
+    Ok(completed)
 }
 
 /// Writes the envelope. `None`: another reviewer has written another statement since `read`, which must be reviewed.
 fn write(
     store: &RequestStore<'_>,
     posted: &Posted,
-    mut signed: SignedEnvelope,
+    mut completed: SignedEnvelope,
     mut read: Option<StoredApproval>,
 ) -> Result<Option<SignedEnvelope>, Failure> {
     for _ in 0..ATTEMPTS {
-        if store.write_approval(posted, &signed.envelope, read.as_ref())? == Written::Done {
-            return Ok(Some(signed));
+        if store.write_approval(posted, &completed.envelope, read.as_ref())? == Written::Done {
+            return Ok(Some(completed));
         }
         read = store.approval(posted)?;
         // It was deleted: the signature is written again.
@@ -197,10 +197,10 @@ fn write(
         let Some(theirs) = request_state::given(theirs) else { return Ok(None) };
         // If the envelope is full, the next look removes the signatures that no key verifies.
         let is_full = theirs.envelope.keyids().count() >= MAX_SIGNATURES;
-        if is_full || theirs.envelope.payload() != signed.envelope.payload() {
+        if is_full || theirs.envelope.payload() != completed.envelope.payload() {
             return Ok(None);
         }
-        signed.envelope = signed.envelope.with_signatures_of(&theirs.envelope);
+        completed.envelope = completed.envelope.with_signatures_of(&theirs.envelope);
     }
     Ok(None)
 }

@@ -194,7 +194,9 @@ impl Component {
                     shown(only.unwrap_or_default())
                 )));
             }
-            objects.into_iter().for_each(|object| wanted.entry(object).or_default().push(attachment));
+            for object in objects {
+                wanted.entry(object).or_default().push(attachment);
+            }
         }
         let mut notes = Vec::new();
         for (object, attachments) in wanted {

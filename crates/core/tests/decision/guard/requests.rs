@@ -4,11 +4,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use writgate_core::{
     approval::{Envelope, REJECTION_PREDICATE_TYPE, RequestDigest},
+    encoding::hex,
     guard::{MAX_POSTED, PostedCounts, PostedRequests},
 };
 
 use super::Case;
 use crate::decision::case::Person;
+
+type Change = fn(&mut Value);
 
 /// The largest request in bytes, as the specification says it.
 const LARGEST: usize = 262_144;
@@ -31,7 +34,7 @@ fn config_map(kind: &str, name: &str, text: &str) -> Value {
 /// A request whose ConfigMap has the name of its content.
 fn request(file: &Value) -> Value {
     let text = file.to_string();
-    let digits: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(&Sha256::digest(&text).into());
     config_map("request", &format!("request-{}", &digits[..20]), &text)
 }
 
@@ -101,7 +104,7 @@ fn denies_a_request_of_another_user() {
 
 #[test]
 fn denies_a_request_with_one_thing_wrong() {
-    let changes: [(&str, fn(&mut Value)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("is not immutable", |object| object["immutable"] = false.into()),
         ("is not immutable", |object| drop(object.as_object_mut().expect("an object").remove("immutable"))),
         ("its name does not contain", |object| object["metadata"]["name"] = "request-00000000000000000000".into()),
@@ -115,7 +118,7 @@ fn denies_a_request_with_one_thing_wrong() {
         let message = creates(&changed(&request(&file()), change)).expect("RequestInvalid");
         assert!(message.contains(says), "{says}: {message}");
     }
-    let other_files: [(&str, fn(&mut Value)); 4] = [
+    let other_files: [(&str, Change); 4] = [
         ("is not a request file", |file| file["kind"] = "Approval".into()),
         ("is not a request file", |file| file["approved"] = true.into()),
         ("in namespace ledger", |file| file["workloads"][0]["namespace"] = "ledger".into()),
@@ -146,7 +149,7 @@ fn a_request_has_at_most_256_kib() {
 
 #[test]
 fn denies_a_rejection_with_one_thing_wrong() {
-    let changes: [(&str, fn(&mut Value)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("is not immutable", |object| object["immutable"] = false.into()),
         ("exactly one key", |object| object["data"]["request.json"] = "{}".into()),
         ("is not a rejection", |object| object["data"]["rejection.json"] = "no".into()),
@@ -181,7 +184,7 @@ fn what_is_posted_cannot_change() {
     writes(&annotated, Some(&good)).expect("not-an-action");
     writes(&changed(&good, |object| object["metadata"]["labels"]["team"] = "x".into()), Some(&good))
         .expect("not-an-action");
-    let changes: [fn(&mut Value); 4] = [
+    let changes: [Change; 4] = [
         |old| old["metadata"]["labels"] = json!({}),
         |old| old["metadata"]["labels"]["writgate.dev/kind"] = "rejection".into(),
         |old| old["metadata"]["labels"]["writgate.dev/kind"] = "config-bundle".into(),
