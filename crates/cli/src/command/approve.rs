@@ -35,9 +35,9 @@ use crate::{
 /// Nothing is signed that the posture would deny, that the review does not show whole, or that changes while the
 /// question is open.
 ///
-/// With NAME, the request is a posted one, and the approval is written into a ConfigMap in its namespace, together with the
-/// signatures of others. Without NAME and -f, lists the posted requests that you may sign. A second reviewer adds a signature
-/// to an approval in a file with --add-signature.
+/// With NAME, reviews a posted request, and adds the signature to its approval, a ConfigMap in the same namespace. Without
+/// NAME and -f, lists the posted requests that you may sign. A second reviewer of a file adds a signature with
+/// --add-signature.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

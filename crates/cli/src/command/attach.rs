@@ -263,7 +263,7 @@ fn is_subject(manifest: &Manifest, approval: &Approval, namespace: Option<&str>)
         return Ok(true);
     }
     Err(Failure::No(format!(
-        "{manifest}: this spec is not approved\n{}\nrequest it with: kubectl writgate request -f FILE -o REQUEST\nif the \
+        "{manifest}: this spec is not approved\n{}\nrequest it with: kubectl writgate request -f FILE\nif the \
          approval is for what a mutating webhook makes of it (request --server), use attach --detached",
         difference(hash, &named)
     )))

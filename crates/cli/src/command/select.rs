@@ -265,7 +265,7 @@ fn text(selection: &Selection) -> String {
     }
     if !selection.is_served() {
         text.push_str(&style::bad("no approval is eligible"));
-        text.push_str("; request one: kubectl writgate request -f FILE -o REQUEST\n");
+        text.push_str("; request one: kubectl writgate request -f FILE\n");
     }
     let together =
         |other: &&Ineligible| !selection.together.iter().any(|one| Some(&one.approval.id) == other.id.as_ref());

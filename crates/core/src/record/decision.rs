@@ -308,7 +308,7 @@ impl Decision {
     fn request_command(&self) -> String {
         let namespace = self.record.object.as_ref().map_or("", |object| &object.namespace);
         let namespace = if namespace.is_empty() { String::new() } else { format!(" -n {}", quoted(namespace)) };
-        format!("kubectl writgate request -f FILE{namespace} -o REQUEST")
+        format!("kubectl writgate request -f FILE{namespace}")
     }
 
     /// The first line: the outcome, the action, the object, the environment and the reason codes.

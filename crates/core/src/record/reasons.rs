@@ -128,7 +128,7 @@ reasons! {
                 other fields that FILE does not have to their defaults; if it is denied as well, a mutating webhook changes \
                 it, and kubectl writgate request --server shows the changed object");
     ChangedInCluster: "SpecHashMismatch", row 6, approval helps: true,
-        Advice("request an approval of the changed object: kubectl writgate request --server -f FILE -o REQUEST");
+        Advice("request an approval of the changed object: kubectl writgate request --server -f FILE");
 
     WrongResource: "WrongResource", row 7, approval helps: true,
         Request("request an approval for this object");

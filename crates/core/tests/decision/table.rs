@@ -747,7 +747,7 @@ fn a_claim_of_an_approval_always_binds() {
 fn the_next_step_names_the_namespace() {
     let message = Case::deployment().with(|c| c.signers.clear()).decide().message();
     assert!(
-        message.ends_with("\nnext: request an approval: kubectl writgate request -f FILE -n payments -o REQUEST"),
+        message.ends_with("\nnext: request an approval: kubectl writgate request -f FILE -n payments"),
         "{message}"
     );
 }
