@@ -341,6 +341,16 @@ fn what_others_write_into_a_posted_request_is_escaped_and_never_trusted(installa
         assert_eq!(team.approval(&name)["signatures"].as_array().map(Vec::len), Some(1), "{ran}");
         assert_eq!(team.state(&name)["state"], "approved");
     }
+
+    // Nobody can write into an immutable one, so nothing is signed for it.
+    let name = team.post(&governed.deployment("invoices"));
+    let taken = json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "metadata": {
+        "name": name.replace("request-", "approval-"), "namespace": governed.namespace}});
+    installation.plane.install(&[taken]);
+    let ran = team.approve(&name, "bob.pem");
+    assert!(ran.code == Some(1) && ran.stderr.contains("is immutable"), "{ran}");
+    let file = ["approve", &name, "--key", "bob.pem", "--yes", "-o", "approval.json"];
+    assert!(team.reviewer(&file).ok());
 }
 
 fn a_posted_request_is_pending_with_those_who_must_sign(installation: &Installation) {

@@ -132,7 +132,8 @@ impl<'f> ApprovalDraft<'f> {
             found.extend(self.basis.contradicts("the request", &StatedClaims::of_request(request)));
         }
         if self.is_given {
-            found.extend(self.basis.contradicts("the envelope", &StatedClaims::of_approval(&self.approval)));
+            let stated = StatedClaims::of_approval(&self.approval, self.basis.cluster.as_deref());
+            found.extend(self.basis.contradicts("the envelope", &stated));
             found.extend(self.request.iter().flat_map(|request| differences(&self.approval, request)));
             found.extend(too_long(&self.approval, self.basis.max_lifetime));
             found.extend(signatures.iter().filter_map(ExistingSignature::contradiction));
@@ -218,6 +219,13 @@ impl<'f> ApprovalDraft<'f> {
         let Some((decider, assessment)) = &mut self.decided else { return Ok(None) };
         decider.now = decider.now.max(self.approval.not_before);
         assessment.decide(decider, &self.proposal, &self.approval.requested_by, envelope).map(Some)
+    }
+
+    /// Whether the webhook would admit the workloads with this envelope, or would as soon as further reviewers have signed it.
+    pub(crate) fn lacks_only_signatures(&mut self) -> Result<bool, Failure> {
+        let envelope = self.envelope.clone();
+        let denials = self.decide(&envelope)?.unwrap_or_default();
+        Ok(denials.iter().all(|denial| matches!(denial, Denial::QuorumNotMet { .. })))
     }
 }
 
@@ -326,11 +334,13 @@ impl<'a> StatedClaims<'a> {
         }
     }
 
-    fn of_approval(approval: &'a Approval) -> Self {
+    /// Of an approval for several clusters that names `cluster`, only that one.
+    fn of_approval(approval: &'a Approval, cluster: Option<&'a str>) -> Self {
+        let named = cluster.filter(|_| !approval.clusters.is_empty() && approval.is_for_cluster(cluster));
         Self {
             environment: &approval.environment,
             project: &approval.project,
-            cluster: approval.cluster.as_deref(),
+            cluster: named.or(approval.cluster.as_deref()),
             action: approval.action,
             capabilities: approval.capabilities.iter().map(String::as_str).collect(),
         }

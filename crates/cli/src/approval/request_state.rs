@@ -170,13 +170,16 @@ pub(crate) fn given(stored: &StoredApproval) -> Option<GivenEnvelope> {
 }
 
 /// Opens the draft with the envelope that is given, if it is worth a signature: it is for exactly these workloads, has not
-/// expired, says what was computed here, and a reviewer has signed it. Otherwise `inputs` loses the envelope, and the draft
+/// expired, says what was computed here, and lacks nothing but further signatures. Otherwise `inputs` loses the envelope, and the draft
 /// is about a new statement.
 pub(crate) fn open<'f>(inputs: &mut DraftInputs<'f>) -> Result<ApprovalDraft<'f>, Failure> {
     if inputs.envelope.is_some() {
         match ApprovalDraft::open(inputs) {
             Ok(mut draft) => {
-                if draft.keep_valid_signatures(inputs.statement) && draft.contradictions.is_empty() {
+                if draft.keep_valid_signatures(inputs.statement)
+                    && draft.contradictions.is_empty()
+                    && draft.lacks_only_signatures()?
+                {
                     return Ok(draft);
                 }
             }

@@ -34,7 +34,7 @@ const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
 const SAID: &str = "the request says";
 
 /// The fields of a new statement, except for its subjects.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Debug, Default, PartialEq)]
 #[group(id = "Statement", multiple = true)]
 pub(crate) struct StatementFlags {
     /// Environment that the approval is for [default: the namespaces', or the request's]

@@ -20,7 +20,7 @@ use writgate_core::{
 use crate::{
     cluster::{Cluster, event_reader::NamespaceScope},
     failure::Failure,
-    terminal::output::shown,
+    terminal::output::{note, shown},
 };
 
 /// Field manager of the ConfigMaps.
@@ -104,6 +104,11 @@ impl Posted {
 }
 
 impl StoredApproval {
+    /// Whether the API server refuses every write to its content.
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.object.immutable == Some(true)
+    }
+
     /// The approval's ConfigMap, for messages.
     pub(crate) fn location(&self) -> String {
         location(&self.object.namespace().unwrap_or_default(), &self.object.name_any())
@@ -264,7 +269,10 @@ impl RequestStore<'_> {
 
     /// Every ConfigMap with the label of a rejection.
     pub(crate) fn rejections(&self, scope: &NamespaceScope) -> Result<Vec<StoredRejection>, Failure> {
-        let (objects, _) = self.of_kind(scope, REJECTION_KIND)?;
+        let (objects, cut) = self.of_kind(scope, REJECTION_KIND)?;
+        if cut {
+            note(&format!("only the first {MAX_LISTED} rejections were read; name a namespace with -n"));
+        }
         let stored = |object: ConfigMap| StoredRejection {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -311,6 +319,9 @@ impl RequestStore<'_> {
 fn over(read: &ConfigMap, new: ConfigMap) -> ConfigMap {
     let mut object = read.clone();
     object.metadata.managed_fields = None;
+    // Whoever made the ConfigMap must not have a signed approval collected as garbage.
+    object.metadata.owner_references = None;
+    object.metadata.finalizers = None;
     object.labels_mut().extend(new.metadata.labels.unwrap_or_default());
     object.annotations_mut().extend(new.metadata.annotations.unwrap_or_default());
     ConfigMap { data: new.data, binary_data: None, ..object }

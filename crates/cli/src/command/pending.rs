@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let mut pending = Vec::new();
     for wanted in wanted {
-        if !is_live(&wanted, &arguments.kinds, &cluster)? {
+        if !is_live(&wanted, &arguments.kinds, &cluster) {
             pending.push(wanted);
         }
     }
@@ -157,7 +157,10 @@ fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
             };
             let is_same =
                 |known: &&mut PendingApproval| known.spec_hash == workload.spec_hash && is_same(&known.object, &object);
-            if let Some(denied) = wanted.iter_mut().find(is_same) {
+            // Whoever posts a request decides what it claims, so a claim must not take the place of another entry.
+            let is_credible = !matches!(state.state, RequestVerdict::Refused | RequestVerdict::Unknown);
+            if let Some(denied) = wanted.iter_mut().filter(|known| is_credible && known.request.is_none()).find(is_same)
+            {
                 (denied.request, denied.next) = (Some(request), next);
                 continue;
             }
@@ -263,22 +266,24 @@ fn next(object: &ObjectRecord) -> String {
 }
 
 /// Whether the spec is live by now. What cannot be read counts as pending, with a note.
-fn is_live(wanted: &PendingApproval, kinds: &input::WorkloadKindFlags, cluster: &Cluster) -> Result<bool, Failure> {
+fn is_live(wanted: &PendingApproval, kinds: &input::WorkloadKindFlags, cluster: &Cluster) -> bool {
     let ObjectRecord { api_version, kind, namespace, name, .. } = &wanted.object;
     let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}).to_string();
-    let manifests = manifest::read("an Event", &text, &kinds.known())?;
-    let Some((manifest, workload)) = manifests.first().and_then(|manifest| Some((manifest, manifest.workload()?)))
-    else {
-        return Ok(false);
+    let live = || -> Result<bool, Failure> {
+        let manifests = manifest::read("the object of a denial or a request", &text, &kinds.known())?;
+        let Some((manifest, workload)) = manifests.first().and_then(|manifest| Some((manifest, manifest.workload()?)))
+        else {
+            return Ok(false);
+        };
+        let live = cluster.live(manifest, namespace)?;
+        Ok(live.is_some_and(|live| {
+            spec_hash(workload, &live["spec"].to_string()).is_ok_and(|hash| hash == wanted.spec_hash)
+        }))
     };
-    match cluster.live(manifest, namespace) {
-        Ok(Some(live)) => Ok(spec_hash(workload, &live["spec"].to_string()).is_ok_and(|hash| hash == wanted.spec_hash)),
-        Ok(None) => Ok(false),
-        Err(failure) => {
-            output::note(&format!("counted as pending: {failure}"));
-            Ok(false)
-        }
-    }
+    live().unwrap_or_else(|failure| {
+        output::note(&format!("counted as pending: {failure}"));
+        false
+    })
 }
 
 fn print(pending: &[PendingApproval], format: Format, place: &str) -> Result<(), Failure> {

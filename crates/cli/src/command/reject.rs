@@ -94,8 +94,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let store = RequestStore { cluster: &cluster };
     if store.write_rejection(&posted, key, &envelope)? == Written::Conflict {
         return Err(Failure::No(format!(
-            "{} exists already: the request is rejected with key {key}; delete the ConfigMap to reject it with another reason",
-            location(&posted.namespace, &posted.request.digest.rejection_name(key))
+            "{} exists already, so nothing was written: the request is rejected with key {key}, or somebody has taken the name; \
+             kubectl writgate request show {} says whether the rejection is verified; delete the ConfigMap to reject again",
+            location(&posted.namespace, &posted.request.digest.rejection_name(key)),
+            posted.name
         )));
     }
     output::note(&format!("signed with key {key}"));

@@ -132,6 +132,12 @@ impl PostedRequest {
             return Err(format!("it is for {} workloads, expected 1 to {MAX_SUBJECTS}", file.workloads.len()));
         }
         for workload in &file.workloads {
+            if !is_subject(&workload.subject) {
+                return Err(format!(
+                    "its subject {} is not <group/version>/<kind>/<namespace>/<name>",
+                    quoted(&workload.subject)
+                ));
+            }
             let of_subject = workload.subject.rsplit('/').nth(1).unwrap_or_default();
             if let Some(other) = [&*workload.namespace, of_subject].into_iter().find(|other| *other != namespace) {
                 return Err(format!(
@@ -143,6 +149,12 @@ impl PostedRequest {
         }
         Ok(Self { digest: RequestDigest::of(text), file })
     }
+}
+
+/// Whether `text` has the parts of a subject: `apps/v1/Deployment/payments/orders`, `v1/Pod/payments/orders`.
+fn is_subject(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    matches!(parts.len(), 4 | 5) && parts.iter().all(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -220,5 +232,12 @@ mod tests {
         let mut elsewhere = file();
         elsewhere.workloads[0].subject = "apps/v1/Deployment/other/orders".into();
         assert!(refused(&elsewhere).contains("in namespace"));
+        for subject in
+            ["apps/v1//payments/orders", "apps/v1/Deployment/payments/", "/payments/orders", "a/b/v1/Pod/payments/x"]
+        {
+            let mut incomplete = file();
+            incomplete.workloads[0].subject = subject.into();
+            assert!(refused(&incomplete).contains("its subject"), "{subject}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
         draft::DraftInputs,
         proposal::{ProposalFiles, ProposalFlags},
         request_state::{self, RequestState, RequestVerdict, StateReader},
+        statement::StatementFlags,
     },
     cluster::{
         Cluster,
@@ -115,6 +116,12 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
             ));
         }
         let read = store.approval(posted)?;
+        if let Some(read) = read.as_ref().filter(|read| read.is_immutable() && arguments.output.is_none()) {
+            return Err(Failure::No(format!(
+                "{} is immutable, so no approval can be written there; delete it, or write the approval to a file with -o FILE",
+                read.location()
+            )));
+        }
         let completed = reviewed(arguments, &store, posted, read.as_ref(), signer, &next)?;
         if let Some(path) = &arguments.output {
             output::write(Some(path), &(completed.envelope.to_json() + "\n"), Access::Private)?;
@@ -168,6 +175,13 @@ fn reviewed(
         envelope: given.as_ref(),
     };
     let draft = request_state::open(&mut inputs)?;
+    if inputs.envelope.is_some() && arguments.statement != StatementFlags::default() {
+        return Err(Failure::Misuse(
+            "the request has an approval already, and the flags of a new statement would not change it; omit them to add your \
+             signature"
+                .to_owned(),
+        ));
+    }
     if let (Some(read), None) = (read, inputs.envelope) {
         output::note(&format!(
             "note: {} does not contain an approval of this request that counts; a new one replaces its content",

@@ -88,7 +88,11 @@ fn state(arguments: &Arguments, cluster: &Cluster, posted: &Posted) -> Result<Re
     let state = StateReader::new(cluster, &arguments.decider.postures, proposal, scope).state(posted);
     let is_decided = matches!(state.state, RequestVerdict::Approved | RequestVerdict::Live | RequestVerdict::Unknown);
     let store = RequestStore { cluster };
-    if !is_decided && store.find(&posted.namespace, &posted.name)?.is_none() {
+    let found = match store.find(&posted.namespace, &posted.name) {
+        Err(Failure::Undetermined(why)) => return Ok(RequestState::unknown(&why)),
+        found => found?,
+    };
+    if !is_decided && found.is_none() {
         return Err(Failure::No(format!(
             "request {} is gone: it was cancelled or has expired; request it again",
             posted.name
