@@ -236,7 +236,11 @@ impl Player<'_> {
             What::Release => merge(held(false)).await,
             What::Bookkeeping if name.is_replay() => merge(json!({"metadata": {"annotations": {"seen": "yes"}}})).await,
             What::Bookkeeping => merge(json!({"metadata": {"labels": {"seen": "yes"}}, "spec": {"replicas": 2}})).await,
-            What::Relabel => merge(json!({"metadata": {"labels": {"seen": self.log.len().to_string()}}})).await,
+            What::Relabel => {
+                // Two writes of the metadata by one manager in one second have one Event: `managedFields` do not tell them apart.
+                tokio::time::sleep(Duration::from_millis(1100)).await;
+                merge(json!({"metadata": {"labels": {"seen": self.log.len().to_string()}}})).await
+            }
             What::Delete => delete(&objects, text(name), PropagationPolicy::Background).await,
             What::Orphan => delete(&objects, text(name), PropagationPolicy::Orphan).await,
         };
@@ -332,9 +336,8 @@ impl Player<'_> {
     fn wait_for_confirmation(&self, name: Name, before: usize) {
         let admissions = self.admissions(name);
         let id = admissions[before]["id"].as_str().expect("a record has an id");
-        wait_until(&format!("there is an Event of {id}"), Duration::from_secs(30), || {
-            witness::events(&self.governed, id).pop()
-        });
+        let what = format!("there is an Event of {id}:\n{}", self.log.join("\n"));
+        wait_until(&what, Duration::from_secs(30), || witness::events(&self.governed, id).pop());
     }
 
     /// Waits until the history has the admission. The webhook writes it when it has seen the object, and a rollback requires it.
