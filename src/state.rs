@@ -4,6 +4,7 @@
 pub mod approvals;
 pub mod documents;
 pub mod folder;
+pub mod metadata_only;
 pub mod namespaces;
 pub mod requests;
 pub mod store;

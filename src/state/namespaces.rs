@@ -3,80 +3,38 @@
 //! A Namespace may have more than 1 MiB of labels, and as much again in its managed fields. Writers of Namespaces must not
 //! decide how much memory the webhook takes, so everything else is skipped while it is parsed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use writgate_core::vocabulary::{ENVIRONMENT_LABEL, PROJECT_LABEL};
 
+use crate::state::metadata_only::MetadataOnly;
+
 /// A Namespace with the metadata that the webhook uses, and nothing else.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Listed")]
-pub struct WatchedNamespace(ObjectMeta);
+pub type WatchedNamespace = MetadataOnly<Namespace, NamespaceMetadata>;
 
-impl Resource for WatchedNamespace {
-    type DynamicType = ();
-    type Scope = <Namespace as Resource>::Scope;
-
-    /// The API server then sends the metadata alone.
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn kind((): &()) -> Cow<'_, str> {
-        Namespace::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        Namespace::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        Namespace::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        Namespace::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.0
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.0
-    }
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    metadata: ListedMetadata,
-}
-
-#[derive(Default, Deserialize)]
+/// The metadata of a Namespace that is kept.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListedMetadata {
+pub struct NamespaceMetadata {
     name: Option<String>,
     resource_version: Option<String>,
     #[serde(default)]
     labels: GoverningLabels,
 }
 
-impl From<Listed> for WatchedNamespace {
-    fn from(Listed { metadata }: Listed) -> Self {
-        let ListedMetadata { name, resource_version, labels } = metadata;
-        Self(ObjectMeta { name, resource_version, labels: Some(labels.0), ..ObjectMeta::default() })
+impl From<NamespaceMetadata> for ObjectMeta {
+    fn from(NamespaceMetadata { name, resource_version, labels }: NamespaceMetadata) -> Self {
+        Self { name, resource_version, labels: Some(labels.0), ..Self::default() }
     }
 }
 
 /// The labels that govern a namespace; others are skipped.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct GoverningLabels(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for GoverningLabels {

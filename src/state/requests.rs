@@ -4,15 +4,14 @@
 //! creations at the same moment may exceed the limit. Anyone who can write ConfigMaps decides what is counted, so a
 //! namespace costs a bounded amount of memory, and nothing of an object is kept but a hash of its name.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
-use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 use tokio::time::Instant;
 use writgate_core::{
@@ -21,64 +20,24 @@ use writgate_core::{
 };
 
 use crate::metrics::Metrics;
+use crate::state::metadata_only::MetadataOnly;
 use crate::state::store::STALE_AFTER;
 use crate::state::watch::Follower;
 
-/// The metadata of a posted request or a rejection. Everything else is skipped while it is parsed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Listed")]
-pub struct PostedObject(ObjectMeta);
+/// A posted request or a rejection with the metadata that the webhook uses, and nothing else.
+pub type PostedObject = MetadataOnly<ConfigMap, PostedMetadata>;
 
 impl PostedObject {
     /// Whether it is a rejection, and not a request.
     pub(crate) fn is_rejection(&self) -> bool {
-        self.0.labels.as_ref().and_then(|labels| labels.get(KIND_LABEL)).is_some_and(|kind| kind == REJECTION_KIND)
+        self.labels().get(KIND_LABEL).is_some_and(|kind| kind == REJECTION_KIND)
     }
 }
 
-impl Resource for PostedObject {
-    type DynamicType = ();
-    type Scope = <ConfigMap as Resource>::Scope;
-
-    /// The API server then sends the metadata alone.
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn kind((): &()) -> Cow<'_, str> {
-        ConfigMap::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        ConfigMap::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        ConfigMap::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        ConfigMap::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.0
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.0
-    }
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    metadata: ListedMetadata,
-}
-
-#[derive(Default, Deserialize)]
+/// The metadata of a posted request or a rejection that is kept.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListedMetadata {
+pub struct PostedMetadata {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -88,25 +47,18 @@ struct ListedMetadata {
 }
 
 /// The label that says what the ConfigMap holds; others are skipped.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 struct Labels {
     #[serde(rename = "writgate.dev/kind")]
     kind: Option<String>,
 }
 
-impl From<Listed> for PostedObject {
-    fn from(Listed { metadata }: Listed) -> Self {
-        let ListedMetadata { name, namespace, uid, resource_version, creation_timestamp, labels } = metadata;
+impl From<PostedMetadata> for ObjectMeta {
+    fn from(metadata: PostedMetadata) -> Self {
+        let PostedMetadata { name, namespace, uid, resource_version, creation_timestamp, labels } = metadata;
         let kind = labels.and_then(|labels| labels.kind);
-        Self(ObjectMeta {
-            name,
-            namespace,
-            uid,
-            resource_version,
-            creation_timestamp,
-            labels: kind.map(|kind| [(KIND_LABEL.to_owned(), kind)].into()),
-            ..ObjectMeta::default()
-        })
+        let labels = kind.map(|kind| [(KIND_LABEL.to_owned(), kind)].into());
+        Self { name, namespace, uid, resource_version, creation_timestamp, labels, ..Self::default() }
     }
 }
 

@@ -230,6 +230,18 @@ impl<'f> ApprovalDraft<'f> {
 }
 
 impl ApprovalDraft<'_> {
+    /// Who may reject. A rejection requires no capability, and the requester may reject too: nothing is admitted by it.
+    pub(crate) fn rejection_terms<'p>(&'p self, posture: &'p Posture) -> EligibilityTerms<'p> {
+        EligibilityTerms {
+            posture,
+            project: self.basis.place.project.as_deref().unwrap_or_default(),
+            required: &[],
+            requested_by: "",
+            initiator: "",
+            now: self.now,
+        }
+    }
+
     /// The denials of a request now, with every detached approval of the namespaces; none if no posture is used.
     pub(crate) fn decide_with_found(&mut self) -> Result<Option<Vec<Denial>>, Failure> {
         let Some((decider, assessment)) = &mut self.decided else { return Ok(None) };

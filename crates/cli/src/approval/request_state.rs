@@ -10,7 +10,6 @@ use serde::Serialize;
 use writgate_cluster::clock;
 use writgate_core::{
     approval::{Approval, Envelope, KeyId, REQUEST_LIFETIME, Rejection},
-    decide::EligibilityTerms,
     posture::{SignatureState, describe_quorum},
     record::Denial,
 };
@@ -29,6 +28,7 @@ use crate::{
         posted::{Posted, RequestStore, StoredApproval, StoredRejection},
     },
     failure::Failure,
+    manifest::input::ManifestFlags,
     postures::PostureSourceFlags,
     terminal::output::shown,
 };
@@ -115,13 +115,13 @@ impl<'c> StateReader<'c> {
     pub(crate) fn new(
         cluster: &'c Cluster,
         flags: &PostureSourceFlags,
-        proposal: ProposalFlags,
+        reading: ManifestFlags,
         scope: NamespaceScope,
     ) -> Self {
         Self {
             store: RequestStore { cluster },
             posture: PostureFlags { postures: flags.clone(), no_posture: false },
-            proposal,
+            proposal: ProposalFlags { reading, ..ProposalFlags::default() },
             statement: StatementFlags::default(),
             scope,
             rejections: OnceCell::new(),
@@ -324,15 +324,7 @@ fn verified(
 fn verify(posted: &Posted, draft: &ApprovalDraft<'_>, stored: &StoredRejection) -> Option<VerifiedRejection> {
     let envelope = Envelope::parse(&stored.text).ok()?;
     let posture = draft.posture()?;
-    // A rejection requires no capability, and whoever requested may reject: nothing is admitted by it.
-    let terms = EligibilityTerms {
-        posture,
-        project: draft.basis.place.project.as_deref().unwrap_or_default(),
-        required: &[],
-        requested_by: "",
-        initiator: "",
-        now: draft.now,
-    };
+    let terms = draft.rejection_terms(posture);
     let by = posture.signature_states(&envelope).into_iter().find_map(|(_, state)| match state {
         SignatureState::Valid(reviewer, key) if terms.failures(reviewer, key).is_empty() => Some(&reviewer.name),
         _ => None,

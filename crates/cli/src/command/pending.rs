@@ -16,10 +16,7 @@ use writgate_core::{
 };
 
 use crate::{
-    approval::{
-        proposal::ProposalFlags,
-        request_state::{RequestState, RequestVerdict, StateReader},
-    },
+    approval::request_state::{RequestState, RequestVerdict, StateReader},
     cluster::{
         Cluster, ClusterFlags,
         event_reader::{EventReader, NamespaceScope, NamespaceScopeFlags, ReportedEvent},
@@ -138,8 +135,8 @@ fn requested(arguments: &Arguments, cluster: &Cluster, scope: NamespaceScope) ->
     let listed = RequestStore { cluster }.list(&scope)?;
     list::note_unreadable(&listed);
     let flags = PostureSourceFlags { posture_dir: None, cluster: arguments.cluster.clone() };
-    let proposal = ProposalFlags { reading: arguments.kinds.clone().into(), ..ProposalFlags::default() };
-    let states = list::states(&StateReader::new(cluster, &flags, proposal, scope), &listed.posted);
+    let reader = StateReader::new(cluster, &flags, arguments.kinds.clone().into(), scope);
+    let states = list::states(&reader, &listed.posted);
     let is_open = |state: &RequestState| !matches!(state.state, RequestVerdict::Live | RequestVerdict::Expired);
     Ok(listed.posted.into_iter().zip(states).filter(|(_, state)| is_open(state)).collect())
 }

@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::Unit;
 use writgate_cluster::clock;
-use writgate_core::{
-    approval::{Envelope, PAYLOAD_TYPE, Rejection},
-    decide::EligibilityTerms,
-};
+use writgate_core::approval::{Envelope, PAYLOAD_TYPE, Rejection};
 
 use crate::{
     approval::{
@@ -125,15 +122,7 @@ fn reviewer<'d>(draft: &'d ApprovalDraft<'_>, key: &writgate_core::approval::Pub
     let refused = |why: &str| Failure::No(format!("not signed: key {}: {why}", key.id()));
     let posture = draft.posture().ok_or_else(|| refused("the posture is not valid"))?;
     let (reviewer, own) = posture.key(&key.id()).ok_or_else(|| refused("the posture does not contain this key"))?;
-    let terms = EligibilityTerms {
-        posture,
-        project: draft.basis.place.project.as_deref().unwrap_or_default(),
-        required: &[],
-        requested_by: "",
-        initiator: "",
-        now: draft.now,
-    };
-    match terms.failures(reviewer, own).first() {
+    match draft.rejection_terms(posture).failures(reviewer, own).first() {
         Some(denial) => Err(refused(&shown(&format!("{}: {denial}", denial.code())))),
         None => Ok(&reviewer.name),
     }

@@ -102,14 +102,7 @@ impl PostedRequest {
             let found = kind.map_or("not set".to_owned(), quoted);
             return Err(format!("its label {KIND_LABEL} is {found}, expected {REQUEST_KIND}"));
         }
-        if !content.immutable {
-            return Err("it is not immutable; set immutable: true".to_owned());
-        }
-        let keys = (content.data.get(REQUEST_KEY), content.data.len(), content.binary_data.len());
-        let (Some(text), 1, 0) = keys else {
-            return Err(format!("expected exactly one key in data, {REQUEST_KEY}, and no binaryData"));
-        };
-        let posted = Self::parse(namespace, text)?;
+        let posted = Self::parse(namespace, content.only_text(REQUEST_KEY)?)?;
         let expected = posted.digest.request_name();
         if name != expected {
             return Err(format!("its name does not contain the digest of its {REQUEST_KEY}; expected {expected}"));

@@ -5,15 +5,12 @@
 //! signed it.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{
-    approval::{
-        posted_request::RequestDigest,
-        projection::PROJECTION,
-        statement::{MAX_SUBJECTS, STATEMENT_TYPE, Subject, time},
-    },
-    encoding::signed::{self, Fields},
+use crate::approval::{
+    posted_request::RequestDigest,
+    projection::PROJECTION,
+    statement::{self, Subject, time},
 };
 
 /// `predicateType` of a rejection.
@@ -42,18 +39,7 @@ impl Rejection {
     /// A field is missing, unknown, duplicated, `null` or malformed, or a limit is exceeded. The text names the field,
     /// what was found and what was expected.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        let mut statement = Fields::new(signed::parse(payload)?, "")?;
-        statement.constant("_type", STATEMENT_TYPE)?;
-        statement.constant("predicateType", REJECTION_PREDICATE_TYPE)?;
-        let subjects = statement
-            .items("subject", MAX_SUBJECTS)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, value)| Subject::parse(value, &format!("subject[{index}]")))
-            .collect::<Result<_, _>>()?;
-        let predicate = statement.required("predicate")?;
-        statement.finish()?;
-        let mut fields = Fields::new(predicate, "predicate")?;
+        let (subjects, mut fields) = statement::parse(payload, REJECTION_PREDICATE_TYPE)?;
         fields.constant("projection", PROJECTION)?;
         let request = fields.name("request")?;
         let rejection = Self {
@@ -75,28 +61,23 @@ impl Rejection {
     /// The payload to sign.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
-        let subject = |subject: &Subject| json!({"name": subject.name, "digest": {"sha256": subject.hash.hex()}});
-        json!({
-            "_type": STATEMENT_TYPE,
-            "subject": self.subjects.iter().map(subject).collect::<Vec<Value>>(),
-            "predicateType": REJECTION_PREDICATE_TYPE,
-            "predicate": {
-                "projection": PROJECTION,
-                "request": self.request.to_string(),
-                "reason": self.reason,
-                "rejectedBy": self.rejected_by,
-                "rejectedAt": self.rejected_at.to_string(),
-            },
-        })
-        .to_string()
-        .into_bytes()
+        let predicate = json!({
+            "projection": PROJECTION,
+            "request": self.request.to_string(),
+            "reason": self.reason,
+            "rejectedBy": self.rejected_by,
+            "rejectedAt": self.rejected_at.to_string(),
+        });
+        statement::to_payload(&self.subjects, REJECTION_PREDICATE_TYPE, &predicate)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::approval::statement::Approval;
+    use crate::approval::statement::{Approval, STATEMENT_TYPE};
 
     /// A change and its description.
     type Change = (&'static str, fn(&mut Value));

@@ -95,18 +95,8 @@ impl Approval {
     /// A field is missing, unknown, duplicated, `null` or malformed, a limit is exceeded, or `notBefore` is not before
     /// `expiresAt`. The text names the field, what was found and what was expected.
     pub fn parse(payload: &[u8]) -> Result<Self, String> {
-        let mut statement = Fields::new(signed::parse(payload)?, "")?;
-        statement.constant("_type", STATEMENT_TYPE)?;
-        statement.constant("predicateType", PREDICATE_TYPE)?;
-        let subjects = statement
-            .items("subject", MAX_SUBJECTS)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, value)| Subject::parse(value, &format!("subject[{index}]")))
-            .collect::<Result<_, _>>()?;
-        let predicate = statement.required("predicate")?;
-        statement.finish()?;
-        Self::parse_predicate(subjects, Fields::new(predicate, "predicate")?)
+        let (subjects, predicate) = parse(payload, PREDICATE_TYPE)?;
+        Self::parse_predicate(subjects, predicate)
     }
 
     fn parse_predicate(subjects: Vec<Subject>, mut fields: Fields<'_>) -> Result<Self, String> {
@@ -158,11 +148,6 @@ impl Approval {
     /// The payload to sign.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
-        let subjects: Vec<Value> = self
-            .subjects
-            .iter()
-            .map(|subject| json!({"name": subject.name, "digest": {"sha256": subject.hash.hex()}}))
-            .collect();
         let mut predicate = json!({
             "id": self.id,
             "projection": PROJECTION,
@@ -192,14 +177,7 @@ impl Approval {
             insert_present(&mut claims, replay.claims());
             insert(&mut predicate, "replay", claims);
         }
-        json!({
-            "_type": STATEMENT_TYPE,
-            "subject": subjects,
-            "predicateType": PREDICATE_TYPE,
-            "predicate": predicate,
-        })
-        .to_string()
-        .into_bytes()
+        to_payload(&self.subjects, PREDICATE_TYPE, &predicate)
     }
 
     /// Whether two approvals are equal except for their ids, times and reasons. If so, the people who signed them
@@ -224,8 +202,37 @@ impl Approval {
     }
 }
 
+/// Parses an in-toto statement with this `predicateType`: its subjects, and the fields of its predicate.
+pub(super) fn parse<'p>(payload: &'p [u8], predicate_type: &str) -> Result<(Vec<Subject>, Fields<'p>), String> {
+    let mut statement = Fields::new(signed::parse(payload)?, "")?;
+    statement.constant("_type", STATEMENT_TYPE)?;
+    statement.constant("predicateType", predicate_type)?;
+    let subjects = statement
+        .items("subject", MAX_SUBJECTS)?
+        .into_iter()
+        .enumerate()
+        .map(|(index, value)| Subject::parse(value, &format!("subject[{index}]")))
+        .collect::<Result<_, _>>()?;
+    let predicate = statement.required("predicate")?;
+    statement.finish()?;
+    Ok((subjects, Fields::new(predicate, "predicate")?))
+}
+
+/// The payload of an in-toto statement.
+pub(super) fn to_payload(subjects: &[Subject], predicate_type: &str, predicate: &Value) -> Vec<u8> {
+    let subject = |subject: &Subject| json!({"name": subject.name, "digest": {"sha256": subject.hash.hex()}});
+    json!({
+        "_type": STATEMENT_TYPE,
+        "subject": subjects.iter().map(subject).collect::<Vec<_>>(),
+        "predicateType": predicate_type,
+        "predicate": predicate,
+    })
+    .to_string()
+    .into_bytes()
+}
+
 impl Subject {
-    pub(super) fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
+    fn parse(value: Node<'_>, path: &str) -> Result<Self, String> {
         let mut fields = Fields::new(value, path)?;
         let name = fields.name("name")?;
         let mut digest = Fields::new(fields.required("digest")?, &fields.path("digest"))?;

@@ -145,15 +145,8 @@ fn requested_by(posted: &PostedRequest, user: &str) -> Result<(), String> {
 /// Whether the ConfigMap `name` has the form of a rejection. No signature is verified: a rejection changes no decision, and a
 /// reader verifies it.
 fn is_rejection(name: &str, content: &ConfigMapContent) -> Result<(), String> {
-    if !content.immutable {
-        return Err("it is not immutable; set immutable: true".to_owned());
-    }
-    let keys = (content.data.get(REJECTION_KEY), content.data.len(), content.binary_data.len());
-    let (Some(text), 1, 0) = keys else {
-        return Err(format!("expected exactly one key in data, {REJECTION_KEY}, and no binaryData"));
-    };
     let unreadable = |why| format!("its {REJECTION_KEY} is not a rejection: {why}");
-    let envelope = Envelope::parse(text).map_err(unreadable)?;
+    let envelope = Envelope::parse(content.only_text(REJECTION_KEY)?).map_err(unreadable)?;
     let rejection = Rejection::parse(envelope.payload()).map_err(unreadable)?;
     let names: Vec<String> =
         envelope.keyids().filter_map(|keyid| Some(rejection.request.rejection_name(keyid.parse().ok()?))).collect();

@@ -35,6 +35,17 @@ pub struct ConfigMapContent {
 }
 
 impl ConfigMapContent {
+    /// The text under `key` of an immutable ConfigMap that holds nothing else. The error says what was expected.
+    pub(crate) fn only_text(&self, key: &str) -> Result<&str, String> {
+        if !self.immutable {
+            return Err("it is not immutable; set immutable: true".to_owned());
+        }
+        match (self.data.get(key), self.data.len(), self.binary_data.len()) {
+            (Some(text), 1, 0) => Ok(text),
+            _ => Err(format!("expected exactly one key in data, {key}, and no binaryData")),
+        }
+    }
+
     /// Reads a v1 ConfigMap from the API server or from a manifest. Fails if a field has a type that the API server
     /// would refuse.
     pub fn of(config_map: &Value) -> Result<Self, String> {

@@ -12,7 +12,7 @@ use writgate_core::approval::{KeyId, MAX_SIGNATURES};
 use crate::{
     approval::{
         draft::DraftInputs,
-        proposal::{ProposalFiles, ProposalFlags},
+        proposal::ProposalFiles,
         request_state::{self, RequestState, RequestVerdict, StateReader},
         statement::StatementFlags,
     },
@@ -66,8 +66,7 @@ fn waiting_for(arguments: &Arguments, cluster: &Cluster, key: KeyId) -> Result<V
     let scope = flags.of(cluster)?;
     let listed = RequestStore { cluster }.list(&scope)?;
     list::note_unreadable(&listed);
-    let proposal = ProposalFlags { reading: arguments.proposal.reading.clone(), ..ProposalFlags::default() };
-    let reader = StateReader::new(cluster, &arguments.posture.postures, proposal, scope);
+    let reader = StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone(), scope);
     let states = list::states(&reader, &listed.posted);
     Ok(listed.posted.into_iter().zip(states).filter(|(_, state)| state.waits_for(key)).collect())
 }
@@ -143,9 +142,9 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
 
 /// Says what the request still lacks.
 fn report(arguments: &Arguments, cluster: &Cluster, posted: &Posted, next: &str) {
-    let proposal = ProposalFlags { reading: arguments.proposal.reading.clone(), ..ProposalFlags::default() };
     let scope = NamespaceScope::Namespace(posted.namespace.clone());
-    let state = StateReader::new(cluster, &arguments.posture.postures, proposal, scope).state(posted);
+    let state =
+        StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone(), scope).state(posted);
     output::note(&format!("{}: {}", posted.name, state.text()));
     match state.state {
         RequestVerdict::Approved => {

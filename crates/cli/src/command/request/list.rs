@@ -6,10 +6,7 @@ use writgate_cluster::clock;
 use writgate_core::approval::RequestFile;
 
 use crate::{
-    approval::{
-        proposal::ProposalFlags,
-        request_state::{RequestState, RequestVerdict, StateReader},
-    },
+    approval::request_state::{RequestState, RequestVerdict, StateReader},
     cluster::{
         Cluster,
         event_reader::{NamespaceScope, NamespaceScopeFlags},
@@ -89,8 +86,7 @@ struct ReportedRequest<'p> {
 impl SourceFlags {
     fn states<'c>(&self, cluster: &'c Cluster, scope: NamespaceScope) -> StateReader<'c> {
         let flags = PostureSourceFlags { posture_dir: None, cluster: self.cluster.clone() };
-        let proposal = ProposalFlags { reading: self.kinds.clone().into(), ..ProposalFlags::default() };
-        StateReader::new(cluster, &flags, proposal, scope)
+        StateReader::new(cluster, &flags, self.kinds.clone().into(), scope)
     }
 }
 

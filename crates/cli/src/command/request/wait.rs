@@ -8,10 +8,7 @@ use std::{
 };
 
 use crate::{
-    approval::{
-        proposal::ProposalFlags,
-        request_state::{RequestState, RequestVerdict, StateReader},
-    },
+    approval::request_state::{RequestState, RequestVerdict, StateReader},
     cluster::{
         Cluster,
         event_reader::NamespaceScope,
@@ -83,22 +80,22 @@ fn is_admissible(posted: &Posted, state: &RequestState, failures: usize) -> Resu
 
 /// The state of a request. Fails if the request is gone before it was approved.
 fn state(arguments: &Arguments, cluster: &Cluster, posted: &Posted) -> Result<RequestState, Failure> {
-    let proposal = ProposalFlags { reading: arguments.decider.reading.clone(), ..ProposalFlags::default() };
     let scope = NamespaceScope::Namespace(posted.namespace.clone());
-    let state = StateReader::new(cluster, &arguments.decider.postures, proposal, scope).state(posted);
-    let is_decided = matches!(state.state, RequestVerdict::Approved | RequestVerdict::Live | RequestVerdict::Unknown);
-    let store = RequestStore { cluster };
-    let found = match store.find(&posted.namespace, &posted.name) {
-        Err(Failure::Undetermined(why)) => return Ok(RequestState::unknown(&why)),
-        found => found?,
-    };
-    if !is_decided && found.is_none() {
-        return Err(Failure::No(format!(
+    let state =
+        StateReader::new(cluster, &arguments.decider.postures, arguments.decider.reading.clone(), scope).state(posted);
+    if matches!(state.state, RequestVerdict::Approved | RequestVerdict::Live | RequestVerdict::Unknown) {
+        return Ok(state);
+    }
+    let found = RequestStore { cluster }.find(&posted.namespace, &posted.name);
+    match found {
+        Ok(Some(_)) => Ok(state),
+        Ok(None) => Err(Failure::No(format!(
             "request {} is gone: it was cancelled or has expired; request it again",
             posted.name
-        )));
+        ))),
+        Err(Failure::Undetermined(why)) => Ok(RequestState::unknown(&why)),
+        Err(failure) => Err(failure),
     }
-    Ok(state)
 }
 
 /// Runs `kubectl apply` with the files of the command line.
