@@ -1,24 +1,19 @@
-//! Flux's own controllers on a control plane with the webhook. A server on loopback and written statuses stand in for
-//! source-controller, which cannot be built from modules.
+//! Flux's own controllers on a control plane with the webhook. `writgate_testing::flux` starts them and makes their sources.
 
 mod helm_releases;
 mod kustomizations;
 mod postures;
-mod repository;
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::flux::repository::{FileServer, Repository};
+use writgate_testing::flux::{Chart, FileServer, Repository, SYSTEM, controller, install, unique};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Installation, Process, Ran, flux, free_port, wait_until};
+use writgate_testing::{Installation, Process, Ran, wait_until};
 
-/// The namespace of Flux and of its objects.
-const SYSTEM: &str = "flux-system";
 /// The label of Kustomizations for the controller that applies ConfigMaps before other objects.
 const STAGED: &str = "sharding.fluxcd.io/key";
 /// Long enough for some retries on a busy machine.
@@ -52,24 +47,26 @@ impl Flux {
     pub(crate) fn start() -> Self {
         let installation = Installation::start();
         let plane = &installation.plane;
-        let definitions = flux().join("crds");
-        let definitions = definitions.to_str().expect("a UTF-8 path");
-        let ran = plane.admin.kubectl(&["apply", "--server-side", "-f", definitions]);
-        assert!(ran.ok(), "{ran}");
-        let ran = plane.admin.kubectl(&["wait", "--for=condition=established", "-f", definitions]);
-        assert!(ran.ok(), "{ran}");
-        plane.install(&[json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})]);
+        install(plane);
         let kustomize = |name: &str, args: &[&str]| {
-            controller(&installation, "kustomize-controller", name, &[&["--requeue-dependency=1s"], args].concat())
+            controller(plane, "kustomize-controller", name, &[&["--requeue-dependency=1s"], args].concat())
         };
         let staged = format!("--watch-label-selector={STAGED}");
         let controllers = vec![
             kustomize("kustomize-controller", &[&format!("--watch-label-selector=!{STAGED}")]),
             kustomize("kustomize-controller-staged", &["--custom-apply-stage-kinds=ConfigMap", &staged]),
-            controller(&installation, "helm-controller", "helm-controller", &[]),
+            controller(plane, "helm-controller", "helm-controller", &[]),
         ];
         let server = FileServer::start(plane.folder.join("artifacts"));
         Self { _controllers: controllers, server, installation }
+    }
+
+    fn repository(&self, name: &str) -> Repository<'_> {
+        Repository::new(&self.installation.plane, &self.server, name)
+    }
+
+    fn chart(&self, name: &str) -> Chart<'_> {
+        Chart::new(&self.installation.plane, &self.server, name)
     }
 
     /// Creates a Kustomization of a repository's root, with further fields.
@@ -151,40 +148,9 @@ fn condition(object: &Value, name: &str) -> Value {
     conditions.into_iter().flatten().find(|one| one["type"] == name).cloned().unwrap_or_default()
 }
 
-/// Starts a controller with the rights that Flux gives it. `name` is that of its account.
-fn controller(installation: &Installation, program: &str, name: &str, args: &[&str]) -> Process {
-    let plane = &installation.plane;
-    let group = "rbac.authorization.k8s.io";
-    plane.install(&[
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": SYSTEM}}),
-        json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": SYSTEM}]}),
-    ]);
-    let user = plane.service_account(SYSTEM, name);
-    let temporary = plane.folder.join(name);
-    fs::create_dir_all(&temporary).expect("the plane's folder can be written");
-    let mut command = user.command(&flux().join(program));
-    command
-        .env("RUNTIME_NAMESPACE", SYSTEM)
-        .env("TMPDIR", &temporary)
-        .args(["--watch-all-namespaces", "--enable-leader-election=false", "--events-addr="])
-        .arg(format!("--metrics-addr=127.0.0.1:{}", free_port()))
-        .arg(format!("--health-addr=127.0.0.1:{}", free_port()))
-        .args(args);
-    Process::start(name, command, &plane.folder.join("logs"), None)
-}
-
 /// Runs the plugin in a folder, which it does not require a cluster for.
 fn plugin(folder: &Path, args: &[&str]) -> Ran {
     let ran = Ran::of(Command::new(writgate_testing::plugin()).args(args).current_dir(folder), "");
     assert!(ran.ok(), "kubectl writgate {args:?}: {ran}");
     ran
-}
-
-/// A text that no other call returns.
-fn unique() -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("request-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

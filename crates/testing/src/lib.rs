@@ -38,6 +38,7 @@
 )]
 
 pub mod figures;
+pub mod flux;
 pub mod harness;
 mod installation;
 pub mod manifests;
@@ -62,6 +63,6 @@ pub use process::{Process, free_port, wait_until};
 pub use programs::{plugin, program, repository, scratch};
 pub use review::deployment_review;
 pub use signing::{Key, envelope, seconds_from_now};
-pub use tools::{Tools, flux, helm, other_kubernetes, prometheus};
+pub use tools::{Tools, helm, other_kubernetes, prometheus};
 pub use user::{Credential, Ran, User};
 pub use webhook::{CA_SECRET, FURTHER_KIND, SYSTEM_NAMESPACE, Webhook};

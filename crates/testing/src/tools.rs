@@ -66,8 +66,7 @@ pub fn prometheus() -> PathBuf {
 }
 
 /// The folder with Flux's controllers and their CRDs, as `make tools` builds them.
-#[must_use]
-pub fn flux() -> PathBuf {
+pub(crate) fn flux() -> PathBuf {
     let module = std::fs::read_to_string(repository().join("tests/flux/go.mod")).expect("it exists");
     let (_, rest) = module.split_once("github.com/fluxcd/kustomize-controller v").expect("it is pinned");
     let version = rest.split_whitespace().next().expect("it is pinned");

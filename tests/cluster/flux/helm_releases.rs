@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use writgate_core::encoding::read_yaml;
 
-use crate::flux::repository::Chart;
-use crate::flux::{Flux, LIMIT, SYSTEM, condition, plugin, ready};
+use crate::flux::{Flux, LIMIT, condition, plugin, ready};
+use writgate_testing::flux::{Chart, SYSTEM};
 use writgate_testing::{Governed, envelope};
 
 /// A chart, and the HelmRelease that installs it.
@@ -20,7 +20,7 @@ struct Release<'f> {
 
 impl<'f> Release<'f> {
     fn new(flux: &'f Flux, governed: &'f Governed<'f>) -> Self {
-        let chart = Chart::new(flux, &governed.namespace);
+        let chart = flux.chart(&governed.namespace);
         let retry = json!({"name": "RetryOnFailure", "retryInterval": "2s"});
         // Nothing runs the Pods, so no Deployment becomes ready.
         let spec = json!({"interval": "10s", "timeout": "30s", "releaseName": "orders",

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::flux::{Flux, LIMIT, Repository, STAGED, plugin, ready};
+use crate::flux::{Flux, LIMIT, STAGED, plugin, ready};
+use writgate_testing::flux::Repository;
 use writgate_testing::{Governed, detached, envelope, seconds_from_now, wait_until};
 
 const IMAGE: &str = "ghcr.io/acme/orders:1.4.2";
@@ -20,7 +21,7 @@ struct Release<'f> {
 
 impl<'f> Release<'f> {
     fn new(flux: &'f Flux, governed: &'f Governed<'f>) -> Self {
-        let repository = Repository::new(flux, &governed.namespace);
+        let repository = flux.repository(&governed.namespace);
         flux.kustomize(&governed.namespace, &repository, &json!({}));
         Self { flux, governed, repository }
     }
@@ -218,7 +219,7 @@ pub(crate) fn a_config_map_admits_nothing_of_its_own_kustomization(flux: &Flux) 
     assert_eq!(found, None, "Flux has applied nothing");
 
     // The same with the approval in a Kustomization of its own, on which the first one depends.
-    let approvals = Repository::new(flux, &format!("{}-approvals", governed.namespace));
+    let approvals = flux.repository(&format!("{}-approvals", governed.namespace));
     approvals.write("approval.yaml", &approval.to_string());
     let own_revision = approvals.push();
     flux.patch("kustomization", release.name(), &json!({"spec": {"dependsOn": [{"name": approvals.name}]}}));
@@ -232,7 +233,7 @@ pub(crate) fn a_config_map_admits_nothing_of_its_own_kustomization(flux: &Flux) 
 /// `--custom-apply-stage-kinds=ConfigMap` of kustomize-controller.
 pub(crate) fn a_config_map_of_the_same_kustomization_counts_if_flux_applies_config_maps_first(flux: &Flux) {
     let governed = flux.installation.governed("staged");
-    let repository = Repository::new(flux, &governed.namespace);
+    let repository = flux.repository(&governed.namespace);
     flux.kustomize_with_labels(&repository.name, &repository, &json!({}), &json!({STAGED: "staged"}));
     let orders = governed.deployment("orders");
     repository.write("orders.yaml", &orders.to_string());

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::flux::{Flux, LIMIT, Repository};
+use crate::flux::{Flux, LIMIT};
 use writgate_testing::{Key, document, wait_until};
 
 /// Flux applies ConfigMaps in the order of their names, and stops at the first that is denied.
 pub(crate) fn a_posture_and_a_new_reviewer_set_can_come_in_one_commit(flux: &Flux) {
     let governed = flux.installation.governed("posture");
-    let repository = Repository::new(flux, &governed.namespace);
+    let repository = flux.repository(&governed.namespace);
     let next = |name: &str| -> Vec<Value> {
         let mut posture = governed.usual_posture();
         posture["reviewerSets"].as_array_mut().expect("a list").push(json!(name));
