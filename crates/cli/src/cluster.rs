@@ -27,12 +27,29 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The cluster to use, selected with kubectl's own flags.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ClusterFlags {
-    /// Kubeconfig file [default: $KUBECONFIG, or ~/.kube/config]
-    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
-    kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: the current context]
     #[arg(long, value_name = "NAME", help_heading = "Cluster", add = ArgValueCandidates::new(contexts))]
     context: Option<String>,
+    #[command(flatten)]
+    pub(crate) connection: ConnectionFlags,
+}
+
+/// One cluster or several, selected with kubectl's own flags.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct FleetFlags {
+    /// Context of the kubeconfig; may be repeated [default: the current context]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster", add = ArgValueCandidates::new(contexts))]
+    context: Vec<String>,
+    #[command(flatten)]
+    connection: ConnectionFlags,
+}
+
+/// How a cluster is reached, whatever its context.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct ConnectionFlags {
+    /// Kubeconfig file [default: $KUBECONFIG, or ~/.kube/config]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
     /// Namespace that contains the postures
     #[arg(
         long,
@@ -82,10 +99,35 @@ pub(crate) struct ServerVersion {
     pub(crate) name: String,
 }
 
+impl FleetFlags {
+    /// The flags of each context that is named, with its name. Without one, the current context, whose name is `None`.
+    ///
+    /// # Errors
+    ///
+    /// A context is named twice.
+    pub(crate) fn each(&self) -> Result<Vec<(Option<&str>, ClusterFlags)>, Failure> {
+        let flags = |context: Option<&str>| ClusterFlags {
+            context: context.map(str::to_owned),
+            connection: self.connection.clone(),
+        };
+        if self.context.is_empty() {
+            return Ok(vec![(None, flags(None))]);
+        }
+        let mut each: Vec<(Option<&str>, ClusterFlags)> = Vec::with_capacity(self.context.len());
+        for context in &self.context {
+            if each.iter().any(|(named, _)| *named == Some(context)) {
+                return Err(Failure::Misuse(format!("--context {context:?} is given twice; name each context once")));
+            }
+            each.push((Some(context), flags(Some(context))));
+        }
+        Ok(each)
+    }
+}
+
 impl ClusterFlags {
     /// The flags with which kubectl uses the same cluster.
     pub(crate) fn kubectl_flags(&self) -> Vec<OsString> {
-        let kubeconfig = self.kubeconfig.iter().flat_map(|path| ["--kubeconfig".into(), path.clone().into_os_string()]);
+        let kubeconfig = self.connection.kubeconfig.iter().flat_map(|path| ["--kubeconfig".into(), path.clone().into_os_string()]);
         let context = self.context.iter().flat_map(|name| ["--context".into(), name.into()]);
         kubeconfig.chain(context).collect()
     }
@@ -102,14 +144,14 @@ impl ClusterFlags {
         let server_host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']).to_owned());
         // Tasks of the runtime drive the client's connections.
         let client = runtime.block_on(async { Client::try_from(config) }).map_err(|error| no_cluster(&why(&error)))?;
-        let patience = self.request_timeout.unwrap_or(Duration::from_secs(10));
-        let system_namespace = self.system_namespace.clone();
+        let patience = self.connection.request_timeout.unwrap_or(Duration::from_secs(10));
+        let system_namespace = self.connection.system_namespace.clone();
         Ok(Cluster { client, namespace, system_namespace, server_host, runtime, patience, version: OnceCell::new() })
     }
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
     async fn config(&self) -> Result<Config, Failure> {
-        let file = client::read_kubeconfig(self.kubeconfig.as_deref()).map_err(|error| no_cluster(&chain(&error)))?;
+        let file = client::read_kubeconfig(self.connection.kubeconfig.as_deref()).map_err(|error| no_cluster(&chain(&error)))?;
         let none = || no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config");
         match file {
             Some(file) => client::config_of(file, self.context.as_deref()).await.map_err(|error| match error {

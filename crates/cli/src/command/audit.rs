@@ -4,6 +4,7 @@
 //! Rows are printed as they are read, so memory does not grow with the log.
 
 mod audit_log;
+mod contexts;
 mod filter;
 mod lines;
 mod log;
@@ -29,10 +30,11 @@ use writgate_core::record::{ChainFinding, CheckedLine, LineOutcome, LogLine, Set
 
 use crate::{
     cluster::{
-        Cluster, ClusterFlags,
+        Cluster, FleetFlags,
         event_reader::{EventReader, NamespaceScopeFlags, ReportedEvent},
     },
     command::audit::{
+        contexts::{ContextEvents, Contexts},
         filter::{Filter, FilterFlags},
         log::Log,
         printer::{Format, Printer, READER_GONE},
@@ -47,6 +49,8 @@ use crate::{
 
 /// How often a followed log is checked for new lines.
 const GLANCE: Duration = Duration::from_millis(250);
+const NOT_EVIDENCE: &str = "Events expire after an hour and are not evidence; for evidence use the webhook's log (--log) or \
+    the API server's audit log (--audit-log)";
 /// Unreadable lines that are named one by one; the rest are counted.
 const MOST_NAMED: u64 = 10;
 
@@ -54,12 +58,14 @@ const MOST_NAMED: u64 = 10;
 ///
 /// Each row is one decision: who initiated it and on whose behalf, the environment and project, whether an approval was
 /// required, which approval was given, and which capabilities were required. Decisions are read from the cluster's
-/// Events, which expire after an hour, from the webhook's log, or from the API server's audit log. Exits with 1 if
-/// nothing is found or --verify finds something wrong or nothing sealed, and with 3 if something cannot be read.
+/// Events, which expire after an hour, from the webhook's log, or from the API server's audit log. With several --context,
+/// the Events of all these clusters are in one table. Exits with 1 if nothing is found or --verify finds something wrong or
+/// nothing sealed, and with 3 if something cannot be read.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   kubectl writgate audit -A --since 30m
+  kubectl writgate audit -A --context prod-eu-1 --context prod-us-1
   kubectl logs -n writgate-system deployment/writgate-webhook | kubectl writgate audit --log -
   kubectl writgate audit --log webhook.log --who alice --decision denied -o csv
   kubectl writgate audit --log webhook.log --verify --key webhook.pub.pem
@@ -90,7 +96,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
-    cluster: ClusterFlags,
+    cluster: FleetFlags,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
@@ -108,37 +114,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let of_events = logs().next().is_none();
     let asks = of_events || (arguments.verify && arguments.key.is_empty());
-    let cluster = asks.then(|| arguments.cluster.connect()).transpose()?;
+    let each = arguments.cluster.each()?;
+    let (first, is_fleet) = match &*each {
+        [(_, first), rest @ ..] => (first, !rest.is_empty()),
+        [] => return Err(Failure::Misuse("name a context with --context".to_owned())),
+    };
+    if is_fleet && !of_events {
+        return Err(Failure::Misuse("a log is of one cluster; pass --context once with --log or --audit-log".to_owned()));
+    }
+    let cluster = (asks && !is_fleet).then(|| first.connect()).transpose()?;
+    let printer = Printer::new(stdout(), arguments.output, AutoStream::choice(&stdout()) != ColorChoice::Never);
     let mut audit = Audit {
         filter: Filter::new(&arguments.filters, namespace, clock::now())?,
-        printer: Printer::new(stdout(), arguments.output, AutoStream::choice(&stdout()) != ColorChoice::Never),
+        printer: if is_fleet { printer.with_contexts() } else { printer },
         progress: Some(Progress::of("reading decisions", None)),
-        verification: arguments.verification(cluster.as_ref())?,
+        verification: if is_fleet { None } else { arguments.verification(cluster.as_ref())? },
+        context: String::new(),
         format: arguments.output,
         tally: Tally::default(),
     };
+    let mut reports = Vec::new();
     let read = match &cluster {
+        _ if is_fleet => audit.contexts(&Contexts::of(&each, arguments), &mut reports),
         Some(cluster) if of_events => audit.events(cluster, arguments),
         _ => audit.logs(arguments, logs()),
     };
-    match read.and_then(|()| audit.settle_rest()).and_then(|()| audit.printer.flush()) {
+    match read.and_then(|()| audit.end_verification(of_events, &mut reports)).and_then(|()| audit.printer.flush()) {
         Err(Failure::Undetermined(why)) if why == READER_GONE && !arguments.verify => {
             return Ok(Answer::of(audit.tally.shown > 0));
         }
         read => read?,
     }
-    audit.conclude(of_events)
+    audit.conclude(&reports, of_events)
 }
 
 impl Arguments {
     fn verification(&self, cluster: Option<&Cluster>) -> Result<Option<Verification>, Failure> {
-        if !self.verify {
-            return Ok(None);
-        }
-        match cluster {
-            Some(cluster) if self.key.is_empty() => Verification::by_cluster(cluster).map(Some),
-            _ => Verification::by_files(&self.key).map(Some),
-        }
+        self.verify.then(|| Verification::by(&self.key, cluster)).transpose()
     }
 }
 
@@ -149,6 +161,8 @@ struct Audit<'a, W: Write = Stdout> {
     /// None once rows appear on the same terminal.
     progress: Option<Progress>,
     verification: Option<Verification>,
+    /// The context that is read. Empty if there is only one.
+    context: String,
     format: Format,
     tally: Tally,
 }
@@ -164,12 +178,16 @@ struct Tally {
     not_persisted: u64,
     /// Records that cannot be read.
     unreadable: u64,
+    /// Of these, records of contexts whose verification has ended.
+    unreadable_before: u64,
+    /// Contexts that cannot be read.
+    failed: Vec<String>,
 }
 
 impl<W: Write> Audit<'_, W> {
-    fn show(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
+    fn show(&mut self, mut row: Row, json: &str) -> Result<(), Failure> {
         self.progress.as_mut().map(Progress::step);
-        if !self.filter.takes(row) {
+        if !self.filter.takes(&row) {
             return Ok(());
         }
         if self.progress.is_some() && stdout().is_terminal() {
@@ -178,7 +196,8 @@ impl<W: Write> Audit<'_, W> {
         self.tally.shown += 1;
         self.tally.unknown += u64::from(row.required == Required::Unknown);
         self.tally.not_persisted += u64::from(row.is_not_persisted());
-        self.printer.print(row, json)
+        row.context.clone_from(&self.context);
+        self.printer.print(&row, json)
     }
 
     /// Adds a line to the verification, and shows what was verified. A line that is a finding is shown as one. A line that
@@ -218,7 +237,7 @@ impl<W: Write> Audit<'_, W> {
 
     fn show_verified(&mut self, line: VerifiedLine, source: &Source<'_>) -> Result<(), Failure> {
         match line {
-            VerifiedLine::Record(record) => self.show(&source.row(*record), source.json),
+            VerifiedLine::Record(record) => self.show(source.row(*record), source.json),
             VerifiedLine::Start(_) | VerifiedLine::Other { .. } => Ok(()),
         }
     }
@@ -245,7 +264,7 @@ impl<W: Write> Audit<'_, W> {
             Ok(Some(record)) if !matches!(self.format, Format::Json | Format::Yaml) => {
                 let mut row = source.row(record);
                 row.remarks.push(remark.to_owned());
-                self.show(&row, source.json)
+                self.show(row, source.json)
             }
             _ => Ok(()),
         }
@@ -279,10 +298,7 @@ impl<W: Write> Audit<'_, W> {
     }
 
     fn events(&mut self, cluster: &Cluster, arguments: &Arguments) -> Result<(), Failure> {
-        output::note(
-            "Events expire after an hour and are not evidence; for evidence use the webhook's log (--log) or the API \
-             server's audit log (--audit-log)",
-        );
+        output::note(NOT_EVIDENCE);
         let mut reader = EventReader::new(cluster, arguments.scope.of(cluster)?);
         loop {
             let (events, version) = reader.list()?;
@@ -298,8 +314,47 @@ impl<W: Write> Audit<'_, W> {
         }
     }
 
+    /// Shows the Events of several contexts, the oldest first. With `--verify`, one context after the other, because each has
+    /// its own keys. A context that cannot be read is reported, and the others are shown.
+    fn contexts(
+        &mut self,
+        contexts: &Contexts,
+        reports: &mut Vec<(String, VerificationReport)>,
+    ) -> Result<(), Failure> {
+        output::note(NOT_EVIDENCE);
+        contexts.read(|read| {
+            let mut events = Vec::new();
+            for (context, read) in read {
+                match read {
+                    Ok(ContextEvents { events: of_context, verification: None }) => {
+                        events.extend(of_context.into_iter().map(|event| (context.clone(), event)));
+                    }
+                    Ok(ContextEvents { events: of_context, verification }) => {
+                        self.verification = verification;
+                        self.context = context;
+                        of_context.into_iter().try_for_each(|event| self.event(event))?;
+                        self.end_verification(true, reports)?;
+                    }
+                    Err(failure) => {
+                        output::note(&format!("cannot read context {context}: {failure}"));
+                        self.tally.failed.push(context);
+                    }
+                }
+            }
+            events.sort_by_key(|(_, event)| event.last);
+            for (context, event) in events {
+                self.context = context;
+                self.event(event)?;
+            }
+            self.printer.flush()
+        })
+    }
+
     fn event(&mut self, event: ReportedEvent) -> Result<(), Failure> {
-        let ReportedEvent { name, record, json, not_persisted, times, .. } = event;
+        let ReportedEvent { mut name, record, json, not_persisted, times, .. } = event;
+        if !self.context.is_empty() {
+            name = format!("{name} in context {}", self.context);
+        }
         let position = || name.clone();
         let source = Source::event(&json, &position, times, not_persisted);
         if let Some(verification) = &self.verification {
@@ -307,7 +362,7 @@ impl<W: Write> Audit<'_, W> {
             return self.verified(checked, &source);
         }
         match record {
-            Ok(record) => self.show(&source.row(record), &json),
+            Ok(record) => self.show(source.row(record), &json),
             Err(why) => {
                 self.cannot_read(&name, &why);
                 Ok(())
@@ -329,10 +384,25 @@ impl<W: Write> Audit<'_, W> {
         logs.iter_mut().try_for_each(|log| log.rest(self).and_then(|()| log.unfinished(self)))
     }
 
+    /// Shows the lines that still wait for their seal, and adds the report to `reports`.
+    fn end_verification(
+        &mut self,
+        of_events: bool,
+        reports: &mut Vec<(String, VerificationReport)>,
+    ) -> Result<(), Failure> {
+        self.settle_rest()?;
+        if let Some(verification) = self.verification.take() {
+            let unreadable = self.tally.unreadable - self.tally.unreadable_before;
+            self.tally.unreadable_before = self.tally.unreadable;
+            reports.push((self.context.clone(), verification.finish(of_events, unreadable)));
+        }
+        Ok(())
+    }
+
     /// Prints the final notes, and returns the answer.
-    fn conclude(self, of_events: bool) -> Result<Answer, Failure> {
-        let Self { verification, format, tally, progress, .. } = self;
-        let Tally { shown, unknown, not_persisted, unreadable } = tally;
+    fn conclude(self, reports: &[(String, VerificationReport)], of_events: bool) -> Result<Answer, Failure> {
+        let Self { format, tally, progress, .. } = self;
+        let Tally { shown, unknown, not_persisted, unreadable, unreadable_before: _, failed } = tally;
         drop(progress);
         if unknown > 0 {
             output::note(&format!(
@@ -347,12 +417,21 @@ impl<W: Write> Audit<'_, W> {
         if shown == 0 {
             output::note("no decision found");
         }
-        let verified = verification.map(|verification| verification.finish(of_events, unreadable));
-        if let Some(verified) = &verified {
-            report(verified, format, of_events)?;
+        if of_events && !reports.is_empty() {
+            output::note(
+                "Events are not all of the records, so missing records are not reported; for these, verify the webhook's log",
+            );
         }
-        if verified.is_some_and(|verified| !verified.is_clean()) {
+        reports.iter().try_for_each(|(context, verified)| report(context, verified, format))?;
+        if reports.iter().any(|(_, verified)| !verified.is_clean()) {
             return Ok(Answer::No);
+        }
+        if !failed.is_empty() {
+            let contexts = if failed.len() == 1 { "context" } else { "contexts" };
+            return Err(Failure::Undetermined(format!(
+                "{contexts} {} cannot be read; the output is incomplete",
+                failed.iter().map(|context| output::shown(context)).collect::<Vec<_>>().join(", ")
+            )));
         }
         if unreadable > 0 {
             let records = if unreadable == 1 { "1 record".to_owned() } else { format!("{unreadable} records") };
@@ -363,15 +442,12 @@ impl<W: Write> Audit<'_, W> {
 }
 
 /// Prints the report after a table. If programs read the output, the report goes to standard error.
-fn report(verified: &VerificationReport, format: Format, of_events: bool) -> Result<(), Failure> {
-    if of_events {
-        output::note(
-            "Events are not all of the records, so missing records are not reported; for these, verify the webhook's log",
-        );
-    }
+fn report(context: &str, verified: &VerificationReport, format: Format) -> Result<(), Failure> {
+    let heading = if context.is_empty() { String::new() } else { format!("context {}\n", output::shown(context)) };
+    let text = heading + &verified.text();
     if matches!(format, Format::Table | Format::Wide) {
-        return output::print(&format!("\n{}", verified.text()));
+        return output::print(&format!("\n{text}"));
     }
-    output::note(verified.text().trim_end());
+    output::note(text.trim_end());
     Ok(())
 }

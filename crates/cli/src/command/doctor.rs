@@ -156,7 +156,7 @@ impl Check {
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let flags = [
         (arguments.namespace.as_deref(), "--namespace"),
-        (Some(arguments.cluster.system_namespace.as_str()), "--system-namespace"),
+        (Some(arguments.cluster.connection.system_namespace.as_str()), "--system-namespace"),
     ];
     for (name, flag) in flags {
         if let Some(name) = name.filter(|name| !names::is_label(name)) {

@@ -74,7 +74,22 @@ impl Answer {
 }
 
 /// Serves what `answer` returns. The file `config` in the folder is the kubeconfig.
-pub(crate) fn serve(folder: &Folder, mut answer: impl FnMut(&Request) -> Answer + Send + 'static) {
+pub(crate) fn serve(folder: &Folder, answer: impl FnMut(&Request) -> Answer + Send + 'static) {
+    folder.write("config", kubeconfig(&[("c", &listen(answer))]));
+}
+
+/// A kubeconfig with these contexts, each with its API server's URL. The first is the current one.
+pub(crate) fn kubeconfig(contexts: &[(&str, &str)]) -> String {
+    let each = |of: fn(&str, &str) -> Value| -> Vec<Value> { contexts.iter().map(|(name, url)| of(name, url)).collect() };
+    json!({"apiVersion": "v1", "kind": "Config", "current-context": contexts[0].0,
+        "contexts": each(|name, _| json!({"name": name, "context": {"cluster": name, "user": "u"}})),
+        "clusters": each(|name, url| json!({"name": name, "cluster": {"server": url}})),
+        "users": [{"name": "u", "user": {}}]})
+    .to_string()
+}
+
+/// Serves what `answer` returns. Returns the URL.
+pub(crate) fn listen(mut answer: impl FnMut(&Request) -> Answer + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -90,11 +105,7 @@ pub(crate) fn serve(folder: &Folder, mut answer: impl FnMut(&Request) -> Answer 
             let _ = reader.into_inner().write_all((head + &body).as_bytes());
         }
     });
-    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "u", "user": {}}]});
-    folder.write("config", config.to_string());
+    format!("http://{address}")
 }
 
 /// Reads a request; none if the client closed the connection without one.

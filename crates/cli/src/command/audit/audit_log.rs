@@ -264,6 +264,7 @@ impl From<&AuditedRequest> for Row {
         let refused = audited.response_code.filter(|code| *code >= 400 && audited.decision == "admitted");
         let refused = refused.map(|code| format!("but answered {code}"));
         Self {
+            context: String::new(),
             time: audited.time,
             id: audited.id.clone(),
             decision: audited.decision.clone(),

@@ -140,7 +140,7 @@ impl Log {
                         Ok(decisions) => decisions.iter().try_for_each(|decision| {
                             let json = serde_json::to_string(decision)
                                 .map_err(|error| Failure::Undetermined(format!("cannot write JSON: {error}")))?;
-                            audit.show(&Row::from(decision), &json)
+                            audit.show(Row::from(decision), &json)
                         })?,
                         Err(why) => audit.cannot_read(&position(*number), &why),
                     }
@@ -198,7 +198,7 @@ fn report_record<W: Write>(
     let json = || line.json.as_ref().map_or(Cow::Borrowed(""), |json| String::from_utf8_lossy(json));
     match parsed {
         ParsedLine::NotARecord => Ok(()),
-        ParsedLine::Record(record) => audit.show(&Row::from(*record), &json()),
+        ParsedLine::Record(record) => audit.show(Row::from(*record), &json()),
         ParsedLine::Checked(checked) => audit.verified(checked, &Source::line(&json(), position)),
         ParsedLine::Unreadable(why) => {
             audit.cannot_read(&position(), &why);

@@ -2,6 +2,9 @@
 //!
 //! Only the first rows of a table are buffered, to choose the widths of its columns.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     borrow::Cow,
     fmt::Write as _,
@@ -45,6 +48,9 @@ const MAX_WIDTH: usize = 120;
 /// A column's name, and its value for a row.
 type Column = (&'static str, fn(&Row) -> String);
 
+/// The first column, if decisions of several contexts are read.
+const CONTEXT: Column = ("CONTEXT", |row| row.context.clone());
+
 const COLUMNS: [Column; 10] = [
     ("TIME", |row| row.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
     ("DECISION", decision),
@@ -65,6 +71,9 @@ const WIDE: [Column; 5] = [
     ("POSTURE", |row| row.posture_version.clone()),
     ("ID", |row| row.id.clone()),
 ];
+
+/// `CONTEXT` in CSV.
+const CSV_CONTEXT: Column = ("context", |row| row.context.clone());
 
 /// One fact per column. Lists are joined by a space, since no id and no code contains one.
 const CSV: [Column; 26] = [
@@ -133,6 +142,7 @@ fn reasons(row: &Row) -> String {
 pub(super) struct Printer<W: Write = Stdout> {
     out: BufWriter<W>,
     format: Format,
+    columns: Vec<Column>,
     /// The first rows of a table, until the widths are chosen.
     sample: Vec<Vec<String>>,
     widths: Option<Vec<usize>>,
@@ -144,16 +154,31 @@ pub(super) struct Printer<W: Write = Stdout> {
 impl<W: Write> Printer<W> {
     pub(super) fn new(out: W, format: Format, styled: bool) -> Self {
         let out = BufWriter::with_capacity(64 * 1024, out);
-        Self { out, format, sample: Vec::new(), widths: None, begun: false, styled }
+        let columns = match format {
+            Format::Table => COLUMNS.to_vec(),
+            Format::Wide => [&COLUMNS[..], &WIDE[..]].concat(),
+            Format::Csv => CSV.to_vec(),
+            Format::Json | Format::Yaml => Vec::new(),
+        };
+        Self { out, format, columns, sample: Vec::new(), widths: None, begun: false, styled }
+    }
+
+    /// The same, with the context of each row first. JSON and YAML have it in the member `context` if a row has one.
+    pub(super) fn with_contexts(mut self) -> Self {
+        match self.format {
+            Format::Table | Format::Wide => self.columns.insert(0, CONTEXT),
+            Format::Csv => self.columns.insert(0, CSV_CONTEXT),
+            Format::Json | Format::Yaml => {}
+        }
+        self
     }
 
     /// Prints a row. `json` is its source, on one line.
     pub(super) fn print(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
         let printed = match self.format {
-            Format::Table => self.table(&COLUMNS, row),
-            Format::Wide => self.table(&[&COLUMNS[..], &WIDE[..]].concat(), row),
-            Format::Json => writeln!(self.out, "{}", one_line(json)),
-            Format::Yaml => self.yaml(json)?,
+            Format::Table | Format::Wide => self.table(row),
+            Format::Json => writeln!(self.out, "{}", one_line(&in_context(json, &row.context)?)),
+            Format::Yaml => self.yaml(&in_context(json, &row.context)?)?,
             Format::Csv => self.csv(row),
         };
         printed.map_err(|error| cannot_print(&error))
@@ -164,18 +189,19 @@ impl<W: Write> Printer<W> {
         self.settle().and_then(|()| self.out.flush()).map_err(|error| cannot_print(&error))
     }
 
-    fn table(&mut self, columns: &[Column], row: &Row) -> io::Result<()> {
+    fn table(&mut self, row: &Row) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
-            self.sample.push(columns.iter().map(|(name, _)| (*name).to_owned()).collect());
+            self.sample.push(self.columns.iter().map(|(name, _)| (*name).to_owned()).collect());
         }
         let cell = |(_, of): &Column| {
             let text = on_one_line(&of(row));
             if text.trim().is_empty() { "-".to_owned() } else { apart(&text).into_owned() }
         };
-        let cells: Vec<String> = columns.iter().map(cell).collect();
+        let cells: Vec<String> = self.columns.iter().map(cell).collect();
+        let styled = self.styled_column();
         if let Some(widths) = &self.widths {
-            return write_cells(&mut self.out, widths, &cells, self.styled);
+            return write_cells(&mut self.out, widths, &cells, styled);
         }
         self.sample.push(cells);
         if self.sample.len() > SAMPLE { self.settle() } else { Ok(()) }
@@ -189,11 +215,17 @@ impl<W: Write> Printer<W> {
             |column: usize| sample.iter().filter_map(|cells| cells.get(column)).map(|cell| output::width(cell)).max();
         let widths: Vec<usize> =
             (0..first.len()).map(|column| width(column).unwrap_or_default().min(MAX_WIDTH)).collect();
+        let styled = self.styled_column();
         for cells in &sample {
-            write_cells(&mut self.out, &widths, cells, self.styled)?;
+            write_cells(&mut self.out, &widths, cells, styled)?;
         }
         self.widths = Some(widths);
         Ok(())
+    }
+
+    /// The column that has colours.
+    fn styled_column(&self) -> Option<usize> {
+        self.styled.then(|| self.columns.iter().position(|(name, _)| *name == "DECISION")).flatten()
     }
 
     fn yaml(&mut self, json: &str) -> Result<io::Result<()>, Failure> {
@@ -210,25 +242,34 @@ impl<W: Write> Printer<W> {
     fn csv(&mut self, row: &Row) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
-            write!(self.out, "{}\r\n", CSV.map(|(name, _)| name).join(","))?;
+            let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+            write!(self.out, "{}\r\n", names.join(","))?;
         }
-        write!(self.out, "{}\r\n", CSV.map(|(_, of)| quoted(&shown(&of(row)))).join(","))
+        let cells: Vec<String> = self.columns.iter().map(|(_, of)| quoted(&shown(&of(row)))).collect();
+        write!(self.out, "{}\r\n", cells.join(","))
     }
 }
 
-fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: bool) -> io::Result<()> {
+fn write_cells(out: &mut impl Write, widths: &[usize], cells: &[String], styled: Option<usize>) -> io::Result<()> {
     let (last, cells) = cells.split_last().map_or(("", &[][..]), |(last, cells)| (last.as_str(), cells));
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let padding = width.saturating_sub(output::width(cell));
         let cell = format!("{cell}{}", " ".repeat(padding));
-        let cell = if styled && COLUMNS.get(column).is_some_and(|(name, _)| *name == "DECISION") {
-            in_style(&cell)
-        } else {
-            cell
-        };
+        let cell = if styled == Some(column) { in_style(&cell) } else { cell };
         write!(out, "{cell}   ")?;
     }
     writeln!(out, "{last}")
+}
+
+/// The record with the member `context`, if there is a context. It replaces one that the record claims to have.
+fn in_context<'j>(json: &'j str, context: &str) -> Result<Cow<'j, str>, Failure> {
+    if context.is_empty() {
+        return Ok(Cow::Borrowed(json));
+    }
+    let mut record: serde_json::Map<String, Value> = serde_json::from_str(json)
+        .map_err(|error| Failure::Undetermined(format!("cannot read a record: {error}")))?;
+    record.insert("context".to_owned(), context.into());
+    Ok(Value::from(record).to_string().into())
 }
 
 /// Colours a decision: red for a denial or a finding, yellow for something to look at, green for an admission.
@@ -329,114 +370,4 @@ fn cannot_print(error: &io::Error) -> Failure {
         return Failure::Undetermined(READER_GONE.to_owned());
     }
     Failure::Undetermined(format!("cannot write to standard output: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-    use writgate_core::encoding::read_yaml;
-
-    use super::*;
-
-    fn printed(format: Format, rows: &[(Row, String)]) -> String {
-        let mut bytes = Vec::new();
-        let mut printer = Printer::new(&mut bytes, format, false);
-        for (row, json) in rows {
-            printer.print(row, json).unwrap();
-        }
-        printer.flush().unwrap();
-        drop(printer);
-        String::from_utf8(bytes).unwrap()
-    }
-
-    fn row(initiator: &str) -> Row {
-        Row { initiator: initiator.into(), decision: "denied".into(), ..Row::default() }
-    }
-
-    #[test]
-    fn a_hostile_name_controls_no_terminal_and_breaks_no_line() {
-        let table = printed(Format::Table, &[(row("a\n\u{1b}[31m\u{202e}x"), String::new())]);
-        assert_eq!(table.lines().count(), 2, "{table}");
-        assert!(table.contains("a\\n\\u{1b}[31m\\u{202e}x"), "{table}");
-        let json = json!({"who": "\u{1b}[31m\u{202e}ä\u{1f600}"});
-        let line = printed(Format::Json, &[(row(""), json.to_string())]);
-        assert!(line.trim_end().bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
-        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), json);
-    }
-
-    #[test]
-    fn a_cell_is_never_a_formula_or_two_cells() {
-        for plain in ["alice", "a-b", "a=b", "system:serviceaccount:gitops:applier", "CHG-1, bob@acme.example", "it's"]
-        {
-            assert_eq!(guarded(plain), plain);
-        }
-        for formula in FORMULA {
-            assert_eq!(guarded(&format!("{formula}1+1")), format!("'{formula}1+1"));
-            for before in ["a", "", " \"", "a b\u{a0}"] {
-                for separator in SEPARATORS {
-                    for between in ["", " ", "\"", "\u{3000}\""] {
-                        let guard = guarded(&format!("{before}{separator}{between}{formula}1"));
-                        assert!(guard.ends_with(&format!("{separator}{between}'{formula}1")), "{guard:?}");
-                    }
-                }
-            }
-        }
-        assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|''/c calc'!A1");
-        for (begin, guard) in
-            [("\tx", "'\tx"), ("\rx", "'\rx"), ("'x", "''x"), (" =x", " '=x"), ("x;=y;z;@", "x;'=y;z;'@")]
-        {
-            assert_eq!(guarded(begin), guard);
-        }
-        assert_eq!(quoted("a,\"b\"\r\nc"), "\"a,\"\"b\"\"\r\nc\"");
-        let csv = printed(Format::Csv, &[(row("=1+1,2"), String::new())]);
-        assert!(csv.ends_with("\r\n") && csv.contains(",\"'=1+1,2\","), "{csv}");
-    }
-
-    #[test]
-    fn a_hostile_name_is_one_line_of_csv_and_yaml() {
-        let name = "a\u{1b}[2J\r\n2026-11-22T11:00:00Z,admitted,,alice\u{202e}\u{2028}";
-        let csv = printed(Format::Csv, &[(row(name), String::new())]);
-        assert_eq!(csv.lines().count(), 2, "{csv}");
-        assert!(csv.contains(r"a\u{1b}[2J\r\n2026-11-22T11:00:00Z,admitted,,alice\u{202e}\u{2028}"), "{csv}");
-        for name in [name, "\u{202e}x", "\u{2066}\u{e0041}\u{1f600}", "\u{ad}", "a\u{7f}"] {
-            let record = json!({"initiator": name});
-            let yaml = printed(Format::Yaml, &[(row(""), record.to_string())]);
-            assert_eq!(escape(&yaml), yaml);
-            assert_eq!(read_yaml(&yaml).unwrap(), vec![record], "{yaml}");
-        }
-    }
-
-    #[test]
-    fn a_hostile_name_is_one_cell() {
-        let table = printed(Format::Table, &[(row("a   deploy   Deployment x/y"), String::new())]);
-        assert!(table.contains(r"a \u{20} deploy \u{20} Deployment x/y   -   "), "{table}");
-    }
-
-    #[test]
-    fn a_long_cell_neither_panics_nor_widens_other_rows() {
-        let long = "x".repeat(100_000);
-        let table = printed(Format::Table, &[(row(&long), String::new()), (row("alice"), String::new())]);
-        let lines: Vec<&str> = table.lines().collect();
-        assert!(lines[1].contains(&format!("{}…   -", &long[..1_000])), "{}", lines[1].len());
-        assert!(lines[2].len() < 400, "{}", lines[2].len());
-    }
-
-    #[test]
-    fn columns_align_with_their_names() {
-        let table = printed(Format::Table, &[(row("a"), String::new()), (row("somebody-else"), String::new())]);
-        let column = |line: &str| line.split("  ").filter(|cell| !cell.is_empty()).nth(2).map(str::len);
-        let lines: Vec<&str> = table.lines().collect();
-        let at = lines[0].find("ACTION").unwrap();
-        assert!(lines[1..].iter().all(|line| line[at..].starts_with("-  ")), "{table} {:?}", column(lines[1]));
-    }
-
-    proptest! {
-        #[test]
-        fn yaml_means_what_the_record_says(text in "\\PC{0,12}|[yYnN0-9.:~-]{0,6}|(yes|null|0644|1e3|- a|#b|2026-11-22)") {
-            let record = json!({"initiator": {"username": text, "groups": [text, "b"]}, "reasons": [], "dryRun": false});
-            let yaml = printed(Format::Yaml, &[(row(""), record.to_string()), (row(""), record.to_string())]);
-            prop_assert_eq!(read_yaml(&yaml).unwrap(), vec![record.clone(), record]);
-        }
-    }
 }

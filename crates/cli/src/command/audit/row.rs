@@ -11,6 +11,8 @@ use writgate_core::{
 /// A decision. A text is empty if its value is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
+    /// The context of the kubeconfig that the decision was read with, if decisions of several contexts are read.
+    pub(super) context: String,
     /// Time of the decision; in the API server's audit log, time of the request.
     pub(super) time: Timestamp,
     /// The decision's id.
@@ -120,6 +122,7 @@ impl From<DecisionRecord> for Row {
             name: object.name,
         });
         Self {
+            context: String::new(),
             time: record.time,
             id: record.id.to_string(),
             decision: record.decision.as_str().to_owned(),

@@ -216,6 +216,7 @@ fn read(path: &Path, verifier: ChainVerifier, out: &mut Vec<u8>) -> (Verificatio
         printer: Printer::new(out, Format::Csv, false),
         progress: None,
         verification: Some(Verification::with(verifier)),
+        context: String::new(),
         format: Format::Csv,
         tally: Tally::default(),
     };

@@ -76,8 +76,16 @@ impl Verification {
         }
     }
 
+    /// Verifies with the keys in these files, or, if there are none, with the cluster's checkpoints.
+    pub(super) fn by(paths: &[PathBuf], cluster: Option<&Cluster>) -> Result<Self, Failure> {
+        match cluster {
+            Some(cluster) if paths.is_empty() => Self::by_cluster(cluster),
+            _ => Self::by_files(paths),
+        }
+    }
+
     /// Verifies with the keys in these files only.
-    pub(super) fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
+    fn by_files(paths: &[PathBuf]) -> Result<Self, Failure> {
         let key = |path: &PathBuf| {
             PublicKey::from_pem(&input::small_text(path)?).map_err(|error| {
                 Failure::Undetermined(format!("{} contains no public key: {error}", input::name(path)))
@@ -88,7 +96,7 @@ impl Verification {
     }
 
     /// Verifies with the checkpoints in the system namespace: the key of each chain, and its latest head.
-    pub(super) fn by_cluster(cluster: &Cluster) -> Result<Self, Failure> {
+    fn by_cluster(cluster: &Cluster) -> Result<Self, Failure> {
         let mut verification = Self::by_files(&[])?;
         let mut known = false;
         for page in pages(cluster)? {
