@@ -127,7 +127,8 @@ impl FleetFlags {
 impl ClusterFlags {
     /// The flags with which kubectl uses the same cluster.
     pub(crate) fn kubectl_flags(&self) -> Vec<OsString> {
-        let kubeconfig = self.connection.kubeconfig.iter().flat_map(|path| ["--kubeconfig".into(), path.clone().into_os_string()]);
+        let kubeconfig =
+            self.connection.kubeconfig.iter().flat_map(|path| ["--kubeconfig".into(), path.clone().into_os_string()]);
         let context = self.context.iter().flat_map(|name| ["--context".into(), name.into()]);
         kubeconfig.chain(context).collect()
     }
@@ -151,7 +152,8 @@ impl ClusterFlags {
 
     /// As in kubectl, a kubeconfig has precedence over a Pod's own credentials.
     async fn config(&self) -> Result<Config, Failure> {
-        let file = client::read_kubeconfig(self.connection.kubeconfig.as_deref()).map_err(|error| no_cluster(&chain(&error)))?;
+        let file = client::read_kubeconfig(self.connection.kubeconfig.as_deref())
+            .map_err(|error| no_cluster(&chain(&error)))?;
         let none = || no_cluster("no kubeconfig found in --kubeconfig, $KUBECONFIG or ~/.kube/config");
         match file {
             Some(file) => client::config_of(file, self.context.as_deref()).await.map_err(|error| match error {

@@ -120,7 +120,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         [] => return Err(Failure::Misuse("name a context with --context".to_owned())),
     };
     if is_fleet && !of_events {
-        return Err(Failure::Misuse("a log is of one cluster; pass --context once with --log or --audit-log".to_owned()));
+        return Err(Failure::Misuse(
+            "a log is of one cluster; pass --context once with --log or --audit-log".to_owned(),
+        ));
     }
     let cluster = (asks && !is_fleet).then(|| first.connect()).transpose()?;
     let printer = Printer::new(stdout(), arguments.output, AutoStream::choice(&stdout()) != ColorChoice::Never);

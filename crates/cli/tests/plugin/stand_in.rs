@@ -80,7 +80,8 @@ pub(crate) fn serve(folder: &Folder, answer: impl FnMut(&Request) -> Answer + Se
 
 /// A kubeconfig with these contexts, each with its API server's URL. The first is the current one.
 pub(crate) fn kubeconfig(contexts: &[(&str, &str)]) -> String {
-    let each = |of: fn(&str, &str) -> Value| -> Vec<Value> { contexts.iter().map(|(name, url)| of(name, url)).collect() };
+    let each =
+        |of: fn(&str, &str) -> Value| -> Vec<Value> { contexts.iter().map(|(name, url)| of(name, url)).collect() };
     json!({"apiVersion": "v1", "kind": "Config", "current-context": contexts[0].0,
         "contexts": each(|name, _| json!({"name": name, "context": {"cluster": name, "user": "u"}})),
         "clusters": each(|name, url| json!({"name": name, "cluster": {"server": url}})),

@@ -266,8 +266,8 @@ fn in_context<'j>(json: &'j str, context: &str) -> Result<Cow<'j, str>, Failure>
     if context.is_empty() {
         return Ok(Cow::Borrowed(json));
     }
-    let mut record: serde_json::Map<String, Value> = serde_json::from_str(json)
-        .map_err(|error| Failure::Undetermined(format!("cannot read a record: {error}")))?;
+    let mut record: serde_json::Map<String, Value> =
+        serde_json::from_str(json).map_err(|error| Failure::Undetermined(format!("cannot read a record: {error}")))?;
     record.insert("context".to_owned(), context.into());
     Ok(Value::from(record).to_string().into())
 }

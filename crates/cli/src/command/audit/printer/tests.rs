@@ -56,8 +56,7 @@ fn a_row_of_one_of_several_contexts_has_its_context_first() {
 
 #[test]
 fn a_cell_is_never_a_formula_or_two_cells() {
-    for plain in ["alice", "a-b", "a=b", "system:serviceaccount:gitops:applier", "CHG-1, bob@acme.example", "it's"]
-    {
+    for plain in ["alice", "a-b", "a=b", "system:serviceaccount:gitops:applier", "CHG-1, bob@acme.example", "it's"] {
         assert_eq!(guarded(plain), plain);
     }
     for formula in FORMULA {
@@ -72,8 +71,7 @@ fn a_cell_is_never_a_formula_or_two_cells() {
         }
     }
     assert_eq!(quoted("=cmd|'/c calc'!A1"), "'=cmd|''/c calc'!A1");
-    for (begin, guard) in
-        [("\tx", "'\tx"), ("\rx", "'\rx"), ("'x", "''x"), (" =x", " '=x"), ("x;=y;z;@", "x;'=y;z;'@")]
+    for (begin, guard) in [("\tx", "'\tx"), ("\rx", "'\rx"), ("'x", "''x"), (" =x", " '=x"), ("x;=y;z;@", "x;'=y;z;'@")]
     {
         assert_eq!(guarded(begin), guard);
     }
