@@ -1,5 +1,5 @@
-//! The crates that each program must not depend on: the webhook on none for terminals, the command line on none for
-//! servers. `cargo tree` lists them, so indirect dependencies count as well.
+//! The crates that each program must not depend on: the webhook on none for terminals, the command line on none of the
+//! webhook's server. `cargo tree` lists them, so indirect dependencies count as well.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -22,14 +22,14 @@ const RULES: [Rule; 4] = [
         package: "writgate-cli",
         banned: &[
             "arc-swap",
-            "axum",
             "axum-server",
             "prometheus-client",
             "tracing-subscriber",
             "writgate",
             "x509-cert",
         ],
-        why: "the command line serves nothing",
+        // `axum` serves the console, on loopback (docs/adr/0028-console.md). `axum-server` would bring TLS sockets for others.
+        why: "the command line serves its own user only, on loopback",
     },
     Rule {
         package: "writgate-cluster",

@@ -3,11 +3,12 @@
 //! Each verb has a file that reads its input, asks core, and prints. Exit codes are part of the interface: 0 yes, 1 no,
 //! 2 misuse, 3 undetermined. The answer goes to standard output, everything else to standard error.
 
-mod approve;
+pub(crate) mod approve;
 mod attach;
 mod audit;
 mod bundle;
 mod completion;
+mod console;
 mod coverage;
 mod doctor;
 pub(crate) mod explain;
@@ -15,11 +16,11 @@ mod hash;
 mod keygen;
 mod keyid;
 mod man;
-mod pending;
+pub(crate) mod pending;
 mod posture;
-mod reject;
-mod request;
-mod review;
+pub(crate) mod reject;
+pub(crate) mod request;
+pub(crate) mod review;
 mod revoke;
 mod select;
 mod verify;
@@ -65,6 +66,7 @@ enum Verb {
     Verify(verify::Arguments),
     Hash(hash::Arguments),
     Bundle(bundle::Arguments),
+    Console(Box<console::Arguments>),
     Pending(pending::Arguments),
     Coverage(Box<coverage::Arguments>),
     Audit(Box<audit::Arguments>),
@@ -117,6 +119,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Bundle(arguments) => bundle::run(&arguments),
         Verb::Verify(arguments) => verify::run(&arguments),
         Verb::Audit(arguments) => audit::run(&arguments),
+        Verb::Console(arguments) => console::run(*arguments),
         Verb::Pending(arguments) => pending::run(&arguments),
         Verb::Coverage(arguments) => coverage::run(&arguments),
         Verb::Doctor(arguments) => doctor::run(&arguments),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The key, program or agent that signs.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SignerFlags {
     /// Your private key: Ed25519, PKCS#8 PEM, readable by you alone
     #[arg(short, long, value_name = "FILE", help_heading = "Signer")]

@@ -68,31 +68,31 @@ enum Format {
 /// A spec that somebody wants to run. Stable: other programs read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PendingApproval {
-    object: ObjectRecord,
-    spec_hash: SpecHash,
-    environment: Option<String>,
-    project: Option<String>,
-    action: Option<String>,
+pub(crate) struct PendingApproval {
+    pub(crate) object: ObjectRecord,
+    pub(crate) spec_hash: SpecHash,
+    pub(crate) environment: Option<String>,
+    pub(crate) project: Option<String>,
+    pub(crate) action: Option<String>,
     /// API users, sorted by name.
-    by: Vec<String>,
+    pub(crate) by: Vec<String>,
     /// The first denial whose Event still exists.
-    since: Timestamp,
-    last: Timestamp,
-    times: i64,
+    pub(crate) since: Timestamp,
+    pub(crate) last: Timestamp,
+    pub(crate) times: i64,
     /// The reason codes of the latest denial.
-    reasons: Vec<String>,
-    required_capabilities: Vec<String>,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) required_capabilities: Vec<String>,
     /// The posted request for this spec; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<PendingRequest>,
-    next: String,
+    pub(crate) request: Option<PendingRequest>,
+    pub(crate) next: String,
 }
 
 /// A posted request and its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PendingRequest {
+pub(crate) struct PendingRequest {
     name: String,
     #[serde(flatten)]
     state: RequestState,
@@ -112,23 +112,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let scope = arguments.scope.of(&cluster)?;
     let mut reader = EventReader::new(&cluster, scope.clone());
     let (events, _) = reader.list()?;
-    let mut wanted = pending_of(events);
-    match requested(arguments, &cluster, scope) {
-        Ok(requested) => add(&mut wanted, requested),
-        Err(failure) => output::note(&format!("posted requests are left out: {failure}")),
-    }
-    let mut pending = Vec::new();
-    for wanted in wanted {
-        if !is_live(&wanted, &arguments.kinds, &cluster) {
-            pending.push(wanted);
-        }
-    }
+    let requested = requested(arguments, &cluster, scope).unwrap_or_else(|failure| {
+        output::note(&format!("posted requests are left out: {failure}"));
+        Vec::new()
+    });
+    let pending = unmet(events, requested, &arguments.kinds, &cluster);
     print(&pending, arguments.output, &reader.place())?;
     Ok(Answer::of(!pending.is_empty()))
 }
 
 /// A posted request with its state.
-type RequestedChange = (Posted, RequestState);
+pub(crate) type RequestedChange = (Posted, RequestState);
+
+/// The denied and the requested changes that lack an approval, and whose specs are not live.
+pub(crate) fn unmet(
+    events: Vec<ReportedEvent>,
+    requested: Vec<RequestedChange>,
+    kinds: &input::WorkloadKindFlags,
+    cluster: &Cluster,
+) -> Vec<PendingApproval> {
+    let mut wanted = pending_of(events);
+    add(&mut wanted, requested);
+    wanted.retain(|wanted| !is_live(wanted, kinds, cluster));
+    wanted
+}
 
 /// The posted requests that are neither expired nor live.
 fn requested(arguments: &Arguments, cluster: &Cluster, scope: NamespaceScope) -> Result<Vec<RequestedChange>, Failure> {
@@ -328,7 +335,7 @@ fn text(wanted: &PendingApproval) -> String {
 }
 
 /// A GitOps controller acts for somebody whom it does not name.
-fn person(name: &str) -> String {
+pub(crate) fn person(name: &str) -> String {
     let account = name.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
     match account {
         Some((namespace, account)) => {

@@ -8,7 +8,7 @@ mod cancel;
 mod collect;
 mod denied;
 mod kept;
-pub(super) mod list;
+pub(crate) mod list;
 mod post;
 mod server;
 mod wait;

@@ -8,19 +8,23 @@ use zeroize::Zeroizing;
 use crate::{failure::Failure, manifest::input};
 
 /// Where a passphrase comes from.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PassphraseSource {
     /// Read the key's passphrase from the first line of FILE, `-` for standard input [default: ask on the terminal]
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// A passphrase that was typed elsewhere than on the terminal.
+    #[arg(skip)]
+    pub(crate) typed: Option<Zeroizing<String>>,
 }
 
 impl PassphraseSource {
     /// The passphrase of an existing key.
     pub(crate) fn of_key(&self, key: &Path) -> Result<Zeroizing<String>, Failure> {
-        match &self.passphrase_file {
-            Some(path) => first_line(path),
-            None => ask(Password::new(&format!("Passphrase of {}:", key.display())).without_confirmation()),
+        match (&self.passphrase_file, &self.typed) {
+            (Some(path), _) => first_line(path),
+            (None, Some(typed)) => Ok(typed.clone()),
+            (None, None) => ask(Password::new(&format!("Passphrase of {}:", key.display())).without_confirmation()),
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Requests whose state is computed, at most. Each requires several reads of the cluster.
-const MAX_STATES: usize = 200;
+pub(crate) const MAX_STATES: usize = 200;
 
 /// List posted requests, and who must still sign
 ///
@@ -153,7 +153,7 @@ pub(in crate::command) fn states(reader: &StateReader<'_>, posted: &[Posted]) ->
 }
 
 /// `5m`, `3h`, `2d`
-pub(in crate::command) fn age(created: Timestamp) -> String {
+pub(crate) fn age(created: Timestamp) -> String {
     let age = clock::now().duration_since(created).max(SignedDuration::ZERO);
     match age.as_secs() {
         seconds @ 0..120 => format!("{seconds}s"),

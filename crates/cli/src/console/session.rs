@@ -1,0 +1,273 @@
+//! The session: the address that opens the console once, the cookie that it becomes, the token of forms, and the idle
+//! time-out.
+//!
+//! There is one session at a time. Only its digests are kept, so comparing them takes the same time wherever they differ.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use maud::html;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{
+    console::{Console, PageError, Shared, layout},
+    failure::Failure,
+    terminal::output::note,
+};
+
+/// Where the address that opens the console leads.
+pub(super) const OPEN: &str = "/open";
+
+/// A random text, and the digest by which it is recognised.
+struct Secret {
+    text: Zeroizing<String>,
+    digest: [u8; 32],
+}
+
+/// The session and what it keeps.
+pub(crate) struct Session {
+    idle_timeout: Duration,
+    state: Mutex<SessionState>,
+}
+
+struct SessionState {
+    /// The address that was not used yet.
+    address: Option<Secret>,
+    /// The address that was used last, to say so.
+    used: Option<[u8; 32]>,
+    /// The cookie of the open session.
+    cookie: Option<[u8; 32]>,
+    /// The token that each form of the session contains.
+    csrf: Secret,
+    last_used: Instant,
+    /// Whether the last session ended because nobody used it.
+    is_expired: bool,
+    passphrase: Option<Zeroizing<String>>,
+}
+
+/// Whether a request belongs to the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// The session ended because nobody used it.
+    Expired,
+    /// There is no cookie, or another one.
+    None,
+}
+
+impl Secret {
+    fn new() -> Result<Self, Failure> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        getrandom::fill(&mut *bytes)
+            .map_err(|error| Failure::Undetermined(format!("the system gives no randomness: {error}")))?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest(&text);
+        Ok(Self { text: Zeroizing::new(text), digest })
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+impl Session {
+    pub(super) fn new(idle_timeout: Duration) -> Result<Self, Failure> {
+        let state = SessionState {
+            address: Some(Secret::new()?),
+            used: None,
+            cookie: None,
+            csrf: Secret::new()?,
+            last_used: Instant::now(),
+            is_expired: false,
+            passphrase: None,
+        };
+        Ok(Self { idle_timeout, state: Mutex::new(state) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, SessionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The secret of the address that opens the console, unless it was used.
+    pub(super) fn secret(&self) -> Option<String> {
+        self.state().address.as_ref().map(|secret| secret.text.to_string())
+    }
+
+    /// Whether `cookie` is the session's. `is_use`: the user did something, and the time without use begins again.
+    pub(super) fn standing(&self, cookie: Option<&str>, is_use: bool) -> Standing {
+        let mut state = self.state();
+        if state.cookie.is_some() && state.last_used.elapsed() >= self.idle_timeout {
+            state.end();
+            state.is_expired = true;
+        }
+        match (cookie, state.cookie) {
+            (Some(cookie), Some(own)) if digest(cookie) == own => {
+                if is_use {
+                    state.last_used = Instant::now();
+                }
+                Standing::Open
+            }
+            (_, None) if state.is_expired => Standing::Expired,
+            _ => Standing::None,
+        }
+    }
+
+    /// Whether somebody uses the console. Ends a session that nobody has used for too long.
+    pub(super) fn is_open(&self) -> bool {
+        let _ = self.standing(None, false);
+        self.state().cookie.is_some()
+    }
+
+    /// Opens the session with the secret of the address, and returns its cookie.
+    fn open(&self, secret: &str) -> Result<Zeroizing<String>, &'static str> {
+        let mut state = self.state();
+        let digest = digest(secret);
+        if state.used == Some(digest) {
+            return Err("This address was used already, and it works once. Use the browser in which you opened it.");
+        }
+        if state.address.as_ref().is_none_or(|address| address.digest != digest) {
+            return Err("This is not the address that the terminal shows.");
+        }
+        let (Ok(cookie), Ok(csrf)) = (Secret::new(), Secret::new()) else {
+            return Err("The system gives no randomness, so no session can be opened.");
+        };
+        state.address = None;
+        state.used = Some(digest);
+        state.cookie = Some(cookie.digest);
+        state.csrf = csrf;
+        state.last_used = Instant::now();
+        state.is_expired = false;
+        Ok(cookie.text)
+    }
+
+    /// The token that a form of the open session contains.
+    pub(super) fn csrf(&self) -> String {
+        self.state().csrf.text.to_string()
+    }
+
+    pub(super) fn is_csrf(&self, token: &str) -> bool {
+        let state = self.state();
+        state.cookie.is_some() && state.csrf.digest == digest(token)
+    }
+
+    /// Creates another address after a session has ended. None: the last one was not used yet, or there is a session.
+    pub(super) fn renew(&self) -> Result<Option<String>, Failure> {
+        let mut state = self.state();
+        if state.address.is_some() || state.cookie.is_some() {
+            return Ok(None);
+        }
+        let secret = Secret::new()?;
+        let text = secret.text.to_string();
+        state.address = Some(secret);
+        Ok(Some(text))
+    }
+
+    /// Keeps a passphrase until the session ends.
+    pub(super) fn keep_passphrase(&self, passphrase: Zeroizing<String>) {
+        let mut state = self.state();
+        if state.cookie.is_some() {
+            state.passphrase = Some(passphrase);
+        }
+    }
+
+    pub(super) fn forget_passphrase(&self) {
+        self.state().passphrase = None;
+    }
+
+    pub(super) fn passphrase(&self) -> Option<Zeroizing<String>> {
+        self.state().passphrase.clone()
+    }
+}
+
+impl SessionState {
+    fn end(&mut self) {
+        self.cookie = None;
+        self.passphrase = None;
+    }
+}
+
+/// The name of the cookie. Browsers send the cookies of one port to all ports of a host.
+fn cookie_name(console: &Console) -> String {
+    format!("writgate-console-{}", console.port)
+}
+
+/// The value of the session's cookie in a request.
+pub(super) fn cookie<'h>(console: &Console, headers: &'h HeaderMap) -> Option<&'h str> {
+    let name = cookie_name(console);
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut values = pairs.flat_map(|pairs| pairs.split(';')).filter_map(|pair| {
+        let (found, value) = pair.trim().split_once('=')?;
+        (found == name).then_some(value)
+    });
+    values.next()
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new().route(OPEN, get(open)).route("/end", post(end))
+}
+
+/// Exchanges the secret of the address for a cookie, and leads to the first page, so that the secret leaves the address bar.
+async fn open(State(console): State<Shared>, request: Request) -> Result<Response, PageError> {
+    if request.method() != Method::GET {
+        return Ok(layout::wrong_method(State(console)).await);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let secret = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "secret");
+    let secret = secret.map(|(_, value)| value.into_owned()).unwrap_or_default();
+    let cookie = console.session.open(&secret).map_err(|why| {
+        note("note: somebody opened the console with an address that was used already, or that is wrong");
+        PageError::new(StatusCode::FORBIDDEN, "The console stays closed", why)
+    })?;
+    console.snapshots.wake();
+    let cookie = format!("{}={}; HttpOnly; SameSite=Strict; Path=/", cookie_name(&console), *cookie);
+    let cookie = HeaderValue::from_str(&cookie)
+        .map_err(|error| Failure::Undetermined(format!("the console has a defect: {error}")))?;
+    // A redirect of a navigation that another site or a file has started does not carry a strict cookie. A page of this
+    // site that leads on does.
+    let is_direct = request.headers().get("sec-fetch-site").is_none_or(|site| site == "none");
+    let mut response = if is_direct {
+        (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response()
+    } else {
+        layout::bare("Opening the console", Some("/"), html! { p { a href="/" { "Continue to the console" } } })
+            .into_response()
+    };
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Ends the session. The terminal shows another address.
+async fn end(State(console): State<Shared>) -> Response {
+    console.session.state().end();
+    console.announce();
+    let body = html! { p { "The session has ended. The terminal shows an address that opens another one." } };
+    layout::bare("The session has ended", None, body).into_response()
+}
+
+impl Console {
+    /// Prints another address if the last session has ended.
+    pub(super) fn announce(&self) {
+        match self.session.renew() {
+            Ok(Some(secret)) => {
+                note("the session has ended; this address opens another one, once:");
+                let _ = crate::terminal::output::print(&format!("{}\n", self.address(&secret)));
+            }
+            Ok(None) => {}
+            Err(failure) => note(&format!("error: {failure}")),
+        }
+    }
+
+    /// The address that opens the console.
+    pub(super) fn address(&self, secret: &str) -> String {
+        format!("http://127.0.0.1:{}{OPEN}?secret={secret}", self.port)
+    }
+}
