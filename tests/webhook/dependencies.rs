@@ -20,14 +20,7 @@ const RULES: [Rule; 4] = [
     },
     Rule {
         package: "writgate-cli",
-        banned: &[
-            "arc-swap",
-            "axum-server",
-            "prometheus-client",
-            "tracing-subscriber",
-            "writgate",
-            "x509-cert",
-        ],
+        banned: &["arc-swap", "axum-server", "prometheus-client", "tracing-subscriber", "writgate", "x509-cert"],
         // `axum` serves the console, on loopback (docs/adr/0028-console.md). `axum-server` would bring TLS sockets for others.
         why: "the command line serves its own user only, on loopback",
     },

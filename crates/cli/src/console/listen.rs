@@ -51,7 +51,9 @@ pub(super) async fn bind(port: u16) -> Result<Listeners, Failure> {
     Err(Failure::Undetermined(if port == 0 {
         format!("cannot listen on 127.0.0.1: {why}")
     } else {
-        format!("cannot listen on port {port} of 127.0.0.1 and [::1]: {why}; pass another --port, or none for a free one")
+        format!(
+            "cannot listen on port {port} of 127.0.0.1 and [::1]: {why}; pass another --port, or none for a free one"
+        )
     }))
 }
 
@@ -112,7 +114,9 @@ fn browse(address: &str) -> Option<TempDir> {
         let path = folder.path().join("open.html");
         fs::write(
             &path,
-            format!("<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={address}\"><title>Writgate</title>"),
+            format!(
+                "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=\"0;url={address}\"><title>Writgate</title>"
+            ),
         )?;
         Ok((folder, path))
     };
@@ -124,7 +128,8 @@ fn browse(address: &str) -> Option<TempDir> {
     } else {
         "xdg-open"
     };
-    let started = Command::new(program).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let started =
+        Command::new(program).arg(&path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     started.map_err(|error| cannot(format!("{program}: {error}"))).ok()?;
     Some(folder)
 }

@@ -115,9 +115,8 @@ impl Snapshot {
     /// Whether both show the same, except for the time.
     fn same(&self, other: &Self) -> bool {
         let states = |snapshot: &Self| -> Vec<(String, String, Option<RequestState>)> {
-            let one = |seen: &SeenRequest| {
-                (seen.posted.namespace.clone(), seen.posted.name.clone(), seen.state.clone())
-            };
+            let one =
+                |seen: &SeenRequest| (seen.posted.namespace.clone(), seen.posted.name.clone(), seen.state.clone());
             snapshot.requests.iter().map(one).collect()
         };
         self.read.is_some() == other.read.is_some()
@@ -155,11 +154,8 @@ fn read(console: &Console) -> Result<(), Failure> {
     let cluster = console.connect()?;
     let scope = &console.settings.scope;
     let listed = RequestStore { cluster: &cluster }.list(scope)?;
-    let known: HashMap<_, _> = last
-        .requests
-        .iter()
-        .map(|seen| ((&*seen.posted.namespace, &*seen.posted.name), &seen.state))
-        .collect();
+    let known: HashMap<_, _> =
+        last.requests.iter().map(|seen| ((&*seen.posted.namespace, &*seen.posted.name), &seen.state)).collect();
     let seen = |posted: Posted| {
         let state = known.get(&(&*posted.namespace, &*posted.name)).and_then(|state| (*state).clone());
         SeenRequest { posted, state }

@@ -64,7 +64,10 @@ fn a_cluster_that_went_away_is_said_above_what_was_read_last() {
     let failure = Some("cannot connect: <refused>".to_owned());
     served.console.snapshots.publish(Snapshot { requests, failure, ..last });
     let text = served.send(get("/", &served.open())).text;
-    assert!(text.contains("The cluster could not be read.") && text.contains("cannot connect: &lt;refused&gt;"), "{text}");
+    assert!(
+        text.contains("The cluster could not be read.") && text.contains("cannot connect: &lt;refused&gt;"),
+        "{text}"
+    );
     assert!(text.contains("what was read last") && text.contains("/requests/payments/request-"), "{text}");
 }
 
