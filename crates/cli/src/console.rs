@@ -5,11 +5,15 @@
 //! what others wrote. Pages call the code of the verbs; no rule lives here. docs/adr/0028-console.md has the reasons.
 
 mod assets;
+mod desk;
 mod layout;
 mod listen;
+mod look;
 mod requests;
+mod review;
 mod security;
 mod session;
+mod sign;
 mod snapshot;
 mod text;
 
@@ -54,6 +58,8 @@ pub(crate) struct Console {
     snapshots: Snapshots,
     /// The public key that signs, as soon as it is known: that of an encrypted key file after its passphrase.
     own: Mutex<Option<PublicKey>>,
+    /// Held while something is signed.
+    signing: Mutex<()>,
     /// The port of both addresses.
     port: u16,
 }
@@ -67,12 +73,16 @@ impl Console {
         // A signer that cannot be used is reported in the terminal, before there is a page.
         let own = settings.signer.as_ref().map(SignerFlags::find).transpose()?;
         let own = Mutex::new(own.and_then(|signer| signer.public().cloned()));
-        Ok(Arc::new(Self { settings, session, snapshots: Snapshots::default(), own, port }))
+        Ok(Arc::new(Self { settings, session, snapshots: Snapshots::default(), own, signing: Mutex::default(), port }))
     }
 
     /// The key that signs; none as long as it is not known.
+    fn own_public_key(&self) -> Option<PublicKey> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn own_key(&self) -> Option<KeyId> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(PublicKey::id)
+        self.own_public_key().as_ref().map(PublicKey::id)
     }
 
     /// Connects to the cluster. For [`Console::blocking`] only: it waits.
@@ -102,6 +112,8 @@ impl Console {
 fn router(console: &Shared) -> Router {
     let pages = Router::new()
         .merge(requests::router())
+        .merge(review::router())
+        .merge(sign::router())
         // Further pages: a file with `pub(super) fn router() -> Router<Shared>` each, merged here, and an entry in `layout::TABS`.
         .merge(session::router())
         .merge(assets::router())

@@ -86,6 +86,14 @@ impl Signer<'_> {
         }
     }
 
+    /// Whether a passphrase would be asked for on the terminal.
+    pub(crate) fn asks_for_passphrase(&self) -> bool {
+        match self {
+            Self::File(key) => key.asks_for_passphrase(),
+            Self::Program(_) | Self::Agent(_) => false,
+        }
+    }
+
     /// The public key. Decrypts a key file, and asks for its passphrase if necessary.
     pub(crate) fn unlock(&self) -> Result<&PublicKey, Failure> {
         match self {

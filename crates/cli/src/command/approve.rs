@@ -1,14 +1,13 @@
 //! `approve`: shows what an approval is for, asks, has it signed, and writes it if the webhook would accept it.
 //!
-//! The statement comes from `approval`, the text from `review`, and the signature from `signer`. `precheck` checks
-//! whether this reviewer may sign. `posted` lists posted requests and puts the approval of one into the cluster.
+//! The statement comes from `approval`, the text from `review`, and the signature from `signing`. `precheck` checks whether this
+//! reviewer may sign. `posted` lists posted requests and puts the approval of one into the cluster.
 
 mod posted;
-mod precheck;
+pub(crate) mod precheck;
+pub(crate) mod signing;
 
 use std::path::PathBuf;
-
-use writgate_core::approval::{Envelope, KeyId, PAYLOAD_TYPE};
 
 use crate::{
     approval::{
@@ -18,7 +17,10 @@ use crate::{
         signatures::ExistingSignature,
         statement::{GivenEnvelope, StatementFlags},
     },
-    command::review::{ReviewReport, code::ReviewCode},
+    command::{
+        approve::signing::SignedEnvelope,
+        review::{ReviewReport, code::ReviewCode},
+    },
     failure::{Answer, Failure},
     signer::{Signer, SignerFlags},
     terminal::{
@@ -111,16 +113,6 @@ fn of_files(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// An envelope with the reviewer's signature, which the posture accepts.
-struct SignedEnvelope {
-    envelope: Envelope,
-    key: KeyId,
-    /// Whether the signature replaces an invalid one under its key id.
-    is_replaced: bool,
-    /// What is still missing; empty if the quorum is met.
-    missing: Vec<String>,
-}
-
 /// Shows the review, asks, and has the draft signed. `next` is the command of the next reviewer.
 fn sign<'f>(
     arguments: &Arguments,
@@ -145,18 +137,7 @@ fn sign<'f>(
     draft.look_again(inputs)?;
     precheck::unchanged(&review, &ReviewReport::of(&draft)?)?;
 
-    let signature = signer.sign(PAYLOAD_TYPE, &draft.envelope.signed_bytes())?;
-    precheck::not_signed_yet(&draft.envelope, &signature.key)?;
-    let key = signature.key.id();
-    let mut alone = Envelope::new(draft.envelope.payload().to_vec());
-    alone.add_signature(key, signature.bytes);
-    let mut envelope = draft.envelope.clone();
-    let is_replaced = envelope.remove_signatures(key);
-    envelope.add_signature(key, signature.bytes);
-    let missing = precheck::after(&mut draft, key, &alone, &envelope, next)?;
-    Envelope::parse(&envelope.to_json())
-        .map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
-    Ok(SignedEnvelope { envelope, key, is_replaced, missing })
+    signing::complete(&mut draft, signer, next)
 }
 
 impl SignedEnvelope {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::Unit;
 use writgate_cluster::clock;
-use writgate_core::approval::{Envelope, PAYLOAD_TYPE, Rejection};
+use writgate_core::approval::{Envelope, KeyId, PAYLOAD_TYPE, PublicKey, Rejection};
 
 use crate::{
     approval::{
@@ -19,7 +19,7 @@ use crate::{
     failure::{Answer, Failure},
     manifest::{input, namespace::NamespaceFlag},
     postures::PostureSourceFlags,
-    signer::SignerFlags,
+    signer::{Signer, SignerFlags},
     terminal::{
         confirm,
         output::{self, shown},
@@ -82,21 +82,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     })?;
     show(&ReviewReport::of(&draft)?, arguments)?;
     let key = signer.unlock()?;
-    let rejection = rejection(arguments, &posted, &draft, reviewer(&draft, key)?)?;
+    let prepared = prepare(&posted, &draft, key, &arguments.reason)?;
     confirm::ask_to(&format!("Reject {} with the reason {}?", posted.name, shown(&arguments.reason)), arguments.yes)?;
-    let mut envelope = Envelope::new(rejection.to_payload());
-    let signature = signer.sign(PAYLOAD_TYPE, &envelope.signed_bytes())?;
-    let key = signature.key.id();
-    envelope.add_signature(key, signature.bytes);
+    let (key, envelope) = sign(&prepared, &signer)?;
     let store = RequestStore { cluster: &cluster };
-    if store.write_rejection(&posted, key, &envelope)? == Written::Conflict {
-        return Err(Failure::No(format!(
-            "{} exists already, so nothing was written: the request is rejected with key {key}, or somebody has taken the name; \
-             kubectl writgate request show {} says whether the rejection is verified; delete the ConfigMap to reject again",
-            location(&posted.namespace, &posted.request.digest.rejection_name(key)),
-            posted.name
-        )));
-    }
+    write(&store, &posted, key, &envelope)?;
     output::note(&format!("signed with key {key}"));
     output::note(&format!("written: {}", location(&posted.namespace, &posted.request.digest.rejection_name(key))));
     if store.approval(&posted)?.is_some() {
@@ -106,6 +96,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         ));
     }
     Ok(Answer::Yes)
+}
+
+/// The rejection that `key` would sign. Fails if it would not be shown.
+pub(crate) fn prepare(
+    posted: &Posted,
+    draft: &ApprovalDraft<'_>,
+    key: &PublicKey,
+    reason: &str,
+) -> Result<Rejection, Failure> {
+    rejection(reason, posted, draft, reviewer(draft, key)?)
+}
+
+/// The rejection in a signed envelope, and the key that signed.
+pub(crate) fn sign(rejection: &Rejection, signer: &Signer<'_>) -> Result<(KeyId, Envelope), Failure> {
+    let mut envelope = Envelope::new(rejection.to_payload());
+    let signature = signer.sign(PAYLOAD_TYPE, &envelope.signed_bytes())?;
+    let key = signature.key.id();
+    envelope.add_signature(key, signature.bytes);
+    Ok((key, envelope))
+}
+
+/// Creates the ConfigMap of the rejection. Fails if there is one with this key.
+pub(crate) fn write(store: &RequestStore<'_>, posted: &Posted, key: KeyId, envelope: &Envelope) -> Result<(), Failure> {
+    if store.write_rejection(posted, key, envelope)? == Written::Done {
+        return Ok(());
+    }
+    Err(Failure::No(format!(
+        "{} exists already, so nothing was written: the request is rejected with key {key}, or somebody has taken the name; \
+         kubectl writgate request show {} says whether the rejection is verified; delete the ConfigMap to reject again",
+        location(&posted.namespace, &posted.request.digest.rejection_name(key)),
+        posted.name
+    )))
 }
 
 /// Prints the review, on a terminal page by page.
@@ -118,7 +140,7 @@ fn show(review: &ReviewReport, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// The owner of the key, if a rejection with it would be shown.
-fn reviewer<'d>(draft: &'d ApprovalDraft<'_>, key: &writgate_core::approval::PublicKey) -> Result<&'d str, Failure> {
+fn reviewer<'d>(draft: &'d ApprovalDraft<'_>, key: &PublicKey) -> Result<&'d str, Failure> {
     let refused = |why: &str| Failure::No(format!("not signed: key {}: {why}", key.id()));
     let posture = draft.posture().ok_or_else(|| refused("the posture is not valid"))?;
     let (reviewer, own) = posture.key(&key.id()).ok_or_else(|| refused("the posture does not contain this key"))?;
@@ -130,7 +152,7 @@ fn reviewer<'d>(draft: &'d ApprovalDraft<'_>, key: &writgate_core::approval::Pub
 
 /// The statement, if it is read back as it was written.
 fn rejection(
-    arguments: &Arguments,
+    reason: &str,
     posted: &Posted,
     draft: &ApprovalDraft<'_>,
     reviewer: &str,
@@ -140,7 +162,7 @@ fn rejection(
     let rejection = Rejection {
         subjects: draft.proposal.workloads().map(|workload| workload.subject.clone()).collect(),
         request: posted.request.digest,
-        reason: arguments.reason.trim().to_owned(),
+        reason: reason.trim().to_owned(),
         rejected_by: reviewer.to_owned(),
         rejected_at: whole.unwrap_or(now),
     };

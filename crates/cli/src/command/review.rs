@@ -1,16 +1,18 @@
 //! `review`: what a reviewer must see before signing, from one file, in two minutes.
 //!
-//! This file collects the report; `text` prints it, and `code` reduces it to a short code. Whatever can be recomputed is
+//! This file collects the report. `view` turns it into titles and lines, `text` prints these, and `code` reduces the report to a
+//! short code. Whatever can be recomputed is
 //! recomputed, and claims are marked as claims.
 
 mod age;
-mod checklist;
-pub(super) mod code;
+pub(crate) mod checklist;
+pub(crate) mod code;
 pub(super) mod diff;
 mod dry_runs;
-mod lines;
+pub(crate) mod lines;
 mod text;
 mod unusual;
+pub(crate) mod view;
 
 use std::path::PathBuf;
 
@@ -224,7 +226,7 @@ impl ReviewReport {
             wrong: draft.contradictions.clone(),
             refused: refused.collect(),
             unusual,
-            not_shown_whole: text::not_shown_whole(&workloads),
+            not_shown_whole: view::not_shown_whole(&workloads),
             workloads,
             capabilities: needed(draft),
             signers: signers(draft),
@@ -241,9 +243,19 @@ impl ReviewReport {
         self.code
     }
 
+    /// The report without what depends on the time of the review. Two reports with the same value show the same.
+    pub(crate) fn timeless(&self) -> Result<Value, Failure> {
+        code::timeless(self)
+    }
+
     /// What a later report of the same statement says that this one does not, and the other way about. Safe to print.
     pub(crate) fn changes_to(&self, later: &Self) -> Result<Vec<String>, Failure> {
         Ok(code::differences(&code::timeless(self)?, &code::timeless(later)?))
+    }
+
+    /// The items of the checklist, in the guide's words.
+    pub(crate) fn checklist_lines(&self) -> impl Iterator<Item = &'static str> {
+        self.checklist.iter().map(|item| item.line)
     }
 
     /// Whether no check fails. Items that only a person can decide do not count.

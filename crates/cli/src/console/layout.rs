@@ -39,9 +39,9 @@ impl From<Failure> for PageError {
     fn from(failure: Failure) -> Self {
         let why = failure.to_string();
         match failure {
-            Failure::No(_) => Self::new(StatusCode::CONFLICT, "No", why),
+            Failure::No(_) => Self::new(StatusCode::CONFLICT, "Not possible", why),
             Failure::Misuse(_) => Self::new(StatusCode::BAD_REQUEST, "The input is incomplete or wrong", why),
-            Failure::Undetermined(_) => Self::new(StatusCode::BAD_GATEWAY, "This could not be determined", why),
+            Failure::Undetermined(_) => Self::new(StatusCode::BAD_GATEWAY, "It did not work", why),
         }
     }
 }

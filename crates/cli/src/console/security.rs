@@ -4,7 +4,7 @@
 //! session, and DNS rebinding reaches no page.
 
 use axum::{
-    Extension, Router,
+    Router,
     body::{self, Body},
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -184,6 +184,3 @@ async fn form(console: &Console, request: Request) -> Result<Request, PageError>
     request.extensions_mut().insert(form);
     Ok(request)
 }
-
-/// The form of a POST, as an argument of a handler.
-pub(crate) type PostedForm = Extension<Form>;

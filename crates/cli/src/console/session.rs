@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::{
-    console::{Console, PageError, Shared, layout},
+    console::{Console, PageError, Shared, desk::Desk, layout},
     failure::Failure,
     terminal::output::note,
 };
@@ -53,6 +53,7 @@ struct SessionState {
     /// Whether the last session ended because nobody used it.
     is_expired: bool,
     passphrase: Option<Zeroizing<String>>,
+    desk: Desk,
 }
 
 /// Whether a request belongs to the session.
@@ -90,6 +91,7 @@ impl Session {
             last_used: Instant::now(),
             is_expired: false,
             passphrase: None,
+            desk: Desk::default(),
         };
         Ok(Self { idle_timeout, state: Mutex::new(state) })
     }
@@ -172,6 +174,11 @@ impl Session {
         Ok(Some(text))
     }
 
+    /// Reads or changes what the session has shown and done.
+    pub(super) fn desk<T>(&self, work: impl FnOnce(&mut Desk) -> T) -> T {
+        work(&mut self.state().desk)
+    }
+
     /// Keeps a passphrase until the session ends.
     pub(super) fn keep_passphrase(&self, passphrase: Zeroizing<String>) {
         let mut state = self.state();
@@ -193,6 +200,7 @@ impl SessionState {
     fn end(&mut self) {
         self.cookie = None;
         self.passphrase = None;
+        self.desk = Desk::default();
     }
 }
 

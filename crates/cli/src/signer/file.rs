@@ -32,6 +32,10 @@ impl<'a> KeyInFile<'a> {
         }
     }
 
+    pub(super) fn asks_for_passphrase(&self) -> bool {
+        self.public().is_none() && self.passphrase.is_asked_for()
+    }
+
     /// The private key. Asks for the passphrase of an encrypted one, once.
     pub(super) fn unlock(&self) -> Result<&PrivateKey, Failure> {
         let encrypted = match &self.file {

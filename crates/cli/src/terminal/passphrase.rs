@@ -19,6 +19,11 @@ pub(crate) struct PassphraseSource {
 }
 
 impl PassphraseSource {
+    /// Whether the terminal is asked for a passphrase.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.passphrase_file.is_none() && self.typed.is_none()
+    }
+
     /// The passphrase of an existing key.
     pub(crate) fn of_key(&self, key: &Path) -> Result<Zeroizing<String>, Failure> {
         match (&self.passphrase_file, &self.typed) {

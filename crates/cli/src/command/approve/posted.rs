@@ -1,13 +1,11 @@
 //! `approve [NAME]`: lists the posted requests that a reviewer may sign, and writes the approval of one into its ConfigMap.
 //!
-//! Two reviewers may sign at the same second. The API server refuses the second write, because the ConfigMap has changed
-//! since it was read. If the other reviewer signed the same statement, both signatures are kept. If they signed another
-//! statement for the same request, it is reviewed again and signed as well, so that the signatures count together.
+//! If another reviewer has signed another statement for the same request meanwhile, it is reviewed again and signed as well.
 
 use std::io::{self, IsTerminal as _};
 
 use inquire::{InquireError, Select};
-use writgate_core::approval::{KeyId, MAX_SIGNATURES};
+use writgate_core::approval::KeyId;
 
 use crate::{
     approval::{
@@ -19,10 +17,13 @@ use crate::{
     cluster::{
         Cluster,
         event_reader::{NamespaceScope, NamespaceScopeFlags},
-        posted::{Posted, RequestStore, StoredApproval, Written, location},
+        posted::{Posted, RequestStore, StoredApproval, location},
     },
     command::{
-        approve::{Arguments, SignedEnvelope, sign},
+        approve::{
+            Arguments, sign,
+            signing::{self, ATTEMPTS, SignedEnvelope},
+        },
         request::list,
     },
     failure::{Answer, Failure},
@@ -32,9 +33,6 @@ use crate::{
         output::{self, Access, shown, table},
     },
 };
-
-/// How often others may write the approval while it is written.
-const ATTEMPTS: usize = 8;
 
 pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let cluster = arguments.posture.cluster_of_requests()?;
@@ -106,7 +104,7 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
     let store = RequestStore { cluster };
     let secrets = [&arguments.signer.passphrase.passphrase_file, &arguments.signer.key].into_iter().flatten();
     output::check_target(arguments.output.as_deref(), secrets.map(|path| &**path))?;
-    let next = format!("kubectl writgate approve {} -n {} --key KEY", posted.name, posted.namespace);
+    let next = signing::next(posted);
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             output::note(&format!(
@@ -115,11 +113,8 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
             ));
         }
         let read = store.approval(posted)?;
-        if let Some(read) = read.as_ref().filter(|read| read.is_immutable() && arguments.output.is_none()) {
-            return Err(Failure::No(format!(
-                "{} is immutable, so no approval can be written there; delete it, or write the approval to a file with -o FILE",
-                read.location()
-            )));
+        if arguments.output.is_none() {
+            signing::can_be_written(read.as_ref())?;
         }
         let completed = reviewed(arguments, &store, posted, read.as_ref(), signer, &next)?;
         if let Some(path) = &arguments.output {
@@ -127,7 +122,7 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
             completed.report();
             return Ok(Answer::Yes);
         }
-        let Some(completed) = write(&store, posted, completed, read)? else { continue };
+        let Some(completed) = signing::write(&store, posted, completed, read)? else { continue };
         completed.report();
         output::note(&format!("written: {}", location(&posted.namespace, &posted.request.digest.approval_name())));
         report(arguments, cluster, posted, &next);
@@ -191,29 +186,4 @@ fn reviewed(
     // The request may have been cancelled while the question was open.
     store.get(&posted.namespace, &posted.name)?;
     Ok(completed)
-}
-
-/// Writes the envelope. `None`: another reviewer has written another statement since `read`, which must be reviewed.
-fn write(
-    store: &RequestStore<'_>,
-    posted: &Posted,
-    mut completed: SignedEnvelope,
-    mut read: Option<StoredApproval>,
-) -> Result<Option<SignedEnvelope>, Failure> {
-    for _ in 0..ATTEMPTS {
-        if store.write_approval(posted, &completed.envelope, read.as_ref())? == Written::Done {
-            return Ok(Some(completed));
-        }
-        read = store.approval(posted)?;
-        // It was deleted: the signature is written again.
-        let Some(theirs) = read.as_ref() else { continue };
-        let Some(theirs) = request_state::given(theirs) else { return Ok(None) };
-        // If the envelope is full, the next look removes the signatures that no key verifies.
-        let is_full = theirs.envelope.keyids().count() >= MAX_SIGNATURES;
-        if is_full || theirs.envelope.payload() != completed.envelope.payload() {
-            return Ok(None);
-        }
-        completed.envelope = completed.envelope.with_signatures_of(&theirs.envelope);
-    }
-    Ok(None)
 }

@@ -8,7 +8,7 @@ use writgate_core::{
 use crate::{approval::draft::ApprovalDraft, command::review::ReviewReport, failure::Failure, terminal::output::shown};
 
 /// Fails for what is denied whoever signs, and for what is known of the key before it signs.
-pub(super) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Result<(), Failure> {
+pub(crate) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Result<(), Failure> {
     if !draft.contradictions.is_empty() {
         return Err(refusal(
             "claims differ from what was computed",
@@ -77,7 +77,7 @@ pub(super) fn not_signed_yet(envelope: &Envelope, key: &PublicKey) -> Result<(),
 }
 
 /// Fails if the review that was shown leaves out or shortens a field.
-pub(super) fn shown_whole(review: &ReviewReport, full: bool) -> Result<(), Failure> {
+pub(crate) fn shown_whole(review: &ReviewReport, full: bool) -> Result<(), Failure> {
     if full || review.not_shown_whole().is_empty() {
         return Ok(());
     }

@@ -45,7 +45,7 @@ pub(super) enum Checklist {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum CheckResult {
+pub(crate) enum CheckResult {
     /// The item is true, by values that were checked.
     Ok(#[serde(skip)] Checked),
     /// The item is false.

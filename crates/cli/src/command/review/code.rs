@@ -62,7 +62,7 @@ pub(super) fn timeless(report: &ReviewReport) -> Result<Value, Failure> {
 }
 
 /// Where two reviews differ, for people: `workloads[0].changes[2].old`, with both values.
-pub(super) fn differences(shown: &Value, now: &Value) -> Vec<String> {
+pub(crate) fn differences(shown: &Value, now: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect(&mut found, "", shown, now);
     let more = found.len().saturating_sub(MOST);

@@ -29,7 +29,7 @@ const MAX_WORDS: usize = 20_000;
 
 /// What a line shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Marker {
+pub(crate) enum Marker {
     /// A new value, or a part of one.
     Added,
     /// An old value, or a part of one.
@@ -42,13 +42,17 @@ pub(super) enum Marker {
 
 /// One printed line, without its indentation. It is safe to print.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) marker: Marker,
-    pub(super) text: String,
+pub(crate) struct Line {
+    pub(crate) marker: Marker,
+    pub(crate) text: String,
+    /// A remark after the text.
+    pub(crate) note: &'static str,
+    /// Whether the line says how much of a value is not shown.
+    pub(crate) is_cut: bool,
 }
 
 impl Marker {
-    pub(super) fn sign(self) -> char {
+    pub(crate) fn sign(self) -> char {
         match self {
             Self::Added => '+',
             Self::Removed => '-',
@@ -82,8 +86,9 @@ impl Room {
     }
 }
 
-/// The lines of a change, and whether they show it whole. `path` is the path to print, and `note` what follows it.
-pub(super) fn of(change: &FieldChange, path: &str, note: &str, room: &mut Room) -> (Vec<Line>, bool) {
+/// The lines of a change, and whether they show it whole. `path` is the path to print, and `note` a remark about the
+/// field.
+pub(super) fn of(change: &FieldChange, path: &str, note: &'static str, room: &mut Room) -> (Vec<Line>, bool) {
     let mut printer = Printer { lines: Vec::new(), value: room.value, room, left_out: (0, 0) };
     let path = shown(path);
     let marker = match (&change.old, &change.new) {
@@ -93,25 +98,28 @@ pub(super) fn of(change: &FieldChange, path: &str, note: &str, room: &mut Room) 
     };
     match (&change.old, &change.new) {
         (None, Some(value)) | (Some(value), None) if is_short(value) => {
-            printer.line(marker, format!("{path}: {}{note}", json(value)));
+            printer.line(marker, format!("{path}: {}", json(value)));
         }
         (None, Some(value)) | (Some(value), None) => {
-            printer.line(marker, format!("{path}: {}{note}", extent(value)));
+            printer.line(marker, format!("{path}: {}", extent(value)));
             printer.whole(marker, "", value);
         }
         (Some(old), Some(new)) if is_short(old) && is_short(new) => {
-            printer.line(marker, format!("{path}: {} -> {}{note}", json(old), json(new)));
+            printer.line(marker, format!("{path}: {} -> {}", json(old), json(new)));
         }
         (Some(old), Some(new)) => {
-            printer.line(marker, format!("{path}: {} -> {}{note}", extent(old), extent(new)));
+            printer.line(marker, format!("{path}: {} -> {}", extent(old), extent(new)));
             printer.changed(old, new);
         }
-        (None, None) => printer.line(marker, format!("{path}{note}")),
+        (None, None) => printer.line(marker, path),
+    }
+    if let Some(first) = printer.lines.first_mut() {
+        first.note = note;
     }
     let (lines, bytes) = printer.left_out;
     if lines > 0 {
-        let text = format!("  {lines} more lines of this value ({bytes} bytes) are not shown; --full shows them");
-        printer.lines.push(Line { marker, text });
+        let text = format!("  {lines} more lines of this value ({bytes} bytes) are not shown");
+        printer.lines.push(Line { marker, text, note: "", is_cut: true });
     }
     (printer.lines, lines == 0)
 }
@@ -136,7 +144,7 @@ impl Printer<'_> {
         }
         self.room.lines -= 1;
         self.value -= text.len();
-        self.lines.push(Line { marker, text });
+        self.lines.push(Line { marker, text, note: "", is_cut: false });
     }
 
     /// The pieces of a value. `label` is printed before the first one.
