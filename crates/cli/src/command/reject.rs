@@ -151,12 +151,7 @@ fn reviewer<'d>(draft: &'d ApprovalDraft<'_>, key: &PublicKey) -> Result<&'d str
 }
 
 /// The statement, if it is read back as it was written.
-fn rejection(
-    reason: &str,
-    posted: &Posted,
-    draft: &ApprovalDraft<'_>,
-    reviewer: &str,
-) -> Result<Rejection, Failure> {
+fn rejection(reason: &str, posted: &Posted, draft: &ApprovalDraft<'_>, reviewer: &str) -> Result<Rejection, Failure> {
     let now = clock::now();
     let whole = now.round(jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Floor));
     let rejection = Rejection {

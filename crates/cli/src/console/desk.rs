@@ -1,12 +1,7 @@
 //! The reviews that a session has shown, and what became of them. A form names a review by its digest, so that only what was
 //! shown is signed, and once.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    str::FromStr,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;

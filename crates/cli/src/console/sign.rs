@@ -151,7 +151,12 @@ enum Acted {
 impl Console {
     /// Finds the review that the form names, and acts on it. One form at a time: of two tabs, the second one finds what the first
     /// one did.
-    async fn act(self: &Shared, form: Form, (namespace, name): (String, String), act: Act) -> Result<Response, PageError> {
+    async fn act(
+        self: &Shared,
+        form: Form,
+        (namespace, name): (String, String),
+        act: Act,
+    ) -> Result<Response, PageError> {
         let digest: ReviewDigest = form.field("digest").parse()?;
         let address = requests::address(&namespace, &name);
         let acted = self

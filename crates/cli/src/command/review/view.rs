@@ -206,8 +206,7 @@ fn changes(one: &ReviewedWorkload, room: &mut Room, full: bool) -> ShownChanges 
         }
     }
     let defaults = one.changes.iter().filter(|change| change.is_default && !full);
-    let defaults: BTreeSet<String> =
-        defaults.map(|change| shown(short(&diff::without_items(&change.path)))).collect();
+    let defaults: BTreeSet<String> = defaults.map(|change| shown(short(&diff::without_items(&change.path)))).collect();
     all.defaults = defaults.into_iter().collect();
     all
 }
