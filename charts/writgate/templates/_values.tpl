@@ -49,6 +49,10 @@ need no explanation, are in values.schema.json, which Helm checks first. */}}
 {{- fail "reaudit.openReports is true, and reaudit.enabled is false: nothing would be reported; set both or neither" }}
 {{- end }}
 
+{{- if and .requests.enabled (not .detachedApprovals) }}
+{{- fail "detachedApprovals is false, and requests.enabled is true: the approval of a posted request is a detached approval, which would not count; set requests.enabled to false as well, or detachedApprovals to true" }}
+{{- end }}
+
 {{- range $labels, $reserved := dict "canary.namespaceLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/|^pod-security\\.kubernetes\\.io/enforce$" "commonLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/" "podLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/" }}
 {{- range $label, $_ := (eq $labels "canary.namespaceLabels" | ternary $.Values.canary.namespaceLabels (get $.Values $labels)) }}
 {{- if regexMatch $reserved $label }}
