@@ -290,6 +290,11 @@ NETWORK_POLICY := --set networkPolicy.enabled=true --set 'networkPolicy.apiServe
 # Files for API servers that reach the webhook on their own node. Users add their CA.
 STATIC := --set staticManifests.render=true --set staticManifests.url=https://127.0.0.1:8443
 TEMPLATE := $(HELM) template writgate charts/writgate --namespace writgate-system --skip-tests
+# The label that would be false for objects that kubectl or kustomize applies.
+MANAGED_BY := app.kubernetes.io\/managed-by: Helm
+
+RENDERED = $(addprefix $(MANIFESTS)/,writgate.yaml example/posture.yaml example/network-policy.yaml static/webhooks/writgate.yaml \
+	static/policies/writgate.yaml) $(OVERLAYS)/cert-manager/certificates.yaml
 
 .PHONY: manifests
 manifests: $(HELM) ## render the chart into manifests/ and kustomize/
@@ -301,6 +306,7 @@ manifests: $(HELM) ## render the chart into manifests/ and kustomize/
 	@mkdir -p $(MANIFESTS)/static/webhooks $(MANIFESTS)/static/policies
 	$(TEMPLATE) $(STATIC) --show-only templates/webhook.yaml >$(MANIFESTS)/static/webhooks/writgate.yaml
 	$(TEMPLATE) $(STATIC) --show-only templates/policies.yaml >$(MANIFESTS)/static/policies/writgate.yaml
+	@sed -i.helm '/^ *$(MANAGED_BY)$$/d' $(RENDERED) && rm $(RENDERED:=.helm)
 
 ## Tools, built once from package registries into folders that Git ignores
 

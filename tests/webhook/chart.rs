@@ -1,15 +1,15 @@
-//! The chart as Helm renders it, without a cluster: where each value appears, which values it refuses, and the overlays of
-//! `kustomize/`. `tests/cluster/manifests/chart.rs` applies what is rendered to an API server.
+//! The chart as Helm renders it, without a cluster: where each value appears, and which values it refuses. `overlays` has the
+//! manifests that are rendered from it. `tests/cluster/manifests/chart.rs` applies what is rendered to an API server.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use writgate_core::encoding::read_yaml;
-use writgate_testing::{Tools, helm};
+use writgate_testing::helm;
 
-fn repository() -> &'static Path {
+pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -20,19 +20,19 @@ fn template(args: &[&str]) -> Output {
 }
 
 /// The objects that Helm renders.
-fn rendered(args: &[&str]) -> Vec<Value> {
+pub(crate) fn rendered(args: &[&str]) -> Vec<Value> {
     let output = template(args);
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     objects(output.stdout)
 }
 
-fn objects(yaml: Vec<u8>) -> Vec<Value> {
+pub(crate) fn objects(yaml: Vec<u8>) -> Vec<Value> {
     let objects = read_yaml(&String::from_utf8(yaml).expect("UTF-8")).expect("YAML");
     objects.into_iter().filter(|object| !object.is_null()).collect()
 }
 
 /// The first object of a kind, for example `Deployment`, or of a kind and name, for example `Role/writgate-webhook`.
-fn find<'a>(objects: &'a [Value], what: &str) -> Option<&'a Value> {
+pub(crate) fn find<'a>(objects: &'a [Value], what: &str) -> Option<&'a Value> {
     let (kind, name) = what.split_once('/').unwrap_or((what, ""));
     objects.iter().find(|object| object["kind"] == kind && (name.is_empty() || object["metadata"]["name"] == name))
 }
@@ -60,7 +60,7 @@ fn pod(field: &str) -> String {
     format!("{POD}/{field}")
 }
 
-fn container(field: &str) -> String {
+pub(crate) fn container(field: &str) -> String {
     format!("{CONTAINER}/{field}")
 }
 
@@ -96,6 +96,13 @@ fn each_value_of_the_pods_appears_in_the_deployment() {
     let deployment = "Deployment";
     assert_rendered(&[
         (&[], deployment, "/spec/replicas", json!(2)),
+        (&[], deployment, "/metadata/annotations", Value::Null),
+        (
+            &["staticManifests.enabled=true", r#"certificates.mode="brought""#],
+            deployment,
+            "/metadata/annotations",
+            json!({"writgate.dev/static-manifests": "true"}),
+        ),
         (&["replicas=null"], deployment, "/spec/replicas", Value::Null),
         (&[], deployment, &pod("topologySpreadConstraints/1/topologyKey"), json!("topology.kubernetes.io/zone")),
         (
@@ -365,6 +372,7 @@ fn values_that_make_no_sense_are_refused_with_the_reason() {
             "nothing would be reported",
             r#"reaudit={"enabled":true,"openReports":true}"#,
         ),
+        ("detachedApprovals=false", "set requests.enabled to false as well", r#"requests={"enabled":false}"#),
         (
             r#"commonLabels={"app.kubernetes.io/name":"x"}"#,
             "commonLabels has app.kubernetes.io/name, which the chart sets itself",
@@ -404,92 +412,4 @@ fn values_that_make_no_sense_are_refused_with_the_reason() {
         assert!(!output.status.success() && error.contains(message), "{refused}: {error}");
         rendered(&["--set-json", accepted]);
     }
-}
-
-fn kustomized(folder: &Path) -> Vec<Value> {
-    let tools = Tools::find().expect("make controlplane has built kubectl");
-    let output = Command::new(tools.path("kubectl")).arg("kustomize").arg(folder).output().expect("kubectl runs");
-    assert!(output.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
-    objects(output.stdout)
-}
-
-fn overlay(name: &str) -> Vec<Value> {
-    kustomized(&repository().join("kustomize").join(name))
-}
-
-/// Objects by kind, namespace and name, without those that are equal in both.
-fn differences(left: Vec<Value>, right: Vec<Value>) -> BTreeMap<String, [Option<Value>; 2]> {
-    let mut all: BTreeMap<String, [Option<Value>; 2]> = BTreeMap::new();
-    for (side, objects) in [left, right].into_iter().enumerate() {
-        for object in objects {
-            let metadata = &object["metadata"];
-            let key = format!("{} {}/{}", object["kind"], metadata["namespace"], metadata["name"]).replace('"', "");
-            all.entry(key).or_default()[side] = Some(object);
-        }
-    }
-    all.retain(|_, [left, right]| left != right);
-    all
-}
-
-#[test]
-fn the_overlay_for_cert_manager_is_the_chart_in_that_mode() {
-    let chart = rendered(&["--skip-tests", "--set", "createNamespace=true", "--set", "certificates.mode=cert-manager"]);
-    let differ = differences(overlay("cert-manager"), chart);
-    assert!(differ.is_empty(), "{differ:#?}");
-}
-
-/// An overlay changes nothing else, so that no rule of admission is lost on the way.
-#[test]
-fn the_other_overlays_add_annotations_and_a_posture_only() {
-    let base = || kustomized(&repository().join("manifests"));
-    let chart = rendered(&["--skip-tests", "--set", "createNamespace=true"]);
-    assert!(differences(base(), chart).is_empty());
-    for (name, changed) in [
-        ("argocd", vec!["Namespace null/writgate-system", "ValidatingWebhookConfiguration null/writgate"]),
-        ("flux", vec!["Namespace null/writgate-system"]),
-    ] {
-        let differ = differences(base(), overlay(name));
-        assert_eq!(differ.keys().collect::<Vec<_>>(), changed, "{name}");
-        for [before, after] in differ.into_values() {
-            let mut after = after.expect("it is in the overlay");
-            let annotations = after["metadata"].as_object_mut().expect("metadata").remove("annotations");
-            assert!(annotations.is_some_and(|annotations| annotations.is_object()), "{name}: {after}");
-            assert_eq!(before, Some(after), "{name}");
-        }
-    }
-    let differ = differences(base(), overlay("audit-only"));
-    let added: Vec<&String> = differ.keys().collect();
-    let names =
-        ["posture", "reviewers", "revocations"].map(|kind| format!("ConfigMap writgate-system/{kind}-production"));
-    assert_eq!(added, names.iter().collect::<Vec<_>>());
-    assert!(differ["ConfigMap writgate-system/posture-production"][1].as_ref().is_some_and(|posture| {
-        posture["data"]["posture.yaml"].as_str().is_some_and(|text| text.contains("\nenforcement: audit\n"))
-    }));
-}
-
-/// The posture would be denied if it came after the webhook configuration, while no Pod answers.
-#[test]
-fn the_overlay_for_onboarding_ends_with_the_webhook_configuration() {
-    let kinds: Vec<String> = overlay("audit-only").iter().map(|object| object["kind"].to_string()).collect();
-    assert_eq!(kinds.last().map(String::as_str), Some("\"ValidatingWebhookConfiguration\""), "{kinds:?}");
-}
-
-/// As docs/operations/install.md describes it.
-#[test]
-fn a_folder_on_top_of_an_overlay_sets_the_image() {
-    let page = std::fs::read_to_string(repository().join("docs/operations/install.md")).expect("a page");
-    let begin = "apiVersion: kustomize.config.k8s.io/v1beta1\n";
-    let (_, rest) = page.split_once(begin).expect("the page has a kustomization");
-    let (body, _) = rest.split_once("```").expect("it ends");
-    // kustomize refuses absolute paths.
-    std::fs::create_dir_all(repository().join("target")).expect("it can be written");
-    let folder = tempfile::tempdir_in(repository().join("target")).expect("a folder");
-    let path: PathBuf = folder.path().join("kustomization.yaml");
-    std::fs::write(path, format!("{begin}{body}").replace("../writgate/", "../../")).expect("it can be written");
-    let objects = kustomized(folder.path());
-    let image = find(&objects, "Deployment").and_then(|object| object.pointer(&container("image"))).expect("an image");
-    assert!(
-        image.as_str().is_some_and(|image| image.starts_with("registry.example/writgate-webhook@sha256:")),
-        "{image}"
-    );
 }

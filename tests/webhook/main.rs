@@ -8,6 +8,7 @@ mod connections;
 mod dependencies;
 mod http;
 mod monitoring;
+mod overlays;
 mod process;
 mod rendered;
 mod tls;
