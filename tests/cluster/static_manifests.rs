@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use writgate_testing::harness::{Test, tests};
 use writgate_testing::{
-    Authority, Installation, Plane, SYSTEM_NAMESPACE, Webhook, denied_for, free_port, helm, scratch,
+    Authority, Installation, Plane, Ran, SYSTEM_NAMESPACE, Webhook, denied_for, free_port, helm, scratch, wait_until,
 };
 
 /// How long the webhook may take to be ready.
@@ -93,11 +93,30 @@ fn no_change_through_the_api_weakens_admission_from_files(fixture: &Static) {
     let ran = operator.create(&governed.approved(&governed.deployment("approved")));
     assert!(ran.ok(), "{ran}");
 
+    let wait_for_checks = |statuses: &[(&str, &str)]| {
+        wait_until("doctor reports it", LIMIT, || {
+            let checks = "webhook-configuration,ca-bundle,policies,versions,dry-run";
+            let mut command = admin.command(writgate_testing::plugin());
+            let args = ["doctor", "--only", checks, "--system-namespace", SYSTEM_NAMESPACE, "-o", "json"];
+            let ran = Ran::of(command.args(args), "");
+            let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"));
+            let is = |(check, status): &(&str, &str)| {
+                let mut all = report["checks"].as_array().expect("checks").iter();
+                all.any(|one| one["check"] == *check && one["status"] == *status)
+            };
+            statuses.iter().all(is).then_some(())
+        });
+    };
+    let is_ok = ["ca-bundle", "policies", "versions", "dry-run"].map(|check| (check, "ok"));
+    wait_for_checks(&is_ok);
+    wait_for_checks(&[("webhook-configuration", "ok")]);
+
     // An object with the name would be mistaken for the file.
     let mut configuration: Value = json!({"apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "writgate"}, "webhooks": []});
     let ran = admin.create(&configuration);
     assert!(ran.ok(), "the name without the suffix is free: {ran}");
+    wait_for_checks(&[("webhook-configuration", "failed"), is_ok[3]]);
     configuration["metadata"]["name"] = json!("writgate.static.k8s.io");
     let ran = admin.create(&configuration);
     assert!(ran.stderr.contains("reserved for static manifest-based configurations"), "{ran}");
@@ -127,4 +146,5 @@ fn no_change_through_the_api_weakens_admission_from_files(fixture: &Static) {
     assert!(Command::new("kill").args(["-KILL", &process]).status().expect("kill runs").success());
     let ran = operator.create(&governed.approved(&governed.deployment("late")));
     assert!(ran.stderr.contains("failed calling webhook \"workloads.writgate.dev\""), "{ran}");
+    wait_for_checks(&[("dry-run", "failed"), ("ca-bundle", "unknown"), ("policies", "ok")]);
 }

@@ -2,12 +2,15 @@
 //!
 //! `expected` has the rendered objects. `configuration`, `policies`, `permissions` and `replicas` compare the live objects with
 //! them. `probe` sends dry runs that the webhook must deny, `certificates` reads what they say about TLS, and `server` asks the
-//! API server about itself. `reader` reads each object once.
+//! API server about itself. `static_manifests` is about API servers that have the objects of admission in files. `holder` reads
+//! what the Pods report in their metrics. `reader` reads each object once.
 
 mod cel;
 mod certificates;
 mod configuration;
 mod expected;
+mod holder;
+mod metrics;
 mod permissions;
 mod policies;
 mod postures;
@@ -18,6 +21,7 @@ mod report;
 mod scope;
 mod selector;
 mod server;
+mod static_manifests;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -94,6 +98,10 @@ pub(crate) enum Check {
     Pods,
     /// The versions of plugin, chart and image
     Versions,
+    /// How current the webhook's postures and namespaces are
+    Watches,
+    /// The Lease, and the canary and the re-audit of its holder
+    Holder,
     /// The posture documents, and the namespaces that they govern
     Postures,
     /// Requests that the webhook must deny
@@ -129,6 +137,8 @@ impl Check {
             Self::Service => "Service writgate-webhook and its EndpointSlices",
             Self::Pods => "Deployment writgate-webhook and its Pods",
             Self::Versions => "the versions of the plugin, of the webhook configuration and of the Deployment",
+            Self::Watches => "the age of the postures and namespaces of each Pod, from its metrics",
+            Self::Holder => "the Lease, the last canary and the last re-audit, from the metrics of each Pod",
             Self::Postures => "the posture documents in the system namespace, and the governed namespaces",
             Self::DryRun => "server-side dry runs that the webhook must deny",
         }
@@ -147,6 +157,8 @@ impl Check {
             Self::Service => replicas::service(reader),
             Self::Pods => replicas::pods(reader),
             Self::Versions => replicas::versions(reader),
+            Self::Watches => Ok(holder::watches(reader)),
+            Self::Holder => Ok(holder::holder(reader)),
             Self::Postures => postures::examine(reader),
             Self::DryRun => Ok(probe::examine(reader)),
         }

@@ -26,6 +26,9 @@ const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/writgate-system/endpo
 const MAPS: &str = "/api/v1/namespaces/writgate-system/configmaps";
 const NAMESPACES: &str = "/api/v1/namespaces";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/writgate-system/leases/writgate-webhook";
+/// A dry run of an entry of the ledger, in the same place as one of a posture.
+const LEDGER: &str = "an entry of the ledger";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/payments/deployments";
 
 /// The API server of an installation.
@@ -117,8 +120,15 @@ impl Installation {
             writes: writes.into_iter().map(|(path, answer)| (path.to_owned(), answer)).collect(),
             missing: BTreeSet::new(),
             forbidden: BTreeSet::new(),
-            // 2999-01-01
-            metrics: "writgate_certificate_expiry_timestamp_seconds 32472144000\n".to_owned(),
+            metrics: metrics(&[
+                // 2999-01-01
+                ("writgate_certificate_expiry_timestamp_seconds", 32_472_144_000),
+                ("writgate_posture_age_seconds", 3),
+                ("writgate_lease_holder", 1),
+                ("writgate_canary_denied", 1),
+                ("writgate_canary_last_denied_timestamp_seconds", ago(40)),
+                ("writgate_reaudit_last_success_timestamp_seconds", ago(900)),
+            ]),
             date: Some(date(0)),
         }
     }
@@ -132,6 +142,23 @@ impl Installation {
 
     fn forbid(&mut self, prefix: &str) {
         self.forbidden.insert(prefix.to_owned());
+    }
+
+    /// Changes a metric of each Pod.
+    fn report(&mut self, metric: &str, value: i64) {
+        let mut lines: Vec<&str> = self.metrics.lines().filter(|line| !line.starts_with(metric)).collect();
+        let line = format!("{metric} {value}");
+        lines.push(&line);
+        self.metrics = lines.join("\n");
+    }
+
+    /// The release of an installation whose API servers have the objects of admission in files.
+    fn with_static_manifests(&mut self) {
+        self.objects.retain(|path, _| !path.starts_with(ADMISSION));
+        self.object(DEPLOYMENT)["metadata"]["annotations"] = json!({"writgate.dev/static-manifests": "true"});
+        let why = "configmaps \"x\" is forbidden: ValidatingAdmissionPolicy 'ledger.writgate.dev.static.k8s.io' with binding \
+                   'ledger.writgate.dev.static.k8s.io' denied request: only the webhook may write";
+        self.writes.insert(LEDGER.to_owned(), (422, why.to_owned()));
     }
 
     fn object(&mut self, path: &str) -> &mut Value {
@@ -165,7 +192,8 @@ impl Installation {
         }
         if request.method == "POST" {
             assert!(request.target.contains("?dryRun=All"), "{}", request.target);
-            let (code, message) = self.writes.get(path).expect("an expected write");
+            let is_entry = request.body.contains("\"writgate.dev/kind\":\"ledger\"");
+            let (code, message) = self.writes.get(if is_entry { LEDGER } else { path }).expect("an expected write");
             return match code {
                 201 => Answer::json(201, &json!({})),
                 code => failure(*code, message),
@@ -182,6 +210,15 @@ impl Installation {
 fn date(seconds: i64) -> String {
     let now = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A time, so many seconds ago.
+fn ago(seconds: i64) -> i64 {
+    jiff::Timestamp::now().as_second() - seconds
+}
+
+fn metrics(values: &[(&str, i64)]) -> String {
+    values.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
 }
 
 /// Runs `doctor` and returns the exit code, the report and standard error.
@@ -212,7 +249,7 @@ fn findings(report: &Value) -> Vec<(String, String, String, String)> {
 fn a_healthy_installation_has_no_finding() {
     let (code, report, err) = doctor(|_| (), "");
     assert_eq!((code, findings(&report)), (0, Vec::new()), "{err}");
-    assert_eq!(report["summary"], json!({"ok": 13, "warning": 0, "unknown": 0, "failed": 0}));
+    assert_eq!(report["summary"], json!({"ok": 15, "warning": 0, "unknown": 0, "failed": 0}));
     assert_eq!(report["systemNamespace"], SYSTEM);
 }
 
@@ -381,7 +418,7 @@ const CASES: &[Case] = &[
         "write the CA that signed the serving certificate",
     ),
     (
-        |it| "writgate_certificate_expiry_timestamp_seconds 1000000000\n".clone_into(&mut it.metrics),
+        |it| it.report("writgate_certificate_expiry_timestamp_seconds", 1_000_000_000),
         "certificate",
         "failed",
         "the serving certificate expired at 2001-09-09T01:46:40Z",
@@ -503,6 +540,131 @@ const CASES: &[Case] = &[
         "warning",
         "is of version 9.9.9",
         "or use the plugin of version 9.9.9",
+    ),
+    // What the Pods report.
+    (
+        |it| it.report("writgate_posture_age_seconds", 75),
+        "watches",
+        "failed",
+        "Pod one: its postures and namespaces were last proved current 75 s ago, expected at most 60 s; it denies everything",
+        "kubectl writgate doctor --only permissions",
+    ),
+    (
+        |it| it.report("writgate_posture_age_seconds", 55),
+        "watches",
+        "warning",
+        "last proved current 55 s ago, expected at most 50 s",
+        "grep 'cannot follow the cluster'",
+    ),
+    (
+        |it| it.report("writgate_canary_denied", 0),
+        "holder",
+        "failed",
+        "Pod one reports writgate_canary_denied 0",
+        "--only webhook-configuration,dry-run",
+    ),
+    (
+        |it| it.report("writgate_canary_last_denied_timestamp_seconds", ago(240)),
+        "holder",
+        "warning",
+        "the canary was last denied at",
+        "kubectl logs -n writgate-system two",
+    ),
+    (
+        |it| it.report("writgate_reaudit_last_success_timestamp_seconds", ago(4000)),
+        "holder",
+        "warning",
+        "the last complete re-audit ended at",
+        "kubectl writgate coverage -A",
+    ),
+    (
+        |it| it.report("writgate_lease_holder", 0),
+        "holder",
+        "warning",
+        "no Pod holds the Lease writgate-webhook, and it does not exist",
+        "kubectl logs -n writgate-system deployment/writgate-webhook",
+    ),
+    (
+        |it| {
+            it.report("writgate_lease_holder", 0);
+            it.objects.insert(LEASE.to_owned(), json!({"spec": {"holderIdentity": "a-stranger"}}));
+        },
+        "holder",
+        "warning",
+        "no Pod holds the Lease writgate-webhook, and its holder is a-stranger",
+        "kubectl get lease writgate-webhook -n writgate-system",
+    ),
+    (
+        |it| it.forbid(&format!("{PODS}/http:")),
+        "holder",
+        "unknown",
+        "whether a Pod holds the Lease writgate-webhook is unknown",
+        "pods/proxy",
+    ),
+    // The objects of admission are in files of API servers.
+    (
+        |it| {
+            it.with_static_manifests();
+            let configuration = json!({"metadata": {"name": "writgate"}, "webhooks": []});
+            it.objects.insert(CONFIGURATION.to_owned(), configuration);
+        },
+        "webhook-configuration",
+        "failed",
+        "they send each request twice",
+        "delete it if every API server has the files",
+    ),
+    (
+        |it| {
+            it.with_static_manifests();
+            it.object(NAMESPACES)["items"][0]["metadata"]["labels"] = json!({});
+        },
+        "webhook-configuration",
+        "unknown",
+        "no dry run was denied by workloads.writgate.dev",
+        "apiserver_manifest_admission_config_controller_*",
+    ),
+    (
+        |it| {
+            it.with_static_manifests();
+            let why = "Internal error occurred: failed calling webhook \"documents.writgate.dev\": failed to call webhook: Post \
+                       \"https://w\": tls: failed to verify certificate: x509: certificate signed by unknown authority";
+            it.writes.insert(MAPS.to_owned(), (500, why.to_owned()));
+        },
+        "ca-bundle",
+        "failed",
+        "the bundle in the API server's files does not verify the webhook",
+        "staticManifests.caBundle",
+    ),
+    (
+        |it| {
+            it.with_static_manifests();
+            it.writes.insert(DEPLOYMENTS.to_owned(), (201, String::new()));
+        },
+        "dry-run",
+        "failed",
+        "the API server admitted a Deployment without an approval",
+        "see whether every API server has the files",
+    ),
+    (
+        |it| {
+            it.with_static_manifests();
+            it.writes.insert(LEDGER.to_owned(), (201, String::new()));
+        },
+        "policies",
+        "failed",
+        "it does not have the policies",
+        "see whether every API server has the files",
+    ),
+    (
+        |it| {
+            it.with_static_manifests();
+            let why = "configmaps is forbidden: User \"eve\" cannot create resource \"configmaps\"";
+            it.writes.insert(LEDGER.to_owned(), (403, why.to_owned()));
+        },
+        "policies",
+        "unknown",
+        "something other than ledger.writgate.dev.static.k8s.io refused a ConfigMap",
+        "run doctor as a user who may send its dry runs",
     ),
     // The API server.
     (
@@ -635,11 +797,51 @@ fn a_wrong_bundle_is_what_the_api_server_says() {
 }
 
 #[test]
+fn admission_from_files_is_ok_as_far_as_dry_runs_show_it() {
+    let (code, report, err) = doctor(Installation::with_static_manifests, "");
+    assert_eq!((code, findings(&report)), (0, Vec::new()), "{err}");
+    let checks = report["checks"].as_array().expect("checks").iter();
+    let summaries = checks.filter_map(|check| check["summary"].as_str()).filter(|summary| summary.contains("file"));
+    let summaries: Vec<&str> = summaries.collect();
+    assert_eq!(summaries.len(), 3, "{summaries:#?}");
+    for summary in summaries {
+        assert!(summary.ends_with("compare the metrics apiserver_manifest_admission_config_controller_*"), "{summary}");
+    }
+}
+
+#[test]
+fn nothing_is_expected_of_a_holder_that_has_nothing_to_do() {
+    let no_metrics = |it: &mut Installation| it.metrics = metrics(&[("writgate_posture_age_seconds", 3)]);
+    let (code, report, _) = doctor(
+        |it| {
+            no_metrics(it);
+            let container = &mut it.object(DEPLOYMENT)["spec"]["template"]["spec"]["containers"][0];
+            let arguments = container["args"].as_array_mut().expect("arguments");
+            arguments.retain(|argument| !argument.as_str().expect("a text").contains("-interval="));
+        },
+        "--only holder",
+    );
+    assert_eq!((code, findings(&report)), (0, Vec::new()));
+    let (_, report, _) = doctor(no_metrics, "--only holder");
+    assert!(findings(&report)[0].2.contains("no Pod holds the Lease"), "{report:#}");
+    let (code, report, _) = doctor(
+        |it| {
+            no_metrics(it);
+            it.report("writgate_lease_holder", 1);
+        },
+        "--only holder",
+    );
+    let found = findings(&report);
+    assert_eq!((code, found.len()), (3, 2), "{found:#?}");
+    assert!(found[0].2.contains("does not report the canary"), "{found:#?}");
+}
+
+#[test]
 fn nothing_that_may_not_be_read_is_ok() {
     let (code, report, err) = doctor(|it| it.forbid("/api"), "");
     assert_eq!(code, 3, "{err}");
-    assert_eq!(report["summary"], json!({"ok": 2, "warning": 0, "unknown": 11, "failed": 0}), "{report:#}");
-    assert!(err.contains("11 checks are unknown"), "{err}");
+    assert_eq!(report["summary"], json!({"ok": 2, "warning": 0, "unknown": 13, "failed": 0}), "{report:#}");
+    assert!(err.contains("13 checks are unknown"), "{err}");
 }
 
 #[test]
@@ -675,7 +877,7 @@ fn text_has_a_line_for_each_check_and_the_next_step() {
     assert!(line(" kubernetes-version ").starts_with("ok       kubernetes-version"), "{out}");
     assert!(line(" webhook-configuration ").starts_with("failed "), "{out}");
     assert!(out.contains("next: restore it with `helm upgrade`"), "{out}");
-    assert!(out.ends_with("12 ok, 0 warning, 0 unknown, 1 failed\n"), "{out}");
+    assert!(out.ends_with("14 ok, 0 warning, 0 unknown, 1 failed\n"), "{out}");
     let (_, err) = folder.expect(2, "doctor --kubeconfig config -n a/b", "");
     assert!(err.contains("--namespace: a/b is not a valid namespace name"), "{err}");
 }

@@ -15,10 +15,11 @@ use serde_json::Value;
 
 use super::{
     configuration::entries,
+    metrics::{times, values},
     probe::{Answer, is_about_certificates},
-    reader::{Reader, request},
-    replicas,
+    reader::Reader,
     report::{Examination, Finding},
+    static_manifests,
 };
 use crate::failure::Failure;
 use served::{Served, Target};
@@ -33,6 +34,9 @@ const CORRECT: &str = "write the CA that signed the serving certificate into caB
                        webhook itself)";
 
 pub(super) fn bundle(reader: &Reader<'_>) -> Result<Examination, Failure> {
+    if reader.has_static_manifests() {
+        return Ok(static_manifests::bundle(reader));
+    }
     let Some(configuration) = reader.configuration()? else {
         let missing = Finding::unknown("there is no webhook configuration", "see the check webhook-configuration");
         return Ok(Examination::new("", vec![missing]));
@@ -51,14 +55,14 @@ pub(super) fn bundle(reader: &Reader<'_>) -> Result<Examination, Failure> {
         let groups: Vec<String> = bundles.values().map(|entries| names(entries)).collect();
         findings.push(Finding::warning(format!("the entries have different bundles: {}", groups.join(" / ")), CORRECT));
     }
-    let mismatches = metrics(reader, MATCHES);
+    let mismatches = reader.metrics().map(|pods| values(pods, MATCHES));
     for (pod, value) in mismatches.iter().flatten().filter(|(_, value)| *value == 0.0) {
         findings.push(Finding::failed(
             format!("Pod {pod} reports {MATCHES} {value}: its certificate does not chain to caBundle"),
             CORRECT,
         ));
     }
-    let is_proven = |pods: &Vec<(String, f64)>| !pods.is_empty() && pods.iter().all(|(_, value)| *value > 0.0);
+    let is_proven = |pods: &Vec<(&str, f64)>| !pods.is_empty() && pods.iter().all(|(_, value)| *value > 0.0);
     let by_metrics = bundles.len() == 1 && mismatches.as_ref().is_ok_and(is_proven);
     for (bundle, entries) in &bundles {
         match verdict(reader, bundle, entries) {
@@ -103,29 +107,32 @@ fn certificates(bundle: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-enum Verdict {
+pub(super) enum Verdict {
     Trusted,
     Refused(String),
     Unknown(String),
 }
 
-/// What the API server said in the dry runs about entries with this bundle; otherwise what a connection to their URL says.
-fn verdict(reader: &Reader<'_>, bundle: &str, entries: &[&Value]) -> Verdict {
+/// What the API server said in the dry runs about the certificate of these entries.
+pub(super) fn verdict_of_dry_runs(reader: &Reader<'_>, is_chosen: impl Fn(&str) -> bool) -> Verdict {
     let mut trusted = false;
-    for probe in &reader.probes().sent {
-        if entries.iter().any(|entry| name(entry) == probe.entry) {
-            match &probe.answer {
-                Answer::Denied(_) => trusted = true,
-                Answer::NotCalled(why) if is_about_certificates(why) => return Verdict::Refused(why.clone()),
-                _ => {}
-            }
+    for probe in reader.probes().sent.iter().filter(|probe| is_chosen(probe.entry)) {
+        match &probe.answer {
+            Answer::Denied(_) => trusted = true,
+            Answer::NotCalled(why) if is_about_certificates(why) => return Verdict::Refused(why.clone()),
+            _ => {}
         }
     }
-    if trusted {
-        return Verdict::Trusted;
-    }
+    if trusted { Verdict::Trusted } else { Verdict::Unknown("no dry run reached it".to_owned()) }
+}
+
+/// What the API server said in the dry runs about entries with this bundle; otherwise what a connection to their URL says.
+fn verdict(reader: &Reader<'_>, bundle: &str, entries: &[&Value]) -> Verdict {
+    let known = verdict_of_dry_runs(reader, |chosen| entries.iter().any(|entry| name(entry) == chosen));
+    let Verdict::Unknown(why) = known else { return known };
+    let mut trusted = false;
+    let mut why = format!("{why}, and its port cannot be reached from here");
     let urls: BTreeSet<Target> = entries.iter().filter_map(|entry| Target::of(reader, entry)).collect();
-    let mut why = "no dry run reached it, and its port cannot be reached from here".to_owned();
     for url in urls {
         match served::connect(&url, &certificates(bundle).unwrap_or_default(), reader.now) {
             Served::Trusted(_) => trusted = true,
@@ -139,13 +146,9 @@ fn verdict(reader: &Reader<'_>, bundle: &str, entries: &[&Value]) -> Verdict {
 pub(super) fn expiry(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let mut found: Vec<(String, Timestamp)> = Vec::new();
     let mut unknown = Vec::new();
-    match metrics(reader, EXPIRY) {
-        Ok(pods) => found.extend(pods.into_iter().filter_map(|(pod, value)| {
-            #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 are exact in a f64")]
-            let time = Timestamp::from_second(value as i64).ok()?;
-            Some((format!("Pod {pod}"), time))
-        })),
-        Err(why) => unknown.push(why),
+    match reader.metrics() {
+        Ok(pods) => found.extend(times(pods, EXPIRY).into_iter().map(|(pod, time)| (format!("Pod {pod}"), time))),
+        Err(why) => unknown.push(why.to_owned()),
     }
     if found.is_empty() {
         let configuration = reader.configuration()?.unwrap_or_default();
@@ -184,41 +187,9 @@ pub(super) fn expiry(reader: &Reader<'_>) -> Result<Examination, Failure> {
     Ok(Examination::new(summary.unwrap_or_default(), findings))
 }
 
-/// A metric of each ready Pod, through the API server's proxy; or why it could not be read.
-fn metrics(reader: &Reader<'_>, metric: &str) -> Result<Vec<(String, f64)>, String> {
-    let pods = replicas::ready_pods(reader).map_err(|failure| failure.to_string())?;
-    if pods.is_empty() {
-        return Err("no Pod of the webhook is ready".to_owned());
-    }
-    let mut found = Vec::new();
-    for (pod, port) in pods {
-        let path = format!("/api/v1/namespaces/{}/pods/http:{pod}:{port}/proxy/metrics", reader.system());
-        let text = reader
-            .cluster
-            .ask(
-                &format!("read the metrics of Pod {pod}"),
-                reader.cluster.client.request_text(request("GET", &path, None)),
-            )
-            .map_err(|failure| failure.to_string())?;
-        found.extend(samples(&text, metric).map(|value| (pod.clone(), value)));
-    }
-    Ok(found)
-}
-
-fn samples<'a>(text: &'a str, metric: &'a str) -> impl Iterator<Item = f64> + 'a {
-    let of_metric = move |line: &&str| line.strip_prefix(metric).is_some_and(|rest| rest.starts_with([' ', '{']));
-    text.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next()?.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_a_metric_and_none_with_a_longer_name() {
-        let text = "# TYPE a gauge\na 1\na{x=\"y z\"} 0\nab 7\na_created 8\n";
-        assert_eq!(samples(text, "a").collect::<Vec<_>>(), [1.0, 0.0]);
-    }
 
     #[test]
     fn a_bundle_has_at_least_one_certificate() {

@@ -22,6 +22,8 @@ pub(super) const OPTIONAL_ENTRY: &str = "connect.writgate.dev";
 pub(super) const CERTIFICATE_POLICY: &str = "configuration.writgate.dev";
 /// The Secret with the CA of that certificate.
 pub(super) const CERTIFICATE_SECRET: &str = "writgate-webhook-ca";
+/// The annotation of the Deployment with which the chart says that API servers have the objects of admission in files.
+pub(super) const STATIC_MANIFESTS_ANNOTATION: &str = "writgate.dev/static-manifests";
 /// The oldest minor version of Kubernetes that the chart accepts (`kubeVersion`).
 pub(super) const OLDEST_MINOR: u32 = 30;
 

@@ -14,6 +14,7 @@ use super::{
     report::{Examination, Finding},
     scope::RESTORE,
     selector::Selector,
+    static_manifests,
 };
 use crate::failure::Failure;
 
@@ -21,6 +22,8 @@ use crate::failure::Failure;
 pub(super) const WORKLOADS: &str = "workloads.writgate.dev";
 const NAMESPACES: &str = "namespaces.writgate.dev";
 const DOCUMENTS: &str = "documents.writgate.dev";
+/// The entries that dry runs show.
+pub(super) const ENTRIES: [&str; 3] = [NAMESPACES, DOCUMENTS, WORKLOADS];
 
 /// An image that exists nowhere, named by digest so that no rule about images denies it first.
 const IMAGE: &str =
@@ -135,7 +138,7 @@ fn deployment(reader: &Reader<'_>, namespace: &str, is_enforced: bool) -> Probe 
     Probe { entry: WORKLOADS, what, code: "ApprovalRequired", is_enforced, answer }
 }
 
-fn ask(reader: &Reader<'_>, entry: &str, path: &str, body: &Value) -> Answer {
+pub(super) fn ask(reader: &Reader<'_>, entry: &str, path: &str, body: &Value) -> Answer {
     let path = format!("{path}?dryRun=All&fieldManager=kubectl-writgate-doctor");
     let asked = reader.cluster.ask("send a dry run", async {
         match reader.cluster.client.request::<Value>(request("POST", &path, Some(body))).await {
@@ -167,7 +170,8 @@ fn ask(reader: &Reader<'_>, entry: &str, path: &str, body: &Value) -> Answer {
 
 pub(super) fn examine(reader: &Reader<'_>) -> Examination {
     let Probes { sent, skipped } = reader.probes();
-    let findings: Vec<Finding> = sent.iter().filter_map(Probe::finding).collect();
+    let restore = if reader.has_static_manifests() { static_manifests::RESTORE } else { RESTORE };
+    let findings: Vec<Finding> = sent.iter().filter_map(|probe| probe.finding(restore)).collect();
     let denied: Vec<&str> = sent.iter().map(|probe| probe.what.as_str()).collect();
     let mut summary = format!("the webhook denied {}", denied.join("; "));
     if let Some(why) = skipped {
@@ -177,7 +181,7 @@ pub(super) fn examine(reader: &Reader<'_>) -> Examination {
 }
 
 impl Probe {
-    fn finding(&self) -> Option<Finding> {
+    fn finding(&self, restore: &str) -> Option<Finding> {
         let Self { entry, what, code, is_enforced, answer } = self;
         match answer {
             Answer::Denied(why) if why.lines().any(|line| line.starts_with(&format!("{code}:"))) => None,
@@ -191,7 +195,7 @@ impl Probe {
             }
             Answer::Admitted if *is_enforced => Some(Finding::failed(
                 format!("the API server admitted {what}; it did not call {entry}, or another server answered"),
-                RESTORE,
+                restore,
             )),
             Answer::Admitted => Some(Finding::unknown(
                 format!("the API server admitted {what}, and whether its posture enforces could not be read"),

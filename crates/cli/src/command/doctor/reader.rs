@@ -11,11 +11,13 @@ use writgate_core::posture::PostureSet;
 
 use super::{
     configuration::{self, Surroundings, entries},
-    expected::{CERTIFICATE_POLICY, CONFIGURATION, Expected, WEBHOOK, path, title},
+    expected::{CERTIFICATE_POLICY, CONFIGURATION, Expected, STATIC_MANIFESTS_ANNOTATION, WEBHOOK, path, title},
+    metrics::{self, PodMetrics},
     policies,
     probe::Probes,
     report::{Examination, Finding},
     scope::{NamespaceEntry, RESTORE},
+    static_manifests,
 };
 use crate::{cluster::Cluster, failure::Failure, postures};
 
@@ -33,6 +35,7 @@ pub(super) struct Reader<'a> {
     namespaces: OnceCell<Result<Vec<NamespaceEntry>, Failure>>,
     postures: OnceCell<Result<PostureSet, Failure>>,
     probes: OnceCell<Probes>,
+    metrics: OnceCell<Result<Vec<PodMetrics>, String>>,
 }
 
 impl<'a> Reader<'a> {
@@ -46,6 +49,7 @@ impl<'a> Reader<'a> {
             namespaces: OnceCell::new(),
             postures: OnceCell::new(),
             probes: OnceCell::new(),
+            metrics: OnceCell::new(),
         }
     }
 
@@ -90,10 +94,18 @@ impl<'a> Reader<'a> {
 
     /// The arguments of the webhook; none if the Deployment cannot be read.
     pub(super) fn arguments(&self) -> Option<Vec<String>> {
-        let deployment = self.deployment().ok()??;
-        let containers = deployment["spec"]["template"]["spec"]["containers"].as_array()?;
-        let texts = containers.iter().filter_map(|container| container["args"].as_array()).flatten();
-        Some(texts.filter_map(Value::as_str).map(str::to_owned).collect())
+        Some(arguments(&self.deployment().ok()??))
+    }
+
+    /// The arguments of the webhook; those that the chart renders by default if the Deployment cannot be read.
+    pub(super) fn arguments_or_default(&self) -> Vec<String> {
+        self.arguments().unwrap_or_else(|| arguments(self.expected.object("Deployment", WEBHOOK)))
+    }
+
+    /// Whether the chart left out the webhook configuration and the policies, because API servers read them from files.
+    pub(super) fn has_static_manifests(&self) -> bool {
+        let deployment = self.deployment().ok().flatten().unwrap_or_default();
+        deployment["metadata"]["annotations"][STATIC_MANIFESTS_ANNOTATION] == "true"
     }
 
     /// Whether the webhook makes its certificate, as the chart's default is. Otherwise the chart leaves out what only that requires.
@@ -132,7 +144,15 @@ impl<'a> Reader<'a> {
         self.probes.get_or_init(|| Probes::send(self))
     }
 
+    /// The metrics of the webhook's Pods, or why they could not be read.
+    pub(super) fn metrics(&self) -> Result<&[PodMetrics], &str> {
+        self.metrics.get_or_init(|| metrics::read(self)).as_deref().map_err(String::as_str)
+    }
+
     pub(super) fn configuration_compared(&self) -> Result<Examination, Failure> {
+        if self.has_static_manifests() {
+            return static_manifests::configuration(self);
+        }
         let expected = self.expected.object("ValidatingWebhookConfiguration", CONFIGURATION);
         let Some(found) = self.configuration()? else {
             let missing = format!("{} is missing; no request is checked", title(expected));
@@ -166,6 +186,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn policies_compared(&self) -> Examination {
+        if self.has_static_manifests() {
+            return static_manifests::policies(self);
+        }
         let why = self.namespaces().err().map(ToString::to_string).unwrap_or_default();
         let namespaces = self.namespaces().map_err(|_| why.as_str());
         let (mut findings, mut count) = (Vec::new(), 0);
@@ -191,6 +214,13 @@ impl<'a> Reader<'a> {
             findings,
         )
     }
+}
+
+/// The arguments of a Deployment's containers.
+fn arguments(deployment: &Value) -> Vec<String> {
+    let containers = deployment["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten();
+    let texts = containers.filter_map(|container| container["args"].as_array()).flatten();
+    texts.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// A request to the API server. The path consists of names that were checked.

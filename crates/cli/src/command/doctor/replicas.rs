@@ -14,18 +14,25 @@ use crate::failure::Failure;
 
 const PLUGIN: &str = env!("CARGO_PKG_VERSION");
 
-/// The names of the Pods that are ready, and their ports for metrics.
-pub(super) fn ready_pods(reader: &Reader<'_>) -> Result<Vec<(String, u64)>, Failure> {
-    let ready = list_pods(reader)?.into_iter().filter(is_ready);
-    Ok(ready
-        .filter_map(|pod| {
-            let ports =
-                pod["spec"]["containers"].as_array()?.iter().filter_map(|container| container["ports"].as_array());
-            let admin = ports.flatten().find(|port| port["name"] == "admin")?["containerPort"].as_u64()?;
-            let name = text(&pod["metadata"]["name"]).to_owned();
-            writgate_cluster::names::is_subdomain(&name).then_some((name, admin))
-        })
-        .collect())
+/// The port of a Pod for metrics.
+pub(super) struct MetricsPort {
+    pub(super) pod: String,
+    pub(super) port: u64,
+    pub(super) is_ready: bool,
+}
+
+/// The ports for metrics of the Pods that are ready or run.
+pub(super) fn metrics_ports(reader: &Reader<'_>) -> Result<Vec<MetricsPort>, Failure> {
+    let port = |pod: Value| {
+        let is_ready = is_ready(&pod);
+        let ports = list(&pod["spec"], "containers").flat_map(|container| list(container, "ports"));
+        let port = ports.into_iter().find(|port| port["name"] == "admin")?["containerPort"].as_u64()?;
+        let pod = Some(text(&pod["metadata"]["name"]).to_owned()).filter(|name| {
+            writgate_cluster::names::is_subdomain(name) && (is_ready || pod["status"]["phase"] == "Running")
+        })?;
+        Some(MetricsPort { pod, port, is_ready })
+    };
+    Ok(list_pods(reader)?.into_iter().filter_map(port).collect())
 }
 
 /// The Pods of the webhook that are not being deleted.
@@ -165,7 +172,11 @@ pub(super) fn service(reader: &Reader<'_>) -> Result<Examination, Failure> {
 
 pub(super) fn versions(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let mut findings = Vec::new();
-    for (kind, name) in [("ValidatingWebhookConfiguration", CONFIGURATION), ("Deployment", WEBHOOK)] {
+    let mut labelled = vec![("ValidatingWebhookConfiguration", CONFIGURATION), ("Deployment", WEBHOOK)];
+    if reader.has_static_manifests() {
+        labelled.remove(0);
+    }
+    for (kind, name) in labelled {
         let expected = reader.expected.object(kind, name);
         let (what, object) = (title(expected), reader.live(expected)?);
         let Some(object) = object else {
