@@ -74,7 +74,7 @@ manifests-check: $(HELM) ## lint the chart, and check that manifests/ and kustom
 	$(HELM) lint --strict --quiet charts/writgate --set clientCA.configMapName=ca --set 'clientCA.names={kube-apiserver}' $(NETWORK_POLICY)
 	@rendered=$$(mktemp -d) && trap 'rm -rf "$$rendered"' EXIT && \
 		$(MAKE) --no-print-directory manifests MANIFESTS="$$rendered/manifests" OVERLAYS="$$rendered/kustomize" && \
-		if ! diff -ru --exclude kustomization.yaml manifests "$$rendered/manifests" || \
+		if ! diff -ru --exclude kustomization.yaml --exclude README.md manifests "$$rendered/manifests" || \
 			! diff -u kustomize/cert-manager/certificates.yaml "$$rendered/kustomize/cert-manager/certificates.yaml"; then \
 			echo "manifests/ or kustomize/ differs from the chart: run make manifests" >&2; exit 1; fi
 
@@ -85,8 +85,8 @@ monitoring-check: $(PROMETHEUS)/promtool ## check the alerts, and run their unit
 
 # Cargo and Go build at the same time, which shortens the first run.
 .PHONY: demo
-demo: check-tools ## run the tutorial on a local control plane: a denial, an approval, an admission
-	@$(MAKE) --no-print-directory -j2 controlplane demo-programs
+demo: check-tools ## run the tutorial on a local control plane with Flux: denials, approvals, admissions, and how many commands they took
+	@$(MAKE) --no-print-directory -j2 controlplane $(FLUX)/kustomize-controller demo-programs
 	@$${CARGO_TARGET_DIR:-target}/debug/examples/demo
 
 .PHONY: demo-programs

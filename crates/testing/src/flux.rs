@@ -152,7 +152,11 @@ impl<'a> Repository<'a> {
 
     /// Publishes the folder as a new commit, and returns its revision.
     pub fn push(&self) -> String {
-        let commit = hex(unique().as_bytes())[..40].to_owned();
+        self.push_commit(&hex(unique().as_bytes())[..40])
+    }
+
+    /// Publishes the folder as this commit, and returns its revision.
+    pub fn push_commit(&self, commit: &str) -> String {
         let revision = format!("main@sha1:{commit}");
         let archive = format!("{}-{commit}.tar.gz", self.name);
         let artifact = self.server.publish(&self.folder, ".", &archive, &revision);
