@@ -702,6 +702,49 @@ fn a_document_must_not_be_made_immutable() {
 }
 
 #[test]
+fn an_immutable_list_is_replaced_by_one_that_keeps_its_entries() {
+    const OTHER_KEY: &str = "2222222222222222222222222222222222222222222222222222222222222222";
+    let named = |lists: &str| posture(&POSTURE.replace("prod-revocations", lists));
+    let list = |name: &str, entries: &Value| {
+        let mut list = revocations(entries);
+        list["metadata"]["name"] = name.into();
+        list
+    };
+    let both = json!([{"id": KEY}, {"id": OTHER_KEY}]);
+    let replacement = || list("more", &both);
+    let frozen = |case: &mut Case| case.documents[2]["immutable"] = true.into();
+    let deleted = || {
+        Case::delete("prod-revocations").with(frozen).with(|case| case.request["oldObject"]["immutable"] = true.into())
+    };
+    // The list is in use, and its entries are nowhere else.
+    deleted().expect("RevocationLifted");
+    // 1. Another list keeps the entries and adds one. 2. The posture names it instead.
+    Case::write(&replacement()).with(frozen).expect("admitted");
+    let renamed = || {
+        Case::write(&named("more")).with(frozen).with(|case| {
+            case.documents.push(replacement());
+        })
+    };
+    renamed().expect("admitted");
+    renamed().with(|case| case.documents[3] = list("more", &json!([{"id": OTHER_KEY}]))).expect("RevocationLifted");
+    // 3. The immutable list is deleted. 4. It may be created again, but must not become immutable again.
+    let moved = |case: &mut Case| {
+        case.documents[0] = named("more");
+        case.documents.push(replacement());
+    };
+    deleted().with(moved).expect("admitted");
+    let created = |entries: &Value| {
+        Case::write(&revocations(entries)).with(moved).with(|case| {
+            case.documents.remove(2);
+            case.request["operation"] = "CREATE".into();
+            case.request["oldObject"] = Value::Null;
+        })
+    };
+    created(&both).expect("admitted");
+    created(&both).with(|case| case.request["object"]["immutable"] = true.into()).expect("PostureInvalid");
+}
+
+#[test]
 fn denies_one_governing_label_and_governing_a_system_namespace() {
     let govern = |labels: Value, name: &str| {
         Case::relabel(labels).with(|case| {
