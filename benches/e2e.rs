@@ -1,7 +1,7 @@
 //! `make bench-e2e`: what a webhook adds to a write through a real API server.
 //!
-//! Each governor has a namespace of its own: no webhook, a hop that allows every review, the floor, and the installed
-//! webhook. Each round sends every write to each of them. All writes are server-side dry runs, so neither etcd nor the
+//! Each governor has a namespace of its own: no webhook, a hop that allows every review, the same hop with the match
+//! conditions of the installed webhook, the floor, and the installed webhook. Each round sends every write to each of them. All writes are server-side dry runs, so neither etcd nor the
 //! controllers act on them, and each can be repeated.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
@@ -70,19 +70,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let mut processes = Vec::new();
     let mut governors = vec![governor("no webhook", &plane.namespace("none"), None, &governed, &workload)?];
-    let mut start = |name: &'static str, flags: &[String]| -> anyhow::Result<()> {
+    let mut start = |name: &'static str, flags: &[String], conditions: &Value| -> anyhow::Result<()> {
         let namespace = plane.namespace(&name.replace([' ', ','], "-"));
-        let process = install(plane, &namespace, flags)?;
+        let process = install(plane, &namespace, flags, conditions)?;
         governors.push(governor(name, &namespace, Some(process.id()), &governed, &workload)?);
         processes.push(process);
         Ok(())
     };
-    for (name, response) in if arguments.responses { &RESPONSES[..] } else { &RESPONSES[..1] } {
+    let always = |response: &str| -> anyhow::Result<[String; 2]> {
         let file = plane.folder.join("response.json");
         fs::write(&file, response)?;
-        start(name, &["--always".to_owned(), file.display().to_string()])?;
+        Ok(["--always".to_owned(), file.display().to_string()])
+    };
+    for (name, response) in if arguments.responses { &RESPONSES[..] } else { &RESPONSES[..1] } {
+        start(name, &always(response)?, &json!([]))?;
     }
-    start("floor", &["--public-key".to_owned(), raw_key(&governed.bob.public_pem())?])?;
+    start("conditional hop", &always(RESPONSES[0].1)?, &match_conditions(plane)?)?;
+    start("floor", &["--public-key".to_owned(), raw_key(&governed.bob.public_pem())?], &json!([]))?;
     let webhook = Some(installation.webhook.process_id());
     governors.push(governor("webhook", &governed.namespace, webhook, &governed, &workload)?);
 
@@ -307,8 +311,16 @@ fn governor(
     Ok(Governor { name, process, writes })
 }
 
+/// The conditions under which the API server calls the installed webhook for a workload.
+fn match_conditions(plane: &Plane) -> anyhow::Result<Value> {
+    let configuration = plane.admin.get(&["validatingwebhookconfiguration", "writgate"]).context("it is installed")?;
+    let mut entries = configuration["webhooks"].as_array().into_iter().flatten();
+    let entry = entries.find(|entry| entry["name"] == "workloads.writgate.dev").context("no entry for workloads")?;
+    Ok(entry["matchConditions"].clone())
+}
+
 /// Starts a server of `floor.rs`, has the API server call it for Deployments in `namespace`, and waits until it does.
-fn install(plane: &Plane, namespace: &str, flags: &[String]) -> anyhow::Result<Process> {
+fn install(plane: &Plane, namespace: &str, flags: &[String], conditions: &Value) -> anyhow::Result<Process> {
     let folder = plane.folder.join(namespace);
     fs::create_dir(&folder)?;
     let pair = plane.authority.server(&["127.0.0.1"]);
@@ -327,7 +339,8 @@ fn install(plane: &Plane, namespace: &str, flags: &[String]) -> anyhow::Result<P
                 "caBundle": STANDARD.encode(&plane.authority.certificate)},
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
             "rules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"],
-                "operations": ["CREATE", "UPDATE"]}]
+                "operations": ["CREATE", "UPDATE"]}],
+            "matchConditions": conditions
         }]
     });
     plane.install(&[configuration]);
