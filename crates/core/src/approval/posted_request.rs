@@ -189,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_a_request_of_the_largest_size_and_for_the_most_workloads() {
+        let read = |file: &RequestFile| {
+            let (name, content) = content(file);
+            PostedRequest::of("payments", &name, &content)
+        };
+        let most = RequestFile { workloads: vec![file().workloads[0].clone(); MAX_SUBJECTS], ..file() };
+        assert_eq!(read(&most).expect("a posted request").file, most);
+        let with_reason = |length| RequestFile { reason: Some("x".repeat(length)), ..file() };
+        let others = with_reason(0).to_compact_json().len();
+        let largest = with_reason(MAX_REQUEST - others);
+        assert_eq!(read(&largest).expect("a posted request").file, largest);
+        assert!(read(&with_reason(MAX_REQUEST - others + 1)).is_err_and(|why| why.contains("bytes")));
+    }
+
+    #[test]
     fn refuses_a_config_map_with_one_thing_wrong() {
         let changes: [Change; 6] = [
             ("no label", |c| c.labels.clear()),
