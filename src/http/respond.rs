@@ -90,6 +90,8 @@ struct AuditAnnotations<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     requested_by: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
+    initiated_by: Cow<'a, str>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     basis: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     spec_hash: String,
@@ -180,6 +182,7 @@ fn audit_annotations(decision: &Decision) -> AuditAnnotations<'_> {
         required_capabilities: bound_list(record.required_capabilities.join(",")),
         approval_required: record.approval_required.map_or("", |required| if required { "true" } else { "false" }),
         requested_by: bound(record.requested_by.as_deref().unwrap_or_default()),
+        initiated_by: bound_list(record.claimed_initiators()),
         basis: record.basis.map(Basis::as_str).unwrap_or_default(),
         spec_hash: record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
         posture_version: record.posture_version.as_deref().unwrap_or_default(),

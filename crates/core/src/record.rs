@@ -1,6 +1,7 @@
 //! What is recorded of a decision: the reasons, the record, its chain and the history of admissions.
 
 pub(crate) mod chain;
+pub(crate) mod claimed_initiator;
 pub(crate) mod connection;
 pub(crate) mod decision;
 pub(crate) mod denial;
@@ -15,6 +16,7 @@ pub use chain::{
     SEAL_PAYLOAD_TYPE, SEAL_VERSION, Seal, Sealable, Settled, Settlement, StartLink, UnplacedRecord, UnsealedLine,
     VerifiedLine, VerifiedRecord,
 };
+pub use claimed_initiator::ClaimedInitiator;
 pub use connection::Connection;
 pub use decision::{
     ApprovalRecord, Basis, Decision, DecisionRecord, Initiator, ObjectRecord, Outcome, RECORD_VERSION, RuleRecord,

@@ -3,6 +3,7 @@
 pub(crate) mod admission_review;
 pub(crate) mod adoption;
 pub(crate) mod change;
+pub(crate) mod claimed_initiator;
 pub(crate) mod connection;
 pub(crate) mod equal_json;
 pub(crate) mod exempt;

@@ -30,6 +30,7 @@ fn record(n: u128) -> DecisionRecord {
     let record = json!({
         "version": "writgate.dev/decision/v1", "id": id(n), "time": "2026-11-22T11:00:00Z", "requestUid": "r-1",
         "dryRun": false, "cluster": "prod-eu-1", "environment": "production", "project": "payments",
+        "initiatedBy": [{"kind": "Kustomization", "name": "orders", "namespace": "flux-system", "revision": null}],
         "initiator": {"username": "al\u{ef}ce \u{1f600}", "uid": "", "groups": ["dev\u{1b}\"", "system:authenticated"]},
         "requestedBy": null, "operation": "CREATE", "action": "deploy",
         "object": {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "payments", "name": "orders", "uid": "u-1"},

@@ -172,7 +172,7 @@ impl DecidedRequest {
     }
 
     fn note(&self, content: &EventContent) -> String {
-        let note = match content {
+        let mut note = match content {
             EventContent::NotPersisted(found) => format!(
                 "{}, but the admitted object did not appear within 10 s: {found}; another webhook, a quota or a conflict \
                  may have stopped the request, or the object was changed or deleted at once",
@@ -185,6 +185,10 @@ impl DecidedRequest {
             }
             EventContent::Persisted(stored) => format!("{stored}\n{}", self.decision.message()),
         };
+        let claimed = self.decision.record.claimed_initiators();
+        if !claimed.is_empty() {
+            note = format!("{note}\nclaimed initiator (not verified): {claimed}");
+        }
         bounded(&escape(&note), MAX_NOTE)
     }
 

@@ -10,6 +10,7 @@ use crate::{
     approval::action::Action,
     approval::spec_hash::SpecHash,
     record::chain::{Link, RecordSignature},
+    record::claimed_initiator::ClaimedInitiator,
     record::connection::Connection,
     record::denial::Denial,
     record::enforcement::{Durability, Enforcement},
@@ -80,6 +81,9 @@ pub struct DecisionRecord {
     pub environment: Option<String>,
     /// `UUIDv7` of the decision.
     pub id: Uuid,
+    /// The Flux or Argo CD objects that the object's labels and annotations name. A claim of whoever wrote the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub initiated_by: Vec<ClaimedInitiator>,
     /// The API user who sends the request.
     pub initiator: Option<Initiator>,
     /// The object that the request changes.
@@ -230,6 +234,12 @@ impl DecisionRecord {
         self.action.map(Action::as_str).or(connection).or(change).unwrap_or_default()
     }
 
+    /// The claimed initiators, joined by commas; empty if there are none.
+    #[must_use]
+    pub fn claimed_initiators(&self) -> String {
+        self.initiated_by.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// A record with an id and a time only.
     pub(crate) fn empty(id: Uuid, time: Timestamp) -> Self {
         Self {
@@ -241,6 +251,7 @@ impl DecisionRecord {
             cluster: None,
             environment: None,
             project: None,
+            initiated_by: Vec::new(),
             initiator: None,
             requested_by: None,
             operation: None,

@@ -212,6 +212,9 @@ impl Metadata<'_> {
 /// The annotation in which `kubectl apply` stores the manifest that it was called with.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The annotation in which Argo CD stores its Application and the object that it tracks.
+const TRACKING_ID: &str = "argocd.argoproj.io/tracking-id";
+
 /// A map of strings, sorted by the bytes of its keys. A duplicate key is refused.
 #[derive(Debug, Default)]
 pub struct StringMap<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -220,9 +223,17 @@ pub struct StringMap<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 #[derive(Debug, Default)]
 pub struct WritgateEntries<'a> {
     entries: StringMap<'a>,
-    /// The value of `kubectl.kubernetes.io/last-applied-configuration` as JSON text. It is a second copy of the object,
-    /// so it stays unread until a denial has to be explained.
+    others: OtherEntries<'a>,
+}
+
+/// Annotations of other tools, as JSON text. No check reads them, so their form cannot make a review malformed.
+#[derive(Debug, Default)]
+struct OtherEntries<'a> {
+    /// The value of [`LAST_APPLIED`]. It is a second copy of the object, so it stays unread until a denial has to be
+    /// explained.
     last_applied: Option<&'a RawValue>,
+    /// The value of [`TRACKING_ID`].
+    tracking_id: Option<&'a RawValue>,
 }
 
 impl<'a> StringMap<'a> {
@@ -243,11 +254,11 @@ impl<'a> StringMap<'a> {
         self.0.len() == other.0.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
     }
 
-    /// Reads the entries whose keys are wanted. `last_applied` receives the value of [`LAST_APPLIED`].
+    /// Reads the entries whose keys are wanted.
     fn read<'de: 'a, M: MapAccess<'de>>(
         mut map: M,
         wanted: impl Fn(&str) -> bool,
-        last_applied: &mut Option<&'a RawValue>,
+        others: &mut OtherEntries<'a>,
     ) -> Result<Self, M::Error> {
         let mut entries: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         while let Some(BorrowedText(key)) = map.next_key()? {
@@ -255,7 +266,9 @@ impl<'a> StringMap<'a> {
                 let BorrowedText(value) = map.next_value()?;
                 entries.push((key, value));
             } else if key == LAST_APPLIED {
-                *last_applied = Some(map.next_value()?);
+                others.last_applied = Some(map.next_value()?);
+            } else if key == TRACKING_ID {
+                others.tracking_id = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -287,36 +300,42 @@ impl WritgateEntries<'_> {
         struct Manifest {
             spec: Value,
         }
-        let text: String = serde_json::from_str(self.last_applied?.get()).ok()?;
+        let text: String = serde_json::from_str(self.others.last_applied?.get()).ok()?;
         let Manifest { spec } = serde_json::from_str(&text).ok()?;
         Some(spec)
     }
 
     /// Whether both have the same `kubectl.kubernetes.io/last-applied-configuration`.
     pub(crate) fn is_same_last_applied(&self, other: &Self) -> bool {
-        self.last_applied.map(RawValue::get) == other.last_applied.map(RawValue::get)
+        self.others.last_applied.map(RawValue::get) == other.others.last_applied.map(RawValue::get)
+    }
+
+    /// The value of `argocd.argoproj.io/tracking-id`. Only for the record.
+    pub(crate) fn tracking_id(&self) -> Option<Cow<'_, str>> {
+        let BorrowedText(text) = serde_json::from_str(self.others.tracking_id?.get()).ok()?;
+        Some(text)
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for StringMap<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut last_applied = None;
-        deserializer.deserialize_option(StringMapVisitor { wanted: |_: &str| true, last_applied: &mut last_applied })
+        let mut others = OtherEntries::default();
+        deserializer.deserialize_option(StringMapVisitor { wanted: |_: &str| true, others: &mut others })
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for WritgateEntries<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut last_applied = None;
+        let mut others = OtherEntries::default();
         let wanted = |key: &str| key.starts_with(DOMAIN);
-        let entries = deserializer.deserialize_option(StringMapVisitor { wanted, last_applied: &mut last_applied })?;
-        Ok(Self { entries, last_applied })
+        let entries = deserializer.deserialize_option(StringMapVisitor { wanted, others: &mut others })?;
+        Ok(Self { entries, others })
     }
 }
 
 struct StringMapVisitor<'v, 'a, F> {
     wanted: F,
-    last_applied: &'v mut Option<&'a RawValue>,
+    others: &'v mut OtherEntries<'a>,
 }
 
 impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'_, 'a, F> {
@@ -339,7 +358,7 @@ impl<'de: 'a, 'a, F: Fn(&str) -> bool> Visitor<'de> for StringMapVisitor<'_, 'a,
     }
 
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
-        StringMap::read(map, self.wanted, self.last_applied)
+        StringMap::read(map, self.wanted, self.others)
     }
 }
 

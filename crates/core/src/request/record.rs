@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     record::decision::{DecisionRecord, Initiator, ObjectRecord},
-    request::{admission_review::Request, connection::connection},
+    request::{admission_review::Request, claimed_initiator::claimed_initiators, connection::connection},
 };
 
 /// The record of a request before any check: who asks for what, on which object.
@@ -19,6 +19,7 @@ pub(crate) fn opening_record(request: &Request<'_>, id: Uuid, time: Timestamp) -
             uid: user.uid.to_string(),
             groups: user.groups.iter().map(|group| group.0.to_string()).collect(),
         }),
+        initiated_by: claimed_initiators(request),
         operation: Some(request.operation.as_str().to_owned()),
         object: Some(object_record(request)),
         connection: connection(request),

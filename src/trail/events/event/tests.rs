@@ -203,3 +203,19 @@ fn dry_runs_and_requests_without_an_action_or_a_namespace_have_no_event() {
     let nowhere = decided(PRODUCTION, |request| request["namespace"] = "a/b".into());
     assert!(!DecidedRequest::has_event(&nowhere.decision));
 }
+
+#[test]
+fn a_note_says_what_the_object_claims_about_its_initiator() {
+    let claiming = |posture: &str| {
+        let decided = decided(posture, |request| {
+            request["object"]["metadata"]["annotations"] =
+                json!({"argocd.argoproj.io/tracking-id": "a\n\u{202e}b:apps/Deployment:payments/orders"});
+        });
+        event(&decided).note.expect("a note")
+    };
+    for posture in [STAGING, PRODUCTION] {
+        let note = claiming(posture);
+        assert!(note.ends_with("\nclaimed initiator (not verified): Application a\\n\\u{202e}b"), "{note}");
+    }
+    assert!(!event(&decided(STAGING, |_| ())).note.expect("a note").contains("claimed"));
+}

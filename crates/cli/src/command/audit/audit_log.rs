@@ -107,6 +107,8 @@ pub(super) struct AuditedRequest {
     initiator: User,
     impersonated_by: Option<String>,
     requested_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initiated_by: Option<String>,
     verb: String,
     action: Option<String>,
     object: AuditedObject,
@@ -196,6 +198,7 @@ fn audited(line: &Line<'_>, webhook: &str, dry_run: Option<bool>) -> AuditedRequ
         initiator: line.impersonated_user.as_ref().unwrap_or(&line.user).clone(),
         impersonated_by: line.impersonated_user.as_ref().map(|_| line.user.username.clone()),
         requested_by: annotation("requested-by"),
+        initiated_by: annotation("initiated-by"),
         verb: line.verb.to_string(),
         action: annotation("action"),
         object: AuditedObject {
@@ -272,6 +275,7 @@ impl From<&AuditedRequest> for Row {
             initiator: audited.initiator.username.clone(),
             impersonator: own(&audited.impersonated_by),
             requested_by: own(&audited.requested_by),
+            claimed_initiators: own(&audited.initiated_by),
             operation: audited.verb.clone(),
             action: audited.action.clone().or_else(|| audited.object.subresource.clone()).unwrap_or_default(),
             object: ObjectName {

@@ -64,7 +64,8 @@ const COLUMNS: [Column; 10] = [
     ("REASONS", reasons),
 ];
 
-const WIDE: [Column; 5] = [
+const WIDE: [Column; 6] = [
+    ("CLAIMED INITIATOR", |row| row.claimed_initiators.clone()),
     ("OPERATION", |row| row.operation.clone()),
     ("BASIS", |row| row.basis.clone()),
     ("SPEC HASH", |row| row.spec_hash.clone()),
@@ -76,7 +77,7 @@ const WIDE: [Column; 5] = [
 const CSV_CONTEXT: Column = ("context", |row| row.context.clone());
 
 /// One fact per column. Lists are joined by a space, since no id and no code contains one.
-const CSV: [Column; 26] = [
+const CSV: [Column; 27] = [
     ("time", |row| row.time.to_string()),
     ("decision", |row| row.decision.clone()),
     ("remarks", |row| row.remarks.join(", ")),
@@ -103,6 +104,7 @@ const CSV: [Column; 26] = [
     ("specHash", |row| row.spec_hash.clone()),
     ("postureVersion", |row| row.posture_version.clone()),
     ("id", |row| row.id.clone()),
+    ("initiatedBy", |row| row.claimed_initiators.clone()),
 ];
 
 fn joined(parts: [&str; 2], separator: &str) -> String {

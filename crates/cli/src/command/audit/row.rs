@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) remarks: Vec<String>,
     /// The API user who sent the request.
     pub(super) initiator: String,
+    /// The Flux or Argo CD objects that the object names, which nothing verifies.
+    pub(super) claimed_initiators: String,
     /// The user who impersonated the initiator; only the API server's audit log says.
     pub(super) impersonator: String,
     /// The requester, according to a verified approval.
@@ -115,6 +117,7 @@ impl From<DecisionRecord> for Row {
     fn from(record: DecisionRecord) -> Self {
         let remarks = remarks(&record);
         let action = record.deed().to_owned();
+        let claimed_initiators = record.claimed_initiators();
         let object = record.object.map(|object| ObjectName {
             api_version: object.api_version,
             kind: object.kind,
@@ -128,6 +131,7 @@ impl From<DecisionRecord> for Row {
             decision: record.decision.as_str().to_owned(),
             remarks,
             initiator: record.initiator.map(|Initiator { username, .. }| username).unwrap_or_default(),
+            claimed_initiators,
             impersonator: String::new(),
             requested_by: record.requested_by.unwrap_or_default(),
             operation: record.operation.unwrap_or_default(),

@@ -191,3 +191,11 @@ fn fails_on_a_decision_that_cannot_be_read() {
     assert!(AuditLog::default().read(&torn).is_err());
     assert!(AuditLog::default().read(&line(|line| line["apiVersion"] = "audit.k8s.io/v2".into())).is_err());
 }
+
+#[test]
+fn a_claimed_initiator_is_told_apart_from_the_initiator() {
+    let name = "workloads.writgate.dev/initiated-by";
+    let claimed = line(|line| line["annotations"][name] = "Kustomization flux-system/orders".into());
+    let row = &rows(&[claimed])[0];
+    assert_eq!((&*row.initiator, &*row.claimed_initiators), ("alice", "Kustomization flux-system/orders"));
+}

@@ -55,6 +55,20 @@ fn a_row_of_one_of_several_contexts_has_its_context_first() {
 }
 
 #[test]
+fn a_claimed_initiator_has_a_column_of_its_own() {
+    let claim = "Application alice   by bob\n";
+    let row = Row { claimed_initiators: claim.into(), ..row("mallory") };
+    let column = |format| {
+        let text = printed(format, &[(row.clone(), String::new())]);
+        text.lines().nth(1).unwrap().to_owned()
+    };
+    assert!(!column(Format::Table).contains("alice"));
+    let wide = column(Format::Wide);
+    assert!(wide.contains(r"   Application alice \u{20} by bob\n   ") && wide.contains("   mallory   "), "{wide}");
+    assert!(column(Format::Csv).ends_with(r",Application alice \u{20}\u{20}by bob\n"), "{}", column(Format::Csv));
+}
+
+#[test]
 fn a_cell_is_never_a_formula_or_two_cells() {
     for plain in ["alice", "a-b", "a=b", "system:serviceaccount:gitops:applier", "CHG-1, bob@acme.example", "it's"] {
         assert_eq!(guarded(plain), plain);
