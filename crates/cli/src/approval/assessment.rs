@@ -253,7 +253,7 @@ impl AssessedWorkload {
             None => LiveObject::Unknown,
         };
         let decide = |runs| decider.decide_unapproved(manifest, &asked.namespace, runs, requested_by);
-        let is_recreated = manifest.is_recreated();
+        let is_recreated = asked.is_recreated;
         let live = match &runs {
             LiveObject::Live(live) if !is_recreated => live.as_ref(),
             _ => None,

@@ -55,6 +55,8 @@ pub(crate) struct ProposedWorkload {
     pub(crate) namespace: String,
     /// The live object that the request file claims; absent if there is none, or nothing is claimed.
     pub(crate) claimed_live: Option<Value>,
+    /// Whether the live object will be deleted first, as the manifest's annotations or the request say.
+    pub(crate) is_recreated: bool,
 }
 
 /// All workloads of one approval.
@@ -113,7 +115,7 @@ impl ProposalFiles {
     ) -> Result<Proposal, Failure> {
         let Some((request, name)) = &self.request else {
             let workloads = workloads::of(self.manifests.clone(), namespace)?;
-            let asked = workloads.into_iter().map(|workload| ProposedWorkload::new(workload, None)).collect();
+            let asked = workloads.into_iter().map(|workload| ProposedWorkload::new(workload, None, false)).collect();
             return Ok(Proposal { asked, contradictions: Vec::new() });
         };
         let mut proposal = Proposal { asked: Vec::new(), contradictions: Vec::new() };
@@ -183,15 +185,17 @@ impl ProposalFiles {
 }
 
 impl ProposedWorkload {
-    fn new(workload: Workload, claimed_live: Option<Value>) -> Self {
+    fn new(workload: Workload, claimed_live: Option<Value>, recreate: bool) -> Self {
         // `<group>/<version>/<kind>/<namespace>/<name>`, the group absent in the core group.
         let namespace = workload.subject.name.rsplit('/').nth(1).unwrap_or_default().to_owned();
-        Self { workload, namespace, claimed_live }
+        let is_recreated = recreate || workload.manifest.is_recreated();
+        Self { workload, namespace, claimed_live, is_recreated }
     }
 }
 
 /// What is false about the live object that a request claims, whatever the cluster has.
-fn false_claim(workload: &Workload, runs: &Value) -> Option<String> {
+fn false_claim(proposed: &ProposedWorkload) -> Option<String> {
+    let (workload, runs) = (&proposed.workload, proposed.claimed_live.as_ref()?);
     let (manifest, name) = (&workload.manifest, shown(&workload.subject.name));
     let claimed = manifest.with_object(runs.clone());
     let text = |field| runs.get(field).and_then(Value::as_str);
@@ -209,7 +213,7 @@ fn false_claim(workload: &Workload, runs: &Value) -> Option<String> {
     let same_claims = BOUND_ANNOTATIONS.into_iter().all(|name| claimed.annotation(name) == manifest.annotation(name))
         && claimed.label(REPLAY_LABEL) == manifest.label(REPLAY_LABEL);
     let owners = |object: &Value| object.pointer("/metadata/ownerReferences").cloned();
-    let same = hash == workload.subject.hash && same_claims && owners(runs) == owners(manifest.object());
+    let same = !proposed.is_recreated && hash == workload.subject.hash && same_claims && owners(runs) == owners(manifest.object());
     same.then(|| {
         format!("the request claims that {name} already runs with this spec, but then it would require no approval")
     })
@@ -236,8 +240,9 @@ impl Proposal {
                 subject.hash
             ));
         }
-        self.contradictions.extend(requested.runs.as_ref().and_then(|runs| false_claim(&workload, runs)));
-        self.asked.push(ProposedWorkload::new(workload, requested.runs.clone()));
+        let proposed = ProposedWorkload::new(workload, requested.runs.clone(), requested.recreate);
+        self.contradictions.extend(false_claim(&proposed));
+        self.asked.push(proposed);
         Ok(())
     }
 

@@ -87,6 +87,9 @@ pub(crate) struct PendingApproval {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<PendingRequest>,
     pub(crate) next: String,
+    /// Whether the object will be deleted and created again, so that a live object with this spec changes nothing.
+    #[serde(skip)]
+    pub(crate) is_recreated: bool,
 }
 
 /// A posted request and its state.
@@ -133,7 +136,7 @@ pub(crate) fn unmet(
 ) -> Vec<PendingApproval> {
     let mut wanted = pending_of(events);
     add(&mut wanted, requested);
-    wanted.retain(|wanted| !is_live(wanted, kinds, cluster));
+    wanted.retain(|wanted| wanted.is_recreated || !is_live(wanted, kinds, cluster));
     wanted
 }
 
@@ -165,7 +168,7 @@ fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
             let is_credible = !matches!(state.state, RequestVerdict::Refused | RequestVerdict::Unknown);
             if let Some(denied) = wanted.iter_mut().filter(|known| is_credible && known.request.is_none()).find(is_same)
             {
-                (denied.request, denied.next) = (Some(request), next);
+                (denied.request, denied.next, denied.is_recreated) = (Some(request), next, workload.recreate);
                 continue;
             }
             wanted.push(PendingApproval {
@@ -182,6 +185,7 @@ fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
                 required_capabilities: file.capabilities.iter().map(|one| one.capability.clone()).collect(),
                 request: Some(request),
                 next,
+                is_recreated: workload.recreate,
             });
         }
     }
@@ -256,6 +260,7 @@ impl DenialHistory {
             reasons: record.reasons,
             required_capabilities: record.required_capabilities,
             request: None,
+            is_recreated: false,
         })
     }
 }

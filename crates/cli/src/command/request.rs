@@ -1,8 +1,8 @@
 //! `request`: requests one approval for all workloads of a release that require it, in the cluster or in a file.
 //!
 //! [`collect`] finds the workloads, and [`denied`] starts from a denial instead. [`server`] asks the API server what it
-//! would make of the manifests. [`kept`] finds what `kubectl apply` would keep of a live object. [`post`] puts the request
-//! into the cluster, [`wait`] waits for its approval, and [`list`] and [`cancel`] are verbs about posted requests.
+//! would make of the manifests. [`kept`] finds what `kubectl apply` would keep of a live object, and [`renders`] where two
+//! renders of one workload differ. [`post`] puts the request into the cluster, [`wait`] waits for its approval, and [`list`] and [`cancel`] are verbs about posted requests.
 
 mod cancel;
 mod collect;
@@ -10,6 +10,7 @@ mod denied;
 mod kept;
 pub(crate) mod list;
 mod post;
+mod renders;
 mod server;
 mod wait;
 
@@ -53,6 +54,7 @@ Examples:
   kubectl writgate request list -n payments
   helm template orders ./chart | kubectl writgate request -f - -n payments -o request.json
   kubectl writgate request --denial -f app.yaml
+  kubectl writgate request --recreate -f job.yaml
   kubectl writgate request -f app.yaml --posture-dir postures --environment production \\
       --project payments --requested-by alice@acme.example
 
@@ -85,6 +87,10 @@ pub(crate) struct Arguments {
     /// Include only workloads whose change is this action: `deploy`, `replay-execute` or `replay-dry-run`
     #[arg(long, value_parser = crate::approval::statement::action)]
     action: Option<Action>,
+    /// Request approval even for a workload that exists with this spec, because it will be deleted and created again, as
+    /// `kubectl replace --force` does
+    #[arg(long, conflicts_with_all = ["denial", "apply"])]
+    recreate: bool,
     /// Request a break-glass approval, if the posture permits it
     #[arg(long)]
     break_glass: bool,
@@ -196,6 +202,7 @@ fn report(file: &RequestFile, arguments: &Arguments, next: &str) {
             let hash = workload.spec_hash.to_string();
             let runs = match (&workload.object, &workload.runs) {
                 (None, _) => "not in the file: the reviewer adds the manifest",
+                (_, Some(_)) if workload.recreate => "created again",
                 (_, Some(_)) => "update",
                 (_, None) if arguments.decider.postures.posture_dir.is_some() => "not known: no cluster was contacted",
                 (_, None) => "new",

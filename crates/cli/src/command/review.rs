@@ -144,6 +144,9 @@ struct ReviewedWorkload {
     spec_hash: String,
     /// What it was compared with.
     against: Baseline,
+    /// Whether the object is created even if the cluster has it, because it is deleted first.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    recreated: bool,
     unusual: Vec<Unusual>,
     /// Every field, if there is no live object or it is not known.
     changes: Vec<FieldChange>,
@@ -302,6 +305,7 @@ impl ReviewedWorkload {
             subject: asked.workload.subject.name.clone(),
             spec_hash: asked.workload.subject.hash.to_string(),
             against,
+            recreated: asked.is_recreated,
             unusual: unusual::of_workload(manifest, old.as_ref(), &new),
             changes: changes(old.as_ref()),
             claimed_changes: claimed.as_ref().map(|claimed| changes(Some(claimed))),

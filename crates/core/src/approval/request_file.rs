@@ -77,6 +77,10 @@ pub struct RequestedWorkload {
     /// the manifest, which must have this name and hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Value>,
+    /// Whether the live object of this name will be deleted first, so that its creation requires an approval even if it
+    /// has the same spec.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recreate: bool,
     /// `<group/version>/<kind>/<namespace>/<name>`, as in an approval's subject.
     pub subject: String,
     /// The live object at the time of the request, without status and managed fields; absent if there was none, or no

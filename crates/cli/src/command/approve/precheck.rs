@@ -33,7 +33,9 @@ pub(crate) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Resu
     }
     if assessment.seen.iter().all(|seen| seen.unchanged) {
         return Err(Failure::No(
-            "not signed: the live objects have these specs already, and require no approval".to_owned(),
+            "not signed: the live objects have these specs already, and require no approval; if they will be deleted and \
+             created again, request that with `kubectl writgate request --recreate`"
+                .to_owned(),
         ));
     }
     let unknown = key.filter(|key| draft.posture().is_some_and(|posture| posture.key(key).is_none()));

@@ -2,7 +2,7 @@
 //!
 //! The webhook's decision says whether a workload requires an approval, and which capabilities.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use writgate_cluster::clock;
@@ -15,7 +15,7 @@ use writgate_core::{
 
 use crate::{
     approval::{decider::Decider, required_capabilities::required_capabilities},
-    command::request::{Arguments, Requester, kept},
+    command::request::{Arguments, Requester, kept, renders},
     failure::Failure,
     manifest::{Manifest, is_of_an_approval, workloads},
     terminal::{
@@ -39,6 +39,7 @@ struct UnapprovedWorkload<'m> {
     manifest: &'m Manifest,
     namespace: String,
     runs: Option<Value>,
+    is_recreated: bool,
     decision: Decision,
 }
 
@@ -108,7 +109,8 @@ fn assess<'m>(
     let cluster = decider.postures.cluster.as_ref();
     let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
     let user = Some(&*requester.user);
-    let replaced = runs.as_ref().filter(|_| !manifest.is_recreated());
+    let is_recreated = arguments.recreate || manifest.is_recreated();
+    let replaced = runs.as_ref().filter(|_| !is_recreated);
     let decision = decider.decide_manifest(manifest, &namespace, replaced, user)?;
     if decision.allowed() && decision.denials.is_empty() {
         return Ok(ApprovalNeed::NotRequired(format!("{}: {}", name(manifest, &namespace), why_not_needed(&decision))));
@@ -127,7 +129,8 @@ fn assess<'m>(
     if let Some(live) = replaced {
         kept::warn(manifest, live)?;
     }
-    Ok(ApprovalNeed::Required(Box::new(UnapprovedWorkload { manifest, namespace, runs, decision: unapproved })))
+    let required = UnapprovedWorkload { manifest, namespace, runs, is_recreated, decision: unapproved };
+    Ok(ApprovalNeed::Required(Box::new(required)))
 }
 
 /// The annotations that an approval of a replay takes from the object, and that are missing.
@@ -259,11 +262,11 @@ impl ScopeGroup<'_> {
             )));
         }
         let mut workloads = Vec::new();
-        let mut subjects = BTreeSet::new();
+        let mut subjects = BTreeMap::new();
         for one in &required {
             let workload = one.requested()?;
-            if !subjects.insert(workload.subject.clone()) {
-                return Err(Failure::Misuse(format!("{} appears twice; remove one", one.manifest)));
+            if let Some(first) = subjects.insert(workload.subject.clone(), one.manifest) {
+                return Err(renders::twice(first, one.manifest)?);
             }
             workloads.push(workload);
         }
@@ -282,6 +285,7 @@ impl UnapprovedWorkload<'_> {
             namespace: self.namespace.clone(),
             spec_hash: hash?,
             object: Some(self.manifest.without_approvals().object().clone()),
+            recreate: self.is_recreated,
             subject: workloads::subject_name(self.manifest, Some(&self.namespace))?,
             runs: self.runs.clone().map(bare),
         })

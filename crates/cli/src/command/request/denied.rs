@@ -146,6 +146,7 @@ fn of_records(
             namespace: record.object.as_ref()?.namespace.clone(),
             spec_hash: record.spec_hash?,
             object: None,
+            recreate: false,
             subject: subject(record),
             runs: None,
         })

@@ -162,6 +162,10 @@ pub(super) fn not_shown_whole(workloads: &[ReviewedWorkload]) -> Vec<String> {
 
 fn workload(one: &ReviewedWorkload, room: &mut Room, full: bool) -> WorkloadView {
     let how = match one.against {
+        Baseline::Cluster if one.recreated && one.changes.is_empty() => {
+            "equal to the live object, which is deleted and created again"
+        }
+        Baseline::Cluster if one.recreated => "compared with the live object, which is deleted and created again",
         Baseline::Cluster if one.changes.is_empty() => "equal to the live object",
         Baseline::Cluster => "compared with the live object",
         Baseline::Nothing => "new: no live object has this name",

@@ -23,6 +23,7 @@ fn reviewed(kind: WorkloadKind, old: Option<&Value>, new: &Value, manifest: &Val
     ReviewedWorkload {
         subject: "apps/v1/Deployment/payments/orders".to_owned(),
         spec_hash: String::new(),
+        recreated: false,
         against: Baseline::Nothing,
         unusual: Vec::new(),
         changes: diff::of(kind, old, new, manifest),
