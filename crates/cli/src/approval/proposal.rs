@@ -213,7 +213,10 @@ fn false_claim(proposed: &ProposedWorkload) -> Option<String> {
     let same_claims = BOUND_ANNOTATIONS.into_iter().all(|name| claimed.annotation(name) == manifest.annotation(name))
         && claimed.label(REPLAY_LABEL) == manifest.label(REPLAY_LABEL);
     let owners = |object: &Value| object.pointer("/metadata/ownerReferences").cloned();
-    let same = !proposed.is_recreated && hash == workload.subject.hash && same_claims && owners(runs) == owners(manifest.object());
+    let same = !proposed.is_recreated
+        && hash == workload.subject.hash
+        && same_claims
+        && owners(runs) == owners(manifest.object());
     same.then(|| {
         format!("the request claims that {name} already runs with this spec, but then it would require no approval")
     })

@@ -112,8 +112,8 @@ fn a_hostile_claim_is_escaped_and_bounded() {
     }
     // No form of the annotation makes a review malformed.
     for value in [json!(["orders:"]), json!({"orders": ":"}), json!(7), Value::Null] {
-        let case =
-            Case::deployment().with(|c| c.object()["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = value);
+        let case = Case::deployment()
+            .with(|c| c.object()["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"] = value);
         case.expect("admitted");
         assert_eq!(case.decide().record.initiated_by, []);
     }
