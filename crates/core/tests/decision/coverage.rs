@@ -253,3 +253,24 @@ fn what_is_not_listed_as_unchecked_is_an_action() {
     scaled(WorkloadKind::ReplicaSet, "replicasets", 0).expect("WorkloadNotAllowed");
     scaled(WorkloadKind::ReplicationController, "replicationcontrollers", 0).expect("WorkloadNotAllowed");
 }
+
+/// The words are a contract: scripts, metrics and reports contain them.
+#[test]
+fn words_are_stable() {
+    let words = [
+        "revoked",
+        "unapproved",
+        "other-spec",
+        "insufficient",
+        "unreadable",
+        "expired",
+        "approved",
+        "not-required",
+    ];
+    assert_eq!(Coverage::ALL.map(Coverage::as_str), words);
+    assert_eq!(Coverage::ALL.map(|coverage| json!(coverage)), words.map(|word| json!(word)));
+    let unchecked = [Unchecked::ScaleUp, Unchecked::Schedule, Unchecked::Stray, Unchecked::Running];
+    let words = ["scale-up", "schedule", "stray", "running"];
+    assert_eq!(unchecked.map(Unchecked::as_str), words);
+    assert_eq!(unchecked.map(|unchecked| json!(unchecked)), words.map(|word| json!(word)));
+}

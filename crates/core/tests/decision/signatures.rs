@@ -21,3 +21,20 @@ fn the_state_of_a_signature_is_that_of_the_key_it_claims() {
     let states: Vec<_> = posture.signature_states(&envelope).iter().map(|(_, state)| name(state)).collect();
     assert_eq!(states, ["valid: bob@acme.example", "unknown", "invalid: bob@acme.example"]);
 }
+
+#[test]
+fn only_one_valid_signature_of_each_key_is_kept() {
+    let case = Case::deployment().with(|c| c.signers = vec![Person::Mallory, Person::Bob, Person::Bob, Person::Carol]);
+    let set = case.postures();
+    let posture = set.environment("production").expect("a posture");
+    let [bob, carol] =
+        [Person::Bob, Person::Carol].map(|person| PublicKey::from_pem(&person.public_pem()).expect("a key").id());
+    let mut envelope = case.envelope();
+    envelope.add_signature(bob, [7; 64]);
+    assert_eq!(envelope.keyids().count(), 5);
+    let kept = posture.with_valid_signatures(&envelope);
+    assert_eq!(kept.keyids().collect::<Vec<_>>(), [bob.to_string(), carol.to_string()]);
+    assert_eq!(kept.payload(), envelope.payload());
+    let states = posture.signature_states(&kept);
+    assert!(states.iter().all(|(_, state)| matches!(state, SignatureState::Valid(..))));
+}
