@@ -257,16 +257,8 @@ fn what_is_not_listed_as_unchecked_is_an_action() {
 /// The words are a contract: scripts, metrics and reports contain them.
 #[test]
 fn words_are_stable() {
-    let words = [
-        "revoked",
-        "unapproved",
-        "other-spec",
-        "insufficient",
-        "unreadable",
-        "expired",
-        "approved",
-        "not-required",
-    ];
+    let words =
+        ["revoked", "unapproved", "other-spec", "insufficient", "unreadable", "expired", "approved", "not-required"];
     assert_eq!(Coverage::ALL.map(Coverage::as_str), words);
     assert_eq!(Coverage::ALL.map(|coverage| json!(coverage)), words.map(|word| json!(word)));
     let unchecked = [Unchecked::ScaleUp, Unchecked::Schedule, Unchecked::Stray, Unchecked::Running];
