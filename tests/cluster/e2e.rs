@@ -1,7 +1,7 @@
 //! The webhook, end to end: the real kubectl, the real API server, and the real webhook with the rights that the chart grants.
 //! All tests share one control plane, and each has a governed namespace with an environment of its own.
 //!
-//! - `flow`, `request`, `review`, `posted`: the main path, with the command line.
+//! - `flow`, `request`, `review`, `posted`: the main path, with the command line. `console`: in a page.
 //! - `blockers`: the reasons that must deny in every release.
 //! - `lifecycle`: workloads after their admission.
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
@@ -22,6 +22,7 @@ mod callers;
 mod chain;
 mod client_certificate;
 mod connect;
+mod console;
 mod coverage;
 mod detached;
 mod duties;
@@ -58,6 +59,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         chain::tests(),
         client_certificate::tests(),
         connect::tests(),
+        console::tests(),
         coverage::tests(),
         detached::tests(),
         duties::tests(),

@@ -1,6 +1,6 @@
 //! Requests that travel through the cluster: posted, listed, approved by one or two reviewers, rejected, cancelled and applied.
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use writgate_core::approval::RequestDigest;
@@ -25,13 +25,13 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
 }
 
 /// A namespace in which the operator and the reviewers have the chart's roles, and a folder with the reviewers' keys.
-struct Team<'a> {
+pub(super) struct Team<'a> {
     governed: &'a Governed<'a>,
     desk: Desk<'a>,
 }
 
 impl<'a> Team<'a> {
-    fn of(governed: &'a Governed<'a>) -> Self {
+    pub(super) fn of(governed: &'a Governed<'a>) -> Self {
         let installation = governed.installation;
         installation.permit_reading_postures();
         let group = "rbac.authorization.k8s.io";
@@ -55,50 +55,68 @@ impl<'a> Team<'a> {
         team
     }
 
-    fn write_key(&self, name: &str, key: &Key) {
-        self.desk.write(name, &key.private_pem());
+    pub(super) fn installation(&self) -> &'a Installation {
+        self.governed.installation
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.governed.namespace
+    }
+
+    /// The folder in which the commands run.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.desk.path("")
+    }
+
+    pub(super) fn write_key(&self, name: &str, key: &Key) {
+        self.write_private(name, &key.private_pem());
+    }
+
+    /// Writes a file that only its owner can read.
+    pub(super) fn write_private(&self, name: &str, text: &str) {
+        self.desk.write(name, text);
         std::fs::set_permissions(self.desk.path(name), Permissions::from_mode(0o600)).expect("the test owns the file");
     }
 
-    fn run(&self, user: &User, args: &[&str]) -> Ran {
+    pub(super) fn run(&self, user: &User, args: &[&str]) -> Ran {
         let folder = self.governed.installation.plane.kubectl().parent().expect("a folder").display();
         let mut command = user.command(writgate_testing::plugin());
         command.args(args).args(["-n", &*self.governed.namespace]).current_dir(self.desk.path(""));
         Ran::of(command.env("PATH", format!("{folder}:/usr/bin:/bin")), "")
     }
 
-    fn operator(&self, args: &[&str]) -> Ran {
+    pub(super) fn operator(&self, args: &[&str]) -> Ran {
         self.run(&self.governed.installation.operator, args)
     }
 
-    fn reviewer(&self, args: &[&str]) -> Ran {
+    pub(super) fn reviewer(&self, args: &[&str]) -> Ran {
         self.run(&self.governed.installation.reviewer, args)
     }
 
     /// Posts a request for `manifest`, and returns its name.
-    fn post(&self, manifest: &Value) -> String {
+    pub(super) fn post(&self, manifest: &Value) -> String {
         self.desk.write("app.json", &manifest.to_string());
         let ran = self.operator(&["request", "-f", "app.json", "--reason", "CHG-1234"]);
         assert!(ran.ok(), "{ran}");
         ran.stdout.trim().to_owned()
     }
 
-    fn approve(&self, name: &str, key: &str) -> Ran {
+    pub(super) fn approve(&self, name: &str, key: &str) -> Ran {
         self.reviewer(&["approve", name, "--key", key, "--yes"])
     }
 
     /// The state of a request, as JSON.
-    fn state(&self, name: &str) -> Value {
+    pub(super) fn state(&self, name: &str) -> Value {
         let ran = self.operator(&["request", "show", name, "-o", "json"]);
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran}"))
     }
 
-    fn config_map(&self, name: &str) -> Option<Value> {
+    pub(super) fn config_map(&self, name: &str) -> Option<Value> {
         self.governed.installation.plane.admin.get(&["configmap", name, "-n", &self.governed.namespace])
     }
 
     /// The posted approval of a request.
-    fn approval(&self, name: &str) -> Value {
+    pub(super) fn approval(&self, name: &str) -> Value {
         let found = self.config_map(&name.replace("request-", "approval-")).expect("an approval");
         serde_json::from_str(found["data"]["approval.json"].as_str().expect("text")).expect("JSON")
     }

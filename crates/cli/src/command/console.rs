@@ -12,7 +12,7 @@ use crate::{
 
 /// Show requests in a browser, and review, sign and reject them there
 ///
-/// Serves a web page on 127.0.0.1 and [::1], with your kubeconfig and your permissions, until you end it. Prints an address
+/// Serves a web page on 127.0.0.1 and `[::1]`, with your kubeconfig and your permissions, until you end it. Prints an address
 /// that opens the page once, in one browser. Nobody else can open the page. The signer signs in this program, so the key never
 /// reaches the browser. Without a signer, the page shows everything and signs nothing.
 #[derive(clap::Args, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Open the page in your browser
     #[arg(long)]
     open: bool,
-    /// Port on 127.0.0.1 and [::1] [default: a free one]
+    /// Port on 127.0.0.1 and `[::1]` [default: a free one]
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     port: u16,
     /// Time without a click after which the session ends, and a kept passphrase is forgotten

@@ -1,7 +1,7 @@
 //! The stylesheet, the script and the icon: part of the program, named by their digests, so that a browser keeps none of an
 //! earlier version.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::sync::LazyLock;
 
 use axum::{
     Router,
@@ -12,6 +12,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use sha2::{Digest as _, Sha256};
+use writgate_core::encoding::hex;
 
 use crate::console::{PageError, Shared};
 
@@ -36,11 +37,9 @@ pub(super) static ICON: LazyLock<Asset> =
 
 impl Asset {
     fn of(name: &str, extension: &str, kind: &'static str, content: &'static str) -> Self {
-        let digest = Sha256::digest(content);
-        let mut short = String::new();
-        for byte in digest.iter().take(8) {
-            let _ = write!(short, "{byte:02x}");
-        }
+        let digest: [u8; 32] = Sha256::digest(content).into();
+        let hex = hex::encode(&digest);
+        let (short, _) = hex.split_at(16);
         Self {
             content,
             kind,

@@ -6,7 +6,10 @@ use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use writgate_core::approval::{Approval, Envelope};
+use writgate_core::{
+    approval::{Approval, Envelope},
+    encoding::hex,
+};
 
 use crate::{command::review::ReviewReport, failure::Failure};
 
@@ -66,8 +69,7 @@ impl ReviewDigest {
 
 impl fmt::Display for ReviewDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "sha256:{}", hex::encode(&self.0))
     }
 }
 
@@ -75,14 +77,10 @@ impl FromStr for ReviewDigest {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = || Failure::Misuse("the form names no digest of a review; read the review again".to_owned());
-        let hex = text.strip_prefix("sha256:").filter(|hex| hex.len() == 64).ok_or_else(wrong)?;
-        let mut bytes = [0; 32];
-        for (index, byte) in bytes.iter_mut().enumerate() {
-            let pair = hex.get(2 * index..2 * index + 2).ok_or_else(wrong)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-        }
-        Ok(Self(bytes))
+        let digest = text.strip_prefix("sha256:").and_then(hex::decode);
+        digest.map(Self).ok_or_else(|| {
+            Failure::Misuse("the form names no digest of a review; read the review again".to_owned())
+        })
     }
 }
 

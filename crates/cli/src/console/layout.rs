@@ -87,6 +87,7 @@ pub(super) fn bare(title: &str, next: Option<&str>, body: Markup) -> Html<String
     frame(title, next, None, body)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the markup of a page has no other use")]
 fn frame(title: &str, next: Option<&str>, top: Option<Markup>, body: Markup) -> Html<String> {
     let markup = html! {
         (DOCTYPE)

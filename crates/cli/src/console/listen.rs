@@ -25,7 +25,7 @@ const ATTEMPTS: usize = 16;
 /// How often the terminal is told of a session that has ended.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Sockets on 127.0.0.1 and, if the machine has it, on [::1].
+/// Sockets on 127.0.0.1 and, if the machine has it, on `[::1]`.
 pub(super) struct Listeners {
     sockets: Vec<TcpListener>,
     pub(super) port: u16,

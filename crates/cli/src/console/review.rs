@@ -107,7 +107,7 @@ fn whole(address: &str, full: bool) -> Markup {
     }
 }
 
-fn block(block: &Block, address: &str) -> Markup {
+pub(super) fn block(block: &Block, address: &str) -> Markup {
     html! {
         @match block {
             Block::Facts { title, facts } => section .panel {
@@ -124,7 +124,7 @@ fn block(block: &Block, address: &str) -> Markup {
                 p { a href=(format!("{address}?full=1")) { "Show every field whole" } " before you sign." }
                 ul { @for field in named { li { (foreign(field)) } } }
             },
-            // The form has the checklist, so that one ticks what one has read.
+            // The form has the items again, to be ticked.
             Block::Checklist { title, items } => section .panel {
                 h2 { (title) }
                 ul { @for item in items { li { (self::item(item)) } } }
@@ -181,7 +181,7 @@ fn workload(one: &WorkloadView, address: &str) -> Markup {
 /// Lines of a difference. The sign and a word say what the colour says.
 fn lines(lines: &[Line]) -> Markup {
     html! {
-        ul .lines tabindex="0" {
+        ul .lines {
             @for line in lines {
                 @let (word, class) = match line.marker {
                     Marker::Added => ("added", "good"),

@@ -17,6 +17,7 @@ use axum::{
 };
 use maud::html;
 use sha2::{Digest as _, Sha256};
+use writgate_core::encoding::hex;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -71,9 +72,9 @@ impl Secret {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         getrandom::fill(&mut *bytes)
             .map_err(|error| Failure::Undetermined(format!("the system gives no randomness: {error}")))?;
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = Zeroizing::new(hex::encode(&bytes));
         let digest = digest(&text);
-        Ok(Self { text: Zeroizing::new(text), digest })
+        Ok(Self { text, digest })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The console without a browser: its rules, and what it shows. `crates/cli/tests` has the tests with a cluster.
 
 mod requests;
+mod review;
 mod security;
 
 use axum::{

@@ -74,7 +74,9 @@ fn workload(text: &mut String, one: &WorkloadView) {
     if claimed.is_empty() && *cut == 0 {
         let _ = writeln!(text, "    none");
     }
-    claimed.iter().for_each(|line| print(text, line));
+    for line in claimed {
+        print(text, line);
+    }
     if *cut > 0 {
         let _ = writeln!(text, "    {cut} more claimed changes are not shown whole; --full shows them");
     }
@@ -83,7 +85,9 @@ fn workload(text: &mut String, one: &WorkloadView) {
 fn changes(text: &mut String, changes: &ShownChanges) {
     for (title, lines) in &changes.groups {
         let _ = writeln!(text, "  {title}");
-        lines.iter().for_each(|line| print(text, line));
+        for line in lines {
+            print(text, line);
+        }
     }
     if changes.left_out > 0 {
         let _ = writeln!(text, "  {} more fields are not shown; --full shows them", changes.left_out);

@@ -123,7 +123,7 @@ fn change(random: &mut Random, value: &mut Value, depth: usize) -> bool {
 
 fn printed(changes: &ShownChanges) -> String {
     let lines = changes.groups.iter().flat_map(|(_, lines)| lines);
-    lines.map(|line| format!("{}\n", line.text)).collect()
+    lines.map(|line| line.text.clone() + "\n").collect()
 }
 
 fn kind() -> impl Strategy<Value = WorkloadKind> {
