@@ -55,7 +55,8 @@ impl Console {
         let mut address = String::new();
         let output = child.stdout.take().expect("standard output is a pipe");
         BufReader::new(output).read_line(&mut address).expect("an address");
-        let (port, path) = address.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')).expect("an address");
+        let (port, path) =
+            address.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')).expect("an address");
         let mut console = Self { child, port: port.parse().expect("a port"), cookie: String::new() };
         let answer = console.send("GET", &format!("/{path}"), None);
         let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
@@ -76,7 +77,9 @@ impl Console {
                 body.len()
             )
         });
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\nConnection: close\r\n{form}\r\n");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: {cookie}\r\nConnection: close\r\n{form}\r\n"
+        );
         stream.write_all((head + body.unwrap_or_default()).as_bytes()).expect("the console reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the console answers");
@@ -116,7 +119,8 @@ impl Console {
 
 /// The value of the first field of this name.
 fn value_of(text: &str, name: &str) -> String {
-    let (_, rest) = text.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no {name}: {text}"));
+    let (_, rest) =
+        text.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no {name}: {text}"));
     rest.split('"').next().expect("a value").to_owned()
 }
 
@@ -230,7 +234,11 @@ fn the_console_signs_nothing_that_changed_after_it_was_shown(installation: &Inst
     assert!(applied.ok(), "{applied}");
     let refused = console.sign(&address, &review, &[]);
     assert_eq!(refused.status, 409, "{}", refused.text);
-    assert!(refused.text.contains("Nothing was signed.") && refused.text.contains("terminationGracePeriodSeconds"), "{}", refused.text);
+    assert!(
+        refused.text.contains("Nothing was signed.") && refused.text.contains("terminationGracePeriodSeconds"),
+        "{}",
+        refused.text
+    );
     // A request that was cancelled meanwhile.
     let review = console.get(&address);
     assert!(team.operator(&["request", "cancel", &name]).ok());
@@ -271,7 +279,11 @@ fn the_console_asks_for_a_passphrase_and_keeps_it_only_if_asked(installation: &I
         console.sign(&address, &console.get(&address), more)
     };
     let without = sign("one", &[]);
-    assert!(without.status == 400 && without.text.contains("the passphrase of the key is required"), "{}", without.text);
+    assert!(
+        without.status == 400 && without.text.contains("the passphrase of the key is required"),
+        "{}",
+        without.text
+    );
     let wrong = sign("two", &[("passphrase", "wrong horse")]);
     assert!(wrong.status == 502 && wrong.text.contains("encrypted.pem"), "{}", wrong.text);
     assert_eq!(sign("three", &[("passphrase", "correct horse")]).status, 303);

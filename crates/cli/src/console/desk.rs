@@ -78,9 +78,9 @@ impl FromStr for ReviewDigest {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let digest = text.strip_prefix("sha256:").and_then(hex::decode);
-        digest.map(Self).ok_or_else(|| {
-            Failure::Misuse("the form names no digest of a review; read the review again".to_owned())
-        })
+        digest
+            .map(Self)
+            .ok_or_else(|| Failure::Misuse("the form names no digest of a review; read the review again".to_owned()))
     }
 }
 

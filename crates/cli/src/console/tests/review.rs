@@ -37,13 +37,8 @@ fn reviewed<T>(edit: impl FnOnce(&mut Value), work: impl FnOnce(&ReviewReport) -
     let files = ProposalFiles { manifests: Vec::new(), request: Some((file, "request".to_owned())) };
     let (proposal, statement) = (ProposalFlags::default(), StatementFlags::default());
     let posture = PostureFlags { no_posture: true, ..PostureFlags::default() };
-    let inputs = DraftInputs {
-        files: &files,
-        proposal: &proposal,
-        posture: &posture,
-        statement: &statement,
-        envelope: None,
-    };
+    let inputs =
+        DraftInputs { files: &files, proposal: &proposal, posture: &posture, statement: &statement, envelope: None };
     work(&ReviewReport::of(&ApprovalDraft::open(&inputs).expect("a draft")).expect("a review"))
 }
 
