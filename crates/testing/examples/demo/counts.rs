@@ -56,9 +56,12 @@ impl Counts {
         }
         let mut text = String::new();
         for row in rows {
-            let (name, cells) = row.split_first().expect("a row has a name");
-            let cells: String = cells.iter().map(|cell| format!("{cell:<14}")).collect();
-            let _ = writeln!(text, "{name:<25}{}", cells.trim_end());
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let width = if column == 0 { 25 } else { 14 };
+                let _ = write!(line, "{cell:<width$}");
+            }
+            let _ = writeln!(text, "{}", line.trim_end());
         }
         text
     }

@@ -120,7 +120,9 @@ impl Stage {
         let (waiting, counts) = (BTreeMap::new(), Counts::default());
         let mut play = Play { stage: self, folder, waiting, counts, differences: 0 };
         let mut parts = page::parse(&text);
-        parts.iter_mut().for_each(|part| play.part(part));
+        for part in &mut parts {
+            play.part(part);
+        }
         if std::env::var_os("WRITGATE_WRITE_DOCS").is_some() {
             fs::write(&path, page::write(&parts)).expect("the page can be written");
         }
@@ -144,16 +146,20 @@ impl Play<'_> {
                 println!("    (file {name}, {} lines: see the page)", text.lines().count());
                 fs::write(self.folder.join(name), text).expect("the plane's folder can be written");
             }
-            Part::Session(steps) => steps.iter_mut().for_each(|step| self.step(step)),
+            Part::Session(steps) => {
+                for step in steps {
+                    self.step(step);
+                }
+            }
             Part::Rest { user, output, waits } => {
                 println!("{}", self.stage.bold(&format!("({user}'s command goes on)")));
                 let (code, printed) = self.rest(user, waits.as_deref());
-                self.compare(code, printed, 0, output);
+                self.compare(code, &printed, 0, output);
             }
             Part::Story(story) => self.counts.begin(story),
             Part::Counts(table) => {
                 let printed = self.counts.table();
-                self.compare(Some(0), printed, 0, table);
+                self.compare(Some(0), &printed, 0, table);
             }
         }
     }
@@ -182,7 +188,7 @@ impl Play<'_> {
         }
         let expected = step.exit_code();
         let printed = step.directions.selected(printed);
-        self.compare(code, printed, expected, &mut step.output);
+        self.compare(code, &printed, expected, &mut step.output);
         self.stage.source.publish(&self.stage.plane);
     }
 
@@ -232,7 +238,7 @@ impl Play<'_> {
     }
 
     /// Prints the output, compares it with the page's, and stores it there.
-    fn compare(&mut self, code: Option<i32>, printed: String, expected: i32, output: &mut String) {
+    fn compare(&mut self, code: Option<i32>, printed: &str, expected: i32, output: &mut String) {
         let printed = printed.trim_end().to_owned() + if printed.trim().is_empty() { "" } else { "\n" };
         print!("{printed}");
         if code != Some(expected) {

@@ -55,13 +55,11 @@ fn wait_for(words: &str, printed: &Receiver<Vec<u8>>, raw: &mut Vec<u8>, seen: u
         if let Some(at) = found {
             return seen + at + words.len();
         }
-        match printed.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(piece) => raw.extend(piece),
-            Err(_) => {
-                child.kill().ok();
-                panic!("waited for {words:?} on the terminal, which shows:\n{}", shown(&String::from_utf8_lossy(raw)));
-            }
-        }
+        let Ok(piece) = printed.recv_timeout(end.saturating_duration_since(Instant::now())) else {
+            child.kill().ok();
+            panic!("waited for {words:?} on the terminal, which shows:\n{}", shown(&String::from_utf8_lossy(raw)));
+        };
+        raw.extend(piece);
     }
 }
 
