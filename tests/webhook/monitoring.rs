@@ -66,23 +66,28 @@ fn each_alert_has_a_severity_a_summary_a_page_and_a_unit_test() {
     assert_eq!(pages.collect::<BTreeSet<_>>(), names(&rules), "each page has an alert");
 }
 
+/// The registered names. A registry does not show a metric that has no series yet.
+fn registered() -> BTreeSet<String> {
+    let sources = text("src/metrics/registration.rs");
+    let calls = sources.split("registry.register").skip(1);
+    calls.filter_map(|call| call.split('"').nth(1)).map(|name| format!("writgate_{name}")).collect()
+}
+
+/// The registered name of a series.
+fn registered_name(series: &str, registered: &BTreeSet<String>) -> Option<String> {
+    // The encoder appends these.
+    let ends = ["_total", "_bucket", "_sum", "_count", "_info", "_seconds"];
+    let mut name = series;
+    while !registered.contains(name) {
+        name = ends.iter().find_map(|end| name.strip_suffix(end))?;
+    }
+    Some(name.to_owned())
+}
+
 #[test]
 fn every_metric_that_an_alert_or_a_panel_names_is_registered() {
-    let sources = text("src/metrics/registration.rs");
-    // The encoder appends these to the registered name.
-    let ends = ["_total", "_bucket", "_sum", "_count", "_info", "_seconds"];
-    let is_registered = |metric: &str| {
-        let mut name = metric.trim_start_matches("writgate_");
-        loop {
-            if sources.contains(&format!("\"{name}\",")) {
-                return true;
-            }
-            match ends.iter().find_map(|end| name.strip_suffix(end)) {
-                Some(shorter) => name = shorter,
-                None => return false,
-            }
-        }
-    };
+    let registered = registered();
+    let is_registered = |metric: &str| registered_name(metric, &registered).is_some();
     assert!(is_registered("writgate_admission_duration_seconds_bucket"));
     assert!(!is_registered("writgate_no_such_metric_total"));
     let of_alerts = rules().into_iter().map(|rule| rule["expr"].as_str().expect("an expression").to_owned());
@@ -92,27 +97,63 @@ fn every_metric_that_an_alert_or_a_panel_names_is_registered() {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// A message that a page quotes from the log is one that the webhook writes.
 #[test]
-fn the_pages_quote_messages_that_the_webhook_writes() {
-    let mut sources = String::new();
-    let mut folders = vec![path("src")];
+fn the_documentation_names_every_metric_and_no_other() {
+    let registered = registered();
+    for page in files("docs", "md") {
+        let text = fs::read_to_string(&page).expect("UTF-8");
+        // A crate is not a metric.
+        let named = metrics(&text).into_iter().filter(|name| !text.contains(&format!("{name}::")));
+        let unknown: Vec<_> = named.filter(|name| registered_name(name, &registered).is_none()).collect();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", page.display());
+    }
+    let listed = metrics(&text("docs/records.md"));
+    let listed: BTreeSet<_> = listed.iter().filter_map(|name| registered_name(name, &registered)).collect();
+    assert!(listed.len() > 50, "{listed:?}");
+    let missing: Vec<_> = registered.difference(&listed).collect();
+    assert!(missing.is_empty(), "docs/records.md does not list {missing:?}");
+}
+
+/// The files below a folder with this extension.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![path(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
-            match path.extension() {
-                _ if path.is_dir() => folders.push(path),
-                Some(end) if end == "rs" => sources.push_str(&fs::read_to_string(path).expect("UTF-8")),
-                _ => {}
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == extension) {
+                found.push(path);
             }
         }
     }
+    found
+}
+
+/// What a page quotes from the log, and what it searches for there, is in messages that the webhook writes.
+#[test]
+fn the_pages_quote_messages_that_the_webhook_writes() {
+    let sources: String = files("src", "rs").iter().map(|file| fs::read_to_string(file).expect("UTF-8")).collect();
     for name in names(&rules()) {
         let page = text(&format!("docs/operations/alerts/{name}.md"));
+        for command in page.lines().filter(|line| line.contains("$ kubectl logs ")) {
+            // A Deployment stands for one of its Pods, and a selector for the last lines of each.
+            let all = "-l app.kubernetes.io/name=writgate-webhook --prefix --tail=-1 | ";
+            let (_, reader) = command.split_once(all).unwrap_or_else(|| panic!("{name}: {command}: expected {all}"));
+            let Some(pattern) = reader.strip_prefix("grep ") else { continue };
+            let pattern = pattern.trim_start_matches("-i ").trim_matches('\'');
+            assert!(sources.contains(pattern), "{name}: no message of the sources contains {pattern:?}");
+        }
         let message = page.lines().nth(3).expect("a message");
-        let Some((_, quoted)) = message.split_once("\"message\":\"") else { continue };
+        // The API server's own messages, and tables of the command line.
+        if message.starts_with(char::is_uppercase) || message.starts_with("admission webhook ") {
+            continue;
+        }
+        let quoted = message.split_once("\"message\":\"").map_or(message, |(_, quoted)| quoted);
         // What follows a colon or an ellipsis is a value.
+        let quoted = quoted.trim_start_matches("writgate: ").trim_start_matches("not ready: ");
         let first = quoted.split([':', '…', '"']).next().unwrap_or_default().trim_end();
+        let first = first.trim_start_matches("posture document ");
         assert!(sources.contains(first), "{name}: no message of the sources contains {first:?}");
     }
 }

@@ -28,6 +28,14 @@ const ONLY_IN_THE_WORKFLOW: [&str; 6] = [
     "create the release on the code host",
 ];
 
+/// Files that name the version, and how. `make manifests-check` compares those that the chart renders.
+const NAMED_IN: [(&str, &str); 4] = [
+    ("packaging/helm-post-renderer/plugin.yaml", "version: VERSION\n"),
+    ("kustomize/argocd/application.yaml", "targetRevision: vVERSION,"),
+    ("kustomize/flux/sync.yaml", "ref: {tag: vVERSION}"),
+    ("kustomize/flux/sync.yaml", "newTag: VERSION}"),
+];
+
 /// Compares `layout` with one that is built from a copy of the sources in another folder.
 pub(crate) fn reproduce(layout: &Path) -> Result<()> {
     let source = Source::read()?;
@@ -103,14 +111,27 @@ fn write(path: &Path, contents: &[u8]) -> Result<()> {
     fs::write(path, contents).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Checks that the chart and the changelog have the workspace's version.
+/// Checks that the chart, the changelog and the files that name the version have the workspace's.
 pub(crate) fn check(tag: Option<&str>) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     let chart =
         fs::read_to_string("charts/writgate/Chart.yaml").context("charts/writgate/Chart.yaml cannot be read")?;
     let changelog = fs::read_to_string("CHANGELOG.md").context("CHANGELOG.md cannot be read")?;
     check_versions(version, &chart, &changelog, tag)?;
-    println!("version {version}: Cargo.toml, Chart.yaml and CHANGELOG.md agree");
+    check_mentions(version, |file| fs::read_to_string(file).with_context(|| format!("{file} cannot be read")))?;
+    println!("version {version}: Cargo.toml, Chart.yaml, CHANGELOG.md, packaging/ and kustomize/ agree");
+    Ok(())
+}
+
+fn check_mentions(version: &str, read: impl Fn(&str) -> Result<String>) -> Result<()> {
+    for (file, mention) in NAMED_IN {
+        let mention = mention.replace("VERSION", version);
+        ensure!(
+            read(file)?.contains(&mention),
+            "{file} does not have {:?}; expected the version of Cargo.toml",
+            mention.trim()
+        );
+    }
     Ok(())
 }
 
@@ -272,6 +293,19 @@ mod tests {
         assert!(error("1.2.3", &chart, CHANGELOG, None).contains("appVersion of charts"));
         assert!(error("1.2.3", CHART, "## [Unreleased]\n", None).contains("no section"));
         assert!(error("1.2.3", CHART, CHANGELOG, Some("1.2.3")).contains("expected v1.2.3"));
+    }
+
+    #[test]
+    fn a_file_that_names_another_version_is_refused() {
+        let root = writgate_testing::repository();
+        let read = |file: &str| Ok(fs::read_to_string(root.join(file))?);
+        check_mentions(env!("CARGO_PKG_VERSION"), read).unwrap();
+        for (stale, mention) in NAMED_IN {
+            let old = mention.replace("VERSION", env!("CARGO_PKG_VERSION"));
+            let read = |file: &str| Ok(read(file)?.replace(if file == stale { old.as_str() } else { "\0" }, "other"));
+            let error = check_mentions(env!("CARGO_PKG_VERSION"), read).unwrap_err().to_string();
+            assert!(error.contains(stale) && error.contains(old.trim()), "{error}");
+        }
     }
 
     #[test]
