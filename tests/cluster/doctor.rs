@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const CONFIGURATION: &str = "validatingwebhookconfiguration/writgate";
 /// The checks that read only metrics of Pods.
 const METRICS: [&str; 2] = ["holder", "watches"];
-const RESTORE: &str = "restore it with `helm upgrade`";
+const RESTORE: &str = "restore it with `helm upgrade --reuse-values --force-conflicts`";
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![names_what_is_broken_and_what_to_do]

@@ -47,9 +47,56 @@ pub(super) fn helm_upgrades_and_rolls_back_without_a_conflict_and_the_bundle_sta
         assert_eq!(bundles(released), written, "{what}");
         assert_eq!(webhook.authority(&released.plane), ours, "{what} keeps the CA");
     }
+    restores_what_others_changed(released);
     let log = webhook.stop();
     // Another test runs a replica of the same release, which may have written it.
     assert!(log.matches("caBundle written").count() <= 1, "the bundle was never repaired: {log}");
+}
+
+/// As docs/operations/doctor.md says.
+fn restores_what_others_changed(released: &Released) {
+    let entry = |configuration: &Value| {
+        let mut entry = configuration["webhooks"][0].clone();
+        entry["clientConfig"].as_object_mut().expect("an object").remove("caBundle");
+        entry
+    };
+    let rendered = entry(&configuration(released));
+    let add = |path: &str, value: Value| {
+        let patch = json!([{"op": "add", "path": format!("/webhooks/0/{path}"), "value": value}]).to_string();
+        released.admin(&["patch", "validatingwebhookconfiguration", "writgate", "--type=json", "-p", &patch]);
+    };
+    add("failurePolicy", json!("Ignore"));
+    add("matchConditions/-", json!({"name": "never", "expression": "false"}));
+
+    let upgrade = ["upgrade", "writgate", "CHART", "--reuse-values"];
+    let ran = released.helm(&upgrade);
+    assert!(ran.stderr.contains("conflict with \"kubectl-patch\"") && ran.stderr.contains(".failurePolicy"), "{ran}");
+    let ran = released.helm(&[&upgrade[..], &["--force-conflicts"]].concat());
+    assert!(ran.ok(), "{ran}");
+    let upgraded = entry(&configuration(released));
+    assert_eq!(upgraded["failurePolicy"], "Fail");
+    assert_eq!(upgraded["matchConditions"][2]["name"], "never", "Helm leaves what it did not write");
+
+    let values = tempfile::NamedTempFile::new().expect("a file");
+    let ran = released.helm(&["get", "values", "writgate", "-o", "yaml"]);
+    std::fs::write(values.path(), &ran.stdout).expect("it can be written");
+    let values = values.path().to_str().expect("UTF-8");
+    let ran =
+        released.helm(&["template", "writgate", "CHART", "--values", values, "--show-only", "templates/webhook.yaml"]);
+    // Other tests would see that the real replacement removes the bundle for a moment.
+    let replace = ["replace", "-f", "-", "--dry-run=server", "-o", "json"];
+    let ran = released.plane.admin.kubectl_in(&replace, &ran.stdout);
+    assert!(ran.ok(), "{ran}");
+    assert_eq!(entry(&serde_json::from_str(&ran.stdout).expect("JSON")), rendered);
+
+    released.admin(&[
+        "patch",
+        "validatingwebhookconfiguration",
+        "writgate",
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/webhooks/0/matchConditions/2"}]"#,
+    ]);
 }
 
 pub(super) fn the_webhook_may_change_only_the_bundle(released: &Released) {

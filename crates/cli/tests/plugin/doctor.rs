@@ -263,7 +263,7 @@ fn only_runs_the_checks_that_are_named_in_the_order_of_the_report() {
 /// What is changed, the check that fails, what its finding says, and what the remedy says.
 type Case = (fn(&mut Installation), &'static str, &'static str, &'static str, &'static str);
 
-const RESTORE: &str = "restore it with `helm upgrade`";
+const RESTORE: &str = "restore it with `helm upgrade --reuse-values --force-conflicts`";
 
 const CASES: &[Case] = &[
     // The webhook configuration.
@@ -876,7 +876,7 @@ fn text_has_a_line_for_each_check_and_the_next_step() {
     let line = |name: &str| out.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {out}"));
     assert!(line(" kubernetes-version ").starts_with("ok       kubernetes-version"), "{out}");
     assert!(line(" webhook-configuration ").starts_with("failed "), "{out}");
-    assert!(out.contains("next: restore it with `helm upgrade`"), "{out}");
+    assert!(out.contains("next: restore it with `helm upgrade --reuse-values --force-conflicts`"), "{out}");
     assert!(out.ends_with("14 ok, 0 warning, 0 unknown, 1 failed\n"), "{out}");
     let (_, err) = folder.expect(2, "doctor --kubeconfig config -n a/b", "");
     assert!(err.contains("--namespace: a/b is not a valid namespace name"), "{err}");

@@ -8,8 +8,10 @@ use writgate_core::vocabulary::ENVIRONMENT_LABEL;
 
 use super::{report::Finding, selector::Selector};
 
-/// What to do about an object that differs from the chart's.
-pub(super) const RESTORE: &str = "restore it with `helm upgrade` or `kubectl apply`, and find out who changed it: \
+/// What to do about an object that differs from the chart's. Without `--force-conflicts`, Helm stops at a field that somebody else
+/// changed. It leaves what somebody else added.
+pub(super) const RESTORE: &str = "restore it with `helm upgrade --reuse-values --force-conflicts`, or with `kubectl replace` if something was \
+                                  added (docs/operations/doctor.md), and find out who changed it: \
                                   `kubectl get -o yaml --show-managed-fields` and the API server's audit log";
 
 /// A namespace and its labels.
