@@ -5,11 +5,11 @@
 
 pub(crate) mod approve;
 mod attach;
-mod audit;
+pub(crate) mod audit;
 mod bundle;
 mod completion;
 mod console;
-mod coverage;
+pub(crate) mod coverage;
 mod doctor;
 pub(crate) mod explain;
 mod hash;
@@ -17,7 +17,7 @@ mod keygen;
 mod keyid;
 mod man;
 pub(crate) mod pending;
-mod posture;
+pub(crate) mod posture;
 pub(crate) mod reject;
 pub(crate) mod request;
 pub(crate) mod review;

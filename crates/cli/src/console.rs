@@ -6,6 +6,7 @@
 
 mod assets;
 mod desk;
+mod history;
 mod layout;
 mod listen;
 mod look;
@@ -26,12 +27,13 @@ use axum::Router;
 use writgate_core::approval::{KeyId, PublicKey};
 
 pub(crate) use crate::console::{
+    history::LogFlags,
     layout::{PageError, page},
     text::foreign,
 };
 use crate::{
     cluster::{Cluster, ClusterFlags, event_reader::NamespaceScope},
-    console::{session::Session, snapshot::Snapshots},
+    console::{history::readings::Readings, session::Session, snapshot::Snapshots},
     failure::{Answer, Failure},
     manifest::input::WorkloadKindFlags,
     postures::PostureSourceFlags,
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     /// The host of the API server, for the head of each page.
     pub(crate) server: String,
     pub(crate) kinds: WorkloadKindFlags,
+    pub(crate) logs: LogFlags,
     /// Absent: nothing is signed.
     pub(crate) signer: Option<SignerFlags>,
     pub(crate) idle_timeout: Duration,
@@ -56,6 +59,7 @@ pub(crate) struct Console {
     pub(crate) settings: Settings,
     session: Session,
     snapshots: Snapshots,
+    readings: Readings,
     /// The public key that signs, as soon as it is known: that of an encrypted key file after its passphrase.
     own: Mutex<Option<PublicKey>>,
     /// Held while something is signed.
@@ -73,7 +77,15 @@ impl Console {
         // A signer that cannot be used is reported in the terminal, before there is a page.
         let own = settings.signer.as_ref().map(SignerFlags::find).transpose()?;
         let own = Mutex::new(own.and_then(|signer| signer.public().cloned()));
-        Ok(Arc::new(Self { settings, session, snapshots: Snapshots::default(), own, signing: Mutex::default(), port }))
+        Ok(Arc::new(Self {
+            settings,
+            session,
+            snapshots: Snapshots::default(),
+            readings: Readings::default(),
+            own,
+            signing: Mutex::default(),
+            port,
+        }))
     }
 
     /// The key that signs; none as long as it is not known.
@@ -114,6 +126,7 @@ fn router(console: &Shared) -> Router {
         .merge(requests::router())
         .merge(review::router())
         .merge(sign::router())
+        .merge(history::router())
         // Further pages: a file with `pub(super) fn router() -> Router<Shared>` each, merged here, and an entry in `layout::TABS`.
         .merge(session::router())
         .merge(assets::router())

@@ -6,6 +6,7 @@
 mod audit_log;
 mod contexts;
 mod filter;
+pub(crate) mod history;
 mod lines;
 mod log;
 mod log_prefix;
@@ -18,7 +19,7 @@ mod verification;
 mod tests;
 
 use std::{
-    io::{IsTerminal as _, Stdout, Write, stdout},
+    io::{IsTerminal as _, stdout},
     path::{Path, PathBuf},
     thread::sleep,
     time::Duration,
@@ -139,7 +140,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let read = match &cluster {
         _ if is_fleet => audit.contexts(&Contexts::of(&each, arguments), &mut reports),
         Some(cluster) if of_events => audit.events(cluster, arguments),
-        _ => audit.logs(arguments, logs()),
+        _ => audit.logs(logs(), arguments.log.is_empty(), arguments.watch),
     };
     match read.and_then(|()| audit.end_verification(of_events, &mut reports)).and_then(|()| audit.printer.flush()) {
         Err(Failure::Undetermined(why)) if why == READER_GONE && !arguments.verify => {
@@ -156,10 +157,22 @@ impl Arguments {
     }
 }
 
-/// Moves decisions from their source to standard output.
-struct Audit<'a, W: Write = Stdout> {
+/// Where the rows of an audit go.
+pub(crate) trait RowSink {
+    /// Takes a row. `json` is the text of its record.
+    fn row(&mut self, row: Row, json: &str) -> Result<(), Failure>;
+
+    /// Shows everything that is buffered: before a wait, and at the end.
+    fn flush(&mut self) -> Result<(), Failure>;
+
+    /// Reports a record that cannot be read. Only the first of them are reported.
+    fn unreadable(&mut self, place: &str, why: &str);
+}
+
+/// Moves decisions from their source to a sink: standard output, or a page.
+struct Audit<'a, S: RowSink = Printer> {
     filter: Filter<'a>,
-    printer: Printer<W>,
+    printer: S,
     /// None once rows appear on the same terminal.
     progress: Option<Progress>,
     verification: Option<Verification>,
@@ -172,6 +185,8 @@ struct Audit<'a, W: Write = Stdout> {
 /// Counts for the final notes.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Decisions that were read, whether a filter selects them or not.
+    seen: u64,
     /// Rows that were printed.
     shown: u64,
     /// Of these, rows whose source does not say whether an approval was required.
@@ -182,13 +197,16 @@ struct Tally {
     unreadable: u64,
     /// Of these, records of contexts whose verification has ended.
     unreadable_before: u64,
+    /// Lines of the logs.
+    lines: u64,
     /// Contexts that cannot be read.
     failed: Vec<String>,
 }
 
-impl<W: Write> Audit<'_, W> {
+impl<S: RowSink> Audit<'_, S> {
     fn show(&mut self, mut row: Row, json: &str) -> Result<(), Failure> {
         self.progress.as_mut().map(Progress::step);
+        self.tally.seen += 1;
         if !self.filter.takes(&row) {
             return Ok(());
         }
@@ -199,7 +217,7 @@ impl<W: Write> Audit<'_, W> {
         self.tally.unknown += u64::from(row.required == Required::Unknown);
         self.tally.not_persisted += u64::from(row.is_not_persisted());
         row.context.clone_from(&self.context);
-        self.printer.print(&row, json)
+        self.printer.row(row, json)
     }
 
     /// Adds a line to the verification, and shows what was verified. A line that is a finding is shown as one. A line that
@@ -295,7 +313,7 @@ impl<W: Write> Audit<'_, W> {
     fn cannot_read(&mut self, place: &str, why: &str) {
         self.tally.unreadable += 1;
         if self.tally.unreadable <= MOST_NAMED {
-            output::note(&format!("cannot read {place}: {why}"));
+            self.printer.unreadable(place, why);
         }
     }
 
@@ -372,10 +390,14 @@ impl<W: Write> Audit<'_, W> {
         }
     }
 
-    fn logs<'p>(&mut self, arguments: &Arguments, paths: impl Iterator<Item = &'p Path>) -> Result<(), Failure> {
-        let as_audit_log = arguments.log.is_empty();
+    fn logs<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p Path>,
+        as_audit_log: bool,
+        watch: bool,
+    ) -> Result<(), Failure> {
         let mut logs = paths.map(|path| Log::open(path, as_audit_log)).collect::<Result<Vec<_>, Failure>>()?;
-        if arguments.watch {
+        if watch {
             loop {
                 logs.iter_mut().try_for_each(|log| log.follow(self))?;
                 self.printer.flush()?;
@@ -383,7 +405,9 @@ impl<W: Write> Audit<'_, W> {
             }
         }
         logs.iter_mut().try_for_each(|log| log.read(self))?;
-        logs.iter_mut().try_for_each(|log| log.rest(self).and_then(|()| log.unfinished(self)))
+        logs.iter_mut().try_for_each(|log| log.rest(self).and_then(|()| log.unfinished(self)))?;
+        self.tally.lines = logs.iter().map(Log::lines).sum();
+        Ok(())
     }
 
     /// Shows the lines that still wait for their seal, and adds the report to `reports`.
@@ -404,7 +428,7 @@ impl<W: Write> Audit<'_, W> {
     /// Prints the final notes, and returns the answer.
     fn conclude(self, reports: &[(String, VerificationReport)], of_events: bool) -> Result<Answer, Failure> {
         let Self { format, tally, progress, .. } = self;
-        let Tally { shown, unknown, not_persisted, unreadable, unreadable_before: _, failed } = tally;
+        let Tally { shown, unknown, not_persisted, unreadable, failed, .. } = tally;
         drop(progress);
         if unknown > 0 {
             output::note(&format!(

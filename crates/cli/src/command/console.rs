@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::{
     cluster::{ClusterFlags, event_reader::NamespaceScopeFlags, timeout},
-    console::{self, Settings},
+    console::{self, LogFlags, Settings},
     failure::{Answer, Failure},
     manifest::input,
     signer::SignerFlags,
 };
 
-/// Show requests in a browser, and review, sign and reject them there
+/// Show requests and decisions in a browser, and review, sign and reject requests there
 ///
 /// Serves a web page on 127.0.0.1 and `[::1]`, with your kubeconfig and your permissions, until you end it. Prints an address
 /// that opens the page once, in one browser. Nobody else can open the page. The signer signs in this program, so the key never
@@ -20,7 +20,8 @@ use crate::{
 Examples:
   kubectl writgate console --open -n payments
   kubectl writgate console -A --key bob.pem
-  kubectl writgate console -A --ssh-agent --port 8123 --idle-timeout 1h")]
+  kubectl writgate console -A --ssh-agent --port 8123 --idle-timeout 1h
+  kubectl writgate console -A --log webhook.log")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     scope: NamespaceScopeFlags,
@@ -36,13 +37,16 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     signer: SignerFlags,
     #[command(flatten)]
+    logs: LogFlags,
+    #[command(flatten)]
     kinds: input::WorkloadKindFlags,
     #[command(flatten)]
     cluster: ClusterFlags,
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<Answer, Failure> {
-    let Arguments { scope, open, port, idle_timeout, signer, kinds, cluster } = arguments;
+    let Arguments { scope, open, port, idle_timeout, signer, logs, kinds, cluster } = arguments;
+    logs.check()?;
     // A kubeconfig that cannot be read is reported in the terminal, before there is a page.
     let connected = cluster.connect()?;
     let settings = Settings {
@@ -50,6 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer, Failure> {
         server: connected.server_host.clone().unwrap_or_default(),
         signer: signer.is_given().is_ok().then_some(signer),
         idle_timeout,
+        logs,
         kinds,
         cluster,
     };

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The pages in the navigation: address and title.
-const TABS: [(&str, &str); 1] = [("/", "Requests")];
+const TABS: [(&str, &str); 2] = [("/", "Requests"), ("/history", "History")];
 
 /// A page that says why there is no other one.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub(crate) struct PageError {
 impl PageError {
     pub(crate) fn new(status: StatusCode, title: &'static str, why: impl Into<String>) -> Self {
         Self { status, title, why: why.into() }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 }
 

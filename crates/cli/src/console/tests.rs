@@ -1,5 +1,6 @@
 //! The console without a browser: its rules, and what it shows. `crates/cli/tests` has the tests with a cluster.
 
+mod history;
 mod requests;
 mod review;
 mod security;
@@ -50,6 +51,7 @@ fn settings() -> Settings {
         cluster: crate::cluster::ClusterFlags::default(),
         server: "cluster.example".to_owned(),
         kinds: crate::manifest::input::WorkloadKindFlags::default(),
+        logs: crate::console::LogFlags::default(),
         signer: None,
         idle_timeout: std::time::Duration::from_secs(900),
     }

@@ -297,6 +297,7 @@ impl From<&AuditedRequest> for Row {
             enforcement: String::new(),
             spec_hash: own(&audited.spec_hash),
             posture_version: own(&audited.posture_version),
+            verified: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 
 /// Each flag narrows the selection. A repeated flag matches any of its values.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub(super) struct FilterFlags {
+pub(crate) struct FilterFlags {
     /// Include only decisions of this environment
     #[arg(long, value_name = "NAME", help_heading = "Filters", value_parser = NonEmptyStringValueParser::new())]
     environment: Vec<String>,
@@ -44,10 +44,59 @@ pub(super) struct FilterFlags {
     until: Option<String>,
 }
 
-const DECISIONS: [&str; 5] = ["admitted", "denied", "not-an-action", "break-glass", "rollback"];
+pub(crate) const DECISIONS: [&str; 5] = ["admitted", "denied", NOT_AN_ACTION, "break-glass", "rollback"];
+
+impl FilterFlags {
+    /// The flags that the fields of a form name, such as `who` and `alice`. An empty value and a field of another name select
+    /// nothing.
+    pub(crate) fn from_fields<'f>(fields: impl IntoIterator<Item = (&'f str, &'f str)>) -> Result<Self, Failure> {
+        let mut flags = Self::default();
+        for (name, value) in fields {
+            let value = value.trim();
+            if value.is_empty() {
+                continue;
+            }
+            let values = match name {
+                "environment" => &mut flags.environment,
+                "project" => &mut flags.project,
+                "who" => &mut flags.who,
+                "object" => &mut flags.object,
+                "action" => &mut flags.action,
+                "decision" if DECISIONS.contains(&value) => &mut flags.decision,
+                "decision" => {
+                    return Err(Failure::Misuse(format!(
+                        "{value:?} is not a decision; expected one of {}",
+                        DECISIONS.join(", ")
+                    )));
+                }
+                "reason" => &mut flags.reason,
+                "approval" => &mut flags.approval,
+                "since" => {
+                    flags.since = Some(value.to_owned());
+                    continue;
+                }
+                "until" => {
+                    flags.until = Some(value.to_owned());
+                    continue;
+                }
+                _ => continue,
+            };
+            values.push(value.to_owned());
+        }
+        Ok(flags)
+    }
+
+    /// Whether every decision that these flags select is selected without flags as well.
+    pub(crate) fn is_narrowing(&self) -> bool {
+        !self.decision.iter().any(|decision| decision == NOT_AN_ACTION)
+    }
+}
+
+/// The outcome that is selected only by its name.
+const NOT_AN_ACTION: &str = "not-an-action";
 
 /// The flags, with durations resolved to times.
-pub(super) struct Filter<'a> {
+pub(crate) struct Filter<'a> {
     flags: &'a FilterFlags,
     namespace: Option<&'a str>,
     since: Option<Timestamp>,
@@ -57,18 +106,33 @@ pub(super) struct Filter<'a> {
 impl<'a> Filter<'a> {
     /// With `namespace`, only decisions about objects there.
     pub(super) fn new(flags: &'a FilterFlags, namespace: Option<&'a str>, now: Timestamp) -> Result<Self, Failure> {
+        Self::named(flags, namespace, now, ["--since", "--until"])
+    }
+
+    /// The filter of [`FilterFlags::from_fields`].
+    pub(crate) fn of_fields(flags: &'a FilterFlags, now: Timestamp) -> Result<Self, Failure> {
+        Self::named(flags, None, now, ["Since", "Until"])
+    }
+
+    /// `names` are those of the two times, for messages.
+    fn named(
+        flags: &'a FilterFlags,
+        namespace: Option<&'a str>,
+        now: Timestamp,
+        names: [&str; 2],
+    ) -> Result<Self, Failure> {
         let moment =
-            |flag: &str, text: &Option<String>| text.as_deref().map(|text| moment(flag, text, now)).transpose();
-        let since = moment("--since", &flags.since)?;
-        let until = moment("--until", &flags.until)?;
+            |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text, now)).transpose();
+        let since = moment(names[0], &flags.since)?;
+        let until = moment(names[1], &flags.until)?;
         if since.zip(until).is_some_and(|(since, until)| since >= until) {
-            return Err(Failure::Misuse("--since is not before --until, so no decision can match".to_owned()));
+            return Err(Failure::Misuse(format!("{} is not before {}, so no decision can match", names[0], names[1])));
         }
         Ok(Self { flags, namespace, since, until })
     }
 
     /// Whether `row` is to be shown.
-    pub(super) fn takes(&self, row: &Row) -> bool {
+    pub(crate) fn takes(&self, row: &Row) -> bool {
         let Self { flags, namespace, since, until } = self;
         since.is_none_or(|since| row.time >= since)
             && until.is_none_or(|until| row.time < until)
@@ -91,7 +155,7 @@ fn any(wanted: &[String], fits: impl Fn(&str) -> bool) -> bool {
 
 fn is_decided(wanted: &[String], row: &Row) -> bool {
     if wanted.is_empty() {
-        return row.decision != "not-an-action";
+        return row.decision != NOT_AN_ACTION;
     }
     any(wanted, |wanted| row.decision == wanted || row.basis == wanted)
 }

@@ -3,13 +3,13 @@
 //! A batch ends when the next line is not available yet, so that a growing log is shown as it grows. It also ends at a
 //! size limit, so that memory does not grow with the log.
 
-use std::{borrow::Cow, io::Write, num::NonZero, path::Path, thread};
+use std::{borrow::Cow, num::NonZero, path::Path, thread};
 
 use writgate_core::record::{CheckedLine, DecisionRecord, LogLine};
 
 use crate::{
     command::audit::{
-        Audit, Source,
+        Audit, RowSink, Source,
         audit_log::AuditLog,
         lines::{Lines, Next},
         log_prefix::LogPrefix,
@@ -62,8 +62,13 @@ impl Log {
         Ok(Self { name: input::name(path), lines: Lines::open(path)?, reader })
     }
 
+    /// How many lines of the file were read.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.number()
+    }
+
     /// Reports all available lines, including those of files that have replaced the log meanwhile.
-    pub(super) fn follow<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+    pub(super) fn follow<S: RowSink>(&mut self, audit: &mut Audit<'_, S>) -> Result<(), Failure> {
         self.read(audit)?;
         while self.lines.is_rotated()? {
             self.read(audit)?; // the last lines of the old file
@@ -75,7 +80,7 @@ impl Log {
     }
 
     /// Reports all available lines.
-    pub(super) fn read<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+    pub(super) fn read<S: RowSink>(&mut self, audit: &mut Audit<'_, S>) -> Result<(), Failure> {
         loop {
             if !self.lines.is_at_hand() {
                 audit.printer.flush()?; // the next line may take long to arrive
@@ -89,7 +94,7 @@ impl Log {
     }
 
     /// Reports the last line, which has no line break.
-    pub(super) fn rest<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+    pub(super) fn rest<S: RowSink>(&mut self, audit: &mut Audit<'_, S>) -> Result<(), Failure> {
         let number = self.lines.number() + 1;
         let Some(line) = self.lines.rest() else { return Ok(()) };
         let Some(json) = self.reader.json(line) else { return Ok(()) };
@@ -97,7 +102,7 @@ impl Log {
     }
 
     /// Reports lines that a container runtime has split and not completed.
-    pub(super) fn unfinished<W: Write>(&mut self, audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+    pub(super) fn unfinished<S: RowSink>(&mut self, audit: &mut Audit<'_, S>) -> Result<(), Failure> {
         let Reader::Records(prefix) = &mut self.reader else { return Ok(()) };
         let number = self.lines.number();
         let batch: Vec<_> =
@@ -125,7 +130,7 @@ impl Log {
         }
     }
 
-    fn report<W: Write>(&mut self, batch: &[NumberedLine], audit: &mut Audit<'_, W>) -> Result<(), Failure> {
+    fn report<S: RowSink>(&mut self, batch: &[NumberedLine], audit: &mut Audit<'_, S>) -> Result<(), Failure> {
         let Self { name, reader, .. } = self;
         let position = |number: u64| format!("{name}, line {number}");
         match reader {
@@ -189,10 +194,10 @@ fn parse(batch: &[NumberedLine], verification: Option<&Verification>) -> Vec<Par
     })
 }
 
-fn report_record<W: Write>(
+fn report_record<S: RowSink>(
     line: &NumberedLine,
     parsed: ParsedLine,
-    audit: &mut Audit<'_, W>,
+    audit: &mut Audit<'_, S>,
     position: &dyn Fn() -> String,
 ) -> Result<(), Failure> {
     let json = || line.json.as_ref().map_or(Cow::Borrowed(""), |json| String::from_utf8_lossy(json));

@@ -16,7 +16,7 @@ use serde_json::Value;
 use writgate_core::text::{escape, on_one_line};
 
 use crate::{
-    command::audit::row::Row,
+    command::audit::{RowSink, row::Row},
     failure::Failure,
     terminal::{
         output::{self, shown},
@@ -26,7 +26,7 @@ use crate::{
 
 /// Output format of decisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// A table for people; may change between versions
     #[default]
     Table,
@@ -53,15 +53,15 @@ const CONTEXT: Column = ("CONTEXT", |row| row.context.clone());
 
 const COLUMNS: [Column; 10] = [
     ("TIME", |row| row.time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-    ("DECISION", decision),
-    ("WHO", who),
+    ("DECISION", Row::outcome),
+    ("WHO", Row::who),
     ("ACTION", |row| row.action.clone()),
-    ("OBJECT", |row| format!("{} {}", row.object.kind, joined([&row.object.namespace, &row.object.name], "/"))),
-    ("ENVIRONMENT/PROJECT", |row| joined([&row.environment, &row.project], "/")),
+    ("OBJECT", Row::object),
+    ("ENVIRONMENT/PROJECT", Row::place),
     ("REQUIRED", |row| row.required.as_str().to_owned()),
-    ("APPROVAL", approval),
+    ("APPROVAL", Row::approval),
     ("CAPABILITIES", |row| row.capabilities.join(", ")),
-    ("REASONS", reasons),
+    ("REASONS", Row::reasons),
 ];
 
 const WIDE: [Column; 6] = [
@@ -107,41 +107,8 @@ const CSV: [Column; 27] = [
     ("initiatedBy", |row| row.claimed_initiators.clone()),
 ];
 
-fn joined(parts: [&str; 2], separator: &str) -> String {
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    parts.join(separator)
-}
-
-fn decision(row: &Row) -> String {
-    if row.remarks.is_empty() { row.decision.clone() } else { format!("{} ({})", row.decision, row.remarks.join(", ")) }
-}
-
-fn who(row: &Row) -> String {
-    let mut who = row.initiator.clone();
-    if !row.impersonator.is_empty() {
-        who = format!("{} as {who}", row.impersonator);
-    }
-    if !row.requested_by.is_empty() {
-        who = format!("{who} for {}", row.requested_by);
-    }
-    who
-}
-
-fn approval(row: &Row) -> String {
-    let ids = row.approvals.join(", ");
-    if row.reviewers.is_empty() { ids } else { format!("{ids} by {}", row.reviewers.join(", ")) }
-}
-
-fn reasons(row: &Row) -> String {
-    let reasons = row.reasons.join(", ");
-    match row.times {
-        Some(times) if times > 1 => format!("{reasons} ({times} times)"),
-        _ => reasons,
-    }
-}
-
-/// Prints rows to standard output.
-pub(super) struct Printer<W: Write = Stdout> {
+/// Prints rows to standard output, or another writer.
+pub(crate) struct Printer<W: Write = Stdout> {
     out: BufWriter<W>,
     format: Format,
     columns: Vec<Column>,
@@ -154,7 +121,7 @@ pub(super) struct Printer<W: Write = Stdout> {
 }
 
 impl<W: Write> Printer<W> {
-    pub(super) fn new(out: W, format: Format, styled: bool) -> Self {
+    pub(crate) fn new(out: W, format: Format, styled: bool) -> Self {
         let out = BufWriter::with_capacity(64 * 1024, out);
         let columns = match format {
             Format::Table => COLUMNS.to_vec(),
@@ -176,7 +143,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// Prints a row. `json` is its source, on one line.
-    pub(super) fn print(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
+    fn print(&mut self, row: &Row, json: &str) -> Result<(), Failure> {
         let printed = match self.format {
             Format::Table | Format::Wide => self.table(row),
             Format::Json => writeln!(self.out, "{}", one_line(&in_context(json, &row.context)?)),
@@ -184,11 +151,6 @@ impl<W: Write> Printer<W> {
             Format::Csv => self.csv(row),
         };
         printed.map_err(|error| cannot_print(&error))
-    }
-
-    /// Prints everything that is buffered: before a wait, and at the end.
-    pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        self.settle().and_then(|()| self.out.flush()).map_err(|error| cannot_print(&error))
     }
 
     fn table(&mut self, row: &Row) -> io::Result<()> {
@@ -249,6 +211,20 @@ impl<W: Write> Printer<W> {
         }
         let cells: Vec<String> = self.columns.iter().map(|(_, of)| quoted(&shown(&of(row)))).collect();
         write!(self.out, "{}\r\n", cells.join(","))
+    }
+}
+
+impl<W: Write> RowSink for Printer<W> {
+    fn row(&mut self, row: Row, json: &str) -> Result<(), Failure> {
+        self.print(&row, json)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.settle().and_then(|()| self.out.flush()).map_err(|error| cannot_print(&error))
+    }
+
+    fn unreadable(&mut self, place: &str, why: &str) {
+        output::note(&format!("cannot read {place}: {why}"));
     }
 }
 

@@ -5,77 +5,79 @@
 use jiff::Timestamp;
 use writgate_core::{
     posture::Enforcement,
-    record::{ApprovalRecord, Basis, DecisionRecord, Initiator, VerifiedRecord},
+    record::{ApprovalRecord, Basis, ChainPosition, DecisionRecord, Initiator, VerifiedRecord},
 };
 
 /// A decision. A text is empty if its value is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// The context of the kubeconfig that the decision was read with, if decisions of several contexts are read.
-    pub(super) context: String,
+    pub(crate) context: String,
     /// Time of the decision; in the API server's audit log, time of the request.
-    pub(super) time: Timestamp,
+    pub(crate) time: Timestamp,
     /// The decision's id.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// `admitted`, `denied` or `not-an-action`.
-    pub(super) decision: String,
+    pub(crate) decision: String,
     /// What qualifies the decision: `break-glass`, `dry run`, `not persisted`.
-    pub(super) remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
     /// The API user who sent the request.
-    pub(super) initiator: String,
+    pub(crate) initiator: String,
     /// The Flux or Argo CD objects that the object names, which nothing verifies.
-    pub(super) claimed_initiators: String,
+    pub(crate) claimed_initiators: String,
     /// The user who impersonated the initiator; only the API server's audit log says.
-    pub(super) impersonator: String,
+    pub(crate) impersonator: String,
     /// The requester, according to a verified approval.
-    pub(super) requested_by: String,
+    pub(crate) requested_by: String,
     /// `CREATE` …; in the API server's audit log, the verb.
-    pub(super) operation: String,
+    pub(crate) operation: String,
     /// `deploy` …, the connection into a Pod, or `govern`.
-    pub(super) action: String,
+    pub(crate) action: String,
     /// The object of the request.
-    pub(super) object: ObjectName,
-    pub(super) cluster: String,
-    pub(super) environment: String,
-    pub(super) project: String,
+    pub(crate) object: ObjectName,
+    pub(crate) cluster: String,
+    pub(crate) environment: String,
+    pub(crate) project: String,
     /// Whether an approval was required.
-    pub(super) required: Required,
+    pub(crate) required: Required,
     /// Ids of the approvals that were given.
-    pub(super) approvals: Vec<String>,
+    pub(crate) approvals: Vec<String>,
     /// The reviewers who signed them.
-    pub(super) reviewers: Vec<String>,
+    pub(crate) reviewers: Vec<String>,
     /// The capabilities that the action required.
-    pub(super) capabilities: Vec<String>,
+    pub(crate) capabilities: Vec<String>,
     /// The reason codes.
-    pub(super) reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
     /// How often the same request was denied, if the source counts.
-    pub(super) times: Option<i32>,
+    pub(crate) times: Option<i32>,
     /// What an admission rests on.
-    pub(super) basis: String,
+    pub(crate) basis: String,
     /// The posture's enforcement.
-    pub(super) enforcement: String,
-    pub(super) spec_hash: String,
-    pub(super) posture_version: String,
+    pub(crate) enforcement: String,
+    pub(crate) spec_hash: String,
+    pub(crate) posture_version: String,
+    /// The record's place in its chain, if it was verified.
+    pub(crate) verified: Option<ChainPosition>,
 }
 
 /// Remark about an admission whose object was not seen.
-pub(super) const NOT_PERSISTED: &str = "not persisted";
+pub(crate) const NOT_PERSISTED: &str = "not persisted";
 
 /// Remark about a record that no seal covers yet, so that it is not verified.
-pub(super) const NOT_YET_SEALED: &str = "not yet sealed";
+pub(crate) const NOT_YET_SEALED: &str = "not yet sealed";
 
 /// An object's name. In the API server's audit log, the plural resource takes the place of the kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ObjectName {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) namespace: String,
-    pub(super) name: String,
+pub(crate) struct ObjectName {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 /// Whether an approval was required.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Required {
+pub(crate) enum Required {
     Yes,
     No,
     /// No posture was used, so nothing was required.
@@ -86,11 +88,11 @@ pub(super) enum Required {
 }
 
 impl Required {
-    pub(super) fn of(required: Option<bool>) -> Self {
+    pub(crate) fn of(required: Option<bool>) -> Self {
         required.map_or(Self::NotChecked, |yes| if yes { Self::Yes } else { Self::No })
     }
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Yes => "yes",
             Self::No => "no",
@@ -101,15 +103,67 @@ impl Required {
 }
 
 impl Row {
-    pub(super) fn is_not_persisted(&self) -> bool {
+    pub(crate) fn is_not_persisted(&self) -> bool {
         self.remarks.iter().any(|remark| remark == NOT_PERSISTED)
     }
+
+    /// The outcome, with its remarks in brackets.
+    pub(crate) fn outcome(&self) -> String {
+        if self.remarks.is_empty() {
+            self.decision.clone()
+        } else {
+            format!("{} ({})", self.decision, self.remarks.join(", "))
+        }
+    }
+
+    /// The initiator, and on whose behalf.
+    pub(crate) fn who(&self) -> String {
+        let mut who = self.initiator.clone();
+        if !self.impersonator.is_empty() {
+            who = format!("{} as {who}", self.impersonator);
+        }
+        if !self.requested_by.is_empty() {
+            who = format!("{who} for {}", self.requested_by);
+        }
+        who
+    }
+
+    /// Kind, namespace and name of the object.
+    pub(crate) fn object(&self) -> String {
+        format!("{} {}", self.object.kind, joined([&self.object.namespace, &self.object.name]))
+    }
+
+    /// Environment and project.
+    pub(crate) fn place(&self) -> String {
+        joined([&self.environment, &self.project])
+    }
+
+    /// The approvals that were given, and who signed them.
+    pub(crate) fn approval(&self) -> String {
+        let ids = self.approvals.join(", ");
+        if self.reviewers.is_empty() { ids } else { format!("{ids} by {}", self.reviewers.join(", ")) }
+    }
+
+    /// The reason codes, and how often they were given.
+    pub(crate) fn reasons(&self) -> String {
+        let reasons = self.reasons.join(", ");
+        match self.times {
+            Some(times) if times > 1 => format!("{reasons} ({times} times)"),
+            _ => reasons,
+        }
+    }
+}
+
+fn joined(parts: [&str; 2]) -> String {
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("/")
 }
 
 /// With `--verify`, this is the only way to a row without a finding.
 impl From<VerifiedRecord> for Row {
     fn from(record: VerifiedRecord) -> Self {
-        record.into_record().into()
+        let position = record.position();
+        Self { verified: Some(position), ..record.into_record().into() }
     }
 }
 
@@ -150,6 +204,7 @@ impl From<DecisionRecord> for Row {
             enforcement: record.enforcement.map(|enforcement| enforcement.as_str().to_owned()).unwrap_or_default(),
             spec_hash: record.spec_hash.map(|hash| hash.to_string()).unwrap_or_default(),
             posture_version: record.posture_version.unwrap_or_default(),
+            verified: None,
         }
     }
 }

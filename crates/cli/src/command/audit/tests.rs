@@ -16,7 +16,7 @@ use writgate_core::{
 };
 
 use super::{
-    Audit, Tally,
+    Audit, RowSink as _, Tally,
     filter::{Filter, FilterFlags},
     log::Log,
     printer::{Format, Printer},
@@ -159,7 +159,7 @@ impl Written {
         let mut out = Vec::new();
         let mut printer = Printer::new(&mut out, Format::Csv, false);
         for record in &self.records {
-            printer.print(&Row::from(record.clone()), "").unwrap();
+            printer.row(Row::from(record.clone()), "").unwrap();
         }
         printer.flush().unwrap();
         drop(printer);

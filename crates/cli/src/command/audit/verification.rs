@@ -42,7 +42,7 @@ const MAX_REPEATED: usize = 1_000;
 const UNPROVED: &str = "nothing is verified, because no line is a link of a chain";
 
 /// The state of a verification.
-pub(super) struct Verification {
+pub(crate) struct Verification {
     verifier: ChainVerifier,
     /// The position of each finding, in order.
     positions: VecDeque<(String, ChainFinding)>,
@@ -77,7 +77,7 @@ impl Verification {
     }
 
     /// Verifies with the keys in these files, or, if there are none, with the cluster's checkpoints.
-    pub(super) fn by(paths: &[PathBuf], cluster: Option<&Cluster>) -> Result<Self, Failure> {
+    pub(crate) fn by(paths: &[PathBuf], cluster: Option<&Cluster>) -> Result<Self, Failure> {
         match cluster {
             Some(cluster) if paths.is_empty() => Self::by_cluster(cluster),
             _ => Self::by_files(paths),
@@ -216,7 +216,7 @@ impl Verification {
 }
 
 /// The result of a verification.
-pub(super) struct VerificationReport {
+pub(crate) struct VerificationReport {
     findings: Vec<String>,
     remarks: Vec<String>,
     /// Facts that are no fault of the log: copies, and the order of the lines.
@@ -227,12 +227,17 @@ pub(super) struct VerificationReport {
 }
 
 impl VerificationReport {
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.report.is_clean() && self.remarks.is_empty()
     }
 
+    /// Records that could not be read, so that the rows are incomplete.
+    pub(crate) fn unreadable_records(&self) -> u64 {
+        self.unreadable + self.report.counts.get(ChainFinding::Unreadable.as_str()).copied().unwrap_or_default()
+    }
+
     /// Each writer with its links, each finding, and the sum.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for chain in &self.report.chains {
             let _ = writeln!(text, "{}", summary(chain));
