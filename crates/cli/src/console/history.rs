@@ -56,7 +56,9 @@ impl LogFlags {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let mut files = self.log.iter().chain(&self.audit_log).chain(&self.webhook_key);
         match files.find(|file| input::is_stdin(file)) {
-            Some(_) => Err(Failure::Misuse("the console cannot read a log from standard input; pass a file".to_owned())),
+            Some(_) => {
+                Err(Failure::Misuse("the console cannot read a log from standard input; pass a file".to_owned()))
+            }
             None => Ok(()),
         }
     }
@@ -212,7 +214,9 @@ fn hint(source: Source) -> &'static str {
             "Events expire after an hour and are not evidence. For evidence, start the console with --log FILE, the webhook's log."
         }
         Source::Log => "All decisions in the log, in every namespace.",
-        Source::AuditLog => "All decisions in the audit log, in every namespace. The audit log is not signed, so it cannot be verified.",
+        Source::AuditLog => {
+            "All decisions in the audit log, in every namespace. The audit log is not signed, so it cannot be verified."
+        }
     }
 }
 

@@ -87,8 +87,7 @@ fn freshness(query: &Query, reading: &Reading) -> Markup {
 /// What could not be read.
 fn troubles(query: &Query, reading: &Reading) -> Markup {
     let counts = &reading.counts;
-    let unreadable =
-        reading.verification.as_ref().map_or(counts.unreadable, VerificationReport::unreadable_records);
+    let unreadable = reading.verification.as_ref().map_or(counts.unreadable, VerificationReport::unreadable_records);
     let is_no_log = query.source != Source::Events && counts.seen == 0 && unreadable == 0;
     html! {
         @if is_no_log {

@@ -20,7 +20,8 @@ fn file(name: &str) -> PathBuf {
 
 /// A console with the log at `path`, and the key that sealed the files.
 fn console_with(path: &Path) -> Settings {
-    let logs = LogFlags { log: vec![path.to_owned()], webhook_key: vec![file("webhook.pub.pem")], ..LogFlags::default() };
+    let logs =
+        LogFlags { log: vec![path.to_owned()], webhook_key: vec![file("webhook.pub.pem")], ..LogFlags::default() };
     Settings { logs, ..settings() }
 }
 
@@ -204,7 +205,10 @@ fn a_file_for_export_has_the_rows_of_audit() {
     assert_eq!(answer.header("content-disposition"), "attachment; filename=\"decisions.csv\"");
     let lines: Vec<&str> = answer.text.split("\r\n").filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(lines[0].starts_with("time,decision,remarks,initiator,") && lines[1].contains(",denied,,alice,"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("time,decision,remarks,initiator,") && lines[1].contains(",denied,,alice,"),
+        "{lines:?}"
+    );
     let answer = browser.get("/history/decisions.json?who=carol").expect(StatusCode::OK, "");
     let records: Vec<serde_json::Value> =
         answer.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
