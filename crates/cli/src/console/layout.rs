@@ -27,11 +27,18 @@ pub(crate) struct PageError {
     title: &'static str,
     /// What was found, what was expected, what to do next. Escaped when it is shown.
     why: String,
+    /// The page to which to go back.
+    back: String,
 }
 
 impl PageError {
     pub(crate) fn new(status: StatusCode, title: &'static str, why: impl Into<String>) -> Self {
-        Self { status, title, why: why.into() }
+        Self { status, title, why: why.into(), back: "/".to_owned() }
+    }
+
+    /// The same, with a link to another page than the first one.
+    pub(crate) fn back_to(self, address: &str) -> Self {
+        Self { back: address.to_owned(), ..self }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -54,7 +61,8 @@ impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let body = html! {
             (lines(&self.why))
-            p { a href="/" { "Go to the requests" } }
+            // Without a session, every page shows the same.
+            @if self.status != StatusCode::UNAUTHORIZED { p { a href=(self.back) { "Go back" } } }
         };
         (self.status, bare(self.title, None, body)).into_response()
     }

@@ -22,7 +22,7 @@ use crate::{
 
 /// How often a free port is tried on both addresses.
 const ATTEMPTS: usize = 16;
-/// How often the terminal is told of a session that has ended.
+/// How often to look for a session that nobody has used for too long.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Sockets on 127.0.0.1 and, if the machine has it, on `[::1]`.

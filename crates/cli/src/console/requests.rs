@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-/// How long the script waits for news.
+/// How long a request of the script waits for a change.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// How long the first page waits for the first reading of the cluster.
 const FIRST: Duration = Duration::from_secs(2);
 
 pub(super) fn router() -> Router<Shared> {
-    Router::new().route("/", get(show)).route("/live/requests", get(news))
+    Router::new().route("/", get(show)).route("/live/requests", get(changed_list))
 }
 
 async fn show(State(console): State<Shared>) -> Html<String> {
@@ -39,7 +39,7 @@ async fn show(State(console): State<Shared>) -> Html<String> {
     let live = format!("/live/requests?after={}", snapshot.version);
     let body = html! {
         p .hint {
-            "This list follows the cluster by itself if your browser runs scripts. "
+            "The list updates by itself if your browser runs scripts. "
             a href="/" { "Refresh" }
         }
         div #live data-live=(live) { (list(&console, &snapshot)) }
@@ -48,7 +48,7 @@ async fn show(State(console): State<Shared>) -> Html<String> {
 }
 
 /// The list, as soon as it differs from the one that the page shows.
-async fn news(State(console): State<Shared>, request: Request) -> Response {
+async fn changed_list(State(console): State<Shared>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
     let after = after.and_then(|(_, version)| version.parse().ok()).unwrap_or_default();
@@ -74,8 +74,8 @@ fn list(console: &Console, snapshot: &Snapshot) -> Markup {
     }
     html! {
         (freshness(snapshot))
-        @if own.is_some() { (group("They wait for your signature", &own_first, own)) }
-        (group("They wait for signatures", &waiting, own))
+        @if own.is_some() { (group("Waiting for your signature", &own_first, own)) }
+        (group("Waiting for signatures", &waiting, own))
         (denied(snapshot))
         (group("Approved or live", &done, own))
         (group("Rejected, refused or expired", &refused, own))

@@ -20,7 +20,7 @@ use crate::console::{
 /// The largest form: a posture, or a log's part.
 const MAX_FORM: usize = 4 * 1024 * 1024;
 
-/// Paths that the script asks for by itself. They are no use of the console.
+/// Paths that the script requests by itself. Such a request does not count as use of the session.
 pub(crate) const LIVE: &str = "/live/";
 
 /// The header with the token of a request that the script makes. No other site can set it.
@@ -144,7 +144,7 @@ fn same_origin(host: &str, headers: &HeaderMap, is_post: bool) -> Result<(), Pag
     Err(PageError::new(
         StatusCode::FORBIDDEN,
         "Another site",
-        "Another site, or a program that is no browser, sent this request. Nothing was changed.",
+        "Another site, or a program that is not a browser, sent this request. Nothing was changed.",
     ))
 }
 

@@ -182,7 +182,8 @@ impl Console {
                 }
                 Ok(Some(acted))
             })
-            .await?;
+            .await
+            .map_err(|failure| PageError::from(failure).back_to(&address))?;
         if let Some(Acted::Changed(changes)) = acted {
             return Ok((StatusCode::CONFLICT, changed(self, &address, &changes)).into_response());
         }

@@ -28,7 +28,7 @@ use crate::{
 
 /// The shortest time between two readings.
 const PAUSE: Duration = Duration::from_secs(5);
-/// A reading that takes long is followed by a pause that is as many times as long.
+/// The pause after a reading is at least this many times as long as the reading, so that a slow cluster is not read all the time.
 const SHARE: u32 = 4;
 /// States after which the first reading is shown as far as it has come.
 const STEP: usize = 20;

@@ -18,7 +18,7 @@ async function follow(list) {
       return;
     }
     if (!answer.ok) {
-      say("The console cannot show news. Load the page again.");
+      say("The console cannot update this list. Load the page again.");
       return;
     }
     const next = answer.headers.get("x-writgate-next");

@@ -72,7 +72,7 @@ fn a_cluster_that_went_away_is_said_above_what_was_read_last() {
 }
 
 #[test]
-fn news_come_when_the_list_changes() {
+fn the_script_gets_the_list_as_soon_as_it_changes() {
     let served = Served::new();
     let cookie = served.open();
     let version = served.console.snapshots.current().version;
@@ -81,4 +81,19 @@ fn news_come_when_the_list_changes() {
     assert_eq!(answer.header("x-writgate-next"), format!("/live/requests?after={version}"));
     served.console.snapshots.publish(Snapshot::clone(&served.console.snapshots.current()));
     assert_eq!(served.console.snapshots.current().version, version, "nothing has changed");
+}
+
+#[test]
+fn a_thousand_requests_are_on_one_page() {
+    let served = Served::new();
+    let one = posted(|_| {});
+    let requests = (0..1000).map(|n| SeenRequest {
+        posted: Posted { name: format!("request-{n:020}"), ..one.clone() },
+        state: Some(RequestState::unknown("not computed")),
+    });
+    let read = Some(writgate_cluster::clock::now());
+    served.console.snapshots.publish(Snapshot { read, requests: requests.collect(), ..Snapshot::default() });
+    let answer = served.send(get("/", &served.open()));
+    let text = answer.expect(StatusCode::OK, "Waiting for signatures (1000)").text;
+    assert_eq!(text.matches("<article>").count(), 1000);
 }
