@@ -14,6 +14,11 @@ pub(crate) enum FailureChange<'a> {
 }
 
 impl LastingFailure {
+    /// Whether the last attempt failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Notes the outcome of an attempt. `None`: nothing has changed.
     pub(crate) fn note(&mut self, failure: Option<String>) -> Option<FailureChange<'_>> {
         if self.0 == failure {

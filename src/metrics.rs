@@ -23,11 +23,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use writgate_cluster::live::Standing;
 
+pub(crate) use self::labels::NotificationOutcome;
 pub use self::labels::{
     CanaryAnswer, CanaryAnswerLabels, ConnectionRefusal, ConnectionRefusalLabels, EnvironmentLabels, EventQueue,
-    EventQueueLabels, HandshakeFailure, OutcomeLabels, Port, PortLabels, ReauditLabels, Refusal, RefusalLabels,
+    EventQueueLabels, HandshakeFailure, NotificationLabels, OutcomeLabels, Port, PortLabels, ReauditLabels, Refusal, RefusalLabels,
     ReloadOutcome, RequestLabels, SkippedApproval, UseOutcome, Watched, WatchedLabels, WriteOutcome,
 };
+use crate::notify::NotificationType;
 use crate::reaudit::Counts;
 
 /// Upper bounds in seconds. A review takes about 0.1 ms, and the API server gives up after a few seconds.
@@ -134,6 +136,11 @@ pub struct Families {
     pub reaudit_workloads: Family<ReauditLabels, Gauge>,
     pub reaudit_last_success: AbsentGauge,
     pub reaudit_runs: Family<OutcomeLabels, Counter>,
+    pub notifications: Family<NotificationLabels, Counter>,
+    pub notifications_queued: Gauge,
+    pub notification_receivers_failing: Gauge,
+    /// Absent without a configuration of notifications.
+    pub notifications_configured: AbsentGauge,
 }
 
 impl Default for Metrics {
@@ -190,6 +197,10 @@ impl Default for Metrics {
             reaudit_workloads: Family::default(),
             reaudit_last_success: AbsentGauge::default(),
             reaudit_runs: Family::default(),
+            notifications: Family::default(),
+            notifications_queued: Gauge::default(),
+            notification_receivers_failing: Gauge::default(),
+            notifications_configured: AbsentGauge::default(),
         }))
     }
 }
@@ -309,6 +320,23 @@ impl Metrics {
     /// Counts a re-audit.
     pub fn reaudit_run(&self, outcome: ReloadOutcome) {
         self.reaudit_runs.get_or_create(&OutcomeLabels { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts a notification, or an attempt to deliver it.
+    pub(crate) fn notification(&self, kind: NotificationType, outcome: NotificationOutcome) {
+        let labels = NotificationLabels { r#type: kind.as_str(), outcome: outcome.as_str() };
+        self.notifications.get_or_create(&labels).inc();
+    }
+
+    /// Notes that this replica notifies nobody any more.
+    pub(crate) fn notifications_ended(&self) {
+        self.notifications_queued.set(0);
+        self.notification_receivers_failing.set(0);
+    }
+
+    /// Notes whether the configuration of notifications can be used.
+    pub(crate) fn note_notifications(&self, is_valid: bool) {
+        self.notifications_configured.set(Some(i64::from(is_valid)));
     }
 
     /// Counts a sweep of posted requests.

@@ -2,12 +2,13 @@
 //! covers any more. A decision is made when a workload is written; an approval that is revoked or expires later changes none.
 //!
 //! It denies nothing and changes nothing. It reads one page at a time, with a pause after each, and shares no limit of requests with
-//! admission. [`walk`] reads and decides, [`transitions`] finds what has changed since the last round, and
+//! admission. [`walk`] reads, [`decider`] decides, [`transitions`] finds what has changed since the last round, and
 //! [`reports`] writes the result for viewers of policy reports.
 
+pub(crate) mod decider;
 mod reports;
 mod transitions;
-mod walk;
+pub(crate) mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use writgate_cluster::names::CANARY_NAMESPACE;
 use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::lease::Holding;
 use crate::metrics::{Metrics, ReloadOutcome};
+use crate::notify::NotificationSender;
 use crate::reaudit::reports::Reports;
 use crate::reaudit::transitions::{Known, Transition};
 use crate::reaudit::walk::{Found, Walk};
@@ -46,10 +48,12 @@ pub struct Reaudit {
     metrics: Metrics,
     known: Known,
     reports: Option<ReportTarget>,
+    people: Option<NotificationSender>,
     failure: LastingFailure,
 }
 
 /// The settings of the webhook on which its decisions depend.
+#[derive(Clone)]
 pub struct Rules {
     /// The exempt controllers.
     pub exempt: writgate_core::request::ExemptControllers,
@@ -77,6 +81,7 @@ impl Reaudit {
             metrics,
             known: Known::default(),
             reports: None,
+            people: None,
             failure: LastingFailure::default(),
         }
     }
@@ -85,6 +90,12 @@ impl Reaudit {
     #[must_use]
     pub fn with_reports(self, client: Client) -> Self {
         Self { reports: Some(ReportTarget { client, failure: LastingFailure::default() }), ..self }
+    }
+
+    /// Notifies people through `people` too.
+    #[must_use]
+    pub(crate) fn with_notifications(self, people: Option<NotificationSender>) -> Self {
+        Self { people, ..self }
     }
 
     /// Does a round every `interval` while this replica holds the Lease. Does not return.
@@ -126,6 +137,9 @@ impl Reaudit {
             if let Some(reports) = &mut reports {
                 reports.add(&found);
             }
+            if let Some(people) = &self.people {
+                people.notify_of_expiry(&found);
+            }
             *counts.entry((found.environment.clone(), found.standing)).or_default() += 1;
             transitions.extend(self.known.compare(&mut next, found));
         };
@@ -140,6 +154,9 @@ impl Reaudit {
         // A crowd of harmless changes must not hide the worst ones.
         transitions.sort_by_key(|transition| transition.found.standing);
         for transition in transitions.iter().take(MAX_REPORTS) {
+            if let Some(people) = &self.people {
+                people.notify_of_revocation(&transition.found);
+            }
             self.tell(transition).await;
         }
         if changed > MAX_REPORTS {

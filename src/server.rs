@@ -209,6 +209,9 @@ pub struct Args {
     /// How long a posted request or a rejection is kept
     #[arg(long, default_value = "168h", value_parser = duration, hide = true)]
     pub request_lifetime: Duration,
+    /// Configuration of notifications: who is sent what happens in governed namespaces, over HTTPS. One replica sends them
+    #[arg(long, env = "WRITGATE_NOTIFICATIONS", value_name = "FILE", conflicts_with = "posture_dir")]
+    pub notifications: Option<PathBuf>,
     /// Send the canary once and exit, instead of serving: with 0 if the webhook in the cluster denies it. While it does not, repeat
     /// for about 10 seconds, then exit with 1
     #[arg(long, conflicts_with_all = ["posture_dir", "canary_interval", "reaudit_interval"])]

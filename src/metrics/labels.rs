@@ -169,7 +169,7 @@ impl HandshakeFailure {
     }
 }
 
-/// What the webhook watches in the cluster to decide.
+/// What the webhook watches in the cluster, to decide and to notify people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// Posture documents.
@@ -180,10 +180,15 @@ pub enum Watched {
     Approvals,
     /// Posted requests and rejections.
     Requests,
+    /// The webhook's Events, for notifications.
+    Events,
+    /// Posted requests with their approvals and rejections, for notifications.
+    Posted,
 }
 
 impl Watched {
-    pub(super) const ALL: [Self; 4] = [Self::Postures, Self::Namespaces, Self::Approvals, Self::Requests];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Postures, Self::Namespaces, Self::Approvals, Self::Requests, Self::Events, Self::Posted];
 
     /// Its name in logs and labels.
     #[must_use]
@@ -193,6 +198,8 @@ impl Watched {
             Self::Namespaces => "namespaces",
             Self::Approvals => "approvals",
             Self::Requests => "requests",
+            Self::Events => "events",
+            Self::Posted => "posted",
         }
     }
 }
@@ -349,6 +356,43 @@ impl WriteOutcome {
         };
         OutcomeLabels { outcome }
     }
+}
+
+/// What became of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotificationOutcome {
+    /// A receiver has it.
+    Delivered,
+    /// An attempt failed, and is repeated.
+    Failed,
+    /// A receiver refused it for its content, and it was dropped.
+    Refused,
+    /// It was dropped: the queue was full, it waited too long, or too many were caused in its namespace.
+    Dropped,
+    /// What it rests on could not be verified, so it was not sent.
+    Unverified,
+}
+
+impl NotificationOutcome {
+    pub(super) const ALL: [Self; 5] = [Self::Delivered, Self::Failed, Self::Refused, Self::Dropped, Self::Unverified];
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Dropped => "dropped",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+/// Labels of `writgate_notifications_total`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NotificationLabels {
+    // `type` is a word of Rust.
+    pub(super) r#type: &'static str,
+    pub(super) outcome: &'static str,
 }
 
 /// Labels with the reason of a refusal or of a skipped approval.

@@ -4,10 +4,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    CanaryAnswer, ConnectionRefusal, ConnectionRefusalLabels, EventQueue, HandshakeFailure, Metrics, OutcomeLabels,
-    Port, PortLabels, Refusal, RefusalLabels, ReloadOutcome, SkippedApproval, UseOutcome, Watched, WatchedLabels,
-    WriteOutcome, process,
+    CanaryAnswer, ConnectionRefusal, ConnectionRefusalLabels, EventQueue, HandshakeFailure, Metrics,
+    NotificationLabels, NotificationOutcome, OutcomeLabels, Port, PortLabels, Refusal, RefusalLabels, ReloadOutcome,
+    SkippedApproval, UseOutcome, Watched, WatchedLabels, WriteOutcome, process,
 };
+use crate::notify::NotificationType;
 
 impl Metrics {
     /// A registry of these metrics, which are all present from the first scrape.
@@ -229,6 +230,26 @@ impl Metrics {
             self.reaudit_last_success.clone(),
         );
         registry.register("reaudit_runs", "Re-audits, by outcome", self.reaudit_runs.clone());
+        registry.register(
+            "notifications",
+            "Notifications by type and outcome; a delivery to each receiver counts, and so does each failed attempt",
+            self.notifications.clone(),
+        );
+        registry.register(
+            "notifications_queued",
+            "Notifications that wait to be delivered to a receiver",
+            self.notifications_queued.clone(),
+        );
+        registry.register(
+            "notification_receivers_failing",
+            "Receivers of notifications to which the last delivery failed",
+            self.notification_receivers_failing.clone(),
+        );
+        registry.register(
+            "notifications_configured",
+            "1 if the configuration of notifications can be used, else 0; only on replicas that have one",
+            self.notifications_configured.clone(),
+        );
     }
 
     /// Creates every label value. An alert misses the first failure of a counter that did not exist before.
@@ -260,6 +281,13 @@ impl Metrics {
         }
         for why in SkippedApproval::ALL {
             drop(self.approvals_skipped.get_or_create(&why.labels()));
+        }
+        for (kind, outcome) in NotificationType::ALL
+            .into_iter()
+            .flat_map(|kind| NotificationOutcome::ALL.map(|outcome| (kind, outcome)))
+        {
+            let labels = NotificationLabels { r#type: kind.as_str(), outcome: outcome.as_str() };
+            drop(self.notifications.get_or_create(&labels));
         }
         for answer in CanaryAnswer::ALL {
             drop(self.canary_answers.get_or_create(&answer.labels()));

@@ -172,7 +172,7 @@ mod tests {
             name: name.to_owned(),
             uid: Some("7".to_owned()),
         };
-        Found { object, environment: "production".into(), standing, why: "x".repeat(5000) }
+        Found { object, environment: "production".into(), standing, why: "x".repeat(5000), approval: None }
     }
 
     #[test]

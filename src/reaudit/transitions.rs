@@ -71,7 +71,7 @@ mod tests {
             name: "orders".to_owned(),
             uid: Some(Uuid::from_bytes([uid; 16]).to_string()),
         };
-        Found { object, environment: "production".into(), standing, why: String::new() }
+        Found { object, environment: "production".into(), standing, why: String::new(), approval: None }
     }
 
     /// Each round, and the transitions that it shows.

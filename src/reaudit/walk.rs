@@ -1,10 +1,9 @@
 //! Reads the workloads of governed namespaces page by page, and decides about each as if it were created again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::{Client, ResourceExt as _};
@@ -19,21 +18,17 @@ use writgate_cluster::live::{ClaimedApprovals, KINDS, Standing, UNKNOWN_USER, Un
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_cluster::pages::{FIRST_OBJECTS, Pages};
 use writgate_core::{
-    approval::{DetachedApproval, DetachedQuery, MAX_ENVELOPE},
-    decide::{
-        Answers, ConfigMapAnswer, Coverage, EmptyCluster, Facts, Governance, HolderAnswer, Use, decide,
-        decide_malformed,
-    },
-    kube::{WorkloadKind, WorkloadKinds, default_forward},
+    approval::{DetachedApproval, MAX_ENVELOPE},
+    decide::Coverage,
+    kube::{WorkloadKind, default_forward},
     posture::{PostureError, PostureSet},
-    record::{Decision, History, ObjectRecord},
-    request::{ExemptControllers, Request},
+    record::{ApprovalRecord, Decision, ObjectRecord},
     vocabulary::{APPROVAL_KEY, ENVIRONMENT_LABEL},
 };
 
 use crate::lease::Holding;
 use crate::reaudit::Rules;
-use crate::review::config_map_reader::ConfigMapReader;
+use crate::reaudit::decider::{Decider, NamespaceRules};
 use crate::state::store::Store;
 
 /// How long one page may take.
@@ -42,8 +37,6 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Detached approvals of a namespace that are kept, in bytes.
 const MAX_APPROVALS: usize = 16 << 20;
-/// How often a decision asks for further ConfigMaps.
-const MAX_ROUNDS: usize = 4;
 /// The longest text about one workload.
 const MAX_WHY: usize = 1024;
 
@@ -56,14 +49,21 @@ pub(crate) struct Found {
     pub(crate) standing: Standing,
     /// The denials of the decision, if it is not covered.
     pub(crate) why: String,
+    /// The approval that covers it, if one does. Of several, the one that lasts longest.
+    pub(crate) approval: Option<CoveringApproval>,
+}
+
+/// An approval that covers a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CoveringApproval {
+    pub(crate) id: String,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// Reads and decides.
 pub(super) struct Walk {
     client: Client,
-    rules: Rules,
-    kinds: WorkloadKinds,
-    config_maps: ConfigMapReader,
+    decider: Decider,
 }
 
 /// A governed namespace.
@@ -82,10 +82,7 @@ struct Place<'a> {
 
 impl Walk {
     pub(super) fn new(client: Client, rules: Rules) -> Self {
-        // It has a limiter of its own.
-        let config_maps = ConfigMapReader::new(client.clone());
-        let kinds = rules.further.iter().copied().collect();
-        Self { client, rules, kinds, config_maps }
+        Self { decider: Decider::new(client.clone(), rules), client }
     }
 
     /// Passes every workload of the namespaces `governed` to `each`. The error is the first failure.
@@ -124,7 +121,7 @@ impl Walk {
         each: &mut impl FnMut(Found),
     ) -> Result<(), String> {
         let mut controllers = Controllers::default();
-        let kinds = self.rules.further.iter().chain(&KINDS).map(|kind| Some(*kind));
+        let kinds = self.decider.rules.further.iter().chain(&KINDS).map(|kind| Some(*kind));
         for kind in kinds.chain([None]) {
             let (api_version, name, resource) =
                 kind.map_or(("v1", "Pod", "pods"), |kind| (kind.api_version(), kind.kind(), kind.resource()));
@@ -181,7 +178,7 @@ impl Walk {
         holding: &Holding,
     ) -> Result<Result<Vec<DetachedApproval>, String>, String> {
         let mut found = Vec::new();
-        if !self.rules.detached_approvals {
+        if !self.decider.rules.detached_approvals {
             return Ok(Ok(found));
         }
         let config_maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
@@ -241,16 +238,23 @@ impl Walk {
             (_, Some(Err(error))) => Err(error.to_string()),
             (Ok(claimed), _) => self.coverage(place, claimed, kind, &object, &record).await,
         };
+        let mut approval = None;
         let (standing, why) = match covered {
             Ok((coverage, decision)) => {
+                let standing = Standing::of(coverage, is_older);
+                if standing == Standing::Approved {
+                    let last = decision.record.approvals.iter().max_by_key(|approval| approval.expires_at);
+                    let covering = |last: &ApprovalRecord| CoveringApproval { id: last.id.clone(), expires_at: last.expires_at };
+                    approval = last.map(covering);
+                }
                 let denials: Vec<String> =
                     decision.denials.iter().map(|denial| format!("{}: {denial}", denial.code())).collect();
-                (Standing::of(coverage, is_older), denials.join("\n"))
+                (standing, denials.join("\n"))
             }
             Err(why) => (Standing::Unreadable, why),
         };
         let why = writgate_core::text::bounded(&why, MAX_WHY);
-        Found { object: record, environment: place.environment.clone(), standing, why }
+        Found { object: record, environment: place.environment.clone(), standing, why, approval }
     }
 
     async fn coverage(
@@ -266,50 +270,25 @@ impl Walk {
         let environment = place.labels.environment.as_deref().unwrap_or_default();
         let posture = place.postures.environment(environment).ok();
         let resource = kind.map_or("pods", WorkloadKind::resource);
-        let mut maps: BTreeMap<String, ConfigMapAnswer> = BTreeMap::new();
-        for _ in 0..MAX_ROUNDS {
-            let mut wanted = BTreeSet::new();
-            let found = claimed.coverage(place.now, posture, object, &subject, |object, at| {
-                let uid = clock::decision_id(at).to_string();
-                let request = UnsentRequest {
-                    uid: &uid,
-                    namespace: place.name,
-                    name,
-                    user: UNKNOWN_USER,
-                    api_version,
-                    kind: kind_name,
-                    resource,
-                    old_object: None,
-                };
-                let mut answers =
-                    LiveAnswers { claimed, maps: &maps, wanted: &mut wanted, empty: EmptyCluster { now: at } };
-                Ok::<_, String>(self.decide(&request.review(object), place, at, &mut answers))
-            })?;
-            if wanted.is_empty() {
-                return Ok(found);
-            }
-            let names: Vec<String> = wanted.into_iter().collect();
-            let read = self.config_maps.read(place.name, &names).await;
-            maps.extend(names.into_iter().zip(read));
-        }
-        Err("the workload refers to ConfigMaps that refer to others without an end".to_owned())
-    }
-
-    fn decide(&self, review: &[u8], place: &Place<'_>, at: Timestamp, answers: &mut LiveAnswers<'_>) -> Decision {
-        let decision_id = clock::decision_id(at);
-        let request = match Request::parse_with(review, &self.kinds) {
-            Ok(request) => request,
-            Err(malformed) => return decide_malformed(&malformed, decision_id, at),
-        };
-        let environment = place.labels.environment.as_deref().unwrap_or_default();
-        let governance = Governance::Governed {
-            environment,
-            project: place.labels.project.as_deref(),
-            posture: place.postures.environment(environment),
-        };
-        let exempt: &ExemptControllers = &self.rules.exempt;
-        let facts = Facts { decision_id, exempt, clock_leeway: SignedDuration::ZERO };
-        decide(&request, &governance, &facts, at, answers)
+        let rules = NamespaceRules { labels: &place.labels, postures: place.postures };
+        self.decider
+            .with_config_maps(place.name, claimed, |answers| {
+                claimed.coverage(place.now, posture, object, &subject, |object, at| {
+                    let uid = clock::decision_id(at).to_string();
+                    let request = UnsentRequest {
+                        uid: &uid,
+                        namespace: place.name,
+                        name,
+                        user: UNKNOWN_USER,
+                        api_version,
+                        kind: kind_name,
+                        resource,
+                        old_object: None,
+                    };
+                    Ok::<_, String>(self.decider.decide(&request.review(object), &rules, at, answers))
+                })
+            })
+            .await
     }
 }
 
@@ -323,39 +302,4 @@ fn cannot_list(resource: &str, namespace: &str, error: &bounded_request::Request
         _ => "",
     };
     format!("{resource} in namespace {namespace} cannot be listed: {error}{hint}")
-}
-
-/// Answers what a decision asks from what was read before. No approval counts as used.
-struct LiveAnswers<'a> {
-    claimed: &'a ClaimedApprovals,
-    maps: &'a BTreeMap<String, ConfigMapAnswer>,
-    /// The ConfigMaps that must be read before the decision counts.
-    wanted: &'a mut BTreeSet<String>,
-    empty: EmptyCluster,
-}
-
-impl Answers for LiveAnswers<'_> {
-    fn cached_approvals(&mut self, query: &DetachedQuery) -> Vec<DetachedApproval> {
-        self.claimed.matching(query)
-    }
-
-    /// They would be the same as the cached ones.
-    fn live_approvals(&mut self, _: &DetachedQuery) -> Result<Vec<DetachedApproval>, String> {
-        Ok(Vec::new())
-    }
-
-    fn config_map(&mut self, name: &str) -> ConfigMapAnswer {
-        self.maps.get(name).cloned().unwrap_or_else(|| {
-            self.wanted.insert(name.to_owned());
-            Err("it is not read yet".to_owned())
-        })
-    }
-
-    fn holder(&mut self, wanted: &Use) -> HolderAnswer {
-        self.empty.holder(wanted)
-    }
-
-    fn history(&mut self, object: &ObjectRecord) -> Result<History, String> {
-        self.empty.history(object)
-    }
 }

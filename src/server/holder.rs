@@ -1,5 +1,6 @@
-//! What only the replica that holds the Lease does: the canary, the re-audit, and the sweep of posted requests.
+//! What only the replica that holds the Lease does: the canary, the re-audit, the sweep of posted requests, and notifications.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::{Args, ServeError};
 use crate::canary::{Canary, Expected};
 use crate::lease::LeaseKeeper;
 use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::reaudit::{Reaudit, Rules};
 use crate::request_sweep::RequestSweep;
 use crate::state::store::Store;
@@ -37,11 +39,12 @@ pub(super) struct Holder {
 }
 
 impl Holder {
-    /// Starts to compete for the Lease, and starts the canary, the re-audit, and the sweep of posted requests. `None` if all are off: there is no Lease then.
+    /// Starts to compete for the Lease, and starts the canary, the re-audit, the sweep of posted requests, and notifications. `None`
+    /// if all are off: there is no Lease then.
     pub(super) fn start(self, args: &Args, writer: &str) -> Option<LeaseKeeper> {
         let Self { client, ledger, store, reporter, metrics, exempt } = self;
         let intervals = [args.canary_interval, args.reaudit_interval, args.request_sweep_interval];
-        if intervals.iter().all(Duration::is_zero) {
+        if intervals.iter().all(Duration::is_zero) && args.notifications.is_none() {
             return None;
         }
         // A Pod keeps its name when its container is restarted, and the writer differs between processes.
@@ -59,10 +62,19 @@ impl Holder {
             let sweep = RequestSweep::new(client.clone(), store.clone(), args.request_lifetime, metrics.clone());
             tokio::spawn(sweep.keep(args.request_sweep_interval, lease.holding()));
         }
+        let further = args.workload_kind.clone();
+        let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
+        let open = |file: &PathBuf| {
+            let (store, rules, metrics) = (store.clone(), rules.clone(), metrics.clone());
+            Notifier::open(file, client.clone(), &args.system_namespace, store, rules, metrics)
+        };
+        let (notifier, people) = args.notifications.as_ref().and_then(open).unzip();
+        if let Some(notifier) = notifier {
+            tokio::spawn(notifier.keep(lease.holding()));
+        }
         if !args.reaudit_interval.is_zero() {
-            let further = args.workload_kind.clone();
-            let rules = Rules { exempt, further, detached_approvals: args.detached_approvals };
-            let mut reaudit = Reaudit::new(client.clone(), store, rules, notices, metrics);
+            let mut reaudit =
+                Reaudit::new(client.clone(), store, rules, notices, metrics).with_notifications(people);
             if args.open_reports {
                 reaudit = reaudit.with_reports(client);
             }

@@ -85,17 +85,39 @@ impl WatchError {
     }
 }
 
-/// Follows the objects of `api` that match `labels`. Does not return.
-pub async fn follow<K, F>(watched: Watched, api: Api<K>, labels: &str, follower: &F, metrics: &Metrics)
-where
+/// Which objects to follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Selectors<'a> {
+    /// The label selector; empty: all.
+    pub labels: &'a str,
+    /// The field selector.
+    pub fields: Option<&'a str>,
+}
+
+/// A label selector.
+impl<'a> From<&'a str> for Selectors<'a> {
+    fn from(labels: &'a str) -> Self {
+        Self { labels, fields: None }
+    }
+}
+
+/// Follows the objects of `api` that match `selectors`. Does not return.
+pub async fn follow<'s, K, F>(
+    watched: Watched,
+    api: Api<K>,
+    selectors: impl Into<Selectors<'s>>,
+    follower: &F,
+    metrics: &Metrics,
+) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Follower<K>,
 {
+    let selectors = selectors.into();
     let what = watched.as_str();
     let mut pause = FIRST_PAUSE;
     loop {
         let begun = Instant::now();
-        let Err(error) = list_and_watch(&api, labels, follower).await;
+        let Err(error) = list_and_watch(&api, selectors, follower).await;
         if begun.elapsed() > 2 * LONGEST_PAUSE {
             pause = FIRST_PAUSE;
         }
@@ -122,23 +144,27 @@ const LIST_AGAIN: Duration = Duration::from_secs(10);
 const MAX_TOGETHER: usize = 100;
 
 /// Lists, and then watches until something fails.
-async fn list_and_watch<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<std::convert::Infallible, WatchError>
+async fn list_and_watch<K, F>(
+    api: &Api<K>,
+    selectors: Selectors<'_>,
+    follower: &F,
+) -> Result<std::convert::Infallible, WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: Follower<K>,
 {
     let mut proved = Instant::now();
-    let (listed, mut version) = list(api, labels, follower).await?;
+    let (listed, mut version) = list(api, selectors, follower).await?;
     follower.reset(listed);
     if follower.wants_another_list() {
         let listed;
-        (listed, version) = list(api, labels, follower).await?;
+        (listed, version) = list(api, selectors, follower).await?;
         follower.reset(listed);
     }
     follower.fresh(proved);
     let mut listed_at = Instant::now();
     loop {
-        let ended = watch(api, labels, version, follower, listed_at + LIST_AGAIN).await;
+        let ended = watch(api, selectors, version, follower, listed_at + LIST_AGAIN).await;
         // Also after a failure: what arrived before it may be a revocation.
         follower.settle();
         let mut proof;
@@ -146,7 +172,7 @@ where
         if listed_at.elapsed() >= LIST_AGAIN && follower.wants_another_list() {
             proof = Some(Instant::now());
             let listed;
-            (listed, version) = list(api, labels, follower).await?;
+            (listed, version) = list(api, selectors, follower).await?;
             follower.reset(listed);
             listed_at = Instant::now();
         }
@@ -162,14 +188,14 @@ where
 }
 
 /// Lists all objects and their resource version.
-async fn list<K, F>(api: &Api<K>, labels: &str, follower: &F) -> Result<(F::Listed, String), WatchError>
+async fn list<K, F>(api: &Api<K>, selectors: Selectors<'_>, follower: &F) -> Result<(F::Listed, String), WatchError>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
     F: Follower<K>,
 {
     let mut listed = F::Listed::default();
     let mut version = None;
-    let mut pages = Pages::of(api, labels, FIRST_OBJECTS);
+    let mut pages = Pages::of(api, selectors.labels, FIRST_OBJECTS).fields(selectors.fields);
     while let Some(page) = bounded_request::send(ANSWER, pages.next()).await? {
         follower.list(&mut listed, page.items);
         version = page.metadata.resource_version;
@@ -182,7 +208,7 @@ where
 /// follower wants a list.
 async fn watch<K>(
     api: &Api<K>,
-    labels: &str,
+    selectors: Selectors<'_>,
     mut version: String,
     follower: &impl Follower<K>,
     list_again: Instant,
@@ -190,7 +216,8 @@ async fn watch<K>(
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let params = WatchParams::default().labels(labels).timeout(WATCH_SECONDS);
+    let mut params = WatchParams::default().labels(selectors.labels).timeout(WATCH_SECONDS);
+    params.field_selector = selectors.fields.map(str::to_owned);
     let lasts = Duration::from_secs(WATCH_SECONDS.into());
     let begun = Instant::now();
     let mut stream = bounded_request::send(ANSWER, api.watch(&params, &version)).await?.boxed();

@@ -11,7 +11,7 @@ mod creation;
 pub mod event;
 pub mod notice;
 pub mod persisted;
-mod queue;
+pub(crate) mod queue;
 mod series;
 
 use std::collections::HashSet;

@@ -33,7 +33,7 @@ mod helm;
 mod lifecycle;
 mod names;
 mod policies;
-mod posted;
+pub(crate) mod posted;
 mod posture_verbs;
 mod provenance;
 mod races;

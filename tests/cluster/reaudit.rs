@@ -1,9 +1,10 @@
-//! What one replica does for all: the Lease, the canary, the re-audit and the sweep of posted requests, on a real API server. The API server calls a
+//! What one replica does for all: the Lease, the canary, the re-audit, the sweep of posted requests and notifications, on a real API server. The API server calls a
 //! replica that does none of them.
 //! The tests change the webhook configuration and share a Lease, so they run one after the other.
 
 mod canary;
 mod lease;
+mod notifications;
 mod reports;
 mod requests;
 mod standing;
@@ -32,6 +33,7 @@ pub(crate) fn tests() -> Vec<Test<Watched>> {
         standing::reports_the_standing_of_each_workload_and_each_transition_once,
         reports::are_written_where_their_kind_exists,
         requests::old_requests_are_deleted_and_nothing_else,
+        notifications::of_each_type_arrive_once_and_the_next_holder_repeats_none,
         standing::without_the_right_to_list_pods_the_last_result_stays_and_the_log_says_why,
     ]
 }

@@ -234,3 +234,19 @@ is longer. The argument is a list: the rule, its default threshold in seconds, a
 {{- $seconds := mul 6 $unit (regexFind "^[0-9]+" $interval | int) }}
 {{- trimSuffix $default $rule.expr }}> {{ max (index . 1) $seconds }}
 {{- end }}
+
+{{/* The configuration of notifications, as the webhook reads it. */}}
+{{- define "writgate.notifications" -}}
+{{- with .Values.notifications -}}
+{{- $receivers := list }}
+{{- range .receivers }}
+{{- $folder := printf "/etc/writgate/receivers/%s" .name }}
+{{- $receiver := omit . "urlSecret" "tokenSecret" "caConfigMap" }}
+{{- if .urlSecret }}{{ $receiver = set $receiver "urlFile" (printf "%s/url" $folder) }}{{ end }}
+{{- if .tokenSecret }}{{ $receiver = set $receiver "tokenFile" (printf "%s/token" $folder) }}{{ end }}
+{{- if .caConfigMap }}{{ $receiver = set $receiver "caFile" (printf "%s/ca.crt" $folder) }}{{ end }}
+{{- $receivers = append $receivers $receiver }}
+{{- end }}
+{{- dict "source" .source "expiresWithin" .expiresWithin "receivers" $receivers | toYaml }}
+{{- end }}
+{{- end }}

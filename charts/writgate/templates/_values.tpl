@@ -53,6 +53,14 @@ need no explanation, are in values.schema.json, which Helm checks first. */}}
 {{- fail "detachedApprovals is false, and requests.enabled is true: the approval of a posted request is a detached approval, which would not count; set requests.enabled to false as well, or detachedApprovals to true" }}
 {{- end }}
 
+{{- $names := list }}
+{{- range .notifications.receivers }}
+{{- if has .name $names }}
+{{- fail (printf "notifications.receivers has %s twice: the webhook would refuse the configuration and notify nobody; rename one" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+
 {{- range $labels, $reserved := dict "canary.namespaceLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/|^pod-security\\.kubernetes\\.io/enforce$" "commonLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/" "podLabels" "^(app\\.kubernetes\\.io|helm\\.sh|writgate\\.dev)/" }}
 {{- range $label, $_ := (eq $labels "canary.namespaceLabels" | ternary $.Values.canary.namespaceLabels (get $.Values $labels)) }}
 {{- if regexMatch $reserved $label }}
@@ -61,7 +69,7 @@ need no explanation, are in values.schema.json, which Helm checks first. */}}
 {{- end }}
 {{- end }}
 
-{{- $values := dict "--listen" "ports.https" "--admin-listen" "ports.admin" "--certificate-secret" "certificates.mode" "--tls-cert-file" "certificates.mode" "--tls-private-key-file" "certificates.mode" "--client-ca-file" "clientCA" "--client-name" "clientCA.names" "--audit-key-file" "auditKey.secretName" "--system-namespace" "the release's namespace" "--drain" "drain" "--workers" "workers" "--clock-leeway" "clockLeeway" "--detached-approvals" "detachedApprovals" "--exempt-controller" "exemptControllers" "--no-exempt-controllers" "exemptControllers" "--workload-kind" "governedKinds" "--canary-interval" "canary.interval" "--reaudit-interval" "reaudit.interval" "--open-reports" "reaudit.openReports" "--posted-requests" "requests.enabled" "--request-sweep-interval" "requests.enabled" "--webhook-entry" "webhook" "--log" "log" }}
+{{- $values := dict "--listen" "ports.https" "--admin-listen" "ports.admin" "--certificate-secret" "certificates.mode" "--tls-cert-file" "certificates.mode" "--tls-private-key-file" "certificates.mode" "--client-ca-file" "clientCA" "--client-name" "clientCA.names" "--audit-key-file" "auditKey.secretName" "--system-namespace" "the release's namespace" "--drain" "drain" "--workers" "workers" "--clock-leeway" "clockLeeway" "--detached-approvals" "detachedApprovals" "--exempt-controller" "exemptControllers" "--no-exempt-controllers" "exemptControllers" "--workload-kind" "governedKinds" "--canary-interval" "canary.interval" "--reaudit-interval" "reaudit.interval" "--open-reports" "reaudit.openReports" "--posted-requests" "requests.enabled" "--request-sweep-interval" "requests.enabled" "--notifications" "notifications" "--webhook-entry" "webhook" "--log" "log" }}
 {{- range .extraArgs }}
 {{- $flag := regexFind "^--[^=]*" . }}
 {{- with get $values $flag }}

@@ -48,6 +48,13 @@ impl Pages {
         }
     }
 
+    /// The same list with only the objects that match the field selector `fields`.
+    #[must_use]
+    pub fn fields(mut self, fields: Option<&str>) -> Self {
+        self.params.field_selector = fields.map(str::to_owned);
+        self
+    }
+
     /// The next page; `None` after the last one.
     pub async fn next<K: Clone + DeserializeOwned>(&mut self) -> Result<Option<ObjectList<K>>, Error> {
         if self.is_finished {

@@ -31,6 +31,7 @@ pub(crate) mod driver;
 pub(crate) mod dry_run;
 pub(crate) mod eligibility;
 pub(crate) mod facts;
+mod posted;
 pub(crate) mod provenance;
 pub(crate) mod requirements;
 pub(crate) mod rollback;
@@ -46,6 +47,7 @@ pub use coverage::{Coverage, Unchecked, coverage};
 pub use driver::{Answers, ConfigMapAnswer, EmptyCluster, HolderAnswer, Pending, Question, Step};
 pub use eligibility::EligibilityTerms;
 pub use facts::{Facts, Governance};
+pub use posted::{SignatureProgress, VerifiedRejection};
 pub use single_use::{USE_VERSION, Use, UseRecord};
 pub use wake_up::ScaledWorkload;
 

@@ -50,11 +50,12 @@ pub use set::{PostureError, PostureSet};
 pub use signers::SignatureState;
 
 pub(crate) use gather::is_document_kind;
-pub(crate) use quorum::is_met;
+pub(crate) use quorum::{is_met, missing};
 pub(crate) use signers::{SignatureBudget, UnverifiedEnvelope, VerifiedSigner};
 
 use crate::{
-    approval::action::Action, approval::capability::Capability, approval::key::KeyId, kube::image::ImagePatterns,
+    approval::action::Action, approval::capability::Capability, approval::key::KeyId, approval::statement::Approval,
+    kube::image::ImagePatterns,
 };
 
 /// The rules of one environment.
@@ -127,6 +128,15 @@ impl Posture {
             Action::Deploy => &self.actions.deploy,
             Action::ReplayExecute => &self.actions.replay_execute,
             Action::ReplayDryRun => &self.actions.replay_dry_run,
+        }
+    }
+
+    /// The quorum of `approval`: how many reviewers must sign, of which groups.
+    #[must_use]
+    pub fn quorum_of(&self, approval: &Approval) -> &[QuorumEntry] {
+        match &self.break_glass {
+            Some(rule) if approval.break_glass => &rule.quorum,
+            _ => &self.rule(approval.action).quorum,
         }
     }
 

@@ -11,6 +11,7 @@ mod durability;
 mod further;
 mod guard;
 mod pages;
+mod posted;
 mod properties;
 mod provenance;
 mod reasons;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// The namespace, the requester and the object of an entry, as hashes: the texts come from requests and have no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Party {
+pub(crate) struct Party {
     namespace: u64,
     requester: u64,
     object: u64,
@@ -35,10 +35,10 @@ struct Waiting<T> {
 }
 
 /// An entry that is served, and may return.
-pub(super) struct Served<T> {
-    pub(super) entry: T,
+pub(crate) struct Served<T> {
+    pub(crate) entry: T,
     /// How often it was served before.
-    pub(super) before: u32,
+    pub(crate) before: u32,
     party: Party,
 }
 
@@ -56,7 +56,7 @@ struct State<T> {
 }
 
 /// The queue. One task takes entries out.
-pub(super) struct FairQueue<T> {
+pub(crate) struct FairQueue<T> {
     state: Mutex<State<T>>,
     changed: Notify,
     hasher: RandomState,
@@ -67,7 +67,7 @@ pub(super) struct FairQueue<T> {
 impl<T> FairQueue<T> {
     /// A queue of at most `capacity` entries, and at most `per_object` of one object. Queues whose entries move from one to the
     /// other share their hasher.
-    pub(super) fn new(capacity: usize, per_object: usize, hasher: RandomState) -> Self {
+    pub(crate) fn new(capacity: usize, per_object: usize, hasher: RandomState) -> Self {
         let state = State {
             waiting: BTreeMap::new(),
             namespaces: HashMap::new(),
@@ -83,7 +83,7 @@ impl<T> FairQueue<T> {
 
     /// Adds an entry of `requester` about the object `name` of `kind` in `namespace`, to be served at `due` or later. Returns the
     /// entry that is dropped for it, if the queue is full.
-    pub(super) fn add(&self, entry: T, [namespace, requester, kind, name]: [&str; 4], due: Instant) -> Option<T> {
+    pub(crate) fn add(&self, entry: T, [namespace, requester, kind, name]: [&str; 4], due: Instant) -> Option<T> {
         let party = Party {
             namespace: self.hasher.hash_one(namespace),
             requester: self.hasher.hash_one(requester),
@@ -93,12 +93,12 @@ impl<T> FairQueue<T> {
     }
 
     /// Returns an entry that was served, to be served again at `due` or later.
-    pub(super) fn again(&self, served: Served<T>, due: Instant) -> Option<T> {
+    pub(crate) fn again(&self, served: Served<T>, due: Instant) -> Option<T> {
         self.insert(Served { before: served.before.saturating_add(1), ..served }, due)
     }
 
     /// Adds an entry that another queue served.
-    pub(super) fn adopt(&self, served: Served<T>, due: Instant) -> Option<T> {
+    pub(crate) fn adopt(&self, served: Served<T>, due: Instant) -> Option<T> {
         self.insert(Served { before: 0, ..served }, due)
     }
 
@@ -113,7 +113,7 @@ impl<T> FairQueue<T> {
 
     /// Takes the next entry that is due, and waits for it. `None`: the queue is closed and empty. If the future is dropped, no
     /// entry is lost.
-    pub(super) async fn next(&self) -> Option<Served<T>> {
+    pub(crate) async fn next(&self) -> Option<Served<T>> {
         loop {
             let wake = {
                 let mut state = self.state();
@@ -138,7 +138,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Lets `next` end once the queue is empty.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.state().closed = true;
         self.changed.notify_one();
     }

@@ -25,13 +25,13 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
 }
 
 /// A namespace in which the operator and the reviewers have the chart's roles, and a folder with the reviewers' keys.
-pub(super) struct Team<'a> {
+pub(crate) struct Team<'a> {
     governed: &'a Governed<'a>,
     desk: Desk<'a>,
 }
 
 impl<'a> Team<'a> {
-    pub(super) fn of(governed: &'a Governed<'a>) -> Self {
+    pub(crate) fn of(governed: &'a Governed<'a>) -> Self {
         let installation = governed.installation;
         installation.permit_reading_postures();
         let group = "rbac.authorization.k8s.io";
@@ -89,19 +89,19 @@ impl<'a> Team<'a> {
         self.run(&self.governed.installation.operator, args)
     }
 
-    pub(super) fn reviewer(&self, args: &[&str]) -> Ran {
+    pub(crate) fn reviewer(&self, args: &[&str]) -> Ran {
         self.run(&self.governed.installation.reviewer, args)
     }
 
     /// Posts a request for `manifest`, and returns its name.
-    pub(super) fn post(&self, manifest: &Value) -> String {
+    pub(crate) fn post(&self, manifest: &Value) -> String {
         self.desk.write("app.json", &manifest.to_string());
         let ran = self.operator(&["request", "-f", "app.json", "--reason", "CHG-1234"]);
         assert!(ran.ok(), "{ran}");
         ran.stdout.trim().to_owned()
     }
 
-    pub(super) fn approve(&self, name: &str, key: &str) -> Ran {
+    pub(crate) fn approve(&self, name: &str, key: &str) -> Ran {
         self.reviewer(&["approve", name, "--key", key, "--yes"])
     }
 

@@ -9,7 +9,7 @@ use writgate_cluster::{clock, namespace::NamespaceLabels};
 use writgate_core::{
     approval::{Action, Approval, Capability, Envelope, PublicKey, RequestFile, RequiredCapability},
     decide::EligibilityTerms,
-    posture::{Posture, QuorumEntry, Reviewer},
+    posture::{Posture, Reviewer},
     record::Denial,
 };
 
@@ -189,14 +189,6 @@ impl<'f> ApprovalDraft<'f> {
     /// The environment's posture, if it is used and valid.
     pub(crate) fn posture(&self) -> Option<&Posture> {
         self.decided.as_ref().and_then(|(decider, assessment)| assessment.posture(decider))
-    }
-
-    /// The quorum of this approval: how many reviewers must sign, of which groups.
-    pub(crate) fn quorum<'p>(&self, posture: &'p Posture) -> &'p [QuorumEntry] {
-        match &posture.break_glass {
-            Some(rule) if self.approval.break_glass => &rule.quorum,
-            _ => &posture.rule(self.approval.action).quorum,
-        }
     }
 
     /// The reviewers whose signature would count; none if no posture is used.

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use writgate_cluster::clock;
 use writgate_core::{
-    approval::{Approval, Envelope, KeyId, REQUEST_LIFETIME, Rejection},
-    posture::{SignatureState, describe_quorum},
+    approval::{Approval, Envelope, KeyId, REQUEST_LIFETIME},
+    decide::VerifiedRejection,
+    posture::describe_quorum,
     record::Denial,
 };
 
@@ -80,16 +81,6 @@ pub(crate) enum RequestVerdict {
     Refused,
     /// The state could not be computed.
     Unknown,
-}
-
-/// A rejection that a reviewer's key verifies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct VerifiedRejection {
-    /// The owner of the key, by the posture.
-    pub(crate) by: String,
-    pub(crate) reason: String,
-    pub(crate) at: Timestamp,
 }
 
 /// An approval that a reviewer's key verifies.
@@ -249,7 +240,7 @@ impl RequestState {
         Self {
             state,
             because,
-            quorum: draft.posture().map(|posture| describe_quorum(draft.quorum(posture))),
+            quorum: draft.posture().map(|posture| describe_quorum(posture.quorum_of(&draft.approval))),
             keys: could.iter().flat_map(|reviewer| reviewer.keys.iter().map(|key| key.id)).collect(),
             could_sign: could.iter().map(|reviewer| with_groups(&reviewer.name, &reviewer.groups)).collect(),
             rejections: verified,
@@ -322,20 +313,9 @@ fn verified(
 }
 
 fn verify(posted: &Posted, draft: &ApprovalDraft<'_>, stored: &StoredRejection) -> Option<VerifiedRejection> {
-    let envelope = Envelope::parse(&stored.text).ok()?;
-    let posture = draft.posture()?;
-    let terms = draft.rejection_terms(posture);
-    let by = posture.signature_states(&envelope).into_iter().find_map(|(_, state)| match state {
-        SignatureState::Valid(reviewer, key) if terms.failures(reviewer, key).is_empty() => Some(&reviewer.name),
-        _ => None,
-    })?;
-    let rejection = Rejection::parse(envelope.payload()).ok()?;
-    let is_about = |subjects: &[_]| draft.proposal.workloads().all(|workload| subjects.contains(&workload.subject));
-    (rejection.request == posted.request.digest && is_about(&rejection.subjects)).then(|| VerifiedRejection {
-        by: by.clone(),
-        reason: rejection.reason,
-        at: rejection.rejected_at,
-    })
+    let project = draft.basis.place.project.as_deref().unwrap_or_default();
+    let subjects = draft.proposal.workloads().map(|workload| &workload.subject);
+    VerifiedRejection::of(&stored.text, draft.posture()?, project, &posted.request.digest, subjects, draft.now)
 }
 
 #[cfg(test)]

@@ -396,7 +396,7 @@ fn signers(draft: &ApprovalDraft<'_>) -> Option<Signers> {
         groups => format!("{} ({})", reviewer.name, groups.join(", ")),
     });
     Some(Signers {
-        quorum: format!("the posture requires {}", describe_quorum(draft.quorum(posture))),
+        quorum: format!("the posture requires {}", describe_quorum(posture.quorum_of(&draft.approval))),
         could: could.collect(),
     })
 }

@@ -24,16 +24,24 @@ pub fn describe_quorum(entries: &[QuorumEntry]) -> String {
 
 /// Whether the reviewers can be assigned to the entries so that every entry is filled. A reviewer fills one entry only.
 ///
-/// The reviewers must be distinct people. The assignment is found with augmenting paths (Kuhn's algorithm). At most 32
-/// signatures of a request are checked, so there are at most 32 reviewers.
+/// The reviewers must be distinct people.
 pub(crate) fn is_met(entries: &[QuorumEntry], reviewers: &[&Reviewer]) -> bool {
+    missing(entries, reviewers) == 0
+}
+
+/// How many further reviewers the entries require. The reviewers must be distinct people.
+///
+/// The assignment is found with augmenting paths (Kuhn's algorithm). At most 32 signatures of a request are checked, so
+/// there are at most 32 reviewers.
+pub(crate) fn missing(entries: &[QuorumEntry], reviewers: &[&Reviewer]) -> usize {
     let required = entries.iter().fold(0_usize, |sum, entry| sum.saturating_add(entry.count));
-    if required > reviewers.len() {
-        return false;
-    }
+    // No reviewer could take the seats that are left out.
+    let seats = |entry: &QuorumEntry| entry.count.min(reviewers.len());
     let mut seats: Vec<(&QuorumEntry, Option<usize>)> =
-        entries.iter().flat_map(|entry| (0..entry.count).map(move |_| (entry, None))).collect();
-    (0..reviewers.len()).filter(|person| find_seat(*person, reviewers, &mut seats, &mut Vec::new())).count() >= required
+        entries.iter().flat_map(|entry| (0..seats(entry)).map(move |_| (entry, None))).collect();
+    let seated =
+        (0..reviewers.len()).filter(|person| find_seat(*person, reviewers, &mut seats, &mut Vec::new())).count();
+    required.saturating_sub(seated)
 }
 
 /// Seats a reviewer. If all suitable seats are taken, moves another reviewer to a different seat.
@@ -98,6 +106,17 @@ mod tests {
         assert!(!met(&[("sre", 1), ("security", 1)], &[&["sre", "security"]]));
         assert!(!met(&[("", 2)], &[&["sre"]]));
         assert!(met(&[("", 2)], &[&["sre"], &[]]));
+    }
+
+    #[test]
+    fn each_seat_that_nobody_can_take_is_missing() {
+        let entries = |count| vec![QuorumEntry { group: Some("sre".to_owned()), count }, QuorumEntry { group: None, count: 1 }];
+        let (sre, other) = (reviewer(&["sre"]), reviewer(&["other"]));
+        assert_eq!(missing(&entries(1), &[]), 2);
+        assert_eq!(missing(&entries(1), &[&other]), 1);
+        assert_eq!(missing(&entries(2), &[&other, &sre]), 1);
+        assert_eq!(missing(&entries(2), &[&other, &reviewer(&["other", "x"])]), 2, "a second one has no seat");
+        assert_eq!(missing(&entries(1), &[&sre, &other]), 0);
     }
 
     #[test]

@@ -1,0 +1,435 @@
+//! Notifications of posted requests, their approvals and their rejections.
+//!
+//! Whoever may write ConfigMaps in a namespace can write each of these. So everything that a notification says as a fact is
+//! computed from the request's objects and the posture, and each signature is verified with the posture's keys. The requester and
+//! their reason stay claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::{Client, ResourceExt as _};
+use serde_json::{Value, json};
+use writgate_cluster::bounded_request;
+use writgate_cluster::clock;
+use writgate_cluster::config_map;
+use writgate_cluster::live::{ClaimedApprovals, KINDS, UnsentRequest, attached};
+use writgate_cluster::names;
+use writgate_cluster::namespace::NamespaceLabels;
+use writgate_core::{
+    approval::{Approval, Envelope, MAX_ENVELOPE, MAX_REQUEST, PostedRequest, RequestedWorkload, Subject},
+    decide::{SignatureProgress, VerifiedRejection},
+    kube::default_forward,
+    posture::{Posture, PostureSet, describe_quorum},
+    record::{Decision, Outcome},
+    vocabulary::{
+        APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL, REJECTION_KEY, REJECTION_KIND, REQUEST_ANNOTATION, REQUEST_KEY,
+        REQUEST_KIND,
+    },
+};
+
+use crate::notify::inbox::Sighting;
+use crate::notify::notification::{Notification, NotificationType, Place, code, codes};
+use crate::reaudit::Rules;
+use crate::reaudit::decider::{Decider, NamespaceRules};
+use crate::state::store::Store;
+
+/// The label selector of requests, approvals and rejections.
+pub(super) const SELECTOR: &str = "writgate.dev/kind in (approval,rejection,request)";
+/// How long the API server may take for one request.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Which of the three a ConfigMap claims to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PostedKind {
+    Request,
+    Approval,
+    Rejection,
+}
+
+impl PostedKind {
+    /// What a notification about it is.
+    pub(super) fn notification(self) -> NotificationType {
+        match self {
+            Self::Request => NotificationType::Requested,
+            Self::Approval => NotificationType::Approved,
+            Self::Rejection => NotificationType::Rejected,
+        }
+    }
+}
+
+/// What is kept of a ConfigMap.
+pub(super) struct SeenConfigMap {
+    pub(super) kind: PostedKind,
+    pub(super) namespace: String,
+    name: String,
+    /// When its content changed last, by the API server's clock.
+    pub(super) changed: Timestamp,
+    object: ConfigMap,
+}
+
+impl Sighting for SeenConfigMap {
+    type Object = ConfigMap;
+
+    fn version(metadata: &ObjectMeta) -> &str {
+        metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    fn of(object: ConfigMap) -> Option<Self> {
+        let (kind, key, most) = match object.labels().get(KIND_LABEL)?.as_str() {
+            REQUEST_KIND => (PostedKind::Request, REQUEST_KEY, MAX_REQUEST),
+            APPROVAL_KIND => (PostedKind::Approval, APPROVAL_KEY, MAX_ENVELOPE),
+            REJECTION_KIND => (PostedKind::Rejection, REJECTION_KEY, MAX_ENVELOPE),
+            _ => return None,
+        };
+        let data = object.data.as_ref()?;
+        let is_small = data.values().map(String::len).sum::<usize>() <= most && object.binary_data.is_none();
+        if !data.contains_key(key) || !is_small {
+            return None;
+        }
+        let created = object.creation_timestamp()?.0;
+        // Two reviewers sign one ConfigMap, one after the other.
+        let is_approval = kind == PostedKind::Approval;
+        let written = object.managed_fields().iter().filter(|_| is_approval).filter_map(|by| Some(by.time.as_ref()?.0));
+        let changed = written.max().unwrap_or(created).max(created);
+        let (namespace, name) = (object.namespace()?, object.name_any());
+        Some(Self { kind, namespace, name, changed, object })
+    }
+}
+
+/// Verifies posted requests, and what reviewers have written about them.
+pub(super) struct PostedReader {
+    client: Client,
+    decider: Decider,
+}
+
+/// A governed namespace at one moment.
+struct Governed {
+    name: String,
+    labels: NamespaceLabels,
+    postures: Arc<PostureSet>,
+    now: Timestamp,
+}
+
+impl Governed {
+    fn posture(&self) -> Option<&Posture> {
+        self.postures.environment(self.labels.environment.as_deref()?).ok()
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            namespace: &self.name,
+            environment: self.labels.environment.as_deref().unwrap_or_default(),
+            project: self.labels.project.as_deref(),
+        }
+    }
+}
+
+/// What was computed of one workload of a request.
+struct Computed {
+    subject: Subject,
+    decision: Decision,
+}
+
+impl PostedReader {
+    pub(super) fn new(client: Client, rules: Rules) -> Self {
+        Self { decider: Decider::new(client.clone(), rules), client }
+    }
+
+    /// Reads a ConfigMap. `None`: there is nothing of which people are notified. The error says why it could not be read now.
+    pub(super) async fn read(&self, seen: &SeenConfigMap, store: &Store) -> Result<Option<Notification>, String> {
+        let Some(labels) = store.namespace(&seen.namespace).filter(|labels| labels.environment.is_some()) else {
+            return Ok(None);
+        };
+        let governed = Governed { name: seen.namespace.clone(), labels, postures: store.postures(), now: clock::now() };
+        match seen.kind {
+            PostedKind::Request => match posted(&seen.object) {
+                Some(request) => self.requested(&governed, seen, &request).await.map(Some),
+                None => Ok(None),
+            },
+            PostedKind::Approval => self.approved(&governed, seen).await,
+            PostedKind::Rejection => self.rejected(&governed, seen).await,
+        }
+    }
+
+    async fn requested(
+        &self,
+        governed: &Governed,
+        seen: &SeenConfigMap,
+        request: &PostedRequest,
+    ) -> Result<Notification, String> {
+        let (computed, left_out) = self.compute(governed, request, None).await?;
+        let place = governed.place();
+        let PostedRequest { digest, file } = request;
+        let identity = [&*seen.namespace, &digest.to_string()];
+        let subject = format!("{}/{}", seen.namespace, seen.name);
+        let kind = NotificationType::Requested;
+        let mut made = Notification::new(kind, &identity, seen.changed, &place, &subject)
+            .fact("request", &seen.name)
+            .fact("digest", &digest.to_string())
+            .claim("requestedBy", &file.requested_by);
+        let actions: Vec<_> = computed.iter().map(|one| one.decision.record.action).collect();
+        let action = actions.first().copied().flatten().filter(|first| actions.iter().all(|one| *one == Some(*first)));
+        let mut text = format!("An approval is requested{}: request {}", place.sentence_part(), code(&subject));
+        if let Some(action) = action {
+            made = made.fact("action", action.as_str());
+            text = format!("{text}, {} of", code(action.as_str()));
+        } else {
+            text = format!("{text} for");
+        }
+        if !computed.is_empty() {
+            made = made.fact_json("workloads", workloads(&computed));
+            text = format!("{text} {}", codes(computed.iter().map(|one| one.subject.name.as_str())));
+        }
+        if !left_out.is_empty() {
+            let names = || left_out.iter().map(|workload| workload.subject.as_str());
+            made = made.claim("workloads", &names().collect::<Vec<_>>().join(", "));
+            let and = if computed.is_empty() { "" } else { " and" };
+            text = format!("{text}{and} what it calls {}, which could not be checked", codes(names()));
+        }
+        if let (Some(posture), Some(action)) = (governed.posture(), action) {
+            let quorum = match &posture.break_glass {
+                Some(rule) if file.break_glass => &rule.quorum,
+                _ => &posture.rule(action).quorum,
+            };
+            made = made.fact("quorum", &describe_quorum(quorum));
+        }
+        if file.break_glass {
+            made = made.fact_json("breakGlass", true.into());
+            text = format!("{text}, under break-glass");
+        }
+        text = format!("{text}. It claims to be by {}", code(&file.requested_by));
+        if let Some(reason) = &file.reason {
+            made = made.claim("reason", reason);
+            text = format!("{text}, with the reason {}", code(reason));
+        }
+        let command = format!("kubectl writgate approve {} -n {}", seen.name, seen.namespace);
+        Ok(made.say(&format!("{text}.")).say(&format!("Review it with {}.", code(&command))))
+    }
+
+    async fn approved(&self, governed: &Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
+        let Some(name) = seen.object.annotations().get(REQUEST_ANNOTATION) else { return Ok(None) };
+        if !self.decider.rules.detached_approvals {
+            return Ok(None);
+        }
+        let text = seen.object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
+        let Some(envelope) = text.and_then(|text| Envelope::parse(text).ok()) else { return Ok(None) };
+        let (Ok(approval), Some(posture)) = (Approval::parse(envelope.payload()), governed.posture()) else {
+            return Ok(None);
+        };
+        let Some(request) = self.request(&seen.namespace, name).await? else { return Ok(None) };
+        if request.digest.approval_name() != seen.name || request.file.requested_by != approval.requested_by {
+            return Ok(None);
+        }
+        let (computed, left_out) = self.compute(governed, &request, Some(&envelope.to_json())).await?;
+        if !left_out.is_empty() {
+            return Ok(None);
+        }
+        let decisions: Vec<Decision> = computed.iter().map(|one| one.decision.clone()).collect();
+        let project = governed.labels.project.as_deref().unwrap_or_default();
+        let Some(progress) = SignatureProgress::of(posture, project, &envelope, &decisions, governed.now) else {
+            return Ok(None);
+        };
+        let place = governed.place();
+        let mut signers: Vec<&str> = progress.signed.iter().map(String::as_str).collect();
+        let subject = format!("{}/{name}", seen.namespace);
+        let quorum = describe_quorum(posture.quorum_of(&approval));
+        let text = match progress.missing {
+            0 => format!(
+                "Request {}{} is approved by {}, until {}.",
+                code(&subject),
+                place.sentence_part(),
+                codes(signers.iter().copied()),
+                approval.expires_at
+            ),
+            missing => format!(
+                "Request {}{} is signed by {}. It requires {missing} more: the posture requires {}.",
+                code(&subject),
+                place.sentence_part(),
+                codes(signers.iter().copied()),
+                code(&quorum)
+            ),
+        };
+        signers.sort_unstable();
+        let digest = request.digest.to_string();
+        let identity = [&[&*seen.namespace, &digest, &approval.id], &signers[..]].concat();
+        Ok(Some(
+            Notification::new(NotificationType::Approved, &identity, seen.changed, &place, &subject)
+                .fact("request", name)
+                .fact("digest", &digest)
+                .fact("approval", &approval.id)
+                .fact("expiresAt", &approval.expires_at.to_string())
+                .facts("signedBy", progress.signed.iter().map(String::as_str))
+                .fact_json("missing", progress.missing.into())
+                .fact("quorum", &quorum)
+                .fact_json("breakGlass", approval.break_glass.into())
+                .fact_json("workloads", workloads(&computed))
+                .say(&text),
+        ))
+    }
+
+    async fn rejected(&self, governed: &Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
+        // `rejection-<digits of the request>-<digits of the key>`
+        let Some(digits) = seen.name.split('-').nth(1) else { return Ok(None) };
+        let (Some(posture), Some(request)) =
+            (governed.posture(), self.request(&seen.namespace, &format!("{REQUEST_KIND}-{digits}")).await?)
+        else {
+            return Ok(None);
+        };
+        let (computed, left_out) = self.compute(governed, &request, None).await?;
+        if !left_out.is_empty() {
+            return Ok(None);
+        }
+        let text = seen.object.data.as_ref().and_then(|data| data.get(REJECTION_KEY)).map_or("", String::as_str);
+        let project = governed.labels.project.as_deref().unwrap_or_default();
+        let subjects = computed.iter().map(|one| &one.subject);
+        let rejection = VerifiedRejection::of(text, posture, project, &request.digest, subjects, governed.now);
+        let Some(VerifiedRejection { by, reason, at }) = rejection else { return Ok(None) };
+        let place = governed.place();
+        let name = request.digest.request_name();
+        let subject = format!("{}/{name}", seen.namespace);
+        let identity = [&*seen.namespace, &request.digest.to_string(), &by, &reason, &at.to_string()];
+        let text = format!(
+            "Request {}{} is rejected by {}, with the reason {}.",
+            code(&subject),
+            place.sentence_part(),
+            code(&by),
+            code(&reason)
+        );
+        Ok(Some(
+            Notification::new(NotificationType::Rejected, &identity, seen.changed, &place, &subject)
+                .fact("request", &name)
+                .fact("digest", &request.digest.to_string())
+                .fact("rejectedBy", &by)
+                .fact("reason", &reason)
+                .fact_json("workloads", workloads(&computed))
+                .say(&text),
+        ))
+    }
+
+    /// The posted request `name`. `None`: there is none that can be read.
+    async fn request(&self, namespace: &str, name: &str) -> Result<Option<PostedRequest>, String> {
+        if !names::is_label(namespace) || !names::is_subdomain(name) {
+            return Ok(None);
+        }
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let found = bounded_request::send(ANSWER, api.get_opt(name)).await;
+        let found = found.map_err(|error| format!("request {namespace}/{name} cannot be read: {error}"))?;
+        Ok(found.as_ref().and_then(posted))
+    }
+
+    /// Decides about each workload of a request, with the approval `envelope` alone. Also returns the workloads that cannot be
+    /// decided, or are not what the request calls them.
+    async fn compute<'r>(
+        &self,
+        governed: &Governed,
+        request: &'r PostedRequest,
+        envelope: Option<&str>,
+    ) -> Result<(Vec<Computed>, Vec<&'r RequestedWorkload>), String> {
+        let (mut computed, mut left_out) = (Vec::new(), Vec::new());
+        for workload in &request.file.workloads {
+            match self.compute_one(governed, workload, &request.file.requested_by, envelope).await? {
+                Some(one) => computed.push(one),
+                None => left_out.push(workload),
+            }
+        }
+        Ok((computed, left_out))
+    }
+
+    async fn compute_one(
+        &self,
+        governed: &Governed,
+        workload: &RequestedWorkload,
+        requested_by: &str,
+        envelope: Option<&str>,
+    ) -> Result<Option<Computed>, String> {
+        let Some(object) = &workload.object else { return Ok(None) };
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind_name, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
+        let subject = format!("{api_version}/{kind_name}/{}/{name}", governed.name);
+        if workload.subject != subject || !names::is_subdomain(name) {
+            return Ok(None);
+        }
+        let further = self.decider.rules.further.iter().copied();
+        let kind = KINDS.into_iter().chain(further).find(|one| one.api_version() == api_version && one.kind() == kind_name);
+        let resource = match kind {
+            Some(kind) => kind.resource(),
+            None if (api_version, kind_name) == ("v1", "Pod") => "pods",
+            None => return Ok(None),
+        };
+        let mut object = attached(object, envelope.as_slice());
+        object["metadata"]["namespace"] = governed.name.as_str().into();
+        if kind.is_some_and(|kind| default_forward(kind, &mut object).is_err()) {
+            return Ok(None);
+        }
+        let live = self.live(governed, api_version, kind_name, resource, name).await?;
+        let none = ClaimedApprovals::default();
+        let rules = NamespaceRules { labels: &governed.labels, postures: &governed.postures };
+        let decide = |old_object: Option<&Value>| {
+            let uid = clock::decision_id(governed.now).to_string();
+            let request = UnsentRequest {
+                uid: &uid,
+                namespace: &governed.name,
+                name,
+                // With `separationOfDuties: proven`, it matters that the requester applies the change.
+                user: requested_by,
+                api_version,
+                kind: kind_name,
+                resource,
+                old_object,
+            };
+            let review = request.review(&object);
+            self.decider.with_config_maps(&governed.name, &none, move |answers| {
+                Ok(self.decider.decide(&review, &rules, governed.now, answers))
+            })
+        };
+        let mut decision = decide(live.as_ref()).await?;
+        // The live object has the requested spec already.
+        if live.is_some() && decision.record.decision == Outcome::NotAnAction {
+            decision = decide(None).await?;
+        }
+        Ok(decision.record.spec_hash.map(|hash| Computed { subject: Subject { name: subject, hash }, decision }))
+    }
+
+    async fn live(
+        &self,
+        governed: &Governed,
+        api_version: &str,
+        kind: &str,
+        resource: &str,
+        name: &str,
+    ) -> Result<Option<Value>, String> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            plural: resource.to_owned(),
+        };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &governed.name, &resource);
+        let found = bounded_request::send(ANSWER, api.get_opt(name)).await;
+        let found = found.map_err(|error| format!("{kind} {}/{name} cannot be read: {error}", governed.name))?;
+        let value = found.map(serde_json::to_value).transpose().map_err(|error| error.to_string())?;
+        Ok(value.map(|mut value| {
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("status");
+            }
+            value
+        }))
+    }
+}
+
+/// The request that a ConfigMap holds, if it keeps the rules of one.
+fn posted(object: &ConfigMap) -> Option<PostedRequest> {
+    let content = config_map::content(object).ok()?;
+    PostedRequest::of(&object.namespace()?, &object.name_any(), &content).ok()
+}
+
+fn workloads(computed: &[Computed]) -> Value {
+    let one = |one: &Computed| json!({"subject": one.subject.name, "specHash": one.subject.hash.to_string()});
+    computed.iter().map(one).collect::<Vec<_>>().into()
+}

@@ -1,0 +1,218 @@
+//! Notifications of decisions, from the Events that all replicas write.
+//!
+//! An Event is not evidence: whoever may write Events can write one that looks like the webhook's. The record in it has a
+//! signature, and the key of its writer is in a checkpoint in the system namespace, where no tenant can write. An Event without
+//! a record that verifies is not sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::Api;
+use kube::{Client, ResourceExt as _};
+use uuid::Uuid;
+use writgate_cluster::bounded_request;
+use writgate_cluster::checkpoint;
+use writgate_cluster::clock;
+use writgate_cluster::event::{CONTROLLER, RECORD_ANNOTATION};
+use writgate_core::approval::PublicKey;
+use writgate_core::record::{
+    Basis, ChainVerifier, Checkpoint, DecisionRecord, LineOutcome, ObjectRecord, Outcome, VerifiedLine,
+};
+
+use crate::notify::inbox::Sighting;
+use crate::notify::notification::{Notification, NotificationType, Place, code, codes};
+
+/// The field selector of the webhook's Events.
+pub(super) const SELECTOR: &str = "reportingController=writgate.dev/webhook";
+/// How long the API server may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The largest record in an Event, with room for its signature.
+const MAX_RECORD: usize = 48 << 10;
+/// Keys of writers that are remembered.
+const MAX_WRITERS: usize = 1000;
+/// How much later than its decision an Event may be created. Otherwise somebody repeats an old record.
+const MAX_DELAY: SignedDuration = SignedDuration::from_mins(10);
+
+/// How long the first checkpoint of a writer may take.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What is kept of an Event.
+pub(super) struct SeenEvent {
+    uid: String,
+    namespace: String,
+    pub(super) created: Timestamp,
+    reason: String,
+    record: String,
+}
+
+impl Sighting for SeenEvent {
+    type Object = Event;
+
+    /// An Event changes only when its denial is repeated.
+    fn version(_: &ObjectMeta) -> &str {
+        ""
+    }
+
+    fn of(event: Event) -> Option<Self> {
+        if event.reporting_controller.as_deref() != Some(CONTROLLER) {
+            return None;
+        }
+        let created = event.creation_timestamp()?.0;
+        let (uid, namespace) = (event.uid()?, event.namespace()?);
+        let record = event.metadata.annotations.and_then(|mut all| all.remove(RECORD_ANNOTATION))?;
+        let reason = event.reason.unwrap_or_default();
+        (record.len() <= MAX_RECORD).then_some(Self { uid, namespace, created, reason, record })
+    }
+}
+
+/// What came of an Event.
+#[derive(Debug)]
+pub(super) enum Read {
+    Notification(Box<Notification>),
+    /// It is about something of which nobody is notified.
+    Nothing,
+    /// Its record does not verify; why.
+    Unverified(NotificationType, &'static str),
+}
+
+/// Verifies records by the checkpoints of their writers.
+pub(super) struct RecordReader {
+    config_maps: Api<ConfigMap>,
+    writers: HashMap<Uuid, (Checkpoint, PublicKey)>,
+}
+
+impl RecordReader {
+    pub(super) fn new(client: Client, system_namespace: &str) -> Self {
+        Self { config_maps: Api::namespaced(client, system_namespace), writers: HashMap::new() }
+    }
+
+    /// Reads an Event. The error says why it could not be read now.
+    pub(super) async fn read(&mut self, event: &SeenEvent) -> Result<Read, String> {
+        // The claimed record says only whose key to read, and whether it is of interest.
+        let Ok(claimed) = serde_json::from_str::<DecisionRecord>(&event.record) else { return Ok(Read::Nothing) };
+        let Some(kind) = kind(&claimed, &event.reason) else { return Ok(Read::Nothing) };
+        let Some(link) = claimed.chain.filter(|_| claimed.signature.is_some()) else {
+            return Ok(Read::Unverified(kind, "its record has no signature"));
+        };
+        let Some((checkpoint, key)) = self.writer(link.writer).await? else {
+            // A new replica writes its first checkpoint within seconds.
+            if clock::now().duration_since(event.created) < PATIENCE {
+                return Err(format!("the writer {} has no checkpoint yet", link.writer));
+            }
+            return Ok(Read::Unverified(kind, "its writer has no checkpoint"));
+        };
+        let Some(record) = verified(&event.record, checkpoint, key) else {
+            return Ok(Read::Unverified(kind, "its record does not verify"));
+        };
+        Ok(match notification(&record, event, kind) {
+            Ok(notification) => Read::Notification(Box::new(notification)),
+            Err(why) => Read::Unverified(kind, why),
+        })
+    }
+
+    /// The checkpoint of a writer. `None`: there is none.
+    async fn writer(&mut self, writer: Uuid) -> Result<Option<(Checkpoint, PublicKey)>, String> {
+        if let Some(known) = self.writers.get(&writer) {
+            return Ok(Some(known.clone()));
+        }
+        let name = format!("audit-{writer}");
+        let found = bounded_request::send(ANSWER, self.config_maps.get_opt(&name)).await;
+        let found = found.map_err(|error| format!("checkpoint {name} cannot be read: {error}"))?;
+        let Some(checkpoint) = found.and_then(|found| checkpoint::in_config_map(&found).ok()) else { return Ok(None) };
+        let Ok(key) = PublicKey::from_pem(&checkpoint.public_key) else { return Ok(None) };
+        if self.writers.len() >= MAX_WRITERS {
+            self.writers.clear();
+        }
+        self.writers.insert(writer, (checkpoint.clone(), key.clone()));
+        Ok(Some((checkpoint, key)))
+    }
+}
+
+/// The record in `text`, if the key of its writer has signed it.
+fn verified(text: &str, checkpoint: Checkpoint, key: PublicKey) -> Option<DecisionRecord> {
+    let mut verifier = ChainVerifier::new([]).with_checkpoint(&checkpoint, key);
+    match verifier.add(text) {
+        LineOutcome::Verified(VerifiedLine::Record(record)) => Some(record.into_record()),
+        _ => None,
+    }
+}
+
+/// Of what people are notified because of a decision. `reason` is that of its Event.
+fn kind(record: &DecisionRecord, reason: &str) -> Option<NotificationType> {
+    if record.dry_run {
+        return None;
+    }
+    match (record.decision, record.basis) {
+        (Outcome::Denied, _) => Some(NotificationType::Denied),
+        // Another reason says that the object did not appear.
+        (Outcome::Admitted, Some(Basis::BreakGlass)) if reason == "BreakGlassAdmitted" => {
+            Some(NotificationType::BreakGlass)
+        }
+        _ => None,
+    }
+}
+
+fn notification(record: &DecisionRecord, event: &SeenEvent, kind: NotificationType) -> Result<Notification, &'static str> {
+    let object = record.object.as_ref().ok_or("its record names no object")?;
+    let namespace = if object.namespace.is_empty() { "default" } else { &object.namespace };
+    if namespace != event.namespace {
+        return Err("its record is about another namespace");
+    }
+    if event.created.duration_since(record.time).abs() > MAX_DELAY {
+        return Err("its record is older than the Event");
+    }
+    let place = Place {
+        namespace: &object.namespace,
+        environment: record.environment.as_deref().unwrap_or_default(),
+        project: record.project.as_deref(),
+    };
+    let subject = subject(object);
+    let made = Notification::new(kind, &[&event.uid], event.created, &place, &subject)
+        .fact("decision", &record.id.to_string())
+        .fact("object", &subject)
+        .fact("request", record.deed());
+    // The API server says who sent the request, and does not prove to the webhook that it is the API server.
+    let user = record.initiator.as_ref().map(|initiator| initiator.username.as_str());
+    let made = match user {
+        Some(user) => made.claim("initiator", user),
+        None => made,
+    };
+    let by = user.map(|user| format!(" The review names the user {}.", code(user))).unwrap_or_default();
+    let what = format!("{} of {}{}", code(record.deed()), code(&subject), place.sentence_part());
+    Ok(match kind {
+        NotificationType::BreakGlass => {
+            let signers: Vec<&str> =
+                record.approvals.iter().flat_map(|approval| &approval.reviewers).map(String::as_str).collect();
+            let ids = record.approvals.iter().map(|approval| approval.id.as_str());
+            let mut text = format!("Break-glass was used: {what}, signed by {}.{by}", codes(signers.iter().copied()));
+            let mut made = made.facts("approvals", ids).facts("signedBy", signers.iter().copied());
+            if let Some(reason) = record.approvals.iter().find_map(|approval| approval.reason.as_deref()) {
+                text = format!("{text} The approval gives the reason {}.", code(reason));
+                made = made.fact("approvalReason", reason);
+            }
+            made.say(&text)
+        }
+        _ => {
+            let reasons = record.reasons.iter().map(String::as_str);
+            let text = format!("Denied: {what}, because of {}.{by}", codes(reasons.clone()));
+            made.facts("reasons", reasons).say(&text)
+        }
+    })
+}
+
+/// `apps/v1/Deployment/payments/orders`
+pub(super) fn subject(object: &ObjectRecord) -> String {
+    let ObjectRecord { api_version, kind, namespace, name, .. } = object;
+    if namespace.is_empty() {
+        format!("{api_version}/{kind}/{name}")
+    } else {
+        format!("{api_version}/{kind}/{namespace}/{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
