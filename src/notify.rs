@@ -13,7 +13,7 @@ mod receiver;
 mod records;
 mod request;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +67,8 @@ const AGAIN: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 30;
 /// How long the same denial of the same object counts as a repetition.
 const REPETITION: SignedDuration = SignedDuration::from_hours(1);
+/// Expiries that are remembered.
+const MAX_EXPIRIES: usize = 100_000;
 /// Denials that are remembered.
 const MAX_DENIALS: usize = 10_000;
 /// Notifications that anybody can cause, of one type in one namespace and one hour.
@@ -81,6 +83,7 @@ pub(crate) struct Notifier {
     configuration: Configuration,
     metrics: Metrics,
     of_reaudit: mpsc::Receiver<Notification>,
+    expiries: Arc<Mutex<HashSet<String>>>,
     pace: Pace,
 }
 
@@ -89,6 +92,8 @@ pub(crate) struct Notifier {
 pub(crate) struct NotificationSender {
     sender: mpsc::Sender<Notification>,
     expires_within: SignedDuration,
+    /// The ids of the expiries that were passed on since this replica holds the Lease.
+    expiries: Arc<Mutex<HashSet<String>>>,
     store: Arc<Store>,
     metrics: Metrics,
 }
@@ -115,10 +120,26 @@ impl Notifier {
         };
         let (sender, of_reaudit) = mpsc::channel(MAX_OF_REAUDIT);
         let expires_within = configuration.expires_within.0;
-        let people = NotificationSender { sender, expires_within, store: store.clone(), metrics: metrics.clone() };
-        let system_namespace = system_namespace.to_owned();
-        let pace = Pace::default();
-        Some((Self { client, system_namespace, store, rules, configuration, metrics, of_reaudit, pace }, people))
+        let expiries: Arc<Mutex<HashSet<String>>> = Arc::default();
+        let people = NotificationSender {
+            sender,
+            expires_within,
+            expiries: expiries.clone(),
+            store: store.clone(),
+            metrics: metrics.clone(),
+        };
+        let notifier = Self {
+            client,
+            system_namespace: system_namespace.to_owned(),
+            store,
+            rules,
+            configuration,
+            metrics,
+            of_reaudit,
+            expiries,
+            pace: Pace::default(),
+        };
+        Some((notifier, people))
     }
 
     /// Notifies while this replica holds the Lease. Does not return.
@@ -154,7 +175,8 @@ impl Notifier {
 
     /// Notifies from where the last holder stopped. Does not return.
     async fn notify(&mut self, mut stored: BTreeMap<String, StoredProgress>) {
-        let Self { client, system_namespace, store, rules, configuration, metrics, of_reaudit, pace } = self;
+        let Self { client, system_namespace, store, rules, configuration, metrics, of_reaudit, expiries, pace } = self;
+        expiries.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let receivers = configuration.receivers.iter().map(|receiver| {
             let stored = stored.remove(&receiver.name);
             Receiver::new(receiver.clone(), &configuration.source, stored, metrics.clone(), *pace)
@@ -415,8 +437,8 @@ impl NotificationSender {
         let expires = approval.expires_at.to_string();
         let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
         let place = place(found, namespace.project.as_deref());
-        // At the time at which it was due, so that the next holder does not repeat it.
-        let made = Notification::new(NotificationType::ExpiresSoon, &identity, from, &place, &subject)
+        let made = Notification::new(NotificationType::ExpiresSoon, &identity, now, &place, &subject)
+            .found_until(approval.expires_at)
             .fact("object", &subject)
             .fact("approval", &approval.id)
             .fact("expiresAt", &expires)
@@ -426,7 +448,17 @@ impl NotificationSender {
                 code(&subject),
                 place.sentence_part()
             ));
-        self.pass(made);
+        // Each round finds it again. One that did not fit is passed on in the next round.
+        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        if expiries.len() >= MAX_EXPIRIES {
+            expiries.clear();
+        }
+        if !expiries.contains(&made.id) {
+            let id = made.id.clone();
+            if self.sender.try_send(made).is_ok() {
+                expiries.insert(id);
+            }
+        }
     }
 
     /// Notifies of a workload whose approval was revoked.
@@ -447,12 +479,8 @@ impl NotificationSender {
                 place.sentence_part(),
                 code(&found.why)
             ));
-        self.pass(made);
-    }
-
-    fn pass(&self, notification: Notification) {
-        if let Err(failed) = self.sender.try_send(notification) {
-            self.metrics.notification(failed.into_inner().kind, NotificationOutcome::Dropped);
+        if self.sender.try_send(made).is_err() {
+            self.metrics.notification(NotificationType::Revoked, NotificationOutcome::Dropped);
         }
     }
 }

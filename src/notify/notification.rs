@@ -69,6 +69,8 @@ pub(crate) struct Notification {
     pub(crate) id: String,
     /// When it happened.
     pub(crate) time: Timestamp,
+    /// Until when it must be known that it was sent. Later, nobody finds it again.
+    pub(crate) known_until: Timestamp,
     pub(crate) namespace: String,
     /// Empty if the namespace is not governed.
     pub(crate) environment: String,
@@ -101,6 +103,7 @@ impl Notification {
             kind,
             id,
             time,
+            known_until: time,
             namespace: namespace.to_owned(),
             environment: environment.to_owned(),
             subject: on_one_line(subject),
@@ -136,6 +139,12 @@ impl Notification {
     /// Adds a text that nobody has verified.
     pub(crate) fn claim(mut self, name: &str, value: &str) -> Self {
         self.claims.insert(name.to_owned(), on_one_line(value).into());
+        self
+    }
+
+    /// Says that the next holder finds it again until `end`.
+    pub(crate) fn found_until(mut self, end: Timestamp) -> Self {
+        self.known_until = end;
         self
     }
 

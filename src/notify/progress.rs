@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::notify::notification::Notification;
+
 /// Times come from the API server with whole seconds, and what happens at the same time may be seen in any order.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 /// Ids that are stored, at most. With more in one minute, the next holder repeats some.
@@ -21,7 +23,7 @@ const MAX_DONE: usize = 4096;
 pub(super) struct StoredProgress {
     /// Everything before this time was delivered or counted as dropped.
     until: Timestamp,
-    /// Ids of what was settled since, and the time of each.
+    /// Ids of what was settled, as long as it may be found again.
     settled: BTreeMap<String, Timestamp>,
 }
 
@@ -31,7 +33,8 @@ pub(super) struct Progress {
     /// What is older was settled by an earlier holder.
     from: Timestamp,
     latest: Timestamp,
-    pending: HashMap<String, Timestamp>,
+    /// When each happened, and until when it may be found again.
+    pending: HashMap<String, [Timestamp; 2]>,
     settled: BTreeMap<String, Timestamp>,
 }
 
@@ -51,20 +54,25 @@ impl Progress {
         self.from
     }
 
-    /// Whether the notification `id` of this `time` is new. It is pending then.
-    pub(super) fn begin(&mut self, id: &str, time: Timestamp) -> bool {
+    /// Whether the notification is new. It is pending then.
+    pub(super) fn begin(&mut self, notification: &Notification) -> bool {
+        let Notification { id, time, known_until, .. } = notification;
+        self.add(id, *time, *known_until)
+    }
+
+    fn add(&mut self, id: &str, time: Timestamp, known_until: Timestamp) -> bool {
         if time < self.from || self.pending.contains_key(id) || self.settled.contains_key(id) {
             return false;
         }
         self.latest = self.latest.max(time);
-        self.pending.insert(id.to_owned(), time);
+        self.pending.insert(id.to_owned(), [time, known_until]);
         true
     }
 
     /// Notes that the notification `id` was delivered or dropped.
     pub(super) fn settle(&mut self, id: &str) {
-        let Some(time) = self.pending.remove(id) else { return };
-        self.settled.insert(id.to_owned(), time);
+        let Some([_, known_until]) = self.pending.remove(id) else { return };
+        self.settled.insert(id.to_owned(), known_until);
         if self.settled.len() > MAX_DONE {
             self.settled = newest(&self.settled, MAX_DONE / 2);
         }
@@ -72,7 +80,7 @@ impl Progress {
 
     /// What is to be stored.
     pub(super) fn stored(&self) -> StoredProgress {
-        let until = self.pending.values().copied().min().unwrap_or(self.latest);
+        let until = self.pending.values().map(|[time, _]| *time).min().unwrap_or(self.latest);
         let from = until.checked_sub(OVERLAP).unwrap_or(until);
         let mut settled = newest(&self.settled, MAX_STORED);
         settled.retain(|_, time| *time >= from);
@@ -94,6 +102,10 @@ mod tests {
         Timestamp::from_second(1_763_805_600 + second).expect("a time")
     }
 
+    fn begin(progress: &mut Progress, id: &str, time: Timestamp) -> bool {
+        progress.add(id, time, time)
+    }
+
     fn again(progress: &Progress, now: i64) -> Progress {
         let json = serde_json::to_string(&progress.stored()).expect("JSON");
         Progress::new(Some(serde_json::from_str(&json).expect("progress")), at(now))
@@ -102,24 +114,38 @@ mod tests {
     #[test]
     fn a_first_holder_sends_nothing_old() {
         let mut progress = Progress::new(None, at(1000));
-        assert!(!progress.begin("old", at(939)));
-        assert!(progress.begin("new", at(1000)));
+        assert!(!begin(&mut progress, "old", at(939)));
+        assert!(begin(&mut progress, "new", at(1000)));
     }
 
     #[test]
     fn the_next_holder_repeats_nothing_that_was_delivered_and_loses_nothing_that_was_not() {
         let mut progress = Progress::new(None, at(0));
         for (id, time) in [("a", 1), ("b", 2), ("c", 300), ("d", 301)] {
-            assert!(progress.begin(id, at(time)));
-            assert!(!progress.begin(id, at(time)), "{id} is pending");
+            assert!(begin(&mut progress, id, at(time)));
+            assert!(!begin(&mut progress, id, at(time)), "{id} is pending");
         }
         for id in ["a", "c"] {
             progress.settle(id);
-            assert!(!progress.begin(id, at(301)), "{id} is settled");
+            assert!(!begin(&mut progress, id, at(301)), "{id} is settled");
         }
         let mut next = again(&progress, 400);
-        let repeated = [("a", 1), ("b", 2), ("c", 300), ("d", 301)].map(|(id, time)| next.begin(id, at(time)));
+        let repeated = [("a", 1), ("b", 2), ("c", 300), ("d", 301)].map(|(id, time)| begin(&mut next, id, at(time)));
         assert_eq!(repeated, [false, true, false, true]);
+    }
+
+    #[test]
+    fn what_can_be_found_again_for_long_is_known_for_long() {
+        let mut progress = Progress::new(None, at(0));
+        assert!(progress.add("expires-soon", at(1), at(3600)));
+        progress.settle("expires-soon");
+        assert!(begin(&mut progress, "later", at(1000)));
+        progress.settle("later");
+        let mut next = again(&progress, 1001);
+        assert!(!next.add("expires-soon", at(1001), at(3600)));
+        assert!(begin(&mut next, "much-later", at(4000)));
+        next.settle("much-later");
+        assert!(!next.stored().settled.contains_key("expires-soon"), "it has expired");
     }
 
     #[test]
@@ -127,12 +153,12 @@ mod tests {
         let mut progress = Progress::new(None, at(0));
         for number in 0..10_000 {
             let id = number.to_string();
-            assert!(progress.begin(&id, at(number)));
+            assert!(begin(&mut progress, &id, at(number)));
             progress.settle(&id);
         }
         assert!(progress.settled.len() <= MAX_DONE);
         assert_eq!(progress.stored().settled.len(), 61, "those of the last minute");
-        progress.begin("stuck", at(0));
+        begin(&mut progress, "stuck", at(0));
         assert_eq!(progress.stored().settled.len(), MAX_STORED);
         assert_eq!(progress.stored().until, at(0));
     }
@@ -140,6 +166,6 @@ mod tests {
     #[test]
     fn a_stored_time_in_the_future_suppresses_nothing() {
         let stored = StoredProgress { until: at(100_000), settled: BTreeMap::new() };
-        assert!(Progress::new(Some(stored), at(0)).begin("new", at(1)));
+        assert!(begin(&mut Progress::new(Some(stored), at(0)), "new", at(1)));
     }
 }

@@ -98,7 +98,7 @@ impl Receiver {
 
     /// Queues a notification, if the receiver wants it and it is new. Never waits.
     pub(super) fn offer(&self, notification: &Arc<Notification>) {
-        if !self.configuration.wants(notification) || !self.progress().begin(&notification.id, notification.time) {
+        if !self.configuration.wants(notification) || !self.progress().begin(notification) {
             return;
         }
         self.metrics.notifications_queued.inc();

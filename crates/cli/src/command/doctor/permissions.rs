@@ -25,6 +25,11 @@ struct Right {
 pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
     let mut rights = rights(reader.expected.object("ClusterRole", WEBHOOK), None);
     rights.extend(self::rights(reader.expected.object("Role", WEBHOOK), Some(reader.system())));
+    // The rendering that this program contains has no receivers.
+    let notifies = reader.arguments().is_some_and(|all| all.iter().any(|one| one.starts_with("--notifications=")));
+    if notifies {
+        rights.extend(["list", "watch"].map(Right::to_events));
+    }
     rights.dedup();
     let makes_certificate = reader.makes_certificate();
     let has = |flag: &str| reader.arguments().is_none_or(|all| all.iter().any(|one| one.starts_with(flag)));
@@ -35,7 +40,7 @@ pub(super) fn examine(reader: &Reader<'_>) -> Result<Examination, Failure> {
             && (sends_canary || !right.is_for_the_canary())
             && (audits_again || !right.is_for_the_reaudit())
             && (sweeps_requests || !right.is_for_the_sweep())
-            && (sends_canary || audits_again || sweeps_requests || right.resource != "leases")
+            && (sends_canary || audits_again || sweeps_requests || notifies || right.resource != "leases")
     });
     let system = reader.system();
     let reviews = rights.iter().map(|right| async {
@@ -100,6 +105,12 @@ fn rights(role: &Value, namespace: Option<&str>) -> Vec<Right> {
 }
 
 impl Right {
+    /// The chart grants this with `notifications.receivers` only.
+    fn to_events(verb: &str) -> Self {
+        let (group, resource) = ("events.k8s.io".to_owned(), "events".to_owned());
+        Self { namespace: None, group, resource, name: None, verb: verb.to_owned() }
+    }
+
     fn is_for_making_a_certificate(&self) -> bool {
         self.name.as_deref() == Some(CERTIFICATE_SECRET)
             || (self.resource == "validatingwebhookconfigurations" && self.verb == "patch")
