@@ -26,8 +26,8 @@ use writgate_cluster::live::Standing;
 pub(crate) use self::labels::NotificationOutcome;
 pub use self::labels::{
     CanaryAnswer, CanaryAnswerLabels, ConnectionRefusal, ConnectionRefusalLabels, EnvironmentLabels, EventQueue,
-    EventQueueLabels, HandshakeFailure, NotificationLabels, OutcomeLabels, Port, PortLabels, ReauditLabels, Refusal, RefusalLabels,
-    ReloadOutcome, RequestLabels, SkippedApproval, UseOutcome, Watched, WatchedLabels, WriteOutcome,
+    EventQueueLabels, HandshakeFailure, NotificationLabels, OutcomeLabels, Port, PortLabels, ReauditLabels, Refusal,
+    RefusalLabels, ReloadOutcome, RequestLabels, SkippedApproval, UseOutcome, Watched, WatchedLabels, WriteOutcome,
 };
 use crate::notify::NotificationType;
 use crate::reaudit::Counts;

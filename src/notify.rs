@@ -34,7 +34,7 @@ use writgate_core::vocabulary::KIND_LABEL;
 pub(crate) use self::notification::NotificationType;
 
 use self::configuration::Configuration;
-use self::inbox::Inbox;
+use self::inbox::{Inbox, Waiting};
 use self::notification::{Notification, Place, code};
 use self::posted::{PostedReader, SeenConfigMap};
 use self::progress::StoredProgress;
@@ -54,10 +54,8 @@ const PROGRESS: &str = "notifications";
 const STORE_EVERY: Duration = Duration::from_secs(2);
 /// How long the API server may take.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Events that may wait until they are verified, each up to 48 KiB.
-const MAX_EVENTS: usize = 128;
-/// ConfigMaps that may wait until they are verified, each up to 256 KiB.
-const MAX_POSTED: usize = 32;
+/// The bytes of Events, and of ConfigMaps, that may wait until they are verified.
+const ROOM: usize = 8 << 20;
 /// Notifications of the re-audit that may wait.
 const MAX_OF_REAUDIT: usize = 1000;
 /// The pause after each ConfigMap that was verified, so that whoever writes many does not occupy a processor.
@@ -182,8 +180,8 @@ impl Notifier {
             Receiver::new(receiver.clone(), &configuration.source, stored, metrics.clone(), *pace)
         });
         let people = People::new(receivers.collect(), metrics.clone());
-        let (events, seen_events) = Inbox::<SeenEvent>::new(MAX_EVENTS);
-        let (config_maps, seen_config_maps) = Inbox::<SeenConfigMap>::new(MAX_POSTED);
+        let (events, seen_events) = Inbox::<SeenEvent>::new(ROOM, people.from());
+        let (config_maps, seen_config_maps) = Inbox::<SeenConfigMap>::new(ROOM, people.from());
         let watch_events = watch::follow(
             Watched::Events,
             Api::<Event>::all(client.clone()),
@@ -252,7 +250,10 @@ impl ProgressWriter {
                 }
                 match failure.note(result.err()) {
                     Some(FailureChange::Failed(why)) => {
-                        tracing::warn!(why, "the progress of notifications is not stored; the next holder may repeat some");
+                        tracing::warn!(
+                            why,
+                            "the progress of notifications is not stored; the next holder may repeat some"
+                        );
                     }
                     Some(FailureChange::Recovered) => tracing::info!("the progress of notifications is stored again"),
                     None => {}
@@ -318,7 +319,11 @@ impl People {
         *count = count.saturating_add(1);
         if *count == MAX_PER_HOUR + 1 {
             let kind = kind.as_str();
-            tracing::warn!(namespace, kind, "more than {MAX_PER_HOUR} in one hour; further ones are counted and not sent");
+            tracing::warn!(
+                namespace,
+                kind,
+                "more than {MAX_PER_HOUR} in one hour; further ones are counted and not sent"
+            );
         }
         let permits = *count <= MAX_PER_HOUR;
         if !permits {
@@ -328,16 +333,17 @@ impl People {
     }
 
     /// Reads Events until there are no more.
-    async fn read_events(&self, mut records: RecordReader, mut seen: mpsc::Receiver<SeenEvent>) {
+    async fn read_events(&self, mut records: RecordReader, mut seen: mpsc::UnboundedReceiver<Waiting<SeenEvent>>) {
         let mut denials = FirstDenials::default();
-        while let Some(event) = seen.recv().await {
-            let mut read = records.read(&event).await;
+        while let Some(waiting) = seen.recv().await {
+            let event = &waiting.sighting;
+            let mut read = records.read(event).await;
             for _ in 1..ATTEMPTS {
                 if read.is_ok() {
                     break;
                 }
                 sleep(AGAIN).await;
-                read = records.read(&event).await;
+                read = records.read(event).await;
             }
             match read {
                 Ok(Read::Notification(notification)) => {
@@ -365,18 +371,21 @@ impl People {
     }
 
     /// Reads ConfigMaps until there are no more.
-    async fn read_config_maps(&self, posted: PostedReader, store: &Store, mut seen: mpsc::Receiver<SeenConfigMap>) {
-        while let Some(config_map) = seen.recv().await {
-            if config_map.changed < self.from() {
-                continue;
-            }
-            let mut read = posted.read(&config_map, store).await;
+    async fn read_config_maps(
+        &self,
+        posted: PostedReader,
+        store: &Store,
+        mut seen: mpsc::UnboundedReceiver<Waiting<SeenConfigMap>>,
+    ) {
+        while let Some(waiting) = seen.recv().await {
+            let config_map = &waiting.sighting;
+            let mut read = posted.read(config_map, store).await;
             for _ in 1..ATTEMPTS {
                 if read.is_ok() {
                     break;
                 }
                 sleep(AGAIN).await;
-                read = posted.read(&config_map, store).await;
+                read = posted.read(config_map, store).await;
             }
             let kind = config_map.kind.notification();
             match read {

@@ -282,9 +282,8 @@ impl Metrics {
         for why in SkippedApproval::ALL {
             drop(self.approvals_skipped.get_or_create(&why.labels()));
         }
-        for (kind, outcome) in NotificationType::ALL
-            .into_iter()
-            .flat_map(|kind| NotificationOutcome::ALL.map(|outcome| (kind, outcome)))
+        for (kind, outcome) in
+            NotificationType::ALL.into_iter().flat_map(|kind| NotificationOutcome::ALL.map(|outcome| (kind, outcome)))
         {
             let labels = NotificationLabels { r#type: kind.as_str(), outcome: outcome.as_str() };
             drop(self.notifications.get_or_create(&labels));

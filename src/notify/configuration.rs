@@ -132,7 +132,10 @@ impl Configuration {
             return Err(format!("it has {found} receivers, expected 1 to {MAX_RECEIVERS}"));
         }
         if self.source.is_empty() || !self.source.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("source is {}, expected a URI reference such as /writgate/prod-eu-1", quoted(&self.source)));
+            return Err(format!(
+                "source is {}, expected a URI reference such as /writgate/prod-eu-1",
+                quoted(&self.source)
+            ));
         }
         if self.expires_within.0 <= SignedDuration::ZERO {
             return Err("expiresWithin must be longer than 0s".to_owned());

@@ -1,13 +1,14 @@
-//! What a watch has seen and nobody has looked at yet: a bounded channel that a watch can feed without waiting.
+//! What a watch has seen and nobody has looked at yet: a channel with a bound in bytes that a watch can feed without waiting.
 //!
 //! What does not fit is not lost: the watch lists again, and offers it again.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc;
@@ -25,15 +26,37 @@ pub(super) trait Sighting: Sized + Send {
 
     /// `None`: nobody has to look at it.
     fn of(object: Self::Object) -> Option<Self>;
+
+    /// Whether somebody who was notified of everything before `from` has to look at it.
+    fn matters_since(&self, from: Timestamp) -> bool;
+
+    /// About how many bytes it takes.
+    fn size(&self) -> usize;
 }
 
 /// Offers what a watch sees to whoever holds the other end of the channel.
 pub(super) struct Inbox<T> {
-    sender: mpsc::Sender<T>,
+    sender: mpsc::UnboundedSender<Waiting<T>>,
+    /// The bytes that may still wait.
+    room: Arc<AtomicUsize>,
+    from: Timestamp,
     /// Hashes of what was offered, as long as it exists.
     seen: Mutex<HashSet<u64>>,
     is_behind: AtomicBool,
     hasher: RandomState,
+}
+
+/// A sighting that occupies room in the inbox until it is dropped.
+pub(super) struct Waiting<T> {
+    pub(super) sighting: T,
+    size: usize,
+    room: Arc<AtomicUsize>,
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        self.room.fetch_add(self.size, Ordering::Relaxed);
+    }
 }
 
 /// A list in progress.
@@ -44,11 +67,17 @@ pub(super) struct Listed {
 }
 
 impl<T: Sighting> Inbox<T> {
-    /// An inbox in which `capacity` sightings may wait.
-    pub(super) fn new(capacity: usize) -> (Self, mpsc::Receiver<T>) {
-        let (sender, receiver) = mpsc::channel(capacity);
-        let inbox =
-            Self { sender, seen: Mutex::default(), is_behind: AtomicBool::new(false), hasher: RandomState::new() };
+    /// An inbox in which sightings of `room` bytes may wait, for somebody who was notified of everything before `from`.
+    pub(super) fn new(room: usize, from: Timestamp) -> (Self, mpsc::UnboundedReceiver<Waiting<T>>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let inbox = Self {
+            sender,
+            room: Arc::new(AtomicUsize::new(room)),
+            from,
+            seen: Mutex::default(),
+            is_behind: AtomicBool::new(false),
+            hasher: RandomState::new(),
+        };
         (inbox, receiver)
     }
 
@@ -57,18 +86,28 @@ impl<T: Sighting> Inbox<T> {
         self.hasher.hash_one((uid, T::version(object.meta())))
     }
 
-    /// Returns whether it was taken.
+    /// Returns the key of the object, unless there was no room for it.
     fn offer(&self, object: T::Object) -> Option<u64> {
         let key = self.key(&object);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.contains(&key) {
+        if seen.contains(&key) || self.take(object) {
+            seen.insert(key);
             return Some(key);
         }
-        let taken = T::of(object).is_none_or(|sighting| self.sender.try_send(sighting).is_ok());
-        taken.then(|| {
-            seen.insert(key);
-            key
-        })
+        None
+    }
+
+    /// Passes an object on. Returns whether there was room for it.
+    fn take(&self, object: T::Object) -> bool {
+        let Some(sighting) = T::of(object).filter(|sighting| sighting.matters_since(self.from)) else { return true };
+        let size = sighting.size();
+        let less = |room: usize| room.checked_sub(size);
+        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            return false;
+        }
+        // Nobody holds the other end any more only when this end is dropped too.
+        let _ = self.sender.send(Waiting { sighting, size, room: self.room.clone() });
+        true
     }
 }
 

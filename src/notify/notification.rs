@@ -112,7 +112,8 @@ impl Notification {
             text: String::new(),
         };
         let notification = notification.fact("namespace", namespace);
-        let notification = if environment.is_empty() { notification } else { notification.fact("environment", environment) };
+        let notification =
+            if environment.is_empty() { notification } else { notification.fact("environment", environment) };
         match project {
             Some(project) => notification.fact("project", project),
             None => notification,
@@ -223,8 +224,7 @@ pub(crate) fn codes<'t>(texts: impl IntoIterator<Item = &'t str>) -> String {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'static> =
-        Place { namespace: "payments", environment: "production", project: Some("payments") };
+    const PLACE: Place<'static> = Place { namespace: "payments", environment: "production", project: Some("payments") };
 
     fn notification(identity: &[&str]) -> Notification {
         let time = "2026-11-22T10:00:00Z".parse().expect("a time");
@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_marked_as_one() {
-        let event = notification(&[]).fact("reason", "ApprovalRequired").claim("user", "alice").cloud_event("/writgate");
+        let event =
+            notification(&[]).fact("reason", "ApprovalRequired").claim("user", "alice").cloud_event("/writgate");
         assert_eq!(event["data"]["claims"], json!({"user": "alice"}));
         assert_eq!(event["data"]["user"], Value::Null);
         assert!(notification(&[]).cloud_event("/writgate")["data"].get("claims").is_none());

@@ -42,6 +42,9 @@ pub(super) const SELECTOR: &str = "writgate.dev/kind in (approval,rejection,requ
 /// How long the API server may take for one request.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// About the size of the other fields of a ConfigMap.
+const FIELDS: usize = 4096;
+
 /// Which of the three a ConfigMap claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PostedKind {
@@ -94,9 +97,21 @@ impl Sighting for SeenConfigMap {
         // Two reviewers sign one ConfigMap, one after the other.
         let is_approval = kind == PostedKind::Approval;
         let written = object.managed_fields().iter().filter(|_| is_approval).filter_map(|by| Some(by.time.as_ref()?.0));
-        let changed = written.max().unwrap_or(created).max(created);
+        // Whoever writes the object can write a time that has not come.
+        let changed = written.max().unwrap_or(created).max(created).min(clock::now());
         let (namespace, name) = (object.namespace()?, object.name_any());
         Some(Self { kind, namespace, name, changed, object })
+    }
+
+    fn matters_since(&self, from: Timestamp) -> bool {
+        self.changed >= from
+    }
+
+    fn size(&self) -> usize {
+        let data = self.object.data.iter().flatten().map(|(_, text)| text.len()).sum::<usize>();
+        // Annotations have at most 256 KiB, and managed fields name what was set.
+        let annotations = self.object.annotations().values().map(String::len).sum::<usize>();
+        FIELDS + data + annotations
     }
 }
 
@@ -354,7 +369,8 @@ impl PostedReader {
             return Ok(None);
         }
         let further = self.decider.rules.further.iter().copied();
-        let kind = KINDS.into_iter().chain(further).find(|one| one.api_version() == api_version && one.kind() == kind_name);
+        let kind =
+            KINDS.into_iter().chain(further).find(|one| one.api_version() == api_version && one.kind() == kind_name);
         let resource = match kind {
             Some(kind) => kind.resource(),
             None if (api_version, kind_name) == ("v1", "Pod") => "pods",

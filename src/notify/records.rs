@@ -17,7 +17,7 @@ use uuid::Uuid;
 use writgate_cluster::bounded_request;
 use writgate_cluster::checkpoint;
 use writgate_cluster::clock;
-use writgate_cluster::event::{CONTROLLER, RECORD_ANNOTATION};
+use writgate_cluster::event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION};
 use writgate_core::approval::PublicKey;
 use writgate_core::record::{
     Basis, ChainVerifier, Checkpoint, DecisionRecord, LineOutcome, ObjectRecord, Outcome, VerifiedLine,
@@ -34,6 +34,10 @@ const ANSWER: Duration = Duration::from_secs(10);
 const MAX_RECORD: usize = 48 << 10;
 /// Keys of writers that are remembered.
 const MAX_WRITERS: usize = 1000;
+/// About the size of the other fields of an Event.
+const FIELDS: usize = 512;
+/// The reason of the Event of a break-glass admission.
+const BREAK_GLASS: &str = "BreakGlassAdmitted";
 /// How much later than its decision an Event may be created. Otherwise somebody repeats an old record.
 const MAX_DELAY: SignedDuration = SignedDuration::from_mins(10);
 
@@ -65,9 +69,24 @@ impl Sighting for SeenEvent {
         let (uid, namespace) = (event.uid()?, event.namespace()?);
         let record = event.metadata.annotations.and_then(|mut all| all.remove(RECORD_ANNOTATION))?;
         let reason = event.reason.unwrap_or_default();
+        if OTHER_REASONS.contains(&&*reason) {
+            return None;
+        }
         (record.len() <= MAX_RECORD).then_some(Self { uid, namespace, created, reason, record })
     }
+
+    /// An old denial says that a later one is a repetition.
+    fn matters_since(&self, from: Timestamp) -> bool {
+        self.created >= from || self.reason != BREAK_GLASS
+    }
+
+    fn size(&self) -> usize {
+        FIELDS + self.record.len()
+    }
 }
+
+/// Reasons of Events of which nobody is notified. Most Events have one of them.
+const OTHER_REASONS: [&str; 4] = ["Admitted", "RollbackAdmitted", "ConnectAdmitted", NOT_PERSISTED];
 
 /// What came of an Event.
 #[derive(Debug)]
@@ -149,14 +168,16 @@ fn kind(record: &DecisionRecord, reason: &str) -> Option<NotificationType> {
     match (record.decision, record.basis) {
         (Outcome::Denied, _) => Some(NotificationType::Denied),
         // Another reason says that the object did not appear.
-        (Outcome::Admitted, Some(Basis::BreakGlass)) if reason == "BreakGlassAdmitted" => {
-            Some(NotificationType::BreakGlass)
-        }
+        (Outcome::Admitted, Some(Basis::BreakGlass)) if reason == BREAK_GLASS => Some(NotificationType::BreakGlass),
         _ => None,
     }
 }
 
-fn notification(record: &DecisionRecord, event: &SeenEvent, kind: NotificationType) -> Result<Notification, &'static str> {
+fn notification(
+    record: &DecisionRecord,
+    event: &SeenEvent,
+    kind: NotificationType,
+) -> Result<Notification, &'static str> {
     let object = record.object.as_ref().ok_or("its record names no object")?;
     let namespace = if object.namespace.is_empty() { "default" } else { &object.namespace };
     if namespace != event.namespace {

@@ -102,7 +102,9 @@ fn answer(status: StatusCode, retry_after: Option<&HeaderValue>, now: Timestamp)
     let found = format!("it answers {}", status.as_u16());
     match status.as_u16() {
         400 | 413 | 415 | 422 => Answer::Refused(found),
-        300..400 => Answer::Failed(format!("{found}, and redirects are not followed; set the URL that it redirects to"), None),
+        300..400 => {
+            Answer::Failed(format!("{found}, and redirects are not followed; set the URL that it redirects to"), None)
+        }
         401 | 403 => Answer::Failed(format!("{found}; check its token"), None),
         429 | 503 => Answer::Failed(found, retry_after.and_then(|value| wait(value, now))),
         _ => Answer::Failed(found, None),

@@ -14,8 +14,9 @@ fn denial(subject: &str, reason: &str, time: &str) -> Notification {
 #[test]
 fn a_denial_is_repeated_if_object_and_reason_were_denied_in_the_last_hour() {
     let mut denials = FirstDenials::default();
-    let mut is_first =
-        |subject, reason, minute: u32| denials.is_first(&denial(subject, reason, &format!("2026-11-22T1{}:{:02}:00Z", minute / 60, minute % 60)));
+    let mut is_first = |subject, reason, minute: u32| {
+        denials.is_first(&denial(subject, reason, &format!("2026-11-22T1{}:{:02}:00Z", minute / 60, minute % 60)))
+    };
     assert!(is_first("orders", "ApprovalRequired", 0));
     assert!(!is_first("orders", "ApprovalRequired", 40));
     assert!(!is_first("orders", "ApprovalRequired", 80), "a repetition prolongs the hour");
@@ -54,7 +55,8 @@ fn config_map(name: &str, version: &str) -> ConfigMap {
 
 #[test]
 fn an_inbox_offers_each_version_once_and_what_did_not_fit_again() {
-    let (inbox, mut seen) = Inbox::<SeenConfigMap>::new(1);
+    let room = SeenConfigMap::of(config_map("a", "1")).expect("a request").size();
+    let (inbox, mut seen) = Inbox::<SeenConfigMap>::new(room, Timestamp::UNIX_EPOCH);
     let mut next = || seen.recv().now_or_never().flatten().is_some();
     inbox.apply(config_map("a", "1"));
     inbox.apply(config_map("a", "1"));
@@ -72,6 +74,9 @@ fn an_inbox_offers_each_version_once_and_what_did_not_fit_again() {
     assert!(next() && !next() && !inbox.wants_another_list());
     list();
     assert!(!next(), "nothing is offered twice");
+    let (inbox, mut seen) = Inbox::<SeenConfigMap>::new(room, Timestamp::now());
+    inbox.apply(config_map("a", "1"));
+    assert!(seen.try_recv().is_err() && !inbox.wants_another_list(), "nobody requires what is old");
 }
 
 #[test]

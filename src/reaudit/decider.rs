@@ -10,9 +10,7 @@ use writgate_cluster::live::ClaimedApprovals;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
     approval::{DetachedApproval, DetachedQuery},
-    decide::{
-        Answers, ConfigMapAnswer, EmptyCluster, Facts, Governance, HolderAnswer, Use, decide, decide_malformed,
-    },
+    decide::{Answers, ConfigMapAnswer, EmptyCluster, Facts, Governance, HolderAnswer, Use, decide, decide_malformed},
     kube::WorkloadKinds,
     posture::PostureSet,
     record::{Decision, History, ObjectRecord},

@@ -244,7 +244,8 @@ impl Walk {
                 let standing = Standing::of(coverage, is_older);
                 if standing == Standing::Approved {
                     let last = decision.record.approvals.iter().max_by_key(|approval| approval.expires_at);
-                    let covering = |last: &ApprovalRecord| CoveringApproval { id: last.id.clone(), expires_at: last.expires_at };
+                    let covering =
+                        |last: &ApprovalRecord| CoveringApproval { id: last.id.clone(), expires_at: last.expires_at };
                     approval = last.map(covering);
                 }
                 let denials: Vec<String> =

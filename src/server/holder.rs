@@ -73,8 +73,7 @@ impl Holder {
             tokio::spawn(notifier.keep(lease.holding()));
         }
         if !args.reaudit_interval.is_zero() {
-            let mut reaudit =
-                Reaudit::new(client.clone(), store, rules, notices, metrics).with_notifications(people);
+            let mut reaudit = Reaudit::new(client.clone(), store, rules, notices, metrics).with_notifications(people);
             if args.open_reports {
                 reaudit = reaudit.with_reports(client);
             }

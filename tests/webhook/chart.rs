@@ -240,11 +240,17 @@ fn receivers_of_notifications_are_rendered_with_their_rights_and_files() {
     let volumes = deployment.pointer(&pod("volumes")).expect("volumes").to_string();
     assert_eq!(volumes.matches(r#""optional":true"#).count(), 4, "the webhook starts without them: {volumes}");
     let may = |objects: &[Value]| {
-        let rules = find(objects, "ClusterRole/writgate-webhook").expect("one")["rules"].as_array().expect("rules").clone();
+        let rules =
+            find(objects, "ClusterRole/writgate-webhook").expect("one")["rules"].as_array().expect("rules").clone();
         rules.contains(&json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["list", "watch"]}))
     };
     assert!(may(&objects) && !may(&without), "the right to list Events is granted only with receivers");
-    let lease = rendered(&["--set-json", receivers, "--set", "canary.enabled=false,reaudit.enabled=false,requests.enabled=false"]);
+    let lease = rendered(&[
+        "--set-json",
+        receivers,
+        "--set",
+        "canary.enabled=false,reaudit.enabled=false,requests.enabled=false",
+    ]);
     let role = find(&lease, "Role/writgate-webhook").expect("a Role")["rules"].to_string();
     assert!(role.contains("leases"), "only the holder of the Lease notifies: {role}");
 }

@@ -84,7 +84,8 @@ impl Server {
         std::fs::write(folder.path().join("ca.crt"), &authority.certificate).expect("written");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let observed = Arc::new(Observed { script: Mutex::new(script.iter().copied().collect()), ..Observed::default() });
+        let observed =
+            Arc::new(Observed { script: Mutex::new(script.iter().copied().collect()), ..Observed::default() });
         let task = tokio::spawn(serve(listener, acceptor(&authority, name), observed.clone()));
         Self { observed, address, task, folder, authority }
     }
@@ -340,7 +341,12 @@ async fn nothing_in_the_queue_is_lost_while_the_receiver_is_down() {
     let server = Server::start("localhost", &[]).await;
     let (address, configuration) = (server.address, server.configuration());
     server.task.abort();
-    let _ = timeout(LIMIT, async { while !server.task.is_finished() { sleep(Duration::from_millis(1)).await } }).await;
+    let _ = timeout(LIMIT, async {
+        while !server.task.is_finished() {
+            sleep(Duration::from_millis(1)).await
+        }
+    })
+    .await;
     let (receiver, metrics) = receiver(configuration, PACE);
     let task = start(&receiver);
     for number in 0..100 {

@@ -24,7 +24,11 @@ impl Writer {
         let mut chain = Chain::new(id);
         let key = SigningKey::from_bytes(&[seed; 32]);
         let public = public(&key);
-        drop(chain.start(Uuid::from_u128(1), clock::now(), Vec::new()).seal(public.id(), |bytes| key.sign(bytes).to_bytes()));
+        drop(
+            chain
+                .start(Uuid::from_u128(1), clock::now(), Vec::new())
+                .seal(public.id(), |bytes| key.sign(bytes).to_bytes()),
+        );
         Self { chain, key, id }
     }
 

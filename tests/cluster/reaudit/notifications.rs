@@ -209,5 +209,9 @@ pub(super) fn of_each_type_arrive_once_and_the_next_holder_repeats_none(watched:
 
 fn revoke(watched: &Watched, governed: &Governed<'_>, approvals: &Value) {
     let list = json!({"apiVersion": "writgate.dev/v1", "kind": "Revocations", "approvals": approvals});
-    watched.installation.plane.install(&[document("revocations", &format!("revocations-{}", governed.environment), &list)]);
+    watched.installation.plane.install(&[document(
+        "revocations",
+        &format!("revocations-{}", governed.environment),
+        &list,
+    )]);
 }

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn each_seat_that_nobody_can_take_is_missing() {
-        let entries = |count| vec![QuorumEntry { group: Some("sre".to_owned()), count }, QuorumEntry { group: None, count: 1 }];
+        let entries =
+            |count| vec![QuorumEntry { group: Some("sre".to_owned()), count }, QuorumEntry { group: None, count: 1 }];
         let (sre, other) = (reviewer(&["sre"]), reviewer(&["other"]));
         assert_eq!(missing(&entries(1), &[]), 2);
         assert_eq!(missing(&entries(1), &[&other]), 1);
