@@ -9,6 +9,7 @@ mod inbox;
 mod notification;
 mod posted;
 mod progress;
+mod reaudited;
 mod receiver;
 mod records;
 mod request;
@@ -27,15 +28,14 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use writgate_cluster::bounded_request;
-use writgate_cluster::clock;
-use writgate_cluster::live::Standing;
 use writgate_core::vocabulary::KIND_LABEL;
 
 pub(crate) use self::notification::NotificationType;
+pub(crate) use self::reaudited::NotificationSender;
 
 use self::configuration::Configuration;
 use self::inbox::{Inbox, Waiting};
-use self::notification::{Notification, Place, code};
+use self::notification::Notification;
 use self::posted::{PostedReader, SeenConfigMap};
 use self::progress::StoredProgress;
 use self::receiver::{Pace, Receiver};
@@ -44,7 +44,6 @@ use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::lease::Holding;
 use crate::metrics::{Metrics, NotificationOutcome, Watched};
 use crate::reaudit::Rules;
-use crate::reaudit::walk::Found;
 use crate::state::store::Store;
 use crate::state::watch::{self, Selectors};
 
@@ -65,8 +64,6 @@ const AGAIN: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 30;
 /// How long the same denial of the same object counts as a repetition.
 const REPETITION: SignedDuration = SignedDuration::from_hours(1);
-/// Expiries that are remembered.
-const MAX_EXPIRIES: usize = 100_000;
 /// Denials that are remembered.
 const MAX_DENIALS: usize = 10_000;
 /// Notifications that anybody can cause, of one type in one namespace and one hour.
@@ -83,17 +80,6 @@ pub(crate) struct Notifier {
     of_reaudit: mpsc::Receiver<Notification>,
     expiries: Arc<Mutex<HashSet<String>>>,
     pace: Pace,
-}
-
-/// Passes notifications of the re-audit to the notifier. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct NotificationSender {
-    sender: mpsc::Sender<Notification>,
-    expires_within: SignedDuration,
-    /// The ids of the expiries that were passed on since this replica holds the Lease.
-    expiries: Arc<Mutex<HashSet<String>>>,
-    store: Arc<Store>,
-    metrics: Metrics,
 }
 
 impl Notifier {
@@ -431,71 +417,6 @@ impl FirstDenials {
         let before = self.0.insert(key, time);
         before.is_none_or(|before| time.duration_since(before).abs() >= REPETITION)
     }
-}
-
-impl NotificationSender {
-    /// Notifies of an approval that expires soon.
-    pub(crate) fn notify_of_expiry(&self, found: &Found) {
-        let (Some(approval), now) = (&found.approval, clock::now()) else { return };
-        let Ok(from) = approval.expires_at.checked_sub(self.expires_within) else { return };
-        if now < from || now >= approval.expires_at {
-            return;
-        }
-        let subject = records::subject(&found.object);
-        let identity = [found.object.uid.as_deref().unwrap_or_default(), &*approval.id];
-        let expires = approval.expires_at.to_string();
-        let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
-        let place = place(found, namespace.project.as_deref());
-        let made = Notification::new(NotificationType::ExpiresSoon, &identity, now, &place, &subject)
-            .found_until(approval.expires_at)
-            .fact("object", &subject)
-            .fact("approval", &approval.id)
-            .fact("expiresAt", &expires)
-            .say(&format!(
-                "The approval {} of {}{} expires at {expires}. What runs stays; a change of it requires a new approval.",
-                code(&approval.id),
-                code(&subject),
-                place.sentence_part()
-            ));
-        // Each round finds it again. One that did not fit is passed on in the next round.
-        let mut expiries = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
-        if expiries.len() >= MAX_EXPIRIES {
-            expiries.clear();
-        }
-        if !expiries.contains(&made.id) {
-            let id = made.id.clone();
-            if self.sender.try_send(made).is_ok() {
-                expiries.insert(id);
-            }
-        }
-    }
-
-    /// Notifies of a workload whose approval was revoked.
-    pub(crate) fn notify_of_revocation(&self, found: &Found) {
-        if found.standing != Standing::Revoked {
-            return;
-        }
-        let (subject, now) = (records::subject(&found.object), clock::now());
-        let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
-        let place = place(found, namespace.project.as_deref());
-        let identity = [found.object.uid.as_deref().unwrap_or_default(), &*found.why];
-        let made = Notification::new(NotificationType::Revoked, &identity, now, &place, &subject)
-            .fact("object", &subject)
-            .fact("why", &found.why)
-            .say(&format!(
-                "{}{} exists, and its approval is revoked: {}",
-                code(&subject),
-                place.sentence_part(),
-                code(&found.why)
-            ));
-        if self.sender.try_send(made).is_err() {
-            self.metrics.notification(NotificationType::Revoked, NotificationOutcome::Dropped);
-        }
-    }
-}
-
-fn place<'a>(found: &'a Found, project: Option<&'a str>) -> Place<'a> {
-    Place { namespace: &found.object.namespace, environment: &found.environment, project }
 }
 
 #[cfg(test)]

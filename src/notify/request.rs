@@ -61,15 +61,14 @@ async fn attempt(receiver: &ReceiverConfiguration, body: Vec<u8>, now: Timestamp
     let closed = |error: hyper::Error| format!("the connection ended before the response: {error}");
     let handshake = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(closed)?;
-    let response = async {
-        let response = sender.send_request(request).await.map_err(closed)?;
-        Ok(answer(response.status(), response.headers().get(RETRY_AFTER), now))
+    let mut response = Box::pin(sender.send_request(request));
+    // A receiver may close the connection right after its response, so the end of the connection does not say that there is none.
+    let response = tokio::select! {
+        response = &mut response => response,
+        _ = connection => response.await,
     };
-    tokio::select! {
-        response = response => response,
-        // It ends only with the request, and its error is the request's error.
-        Err(error) = connection => Err(closed(error)),
-    }
+    let response = response.map_err(closed)?;
+    Ok(answer(response.status(), response.headers().get(RETRY_AFTER), now))
 }
 
 async fn request(receiver: &ReceiverConfiguration, url: &Uri, body: Vec<u8>) -> Result<Request<Body>, String> {

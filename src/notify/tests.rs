@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::notify::inbox::Sighting as _;
+use crate::notify::notification::Place;
 use crate::state::watch::Follower as _;
 
 fn denial(subject: &str, reason: &str, time: &str) -> Notification {

@@ -8,6 +8,7 @@ mod connections;
 mod dependencies;
 mod http;
 mod monitoring;
+mod notifications;
 mod overlays;
 mod process;
 mod rendered;

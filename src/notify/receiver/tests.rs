@@ -38,6 +38,8 @@ enum Behaviour {
     Hang,
     /// It reads the request and closes the connection.
     Close,
+    /// It answers 200 and closes the socket without a TLS alert.
+    Abrupt,
     /// It answers 200 and then 10 MiB.
     Flood,
     /// It answers with a head that does not end.
@@ -144,6 +146,11 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, observed: Arc<Obser
                 Behaviour::Answer(head) => drop(tls.write_all(head.as_bytes()).await),
                 Behaviour::Hang => sleep(LIMIT).await,
                 Behaviour::Close => {}
+                Behaviour::Abrupt => {
+                    drop(tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await);
+                    drop(tls.flush().await);
+                    return;
+                }
                 Behaviour::Flood => {
                     drop(tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10485760\r\n\r\n").await);
                     while tls.write_all(&[b'x'; 4096]).await.is_ok() {}
@@ -274,6 +281,14 @@ async fn a_response_of_any_size_delivers_and_is_not_read() {
     let (arrived, metrics) = delivered_after(&[Behaviour::Flood]).await;
     assert_eq!((arrived.len(), count(&metrics, "failed")), (1, 0));
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_receiver_that_closes_the_connection_after_its_response_has_the_notification_once() {
+    for _ in 0..20 {
+        let (arrived, metrics) = delivered_after(&[Behaviour::Abrupt]).await;
+        assert_eq!((arrived.len(), count(&metrics, "failed")), (1, 0));
+    }
 }
 
 #[tokio::test]
