@@ -34,7 +34,7 @@ pub(crate) use self::notification::NotificationType;
 pub(crate) use self::reaudited::NotificationSender;
 
 use self::configuration::Configuration;
-use self::inbox::{Inbox, Waiting};
+use self::inbox::{Backlog, Inbox, Waiting};
 use self::notification::Notification;
 use self::posted::{PostedReader, SeenConfigMap};
 use self::progress::StoredProgress;
@@ -168,6 +168,7 @@ impl Notifier {
         let people = People::new(receivers.collect(), metrics.clone());
         let (events, seen_events) = Inbox::<SeenEvent>::new(ROOM, people.from());
         let (config_maps, seen_config_maps) = Inbox::<SeenConfigMap>::new(ROOM, people.from());
+        let backlogs = [events.backlog(), config_maps.backlog()];
         let watch_events = watch::follow(
             Watched::Events,
             Api::<Event>::all(client.clone()),
@@ -191,7 +192,7 @@ impl Notifier {
             people.read_events(records, seen_events),
             people.read_config_maps(posted, store, seen_config_maps),
             people.pass_on(of_reaudit),
-            progress.keep(&people.receivers),
+            progress.keep(&people.receivers, &backlogs),
             join_all(people.receivers.iter().map(Receiver::deliver)),
         );
     }
@@ -220,12 +221,13 @@ struct ProgressWriter {
 
 impl ProgressWriter {
     /// Does not return.
-    async fn keep(&self, receivers: &[Receiver]) {
+    async fn keep(&self, receivers: &[Receiver], backlogs: &[Arc<Backlog>]) {
         let mut written = BTreeMap::new();
         let mut failure = LastingFailure::default();
         loop {
+            let until = backlogs.iter().map(|backlog| backlog.looked_at_until()).min().unwrap_or_default();
             let now = receivers.iter().map(|receiver| {
-                let json = serde_json::to_string(&receiver.stored()).unwrap_or_default();
+                let json = serde_json::to_string(&receiver.stored(until)).unwrap_or_default();
                 (receiver.name().to_owned(), json)
             });
             let now: BTreeMap<String, String> = now.collect();
@@ -321,6 +323,7 @@ impl People {
     /// Reads Events until there are no more.
     async fn read_events(&self, mut records: RecordReader, mut seen: mpsc::UnboundedReceiver<Waiting<SeenEvent>>) {
         let mut denials = FirstDenials::default();
+        let mut failure = LastingFailure::default();
         while let Some(waiting) = seen.recv().await {
             let event = &waiting.sighting;
             let mut read = records.read(event).await;
@@ -333,6 +336,7 @@ impl People {
             }
             match read {
                 Ok(Read::Notification(notification)) => {
+                    failure.note(None);
                     let Notification { kind, namespace, .. } = &*notification;
                     let is_denial = *kind == NotificationType::Denied;
                     // Old ones are noted too, so that a repetition is recognised.
@@ -345,7 +349,9 @@ impl People {
                 Ok(Read::Unverified(kind, why)) => {
                     if event.created >= self.from() {
                         self.metrics.notification(kind, NotificationOutcome::Unverified);
-                        tracing::warn!(why, "an Event that looks like the webhook's was not sent");
+                        if let Some(FailureChange::Failed(why)) = failure.note(Some(why.to_owned())) {
+                            tracing::warn!(why, "an Event that looks like the webhook's was not sent");
+                        }
                     }
                 }
                 Err(why) => {

@@ -2,17 +2,18 @@
 //!
 //! What does not fit is not lost: the watch lists again, and offers it again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use writgate_cluster::clock;
 
 use crate::state::watch::Follower;
 
@@ -27,6 +28,9 @@ pub(super) trait Sighting: Sized + Send {
     /// `None`: nobody has to look at it.
     fn of(object: Self::Object) -> Option<Self>;
 
+    /// When it happened, by the API server's clock.
+    fn time(&self) -> Timestamp;
+
     /// Whether somebody who was notified of everything before `from` has to look at it.
     fn matters_since(&self, from: Timestamp) -> bool;
 
@@ -37,8 +41,7 @@ pub(super) trait Sighting: Sized + Send {
 /// Offers what a watch sees to whoever holds the other end of the channel.
 pub(super) struct Inbox<T> {
     sender: mpsc::UnboundedSender<Waiting<T>>,
-    /// The bytes that may still wait.
-    room: Arc<AtomicUsize>,
+    backlog: Arc<Backlog>,
     from: Timestamp,
     /// Hashes of what was offered, as long as it exists.
     seen: Mutex<HashSet<u64>>,
@@ -50,12 +53,57 @@ pub(super) struct Inbox<T> {
 pub(super) struct Waiting<T> {
     pub(super) sighting: T,
     size: usize,
-    room: Arc<AtomicUsize>,
+    time: Timestamp,
+    backlog: Arc<Backlog>,
 }
 
 impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
-        self.room.fetch_add(self.size, Ordering::Relaxed);
+        self.backlog.leave(self.size, self.time);
+    }
+}
+
+/// What was not looked at yet. Until everything was, the progress of the receivers must not pass it.
+pub(super) struct Backlog(Mutex<BacklogState>);
+
+struct BacklogState {
+    /// The bytes that may still wait.
+    room: usize,
+    /// How many sightings of each time wait.
+    waiting: BTreeMap<Timestamp, usize>,
+    /// Everything before this time was seen.
+    seen_until: Timestamp,
+}
+
+impl Backlog {
+    /// The time before which everything was looked at.
+    pub(super) fn looked_at_until(&self) -> Timestamp {
+        let state = self.state();
+        state.waiting.keys().next().map_or(state.seen_until, |oldest| state.seen_until.min(*oldest))
+    }
+
+    /// Takes room for a sighting, if there is enough.
+    fn enter(&self, size: usize, time: Timestamp) -> bool {
+        let mut state = self.state();
+        let Some(left) = state.room.checked_sub(size) else { return false };
+        state.room = left;
+        *state.waiting.entry(time).or_default() += 1;
+        true
+    }
+
+    fn leave(&self, size: usize, time: Timestamp) {
+        let mut state = self.state();
+        state.room += size;
+        if let Some(count) = state.waiting.get_mut(&time) {
+            *count -= 1;
+            if *count == 0 {
+                state.waiting.remove(&time);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, BacklogState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,17 +116,24 @@ pub(super) struct Listed {
 
 impl<T: Sighting> Inbox<T> {
     /// An inbox in which sightings of `room` bytes may wait, for somebody who was notified of everything before `from`.
+    /// Nothing was seen yet.
     pub(super) fn new(room: usize, from: Timestamp) -> (Self, mpsc::UnboundedReceiver<Waiting<T>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
+        let state = BacklogState { room, waiting: BTreeMap::new(), seen_until: from };
         let inbox = Self {
             sender,
-            room: Arc::new(AtomicUsize::new(room)),
+            backlog: Arc::new(Backlog(Mutex::new(state))),
             from,
             seen: Mutex::default(),
             is_behind: AtomicBool::new(false),
             hasher: RandomState::new(),
         };
         (inbox, receiver)
+    }
+
+    /// What was not looked at yet.
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        self.backlog.clone()
     }
 
     fn key(&self, object: &T::Object) -> u64 {
@@ -100,14 +155,14 @@ impl<T: Sighting> Inbox<T> {
     /// Passes an object on. Returns whether there was room for it.
     fn take(&self, object: T::Object) -> bool {
         let Some(sighting) = T::of(object).filter(|sighting| sighting.matters_since(self.from)) else { return true };
-        let size = sighting.size();
-        let less = |room: usize| room.checked_sub(size);
-        if self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            return false;
+        // What is older says only that something later is a repetition.
+        let (size, time) = (sighting.size(), sighting.time().max(self.from));
+        let has_room = self.backlog.enter(size, time);
+        if has_room {
+            // The other end is dropped together with this one.
+            let _ = self.sender.send(Waiting { sighting, size, time, backlog: self.backlog.clone() });
         }
-        // Nobody holds the other end any more only when this end is dropped too.
-        let _ = self.sender.send(Waiting { sighting, size, room: self.room.clone() });
-        true
+        has_room
     }
 }
 
@@ -143,5 +198,12 @@ impl<T: Sighting> Follower<T::Object> for Inbox<T> {
         self.is_behind.load(Ordering::Relaxed)
     }
 
-    fn fresh(&self, _: Instant) {}
+    fn fresh(&self, at: Instant) {
+        // What did not fit was not seen.
+        if !self.wants_another_list() {
+            let now = clock::now();
+            let age = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+            self.backlog.state().seen_until = now.checked_sub(age).unwrap_or(now);
+        }
+    }
 }

@@ -103,6 +103,10 @@ impl Sighting for SeenConfigMap {
         Some(Self { kind, namespace, name, changed, object })
     }
 
+    fn time(&self) -> Timestamp {
+        self.changed
+    }
+
     fn matters_since(&self, from: Timestamp) -> bool {
         self.changed >= from
     }

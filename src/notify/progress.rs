@@ -78,9 +78,9 @@ impl Progress {
         }
     }
 
-    /// What is to be stored.
-    pub(super) fn stored(&self) -> StoredProgress {
-        let until = self.pending.values().map(|[time, _]| *time).min().unwrap_or(self.latest);
+    /// What is to be stored. Before `looked_at_until`, nothing more will be found.
+    pub(super) fn stored(&self, looked_at_until: Timestamp) -> StoredProgress {
+        let until = self.pending.values().map(|[time, _]| *time).min().unwrap_or(self.latest).min(looked_at_until);
         let from = until.checked_sub(OVERLAP).unwrap_or(until);
         let mut settled = newest(&self.settled, MAX_STORED);
         settled.retain(|_, time| *time >= from);
@@ -102,12 +102,16 @@ mod tests {
         Timestamp::from_second(1_763_805_600 + second).expect("a time")
     }
 
+    fn stored(progress: &Progress) -> StoredProgress {
+        progress.stored(Timestamp::MAX)
+    }
+
     fn begin(progress: &mut Progress, id: &str, time: Timestamp) -> bool {
         progress.add(id, time, time)
     }
 
     fn again(progress: &Progress, now: i64) -> Progress {
-        let json = serde_json::to_string(&progress.stored()).expect("JSON");
+        let json = serde_json::to_string(&stored(progress)).expect("JSON");
         Progress::new(Some(serde_json::from_str(&json).expect("progress")), at(now))
     }
 
@@ -135,6 +139,16 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_has_looked_at_is_found_by_the_next_holder() {
+        let mut progress = Progress::new(None, at(0));
+        assert!(begin(&mut progress, "posted", at(1000)));
+        progress.settle("posted");
+        let mut next = Progress::new(Some(progress.stored(at(500))), at(1001));
+        assert!(begin(&mut next, "event", at(500)));
+        assert!(!begin(&mut next, "posted", at(1000)));
+    }
+
+    #[test]
     fn what_can_be_found_again_for_long_is_known_for_long() {
         let mut progress = Progress::new(None, at(0));
         assert!(progress.add("expires-soon", at(1), at(3600)));
@@ -145,7 +159,7 @@ mod tests {
         assert!(!next.add("expires-soon", at(1001), at(3600)));
         assert!(begin(&mut next, "much-later", at(4000)));
         next.settle("much-later");
-        assert!(!next.stored().settled.contains_key("expires-soon"), "it has expired");
+        assert!(!stored(&next).settled.contains_key("expires-soon"), "it has expired");
     }
 
     #[test]
@@ -157,10 +171,10 @@ mod tests {
             progress.settle(&id);
         }
         assert!(progress.settled.len() <= MAX_DONE);
-        assert_eq!(progress.stored().settled.len(), 61, "those of the last minute");
+        assert_eq!(stored(&progress).settled.len(), 61, "those of the last minute");
         begin(&mut progress, "stuck", at(0));
-        assert_eq!(progress.stored().settled.len(), MAX_STORED);
-        assert_eq!(progress.stored().until, at(0));
+        assert_eq!(stored(&progress).settled.len(), MAX_STORED);
+        assert_eq!(stored(&progress).until, at(0));
     }
 
     #[test]

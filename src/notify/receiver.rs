@@ -91,9 +91,9 @@ impl Receiver {
         self.progress().from()
     }
 
-    /// What is to be stored.
-    pub(super) fn stored(&self) -> StoredProgress {
-        self.progress().stored()
+    /// What is to be stored. Before `looked_at_until`, nothing more will be found.
+    pub(super) fn stored(&self, looked_at_until: Timestamp) -> StoredProgress {
+        self.progress().stored(looked_at_until)
     }
 
     /// Queues a notification, if the receiver wants it and it is new. Never waits.

@@ -75,6 +75,10 @@ impl Sighting for SeenEvent {
         (record.len() <= MAX_RECORD).then_some(Self { uid, namespace, created, reason, record })
     }
 
+    fn time(&self) -> Timestamp {
+        self.created
+    }
+
     /// An old denial says that a later one is a repetition.
     fn matters_since(&self, from: Timestamp) -> bool {
         self.created >= from || self.reason != BREAK_GLASS
