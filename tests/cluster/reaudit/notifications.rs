@@ -198,7 +198,10 @@ pub(super) fn of_each_type_arrive_once_and_the_next_holder_repeats_none(watched:
     assert!(!lines.contains("secret") && !lines.contains("notifications cannot be delivered"), "{lines}");
 
     // What happens while nobody holds the Lease is sent by the next holder, and nothing else is.
-    assert!(denied_for(&installation.operator.create(&governed.deployment("meanwhile")), "ApprovalRequired"));
+    let mut meanwhile = governed.deployment("meanwhile");
+    // The approval of another object with the same spec would be another reason.
+    meanwhile["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ghcr.io/acme/orders:9");
+    assert!(denied_for(&installation.operator.create(&meanwhile), "ApprovalRequired"));
     let next = watched.replica_with("notifies-next", &flags);
     wait_until("it holds the Lease", LIMIT, || is_holder(&next).then_some(()));
     receiver.wait("denied", 2);
