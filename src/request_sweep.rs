@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, DeleteParams, Preconditions};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::time::{Instant, sleep};
 use writgate_cluster::bounded_request::{self, RequestError};
 use writgate_cluster::clock;
@@ -70,12 +70,15 @@ impl Found {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         let is_old = object.creation_timestamp().is_some_and(|created| now.duration_since(created.0) > lifetime);
         let rejects = if object.is_rejection() {
-            // `rejection-<digits of the request>-<digits of the key>`
+            // `rejection-<digits of the request>-<digits of the rejection>`
             let digits = name.split('-').nth(1).unwrap_or_default();
             Some(self.hash(&namespace, &format!("request-{digits}")))
         } else {
             None
         };
+        if object.meta().deletion_timestamp.is_some() {
+            return; // Its finalizers delay the deletion. Another one would change nothing.
+        }
         if !is_old {
             if rejects.is_none() {
                 let hash = self.hash(&namespace, &name);
@@ -210,6 +213,20 @@ mod tests {
         }
         let deletions = found.into_deletions().into_iter();
         deletions.map(|one| format!("{}/{}", one.namespace, one.name)).collect()
+    }
+
+    #[test]
+    fn an_object_that_is_being_deleted_is_not_deleted_again() {
+        let mut found = Found::new();
+        let object = json!({"metadata": {"namespace": "payments", "name": "request-1", "uid": "u",
+            "creationTimestamp": OLD, "deletionTimestamp": NOW, "labels": {"writgate.dev/kind": "request"}}});
+        found.add(&serde_json::from_value(object).expect("metadata"), NOW.parse().expect("a time"), WEEK);
+        // Its rejections go with it.
+        let rejection = json!({"metadata": {"namespace": "payments", "name": "rejection-1-84f584f5", "uid": "u",
+            "creationTimestamp": OLD, "labels": {"writgate.dev/kind": "rejection"}}});
+        found.add(&serde_json::from_value(rejection).expect("metadata"), NOW.parse().expect("a time"), WEEK);
+        let names: Vec<String> = found.into_deletions().into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["rejection-1-84f584f5"]);
     }
 
     const NEW: &str = "2026-11-15T10:00:00Z";

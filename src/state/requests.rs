@@ -43,6 +43,7 @@ pub struct PostedMetadata {
     uid: Option<String>,
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
     labels: Option<Labels>,
 }
 
@@ -55,10 +56,20 @@ struct Labels {
 
 impl From<PostedMetadata> for ObjectMeta {
     fn from(metadata: PostedMetadata) -> Self {
-        let PostedMetadata { name, namespace, uid, resource_version, creation_timestamp, labels } = metadata;
+        let PostedMetadata { name, namespace, uid, resource_version, creation_timestamp, deletion_timestamp, labels } =
+            metadata;
         let kind = labels.and_then(|labels| labels.kind);
         let labels = kind.map(|kind| [(KIND_LABEL.to_owned(), kind)].into());
-        Self { name, namespace, uid, resource_version, creation_timestamp, labels, ..Self::default() }
+        Self {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            creation_timestamp,
+            deletion_timestamp,
+            labels,
+            ..Self::default()
+        }
     }
 }
 

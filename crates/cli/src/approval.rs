@@ -3,6 +3,7 @@
 pub(crate) mod assessment;
 pub(crate) mod decider;
 pub(crate) mod draft;
+pub(crate) mod fleet;
 pub(crate) mod origin;
 pub(crate) mod proposal;
 pub(crate) mod request_state;

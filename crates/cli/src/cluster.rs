@@ -44,6 +44,20 @@ pub(crate) struct FleetFlags {
     connection: ConnectionFlags,
 }
 
+/// The other clusters of an approval for several.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct OtherClusterFlags {
+    /// Context of another cluster of the approval, which is read as well; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with = "posture_dir",
+        help_heading = "Cluster",
+        add = ArgValueCandidates::new(contexts)
+    )]
+    pub(crate) other_context: Vec<String>,
+}
+
 /// How a cluster is reached, whatever its context.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct ConnectionFlags {
@@ -106,25 +120,27 @@ impl FleetFlags {
     ///
     /// A context is named twice.
     pub(crate) fn each(&self) -> Result<Vec<(Option<&str>, ClusterFlags)>, Failure> {
-        let flags = |context: Option<&str>| ClusterFlags {
-            context: context.map(str::to_owned),
-            connection: self.connection.clone(),
-        };
+        let current = ClusterFlags { context: None, connection: self.connection.clone() };
         if self.context.is_empty() {
-            return Ok(vec![(None, flags(None))]);
+            return Ok(vec![(None, current)]);
         }
         let mut each: Vec<(Option<&str>, ClusterFlags)> = Vec::with_capacity(self.context.len());
         for context in &self.context {
             if each.iter().any(|(named, _)| *named == Some(context)) {
                 return Err(Failure::Misuse(format!("--context {context:?} is given twice; name each context once")));
             }
-            each.push((Some(context), flags(Some(context))));
+            each.push((Some(context), current.in_context(context)));
         }
         Ok(each)
     }
 }
 
 impl ClusterFlags {
+    /// The same flags with another context.
+    pub(crate) fn in_context(&self, context: &str) -> Self {
+        Self { context: Some(context.to_owned()), connection: self.connection.clone() }
+    }
+
     /// The flags with which kubectl uses the same cluster.
     pub(crate) fn kubectl_flags(&self) -> Vec<OsString> {
         let kubeconfig =

@@ -346,6 +346,7 @@ pub fn request_file(namespace: &str, requester: &str, deployment: &str) -> Value
         "requestedAt": "2026-11-22T10:00:00Z", "environment": "production", "project": "payments", "action": "deploy",
         "capabilities": [{"capability": "deploy", "because": ["required by every deploy"]}],
         "workloads": [{"namespace": namespace, "specHash": format!("sha256:{}", "0".repeat(64)),
+            "object": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": deployment}, "spec": {}},
             "subject": format!("apps/v1/Deployment/{namespace}/{deployment}")}],
     })
 }

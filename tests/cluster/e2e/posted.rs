@@ -21,6 +21,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         a_posted_request_that_is_too_large_or_forbidden_says_that_files_work,
         what_others_write_into_a_posted_request_is_escaped_and_never_trusted,
         a_posted_request_is_pending_with_those_who_must_sign,
+        a_posted_request_for_two_clusters_admits_in_both_and_not_in_a_third,
     ]
 }
 
@@ -214,7 +215,8 @@ fn the_rejection_of_a_posted_request_is_shown_and_ends_the_wait(installation: &I
     let again = team.reviewer(&["reject", &name, "--reason", "still not", "--key", "bob.pem", "--yes"]);
     assert!(again.code == Some(1) && again.stderr.contains("exists already"), "{again}");
     // A rejection is not an approval, wherever it is put.
-    let stored = team.config_map(&format!("{}-{}", name.replace("request-", "rejection-"), &governed.bob.id()[..8]));
+    let stored = rejected.stderr.lines().find_map(|line| line.strip_prefix("written: configmap ")?.split('/').nth(1));
+    let stored = team.config_map(stored.expect("a name"));
     let text = stored.expect("a rejection")["data"]["rejection.json"].as_str().expect("text").to_owned();
     let denied = installation.operator.apply(&writgate_testing::attach(&governed.deployment("orders"), &text));
     assert!(!denied.ok() && denied.stderr.contains("MalformedApproval"), "{denied}");
@@ -241,15 +243,18 @@ fn the_rejection_of_a_posted_request_by_an_unknown_key_is_not_a_fact(installatio
     let unknown: Value = serde_json::from_str(&envelope(&statement, &[&other])).expect("JSON");
     let mut forged = unknown.clone();
     forged["signatures"][0]["keyid"] = json!(governed.bob.id());
-    for (key, rejection) in [(other.id(), unknown), (governed.bob.id(), forged)] {
-        let key = key.parse().expect("a key id");
+    for rejection in [unknown, forged] {
+        let text = rejection.to_string();
         installation.plane.install(&[json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "metadata": {
-            "name": digest.rejection_name(key), "namespace": governed.namespace,
-            "labels": {"writgate.dev/kind": "rejection"}}, "data": {"rejection.json": rejection.to_string()}})]);
+            "name": digest.rejection_name(&text), "namespace": governed.namespace,
+            "labels": {"writgate.dev/kind": "rejection"}}, "data": {"rejection.json": text}})]);
     }
     let state = team.state(&name);
     assert_eq!(state["state"], "waiting", "{state}");
     assert_eq!(state["unverifiedRejections"].as_array().map(Vec::len), Some(2), "{state}");
+    // A forgery under his key id does not keep Bob from rejecting.
+    let rejected = team.reviewer(&["reject", &name, "--reason", "no", "--key", "bob.pem", "--yes"]);
+    assert!(rejected.ok() && team.state(&name)["state"] == "rejected", "{rejected}");
 }
 
 fn a_posted_request_that_was_cancelled_cannot_be_approved(installation: &Installation) {
@@ -393,4 +398,41 @@ fn a_posted_request_is_pending_with_those_who_must_sign(installation: &Installat
     assert_eq!(wanted.as_array().map(Vec::len), Some(1), "{wanted}");
     assert_eq!(wanted[0]["request"]["name"], *name, "{wanted}");
     assert!(wanted[0]["next"].as_str().is_some_and(|next| next.contains(&name)), "{wanted}");
+}
+
+fn a_posted_request_for_two_clusters_admits_in_both_and_not_in_a_third(installation: &Installation) {
+    let governed = installation.governed_with("fleet", |posture| posture["cluster"] = json!("prod-eu-1"));
+    let team = Team::of(&governed);
+    let orders = governed.deployment("orders");
+    team.desk.write("app.json", &orders.to_string());
+    let request = ["request", "-f", "app.json", "--cluster", "prod-us-1", "--cluster", "prod-eu-1"];
+    let posted = team.operator(&request);
+    assert!(posted.ok(), "{posted}");
+    let shown = team.operator(&["request", "show", posted.stdout.trim()]);
+    assert!(shown.stdout.contains("clusters      prod-eu-1, prod-us-1"), "{shown}");
+    let approved = team.approve(posted.stdout.trim(), "bob.pem");
+    assert!(approved.ok(), "{approved}");
+    assert!(approved.stderr.contains("the change in cluster prod-us-1 is not known"), "{approved}");
+
+    let operator = &installation.operator;
+    let manifest = orders.to_string();
+    for (cluster, is_admitted) in [("prod-eu-1", true), ("prod-us-1", true), ("prod-ap-1", false)] {
+        // The webhook becomes that of another cluster.
+        let mut posture = governed.usual_posture();
+        posture["cluster"] = json!(cluster);
+        installation.plane.install(&governed.posture_objects(&posture));
+        wait_until("the posture is in force", Duration::from_secs(20), || {
+            operator.kubectl_in(&["create", "--dry-run=server", "-f", "-"], &manifest);
+            let is_made_with_it =
+                |record: &Value| record["environment"] == governed.environment.as_str() && record["cluster"] == cluster;
+            (!installation.webhook.records(is_made_with_it).is_empty()).then_some(())
+        });
+        let created = operator.kubectl_in(&["create", "-f", "-"], &manifest);
+        assert_eq!(created.ok(), is_admitted, "{cluster}: {created}");
+        if is_admitted {
+            assert!(operator.kubectl(&["delete", "deployment", "orders", "-n", &governed.namespace]).ok());
+        } else {
+            assert!(writgate_testing::denied_for(&created, "WrongCluster"), "{created}");
+        }
+    }
 }

@@ -13,10 +13,11 @@ fn rejection(namespace: &str, request: &Value) -> Value {
         "subject": [{"name": format!("apps/v1/Deployment/{namespace}/orders"), "digest": {"sha256": "0".repeat(64)}}],
         "predicate": {"projection": "v1", "request": digest.to_string(), "reason": "not on a Friday",
             "rejectedBy": "bob@acme.example", "rejectedAt": "2026-11-22T10:30:00Z"}});
-    let name = digest.rejection_name(key.id().parse().expect("a key id"));
+    let text = envelope(&statement, &[&key]);
+    let name = digest.rejection_name(&text);
     json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
         "metadata": {"name": name, "namespace": namespace, "labels": {"writgate.dev/kind": "rejection"}},
-        "data": {"rejection.json": envelope(&statement, &[&key])}})
+        "data": {"rejection.json": text}})
 }
 
 pub(super) fn old_requests_are_deleted_and_nothing_else(watched: &Watched) {

@@ -2,7 +2,7 @@
 //!
 //! `review` prints it and `approve` signs it, so that both show the same. Nothing is asked, signed or printed here.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::{clock, namespace::NamespaceLabels};
@@ -17,11 +17,13 @@ use crate::{
     approval::{
         assessment::{Applicant, Assessment, PostureFlags},
         decider::Decider,
+        fleet::{self, OtherCluster, ReadCluster},
         origin::{Claimant, Origin, StatementOrigins},
         proposal::{Proposal, ProposalFiles, ProposalFlags},
         signatures::{self, ExistingSignature},
         statement::{self, GivenEnvelope, StatementFlags},
     },
+    cluster::OtherClusterFlags,
     failure::Failure,
     manifest::input,
     terminal::output::shown,
@@ -44,6 +46,8 @@ pub(crate) struct ApprovalDraft<'f> {
     pub(crate) origins: StatementOrigins,
     /// Claims of the request file or the envelope that differ from what was computed.
     pub(crate) contradictions: Vec<String>,
+    /// The other clusters of the approval that were read.
+    pub(crate) others: Vec<OtherCluster>,
     /// The time of the review.
     pub(crate) now: Timestamp,
     claimed: Applicant,
@@ -73,6 +77,7 @@ pub(crate) struct DraftInputs<'f> {
     pub(crate) files: &'f ProposalFiles,
     pub(crate) proposal: &'f ProposalFlags,
     pub(crate) posture: &'f PostureFlags,
+    pub(crate) others: &'f OtherClusterFlags,
     pub(crate) statement: &'f StatementFlags,
     /// An envelope to review, in place of a new statement.
     pub(crate) envelope: Option<&'f GivenEnvelope>,
@@ -104,6 +109,14 @@ impl<'f> ApprovalDraft<'f> {
             let approval = inputs.statement.state(&proposal, request, &basis)?;
             (Envelope::new(approval.to_payload()), approval)
         };
+        let others = fleet::read(inputs, &proposal, &claimed);
+        if approval.clusters.is_empty() && !others.is_empty() {
+            return Err(Failure::Misuse(
+                "--other-context is for an approval for several clusters, but this one is for one cluster; omit the flag, or \
+                 name each cluster with --cluster"
+                    .to_owned(),
+            ));
+        }
         let mut draft = Self {
             request,
             proposal,
@@ -114,6 +127,7 @@ impl<'f> ApprovalDraft<'f> {
             signatures: Vec::new(),
             origins: StatementOrigins::default(),
             contradictions: Vec::new(),
+            others,
             now: clock::now(),
             claimed,
             is_given,
@@ -129,7 +143,8 @@ impl<'f> ApprovalDraft<'f> {
         let signatures = signatures::of(&self.envelope, self.posture(), &eligible, self.own.as_ref());
         let mut found = self.proposal.contradictions.clone();
         if let Some(request) = self.request {
-            found.extend(self.basis.contradicts("the request", &StatedClaims::of_request(request)));
+            let stated = StatedClaims::of_request(request, self.basis.cluster.as_deref());
+            found.extend(self.basis.contradicts("the request", &stated));
         }
         if self.is_given {
             let stated = StatedClaims::of_approval(&self.approval, self.basis.cluster.as_deref());
@@ -177,8 +192,15 @@ impl<'f> ApprovalDraft<'f> {
             self.decided = Some((decider, assessment));
         }
         self.basis = StatementBasis::of(self.decided.as_ref(), self.request, &self.claimed);
+        self.others = fleet::read(inputs, &self.proposal, &self.claimed);
         self.compare(inputs.statement);
         Ok(())
+    }
+
+    /// What the approval claims that the posture of another cluster does not say.
+    pub(crate) fn contradictions_of(&self, other: &ReadCluster) -> Vec<String> {
+        let stated = StatedClaims::of_approval(&self.approval, other.basis.cluster.as_deref());
+        other.basis.contradicts("the approval", &stated)
     }
 
     /// Whether the statement is that of an envelope, and not a new one.
@@ -297,6 +319,13 @@ fn differences(approval: &Approval, request: &RequestFile) -> Vec<String> {
             said(&request.reason)
         ));
     }
+    if !request.clusters.is_empty() && fleet::sorted(&approval.clusters) != fleet::sorted(&request.clusters) {
+        found.push(format!(
+            "the envelope is for clusters {}, but the request is for clusters {}",
+            shown(&approval.clusters.join(", ")),
+            shown(&request.clusters.join(", "))
+        ));
+    }
     if approval.break_glass != request.break_glass {
         let said = |emergency: bool| if emergency { "is a break-glass approval" } else { "is no break-glass approval" };
         found.push(format!(
@@ -322,17 +351,18 @@ fn too_long(approval: &Approval, most: Option<SignedDuration>) -> Option<String>
 struct StatedClaims<'a> {
     environment: &'a str,
     project: &'a str,
-    cluster: Option<&'a str>,
+    cluster: Option<Cow<'a, str>>,
     action: Action,
     capabilities: Vec<&'a str>,
 }
 
 impl<'a> StatedClaims<'a> {
-    fn of_request(request: &'a RequestFile) -> Self {
+    /// Of a request for several clusters that names `cluster`, only that one.
+    fn of_request(request: &'a RequestFile, cluster: Option<&'a str>) -> Self {
         Self {
             environment: &request.environment,
             project: &request.project,
-            cluster: request.cluster.as_deref(),
+            cluster: one_of(request.cluster.as_deref(), &request.clusters, cluster),
             action: request.action,
             capabilities: request.capabilities.iter().map(|needed| &*needed.capability).collect(),
         }
@@ -340,15 +370,23 @@ impl<'a> StatedClaims<'a> {
 
     /// Of an approval for several clusters that names `cluster`, only that one.
     fn of_approval(approval: &'a Approval, cluster: Option<&'a str>) -> Self {
-        let named = cluster.filter(|_| !approval.clusters.is_empty() && approval.is_for_cluster(cluster));
         Self {
             environment: &approval.environment,
             project: &approval.project,
-            cluster: named.or(approval.cluster.as_deref()),
+            cluster: one_of(approval.cluster.as_deref(), &approval.clusters, cluster),
             action: approval.action,
             capabilities: approval.capabilities.iter().map(String::as_str).collect(),
         }
     }
+}
+
+/// The one cluster that is named, or `cluster` if it is among several, or all of them.
+fn one_of<'a>(named: Option<&'a str>, several: &'a [String], cluster: Option<&'a str>) -> Option<Cow<'a, str>> {
+    if several.is_empty() {
+        return named.map(Cow::Borrowed);
+    }
+    let own = cluster.filter(|cluster| several.iter().any(|one| one == cluster));
+    Some(own.map_or_else(|| Cow::Owned(several.join(", ")), Cow::Borrowed))
 }
 
 impl StatementBasis {
@@ -365,7 +403,7 @@ impl StatementBasis {
         environment.as_ref().map_or(Origin::Posture, Origin::of_posture)
     }
 
-    fn of_posture(assessment: &Assessment, posture: Option<&Posture>, emergency: bool) -> Self {
+    pub(crate) fn of_posture(assessment: &Assessment, posture: Option<&Posture>, emergency: bool) -> Self {
         let lifetime = |posture: &Posture| match &posture.break_glass {
             Some(rule) if emergency => Some(rule.max_lifetime),
             _ => assessment.action.map(|action| posture.rule(action).max_lifetime),
@@ -411,7 +449,7 @@ impl StatementBasis {
         };
         compare("environment", Some(word.environment), self.place.environment.as_deref());
         compare("project", Some(word.project), self.place.project.as_deref());
-        compare("cluster", word.cluster, self.cluster.as_deref());
+        compare("cluster", word.cluster.as_deref(), self.cluster.as_deref());
         compare("action", Some(word.action.as_str()), Some(action.as_str()));
         let sorted = |mut names: Vec<&str>| {
             names.sort_unstable();

@@ -168,7 +168,12 @@ impl StatementOrigins {
                 &all.environment,
             ),
             project: says(same(&approval.project, basis.place.project.as_deref()), project, &all.project),
-            cluster: says(approval.cluster == basis.cluster, posture.clone(), &all.cluster),
+            // Of several clusters, the posture says one.
+            cluster: says(
+                approval.cluster == basis.cluster && approval.clusters.is_empty(),
+                posture.clone(),
+                &all.cluster,
+            ),
             action: says(Some(approval.action) == basis.action, posture.clone(), &all.action),
             capabilities: says(needed == given, posture, &all.capabilities),
             ..all

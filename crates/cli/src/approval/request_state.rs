@@ -24,7 +24,7 @@ use crate::{
         statement::{GivenEnvelope, StatementFlags},
     },
     cluster::{
-        Cluster,
+        Cluster, OtherClusterFlags,
         event_reader::NamespaceScope,
         posted::{Posted, RequestStore, StoredApproval, StoredRejection},
     },
@@ -97,6 +97,7 @@ pub(crate) struct StateReader<'c> {
     posture: PostureFlags,
     proposal: ProposalFlags,
     statement: StatementFlags,
+    others: OtherClusterFlags,
     scope: NamespaceScope,
     rejections: OnceCell<Vec<StoredRejection>>,
 }
@@ -114,6 +115,7 @@ impl<'c> StateReader<'c> {
             posture: PostureFlags { postures: flags.clone(), no_posture: false },
             proposal: ProposalFlags { reading, ..ProposalFlags::default() },
             statement: StatementFlags::default(),
+            others: OtherClusterFlags::default(),
             scope,
             rejections: OnceCell::new(),
         }
@@ -138,6 +140,7 @@ impl<'c> StateReader<'c> {
             files: &files,
             proposal: &self.proposal,
             posture: &self.posture,
+            others: &self.others,
             statement: &self.statement,
             envelope: given.as_ref(),
         };
@@ -301,7 +304,7 @@ fn verified(
     rejections: &[StoredRejection],
 ) -> (Vec<VerifiedRejection>, Vec<String>) {
     let (mut verified, mut unverified) = (Vec::new(), Vec::new());
-    let prefix = posted.name.replacen("request-", "rejection-", 1) + "-";
+    let prefix = posted.request.digest.rejection_prefix();
     let own = |stored: &&StoredRejection| stored.namespace == posted.namespace && stored.name.starts_with(&prefix);
     for stored in rejections.iter().filter(own) {
         match verify(posted, draft, stored) {

@@ -16,6 +16,7 @@ use writgate_core::{
 use crate::{
     approval::{
         draft::StatementBasis,
+        fleet,
         origin::{Claimant, Origin, StatementOrigins, ValidityChoice},
         proposal::Proposal,
     },
@@ -31,7 +32,7 @@ const SHORT: SignedDuration = SignedDuration::from_hours(1);
 const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
 
 /// How messages introduce a claim of the request file.
-const SAID: &str = "the request says";
+pub(super) const SAID: &str = "the request says";
 
 /// The fields of a new statement, except for its subjects.
 #[derive(clap::Args, Debug, Default, PartialEq)]
@@ -43,9 +44,9 @@ pub(crate) struct StatementFlags {
     /// Project that the approval is for [default: the namespaces', or the request's]
     #[arg(long, help_heading = "Statement")]
     project: Option<String>,
-    /// Cluster that the approval is for [default: the posture's, or the request's]
+    /// Cluster that the approval is for; may be repeated [default: the request's, or the posture's]
     #[arg(long, help_heading = "Statement")]
-    cluster: Option<String>,
+    cluster: Vec<String>,
     /// Person who requested the approval [default: the request's]
     #[arg(long, value_name = "PERSON", help_heading = "Statement")]
     requested_by: Option<String>,
@@ -141,7 +142,11 @@ impl StatementFlags {
         StatementOrigins {
             environment: environment.unwrap_or(Origin::Flag),
             project: project.unwrap_or(Origin::Flag),
-            cluster: decided(self.cluster.is_some()),
+            cluster: match request {
+                _ if self.cluster.len() > 1 => Origin::Flag,
+                Some(request) if !request.clusters.is_empty() => Origin::Claimed(Claimant::Request),
+                _ => decided(!self.cluster.is_empty()),
+            },
             action: decided(self.action.is_some()),
             capabilities: decided(!self.capability.is_empty()),
             requested_by: given(self.requested_by.is_some()),
@@ -188,21 +193,13 @@ impl StatementFlags {
                 Failure::Misuse(format!("the {name} is not known without a posture or a request; pass --{name}"))
             })
         };
-        let cluster = match (&self.cluster, &basis.cluster) {
-            (Some(asked), None) if basis.by_posture => {
-                return Err(Failure::No(format!(
-                    "--cluster says {}, but the posture names no cluster; omit the flag",
-                    shown(asked)
-                )));
-            }
-            (asked, found) => agreed("cluster", asked.as_deref(), found.as_deref(), whose)?,
-        };
+        let (cluster, clusters) = fleet::clusters(&self.cluster, request, basis, whose)?;
         let approval = Approval {
             subjects: proposal.workloads().map(|workload| workload.subject.clone()).collect(),
             id: clock::decision_id(now).to_string(),
             action,
             cluster,
-            clusters: Vec::new(),
+            clusters,
             environment: place("environment", &self.environment, basis.place.environment.as_deref())?,
             project: place("project", &self.project, basis.place.project.as_deref())?,
             capabilities: self.capabilities(action, self.emergency(request)?, basis)?,
@@ -315,7 +312,12 @@ impl StatementFlags {
 }
 
 /// The value on which a flag and another source agree. `whose` introduces the other source's value in messages.
-fn agreed(flag: &str, asked: Option<&str>, found: Option<&str>, whose: &str) -> Result<Option<String>, Failure> {
+pub(super) fn agreed(
+    flag: &str,
+    asked: Option<&str>,
+    found: Option<&str>,
+    whose: &str,
+) -> Result<Option<String>, Failure> {
     match (asked, found) {
         (Some(asked), Some(found)) if asked != found => Err(Failure::No(format!(
             "--{flag} says {}, but {whose} {}; omit the flag, or correct the wrong value",

@@ -10,7 +10,7 @@ use kube::{
 };
 use writgate_cluster::{config_map, names};
 use writgate_core::{
-    approval::{Envelope, KeyId, PostedRequest},
+    approval::{Envelope, PostedRequest},
     vocabulary::{
         APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL, REJECTION_KEY, REJECTION_KIND, REQUEST_ANNOTATION, REQUEST_KEY,
         REQUEST_KIND,
@@ -281,12 +281,15 @@ impl RequestStore<'_> {
         Ok(objects.into_iter().map(stored).collect())
     }
 
-    /// Creates the rejection that was signed with `key`. A conflict: there is one with this key.
-    pub(crate) fn write_rejection(&self, posted: &Posted, key: KeyId, envelope: &Envelope) -> Result<Written, Failure> {
-        let name = posted.request.digest.rejection_name(key);
-        let mut object = labelled(&posted.namespace, &name, REJECTION_KIND, REJECTION_KEY, &envelope.to_json());
+    /// Creates a rejection, and returns the name of its ConfigMap. One that exists has the same content, because the name
+    /// contains its digest.
+    pub(crate) fn write_rejection(&self, posted: &Posted, envelope: &Envelope) -> Result<String, Failure> {
+        let text = envelope.to_json();
+        let name = posted.request.digest.rejection_name(&text);
+        let mut object = labelled(&posted.namespace, &name, REJECTION_KIND, REJECTION_KEY, &text);
         object.immutable = Some(true);
-        self.write(object, None)
+        self.write(object, None)?;
+        Ok(name)
     }
 
     /// Creates `object`, or replaces the one that was `read`. The resource version makes the API server refuse a write

@@ -17,6 +17,7 @@ use crate::{
         signatures::ExistingSignature,
         statement::{GivenEnvelope, StatementFlags},
     },
+    cluster::OtherClusterFlags,
     command::{
         approve::signing::SignedEnvelope,
         review::{ReviewReport, code::ReviewCode},
@@ -79,6 +80,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     posture: PostureFlags,
     #[command(flatten)]
+    others: OtherClusterFlags,
+    #[command(flatten)]
     statement: StatementFlags,
 }
 
@@ -99,6 +102,7 @@ fn of_files(arguments: &Arguments) -> Result<Answer, Failure> {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
+        others: &arguments.others,
         statement: &arguments.statement,
         envelope: given.as_ref(),
     };
@@ -132,6 +136,7 @@ fn sign<'f>(
     show(&review, arguments)?;
     check_code(&review, arguments.expect)?;
     precheck::before(&draft, signer.public())?;
+    precheck::other_clusters(&review)?;
     precheck::shown_whole(&review, arguments.full)?;
     confirm::ask(&draft.approval, arguments.yes)?;
     draft.look_again(inputs)?;

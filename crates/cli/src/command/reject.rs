@@ -14,7 +14,11 @@ use crate::{
         proposal::{ProposalFiles, ProposalFlags},
         statement::StatementFlags,
     },
-    cluster::posted::{Posted, RequestStore, Written, location},
+    cluster::{
+        OtherClusterFlags,
+        event_reader::NamespaceScope,
+        posted::{Posted, RequestStore, location},
+    },
     command::review::ReviewReport,
     failure::{Answer, Failure},
     manifest::{input, namespace::NamespaceFlag},
@@ -73,22 +77,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let signer = arguments.signer.find()?;
     let files = ProposalFiles::of_posted(&posted);
     let statement = StatementFlags::default();
+    let others = OtherClusterFlags::default();
     let draft = ApprovalDraft::open(&DraftInputs {
         files: &files,
         proposal: &proposal,
         posture: &posture,
+        others: &others,
         statement: &statement,
         envelope: None,
     })?;
     show(&ReviewReport::of(&draft)?, arguments)?;
     let key = signer.unlock()?;
-    let prepared = prepare(&posted, &draft, key, &arguments.reason)?;
+    let store = RequestStore { cluster: &cluster };
+    let prepared = prepare(&store, &posted, &draft, key, &arguments.reason)?;
     confirm::ask_to(&format!("Reject {} with the reason {}?", posted.name, shown(&arguments.reason)), arguments.yes)?;
     let (key, envelope) = sign(&prepared, &signer)?;
-    let store = RequestStore { cluster: &cluster };
-    write(&store, &posted, key, &envelope)?;
+    let name = store.write_rejection(&posted, &envelope)?;
     output::note(&format!("signed with key {key}"));
-    output::note(&format!("written: {}", location(&posted.namespace, &posted.request.digest.rejection_name(key))));
+    output::note(&format!("written: {}", location(&posted.namespace, &name)));
     if store.approval(&posted)?.is_some() {
         output::note(&format!(
             "note: {} exists already; an approval in it stays valid until it expires or is revoked (kubectl writgate revoke)",
@@ -98,13 +104,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     Ok(Answer::Yes)
 }
 
-/// The rejection that `key` would sign. Fails if it would not be shown.
+/// The rejection that `key` would sign. Fails if it would not be shown, or if the key has rejected the request already.
 pub(crate) fn prepare(
+    store: &RequestStore<'_>,
     posted: &Posted,
     draft: &ApprovalDraft<'_>,
     key: &PublicKey,
     reason: &str,
 ) -> Result<Rejection, Failure> {
+    not_rejected_yet(store, posted, key)?;
     rejection(reason, posted, draft, reviewer(draft, key)?)
 }
 
@@ -117,17 +125,22 @@ pub(crate) fn sign(rejection: &Rejection, signer: &Signer<'_>) -> Result<(KeyId,
     Ok((key, envelope))
 }
 
-/// Creates the ConfigMap of the rejection. Fails if there is one with this key.
-pub(crate) fn write(store: &RequestStore<'_>, posted: &Posted, key: KeyId, envelope: &Envelope) -> Result<(), Failure> {
-    if store.write_rejection(posted, key, envelope)? == Written::Done {
-        return Ok(());
+/// Fails if the request has a rejection that this key has signed.
+fn not_rejected_yet(store: &RequestStore<'_>, posted: &Posted, key: &PublicKey) -> Result<(), Failure> {
+    let prefix = posted.request.digest.rejection_prefix();
+    let rejections = store.rejections(&NamespaceScope::Namespace(posted.namespace.clone()))?;
+    let own = rejections
+        .iter()
+        .filter(|stored| stored.name.starts_with(&prefix))
+        .find(|stored| Envelope::parse(&stored.text).is_ok_and(|envelope| envelope.is_signed_by(key)));
+    match own {
+        Some(stored) => Err(Failure::No(format!(
+            "{} exists already: the request is rejected with key {}; delete the ConfigMap to reject the request again",
+            location(&stored.namespace, &stored.name),
+            key.id()
+        ))),
+        None => Ok(()),
     }
-    Err(Failure::No(format!(
-        "{} exists already, so nothing was written: the request is rejected with key {key}, or somebody has taken the name; \
-         kubectl writgate request show {} says whether the rejection is verified; delete the ConfigMap to reject again",
-        location(&posted.namespace, &posted.request.digest.rejection_name(key)),
-        posted.name
-    )))
 }
 
 /// Prints the review, on a terminal page by page.

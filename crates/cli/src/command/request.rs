@@ -5,6 +5,7 @@
 //! renders of one workload differ. [`post`] puts the request into the cluster, [`wait`] waits for its approval, and [`list`] and [`cancel`] are verbs about posted requests.
 
 mod cancel;
+mod clusters;
 mod collect;
 mod denied;
 mod kept;
@@ -24,7 +25,7 @@ use writgate_core::approval::{Action, RequestFile};
 
 use crate::{
     approval::decider::DecisionFlags,
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, OtherClusterFlags},
     command::request::collect::{Split, from_manifests},
     failure::{Answer, Failure},
     manifest::{input, namespace::NamespaceFlag},
@@ -51,6 +52,7 @@ const SHORT_HASH: usize = "sha256:".len() + 12;
 Examples:
   kubectl writgate request -f app.yaml --reason CHG-1234
   kubectl writgate request -f app.yaml --wait=30m --apply
+  kubectl writgate request -f app.yaml --context prod-eu-1 --other-context prod-us-1
   kubectl writgate request list -n payments
   helm template orders ./chart | kubectl writgate request -f - -n payments -o request.json
   kubectl writgate request --denial -f app.yaml
@@ -91,6 +93,11 @@ pub(crate) struct Arguments {
     /// `kubectl replace --force` does
     #[arg(long, conflicts_with_all = ["denial", "apply"])]
     recreate: bool,
+    /// Cluster of an approval for several, as its posture names it; may be repeated [default: the posture's]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    cluster: Vec<String>,
+    #[command(flatten)]
+    others: OtherClusterFlags,
     /// Request a break-glass approval, if the posture permits it
     #[arg(long)]
     break_glass: bool,
@@ -210,7 +217,11 @@ fn report(file: &RequestFile, arguments: &Arguments, next: &str) {
             [shown(&workload.subject), hash.get(..SHORT_HASH).unwrap_or(&hash).to_owned(), runs.to_owned()]
         })
         .collect();
-    let cluster = file.cluster.as_ref().map(|cluster| format!(" (cluster {})", shown(cluster))).unwrap_or_default();
+    let cluster = match (&file.cluster, &*file.clusters) {
+        (Some(cluster), _) => format!(" (cluster {})", shown(cluster)),
+        (None, []) => String::new(),
+        (None, clusters) => format!(" (clusters {})", shown(&clusters.join(", "))),
+    };
     let needed = file.capabilities.iter().map(|one| format!("{} ({})", one.capability, one.because.join("; ")));
     let facts = columns([
         ("requested by", shown(&file.requested_by)),

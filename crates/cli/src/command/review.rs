@@ -6,6 +6,7 @@
 
 mod age;
 pub(crate) mod checklist;
+mod clusters;
 pub(crate) mod code;
 pub(super) mod diff;
 mod dry_runs;
@@ -27,17 +28,19 @@ use writgate_core::{
 
 use crate::{
     approval::{
-        assessment::{AssessedWorkload, LiveObject, PostureFlags},
+        assessment::{AssessedWorkload, Assessment, LiveObject, PostureFlags},
         draft::{self, ApprovalDraft, DraftInputs},
         origin::{Claimant, Origin, ValidityChoice},
-        proposal::{ProposalFiles, ProposalFlags, ProposedWorkload},
+        proposal::{Proposal, ProposalFiles, ProposalFlags, ProposedWorkload},
         signatures::ExistingSignature,
         statement::{self, GivenEnvelope, StatementFlags},
     },
+    cluster::OtherClusterFlags,
     command::{
         Format,
         review::{
             checklist::{CheckResult, ChecklistItem},
+            clusters::ReviewedCluster,
             code::ReviewCode,
             diff::FieldChange,
             dry_runs::DryRuns,
@@ -66,6 +69,8 @@ pub(crate) struct Arguments {
     proposal: ProposalFlags,
     #[command(flatten)]
     posture: PostureFlags,
+    #[command(flatten)]
+    others: OtherClusterFlags,
     /// Show values of any length, and the defaults of new objects
     #[arg(long)]
     full: bool,
@@ -92,6 +97,12 @@ pub(crate) struct ReviewReport {
     /// What is unusual about the statement. For a workload, this is with the workload.
     unusual: Vec<Unusual>,
     workloads: Vec<ReviewedWorkload>,
+    /// The cluster that the workloads were compared with, if the approval is for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
+    /// The other clusters of the approval.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_clusters: Vec<ReviewedCluster>,
     /// The fields that the text without `--full` does not show whole, because they exceed its bounds.
     not_shown_whole: Vec<String>,
     capabilities: Vec<ReportedCapability>,
@@ -183,6 +194,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
+        others: &arguments.others,
         statement: &arguments.statement,
         envelope: given.as_ref(),
     })?;
@@ -215,22 +227,21 @@ impl ReviewReport {
         for (index, asked) in draft.proposal.asked.iter().enumerate() {
             workloads.push(ReviewedWorkload::of(asked, seen.get(index))?);
         }
-        let refused = draft.decided.iter().flat_map(|(_, assessment)| assessment.refused(&draft.proposal));
-        let refused = refused.map(|(asked, denial)| Refusal {
-            subject: asked.workload.subject.name.clone(),
-            reason: denial.code(),
-            message: denial.to_string(),
-        });
+        let refused = draft.decided.iter().flat_map(|(_, assessment)| Refusal::all(assessment, &draft.proposal));
+        let other_clusters = clusters::of(draft)?;
         let dry_runs = DryRuns::of(draft);
         let mut unusual = age::of(draft);
         unusual.extend(unusual::of_approval(&draft.approval, draft.posture()));
+        unusual.extend(other_clusters.iter().filter_map(ReviewedCluster::unusual));
         let mut report = Self {
             asked: facts(draft),
             wrong: draft.contradictions.clone(),
             refused: refused.collect(),
             unusual,
-            not_shown_whole: view::not_shown_whole(&workloads),
+            not_shown_whole: view::not_shown_whole(&workloads, &other_clusters),
             workloads,
+            cluster: draft.basis.cluster.clone().filter(|_| !draft.approval.clusters.is_empty()),
+            other_clusters,
             capabilities: needed(draft),
             signers: signers(draft),
             signatures: draft.signatures.clone(),
@@ -264,7 +275,12 @@ impl ReviewReport {
     /// Whether no check fails. Items that only a person can decide do not count.
     pub(crate) fn is_clear(&self) -> bool {
         let failed = self.checklist.iter().any(|check| check.verdict == CheckResult::No);
-        self.wrong.is_empty() && self.refused.is_empty() && !failed
+        self.wrong.is_empty() && self.refused.is_empty() && !failed && self.denied_elsewhere().next().is_none()
+    }
+
+    /// Why other clusters of the approval would deny it, whoever signs. Safe to print.
+    pub(crate) fn denied_elsewhere(&self) -> impl Iterator<Item = String> {
+        self.other_clusters.iter().flat_map(ReviewedCluster::against)
     }
 
     /// The report as text. Fields of [`Self::not_shown_whole`] are cut or left out, and the text says how much.
@@ -282,6 +298,17 @@ impl ReviewReport {
     /// `approve` requires [`Self::full_text`] if the list is not empty.
     pub(crate) fn not_shown_whole(&self) -> &[String] {
         &self.not_shown_whole
+    }
+}
+
+impl Refusal {
+    fn all(assessment: &Assessment, proposal: &Proposal) -> Vec<Self> {
+        let refused = assessment.refused(proposal).map(|(asked, denial)| Self {
+            subject: asked.workload.subject.name.clone(),
+            reason: denial.code(),
+            message: denial.to_string(),
+        });
+        refused.collect()
     }
 }
 
@@ -333,10 +360,12 @@ fn facts(draft: &ApprovalDraft<'_>) -> Vec<ReportFact> {
     add("environment", Some(approval.environment.clone()), &origins.environment);
     add("project", Some(approval.project.clone()), &origins.project);
     add("cluster", approval.cluster.clone(), &origins.cluster);
-    add("asked by", Some(approval.requested_by.clone()), &origins.requested_by);
+    let clusters = Some(approval.clusters.join(", ")).filter(|clusters| !clusters.is_empty());
+    add("clusters", clusters, &origins.cluster);
+    add("requested by", Some(approval.requested_by.clone()), &origins.requested_by);
     add("reason", approval.reason.clone(), &origins.reason);
-    let asked_at = draft.request.map(|request| request.requested_at.to_string());
-    add("asked at", asked_at, &Origin::Claimed(Claimant::Request));
+    let requested_at = draft.request.map(|request| request.requested_at.to_string());
+    add("requested at", requested_at, &Origin::Claimed(Claimant::Request));
     let validity = format!("{} to {} ({:#})", approval.not_before, approval.expires_at, approval.lifetime());
     add("valid", Some(validity), &origins.validity);
     for (name, value) in statement::claims(approval) {

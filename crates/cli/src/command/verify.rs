@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     decider: DecisionFlags,
     #[command(flatten)]
     attempt: AttemptFlags,
+    /// Decide only as the cluster NAME, and fail if the posture is another cluster's
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -73,8 +76,26 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
         Some(path) => vec![(decider.decide_review(&input::bytes(path, MAX_REVIEW)?)?, None)],
         None => of_manifests(&decider, arguments)?,
     };
+    if let Some(wanted) = &arguments.cluster {
+        decisions.iter().try_for_each(|(decision, _)| is_of_cluster(decision, wanted))?;
+    }
     print(&decisions, arguments.output)?;
     Ok(Answer::of(decisions.iter().all(|(decision, _)| decision.allowed())))
+}
+
+/// Fails if the decision was made with the posture of another cluster than `wanted`.
+fn is_of_cluster(decision: &Decision, wanted: &str) -> Result<(), Failure> {
+    let record = &decision.record;
+    match &record.environment {
+        Some(environment) if record.cluster.as_deref() != Some(wanted) => Err(Failure::Misuse(format!(
+            "--cluster says {}, but the posture of {} is for {}; select the postures of that cluster with --context or \
+             --posture-dir",
+            shown(wanted),
+            shown(environment),
+            record.cluster.as_deref().map_or("no cluster".to_owned(), |cluster| format!("cluster {}", shown(cluster)))
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Decides about every object of the manifests that the webhook checks.

@@ -11,7 +11,7 @@ use crate::{
         statement::StatementFlags,
     },
     cluster::{
-        Cluster,
+        Cluster, OtherClusterFlags,
         event_reader::NamespaceScope,
         posted::{Posted, RequestStore, StoredApproval, request_name},
     },
@@ -58,10 +58,12 @@ pub(super) fn at<T>(
     };
     let posture = PostureFlags { postures: console.postures(), no_posture: false };
     let statement = StatementFlags::of_reviewed(reviewed.cloned());
+    let others = OtherClusterFlags::default();
     let mut inputs = DraftInputs {
         files: &files,
         proposal: &proposal,
         posture: &posture,
+        others: &others,
         statement: &statement,
         envelope: given.as_ref(),
     };

@@ -288,14 +288,14 @@ fn refuse(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted, 
         let flags = console.signer_for(form)?;
         let signer = flags.find()?;
         console.unlock(&signer, &flags, form)?;
-        let rejection = reject::prepare(look.posted, &look.draft, signer.unlock()?, reason)?;
+        let rejection = reject::prepare(&look.store, look.posted, &look.draft, signer.unlock()?, reason)?;
         let (key, envelope) = reject::sign(&rejection, &signer)?;
-        reject::write(&look.store, look.posted, key, &envelope)?;
+        let written = look.store.write_rejection(look.posted, &envelope)?;
         let facts = vec![
             ("Digest", reviewed.digest.to_string()),
             ("Key", key.to_string()),
             ("Reason", reason.to_owned()),
-            ("Written", location(place.0, &look.posted.request.digest.rejection_name(key))),
+            ("Written", location(place.0, &written)),
             ("State", look::state(console, look.store.cluster, look.posted).text()),
         ];
         Ok(Acted::Done(Outcome { digest: reviewed.digest, title: "Rejected", facts, file: None }))

@@ -9,6 +9,7 @@ mod deceive;
 mod doctor;
 mod examples;
 mod files;
+mod fleets;
 mod folder;
 mod help;
 mod interop;

@@ -84,7 +84,7 @@ fn without_a_posture_nothing_that_the_request_says_is_ok() {
     let (out, _) = folder.expect(0, "review -f request.json --no-posture", "");
     let ok: Vec<&str> = out.lines().filter(|line| line.starts_with("  ok")).collect();
     assert_eq!(ok.len(), 2, "the hash and the lifetime, which are computed here: {ok:?}");
-    for fact in ["  action ", "  environment ", "  project ", "  cluster ", "  asked by ", "  reason "] {
+    for fact in ["  action ", "  environment ", "  project ", "  cluster ", "  requested by ", "  reason "] {
         assert!(line(&out, fact).ends_with("(claimed by the request)"), "{fact}: {out}");
     }
 }

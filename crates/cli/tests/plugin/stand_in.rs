@@ -13,10 +13,21 @@ use crate::folder::Folder;
 
 /// Serves the folder's postures, the namespace `payments`, and what `other` returns for another path; if that is nothing, the
 /// path does not exist. The file `config` is the kubeconfig.
-pub(crate) fn start(folder: &Folder, mut other: impl FnMut(&str) -> Option<Value> + Send + 'static) {
+pub(crate) fn start(folder: &Folder, other: impl FnMut(&str) -> Option<Value> + Send + 'static) {
+    folder.write("config", kubeconfig(&[("c", &cluster(folder, "", other))]));
+}
+
+/// The same, with `more` appended to the posture. Returns the URL.
+pub(crate) fn cluster(
+    folder: &Folder,
+    more: &str,
+    mut other: impl FnMut(&str) -> Option<Value> + Send + 'static,
+) -> String {
     let document = |name: &str, kind: &str| {
+        let more = if kind == "posture" { more } else { "" };
+        let text = folder.read(&format!("postures/{kind}.yaml")) + more;
         json!({"metadata": {"name": name, "namespace": "writgate-system", "labels": {"writgate.dev/kind": kind}},
-               "data": {format!("{kind}.yaml"): folder.read(&format!("postures/{kind}.yaml"))}})
+               "data": {format!("{kind}.yaml"): text}})
     };
     let postures = json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {},
         "items": [document("posture", "posture"), document("prod-reviewers", "reviewers")]});
@@ -24,7 +35,7 @@ pub(crate) fn start(folder: &Folder, mut other: impl FnMut(&str) -> Option<Value
         "name": "payments",
         "labels": {"writgate.dev/environment": "production", "writgate.dev/project": "payments"}}});
     let missing = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
-    serve(folder, move |request| {
+    listen(move |request| {
         let found = match request.path() {
             path if path.ends_with("/configmaps") => Some(postures.clone()),
             path if path.ends_with("/namespaces/payments") => Some(namespace.clone()),
@@ -34,7 +45,7 @@ pub(crate) fn start(folder: &Folder, mut other: impl FnMut(&str) -> Option<Value
             Some(found) => Answer::json(200, &found),
             None => Answer::json(404, &missing),
         }
-    });
+    })
 }
 
 /// A request to the stand-in.

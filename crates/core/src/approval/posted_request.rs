@@ -10,11 +10,11 @@ use jiff::SignedDuration;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    approval::{key::KeyId, request_file::RequestFile, statement::MAX_SUBJECTS},
+    approval::{request_file::RequestFile, statement::MAX_SUBJECTS},
     encoding::hex,
     kube::config_map::ConfigMapContent,
     text::quoted,
-    vocabulary::{KIND_LABEL, REQUEST_KEY, REQUEST_KIND},
+    vocabulary::{KIND_LABEL, REJECTION_KIND, REQUEST_KEY, REQUEST_KIND},
 };
 
 /// The largest posted request, in bytes of JSON text.
@@ -23,8 +23,6 @@ pub const MAX_REQUEST: usize = 256 * 1024;
 pub const REQUEST_LIFETIME: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The number of hexadecimal digits of the digest in names.
 const DIGITS: usize = 20;
-/// The number of hexadecimal digits of a key id in the name of a rejection.
-const KEY_DIGITS: usize = 8;
 
 /// The SHA-256 digest of the text of a posted request. Its text is `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,11 +57,17 @@ impl RequestDigest {
         format!("approval-{}", self.digits())
     }
 
-    /// The name of the ConfigMap that holds a rejection of the request, signed with the key `key`.
+    /// The prefix of the names of the ConfigMaps that hold rejections of the request.
     #[must_use]
-    pub fn rejection_name(&self, key: KeyId) -> String {
-        let key: String = key.to_string().chars().take(KEY_DIGITS).collect();
-        format!("rejection-{}-{key}", self.digits())
+    pub fn rejection_prefix(&self) -> String {
+        format!("{REJECTION_KIND}-{}-", self.digits())
+    }
+
+    /// The name of the ConfigMap that holds the rejection of the request with this envelope. Nobody can take the name before the
+    /// rejection is known, because the name contains the digest of the envelope.
+    #[must_use]
+    pub fn rejection_name(&self, envelope: &str) -> String {
+        self.rejection_prefix() + &Self::of(envelope).digits()
     }
 }
 
@@ -94,8 +98,8 @@ impl PostedRequest {
     /// # Errors
     ///
     /// The ConfigMap is not labelled as a request or not immutable, holds anything else, or is too large; its name is
-    /// not that of its digest; the file is none that this version reads, or it is for no workload, too many, or one of
-    /// another namespace. The text says what was found and what was expected.
+    /// not that of its digest; the file is none that this version reads, or it is for no workload, too many, one of another
+    /// namespace, or one without its object. The text says what was found and what was expected.
     pub fn of(namespace: &str, name: &str, content: &ConfigMapContent) -> Result<Self, String> {
         let kind = content.labels.get(KIND_LABEL).map(String::as_str);
         if kind != Some(REQUEST_KIND) {
@@ -114,8 +118,8 @@ impl PostedRequest {
     ///
     /// # Errors
     ///
-    /// The text is too long or no request file that this version reads, or it is for no workload, too many, or one of
-    /// another namespace.
+    /// The text is too long or no request file that this version reads, or it is for no workload, too many, one of another
+    /// namespace, or one without its object.
     pub fn parse(namespace: &str, text: &str) -> Result<Self, String> {
         if text.len() > MAX_REQUEST {
             return Err(format!("the request has {} bytes, expected at most {MAX_REQUEST}", text.len()));
@@ -125,6 +129,9 @@ impl PostedRequest {
             return Err(format!("it is for {} workloads, expected 1 to {MAX_SUBJECTS}", file.workloads.len()));
         }
         for workload in &file.workloads {
+            if workload.object.is_none() {
+                return Err(format!("its workload {} has no object, expected the manifest", quoted(&workload.subject)));
+            }
             if !is_subject(&workload.subject) {
                 return Err(format!(
                     "its subject {} is not <group/version>/<kind>/<namespace>/<name>",
@@ -176,8 +183,7 @@ mod tests {
         // SHA-256 of the empty text.
         assert_eq!(digest.request_name(), "request-e3b0c44298fc1c149afb");
         assert_eq!(digest.approval_name(), "approval-e3b0c44298fc1c149afb");
-        let key = "84f5".repeat(16).parse().expect("a key id");
-        assert_eq!(digest.rejection_name(key), "rejection-e3b0c44298fc1c149afb-84f584f5");
+        assert_eq!(digest.rejection_name(""), "rejection-e3b0c44298fc1c149afb-e3b0c44298fc1c149afb");
         assert_eq!(RequestDigest::parse(&digest.to_string()), Some(digest));
     }
 
@@ -240,6 +246,9 @@ mod tests {
         let mut elsewhere = file();
         elsewhere.workloads[0].subject = "apps/v1/Deployment/other/orders".into();
         assert!(refused(&elsewhere).contains("in namespace"));
+        let mut without = file();
+        without.workloads[0].object = None;
+        assert!(refused(&without).contains("has no object"));
         for subject in
             ["apps/v1//payments/orders", "apps/v1/Deployment/payments/", "/payments/orders", "a/b/v1/Pod/payments/x"]
         {

@@ -4,12 +4,14 @@
 //! posture and shows the changes itself, and compares the file's claims with the results. It contains only workloads,
 //! never a Secret or a ConfigMap. `posted_request` says how a ConfigMap holds one.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    approval::{action::Action, spec_hash::SpecHash},
+    approval::{action::Action, spec_hash::SpecHash, statement::MAX_CLUSTERS},
     encoding::strict,
 };
 
@@ -36,6 +38,9 @@ pub struct RequestFile {
     /// The posture's cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// The clusters of a request for several, each once. Then `cluster` is absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
     /// The namespaces' environment.
     pub environment: String,
     /// The namespaces' project.
@@ -101,6 +106,9 @@ pub enum RequestFileError {
     /// The document has another `apiVersion`.
     #[error("its apiVersion is {0:?}, expected {REQUEST_FILE_API_VERSION:?}")]
     OtherVersion(String),
+    /// The clusters are not those of one request.
+    #[error("its clusters are not an array of 1 to {MAX_CLUSTERS} names, each once, without a member cluster")]
+    Clusters,
     /// A member is missing, unknown or has another type.
     #[error(transparent)]
     Invalid(#[from] serde_json::Error),
@@ -117,7 +125,8 @@ impl RequestFile {
     ///
     /// # Errors
     ///
-    /// The `kind` or the `apiVersion` is another one, or a member is missing, unknown or has another type.
+    /// The `kind` or the `apiVersion` is another one, a member is missing, unknown or has another type, or the clusters are
+    /// not those of one request.
     pub fn read(document: Value) -> Result<Self, RequestFileError> {
         let text = |member| document.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
         if !Self::is_one(&document) {
@@ -127,7 +136,13 @@ impl RequestFile {
         if found != REQUEST_FILE_API_VERSION {
             return Err(RequestFileError::OtherVersion(found));
         }
-        Ok(serde_json::from_value(document)?)
+        let lists_clusters = document.get("clusters").is_some();
+        let file: Self = serde_json::from_value(document)?;
+        let distinct: BTreeSet<&String> = file.clusters.iter().collect();
+        let is_valid = distinct.len() == file.clusters.len()
+            && (1..=MAX_CLUSTERS).contains(&file.clusters.len())
+            && file.cluster.is_none();
+        if lists_clusters && !is_valid { Err(RequestFileError::Clusters) } else { Ok(file) }
     }
 
     /// Reads the text of a request file, which is strict JSON.
@@ -213,6 +228,26 @@ pub(super) mod tests {
         }
         let twice = file().to_compact_json().replacen('{', "{\"requestedBy\":\"bob\",", 1);
         assert!(RequestFile::parse(&twice).is_err_and(|why| why.to_string().contains("twice")));
+    }
+
+    #[test]
+    fn a_request_may_be_for_several_clusters() {
+        let of = |clusters: Value| {
+            let mut value = serde_json::to_value(file()).expect("JSON");
+            value.as_object_mut().expect("an object").remove("cluster");
+            value["clusters"] = clusters;
+            value
+        };
+        let several = of(json!(["prod-eu-1", "prod-us-1"]));
+        let read = RequestFile::read(several.clone()).expect("a request file");
+        assert_eq!(serde_json::to_value(&read).expect("JSON"), several);
+        let many: Vec<String> = (0..65).map(|number| number.to_string()).collect();
+        for wrong in [json!([]), json!(["a", "a"]), json!(["a", 1]), json!("a"), json!(many), Value::Null] {
+            assert!(RequestFile::read(of(wrong.clone())).is_err(), "{wrong}");
+        }
+        let mut both = several;
+        both["cluster"] = "prod-eu-1".into();
+        assert!(RequestFile::read(both).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::{GuardContext, content, verdict_of};
 use crate::{
-    approval::{envelope::Envelope, posted_request::PostedRequest, rejection::Rejection},
+    approval::{envelope::Envelope, key::KeyId, posted_request::PostedRequest, rejection::Rejection},
     decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
     kube::config_map::ConfigMapContent,
     posture::PostureError,
@@ -146,19 +146,17 @@ fn requested_by(posted: &PostedRequest, user: &str) -> Result<(), String> {
 /// reader verifies it.
 fn is_rejection(name: &str, content: &ConfigMapContent) -> Result<(), String> {
     let unreadable = |why| format!("its {REJECTION_KEY} is not a rejection: {why}");
-    let envelope = Envelope::parse(content.only_text(REJECTION_KEY)?).map_err(unreadable)?;
+    let text = content.only_text(REJECTION_KEY)?;
+    let envelope = Envelope::parse(text).map_err(unreadable)?;
     let rejection = Rejection::parse(envelope.payload()).map_err(unreadable)?;
-    let names: Vec<String> =
-        envelope.keyids().filter_map(|keyid| Some(rejection.request.rejection_name(keyid.parse().ok()?))).collect();
-    if names.iter().any(|expected| expected == name) {
+    if !envelope.keyids().any(|keyid| keyid.parse::<KeyId>().is_ok()) {
+        return Err(format!("no signature of its {REJECTION_KEY} has a key id"));
+    }
+    let expected = rejection.request.rejection_name(text);
+    if name == expected {
         return Ok(());
     }
-    match names.first() {
-        Some(expected) => {
-            Err(format!("its name does not contain the digests of its request and of its key; expected {expected}"))
-        }
-        None => Err(format!("no signature of its {REJECTION_KEY} has a key id")),
-    }
+    Err(format!("its name does not contain the digests of its request and of its {REJECTION_KEY}; expected {expected}"))
 }
 
 /// Whether the parts that the guard keeps unchangeable are the same.

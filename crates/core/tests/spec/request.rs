@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use writgate_core::{
-    approval::{Approval, PostedRequest, Rejection},
+    approval::{Approval, Envelope, PostedRequest, Rejection},
     kube::ConfigMapContent,
 };
 
@@ -10,7 +10,7 @@ use crate::spec::case::Case;
 
 #[test]
 fn every_vector_of_request_v1() {
-    for case in Case::all("request-v1", 21) {
+    for case in Case::all("request-v1", 27) {
         let found = if case.name.starts_with("posted-") { posted(&case) } else { rejection(&case) };
         assert_eq!(found.unwrap_or_else(|_| json!({"refused": true})), *case.expect(), "{}", case.name);
     }
@@ -23,8 +23,15 @@ fn posted(case: &Case) -> Result<Value, String> {
 }
 
 fn rejection(case: &Case) -> Result<Value, String> {
-    let payload = case.text("payload").as_bytes();
+    let envelope = case.value["envelope"].as_str();
+    let read = envelope.map(|text| Envelope::parse(text).expect("an envelope"));
+    let payload = read.as_ref().map_or_else(|| case.text("payload").as_bytes(), Envelope::payload);
     assert!(Approval::parse(payload).is_err(), "{}: a rejection is never an approval", case.name);
-    let written: Value = serde_json::from_slice(&Rejection::parse(payload)?.to_payload()).expect("JSON");
-    Ok(json!({"predicate": written["predicate"]}))
+    let rejection = Rejection::parse(payload)?;
+    let written: Value = serde_json::from_slice(&rejection.to_payload()).expect("JSON");
+    let mut found = json!({"predicate": written["predicate"]});
+    if let Some(text) = envelope {
+        found["name"] = rejection.request.rejection_name(text).into();
+    }
+    Ok(found)
 }

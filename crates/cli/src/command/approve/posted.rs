@@ -165,6 +165,7 @@ fn reviewed(
         files: &files,
         proposal: &arguments.proposal,
         posture: &arguments.posture,
+        others: &arguments.others,
         statement: &arguments.statement,
         envelope: given.as_ref(),
     };

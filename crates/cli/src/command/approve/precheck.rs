@@ -45,6 +45,15 @@ pub(crate) fn before(draft: &ApprovalDraft<'_>, key: Option<&PublicKey>) -> Resu
     }
 }
 
+/// Fails if another cluster of the approval would deny it whoever signs.
+pub(super) fn other_clusters(review: &ReviewReport) -> Result<(), Failure> {
+    let against: Vec<String> = review.denied_elsewhere().collect();
+    if against.is_empty() {
+        return Ok(());
+    }
+    Err(refusal("another cluster of the approval would deny it whoever signs", against, None))
+}
+
 /// Fails if the webhook would deny `alone`, which only this key has signed. Returns lines that say what `all` of the
 /// signatures still lack. `next` is the command of the next reviewer.
 pub(super) fn after(

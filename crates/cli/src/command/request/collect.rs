@@ -15,7 +15,7 @@ use writgate_core::{
 
 use crate::{
     approval::{decider::Decider, required_capabilities::required_capabilities},
-    command::request::{Arguments, Requester, kept, renders},
+    command::request::{Arguments, Requester, clusters, kept, renders},
     failure::Failure,
     manifest::{Manifest, is_of_an_approval, workloads},
     terminal::{
@@ -327,13 +327,18 @@ pub(super) fn request_file(
             shown(&posture.environment)
         )));
     }
+    let (cluster, clusters) = match clusters::of(arguments, posture)? {
+        one if one.len() <= 1 => (one.into_iter().next(), Vec::new()),
+        several => (None, several),
+    };
     Ok(RequestFile {
         api_version: REQUEST_FILE_API_VERSION.to_owned(),
         kind: REQUEST_FILE_KIND.to_owned(),
         requested_by: requester.person.clone(),
         reason: arguments.reason.clone(),
         requested_at: clock::now(),
-        cluster: posture.cluster.clone(),
+        cluster,
+        clusters,
         capabilities: required_capabilities(posture, Some(action), break_glass, records.iter().copied()),
         environment,
         project,

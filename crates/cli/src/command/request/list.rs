@@ -199,6 +199,7 @@ impl<'p> ReportedRequest<'p> {
             ("created", format!("{} ({} ago)", self.created, age(self.created))),
             ("action", action),
             ("environment", shown(&file.environment)),
+            ("clusters", shown(&file.clusters.join(", "))),
             ("project", shown(&file.project)),
             ("capabilities", shown(&because)),
             ("state", self.state.text()),

@@ -8,6 +8,7 @@ use crate::{
     command::review::{
         Baseline, ReviewReport, ReviewedWorkload,
         checklist::{CheckResult, Checklist},
+        clusters::ReviewedCluster,
         diff::{self, Concern, FieldChange},
         lines::{self, Line, Room},
         unusual,
@@ -97,6 +98,11 @@ pub(crate) fn of(review: &ReviewReport, full: bool) -> Vec<Block> {
     let refused =
         refused.map(|one| format!("{}: {} ({})", one.reason, shown(&one.message), shown(&one.subject)).into());
     lines("DENIED by the posture, whoever signs", Tone::Plain, refused.collect());
+    lines(
+        "DENIED in another cluster, whoever signs",
+        Tone::Plain,
+        review.denied_elsewhere().map(Marked::from).collect(),
+    );
     let several = review.workloads.len() > 1;
     let of_workloads = review.workloads.iter().map(|workload| {
         let whose = if several { format!("{}: ", shown(name(&workload.subject))) } else { String::new() };
@@ -105,7 +111,12 @@ pub(crate) fn of(review: &ReviewReport, full: bool) -> Vec<Block> {
     let unusual = unusual::lines(std::iter::once((String::new(), &review.unusual[..])).chain(of_workloads));
     lines("Look at this first", Tone::Careful, unusual.into_iter().map(Marked::from).collect());
     let mut room = room(full);
-    blocks.extend(review.workloads.iter().map(|one| Block::Workload(workload(one, &mut room, full))));
+    let own = review.cluster.as_ref().map(|cluster| format!(" in cluster {}", shown(cluster))).unwrap_or_default();
+    blocks.extend(review.workloads.iter().map(|one| Block::Workload(workload(one, &own, &mut room, full))));
+    for other in &review.other_clusters {
+        let place = format!(" in {}", other.name());
+        blocks.extend(other.workloads.iter().map(|one| Block::Workload(workload(one, &place, &mut room, full))));
+    }
     let cut = review.not_shown_whole();
     if !full && !cut.is_empty() {
         let more = (cut.len() > MAX_NAMED).then(|| format!("and {} more", cut.len() - MAX_NAMED));
@@ -150,17 +161,22 @@ fn room(full: bool) -> Room {
 }
 
 /// The fields that the review without `full` does not show whole, each with its workload. Safe to print.
-pub(super) fn not_shown_whole(workloads: &[ReviewedWorkload]) -> Vec<String> {
+pub(super) fn not_shown_whole(workloads: &[ReviewedWorkload], others: &[ReviewedCluster]) -> Vec<String> {
     let mut room = room(false);
     let mut cut = Vec::new();
-    for one in workloads {
+    let own = workloads.iter().map(|one| (shown(name(&one.subject)), one));
+    let elsewhere = others.iter().flat_map(|other| {
+        other.workloads.iter().map(|one| (format!("{} in {}", shown(name(&one.subject)), other.name()), one))
+    });
+    for (whose, one) in own.chain(elsewhere) {
         let changes = changes(one, &mut room, false);
-        cut.extend(changes.cut.iter().map(|path| format!("{}: {}", shown(name(&one.subject)), shown(path))));
+        cut.extend(changes.cut.iter().map(|path| format!("{whose}: {}", shown(path))));
     }
     cut
 }
 
-fn workload(one: &ReviewedWorkload, room: &mut Room, full: bool) -> WorkloadView {
+/// `place` follows the subject, if the approval is for several clusters.
+fn workload(one: &ReviewedWorkload, place: &str, room: &mut Room, full: bool) -> WorkloadView {
     let how = match one.against {
         Baseline::Cluster if one.recreated && one.changes.is_empty() => {
             "equal to the live object, which is deleted and created again"
@@ -178,7 +194,7 @@ fn workload(one: &ReviewedWorkload, room: &mut Room, full: bool) -> WorkloadView
         (lines, cut)
     });
     WorkloadView {
-        subject: shown(&one.subject),
+        subject: shown(&one.subject) + place,
         how,
         spec_hash: one.spec_hash.clone(),
         changes: changes(one, room, full),

@@ -13,6 +13,7 @@ use crate::{
         statement::StatementFlags,
     },
     cluster::ClusterFlags,
+    cluster::OtherClusterFlags,
     command::review::{
         ReviewReport,
         view::{self, Block},
@@ -37,8 +38,15 @@ fn reviewed<T>(edit: impl FnOnce(&mut Value), work: impl FnOnce(&ReviewReport) -
     let files = ProposalFiles { manifests: Vec::new(), request: Some((file, "request".to_owned())) };
     let (proposal, statement) = (ProposalFlags::default(), StatementFlags::default());
     let posture = PostureFlags { no_posture: true, ..PostureFlags::default() };
-    let inputs =
-        DraftInputs { files: &files, proposal: &proposal, posture: &posture, statement: &statement, envelope: None };
+    let others = OtherClusterFlags::default();
+    let inputs = DraftInputs {
+        files: &files,
+        proposal: &proposal,
+        posture: &posture,
+        others: &others,
+        statement: &statement,
+        envelope: None,
+    };
     work(&ReviewReport::of(&ApprovalDraft::open(&inputs).expect("a draft")).expect("a review"))
 }
 

@@ -22,7 +22,8 @@ fn file() -> Value {
         "requestedAt": "2026-11-22T10:00:00Z", "environment": "production", "project": "payments", "action": "deploy",
         "capabilities": [{"capability": "deploy", "because": ["required by every deploy"]}],
         "workloads": [{"namespace": "payments", "specHash": format!("sha256:{}", "0".repeat(64)),
-            "subject": "apps/v1/Deployment/payments/orders"}],
+            "subject": "apps/v1/Deployment/payments/orders",
+            "object": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "orders"}, "spec": {}}}],
     })
 }
 
@@ -47,8 +48,8 @@ fn rejection() -> Value {
             "rejectedBy": "bob@acme.example", "rejectedAt": "2026-11-22T10:30:00Z"}});
     let mut envelope = Envelope::new(statement.to_string().into_bytes());
     Person::Bob.sign(&mut envelope);
-    let keyid = envelope.keyids().next().expect("a key id").parse().expect("a key id");
-    config_map("rejection", &request.rejection_name(keyid), &envelope.to_json())
+    let text = envelope.to_json();
+    config_map("rejection", &request.rejection_name(&text), &text)
 }
 
 /// Creates a ConfigMap, or changes `old`.
@@ -118,10 +119,12 @@ fn denies_a_request_with_one_thing_wrong() {
         let message = creates(&changed(&request(&file()), change)).expect("RequestInvalid");
         assert!(message.contains(says), "{says}: {message}");
     }
-    let other_files: [(&str, Change); 4] = [
+    let other_files: [(&str, Change); 6] = [
         ("is not a request file", |file| file["kind"] = "Approval".into()),
         ("is not a request file", |file| file["approved"] = true.into()),
         ("in namespace ledger", |file| file["workloads"][0]["namespace"] = "ledger".into()),
+        ("has no object", |file| drop(file["workloads"][0].as_object_mut().expect("an object").remove("object"))),
+        ("is not a request file", |file| file["clusters"] = json!([])),
         ("0 workloads", |file| file["workloads"] = json!([])),
     ];
     for (says, change) in other_files {
@@ -149,7 +152,7 @@ fn a_request_has_at_most_256_kib() {
 
 #[test]
 fn denies_a_rejection_with_one_thing_wrong() {
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
         ("is not immutable", |object| object["immutable"] = false.into()),
         ("exactly one key", |object| object["data"]["request.json"] = "{}".into()),
         ("is not a rejection", |object| object["data"]["rejection.json"] = "no".into()),
@@ -162,6 +165,11 @@ fn denies_a_rejection_with_one_thing_wrong() {
         }),
         ("its name does not contain", |object| {
             object["metadata"]["name"] = "rejection-00000000000000000000-00000000".into();
+        }),
+        // The name of another rejection, which somebody wants to keep out.
+        ("its name does not contain", |object| {
+            let text = object["data"]["rejection.json"].as_str().expect("text").replace(':', ": ");
+            object["data"]["rejection.json"] = text.into();
         }),
         ("has a key id", |object| {
             let text = object["data"]["rejection.json"].as_str().expect("text");
