@@ -95,9 +95,10 @@ fn freshness(snapshot: &Snapshot) -> Markup {
             }
         }
         p .hint role="status" {
-            @match snapshot.read {
-                Some(time) => { "Read from the cluster at " time { (time.strftime("%Y-%m-%d %H:%M:%S UTC")) } "." }
-                None => { "Reading the cluster…" }
+            @match (snapshot.read, &snapshot.failure) {
+                (Some(time), _) => { "Read from the cluster at " time { (time.strftime("%Y-%m-%d %H:%M:%S UTC")) } "." }
+                (None, Some(_)) => { "The console tries again by itself." }
+                (None, None) => { "Reading the cluster…" }
             }
         }
         @if snapshot.is_cut { p .hint { "There are more requests; start the console with -n for one namespace." } }

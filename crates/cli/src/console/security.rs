@@ -27,7 +27,7 @@ pub(crate) const LIVE: &str = "/live/";
 const CSRF_HEADER: &str = "x-writgate-csrf";
 
 /// The fields of a form whose token was checked: `Extension(form): Extension<Form>`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Form(Vec<(String, String)>);
 
 impl Form {

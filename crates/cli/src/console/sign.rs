@@ -27,6 +27,7 @@ use crate::{
     },
     failure::Failure,
     signer::{Signer, SignerFlags},
+    terminal::passphrase::TypedPassphrase,
 };
 
 /// The field of a form that keeps the passphrase.
@@ -196,7 +197,8 @@ impl Console {
             Failure::Misuse("nothing was signed: the console was started without a signer".to_owned())
         })?;
         let typed = Zeroizing::new(form.field("passphrase").to_owned());
-        flags.passphrase.typed = if typed.is_empty() { self.session.passphrase() } else { Some(typed) };
+        let passphrase = if typed.is_empty() { self.session.passphrase() } else { Some(typed) };
+        flags.passphrase.typed = passphrase.map(TypedPassphrase);
         Ok(flags)
     }
 
@@ -208,7 +210,7 @@ impl Console {
         let key = signer.unlock()?.clone();
         *self.own.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
         if let Some(typed) = flags.passphrase.typed.as_ref().filter(|_| form.has(KEEP, "1")) {
-            self.session.keep_passphrase(typed.clone());
+            self.session.keep_passphrase(typed.0.clone());
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! Passphrases, from a file, from standard input or from a terminal, but never from a flag.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use inquire::{InquireError, Password, PasswordDisplayMode};
 use zeroize::Zeroizing;
@@ -15,7 +18,17 @@ pub(crate) struct PassphraseSource {
     pub(crate) passphrase_file: Option<PathBuf>,
     /// A passphrase that was typed elsewhere than on the terminal.
     #[arg(skip)]
-    pub(crate) typed: Option<Zeroizing<String>>,
+    pub(crate) typed: Option<TypedPassphrase>,
+}
+
+/// A passphrase that was typed elsewhere than on the terminal. Its debug text does not contain it.
+#[derive(Clone)]
+pub(crate) struct TypedPassphrase(pub(crate) Zeroizing<String>);
+
+impl fmt::Debug for TypedPassphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TypedPassphrase")
+    }
 }
 
 impl PassphraseSource {
@@ -28,7 +41,7 @@ impl PassphraseSource {
     pub(crate) fn of_key(&self, key: &Path) -> Result<Zeroizing<String>, Failure> {
         match (&self.passphrase_file, &self.typed) {
             (Some(path), _) => first_line(path),
-            (None, Some(typed)) => Ok(typed.clone()),
+            (None, Some(typed)) => Ok(typed.0.clone()),
             (None, None) => ask(Password::new(&format!("Passphrase of {}:", key.display())).without_confirmation()),
         }
     }
