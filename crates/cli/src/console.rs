@@ -7,11 +7,14 @@
 mod assets;
 mod desk;
 mod history;
+mod kept;
 mod layout;
 mod listen;
 mod look;
+mod postures;
 mod requests;
 mod review;
+mod running;
 mod security;
 mod session;
 mod sign;
@@ -24,7 +27,10 @@ use std::{
 };
 
 use axum::Router;
-use writgate_core::approval::{KeyId, PublicKey};
+use writgate_core::{
+    approval::{KeyId, PublicKey},
+    posture::PostureSet,
+};
 
 pub(crate) use crate::console::{
     history::LogFlags,
@@ -33,7 +39,8 @@ pub(crate) use crate::console::{
 };
 use crate::{
     cluster::{Cluster, ClusterFlags, event_reader::NamespaceScope},
-    console::{history::readings::Readings, session::Session, snapshot::Snapshots},
+    command::coverage::CoverageReport,
+    console::{history::readings::Readings, kept::Kept, session::Session, snapshot::Snapshots},
     failure::{Answer, Failure},
     manifest::input::WorkloadKindFlags,
     postures::PostureSourceFlags,
@@ -60,6 +67,8 @@ pub(crate) struct Console {
     session: Session,
     snapshots: Snapshots,
     readings: Readings,
+    coverage: Kept<CoverageReport>,
+    posture_set: Kept<PostureSet>,
     /// The public key that signs, as soon as it is known: that of an encrypted key file after its passphrase.
     own: Mutex<Option<PublicKey>>,
     /// Held while something is signed.
@@ -82,6 +91,8 @@ impl Console {
             session,
             snapshots: Snapshots::default(),
             readings: Readings::default(),
+            coverage: Kept::default(),
+            posture_set: Kept::default(),
             own,
             signing: Mutex::default(),
             port,
@@ -127,6 +138,8 @@ fn router(console: &Shared) -> Router {
         .merge(review::router())
         .merge(sign::router())
         .merge(history::router())
+        .merge(running::router())
+        .merge(postures::router())
         // Further pages: a file with `pub(super) fn router() -> Router<Shared>` each, merged here, and an entry in `layout::TABS`.
         .merge(session::router())
         .merge(assets::router())

@@ -21,12 +21,13 @@ use writgate_core::{
 use crate::{
     approval::decider::{Decider, DecisionFlags, detached_approvals},
     cluster::{
-        Cluster,
+        Cluster, ClusterFlags,
         event_reader::{NamespaceScope, NamespaceScopeFlags},
     },
     command::{Format, coverage::live::governed_namespaces},
     failure::{Answer, Failure},
-    manifest::{Manifest, input, namespace::NamespaceFlag, workloads},
+    manifest::{Manifest, input, input::WorkloadKindFlags, namespace::NamespaceFlag, workloads},
+    postures::PostureSourceFlags,
     terminal::{
         output::{self, shown, table},
         progress::Progress,
@@ -72,31 +73,31 @@ pub(crate) struct Arguments {
 /// The result for one workload. Stable: other programs read it (docs/onboarding.md).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct WorkloadCoverage {
-    object: ObjectRecord,
-    environment: Option<String>,
-    project: Option<String>,
-    spec_hash: Option<SpecHash>,
-    coverage: Coverage,
+pub(crate) struct WorkloadCoverage {
+    pub(crate) object: ObjectRecord,
+    pub(crate) environment: Option<String>,
+    pub(crate) project: Option<String>,
+    pub(crate) spec_hash: Option<SpecHash>,
+    pub(crate) coverage: Coverage,
     /// Whether the webhook would deny its creation under the enforcement `enforce`.
-    denied_under_enforce: bool,
+    pub(crate) denied_under_enforce: bool,
     /// What the posture's own enforcement is.
-    enforcement: Option<Enforcement>,
+    pub(crate) enforcement: Option<Enforcement>,
     /// What it can do without a check; empty if it is covered.
-    unchecked: Vec<Unchecked>,
+    pub(crate) unchecked: Vec<Unchecked>,
     /// The reason codes of the decision.
-    reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
     /// The decision's own message for each denial.
-    messages: Vec<String>,
+    pub(crate) messages: Vec<String>,
     /// The approvals that the decision is about.
-    approvals: Vec<ApprovalRecord>,
+    pub(crate) approvals: Vec<ApprovalRecord>,
 }
 
 /// The results for all workloads. Stable, as [`WorkloadCoverage`] is.
 #[derive(Debug, Serialize)]
-struct CoverageReport {
+pub(crate) struct CoverageReport {
     /// The worst first.
-    workloads: Vec<WorkloadCoverage>,
+    pub(crate) workloads: Vec<WorkloadCoverage>,
     summary: Summary,
 }
 
@@ -128,6 +129,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     report.answer(arguments.enforce)
 }
 
+/// The coverage of the workloads of a cluster, by the cluster's postures.
+pub(crate) fn of_scope(
+    scope: &NamespaceScope,
+    kinds: &WorkloadKindFlags,
+    cluster: &ClusterFlags,
+) -> Result<CoverageReport, Failure> {
+    let postures = PostureSourceFlags { posture_dir: None, cluster: cluster.clone() };
+    let flags = DecisionFlags { postures, reading: kinds.clone().into(), ..DecisionFlags::default() };
+    let decider = flags.load(&[], clock::now())?;
+    let namespaces = match scope {
+        NamespaceScope::Namespace(namespace) if decider.labels(namespace)?.environment.is_none() => {
+            return Err(Failure::No(format!(
+                "namespace {} has no label {ENVIRONMENT_LABEL}, so it is not governed; choose a governed namespace with -n, or \
+                 all of them with -A",
+                shown(namespace)
+            )));
+        }
+        NamespaceScope::Namespace(namespace) => vec![namespace.clone()],
+        NamespaceScope::All => governed_namespaces(cluster_of(&decider)?)?,
+    };
+    of_namespaces(&namespaces, &flags, decider)
+}
+
 fn of_cluster(arguments: &Arguments, mut decider: Decider<'_>) -> Result<CoverageReport, Failure> {
     // With a folder of postures, the workloads are still those of the cluster.
     if decider.postures.cluster.is_none() {
@@ -138,16 +162,24 @@ fn of_cluster(arguments: &Arguments, mut decider: Decider<'_>) -> Result<Coverag
         NamespaceScope::Namespace(namespace) => vec![namespace],
         NamespaceScope::All => governed_namespaces(cluster)?,
     };
+    of_namespaces(&namespaces, &arguments.decider, decider)
+}
+
+fn of_namespaces(
+    namespaces: &[String],
+    flags: &DecisionFlags,
+    mut decider: Decider<'_>,
+) -> Result<CoverageReport, Failure> {
     decider.supplied_alone = true;
-    let as_if = arguments.decider.environment.is_some();
+    let as_if = flags.environment.is_some();
     let mut found = Vec::new();
     let mut progress = Progress::of("reading namespaces", Some(namespaces.len()));
-    for namespace in &namespaces {
+    for namespace in namespaces {
         let mut approvals = detached_approvals(cluster_of(&decider)?, namespace)?;
         approvals.extend(decider.postures.set.detached_approvals(namespace));
         decider.supplied = approvals;
         let checked = NamespaceDecider::of(&decider, namespace, as_if)?;
-        live::workloads(cluster_of(&decider)?, namespace, arguments.decider.reading.kinds.further(), |manifest| {
+        live::workloads(cluster_of(&decider)?, namespace, flags.reading.kinds.further(), |manifest| {
             found.push(checked.workload(manifest));
             Ok(())
         })?;
@@ -294,8 +326,19 @@ impl<'a> NamespaceDecider<'a> {
     }
 }
 
+impl WorkloadCoverage {
+    /// The reason codes; of a workload that could not be decided, why.
+    pub(crate) fn cause(&self) -> String {
+        if self.coverage == Coverage::Unreadable {
+            return self.messages.first().cloned().unwrap_or_default();
+        }
+        self.reasons.join(", ")
+    }
+}
+
 impl CoverageReport {
-    fn new(mut workloads: Vec<WorkloadCoverage>, namespaces: usize) -> Self {
+    /// The report about `workloads`, in `namespaces` namespaces.
+    pub(crate) fn new(mut workloads: Vec<WorkloadCoverage>, namespaces: usize) -> Self {
         workloads.sort_by(|one, other| {
             let key = |row: &WorkloadCoverage| (row.coverage, !row.denied_under_enforce);
             let object = |row: &WorkloadCoverage| {
@@ -311,6 +354,20 @@ impl CoverageReport {
         let denied_under_enforce = workloads.iter().filter(|row| row.denied_under_enforce).count();
         let summary = Summary { namespaces, workloads: workloads.len(), denied_under_enforce, coverage };
         Self { workloads, summary }
+    }
+
+    /// How many workloads were found, and in how many namespaces.
+    fn place(&self) -> String {
+        let Summary { namespaces, workloads, .. } = self.summary;
+        format!("{} in {}", counted(workloads, "workload"), counted(namespaces, "namespace"))
+    }
+
+    /// The same, with the number of workloads with each coverage.
+    pub(crate) fn counts(&self) -> String {
+        let counts = self.summary.coverage.iter().filter(|(_, count)| **count > 0);
+        let counts: Vec<String> = counts.map(|(coverage, count)| format!("{count} {coverage}")).collect();
+        let place = self.place();
+        if counts.is_empty() { place } else { format!("{place}: {}", counts.join(", ")) }
     }
 
     /// A workload that certainly does not count decides before one that is not known.
@@ -336,14 +393,11 @@ fn counted(count: usize, noun: &str) -> String {
 fn text(report: &CoverageReport, enforce: bool) -> String {
     let listed = report.workloads.iter().filter(|row| !enforce || row.denied_under_enforce);
     let rows: Vec<_> = listed.map(|row| [in_style(row.coverage), name(&row.object), shown(&why(row))]).collect();
-    let Summary { namespaces, workloads, denied_under_enforce, coverage } = &report.summary;
-    let place = format!("{} in {}", counted(*workloads, "workload"), counted(*namespaces, "namespace"));
+    let denied_under_enforce = report.summary.denied_under_enforce;
     let mut summary = if enforce {
-        format!("{denied_under_enforce} of {place} would be denied under enforce\n")
+        format!("{denied_under_enforce} of {} would be denied under enforce\n", report.place())
     } else {
-        let counts = coverage.iter().filter(|(_, count)| **count > 0);
-        let counts: Vec<String> = counts.map(|(coverage, count)| format!("{count} {coverage}")).collect();
-        if counts.is_empty() { format!("{place}\n") } else { format!("{place}: {}\n", counts.join(", ")) }
+        report.counts() + "\n"
     };
     let uncovered = report.workloads.iter().filter(|row| row.coverage.is_covered() == Some(false));
     let (pods, others): (Vec<_>, Vec<_>) = uncovered.partition(|row| row.object.kind == "Pod");
@@ -375,13 +429,11 @@ fn name(object: &ObjectRecord) -> String {
 
 /// The approval of a workload that is covered; otherwise what is missing, and what the workload can do.
 fn why(row: &WorkloadCoverage) -> String {
+    let cause = row.cause();
     if row.coverage == Coverage::Unreadable {
-        return row.messages.first().cloned().unwrap_or_default();
+        return cause;
     }
-    let mut parts = Vec::new();
-    if !row.reasons.is_empty() {
-        parts.push(row.reasons.join(", "));
-    }
+    let mut parts = if cause.is_empty() { Vec::new() } else { vec![cause] };
     parts.extend(row.unchecked.iter().map(ToString::to_string));
     if row.coverage.is_covered() == Some(true) {
         let signed = |approval: &ApprovalRecord| {

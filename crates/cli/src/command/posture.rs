@@ -7,10 +7,16 @@ mod diff;
 mod explain;
 mod field;
 mod init;
+mod replaced;
 
 use clap::Subcommand;
 
-pub(crate) use check::problems;
+pub(crate) use self::{
+    check::problems,
+    diff::describe,
+    explain::{Topic, topics},
+    replaced::replaced,
+};
 
 use crate::failure::{Answer, Failure};
 

@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// The pages in the navigation: address and title.
-const TABS: [(&str, &str); 2] = [("/", "Requests"), ("/history", "History")];
+const TABS: [(&str, &str); 4] =
+    [("/", "Requests"), ("/history", "History"), ("/running", "What runs"), ("/postures", "Postures")];
 
 /// A page that says why there is no other one.
 #[derive(Debug)]

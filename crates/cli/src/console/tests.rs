@@ -1,8 +1,10 @@
 //! The console without a browser: its rules, and what it shows. `crates/cli/tests` has the tests with a cluster.
 
 mod history;
+mod postures;
 mod requests;
 mod review;
+mod running;
 mod security;
 
 use axum::{

@@ -82,7 +82,8 @@ fn effect(effect: ChangeEffect) -> String {
     }
 }
 
-fn describe(change: &PostureChange) -> String {
+/// The change in words, without its effect.
+pub(crate) fn describe(change: &PostureChange) -> String {
     let PostureChange { environment: _, what, before, after, effect: _ } = change;
     match (before, after) {
         (Some(before), Some(after)) => format!("{what}: {before} → {after}"),

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use writgate_core::posture::{Explanation, Posture, PostureSet};
+use writgate_core::posture::{ExplainedRow, Explanation, Posture, PostureSet};
 
 use super::field;
 use crate::{
@@ -68,7 +68,15 @@ fn explain(set: &PostureSet, environment: &str) -> Result<String, Failure> {
     }
 }
 
-fn as_text(posture: &Posture) -> String {
+/// One topic of an explanation: rows with labels, then lines.
+pub(crate) struct Topic {
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<ExplainedRow>,
+    pub(crate) lines: Vec<String>,
+}
+
+/// Where a posture applies, and its rules by topic. A topic without rows and lines has nothing to say.
+pub(crate) fn topics(posture: &Posture) -> (Vec<ExplainedRow>, [Topic; 7]) {
     let Explanation {
         scope,
         actions,
@@ -81,21 +89,32 @@ fn as_text(posture: &Posture) -> String {
         exceptions,
         records,
     } = posture.explain();
-    let lines = |lines: Vec<String>| lines.iter().flat_map(|line| ["  ", line, "\n"]).collect::<String>();
-    let reviewers = if reviewers.is_empty() { vec!["nobody".to_owned()] } else { reviewers };
-    let sections = [
-        ("What requires an approval", columns(actions.into_iter().chain(other_requests))),
-        ("What requires further capabilities", lines(capability_rules)),
-        ("Who may approve", lines(reviewers) + &lines(vec![separation_of_duties])),
-        ("What an object must be", columns(object)),
-        ("Replays", columns(replays)),
-        ("Exceptions", columns(exceptions)),
-        ("Audit", columns(records)),
+    let mut approvers = if reviewers.is_empty() { vec!["nobody".to_owned()] } else { reviewers };
+    approvers.push(separation_of_duties);
+    let of_rows = |title, rows| Topic { title, rows, lines: Vec::new() };
+    let of_lines = |title, lines| Topic { title, rows: Vec::new(), lines };
+    let topics = [
+        of_rows("What requires an approval", actions.into_iter().chain(other_requests).collect()),
+        of_lines("What requires further capabilities", capability_rules),
+        of_lines("Who may approve", approvers),
+        of_rows("What an object must be", object),
+        of_rows("Replays", replays),
+        of_rows("Exceptions", exceptions),
+        of_rows("Audit", records),
     ];
+    (scope, topics)
+}
+
+fn as_text(posture: &Posture) -> String {
+    let (scope, topics) = topics(posture);
     let mut text = style::heading(&format!("environment {}", shown(&posture.environment))) + "\n";
     text.push_str(&columns(scope));
-    for (title, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
-        let _ = write!(text, "\n{}\n{lines}", style::heading(title));
+    for Topic { title, rows, lines } in topics {
+        let lines: String = lines.iter().flat_map(|line| ["  ", line, "\n"]).collect();
+        let lines = columns(rows) + &lines;
+        if !lines.is_empty() {
+            let _ = write!(text, "\n{}\n{lines}", style::heading(title));
+        }
     }
     text
 }

@@ -1,4 +1,5 @@
-// Live updates. Without this script, every page works; only the lists do not follow the cluster by themselves.
+// Live updates, and files for a form. Without this script, every page works; only the lists do not follow the cluster by
+// themselves, and a text is pasted.
 "use strict";
 
 /** Replaces the list whenever the console has another one, until the page is left or the session ends. */
@@ -60,3 +61,13 @@ function say(text) {
 
 const list = document.querySelector("[data-live]");
 if (list) follow(list);
+
+/** Puts the text of chosen or dropped files into the field that `data-into` names. */
+const chooser = document.querySelector("[data-into]");
+if (chooser) {
+  chooser.parentElement.hidden = false;
+  chooser.addEventListener("change", async () => {
+    const texts = await Promise.all([...chooser.files].map((file) => file.text()));
+    document.getElementById(chooser.dataset.into).value = texts.join("\n---\n");
+  });
+}

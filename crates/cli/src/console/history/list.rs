@@ -7,11 +7,8 @@ use super::{
     readings::{Reading, Seen, View},
 };
 use crate::{
-    command::{
-        audit::history::{NOT_YET_SEALED, Required, Row, VerificationReport},
-        request::list::age,
-    },
-    console::foreign,
+    command::audit::history::{NOT_YET_SEALED, Required, Row, VerificationReport},
+    console::{foreign, kept::freshness},
     failure::Failure,
 };
 
@@ -47,7 +44,7 @@ fn found(query: &Query, view: &View, rows: &[&Seen]) -> Markup {
     };
     let kept = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     html! {
-        (freshness(query, &view.reading))
+        (freshness(view.reading.time, &query.address("/history", &[("again", "1")])))
         (troubles(query, &view.reading))
         (verification(query, &view.reading))
         @if selected > kept {
@@ -70,16 +67,6 @@ fn found(query: &Query, view: &View, rows: &[&Seen]) -> Markup {
         }
         @if view.reading.verification.is_ok() {
             p .hint { "The JSON lines leave out records that are not verified. The CSV file has them, with the finding." }
-        }
-    }
-}
-
-/// When the source was read, and the way to read it again.
-fn freshness(query: &Query, reading: &Reading) -> Markup {
-    html! {
-        p .hint {
-            "Read at " time { (reading.time.strftime("%Y-%m-%d %H:%M:%S UTC")) } ", " (age(reading.time)) " ago. "
-            a href=(query.address("/history", &[("again", "1")])) { "Read again" }
         }
     }
 }
