@@ -34,9 +34,7 @@ async fn show(State(console): State<Shared>, request: Request) -> Response {
     let again = is_again(request.uri().query());
     let read = console.blocking(move |console| {
         let settings = &console.settings;
-        console.coverage.get(console, again, || {
-            coverage::of_scope(&settings.scope, &settings.kinds, &settings.cluster)
-        })
+        console.coverage.get(console, again, || coverage::of_scope(&settings.scope, &settings.kinds, &settings.cluster))
     });
     let (status, content) = match read.await {
         // So that a browser that loads the page again does not read the cluster again.

@@ -57,7 +57,10 @@ fn the_rules_are_those_of_posture_explain() {
     let text = Browser::new().page();
     has(&text, &["What requires an approval", "approval with deploy, signed by 1 reviewer, for at most 24h (enforce)"]);
     has(&text, &["Who may approve", "reviewer bob@acme.example may grant deploy, deploy.*, replay.execute"]);
-    has(&text, &["<caption>The keys of the reviewers</caption>", "<span class=\"badge good\">valid</span>", "no limit"]);
+    has(
+        &text,
+        &["<caption>The keys of the reviewers</caption>", "<span class=\"badge good\">valid</span>", "no limit"],
+    );
 }
 
 #[test]

@@ -49,11 +49,7 @@ fn workload(name: &str, coverage: Coverage) -> WorkloadCoverage {
 fn shown(workloads: Vec<WorkloadCoverage>) -> String {
     let served = Served::new();
     let cookie = served.open();
-    served
-        .console
-        .coverage
-        .get(&served.console, false, || Ok(CoverageReport::new(workloads, 1)))
-        .expect("a report");
+    served.console.coverage.get(&served.console, false, || Ok(CoverageReport::new(workloads, 1))).expect("a report");
     served.send(get("/running", &cookie)).expect(StatusCode::OK, "What runs").text
 }
 
@@ -82,7 +78,10 @@ fn each_workload_has_its_coverage_and_its_approval() {
         },
         WorkloadCoverage { messages: vec!["cannot read it".to_owned()], ..workload("odd", Coverage::Unreadable) },
     ]);
-    assert!(text.contains("6 workloads in 1 namespace: 1 revoked, 1 unreadable, 1 expired, 2 approved, 1 not-required"), "{text}");
+    assert!(
+        text.contains("6 workloads in 1 namespace: 1 revoked, 1 unreadable, 1 expired, 2 approved, 1 not-required"),
+        "{text}"
+    );
     let has = |name: &str, parts: &[&str]| {
         for part in parts {
             assert!(row(&text, name).contains(part), "{part}: {}", row(&text, name));
