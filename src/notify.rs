@@ -66,8 +66,10 @@ const ATTEMPTS: usize = 30;
 const REPETITION: SignedDuration = SignedDuration::from_hours(1);
 /// Denials that are remembered.
 const MAX_DENIALS: usize = 10_000;
-/// Notifications that anybody can cause, of one type in one namespace and one hour.
+/// Requests and denials of one namespace in one hour of which people are notified. Anybody can cause them.
 const MAX_PER_HOUR: u32 = 60;
+/// Approvals and rejections of one namespace in one hour that are verified. Anybody can touch one again and again.
+const MAX_VERIFIED: u32 = 600;
 
 /// What the notifier works with.
 pub(crate) struct Notifier {
@@ -298,22 +300,27 @@ impl People {
         }
     }
 
-    /// Whether the limit for notifications that anybody can cause permits one more. Counts it if not.
+    /// Whether the limit for what anybody can cause permits one more. Counts it if not.
     fn permits(&self, kind: NotificationType, namespace: &str) -> bool {
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let hour = Duration::from_hours(1);
         limits.retain(|_, (begun, _)| begun.elapsed() < hour);
         let (_, count) = limits.entry((kind, namespace.to_owned())).or_insert((Instant::now(), 0));
         *count = count.saturating_add(1);
-        if *count == MAX_PER_HOUR + 1 {
+        let most = match kind {
+            NotificationType::Approved | NotificationType::Rejected => MAX_VERIFIED,
+            _ => MAX_PER_HOUR,
+        };
+        if *count == most + 1 {
             let kind = kind.as_str();
             tracing::warn!(
                 namespace,
                 kind,
-                "more than {MAX_PER_HOUR} in one hour; further ones are counted and not sent"
+                most,
+                "a namespace causes more notifications in one hour than are sent; further ones are counted"
             );
         }
-        let permits = *count <= MAX_PER_HOUR;
+        let permits = *count <= most;
         if !permits {
             self.metrics.notification(kind, NotificationOutcome::Dropped);
         }
@@ -371,6 +378,12 @@ impl People {
     ) {
         while let Some(waiting) = seen.recv().await {
             let config_map = &waiting.sighting;
+            let kind = config_map.kind.notification();
+            let is_governed = store.namespace(&config_map.namespace).is_some_and(|labels| labels.environment.is_some());
+            // Before anything is read: each takes requests to the API server.
+            if !is_governed || !self.permits(kind, &config_map.namespace) {
+                continue;
+            }
             let mut read = posted.read(config_map, store).await;
             for _ in 1..ATTEMPTS {
                 if read.is_ok() {
@@ -379,13 +392,8 @@ impl People {
                 sleep(AGAIN).await;
                 read = posted.read(config_map, store).await;
             }
-            let kind = config_map.kind.notification();
             match read {
-                Ok(Some(notification)) => {
-                    if kind != NotificationType::Requested || self.permits(kind, &config_map.namespace) {
-                        self.send(notification);
-                    }
-                }
+                Ok(Some(notification)) => self.send(notification),
                 Ok(None) => {}
                 Err(why) => {
                     self.metrics.notification(kind, NotificationOutcome::Unverified);

@@ -23,7 +23,7 @@ use writgate_core::{
     approval::{Approval, Envelope, MAX_ENVELOPE, MAX_REQUEST, PostedRequest, RequestedWorkload, Subject},
     decide::{SignatureProgress, VerifiedRejection},
     kube::default_forward,
-    posture::{Posture, PostureSet, describe_quorum},
+    posture::{Posture, PostureSet, SignatureState, describe_quorum},
     record::{Decision, Outcome},
     vocabulary::{
         APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL, REJECTION_KEY, REJECTION_KIND, REQUEST_ANNOTATION, REQUEST_KEY,
@@ -169,7 +169,7 @@ impl PostedReader {
                 Some(request) => self.requested(&governed, seen, &request).await.map(Some),
                 None => Ok(None),
             },
-            PostedKind::Approval => self.approved(&governed, seen).await,
+            PostedKind::Approval => self.approved(governed, seen).await,
             PostedKind::Rejection => self.rejected(&governed, seen).await,
         }
     }
@@ -216,37 +216,40 @@ impl PostedReader {
             };
             made = made.fact("quorum", &describe_quorum(quorum));
         }
-        if file.break_glass {
-            made = made.fact_json("breakGlass", true.into());
-            text = format!("{text}, under break-glass");
-        }
         text = format!("{text}. It claims to be by {}", code(&file.requested_by));
+        if file.break_glass {
+            made = made.claim("breakGlass", "true");
+            text = format!("{text}, asks for break-glass");
+        }
         if let Some(reason) = &file.reason {
             made = made.claim("reason", reason);
             text = format!("{text}, with the reason {}", code(reason));
         }
+        // Both are names of Kubernetes, and the command must not be cut.
         let command = format!("kubectl writgate approve {} -n {}", seen.name, seen.namespace);
-        Ok(made.say(&format!("{text}.")).say(&format!("Review it with {}.", code(&command))))
+        Ok(made.say(&format!("{text}.")).say(&format!("Review it with `{command}`.")))
     }
 
-    async fn approved(&self, governed: &Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
+    async fn approved(&self, mut governed: Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
         let Some(name) = seen.object.annotations().get(REQUEST_ANNOTATION) else { return Ok(None) };
         if !self.decider.rules.detached_approvals {
             return Ok(None);
         }
         let text = seen.object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
         let Some(envelope) = text.and_then(|text| Envelope::parse(text).ok()) else { return Ok(None) };
-        let (Ok(approval), Some(posture)) = (Approval::parse(envelope.payload()), governed.posture()) else {
+        let Ok(approval) = Approval::parse(envelope.payload()) else { return Ok(None) };
+        // Before anything is read: whoever may write ConfigMaps can write any number without a signature.
+        if !governed.posture().is_some_and(|posture| is_signed(posture, &envelope)) {
             return Ok(None);
-        };
+        }
+        // A reviewer's clock may be ahead.
+        governed.now = governed.now.max(approval.not_before);
         let Some(request) = self.request(&seen.namespace, name).await? else { return Ok(None) };
         if request.digest.approval_name() != seen.name || request.file.requested_by != approval.requested_by {
             return Ok(None);
         }
-        let (computed, left_out) = self.compute(governed, &request, Some(&envelope.to_json())).await?;
-        if !left_out.is_empty() {
-            return Ok(None);
-        }
+        let (computed, left_out) = self.compute(&governed, &request, Some(&envelope.to_json())).await?;
+        let Some(posture) = governed.posture().filter(|_| left_out.is_empty()) else { return Ok(None) };
         let decisions: Vec<Decision> = computed.iter().map(|one| one.decision.clone()).collect();
         let project = governed.labels.project.as_deref().unwrap_or_default();
         let Some(progress) = SignatureProgress::of(posture, project, &envelope, &decisions, governed.now) else {
@@ -368,8 +371,11 @@ impl PostedReader {
         let Some(object) = &workload.object else { return Ok(None) };
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (api_version, kind_name, name) = (text("/apiVersion"), text("/kind"), text("/metadata/name"));
-        let subject = format!("{api_version}/{kind_name}/{}/{name}", governed.name);
-        if workload.subject != subject || !names::is_subdomain(name) {
+        let (generated, is_generated) = (text("/metadata/generateName"), name.is_empty());
+        let in_subject = if is_generated { format!("{generated}*") } else { name.to_owned() };
+        let subject = format!("{api_version}/{kind_name}/{}/{in_subject}", governed.name);
+        let has_name = if is_generated { !generated.is_empty() } else { names::is_subdomain(name) };
+        if workload.subject != subject || !has_name {
             return Ok(None);
         }
         let further = self.decider.rules.further.iter().copied();
@@ -385,7 +391,10 @@ impl PostedReader {
         if kind.is_some_and(|kind| default_forward(kind, &mut object).is_err()) {
             return Ok(None);
         }
-        let live = self.live(governed, api_version, kind_name, resource, name).await?;
+        let live = match name {
+            "" => None,
+            name => self.live(governed, api_version, kind_name, resource, name).await?,
+        };
         let none = ClaimedApprovals::default();
         let rules = NamespaceRules { labels: &governed.labels, postures: &governed.postures };
         let decide = |old_object: Option<&Value>| {
@@ -443,6 +452,11 @@ impl PostedReader {
     }
 }
 
+/// Whether any signature verifies with a key of the posture.
+fn is_signed(posture: &Posture, envelope: &Envelope) -> bool {
+    posture.signature_states(envelope).iter().any(|(_, state)| matches!(state, SignatureState::Valid(..)))
+}
+
 /// The request that a ConfigMap holds, if it keeps the rules of one.
 fn posted(object: &ConfigMap) -> Option<PostedRequest> {
     let content = config_map::content(object).ok()?;
@@ -453,3 +467,6 @@ fn workloads(computed: &[Computed]) -> Value {
     let one = |one: &Computed| json!({"subject": one.subject.name, "specHash": one.subject.hash.to_string()});
     computed.iter().map(one).collect::<Vec<_>>().into()
 }
+
+#[cfg(test)]
+mod tests;
