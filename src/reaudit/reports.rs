@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use writgate_cluster::bounded_request::{self, RequestError};
+use writgate_cluster::client::api_resource;
 use writgate_cluster::live::Standing;
 use writgate_core::text::{bounded, escape};
 
@@ -56,13 +57,7 @@ impl Reports {
 
     /// Writes the reports; none if the kind does not exist. The error is the first failure, after all were tried.
     pub(super) async fn write(self, client: &Client, now: Timestamp) -> Result<(), String> {
-        let kind = ApiResource {
-            group: "openreports.io".to_owned(),
-            version: "v1alpha1".to_owned(),
-            api_version: "openreports.io/v1alpha1".to_owned(),
-            kind: "Report".to_owned(),
-            plural: "reports".to_owned(),
-        };
+        let kind = api_resource("openreports.io/v1alpha1", "Report", "reports");
         let mut failure = None;
         for (namespace, report) in self.0 {
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, DynamicObject};
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use writgate_cluster::bounded_request;
+use writgate_cluster::client::api_resource;
 use writgate_cluster::clock;
 use writgate_cluster::config_map::APPROVAL_SELECTOR;
 use writgate_cluster::controllers::Controllers;
@@ -125,14 +126,7 @@ impl Walk {
         for kind in kinds.chain([None]) {
             let (api_version, name, resource) =
                 kind.map_or(("v1", "Pod", "pods"), |kind| (kind.api_version(), kind.kind(), kind.resource()));
-            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            let listed = ApiResource {
-                group: group.to_owned(),
-                version: version.to_owned(),
-                api_version: api_version.to_owned(),
-                kind: name.to_owned(),
-                plural: resource.to_owned(),
-            };
+            let listed = api_resource(api_version, name, resource);
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), place.name, &listed);
             let mut pages = Pages::of(&api, "", FIRST_OBJECTS);
             while let Some(page) = self.page(&mut pages, resource, place.name, kind, holding).await? {

@@ -243,12 +243,5 @@ impl Cluster {
 
 /// The API resource of objects like this one; none for kinds that the webhook does not check.
 pub(crate) fn resource(manifest: &Manifest) -> Option<ApiResource> {
-    let (group, version) = manifest.api_version().split_once('/').unwrap_or(("", manifest.api_version()));
-    Some(ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: manifest.api_version().to_owned(),
-        kind: manifest.kind().to_owned(),
-        plural: manifest.resource()?,
-    })
+    Some(client::api_resource(manifest.api_version(), manifest.kind(), &manifest.resource()?))
 }

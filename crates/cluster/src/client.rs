@@ -1,11 +1,13 @@
-//! The kubeconfig, the client of the API server, and its errors in one line. `proxy` chooses the proxy.
+//! The kubeconfig, the client of the API server, the resources that it asks about, and its errors in one line. `proxy` chooses the proxy.
 
 use std::path::Path;
 use std::time::Duration;
 
 use kube::client::AuthError;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Client, Config, Error};
+use writgate_core::kube::group_and_version;
 
 use crate::proxy::{NotAProxy, ProxySettings};
 
@@ -18,6 +20,13 @@ const CONNECT: Duration = Duration::from_secs(5);
     "no cluster: {0}; run in a Pod with a ServiceAccount, set --kubeconfig, or use --posture-dir instead of a cluster"
 )]
 pub struct ClusterUnavailable(String);
+
+/// The resource of a kind, without a question to the API server.
+#[must_use]
+pub fn api_resource(api_version: &str, kind: &str, plural: &str) -> ApiResource {
+    let (group, version) = group_and_version(api_version);
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}
 
 /// Connects with the credentials in `kubeconfig`, else with the Pod's own, else with those that `KUBECONFIG` names.
 pub async fn client(kubeconfig: Option<&Path>) -> Result<Client, ClusterUnavailable> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use writgate_core::{
     approval::{Approval, DetachedApproval, DetachedQuery, Envelope},
     decide::{Coverage, coverage},
-    kube::WorkloadKind,
+    kube::{WorkloadKind, group_and_version},
     posture::Posture,
     record::Decision,
     vocabulary::{APPROVAL_ANNOTATION, APPROVAL_REF, is_approval},
@@ -225,7 +225,7 @@ impl UnsentRequest<'_> {
         let Self { uid, namespace, name, user, api_version, kind, resource, old_object } = self;
         let (operation, options) =
             if old_object.is_some() { ("UPDATE", "UpdateOptions") } else { ("CREATE", "CreateOptions") };
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = group_and_version(api_version);
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",
             "kind": "AdmissionReview",

@@ -15,4 +15,4 @@ pub use field_class::{
 };
 pub use image::ImagePatterns;
 pub use quantity::QuantityError;
-pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds};
+pub use workload::{FurtherKind, FurtherKindError, WorkloadKind, WorkloadKinds, group_and_version};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep, timeout};
+use writgate_cluster::client::api_resource;
 use writgate_cluster::{clock, names, retry};
 use writgate_core::{
     approval::spec_hash,
@@ -205,9 +206,7 @@ impl<'a> UsedObject<'a> {
         let kind = kind.ok_or_else(|| {
             format!("{} {}/{} is not a workload with a valid name", object.kind, object.namespace, object.name)
         })?;
-        let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind.kind()), kind.resource());
+        let resource = api_resource(kind.api_version(), kind.kind(), kind.resource());
         let api = Api::namespaced_with(client.clone(), &object.namespace, &resource);
         Ok(Self { api, resource: kind.resource(), kind, used, selector: format!("metadata.name={}", object.name) })
     }

@@ -19,7 +19,7 @@ use crate::{
         facts::{Governance, GovernedNamespace},
         verdict::Verdict,
     },
-    kube::workload::WorkloadKind,
+    kube::workload::{WorkloadKind, group_and_version},
     posture::{RollbackRule, UngovernedRule},
     record::{decision::DecisionRecord, denial::Denial, history::MAX_HISTORY},
     request::{
@@ -85,7 +85,7 @@ impl ScaledWorkload {
         if let Some(Value::Number(generation)) = new.pointer_mut("/metadata/generation") {
             *generation = generation.as_i64().unwrap_or_default().saturating_add(1).into();
         }
-        let (group, version) = self.kind.api_version().split_once('/').unwrap_or(("", self.kind.api_version()));
+        let (group, version) = group_and_version(self.kind.api_version());
         let user = &request.user;
         let review = json!({
             "apiVersion": "admission.k8s.io/v1",

@@ -134,6 +134,12 @@ impl FromStr for WorkloadKind {
     }
 }
 
+/// The group and the version in an API version. The core group is empty.
+#[must_use]
+pub fn group_and_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
 /// API version, kind, resource and the path of the pod template.
 fn parts(text: &str) -> Option<(&str, &str, &str, &str)> {
     let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -170,9 +176,8 @@ impl WorkloadKinds {
     /// The kind whose objects have this plural name in this API group.
     #[must_use]
     pub(crate) fn of_resource(&self, group: &str, resource: &str) -> Option<WorkloadKind> {
-        let is_it = |known: &WorkloadKind| {
-            known.resource() == resource && known.api_version().rsplit_once('/').map_or("", |(group, _)| group) == group
-        };
+        let is_it =
+            |known: &WorkloadKind| known.resource() == resource && group_and_version(known.api_version()).0 == group;
         WorkloadKind::ALL.into_iter().chain(self.0.iter().copied()).find(is_it)
     }
 }

@@ -3,9 +3,12 @@
 //! This is for live objects whose approval has expired or was lost: the webhook finds the new one at the next change. A
 //! denied change is not in the cluster, so its approval cannot be attached this way.
 
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use writgate_cluster::names::{is_label, is_subdomain};
+use writgate_cluster::{
+    client::api_resource,
+    names::{is_label, is_subdomain},
+};
 use writgate_core::{
     approval::{Subject, spec_hash},
     kube::WorkloadKind,
@@ -152,15 +155,7 @@ fn disown(
 
 impl WorkloadRef<'_> {
     fn objects(&self, cluster: &Cluster) -> Api<DynamicObject> {
-        let api_version = self.kind.api_version();
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let resource = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: api_version.to_owned(),
-            kind: self.kind.kind().to_owned(),
-            plural: self.kind.resource().to_owned(),
-        };
+        let resource = api_resource(self.kind.api_version(), self.kind.kind(), self.kind.resource());
         Api::namespaced_with(cluster.client.clone(), self.namespace, &resource)
     }
 }

@@ -3,9 +3,9 @@
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     ResourceExt as _,
-    api::{Api, ApiResource, DynamicObject, ListParams},
+    api::{Api, DynamicObject, ListParams},
 };
-use writgate_cluster::{controllers::Controllers, live::KINDS, names::CANARY_NAMESPACE};
+use writgate_cluster::{client::api_resource, controllers::Controllers, live::KINDS, names::CANARY_NAMESPACE};
 use writgate_core::{
     kube::{WorkloadKind, WorkloadKinds},
     vocabulary::ENVIRONMENT_LABEL,
@@ -50,14 +50,7 @@ pub(super) fn workloads(
     let mut controllers = Controllers::default();
     let workloads = further.iter().chain(&KINDS).map(|kind| (kind.api_version(), kind.kind(), kind.resource()));
     for (api_version, kind, resource) in workloads.chain([("v1", "Pod", "pods")]) {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let listed = ApiResource {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            plural: resource.to_owned(),
-        };
+        let listed = api_resource(api_version, kind, resource);
         let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &listed);
         let what = format!("list {resource} in {}", shown(namespace));
         let mut page = ListParams::default().limit(PAGE);

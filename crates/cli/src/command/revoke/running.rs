@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     ResourceExt as _,
-    api::{Api, ApiResource, DynamicObject, ListParams},
+    api::{Api, DynamicObject, ListParams},
 };
+use writgate_cluster::client::api_resource;
 use writgate_core::{
     approval::{Approval, Envelope, spec_hash},
     kube::WorkloadKind,
@@ -53,14 +54,7 @@ pub(crate) fn workloads(cluster: &Cluster, selectors: &[WorkloadSelector<'_>]) -
 }
 
 fn list(cluster: &Cluster, kind: WorkloadKind) -> Result<Vec<DynamicObject>, Failure> {
-    let (group, version) = kind.api_version().split_once('/').unwrap_or(("", kind.api_version()));
-    let resource = ApiResource {
-        group: group.to_owned(),
-        version: version.to_owned(),
-        api_version: kind.api_version().to_owned(),
-        kind: kind.kind().to_owned(),
-        plural: kind.resource().to_owned(),
-    };
+    let resource = api_resource(kind.api_version(), kind.kind(), kind.resource());
     let api: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
     let mut objects = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
