@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use writgate_core::{
-    approval::{SpecHash, spec_hash},
+    approval::{SpecHash, Subject, spec_hash},
     record::{DecisionRecord, ObjectRecord, Outcome, Reason},
 };
 
@@ -194,10 +194,7 @@ fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
 
 /// `apps/v1/Deployment/payments/orders`
 fn object_of(subject: &str) -> Option<ObjectRecord> {
-    let mut parts = subject.rsplitn(4, '/');
-    let (name, namespace, kind) = (parts.next()?, parts.next()?, parts.next()?);
-    let api_version = parts.next()?;
-    let [api_version, kind, namespace, name] = [api_version, kind, namespace, name].map(str::to_owned);
+    let [api_version, kind, namespace, name] = Subject::parts(subject)?.map(str::to_owned);
     Some(ObjectRecord { api_version, kind, name, namespace, uid: None })
 }
 

@@ -74,6 +74,16 @@ pub struct Subject {
     pub hash: SpecHash,
 }
 
+impl Subject {
+    /// API version, kind, namespace and name of the object that a subject's name stands for.
+    #[must_use]
+    pub fn parts(name: &str) -> Option<[&str; 4]> {
+        let mut parts = name.rsplitn(4, '/');
+        let (name, namespace, kind) = (parts.next()?, parts.next()?, parts.next()?);
+        Some([parts.next()?, kind, namespace, name])
+    }
+}
+
 /// What a replay may read. Each claim must equal the object's annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replay {

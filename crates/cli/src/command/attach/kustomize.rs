@@ -19,7 +19,7 @@ use writgate_cluster::{
     names::{is_label, is_subdomain},
 };
 use writgate_core::{
-    approval::{Approval, Envelope, SpecHash},
+    approval::{Approval, Envelope, SpecHash, Subject},
     decide::MAX_ENVELOPES,
     encoding::read_yaml,
     vocabulary::APPROVAL_ANNOTATION,
@@ -77,9 +77,8 @@ struct ObjectName {
 impl ObjectName {
     /// Parses `apps/v1/Deployment/payments/orders`.
     fn parse(subject: &str) -> Option<Self> {
-        let mut parts = subject.rsplitn(4, '/').map(str::to_owned);
-        let (name, namespace, kind) = (parts.next()?, parts.next()?, parts.next()?);
-        let found = Self { namespace, api_version: parts.next()?, kind, name };
+        let [api_version, kind, namespace, name] = Subject::parts(subject)?.map(str::to_owned);
+        let found = Self { namespace, api_version, kind, name };
         let is_kind = found.kind.starts_with(|first: char| first.is_ascii_uppercase())
             && found.kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let is_version = is_label(found.version()) && found.group().is_none_or(is_subdomain);

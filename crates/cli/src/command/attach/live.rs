@@ -67,9 +67,7 @@ pub(super) fn run(arguments: &Arguments, attachments: &[Attachment]) -> Result<A
 /// `apps/v1/Deployment/payments/orders`
 fn workload_ref<'a>(arguments: &Arguments, subject: &'a Subject) -> Result<WorkloadRef<'a>, Failure> {
     let parts = || {
-        let (rest, name) = subject.name.rsplit_once('/')?;
-        let (rest, namespace) = rest.rsplit_once('/')?;
-        let (api_version, kind) = rest.rsplit_once('/')?;
+        let [api_version, kind, namespace, name] = Subject::parts(&subject.name)?;
         let kind = arguments.kinds.known().find(api_version, kind)?;
         (is_label(namespace) && is_subdomain(name)).then_some(WorkloadRef { kind, namespace, name })
     };

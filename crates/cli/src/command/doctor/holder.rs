@@ -179,3 +179,23 @@ pub(super) fn watches(reader: &Reader<'_>) -> Examination {
     }
     Examination::new(summary, findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_thresholds_are_those_of_the_alerts() {
+        let alerts = writgate_testing::repository().join("charts/writgate/monitoring/alerts.yaml");
+        let alerts = fs::read_to_string(alerts).expect("a file");
+        for expression in [
+            format!("time() - max(writgate_canary_last_denied_timestamp_seconds) > {}\n", CANARY_AGE.as_secs()),
+            format!("time() - max(writgate_reaudit_last_success_timestamp_seconds) > {}\n", REAUDIT_AGE.as_secs()),
+            format!("max by (instance) (writgate_posture_age_seconds) > {NOTICEABLE}\n"),
+        ] {
+            assert!(alerts.contains(&expression), "{expression}");
+        }
+    }
+}

@@ -184,3 +184,13 @@ fn approvals_agree_if_they_differ_only_in_ids_times_and_reasons() {
         assert!(!agrees(change), "{what}");
     }
 }
+
+#[test]
+fn a_subjects_name_has_four_parts_and_a_group_with_a_slash() {
+    assert_eq!(
+        Subject::parts("apps/v1/Deployment/payments/orders"),
+        Some(["apps/v1", "Deployment", "payments", "orders"])
+    );
+    assert_eq!(Subject::parts("v1/Pod/payments/orders"), Some(["v1", "Pod", "payments", "orders"]));
+    assert_eq!(Subject::parts("Pod/payments/orders"), None);
+}
