@@ -403,7 +403,7 @@ fn text(report: &CoverageReport, enforce: bool) -> String {
     let (pods, others): (Vec<_>, Vec<_>) = uncovered.partition(|row| row.object.kind == "Pod");
     if !others.is_empty() {
         summary.push_str(
-            "next: delete what is not used, and request an approval for the rest: kubectl writgate request -f FILE\n",
+            "next: delete what is not used, and request an approval for the rest: kubectl writgate request --recreate -f FILE\n",
         );
     }
     if !pods.is_empty() {
