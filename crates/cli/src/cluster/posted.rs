@@ -25,8 +25,10 @@ use crate::{
 
 /// Field manager of the ConfigMaps.
 const FIELD_MANAGER: &str = "writgate";
-/// ConfigMaps per page of a list.
-const PAGE: u32 = 100;
+/// ConfigMaps per page of a list. Each may have 1 MiB.
+const PAGE: u32 = 20;
+/// Bytes of the ConfigMaps of one kind that are read, at most, except for the rest of a page.
+const MAX_BYTES: usize = 64 << 20;
 /// ConfigMaps of one kind that are read, at most. Anybody who may write ConfigMaps can write any number.
 const MAX_LISTED: usize = 1_000;
 
@@ -147,13 +149,14 @@ impl RequestStore<'_> {
             NamespaceScope::Namespace(namespace) => (self.config_maps(namespace)?, format!("namespace {namespace}")),
         };
         let what = format!("list ConfigMaps with {KIND_LABEL}={kind} in {place}");
-        let mut found: Vec<ConfigMap> = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let mut params = ListParams::default().labels(&format!("{KIND_LABEL}={kind}")).limit(PAGE);
         loop {
             let page = self.cluster.ask(&what, api.list(&params))?;
+            bytes += page.items.iter().map(size).sum::<usize>();
             found.extend(page.items);
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() || found.len() >= MAX_LISTED {
+            if params.continue_token.is_none() || found.len() >= MAX_LISTED || bytes >= MAX_BYTES {
                 let cut = params.continue_token.is_some() || found.len() > MAX_LISTED;
                 found.truncate(MAX_LISTED);
                 return Ok((found, cut));
@@ -197,7 +200,7 @@ impl RequestStore<'_> {
         })
     }
 
-    /// Creates the ConfigMap of a request. One that exists has the same content, because its name is fixed by the digest.
+    /// Creates the ConfigMap of a request, or returns the one that exists with the same content.
     pub(crate) fn post(&self, namespace: &str, text: &str) -> Result<Posted, Failure> {
         let instead = "write the request to a file with -o FILE, and send it to a reviewer";
         let request = PostedRequest::parse(namespace, text)
@@ -220,13 +223,23 @@ impl RequestStore<'_> {
         let created = created.map_err(|why| {
             Failure::Undetermined(format!("cannot {what}, which would post the request: {}\n{instead}", shown(&why)))
         })?;
-        Posted::of(&created).map_err(|unreadable| {
+        let other = |why: &str| {
             Failure::Undetermined(format!(
-                "{} exists and is not this request: {}; {instead}",
-                location(namespace, &name),
-                shown(&unreadable.why)
+                "{} exists and is not this request: {why}; {instead}",
+                location(namespace, &name)
             ))
-        })
+        };
+        let posted = Posted::of(&created).map_err(|unreadable| other(&shown(&unreadable.why)))?;
+        // The name has only the first digits of the digest.
+        if posted.request.digest != request.digest {
+            return Err(other(&format!(
+                "it has digest {} and was requested by {}, expected digest {}",
+                posted.request.digest,
+                shown(&posted.request.file.requested_by),
+                request.digest
+            )));
+        }
+        Ok(posted)
     }
 
     /// Deletes a request.
@@ -271,7 +284,7 @@ impl RequestStore<'_> {
     pub(crate) fn rejections(&self, scope: &NamespaceScope) -> Result<Vec<StoredRejection>, Failure> {
         let (objects, cut) = self.of_kind(scope, REJECTION_KIND)?;
         if cut {
-            note(&format!("only the first {MAX_LISTED} rejections were read; name a namespace with -n"));
+            note(&format!("only the first {} rejections were read; name a namespace with -n", objects.len()));
         }
         let stored = |object: ConfigMap| StoredRejection {
             namespace: object.namespace().unwrap_or_default(),
@@ -316,6 +329,13 @@ impl RequestStore<'_> {
             }
         })
     }
+}
+
+/// The bytes of the content.
+fn size(object: &ConfigMap) -> usize {
+    let data = object.data.iter().flatten().map(|(key, text)| key.len() + text.len());
+    let binary = object.binary_data.iter().flatten().map(|(key, bytes)| key.len() + bytes.0.len());
+    data.chain(binary).sum()
 }
 
 /// `new` in place of `read`, with the labels and annotations that others have set.

@@ -21,7 +21,10 @@ use crate::{
     },
     command::review::ReviewReport,
     failure::{Answer, Failure},
-    manifest::{input, namespace::NamespaceFlag},
+    manifest::{
+        input,
+        namespace::{NamespaceFlag, RequestNamespaceFlag},
+    },
     postures::PostureSourceFlags,
     signer::{Signer, SignerFlags},
     terminal::{
@@ -46,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "NAME")]
     request: String,
     #[command(flatten)]
-    namespace: NamespaceFlag,
+    namespace: RequestNamespaceFlag,
     /// Reason, for the requester
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     reason: String,
@@ -69,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let proposal = ProposalFlags {
         filename: Vec::<PathBuf>::new(),
         request: Some(arguments.request.clone()),
-        namespace: arguments.namespace.clone(),
+        namespace: NamespaceFlag { namespace: arguments.namespace.namespace.clone() },
         reading: arguments.kinds.clone().into(),
     };
     let cluster = posture.cluster_of_requests()?;

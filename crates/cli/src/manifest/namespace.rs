@@ -12,6 +12,14 @@ pub(crate) struct NamespaceFlag {
     pub(crate) namespace: Option<String>,
 }
 
+/// `-n` of a posted request.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct RequestNamespaceFlag {
+    /// Namespace of the request [default: the context's]
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) namespace: Option<String>,
+}
+
 impl NamespaceFlag {
     /// The namespace of `manifest`, of the flag, or of the cluster's context, in this order.
     pub(crate) fn of(&self, manifest: &Manifest, cluster: Option<&Cluster>) -> Result<String, Failure> {

@@ -15,6 +15,7 @@ mod help;
 mod interop;
 mod keys;
 mod manifests;
+mod posted;
 mod proxies;
 mod renderers;
 mod requests;

@@ -43,9 +43,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
     let signer = arguments.signer.find()?;
     let own = signer.unlock()?.id();
-    let waiting = waiting_for(arguments, &cluster, own)?;
+    let (waiting, is_complete) = waiting_for(arguments, &cluster, own)?;
     if waiting.is_empty() {
-        output::note(&format!("no posted request waits for a signature with key {own}"));
+        let none = format!("no posted request waits for a signature with key {own}");
+        if !is_complete {
+            return Err(Failure::Undetermined(format!(
+                "{none} among those that were looked at; select a namespace with -n"
+            )));
+        }
+        output::note(&none);
         return Ok(Answer::No);
     }
     let can_choose = io::stdin().is_terminal() && io::stderr().is_terminal() && !arguments.yes;
@@ -55,8 +61,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     }
 }
 
-/// The posted requests that the owner of `key` may sign.
-fn waiting_for(arguments: &Arguments, cluster: &Cluster, key: KeyId) -> Result<Vec<(Posted, RequestState)>, Failure> {
+/// The posted requests that the owner of `key` may sign, and whether all requests were looked at.
+fn waiting_for(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    key: KeyId,
+) -> Result<(Vec<(Posted, RequestState)>, bool), Failure> {
     let flags = NamespaceScopeFlags {
         namespace: arguments.proposal.namespace.namespace.clone(),
         all_namespaces: arguments.all_namespaces,
@@ -66,7 +76,9 @@ fn waiting_for(arguments: &Arguments, cluster: &Cluster, key: KeyId) -> Result<V
     list::note_unreadable(&listed);
     let reader = StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone(), scope);
     let states = list::states(&reader, &listed.posted);
-    Ok(listed.posted.into_iter().zip(states).filter(|(_, state)| state.waits_for(key)).collect())
+    let is_complete = !listed.cut && list::not_looked_at(&listed) == 0;
+    let waiting = listed.posted.into_iter().zip(states).filter(|(_, state)| state.waits_for(key));
+    Ok((waiting.collect(), is_complete))
 }
 
 /// Prints the requests, or lets the reviewer choose one.

@@ -5,7 +5,10 @@
 //! since it was read. If the other reviewer signed the same statement, both signatures are kept. If they signed another
 //! statement for the same request, it has to be reviewed, so that the signatures count together.
 
-use writgate_core::approval::{Envelope, KeyId, MAX_SIGNATURES, PAYLOAD_TYPE};
+use writgate_core::{
+    approval::{Envelope, KeyId, MAX_SIGNATURES, PAYLOAD_TYPE},
+    posture::Posture,
+};
 
 use crate::{
     approval::{draft::ApprovalDraft, request_state},
@@ -26,6 +29,8 @@ pub(crate) struct SignedEnvelope {
     pub(crate) is_replaced: bool,
     /// What is still missing; empty if the quorum is met.
     pub(crate) missing: Vec<String>,
+    /// The posture that verifies the signatures of others, if one was used.
+    posture: Option<Posture>,
 }
 
 /// Has the draft signed, and decides about the result. `next` is the command of the next reviewer.
@@ -45,7 +50,7 @@ pub(crate) fn complete(
     let missing = precheck::after(draft, key, &alone, &envelope, next)?;
     Envelope::parse(&envelope.to_json())
         .map_err(|why| Failure::Misuse(format!("this is not a valid approval: {why}")))?;
-    Ok(SignedEnvelope { envelope, key, is_replaced, missing })
+    Ok(SignedEnvelope { envelope, key, is_replaced, missing, posture: draft.posture().cloned() })
 }
 
 /// The command of the next reviewer of a posted request.
@@ -79,12 +84,16 @@ pub(crate) fn write(
         // It was deleted: the signature is written again.
         let Some(theirs) = read.as_ref() else { continue };
         let Some(theirs) = request_state::given(theirs) else { return Ok(None) };
-        // If the envelope is full, the next look removes the signatures that no key verifies.
-        let is_full = theirs.envelope.keyids().count() >= MAX_SIGNATURES;
-        if is_full || theirs.envelope.payload() != completed.envelope.payload() {
+        if theirs.envelope.payload() != completed.envelope.payload() {
             return Ok(None);
         }
-        completed.envelope = completed.envelope.with_signatures_of(&theirs.envelope);
+        // Whoever may write the ConfigMap can add signatures, so only those that a reviewer's key verifies are kept.
+        let verified = completed.posture.as_ref().map(|posture| posture.with_valid_signatures(&theirs.envelope));
+        let verified = verified.unwrap_or_else(|| Envelope::new(theirs.envelope.payload().to_vec()));
+        if verified.keyids().count() >= MAX_SIGNATURES {
+            return Ok(None);
+        }
+        completed.envelope = completed.envelope.with_signatures_of(&verified);
     }
     Ok(None)
 }

@@ -224,15 +224,26 @@ impl Component {
                 notes.push(format!("attached: {object}, {}", attachment.source));
             }
             notes.append(&mut removed);
-            if approvals.len() > MAX_ENVELOPES {
-                return Err(Failure::No(format!(
-                    "{object} would have {} approvals, but the webhook denies a workload with more than {MAX_ENVELOPES}; \
-                     delete {FILE} and attach only the approvals that are required",
-                    approvals.len()
-                )));
-            }
         }
+        self.check_number()?;
         Ok(notes)
+    }
+
+    /// Fails if a workload would have more approvals than the webhook reads. A kustomization may change the namespace, so objects of
+    /// one kind and name can become one object.
+    fn check_number(&self) -> Result<(), Failure> {
+        let mut numbers: BTreeMap<(&str, &str), BTreeSet<&String>> = BTreeMap::new();
+        for (object, approvals) in &self.0 {
+            numbers.entry((&object.kind, &object.name)).or_default().extend(approvals.keys());
+        }
+        match numbers.into_iter().find(|(_, approvals)| approvals.len() > MAX_ENVELOPES) {
+            Some(((kind, name), approvals)) => Err(Failure::No(format!(
+                "{kind} {name} would have {} approvals, but the webhook denies a workload with more than {MAX_ENVELOPES}; \
+                 delete {FILE} and attach only the approvals that are required",
+                approvals.len()
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         posted::{self, RequestStore},
     },
     failure::{Answer, Failure},
-    manifest::namespace::NamespaceFlag,
+    manifest::namespace::RequestNamespaceFlag,
     terminal::output::{self, shown},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "NAME")]
     request: String,
     #[command(flatten)]
-    namespace: NamespaceFlag,
+    namespace: RequestNamespaceFlag,
     #[command(flatten)]
     cluster: ClusterFlags,
 }

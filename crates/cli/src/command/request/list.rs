@@ -14,7 +14,7 @@ use crate::{
     },
     command::Format,
     failure::{Answer, Failure},
-    manifest::{input, namespace::NamespaceFlag},
+    manifest::{input, namespace::RequestNamespaceFlag},
     postures::PostureSourceFlags,
     terminal::{
         output::{self, columns, shown, table},
@@ -53,7 +53,7 @@ pub(crate) struct ShowArguments {
     #[arg(value_name = "NAME")]
     request: String,
     #[command(flatten)]
-    namespace: NamespaceFlag,
+    namespace: RequestNamespaceFlag,
     #[command(flatten)]
     source: SourceFlags,
 }
@@ -130,11 +130,23 @@ pub(in crate::command) fn note_unreadable(listed: &ListedRequests) {
         output::note(&format!("{} is not a request that this version reads: {}", shown(&location), shown(&one.why)));
     }
     if listed.cut {
-        output::note("note: there are more requests; select a namespace with -n");
+        let read = listed.posted.len() + listed.unreadable.len();
+        output::note(&format!(
+            "note: there are more requests than the {read} that were read; select a namespace with -n"
+        ));
     }
-    if listed.posted.len() > MAX_STATES {
-        output::note(&format!("note: only the states of the {MAX_STATES} newest requests are computed"));
+    let skipped = not_looked_at(listed);
+    if skipped > 0 {
+        output::note(&format!(
+            "note: the states of the {MAX_STATES} newest requests are computed; the {skipped} oldest were not looked at, select a \
+             namespace with -n"
+        ));
     }
+}
+
+/// How many requests are too many for their states to be computed.
+pub(in crate::command) fn not_looked_at(listed: &ListedRequests) -> usize {
+    listed.posted.len().saturating_sub(MAX_STATES)
 }
 
 /// The states of the newest requests. The others are unknown.
