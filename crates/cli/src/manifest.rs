@@ -27,7 +27,8 @@ use writgate_core::{
 const MAX_OBJECT: usize = 3 << 20;
 
 /// The annotations of Helm's and Argo CD's hooks. Both create a hook at each release, after they have deleted the last one.
-const HOOKS: [&str; 2] = ["helm.sh/hook", "argocd.argoproj.io/hook"];
+const HOOKS: [&str; 2] = ["helm.sh/hook", ARGO_CD_HOOK];
+const ARGO_CD_HOOK: &str = "argocd.argoproj.io/hook";
 /// The annotation of Argo CD with which an object is replaced like `kubectl replace --force` does it.
 const SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
 
@@ -350,6 +351,12 @@ impl Manifest {
         let options = self.annotation(SYNC_OPTIONS).unwrap_or_default();
         HOOKS.iter().any(|hook| self.annotation(hook).is_some())
             || options.split(',').any(|option| option.trim() == "Force=true")
+    }
+
+    /// Whether Argo CD would generate a name from the prefix, the revision, the phase and the time.
+    #[must_use]
+    pub(crate) fn is_hook_with_generated_name(&self) -> bool {
+        self.annotation(ARGO_CD_HOOK).is_some() && self.name().is_none() && self.metadata("generateName").is_some()
     }
 
     /// The annotations that contain approvals, with their values.

@@ -23,6 +23,57 @@ fn refuses_a_release_that_one_approval_cannot_cover() {
     assert!(err.contains("65 workloads require an approval, but one approval covers at most 64"), "{err}");
 }
 
+const REQUEST: &str = "request --posture-dir postures --requested-by alice@acme.example -f -";
+
+#[test]
+fn a_request_says_that_a_workload_is_deleted_and_created_again() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let hook = app.replace("  annotations:\n", "  annotations:\n    helm.sh/hook: pre-upgrade\n");
+    for (flag, manifest, expected) in [("", &app, None), (" --recreate", &app, Some(true)), ("", &hook, Some(true))] {
+        let (asked, _) = folder.expect(0, &format!("{REQUEST}{flag}"), manifest);
+        let request: Value = serde_json::from_str(&asked).expect("JSON");
+        assert_eq!(request["workloads"][0].get("recreate").and_then(Value::as_bool), expected, "{flag}: {asked}");
+    }
+    folder.expect(2, &format!("{REQUEST} --recreate --denial"), &app);
+}
+
+#[test]
+fn a_claimed_live_object_with_the_same_spec_is_false_unless_it_is_created_again() {
+    let folder = Folder::new();
+    let (asked, _) = folder.expect(0, &format!("{REQUEST} --recreate"), folder.read("app.yaml"));
+    let mut request: Value = serde_json::from_str(&asked).expect("JSON");
+    request["workloads"][0]["runs"] = request["workloads"][0]["object"].clone();
+    let review = "review -f - --posture-dir postures";
+    let (_, out, err) = folder.writgate(review, request.to_string());
+    assert!(!out.contains("already runs with this spec"), "{out}{err}");
+    request["workloads"][0].as_object_mut().expect("a workload").remove("recreate");
+    let (_, out, err) = folder.writgate(review, request.to_string());
+    assert!(out.contains("already runs with this spec"), "{out}{err}");
+}
+
+#[test]
+fn two_renders_of_one_workload_show_the_field_that_differs() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let (_, err) = folder.expect(2, REQUEST, format!("{app}---\n{}", app.replace("orders:1.4.2", "orders:1.4.3")));
+    assert!(err.contains("differ in spec.template.spec.containers[orders].image; remove one"), "{err}");
+    let (_, err) = folder.expect(2, REQUEST, format!("{app}---\n{app}"));
+    assert!(err.contains("appears twice; remove one"), "{err}");
+}
+
+#[test]
+fn request_warns_about_a_hook_whose_name_argo_cd_generates() {
+    let folder = Folder::new();
+    let app = folder.read("app.yaml");
+    let hook = app.replace("  annotations:\n", "  annotations:\n    argocd.argoproj.io/hook: PreSync\n");
+    let generated = |text: &str| text.replacen("  name: orders\n", "  generateName: orders-\n", 1);
+    for (manifest, warns) in [(generated(&hook), true), (hook.clone(), false), (generated(&app), false)] {
+        let (_, err) = folder.expect(0, REQUEST, &manifest);
+        assert_eq!(err.contains("Argo CD generates the name of this hook"), warns, "{manifest}: {err}");
+    }
+}
+
 #[test]
 fn refuses_to_review_an_invalid_request() {
     let folder = Folder::new();

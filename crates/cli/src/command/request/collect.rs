@@ -109,6 +109,11 @@ fn assess<'m>(
     let cluster = decider.postures.cluster.as_ref();
     let runs = cluster.map(|cluster| cluster.live(manifest, &namespace)).transpose()?.flatten();
     let user = Some(&*requester.user);
+    if manifest.is_hook_with_generated_name() {
+        output::note(&format!(
+            "warning: {manifest}: Argo CD generates the name of this hook, and no approval covers such a name; set metadata.name"
+        ));
+    }
     let is_recreated = arguments.recreate || manifest.is_recreated();
     let replaced = runs.as_ref().filter(|_| !is_recreated);
     let decision = decider.decide_manifest(manifest, &namespace, replaced, user)?;
