@@ -37,6 +37,13 @@ const FIELDS: [(&str, &str, &str); 7] = [
     ("until", "Until", "90m, 30d or 2026-11-22T10:00:00Z"),
 ];
 
+/// Filters with a field only if an address has them.
+const FURTHER: [(&str, &str); 2] = [("reason", "Reason code"), ("approval", "Approval")];
+
+fn is_filter(name: &str) -> bool {
+    name == "decision" || FIELDS.iter().any(|(field, ..)| *field == name) || FURTHER.iter().any(|(field, _)| *field == name)
+}
+
 /// Logs to show in the history.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct LogFlags {
@@ -137,7 +144,7 @@ impl Query {
                 "page" => query.page = value.parse().unwrap_or(1).max(1),
                 "id" => query.id = value.into_owned(),
                 "again" => query.again = true,
-                _ if !value.trim().is_empty() => query.filters.push((name.into_owned(), value.trim().to_owned())),
+                name if is_filter(name) && !value.trim().is_empty() => query.filters.push((name.to_owned(), value.trim().to_owned())),
                 _ => {}
             }
         }
@@ -240,11 +247,10 @@ fn form(query: &Query) -> Markup {
                     }
                 }
             }
-            // Filters for which there is no field, such as an approval of a link.
-            @for (name, value) in query.filters.iter().filter(|(name, _)| ["reason", "approval"].contains(&&**name)) {
+            @for (name, label) in FURTHER.into_iter().filter(|(name, _)| !query.filter(name).is_empty()) {
                 div {
-                    label for=(name) { (if name == "reason" { "Reason code" } else { "Approval" }) }
-                    input #(name) type="text" name=(name) value=(foreign(value));
+                    label for=(name) { (label) }
+                    input #(name) type="text" name=(name) value=(foreign(query.filter(name)));
                 }
             }
             div .actions {

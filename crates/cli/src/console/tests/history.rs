@@ -92,7 +92,7 @@ fn a_filter_takes_what_it_names_and_nothing_else() {
         ("action=deploy&environment=production&project=payments", "1 to 6 of 6"),
         ("approval=01a23e4d-8f01-7000-8000-00003b9aca01", "1 to 1 of 1"),
         ("reason=ApprovalRequired", "1 to 2 of 2"),
-        ("who=+&object=", "1 to 6 of 6"),
+        ("who=+&object=&whom=carol", "1 to 6 of 6"),
     ] {
         has(&browser.page(&format!("/history?{filters}")), &[&format!("Decisions {caption} that match")]);
     }
