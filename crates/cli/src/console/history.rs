@@ -41,7 +41,9 @@ const FIELDS: [(&str, &str, &str); 7] = [
 const FURTHER: [(&str, &str); 2] = [("reason", "Reason code"), ("approval", "Approval")];
 
 fn is_filter(name: &str) -> bool {
-    name == "decision" || FIELDS.iter().any(|(field, ..)| *field == name) || FURTHER.iter().any(|(field, _)| *field == name)
+    name == "decision"
+        || FIELDS.iter().any(|(field, ..)| *field == name)
+        || FURTHER.iter().any(|(field, _)| *field == name)
 }
 
 /// Logs to show in the history.
@@ -144,7 +146,9 @@ impl Query {
                 "page" => query.page = value.parse().unwrap_or(1).max(1),
                 "id" => query.id = value.into_owned(),
                 "again" => query.again = true,
-                name if is_filter(name) && !value.trim().is_empty() => query.filters.push((name.to_owned(), value.trim().to_owned())),
+                name if is_filter(name) && !value.trim().is_empty() => {
+                    query.filters.push((name.to_owned(), value.trim().to_owned()))
+                }
                 _ => {}
             }
         }
