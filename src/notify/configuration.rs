@@ -27,7 +27,7 @@ const MAX_FILE: u64 = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Configuration {
-    /// The `source` of each CloudEvent, which says from which cluster it is.
+    /// The `source` of each `CloudEvent`, which says from which cluster it is.
     #[serde(default = "default_source")]
     pub(crate) source: String,
     /// How long before the expiry of an approval people are notified.
@@ -59,7 +59,7 @@ impl TryFrom<String> for ExpiresWithin {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Format {
-    /// A CloudEvent in structured mode.
+    /// A `CloudEvent` in structured mode.
     #[default]
     CloudEvents,
     /// `{"text": …}`, for chat tools.

@@ -1,7 +1,7 @@
-//! A notification, and how it is written: as a CloudEvent, or as a text for chat tools.
+//! A notification, and how it is written: as a `CloudEvent`, or as a text for chat tools.
 //!
 //! A fact is a value that this replica has verified or computed. Everything else is a claim: it is in `claims` of the
-//! CloudEvent, and the text calls it a claim. All text of others is escaped, and in a chat it is code, so that it can neither
+//! `CloudEvent`, and the text calls it a claim. All text of others is escaped, and in a chat it is code, so that it can neither
 //! look like a sentence of Writgate nor be a link or mention somebody.
 
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ impl NotificationType {
         Self::Revoked,
     ];
 
-    /// The word in the configuration, in the metric and in the type of the CloudEvent.
+    /// The word in the configuration, in the metric and in the type of the `CloudEvent`.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "requested",
@@ -158,7 +158,7 @@ impl Notification {
         self
     }
 
-    /// The CloudEvent in structured mode (CloudEvents 1.0, JSON event format).
+    /// The `CloudEvent` in structured mode (`CloudEvents` 1.0, JSON event format).
     pub(crate) fn cloud_event(&self, source: &str) -> Value {
         let mut data = self.facts.clone();
         if !self.claims.is_empty() {
@@ -196,7 +196,7 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// ` in environment `production`, project `payments``
+    /// The end of a sentence about the place: " in environment production, project payments", each name as code.
     pub(crate) fn sentence_part(&self) -> String {
         let environment = match self.environment {
             "" => String::new(),

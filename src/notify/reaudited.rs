@@ -38,16 +38,16 @@ impl NotificationSender {
         }
         let subject = records::subject(&found.object);
         let identity = [found.object.uid.as_deref().unwrap_or_default(), &*approval.id];
-        let expires = approval.expires_at.to_string();
+        let end = approval.expires_at.to_string();
         let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
         let place = place(found, namespace.project.as_deref());
         let made = Notification::new(NotificationType::ExpiresSoon, &identity, now, &place, &subject)
             .found_until(approval.expires_at)
             .fact("object", &subject)
             .fact("approval", &approval.id)
-            .fact("expiresAt", &expires)
+            .fact("expiresAt", &end)
             .say(&format!(
-                "The approval {} of {}{} expires at {expires}. What runs stays; a change of it requires a new approval.",
+                "The approval {} of {}{} expires at {end}. What runs stays; a change of it requires a new approval.",
                 code(&approval.id),
                 code(&subject),
                 place.sentence_part()

@@ -57,7 +57,7 @@ impl Sighting for SeenEvent {
     type Object = Event;
 
     /// An Event changes only when its denial is repeated.
-    fn version(_: &ObjectMeta) -> &str {
+    fn version(_: &ObjectMeta) -> &'static str {
         ""
     }
 
@@ -128,7 +128,7 @@ impl RecordReader {
             }
             return Ok(Read::Unverified(kind, "its writer has no checkpoint"));
         };
-        let Some(record) = verified(&event.record, checkpoint, key) else {
+        let Some(record) = verified(&event.record, &checkpoint, key) else {
             return Ok(Read::Unverified(kind, "its record does not verify"));
         };
         Ok(match notification(&record, event, kind) {
@@ -156,8 +156,8 @@ impl RecordReader {
 }
 
 /// The record in `text`, if the key of its writer has signed it.
-fn verified(text: &str, checkpoint: Checkpoint, key: PublicKey) -> Option<DecisionRecord> {
-    let mut verifier = ChainVerifier::new([]).with_checkpoint(&checkpoint, key);
+fn verified(text: &str, checkpoint: &Checkpoint, key: PublicKey) -> Option<DecisionRecord> {
+    let mut verifier = ChainVerifier::new([]).with_checkpoint(checkpoint, key);
     match verifier.add(text) {
         LineOutcome::Verified(VerifiedLine::Record(record)) => Some(record.into_record()),
         _ => None,
@@ -208,25 +208,21 @@ fn notification(
     };
     let by = user.map(|user| format!(" The review names the user {}.", code(user))).unwrap_or_default();
     let what = format!("{} of {}{}", code(record.deed()), code(&subject), place.sentence_part());
-    Ok(match kind {
-        NotificationType::BreakGlass => {
-            let signers: Vec<&str> =
-                record.approvals.iter().flat_map(|approval| &approval.reviewers).map(String::as_str).collect();
-            let ids = record.approvals.iter().map(|approval| approval.id.as_str());
-            let mut text = format!("Break-glass was used: {what}, signed by {}.{by}", codes(signers.iter().copied()));
-            let mut made = made.facts("approvals", ids).facts("signedBy", signers.iter().copied());
-            if let Some(reason) = record.approvals.iter().find_map(|approval| approval.reason.as_deref()) {
-                text = format!("{text} The approval gives the reason {}.", code(reason));
-                made = made.fact("approvalReason", reason);
-            }
-            made.say(&text)
-        }
-        _ => {
-            let reasons = record.reasons.iter().map(String::as_str);
-            let text = format!("Denied: {what}, because of {}.{by}", codes(reasons.clone()));
-            made.facts("reasons", reasons).say(&text)
-        }
-    })
+    if kind != NotificationType::BreakGlass {
+        let reasons = record.reasons.iter().map(String::as_str);
+        let text = format!("Denied: {what}, because of {}.{by}", codes(reasons.clone()));
+        return Ok(made.facts("reasons", reasons).say(&text));
+    }
+    let signers: Vec<&str> =
+        record.approvals.iter().flat_map(|approval| &approval.reviewers).map(String::as_str).collect();
+    let ids = record.approvals.iter().map(|approval| approval.id.as_str());
+    let mut text = format!("Break-glass was used: {what}, signed by {}.{by}", codes(signers.iter().copied()));
+    let mut made = made.facts("approvals", ids).facts("signedBy", signers.iter().copied());
+    if let Some(reason) = record.approvals.iter().find_map(|approval| approval.reason.as_deref()) {
+        text = format!("{text} The approval gives the reason {}.", code(reason));
+        made = made.fact("approvalReason", reason);
+    }
+    Ok(made.say(&text))
 }
 
 /// `apps/v1/Deployment/payments/orders`

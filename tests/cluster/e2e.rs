@@ -6,7 +6,7 @@
 //! - `lifecycle`: workloads after their admission.
 //! - `guards`, `policies`: the objects that governance depends on, the Events and the ledger.
 //! - `single_use`, `races`, `rollback`: decisions that use the ledger. `revisions`: rollbacks to `ControllerRevisions`.
-//! - `detached`: approvals in ConfigMaps. `helm`: those of a Helm release.
+//! - `detached`: approvals in ConfigMaps. `helm`: those of a Helm release. `argo_cd`: the requests that Argo CD sends.
 //! - `coverage`: what no approval covers.
 //! - `client_certificate`: a webhook that accepts only API servers.
 //! - `roles`: the chart's roles for people.
@@ -15,6 +15,7 @@
 //!   the records.
 
 mod access;
+mod argo_cd;
 mod audit;
 mod blockers;
 mod break_glass;
@@ -52,6 +53,7 @@ use writgate_testing::{Installation, harness::Test};
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     [
         access::tests(),
+        argo_cd::tests(),
         audit::tests(),
         blockers::tests(),
         break_glass::tests(),

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use writgate_core::encoding::read_yaml;
 use writgate_testing::flux::{Chart, FileServer, Repository, SYSTEM, controller, install, unique};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Installation, Process, Ran, wait_until};
+use writgate_testing::{Governed, Installation, Process, Ran, helm, repository, wait_until};
 
 /// The label of Kustomizations for the controller that applies ConfigMaps before other objects.
 const STAGED: &str = "sharding.fluxcd.io/key";
@@ -27,11 +28,13 @@ pub(crate) fn tests() -> Vec<Test<Flux>> {
         kustomizations::flux_corrects_drift_and_prunes_without_another_approval,
         kustomizations::a_suspended_kustomization_applies_nothing_until_it_is_resumed,
         kustomizations::flux_retries_until_an_approval_is_there,
+        kustomizations::a_health_check_begins_when_the_workload_is_admitted,
         kustomizations::a_config_map_admits_nothing_of_its_own_kustomization,
         kustomizations::a_config_map_of_the_same_kustomization_counts_if_flux_applies_config_maps_first,
-        helm_releases::helm_controller_installs_and_upgrades_with_approvals_in_post_renderers,
+        helm_releases::helm_controller_installs_upgrades_and_rolls_back_with_approvals_in_post_renderers,
         helm_releases::helm_controller_creates_a_hook_again_with_its_approval,
         postures::a_posture_and_a_new_reviewer_set_can_come_in_one_commit,
+        the_example_that_installs_writgate_is_valid,
     ]
 }
 
@@ -132,10 +135,40 @@ impl Flux {
         })
     }
 
+    /// What the admitted objects of a governed namespace claim, in order. The initiator of all of them is `controller`.
+    fn claims(&self, governed: &Governed<'_>, controller: &str) -> Vec<Value> {
+        let is_admitted = |record: &Value| {
+            record["environment"] == *governed.environment
+                && record["action"] == "deploy"
+                && record["decision"] == "admitted"
+                && record["dryRun"] == false
+        };
+        let account = format!("system:serviceaccount:{SYSTEM}:{controller}");
+        let records = self.installation.webhook.records(is_admitted);
+        assert!(records.iter().all(|record| record["initiator"]["username"] == *account), "{records:#?}");
+        records.iter().map(|record| record["initiatedBy"].clone()).collect()
+    }
+
     /// The Deployment of this name in a governed namespace.
     fn deployment(&self, namespace: &str, name: &str) -> Option<Value> {
         self.installation.plane.admin.get(&["deployment", name, "-n", namespace])
     }
+}
+
+/// The API server checks the example against the schemas of Flux, and Helm renders the chart with its values.
+fn the_example_that_installs_writgate_is_valid(flux: &Flux) {
+    let example = repository().join("examples/gitops/flux.yaml");
+    let admin = &flux.installation.plane.admin;
+    let path = example.to_str().expect("a UTF-8 path");
+    let ran = admin.kubectl(&["create", "--dry-run=server", "--validate=strict", "-f", path]);
+    assert!(ran.ok(), "{ran}");
+    let objects = read_yaml(&std::fs::read_to_string(&example).expect("the example")).expect("YAML");
+    let release = objects.iter().find(|object| object["kind"] == "HelmRelease").expect("a HelmRelease");
+    let chart = repository().join(release["spec"]["chart"]["spec"]["chart"].as_str().expect("a folder"));
+    let mut command = admin.command(&helm());
+    command.arg("template").arg("writgate").arg(chart).args(["--namespace", "writgate-system", "--values", "-"]);
+    let ran = Ran::of(&mut command, &release["spec"]["values"].to_string());
+    assert!(ran.ok() && ran.stdout.contains("registry.example/"), "{ran}");
 }
 
 /// The condition `Ready` of one of Flux's objects.

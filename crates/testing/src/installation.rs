@@ -145,6 +145,21 @@ impl Installation {
         ]);
     }
 
+    /// Lets the Pods of all Jobs in a namespace succeed, since no node runs them.
+    pub fn complete_jobs(&self, namespace: &str) {
+        let admin = &self.plane.admin;
+        let pods = admin.get(&["pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name"]).expect("a list");
+        for pod in pods["items"].as_array().expect("a list") {
+            if pod["status"]["phase"] == "Pending" {
+                let name = pod["metadata"]["name"].as_str().expect("a name");
+                let status = r#"{"status":{"phase":"Succeeded"}}"#;
+                let args =
+                    ["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", status];
+                drop(admin.kubectl(&args)); // it may be gone
+            }
+        }
+    }
+
     /// The spec hash, in hexadecimal, of `manifest` after the API server has filled in defaults.
     pub fn hash(&self, manifest: &Value) -> String {
         hash_of(&self.defaulted(manifest))
@@ -184,6 +199,15 @@ impl Governed<'_> {
     pub fn statement(&self, manifest: &Value) -> Value {
         let scope = Scope { namespace: &self.namespace, environment: &self.environment, project: &self.project };
         scope.statement(manifest, &self.installation.hash(manifest))
+    }
+
+    /// The in-toto statement of a valid approval for a Job that is not a replay.
+    pub fn statement_of_job(&self, job: &Value) -> Value {
+        let mut statement = self.statement(job);
+        let predicate = &mut statement["predicate"];
+        (predicate["action"], predicate["capabilities"]) = (json!("deploy"), json!(["deploy"]));
+        predicate.as_object_mut().expect("fields").remove("replay");
+        statement
     }
 
     /// `manifest` with a valid approval by Bob.

@@ -176,14 +176,14 @@ async fn an_approval_with_one_thing_wrong_is_not_sent() {
         assert_eq!(case.read(&case.approval(&keys, change).await).await, None);
     }
     let good = case.approval(&keys, |_| {}).await;
-    let changed = |pointer: &str, value: Value| {
+    let but = |pointer: &str, value: Value| {
         let mut object = good.clone();
         *object.pointer_mut(pointer).expect("a member") = value;
         object
     };
-    assert_eq!(case.read(&changed("/metadata/name", "approval-0".into())).await, None);
-    assert_eq!(case.read(&changed("/metadata/annotations", json!({}))).await, None);
-    assert_eq!(case.read(&changed("/metadata/annotations/writgate.dev~1request", "request-0".into())).await, None);
+    assert_eq!(case.read(&but("/metadata/name", "approval-0".into())).await, None);
+    assert_eq!(case.read(&but("/metadata/annotations", json!({}))).await, None);
+    assert_eq!(case.read(&but("/metadata/annotations/writgate.dev~1request", "request-0".into())).await, None);
     assert!(case.read(&good).await.is_some());
 }
 

@@ -358,7 +358,7 @@ async fn nothing_in_the_queue_is_lost_while_the_receiver_is_down() {
     server.task.abort();
     let _ = timeout(LIMIT, async {
         while !server.task.is_finished() {
-            sleep(Duration::from_millis(1)).await
+            sleep(Duration::from_millis(1)).await;
         }
     })
     .await;

@@ -10,9 +10,9 @@ use std::{
 use serde_json::{Value, json};
 use writgate_cluster::key_file::KeyFile;
 
-use crate::e2e::posted::Team;
+use crate::e2e::{posted::Team, trail};
 use writgate_testing::harness::{Test, tests};
-use writgate_testing::{Installation, Key, User};
+use writgate_testing::{Installation, Key, User, denied_for, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     tests![
@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         the_console_signs_nothing_that_changed_after_it_was_shown,
         the_console_offers_the_approval_as_a_file_and_rejects_with_a_reason,
         the_console_asks_for_a_passphrase_and_keeps_it_only_if_asked,
+        the_console_shows_decisions_what_runs_and_the_postures,
     ]
 }
 
@@ -60,7 +61,7 @@ impl Console {
         let mut console = Self { child, port: port.parse().expect("a port"), cookie: String::new() };
         let answer = console.send("GET", &format!("/{path}"), None);
         let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
-        console.cookie = cookie.split(';').next().expect("a cookie").to_owned();
+        cookie.split(';').next().expect("a cookie").clone_into(&mut console.cookie);
         console
     }
 
@@ -86,7 +87,7 @@ impl Console {
         answer
     }
 
-    fn page(&self, answer: &str) -> Page {
+    fn page(answer: &str) -> Page {
         let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default().to_owned();
@@ -94,15 +95,15 @@ impl Console {
     }
 
     fn get(&self, path: &str) -> Page {
-        self.page(&self.send("GET", path, None))
+        Self::page(&self.send("GET", path, None))
     }
 
     fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let token = value_of(&self.get("/").text, "csrf");
-        let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let encoded = |text: &str| text.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
         let fields = fields.iter().copied().chain([("csrf", &*token)]);
         let body: Vec<String> = fields.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-        self.page(&self.send("POST", path, Some(&body.join("&"))))
+        Self::page(&self.send("POST", path, Some(&body.join("&"))))
     }
 
     /// Signs what `review` shows, with each item of the checklist ticked.
@@ -292,4 +293,43 @@ fn the_console_asks_for_a_passphrase_and_keeps_it_only_if_asked(installation: &I
     assert_eq!(sign("six", &[]).status, 303, "it was kept");
     assert_eq!(console.post("/forget-passphrase", &[]).status, 303);
     assert_eq!(sign("seven", &[]).status, 400, "it was forgotten");
+}
+
+fn the_console_shows_decisions_what_runs_and_the_postures(installation: &Installation) {
+    let governed = installation.governed("pages");
+    let team = Team::of(&governed);
+    let (name, _) = posted(&team, &governed.deployment("orders"));
+    let file = team.folder().join("app.json");
+    let apply = || installation.operator.kubectl(&["apply", "-f", file.to_str().expect("UTF-8")]);
+    let ran = apply();
+    assert!(denied_for(&ran, "ApprovalRequired"), "{ran}");
+    let console = Console::reviewer(&team, "bob.pem");
+    let row = |decision: &str| {
+        wait_until("the Event is in the history", trail::LIMIT, || {
+            assert_eq!(console.get("/history?again=1").status, 303);
+            let page = console.get(&format!("/history?object=deployment/orders&decision={decision}"));
+            let row = page.text.split("<tr>").find(|row| row.contains(&format!(">{decision}</span>")))?;
+            Some(row.to_owned())
+        })
+    };
+    let denied = row("denied");
+    assert!(denied.contains("ApprovalRequired") && denied.contains(&installation.operator.name), "{denied}");
+    assert!(console.get("/running").text.contains("No workload was found."));
+
+    let ran = team.approve(&name, "bob.pem");
+    assert!(ran.ok(), "{ran}");
+    let ran = apply();
+    assert!(ran.ok(), "{ran}");
+    let admitted = row("admitted");
+    assert!(admitted.contains("bob@acme.example"), "{admitted}");
+    assert_eq!(console.get("/running?again=1").status, 303);
+    let running = console.get("/running").text;
+    assert!(running.contains("1 approved") && running.contains("bob@acme.example"), "{running}");
+    assert!(running.contains(&format!("Deployment {}/orders", team.namespace())), "{running}");
+
+    let postures = console.get("/postures").text;
+    assert!(postures.contains(&format!("<h2>Environment {}</h2>", governed.environment)), "{postures}");
+    let document = json!({"apiVersion": "writgate.dev/v1", "kind": "Posture", "environment": governed.environment});
+    let compared = console.post("/postures", &[("documents", &document.to_string())]);
+    assert!(compared.status == 200 && compared.text.contains("Nothing was applied."), "{}", compared.text);
 }

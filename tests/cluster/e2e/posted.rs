@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         a_posted_request_takes_two_commands_of_the_operator_and_one_of_the_reviewer,
         a_posted_request_keeps_the_signatures_of_two_reviewers_at_the_same_second,
         a_posted_request_that_is_repeated_is_one_object,
+        a_posted_request_names_the_fields_that_differ_from_the_last_one,
         the_rejection_of_a_posted_request_is_shown_and_ends_the_wait,
         the_rejection_of_a_posted_request_by_an_unknown_key_is_not_a_fact,
         a_posted_request_that_was_cancelled_cannot_be_approved,
@@ -374,6 +375,23 @@ fn what_others_write_into_a_posted_request_is_escaped_and_never_trusted(installa
     assert!(ran.code == Some(1) && ran.stderr.contains("is immutable"), "{ran}");
     let file = ["approve", &name, "--key", "bob.pem", "--yes", "-o", "approval.json"];
     assert!(team.reviewer(&file).ok());
+}
+
+fn a_posted_request_names_the_fields_that_differ_from_the_last_one(installation: &Installation) {
+    let governed = installation.governed("renders");
+    let team = Team::of(&governed);
+    let rendered = |token: &str| {
+        let mut orders = governed.deployment("orders");
+        orders["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "TOKEN", "value": token}]);
+        team.desk.write("app.json", &orders.to_string());
+        team.operator(&["request", "-f", "app.json"])
+    };
+    let first = rendered("a");
+    assert!(first.ok() && !first.stderr.contains("differs in"), "{first}");
+    let second = rendered("b");
+    let name = first.stdout.trim();
+    let says = format!("spec.template.spec.containers[orders].env[TOKEN].value from request {name}");
+    assert!(second.ok() && second.stderr.contains(&says), "{second}");
 }
 
 fn a_posted_request_is_pending_with_those_who_must_sign(installation: &Installation) {

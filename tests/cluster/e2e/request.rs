@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::e2e::flow::Desk;
 use writgate_testing::harness::{self, Test};
-use writgate_testing::{Installation, Ran, User, envelope, wait_until};
+use writgate_testing::{Installation, Ran, User, denied_for, envelope, wait_until};
 
 pub(crate) fn tests() -> Vec<Test<Installation>> {
     harness::tests![
@@ -15,6 +16,7 @@ pub(crate) fn tests() -> Vec<Test<Installation>> {
         request_names_fields_that_kubectl_apply_keeps,
         an_approval_of_a_mutated_spec_is_attached_detached,
         request_finds_the_most_recent_denial,
+        a_workload_that_is_deleted_and_created_again_is_requested,
         request_names_the_missing_role,
     ]
 }
@@ -68,6 +70,49 @@ fn request_finds_the_same_hash_with_and_without_the_server(installation: &Instal
     let offline = file(&request(&installation.operator, &["-f", "-"], &new.to_string()));
     let server = file(&request(&installation.operator, &["-f", "-", "--server"], &new.to_string()));
     assert_eq!(offline["workloads"][0]["specHash"], server["workloads"][0]["specHash"]);
+}
+
+/// `kubectl replace --force` deletes an object and creates it again.
+fn a_workload_that_is_deleted_and_created_again_is_requested(installation: &Installation) {
+    let governed = installation.governed("again");
+    installation.permit_reading_postures();
+    let desk = Desk::of(&governed);
+    let job = governed.replay_job("orders");
+    desk.write("job.json", &job.to_string());
+    let created = installation.operator.create(&governed.approved(&job));
+    assert!(created.ok(), "{created}");
+    let uid = || {
+        let found = installation.plane.admin.get(&["job", "orders", "-n", &governed.namespace]);
+        found.map(|job| job["metadata"]["uid"].clone())
+    };
+    let first = uid();
+    let plain = request(&installation.operator, &["-f", "-"], &job.to_string());
+    assert!(plain.ok() && plain.stdout.is_empty() && plain.stderr.contains("no request"), "{plain}");
+
+    let recreated = request(&installation.operator, &["-f", "-", "--recreate"], &job.to_string());
+    assert_eq!(file(&recreated)["workloads"][0]["recreate"], true, "{recreated}");
+    desk.write("request.json", &recreated.stdout);
+    let approve = ["approve", "--yes", "-f", "request.json", "--key", "bob.pem", "-o", "approval.json"];
+    let approved = desk.run(&approve);
+    let says = "the live object, which is deleted and created again";
+    assert!(approved.ok() && approved.stderr.contains(says), "{approved}");
+    // Without the member, the same request is a false claim.
+    desk.write("request.json", &recreated.stdout.replace("\"recreate\": true,", ""));
+    let refused = desk.run(&approve);
+    assert!(refused.code == Some(1) && refused.stderr.contains("already runs with this spec"), "{refused}");
+
+    let replace = |file: &str| {
+        let path = desk.path(file);
+        installation.operator.kubectl(&["replace", "--force", "-f", path.to_str().expect("UTF-8")])
+    };
+    desk.does(&["attach", "-f", "job.json", "--approval", "approval.json", "-o", "approved.json"]);
+    let replaced = replace("approved.json");
+    assert!(replaced.ok(), "{replaced}");
+    assert!(uid().is_some() && uid() != first, "another Job");
+    // Without an approval, the Job is deleted, and its creation is denied.
+    let lost = replace("job.json");
+    assert!(denied_for(&lost, "ApprovalRequired"), "{lost}");
+    assert_eq!(uid(), None);
 }
 
 fn with_variable(deployment: &Value) -> Value {

@@ -26,7 +26,8 @@ impl<'f> Release<'f> {
         let spec = json!({"interval": "10s", "timeout": "30s", "releaseName": "orders",
             "targetNamespace": governed.namespace, "storageNamespace": governed.namespace,
             "chartRef": {"kind": "HelmChart", "name": chart.name},
-            "install": {"disableWait": true, "strategy": retry}, "upgrade": {"disableWait": true, "strategy": retry}});
+            "install": {"disableWait": true, "strategy": retry}, "upgrade": {"disableWait": true, "strategy": retry},
+            "rollback": {"disableWait": true}});
         flux.installation.plane.install(&[json!({"apiVersion": "helm.toolkit.fluxcd.io/v2", "kind": "HelmRelease",
             "metadata": {"name": chart.name, "namespace": SYSTEM}, "spec": spec})]);
         Self { flux, governed, chart }
@@ -85,22 +86,8 @@ impl<'f> Release<'f> {
                 return found;
             }
             assert!(Instant::now() < end, "waited for {what}: {:#}", found["status"]);
-            self.complete_jobs();
+            self.flux.installation.complete_jobs(&self.governed.namespace);
             sleep(Duration::from_millis(200));
-        }
-    }
-
-    fn complete_jobs(&self) {
-        let (admin, namespace) = (&self.flux.installation.plane.admin, &self.governed.namespace);
-        let pods = admin.get(&["pods", "-n", namespace, "-l", "batch.kubernetes.io/job-name"]).expect("a list");
-        for pod in pods["items"].as_array().expect("a list") {
-            if pod["status"]["phase"] == "Pending" {
-                let (name, status) =
-                    (pod["metadata"]["name"].as_str().expect("a name"), r#"{"status":{"phase":"Succeeded"}}"#);
-                let args =
-                    ["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", status];
-                drop(admin.kubectl(&args)); // it may be gone
-            }
         }
     }
 
@@ -120,11 +107,12 @@ fn image(tag: &str) -> String {
     format!("ghcr.io/acme/orders:{tag}")
 }
 
-pub(crate) fn helm_controller_installs_and_upgrades_with_approvals_in_post_renderers(flux: &Flux) {
+pub(crate) fn helm_controller_installs_upgrades_and_rolls_back_with_approvals_in_post_renderers(flux: &Flux) {
     let governed = flux.installation.governed("release");
     let release = Release::new(flux, &governed);
-    let orders = governed.deployment("orders");
-    let (first, second) = (with_image(&orders, "1"), with_image(&orders, "2"));
+    let mut orders = governed.deployment("orders");
+    orders["metadata"]["labels"]["helm.sh/chart"] = json!("orders-0");
+    let (first, second, third) = (with_image(&orders, "1"), with_image(&orders, "2"), with_image(&orders, "3"));
     release.chart.push("0.1.0", &[&first]);
     let message = release.denied("0.1.0");
     assert!(message.contains("ApprovalRequired"), "{message}");
@@ -138,6 +126,22 @@ pub(crate) fn helm_controller_installs_and_upgrades_with_approvals_in_post_rende
     release.approve(&[&governed.statement(&second)]);
     release.released("0.2.0");
     assert_eq!(release.image(), Some(image("2")));
+    let claim = json!([{"kind": "HelmRelease", "name": release.name(), "namespace": SYSTEM, "revision": "orders-0"}]);
+    assert_eq!(flux.claims(&governed, "helm-controller"), [claim.clone(), claim]);
+
+    // The third version changes the approved Deployment, and then adds one without an approval. Meanwhile the HelmRelease
+    // is suspended, since it would release the second version with the approval of the third.
+    let remediation = json!({"retries": 0, "remediateLastFailure": true, "strategy": "rollback"});
+    let upgrade = json!({"disableWait": true, "strategy": null, "remediation": remediation});
+    flux.patch("helmrelease", release.name(), &json!({"spec": {"suspend": true, "upgrade": upgrade}}));
+    release.approve(&[&governed.statement(&third)]);
+    release.chart.push("0.3.0", &[&third, &governed.deployment("unapproved")]);
+    flux.patch("helmrelease", release.name(), &json!({"spec": {"suspend": false}}));
+    let found = release.wait("a rollback", |found| condition(found, "Remediated")["reason"] == "RollbackSucceeded");
+    let message = condition(&found, "Released")["message"].as_str().expect("a message").to_owned();
+    assert!(message.contains("unapproved") && message.contains("ApprovalRequired"), "{message}");
+    assert_eq!(release.image(), Some(image("2")));
+    assert_eq!(flux.claims(&governed, "helm-controller").len(), 4, "the third version, and the second again");
 }
 
 pub(crate) fn helm_controller_creates_a_hook_again_with_its_approval(flux: &Flux) {
@@ -148,10 +152,7 @@ pub(crate) fn helm_controller_creates_a_hook_again_with_its_approval(flux: &Flux
         "metadata": {"name": "migrate", "annotations": {"helm.sh/hook": "pre-install,pre-upgrade"}},
         "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never",
             "containers": [{"name": "migrate", "image": "ghcr.io/acme/migrate:1"}]}}}});
-    let mut of_job = governed.statement(&job);
-    let predicate = &mut of_job["predicate"];
-    (predicate["action"], predicate["capabilities"]) = (json!("deploy"), json!(["deploy"]));
-    predicate.as_object_mut().expect("fields").remove("replay");
+    let of_job = governed.statement_of_job(&job);
 
     release.chart.push("0.1.0", &[&orders, &job]);
     let message = release.denied("0.1.0");

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::flux::{Flux, LIMIT, STAGED, plugin, ready};
-use writgate_testing::flux::Repository;
-use writgate_testing::{Governed, detached, envelope, seconds_from_now, wait_until};
+use crate::flux::{Flux, LIMIT, STAGED, condition, plugin, ready};
+use writgate_testing::flux::{Repository, SYSTEM};
+use writgate_testing::{Governed, denied_for, detached, envelope, seconds_from_now, wait_until};
 
 const IMAGE: &str = "ghcr.io/acme/orders:1.4.2";
 const NEXT_IMAGE: &str = "ghcr.io/acme/orders:1.5.0";
@@ -21,8 +21,13 @@ struct Release<'f> {
 
 impl<'f> Release<'f> {
     fn new(flux: &'f Flux, governed: &'f Governed<'f>) -> Self {
+        Self::with(flux, governed, &json!({}))
+    }
+
+    /// The same, with further fields of the Kustomization.
+    fn with(flux: &'f Flux, governed: &'f Governed<'f>, fields: &Value) -> Self {
         let repository = flux.repository(&governed.namespace);
-        flux.kustomize(&governed.namespace, &repository, &json!({}));
+        flux.kustomize(&governed.namespace, &repository, fields);
         Self { flux, governed, repository }
     }
 
@@ -95,6 +100,8 @@ pub(crate) fn an_approval_in_a_component_of_the_same_source_is_admitted(flux: &F
     let annotations = live["metadata"]["annotations"].as_object().expect("annotations");
     let approvals = annotations.keys().filter(|name| name.starts_with("writgate.dev/approval"));
     assert_eq!(approvals.count(), 1, "Flux removes the approval of the old spec: {annotations:?}");
+    let claim = json!([{"kind": "Kustomization", "name": release.name(), "namespace": SYSTEM, "revision": null}]);
+    assert_eq!(flux.claims(&governed, "kustomize-controller"), [claim.clone(), claim]);
 }
 
 pub(crate) fn an_unchanged_object_stays_ready_after_its_approval_has_expired(flux: &Flux) {
@@ -140,7 +147,18 @@ pub(crate) fn flux_corrects_drift_and_prunes_without_another_approval(flux: &Flu
     flux.reconcile(release.name());
     assert_eq!(release.live().expect("it exists")["spec"]["replicas"], 1);
 
-    // The webhook denies other changes of the spec. This one happens while nothing governs the namespace.
+    // The webhook denies other changes of the spec. The object still names its Kustomization, which did not cause them.
+    let image_flag = format!("orders={NEXT_IMAGE}");
+    let set_image = ["set", "image", "deployment/orders", &image_flag, "-n", namespace];
+    let ran = flux.installation.operator.kubectl(&set_image);
+    assert!(denied_for(&ran, "SpecHashMismatch"), "{ran}");
+    let is_denied =
+        |record: &Value| record["environment"] == *governed.environment && record["reasons"][0] == "SpecHashMismatch";
+    let denied = flux.installation.webhook.records(is_denied).pop().expect("a record");
+    assert_eq!(denied["initiator"]["username"], flux.installation.operator.name);
+    assert_eq!(denied["initiatedBy"][0]["name"], release.name());
+
+    // This change happens while nothing governs the namespace.
     let admin = &flux.installation.plane.admin;
     let labels = |environment: &str, project: &str| {
         let args = ["label", "namespace", namespace, "--overwrite", environment, project];
@@ -148,10 +166,7 @@ pub(crate) fn flux_corrects_drift_and_prunes_without_another_approval(flux: &Flu
         assert!(ran.ok(), "{ran}");
     };
     labels("writgate.dev/environment-", "writgate.dev/project-");
-    let image_flag = format!("orders={NEXT_IMAGE}");
-    wait_until("the image can be changed", LIMIT, || {
-        admin.kubectl(&["set", "image", "deployment/orders", &image_flag, "-n", namespace]).ok().then_some(())
-    });
+    wait_until("the image can be changed", LIMIT, || admin.kubectl(&set_image).ok().then_some(()));
     labels(
         &format!("writgate.dev/environment={}", governed.environment),
         &format!("writgate.dev/project={}", governed.project),
@@ -200,6 +215,31 @@ pub(crate) fn flux_retries_until_an_approval_is_there(flux: &Flux) {
     wait_until("the Deployment exists", LIMIT, || release.live());
     println!("{} ms from the approval to the admission, with a retry interval of 2 s", started.elapsed().as_millis());
     flux.applied(release.name(), &revision);
+}
+
+/// `wait: true` is a health check of every object.
+pub(crate) fn a_health_check_begins_when_the_workload_is_admitted(flux: &Flux) {
+    let governed = flux.installation.governed("health");
+    let release = Release::with(flux, &governed, &json!({"wait": true}));
+    let orders = governed.deployment("orders");
+    let revision = release.push(&orders, &json!({}));
+    let message = flux.failed(release.name(), &revision);
+    assert!(is_denied_for(&message, "ApprovalRequired"), "{message}");
+
+    let revision = release.push_approved(&orders, |_| {});
+    let admin = &flux.installation.plane.admin;
+    // No node runs the Pods, so their status says whatever is written into it.
+    let status = r#"{"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}"#;
+    wait_until("a Pod is ready", LIMIT, || {
+        let pods = admin.get(&["pods", "-n", &governed.namespace, "-l", "app=orders"])?;
+        let name = pods["items"][0]["metadata"]["name"].as_str()?;
+        let args =
+            ["patch", "pod", name, "-n", &governed.namespace, "--subresource=status", "--type=merge", "-p", status];
+        admin.kubectl(&args).ok().then_some(())
+    });
+    flux.applied(release.name(), &revision);
+    let found = flux.get("kustomization", release.name());
+    assert_eq!(condition(&found, "Healthy")["status"], "True", "{:#}", found["status"]);
 }
 
 /// Flux dry-runs a whole Kustomization before it applies any of it.

@@ -71,12 +71,12 @@ pub(crate) fn clusters(
     if asked.len() < named.len() {
         return Err(Failure::Misuse("--cluster names a cluster twice; name each cluster once".to_owned()));
     }
-    let names = |names: &[String]| shown(&names.join(", "));
+    let joined = |clusters: &[String]| shown(&clusters.join(", "));
     if !asked.is_empty() && !said.is_empty() && asked != said {
         return Err(Failure::No(format!(
             "--cluster says {}, but {SAID} {}; omit the flag, or correct the wrong value",
-            names(&asked),
-            names(&said)
+            joined(&asked),
+            joined(&said)
         )));
     }
     if asked.len() <= 1 && said.is_empty() {
@@ -91,10 +91,10 @@ pub(crate) fn clusters(
         _ if asked.is_empty() => Ok((None, said)),
         Some(own) if !asked.contains(own) => Err(Failure::No(format!(
             "--cluster says {}, but {whose} {}; name that cluster as well",
-            names(&asked),
+            joined(&asked),
             shown(own)
         ))),
-        None if basis.by_posture => Err(no_cluster(&names(&asked))),
+        None if basis.by_posture => Err(no_cluster(&joined(&asked))),
         _ => Ok((None, asked)),
     }
 }

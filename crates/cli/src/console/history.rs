@@ -147,7 +147,7 @@ impl Query {
                 "id" => query.id = value.into_owned(),
                 "again" => query.again = true,
                 name if is_filter(name) && !value.trim().is_empty() => {
-                    query.filters.push((name.to_owned(), value.trim().to_owned()))
+                    query.filters.push((name.to_owned(), value.trim().to_owned()));
                 }
                 _ => {}
             }
@@ -188,7 +188,11 @@ async fn show(State(console): State<Shared>, request: Request) -> Result<Respons
     if query.again {
         let source = query.source;
         // Waits for a reading that goes on.
-        console.blocking(move |console| Ok(console.readings.forget(source))).await?;
+        let forget = move |console: &Console| {
+            console.readings.forget(source);
+            Ok(())
+        };
+        console.blocking(forget).await?;
         return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, query.address("/history", &[]))]).into_response());
     }
     let read = query.clone();

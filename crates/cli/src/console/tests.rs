@@ -55,7 +55,7 @@ fn settings() -> Settings {
         kinds: crate::manifest::input::WorkloadKindFlags::default(),
         logs: crate::console::LogFlags::default(),
         signer: None,
-        idle_timeout: std::time::Duration::from_secs(900),
+        idle_timeout: std::time::Duration::from_mins(15),
     }
 }
 

@@ -218,7 +218,7 @@ fn ago(seconds: i64) -> i64 {
 }
 
 fn metrics(values: &[(&str, i64)]) -> String {
-    values.iter().map(|(name, value)| format!("{name} {value}\n")).collect()
+    values.iter().fold(String::new(), |text, (name, value)| text + &format!("{name} {value}\n"))
 }
 
 /// Runs `doctor` and returns the exit code, the report and standard error.

@@ -87,12 +87,14 @@ impl Context {
         let mut reader = EventReader::new(&cluster, self.scope.of(&cluster)?);
         let (events, mut version) = reader.list()?;
         send(events, verification)?;
-        while watch {
+        if !watch {
+            return Ok(());
+        }
+        loop {
             reader.watch(&version, |event| send(vec![event], None))?;
             let (events, next) = reader.list()?;
             version = next;
             send(events, None)?;
         }
-        Ok(())
     }
 }

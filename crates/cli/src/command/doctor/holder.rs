@@ -56,8 +56,8 @@ pub(super) fn holder(reader: &Reader<'_>) -> Examination {
             return Examination::new("", vec![Finding::unknown(found, READ)]);
         }
     };
-    let holders = values(pods, "writgate_lease_holder").into_iter().filter(|(_, value)| *value == 1.0);
-    let Some((holder, _)) = holders.last() else {
+    let mut holders = values(pods, "writgate_lease_holder").into_iter().filter(|(_, value)| *value > 0.5);
+    let Some((holder, _)) = holders.next_back() else {
         return Examination::new("", vec![not_held(reader)]);
     };
     let mut findings = Vec::new();

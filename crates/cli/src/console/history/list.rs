@@ -218,7 +218,7 @@ fn turn(query: &Query, page: usize, pages: usize) -> Markup {
 }
 
 /// A number with a comma after each group of three digits.
-fn grouped(number: impl ToString) -> String {
+fn grouped(number: impl std::fmt::Display + Copy) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.char_indices() {

@@ -149,7 +149,7 @@ fn of_two_records_with_one_id_the_verified_one_comes_first() {
 
 #[test]
 fn texts_of_a_log_are_neither_markup_nor_invisible() {
-    let evil = r#"<script>alert(1)</script>'><img src=x>\u202e\u200b"#;
+    let evil = r"<script>alert(1)</script>'><img src=x>\u202e\u200b";
     let (_folder, path) = written(&webhook_log().replace("\"carol\"", &format!("\"{evil}\"")));
     let browser = Browser::of(console_with(&path));
     let list = browser.page("/history");

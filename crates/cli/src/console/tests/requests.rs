@@ -62,7 +62,7 @@ fn a_cluster_that_went_away_is_said_above_what_was_read_last() {
     let last = Snapshot::clone(&served.console.snapshots.current());
     let requests = vec![SeenRequest { posted: posted(|_| {}), state: None }];
     let failure = Some("cannot connect: <refused>".to_owned());
-    served.console.snapshots.publish(Snapshot { requests, failure, ..last });
+    served.console.snapshots.publish(Snapshot { failure, requests, ..last });
     let text = served.send(get("/", &served.open())).text;
     assert!(
         text.contains("The cluster could not be read.") && text.contains("cannot connect: &lt;refused&gt;"),
