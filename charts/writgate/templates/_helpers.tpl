@@ -219,6 +219,16 @@ secret:
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
+# `pending` reads the denials that Flux and Argo CD report.
+- apiGroups: [kustomize.toolkit.fluxcd.io]
+  resources: [kustomizations]
+  verbs: [get, list]
+- apiGroups: [helm.toolkit.fluxcd.io]
+  resources: [helmreleases]
+  verbs: [get, list]
+- apiGroups: [argoproj.io]
+  resources: [applications]
+  verbs: [get, list]
 {{- end }}
 
 {{/* The expression of a rule about something that happens at intervals, with a threshold of six intervals or of the default, whichever

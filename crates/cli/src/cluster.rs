@@ -3,6 +3,7 @@
 //! A verb that does not use a cluster starts no runtime and reads no kubeconfig.
 
 pub(crate) mod event_reader;
+pub(crate) mod gitops_denials;
 pub(crate) mod posted;
 
 use std::{cell::OnceCell, ffi::OsString, future::Future, path::PathBuf, time::Duration};

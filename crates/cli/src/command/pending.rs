@@ -1,8 +1,8 @@
 //! `pending`: changes that lack an approval and that are still wanted: those that were denied, and those for which a request
 //! is posted.
 //!
-//! Denials come from Events, which expire after an hour. Requests come from ConfigMaps, and `request_state` computes who must
-//! still sign.
+//! Denials come from Events, which expire after an hour, and from the status of objects of Flux and Argo CD. Requests come from
+//! ConfigMaps, and `request_state` computes who must still sign.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 use writgate_core::{
     approval::{SpecHash, Subject, spec_hash},
+    kube::WorkloadKind,
     record::{DecisionRecord, ObjectRecord, Outcome, Reason},
 };
 
@@ -20,6 +21,7 @@ use crate::{
     cluster::{
         Cluster, ClusterFlags,
         event_reader::{EventReader, NamespaceScope, NamespaceScopeFlags, ReportedEvent},
+        gitops_denials::{self, DenialReport, ReportedDenial},
         posted::{Posted, RequestStore},
     },
     command::request::list,
@@ -34,9 +36,10 @@ use crate::{
 
 /// List denied and requested changes that still lack an approval
 ///
-/// Reads denials from Events, which expire after an hour, and posted requests. Leaves out what was admitted since or is live
-/// by now. Says who wants a change, since when and how often, what it lacks, who has signed a request and who still must, and
-/// which command is next. Exits with 1 if nothing is pending.
+/// Reads denials from Events, which expire after an hour, and posted requests. Also reads the denials that Flux and Argo CD
+/// report in the status of their objects, if you may list these. Leaves out what was admitted since or is live by now. Says
+/// who wants a change, since when and how often, what it lacks, who has signed a request and who still must, and which
+/// command is next. Exits with 1 if nothing is pending.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -76,9 +79,10 @@ pub(crate) struct PendingApproval {
     pub(crate) action: Option<String>,
     /// API users, sorted by name.
     pub(crate) by: Vec<String>,
-    /// The first denial whose Event still exists.
+    /// The first denial whose Event still exists; without one, when the spec was requested, or reported as denied.
     pub(crate) since: Timestamp,
     pub(crate) last: Timestamp,
+    /// Denials whose Events still exist.
     pub(crate) times: i64,
     /// The reason codes of the latest denial.
     pub(crate) reasons: Vec<String>,
@@ -86,6 +90,9 @@ pub(crate) struct PendingApproval {
     /// The posted request for this spec; absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request: Option<PendingRequest>,
+    /// The objects of Flux and Argo CD whose status says that the webhook has denied this spec. Claims, which nothing verifies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reported_by: Vec<DenialReport>,
     pub(crate) next: String,
     /// Whether the object will be deleted and created again, so that a live object with this spec changes nothing.
     #[serde(skip)]
@@ -115,11 +122,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let scope = arguments.scope.of(&cluster)?;
     let mut reader = EventReader::new(&cluster, scope.clone());
     let (events, _) = reader.list()?;
-    let requested = requested(arguments, &cluster, scope).unwrap_or_else(|failure| {
+    let requested = requested(arguments, &cluster, scope.clone()).unwrap_or_else(|failure| {
         output::note(&format!("posted requests are left out: {failure}"));
         Vec::new()
     });
-    let pending = unmet(events, requested, &arguments.kinds, &cluster);
+    let reported = gitops_denials::list(&cluster, &scope);
+    reported.notes.iter().for_each(|note| output::note(note));
+    let pending = unmet(events, requested, reported.denials, &arguments.kinds, &cluster);
     print(&pending, arguments.output, &reader.place())?;
     Ok(Answer::of(!pending.is_empty()))
 }
@@ -131,11 +140,14 @@ pub(crate) type RequestedChange = (Posted, RequestState);
 pub(crate) fn unmet(
     events: Vec<ReportedEvent>,
     requested: Vec<RequestedChange>,
+    reported: Vec<ReportedDenial>,
     kinds: &input::WorkloadKindFlags,
     cluster: &Cluster,
 ) -> Vec<PendingApproval> {
     let mut wanted = pending_of(events);
     add(&mut wanted, requested);
+    add_reported(&mut wanted, reported, kinds);
+    wanted.sort_by_key(|wanted| wanted.since);
     wanted.retain(|wanted| wanted.is_recreated || !is_live(wanted, kinds, cluster));
     wanted
 }
@@ -184,12 +196,50 @@ fn add(wanted: &mut Vec<PendingApproval>, requested: Vec<RequestedChange>) {
                 reasons: Vec::new(),
                 required_capabilities: file.capabilities.iter().map(|one| one.capability.clone()).collect(),
                 request: Some(request),
+                reported_by: Vec::new(),
                 next,
                 is_recreated: workload.recreate,
             });
         }
     }
-    wanted.sort_by_key(|wanted| wanted.since);
+}
+
+/// Adds each denial that Flux or Argo CD reports: to the entry of the same spec, or as an entry of its own. A report is a
+/// claim, so it changes nothing else of an entry.
+fn add_reported(wanted: &mut Vec<PendingApproval>, reported: Vec<ReportedDenial>, kinds: &input::WorkloadKindFlags) {
+    for denial in reported {
+        let ReportedDenial { kind, namespace, name, spec_hash, action, environment, report } = denial;
+        let object = ObjectRecord { api_version: api_version(&kind, kinds), kind, name, namespace, uid: None };
+        let mut known = wanted.iter_mut();
+        if let Some(same) = known.find(|known| known.spec_hash == spec_hash && is_same(&known.object, &object)) {
+            same.reported_by.push(report);
+            continue;
+        }
+        wanted.push(PendingApproval {
+            next: next(&object),
+            object,
+            spec_hash,
+            environment,
+            project: None,
+            action: action.map(|action| action.to_string()),
+            by: Vec::new(),
+            since: report.since,
+            last: report.since,
+            times: 0,
+            reasons: report.reasons.clone(),
+            required_capabilities: Vec::new(),
+            request: None,
+            reported_by: vec![report],
+            is_recreated: false,
+        });
+    }
+}
+
+/// The API version of a kind, which the text of a denial does not say; empty if the kind is not known.
+fn api_version(kind: &str, kinds: &input::WorkloadKindFlags) -> String {
+    let mut known = WorkloadKind::ALL.iter().chain(kinds.further());
+    let found = known.find(|known| known.kind() == kind).map(|known| known.api_version());
+    found.or((kind == "Pod").then_some("v1")).unwrap_or_default().to_owned()
 }
 
 /// `apps/v1/Deployment/payments/orders`
@@ -257,6 +307,7 @@ impl DenialHistory {
             reasons: record.reasons,
             required_capabilities: record.required_capabilities,
             request: None,
+            reported_by: Vec::new(),
             is_recreated: false,
         })
     }
@@ -274,6 +325,9 @@ fn next(object: &ObjectRecord) -> String {
 /// Whether the spec is live by now. What cannot be read counts as pending, with a note.
 fn is_live(wanted: &PendingApproval, kinds: &input::WorkloadKindFlags, cluster: &Cluster) -> bool {
     let ObjectRecord { api_version, kind, namespace, name, .. } = &wanted.object;
+    if api_version.is_empty() {
+        return false;
+    }
     let text = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}).to_string();
     let live = || -> Result<bool, Failure> {
         let manifests = manifest::read("the object of a denial or a request", &text, &kinds.known())?;
@@ -324,7 +378,8 @@ fn text(wanted: &PendingApproval) -> String {
     let rows = [
         ("where", shown(&place.join("/"))),
         ("denied", if is_denied { seen } else { String::new() }),
-        ("requested", if is_denied { String::new() } else { since.to_string() }),
+        ("requested", if is_denied || request.is_none() { String::new() } else { since.to_string() }),
+        ("reported by", reported_by(wanted)),
         ("by", by.join(", ")),
         ("lacks", style::bad(&shown(&wanted.reasons.join(", ")))),
         ("requires", shown(&wanted.required_capabilities.join(", "))),
@@ -334,6 +389,16 @@ fn text(wanted: &PendingApproval) -> String {
         ("next", wanted.next.clone()),
     ];
     format!("{}\n{}", style::heading(&shown(&what)), columns(rows))
+}
+
+/// Each object whose status reports the denial, with its reasons if they differ from those of the entry.
+pub(crate) fn reported_by(wanted: &PendingApproval) -> String {
+    let one = |report: &DenialReport| {
+        let codes =
+            if report.reasons == wanted.reasons { String::new() } else { format!(": {}", report.reasons.join(", ")) };
+        format!("{} since {}{codes}", report.source(), report.since.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    };
+    wanted.reported_by.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// A GitOps controller acts for somebody whom it does not name.
@@ -403,5 +468,32 @@ mod tests {
         assert_eq!(pending_of(vec![event(0, "denied", &["PostureInvalid"])]).len(), 0);
         assert_eq!(pending_of(vec![event(0, "denied", &["ImageNotPinned"])]).len(), 0);
         assert_eq!(pending_of(vec![event(0, "denied", &["ApprovalRequired", "ImageNotPinned"])]).len(), 1);
+    }
+
+    #[test]
+    fn a_report_of_a_known_denial_adds_only_its_source() {
+        let report = |hash: &str| ReportedDenial {
+            kind: "Deployment".into(),
+            namespace: "payments".into(),
+            name: "orders".into(),
+            spec_hash: hash.parse().unwrap(),
+            action: None,
+            environment: None,
+            report: DenialReport {
+                kind: "Application",
+                namespace: "argocd".into(),
+                name: "orders".into(),
+                since: Timestamp::UNIX_EPOCH,
+                reasons: vec!["Revoked".into()],
+            },
+        };
+        let denied = pending_of(vec![event(0, "denied", &["Expired"])]);
+        let mut wanted = denied.clone();
+        add_reported(&mut wanted, vec![report(HASH)], &input::WorkloadKindFlags::default());
+        assert_eq!(reported_by(&wanted[0]), "Application argocd/orders since 1970-01-01T00:00:00Z: Revoked");
+        wanted[0].reported_by.clear();
+        assert_eq!(wanted, denied);
+        add_reported(&mut wanted, vec![report(&HASH.replace('4', "5"))], &input::WorkloadKindFlags::default());
+        assert_eq!(wanted.len(), 2, "another spec");
     }
 }

@@ -182,6 +182,7 @@ fn denied(snapshot: &Snapshot) -> Markup {
         @if let Some(why) = &snapshot.no_denials {
             div .message { p { strong { "Denials are not known. " } (foreign(why)) } }
         }
+        @for why in &snapshot.left_out { p .hint { (foreign(why)) } }
         @if !snapshot.denied.is_empty() {
             section {
                 h2 { "Denied, and no request is posted (" (snapshot.denied.len()) ")" }
@@ -203,8 +204,9 @@ fn denial(one: &PendingApproval) -> Markup {
             dl {
                 @if let Some(action) = &one.action { dt { "Action" } dd { (foreign(action)) } }
                 dt { "Where" } dd { (foreign(place.join(" / "))) }
-                dt { "Wanted by" } dd { @for (index, name) in one.by.iter().enumerate() { @if index > 0 { ", " } (foreign(pending::person(name))) } }
-                dt { "Since" } dd { (age(one.since)) " ago, denied " (one.times) " times" }
+                @if !one.by.is_empty() { dt { "Wanted by" } dd { @for (index, name) in one.by.iter().enumerate() { @if index > 0 { ", " } (foreign(pending::person(name))) } } }
+                dt { "Since" } dd { (age(one.since)) " ago" @if one.times > 0 { ", denied " (one.times) " times" } }
+                @if !one.reported_by.is_empty() { dt { "Reported by" } dd { (foreign(pending::reported_by(one))) } }
                 dt { "Lacks" } dd { (foreign(one.reasons.join(", "))) }
                 dt { "Next" } dd { code { (foreign(&one.next)) } }
             }

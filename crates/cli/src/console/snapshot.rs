@@ -16,6 +16,7 @@ use crate::{
     approval::request_state::{RequestState, StateReader},
     cluster::{
         event_reader::EventReader,
+        gitops_denials,
         posted::{Posted, RequestStore, Unreadable},
     },
     command::{
@@ -48,6 +49,8 @@ pub(crate) struct Snapshot {
     pub(super) denied: Vec<PendingApproval>,
     /// Why denials are not known.
     pub(super) no_denials: Option<String>,
+    /// Which denials that Flux and Argo CD report are not known.
+    pub(super) left_out: Vec<String>,
     pub(super) unreadable: Vec<Unreadable>,
     /// Whether there are more requests.
     pub(super) is_cut: bool,
@@ -123,6 +126,7 @@ impl Snapshot {
             && self.failure == other.failure
             && self.denied == other.denied
             && self.no_denials == other.no_denials
+            && self.left_out == other.left_out
             && self.is_cut == other.is_cut
             && self.unreadable.len() == other.unreadable.len()
             && states(self) == states(other)
@@ -167,6 +171,7 @@ fn read(console: &Console) -> Result<(), Failure> {
         requests: listed.posted.into_iter().rev().map(seen).collect(),
         denied: last.denied.clone(),
         no_denials: last.no_denials.clone(),
+        left_out: last.left_out.clone(),
         unreadable: listed.unreadable,
         is_cut: listed.cut,
     };
@@ -187,7 +192,9 @@ fn read(console: &Console) -> Result<(), Failure> {
         Ok((events, _)) => {
             let requested = next.requests.iter().rev();
             let requested = requested.filter_map(|seen| Some((seen.posted.clone(), seen.state.clone()?))).collect();
-            let pending = pending::unmet(events, requested, kinds, &cluster);
+            let reported = gitops_denials::list(&cluster, scope);
+            next.left_out = reported.notes;
+            let pending = pending::unmet(events, requested, reported.denials, kinds, &cluster);
             next.denied = pending.into_iter().filter(|one| one.request.is_none()).collect();
             next.no_denials = None;
         }

@@ -11,6 +11,7 @@ mod examples;
 mod files;
 mod fleets;
 mod folder;
+mod gitops_denials;
 mod help;
 mod interop;
 mod keys;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The ConfigMap of the request for the tour's Deployment, and its approval's name.
-fn posted(folder: &Folder) -> (Value, String) {
+pub(crate) fn posted(folder: &Folder) -> (Value, String) {
     let request = "request -f app.yaml --posture-dir postures --requested-by alice@acme.example";
     let file: Value = serde_json::from_str(&folder.expect(0, request, "").0).expect("JSON");
     let text = file.to_string();
@@ -28,7 +28,7 @@ fn config_map(kind: &str, name: &str, text: &str) -> Value {
         "data": {format!("{kind}.json"): text}})
 }
 
-fn status(code: u16, reason: &str) -> Answer {
+pub(crate) fn status(code: u16, reason: &str) -> Answer {
     let body = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": reason, "code": code,
         "message": reason});
     Answer::json(code, &body)
