@@ -9,7 +9,8 @@
 //! Prometheus, and `flux` Flux's own controllers. The API server of `static_manifests` reads its admission configuration from
 //! files. `restore` deletes the system namespace.
 //!
-//! `cargo test --test cluster e2e::flow` runs the tests whose names contain `e2e::flow`.
+//! A test's name is `SUITE::FUNCTION`, without the module below the suite. `cargo test --test cluster TEXT` runs the tests whose
+//! names contain TEXT.
 
 mod bypass;
 mod certificates;

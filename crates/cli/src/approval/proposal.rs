@@ -26,6 +26,9 @@ use crate::{
 
 /// The files to read, or the posted request.
 #[derive(clap::Args, Debug, Default)]
+#[command(mut_arg("namespace", |flag| flag.help(
+    "Namespace of posted requests; with -f, of objects that set none [default: the context's, if a cluster is used]"
+)))]
 pub(crate) struct ProposalFlags {
     /// Request file or manifest, YAML or JSON, `-` for standard input; may be repeated
     #[arg(short, long, value_name = "FILE")]

@@ -35,8 +35,7 @@ use crate::{
 ///
 /// Prints the review on standard error, asks for confirmation, and signs a DSSE envelope with an in-toto statement. The
 /// statement binds the name and spec of each workload to one environment, project and action, for a limited time.
-/// Nothing is signed that the posture would deny, that the review does not show whole, or that changes while the
-/// question is open.
+/// Refuses to sign what the posture would deny, what the review does not show whole, and what changes before you confirm.
 ///
 /// With NAME, reviews a posted request, and adds the signature to its approval, a ConfigMap in the same namespace. Without
 /// NAME and -f, lists the posted requests that you may sign. A second reviewer of a file adds a signature with

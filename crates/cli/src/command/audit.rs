@@ -60,8 +60,8 @@ const MOST_NAMED: u64 = 10;
 /// Each row is one decision: who initiated it and on whose behalf, the environment and project, whether an approval was
 /// required, which approval was given, and which capabilities were required. Decisions are read from the cluster's
 /// Events, which expire after an hour, from the webhook's log, or from the API server's audit log. With several --context,
-/// the Events of all these clusters are in one table. Exits with 1 if nothing is found or --verify finds something wrong or
-/// nothing sealed, and with 3 if something cannot be read.
+/// the Events of all these clusters are in one table. Exits with 1 if nothing is found, or if --verify finds
+/// something wrong, a link that it cannot show, or no link. Exits with 3 if something cannot be read.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

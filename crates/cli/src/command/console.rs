@@ -13,8 +13,8 @@ use crate::{
 /// Show requests and decisions in a browser, and review, sign and reject requests there
 ///
 /// Serves a web page on 127.0.0.1 and `[::1]`, with your kubeconfig and your permissions, until you end it. Prints an address
-/// that opens the page once, in one browser. Nobody else can open the page. The signer signs in this program, so the key never
-/// reaches the browser. Without a signer, the page shows everything and signs nothing.
+/// that opens the page once, in one browser. Whoever opens the address first gets the page; afterwards it opens nothing. The
+/// signer signs in this program, so the key never reaches the browser. Without a signer, the page shows everything and signs nothing.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -28,7 +28,7 @@ Examples:
   kubectl writgate keygen -o bob.pem --name bob@acme.example
   kubectl writgate keygen -o bob.pem --name bob@acme.example --group sre \\
       --capability deploy --capability replay.execute --identity bob
-  kubectl writgate keygen -o ci.pem --name ci@acme.example --passphrase-file ci.passphrase")]
+  kubectl writgate keygen -o carol.pem --name carol@acme.example --passphrase-file carol.passphrase")]
 pub(crate) struct Arguments {
     /// Write the private key to FILE
     #[arg(short, long, value_name = "FILE")]

@@ -41,9 +41,9 @@ const SHORT_HASH: usize = "sha256:".len() + 12;
 /// Request an approval for the workloads in manifests
 ///
 /// Checks every workload as the webhook would, against the live object, and requests one approval of the whole release for
-/// those that require one. Says why the others require none. Fails if the webhook would deny a workload with any approval.
-/// Posts the request as a ConfigMap in the workloads' namespace and prints its name; with -o or --posture-dir, writes it to
-/// a file instead. A request contains only workloads, never Secrets.
+/// those that require one. Says why the others require none. Fails if no approval could admit a workload. Posts the
+/// request as a ConfigMap in the workloads' namespace and prints its name; with -o, writes it to a file; with --posture-dir
+/// alone, prints it. A request contains only workloads, never Secrets.
 #[derive(clap::Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -80,7 +80,8 @@ pub(crate) struct Arguments {
     denial: Option<String>,
     #[command(flatten)]
     server: server::ServerFlags,
-    /// Person who requests the approval [default: your user name in the cluster]
+    /// Person who requests the approval; for a posted request only your own user name; required with --posture-dir
+    /// [default: your user name in the cluster]
     #[arg(long, value_name = "PERSON", value_parser = NonEmptyStringValueParser::new())]
     requested_by: Option<String>,
     /// Reason for the request, such as a ticket

@@ -155,7 +155,10 @@ fn report(arguments: &Arguments, cluster: &Cluster, posted: &Posted, next: &str)
     output::note(&format!("{}: {}", posted.name, state.text()));
     match state.state {
         RequestVerdict::Approved => {
-            output::note(&format!("next: {} applies the manifests", shown(&posted.request.file.requested_by)));
+            output::note(&format!(
+                "next: {} or a GitOps tool applies the manifests",
+                shown(&posted.request.file.requested_by)
+            ));
         }
         RequestVerdict::Waiting => output::note(&format!("next: another reviewer runs: {next}")),
         _ => {}
