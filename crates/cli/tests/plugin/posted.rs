@@ -58,8 +58,9 @@ fn serve(folder: &Folder, mut config_maps: impl FnMut(&Request) -> Option<Answer
     });
 }
 
-#[test]
-fn a_conflict_keeps_no_signature_that_no_reviewer_made() {
+/// Approves while somebody else creates the approval's ConfigMap first, with `theirs` made of the envelope that Bob signed.
+/// Returns the key ids of what is written in the end.
+fn keys_after_a_conflict(theirs: fn(Value) -> Value) -> Vec<String> {
     let folder = Folder::new();
     let (request, approval_name) = posted(&folder);
     let written = Arc::new(Mutex::new(Vec::<Value>::new()));
@@ -73,17 +74,11 @@ fn a_conflict_keeps_no_signature_that_no_reviewer_made() {
             return Some(Answer::json(200, &request));
         }
         match &*request_to.method {
-            // Somebody else creates the ConfigMap first: the same statement, with forged signatures instead of the first one.
             "POST" => {
                 let mut object: Value = serde_json::from_str(&request_to.body).expect("JSON");
                 let text = object["data"]["approval.json"].as_str().expect("text");
-                let mut envelope: Value = serde_json::from_str(text).expect("JSON");
-                let forged = |digit: &str| json!({"keyid": digit.repeat(64), "sig": BASE64.encode([7; 64])});
-                let carol = json!({"keyid": crate::reviews::CAROL, "sig": BASE64.encode([7; 64])});
-                let mut forgeries: Vec<Value> = (0..15).map(|number| forged(&format!("{number:x}"))).collect();
-                forgeries.push(carol);
-                envelope["signatures"] = forgeries.into();
-                object["data"]["approval.json"] = envelope.to_string().into();
+                let theirs = theirs(serde_json::from_str(text).expect("JSON"));
+                object["data"]["approval.json"] = theirs.to_string().into();
                 object["metadata"]["resourceVersion"] = "8".into();
                 stored = Some(object);
                 Some(status(409, "AlreadyExists"))
@@ -104,9 +99,32 @@ fn a_conflict_keeps_no_signature_that_no_reviewer_made() {
     assert_eq!(written.len(), 1, "{err}");
     let text = written[0]["data"]["approval.json"].as_str().expect("text");
     let envelope: Value = serde_json::from_str(text).expect("JSON");
-    let keys: Vec<&Value> =
-        envelope["signatures"].as_array().expect("a list").iter().map(|signature| &signature["keyid"]).collect();
-    assert_eq!(keys, ["84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b"], "{err}");
+    let signatures = envelope["signatures"].as_array().expect("a list").iter();
+    signatures.map(|signature| signature["keyid"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn a_conflict_keeps_nothing_that_no_reviewer_signed() {
+    fn forged(keyid: &str) -> Value {
+        json!({"keyid": keyid, "sig": BASE64.encode([7; 64])})
+    }
+    let theirs: [(&str, fn(Value) -> Value); 3] = [
+        ("the same statement with forged signatures", |mut envelope| {
+            let mut forgeries: Vec<Value> = (0..15).map(|number| forged(&format!("{number:x}").repeat(64))).collect();
+            forgeries.push(forged(crate::reviews::CAROL));
+            envelope["signatures"] = forgeries.into();
+            envelope
+        }),
+        ("another statement that nobody signed", |mut envelope| {
+            envelope["payload"] = BASE64.encode("{}").into();
+            envelope
+        }),
+        ("no envelope", |_| json!("junk")),
+    ];
+    for (what, theirs) in theirs {
+        let keys = keys_after_a_conflict(theirs);
+        assert_eq!(keys, ["84f522c40a2df55aa12ecba9233cec2e5175f62b40afd195879c36f95a80d32b"], "{what}");
+    }
 }
 
 #[test]

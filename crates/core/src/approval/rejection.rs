@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::approval::{
+    envelope::Envelope,
+    key::KeyId,
     posted_request::RequestDigest,
     projection::PROJECTION,
     statement::{self, Subject, time},
@@ -58,6 +60,23 @@ impl Rejection {
         Ok(rejection)
     }
 
+    /// Reads the text of a stored rejection: an envelope with exactly one signature, which has a key id. Nothing is verified.
+    /// With one signature for each rejection, nobody can make the readers of a few rejections check many signatures.
+    ///
+    /// # Errors
+    ///
+    /// What was found and what was expected.
+    pub fn read(text: &str) -> Result<(Envelope, Self), String> {
+        let envelope = Envelope::parse(text)?;
+        let rejection = Self::parse(envelope.payload())?;
+        let keyids: Vec<&str> = envelope.keyids().collect();
+        match keyids[..] {
+            [keyid] if keyid.parse::<KeyId>().is_ok() => Ok((envelope, rejection)),
+            [_] => Err("its signature has no key id".to_owned()),
+            _ => Err(format!("it has {} signatures, expected one", keyids.len())),
+        }
+    }
+
     /// The payload to sign.
     #[must_use]
     pub fn to_payload(&self) -> Vec<u8> {
@@ -74,10 +93,14 @@ impl Rejection {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
     use serde_json::Value;
 
     use super::*;
-    use crate::approval::statement::{Approval, STATEMENT_TYPE};
+    use crate::approval::{
+        envelope::PAYLOAD_TYPE,
+        statement::{Approval, STATEMENT_TYPE},
+    };
 
     /// A change and its description.
     type Change = (&'static str, fn(&mut Value));
@@ -103,6 +126,21 @@ mod tests {
     fn parses_what_it_writes() {
         let rejection = parse(&payload()).expect("a rejection");
         assert_eq!(serde_json::from_slice::<Value>(&rejection.to_payload()).expect("JSON"), payload());
+    }
+
+    #[test]
+    fn a_stored_rejection_has_one_signature_with_a_key_id() {
+        let read = |keyids: &[&str]| {
+            let signatures: Vec<Value> =
+                keyids.iter().map(|keyid| json!({"keyid": keyid, "sig": BASE64.encode([7; 64])})).collect();
+            let envelope = json!({"payloadType": PAYLOAD_TYPE, "payload": BASE64.encode(payload().to_string()),
+                "signatures": signatures});
+            Rejection::read(&envelope.to_string()).map(|(_, rejection)| rejection)
+        };
+        let [one, two] = ["1", "2"].map(|digit| digit.repeat(64));
+        assert_eq!(read(&[&one]), parse(&payload()));
+        assert_eq!(read(&[&one, &two]), Err("it has 2 signatures, expected one".to_owned()));
+        assert_eq!(read(&["ci"]), Err("its signature has no key id".to_owned()));
     }
 
     #[test]

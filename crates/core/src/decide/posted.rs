@@ -113,10 +113,9 @@ impl VerifiedRejection {
         mut subjects: impl Iterator<Item = &'s Subject>,
         now: Timestamp,
     ) -> Option<Self> {
-        let envelope = Envelope::parse(text).ok()?;
+        let (envelope, rejection) = Rejection::read(text).ok()?;
         let terms = EligibilityTerms { posture, project, required: &[], requested_by: "", initiator: "", now };
         let by = eligible_signers(&envelope, &terms).first()?.name.clone();
-        let rejection = Rejection::parse(envelope.payload()).ok()?;
         let is_about_all = subjects.all(|subject| rejection.subjects.contains(subject));
         (rejection.request == *request && is_about_all).then_some(Self {
             by,

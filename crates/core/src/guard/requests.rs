@@ -6,7 +6,7 @@
 
 use super::{GuardContext, content, verdict_of};
 use crate::{
-    approval::{envelope::Envelope, key::KeyId, posted_request::PostedRequest, rejection::Rejection},
+    approval::{posted_request::PostedRequest, rejection::Rejection},
     decide::{driver::Step, facts::Governance, verdict::DecisionDraft},
     kube::config_map::ConfigMapContent,
     posture::PostureError,
@@ -147,11 +147,7 @@ fn requested_by(posted: &PostedRequest, user: &str) -> Result<(), String> {
 fn is_rejection(name: &str, content: &ConfigMapContent) -> Result<(), String> {
     let unreadable = |why| format!("its {REJECTION_KEY} is not a rejection: {why}");
     let text = content.only_text(REJECTION_KEY)?;
-    let envelope = Envelope::parse(text).map_err(unreadable)?;
-    let rejection = Rejection::parse(envelope.payload()).map_err(unreadable)?;
-    if !envelope.keyids().any(|keyid| keyid.parse::<KeyId>().is_ok()) {
-        return Err(format!("no signature of its {REJECTION_KEY} has a key id"));
-    }
+    let (_, rejection) = Rejection::read(text).map_err(unreadable)?;
     let expected = rejection.request.rejection_name(text);
     if name == expected {
         return Ok(());

@@ -81,16 +81,17 @@ pub(crate) fn write(
             return Ok(Some(completed));
         }
         read = store.approval(posted)?;
-        // It was deleted: the signature is written again.
-        let Some(theirs) = read.as_ref() else { continue };
-        let Some(theirs) = request_state::given(theirs) else { return Ok(None) };
-        if theirs.envelope.payload() != completed.envelope.payload() {
-            return Ok(None);
+        // It was deleted, or holds no envelope.
+        let Some(theirs) = read.as_ref().and_then(request_state::given) else { continue };
+        // Whoever may write the ConfigMap can write any statement and add signatures, so only what a reviewer's key verifies
+        // is kept.
+        let Some(posture) = completed.posture.as_ref() else { return Ok(None) };
+        let verified = posture.with_valid_signatures(&theirs.envelope);
+        let signatures = verified.keyids().count();
+        if signatures == 0 {
+            continue;
         }
-        // Whoever may write the ConfigMap can add signatures, so only those that a reviewer's key verifies are kept.
-        let verified = completed.posture.as_ref().map(|posture| posture.with_valid_signatures(&theirs.envelope));
-        let verified = verified.unwrap_or_else(|| Envelope::new(theirs.envelope.payload().to_vec()));
-        if verified.keyids().count() >= MAX_SIGNATURES {
+        if verified.payload() != completed.envelope.payload() || signatures >= MAX_SIGNATURES {
             return Ok(None);
         }
         completed.envelope = completed.envelope.with_signatures_of(&verified);
