@@ -1,7 +1,7 @@
 //! The console: web pages on loopback, for people who prefer them to a terminal.
 //!
 //! Each page has a file with a `router()`. `security` is the only way to a page: it compares Host and Origin, and requires the
-//! session and, for a POST, its token. `layout` has the frame of a page, and `text` the only way in which a page shows
+//! session's prefix and cookie and, for a POST, its token. `layout` has the frame of a page, and `text` the only way in which a page shows
 //! what others wrote. Pages call the code of the verbs; no rule lives here. docs/adr/0028-console.md has the reasons.
 
 mod assets;
@@ -145,7 +145,7 @@ fn router(console: &Shared) -> Router {
         .merge(assets::router())
         .fallback(layout::not_found)
         .method_not_allowed_fallback(layout::wrong_method);
-    security::protect(pages, console).with_state(Arc::clone(console))
+    security::protect(pages, console)
 }
 
 /// Serves the pages until the user ends the console.

@@ -31,6 +31,8 @@ struct Console {
     child: Child,
     port: u16,
     cookie: String,
+    /// The start of each address of the session.
+    prefix: String,
 }
 
 /// An answer of the console.
@@ -58,8 +60,10 @@ impl Console {
         BufReader::new(output).read_line(&mut address).expect("an address");
         let (port, path) =
             address.trim().strip_prefix("http://127.0.0.1:").and_then(|rest| rest.split_once('/')).expect("an address");
-        let mut console = Self { child, port: port.parse().expect("a port"), cookie: String::new() };
+        let mut console =
+            Self { child, port: port.parse().expect("a port"), cookie: String::new(), prefix: String::new() };
         let answer = console.send("GET", &format!("/{path}"), None);
+        console.page(&answer).location.trim_end_matches('/').clone_into(&mut console.prefix);
         let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
         cookie.split(';').next().expect("a cookie").clone_into(&mut console.cookie);
         console
@@ -87,15 +91,21 @@ impl Console {
         answer
     }
 
-    fn page(answer: &str) -> Page {
+    /// An answer, and the location without the prefix.
+    fn page(&self, answer: &str) -> Page {
         let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default().to_owned();
+        let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default();
+        let location = location.strip_prefix(&self.prefix).unwrap_or(location).to_owned();
         Page { status, location, text: text.to_owned() }
     }
 
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
     fn get(&self, path: &str) -> Page {
-        Self::page(&self.send("GET", path, None))
+        self.page(&self.send("GET", &self.at(path), None))
     }
 
     fn post(&self, path: &str, fields: &[(&str, &str)]) -> Page {
@@ -103,7 +113,7 @@ impl Console {
         let encoded = |text: &str| text.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
         let fields = fields.iter().copied().chain([("csrf", &*token)]);
         let body: Vec<String> = fields.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-        Self::page(&self.send("POST", path, Some(&body.join("&"))))
+        self.page(&self.send("POST", &self.at(path), Some(&body.join("&"))))
     }
 
     /// Signs what `review` shows, with each item of the checklist ticked.

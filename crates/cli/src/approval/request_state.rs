@@ -3,7 +3,7 @@
 //! Everything is computed from the request's objects, the live objects and the posture, by the decision of core. The
 //! request and the ConfigMaps with its approval and its rejections are not trusted.
 
-use std::cell::OnceCell;
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,8 +25,7 @@ use crate::{
     },
     cluster::{
         Cluster, OtherClusterFlags,
-        event_reader::NamespaceScope,
-        posted::{Posted, RequestStore, StoredApproval, StoredRejection},
+        posted::{ListedRejections, MAX_BYTES, Posted, RequestStore, StoredApproval, StoredRejection},
     },
     failure::Failure,
     manifest::input::ManifestFlags,
@@ -58,6 +57,9 @@ pub(crate) struct RequestState {
     /// The ConfigMaps that claim to be rejections, and that no reviewer's key verifies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unverified_rejections: Vec<String>,
+    /// Whether the namespace has more rejections than were read, so that one of this request may be missing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) has_unread_rejections: bool,
     /// The approval under the request's name, if a reviewer's key verifies it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<SignedApproval>,
@@ -101,26 +103,20 @@ pub(crate) struct StateReader<'c> {
     proposal: ProposalFlags,
     statement: StatementFlags,
     others: OtherClusterFlags,
-    scope: NamespaceScope,
-    rejections: OnceCell<Vec<StoredRejection>>,
+    /// The rejections of each namespace that was needed.
+    rejections: RefCell<HashMap<String, Rc<ListedRejections>>>,
 }
 
 impl<'c> StateReader<'c> {
-    /// Reads with `flags`, which select `cluster`. The rejections of `scope` are listed once.
-    pub(crate) fn new(
-        cluster: &'c Cluster,
-        flags: &PostureSourceFlags,
-        reading: ManifestFlags,
-        scope: NamespaceScope,
-    ) -> Self {
+    /// Reads with `flags`, which select `cluster`.
+    pub(crate) fn new(cluster: &'c Cluster, flags: &PostureSourceFlags, reading: ManifestFlags) -> Self {
         Self {
             store: RequestStore { cluster },
             posture: PostureFlags { postures: flags.clone(), no_posture: false },
             proposal: ProposalFlags { reading, ..ProposalFlags::default() },
             statement: StatementFlags::default(),
             others: OtherClusterFlags::default(),
-            scope,
-            rejections: OnceCell::new(),
+            rejections: RefCell::default(),
         }
     }
 
@@ -149,13 +145,24 @@ impl<'c> StateReader<'c> {
         };
         let mut draft = open(&mut inputs)?;
         let denials = draft.decide_with_found()?.unwrap_or_default();
-        let rejections = if let Some(known) = self.rejections.get() {
-            known
-        } else {
-            let read = self.store.rejections(&self.scope)?;
-            self.rejections.get_or_init(|| read)
-        };
-        Ok(RequestState::of_draft(posted, &draft, &denials, rejections))
+        let rejections = self.rejections(&posted.namespace)?;
+        Ok(RequestState::of_draft(posted, &draft, &denials, &rejections))
+    }
+
+    /// The rejections of a namespace. Each namespace has its own limit, so that what one namespace contains hides no rejection in
+    /// another one.
+    fn rejections(&self, namespace: &str) -> Result<Rc<ListedRejections>, Failure> {
+        if let Some(known) = self.rejections.borrow().get(namespace) {
+            return Ok(Rc::clone(known));
+        }
+        let read = Rc::new(self.store.rejections(namespace)?);
+        let mut kept = self.rejections.borrow_mut();
+        // Many namespaces must not fill the memory.
+        if kept.values().map(|one| one.bytes()).sum::<usize>() + read.bytes() > MAX_BYTES {
+            kept.clear();
+        }
+        kept.insert(namespace.to_owned(), Rc::clone(&read));
+        Ok(read)
     }
 }
 
@@ -204,23 +211,19 @@ impl RequestState {
             could_sign: Vec::new(),
             rejections: Vec::new(),
             unverified_rejections: Vec::new(),
+            has_unread_rejections: false,
             approval: None,
             keys: Vec::new(),
         }
     }
 
-    fn of_draft(
-        posted: &Posted,
-        draft: &ApprovalDraft<'_>,
-        denials: &[Denial],
-        rejections: &[StoredRejection],
-    ) -> Self {
+    fn of_draft(posted: &Posted, draft: &ApprovalDraft<'_>, denials: &[Denial], rejections: &ListedRejections) -> Self {
         let counts = |verdict| matches!(verdict, SignatureVerdict::Valid);
         let signed: Vec<String> =
             draft.signatures.iter().filter(|one| counts(one.state)).filter_map(|one| one.reviewer.clone()).collect();
         let could: Vec<_> =
             draft.could_sign().into_iter().filter(|reviewer| !signed.contains(&reviewer.name)).collect();
-        let (verified, unverified) = verified(posted, draft, rejections);
+        let (verified, unverified) = verified(posted, draft, &rejections.stored);
         let mut because: Vec<String> = draft.contradictions.clone();
         if let Some((_, assessment)) = &draft.decided {
             let refused = assessment.refused(&draft.proposal);
@@ -251,6 +254,7 @@ impl RequestState {
             could_sign: could.iter().map(|reviewer| with_groups(&reviewer.name, &reviewer.groups)).collect(),
             rejections: verified,
             unverified_rejections: unverified,
+            has_unread_rejections: rejections.is_cut,
             approval: is_signed
                 .then(|| SignedApproval { id: draft.approval.id.clone(), expires_at: draft.approval.expires_at }),
             signed,
@@ -286,7 +290,9 @@ impl RequestState {
                     [] => "no other reviewer of the posture could sign".to_owned(),
                     could => format!("could sign: {}", names(could)),
                 };
-                format!("waits for {quorum}: {signed}; {could}")
+                let unread =
+                    if self.has_unread_rejections { "; not all rejections in the namespace could be read" } else { "" };
+                format!("waits for {quorum}: {signed}; {could}{unread}")
             }
             RequestVerdict::Expired => "expired: it is older than a week".to_owned(),
             RequestVerdict::Refused => format!("cannot be approved: {}", names(&self.because)),

@@ -20,7 +20,7 @@ use writgate_core::{
 use crate::{
     cluster::{Cluster, event_reader::NamespaceScope},
     failure::Failure,
-    terminal::output::{note, shown},
+    terminal::output::shown,
 };
 
 /// Field manager of the ConfigMaps.
@@ -28,7 +28,7 @@ const FIELD_MANAGER: &str = "writgate";
 /// ConfigMaps per page of a list. Each may have 1 MiB.
 const PAGE: u32 = 20;
 /// Bytes of the ConfigMaps of one kind that are read, at most, except for the rest of a page.
-const MAX_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 /// ConfigMaps of one kind that are read, at most. Anybody who may write ConfigMaps can write any number.
 const MAX_LISTED: usize = 1_000;
 
@@ -77,6 +77,13 @@ pub(crate) struct StoredRejection {
     pub(crate) text: String,
 }
 
+/// The rejections of a namespace.
+pub(crate) struct ListedRejections {
+    pub(crate) stored: Vec<StoredRejection>,
+    /// Whether there are more.
+    pub(crate) is_cut: bool,
+}
+
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {
@@ -102,6 +109,13 @@ impl Posted {
             }
             Err(why) => Err(Unreadable { namespace, name, why }),
         }
+    }
+}
+
+impl ListedRejections {
+    /// The bytes of the texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.stored.iter().map(|stored| stored.text.len()).sum()
     }
 }
 
@@ -280,18 +294,15 @@ impl RequestStore<'_> {
         self.write(object, read.map(|read| &read.object))
     }
 
-    /// Every ConfigMap with the label of a rejection.
-    pub(crate) fn rejections(&self, scope: &NamespaceScope) -> Result<Vec<StoredRejection>, Failure> {
-        let (objects, cut) = self.of_kind(scope, REJECTION_KIND)?;
-        if cut {
-            note(&format!("only the first {} rejections were read; name a namespace with -n", objects.len()));
-        }
+    /// The ConfigMaps of a namespace with the label of a rejection.
+    pub(crate) fn rejections(&self, namespace: &str) -> Result<ListedRejections, Failure> {
+        let (objects, is_cut) = self.of_kind(&NamespaceScope::Namespace(namespace.to_owned()), REJECTION_KIND)?;
         let stored = |object: ConfigMap| StoredRejection {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             text: object.data.and_then(|mut data| data.remove(REJECTION_KEY)).unwrap_or_default(),
         };
-        Ok(objects.into_iter().map(stored).collect())
+        Ok(ListedRejections { stored: objects.into_iter().map(stored).collect(), is_cut })
     }
 
     /// Creates a rejection, and returns the name of its ConfigMap. One that exists has the same content, because the name

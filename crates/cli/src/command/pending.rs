@@ -157,7 +157,7 @@ fn requested(arguments: &Arguments, cluster: &Cluster, scope: NamespaceScope) ->
     let listed = RequestStore { cluster }.list(&scope)?;
     list::note_unreadable(&listed);
     let flags = PostureSourceFlags { posture_dir: None, cluster: arguments.cluster.clone() };
-    let reader = StateReader::new(cluster, &flags, arguments.kinds.clone().into(), scope);
+    let reader = StateReader::new(cluster, &flags, arguments.kinds.clone().into());
     let states = list::states(&reader, &listed.posted);
     let is_open = |state: &RequestState| !matches!(state.state, RequestVerdict::Live | RequestVerdict::Expired);
     Ok(listed.posted.into_iter().zip(states).filter(|(_, state)| is_open(state)).collect())

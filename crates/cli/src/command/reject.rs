@@ -16,7 +16,6 @@ use crate::{
     },
     cluster::{
         OtherClusterFlags,
-        event_reader::NamespaceScope,
         posted::{Posted, RequestStore, location},
     },
     command::review::ReviewReport,
@@ -131,8 +130,9 @@ pub(crate) fn sign(rejection: &Rejection, signer: &Signer<'_>) -> Result<(KeyId,
 /// Fails if the request has a rejection that this key has signed.
 fn not_rejected_yet(store: &RequestStore<'_>, posted: &Posted, key: &PublicKey) -> Result<(), Failure> {
     let prefix = posted.request.digest.rejection_prefix();
-    let rejections = store.rejections(&NamespaceScope::Namespace(posted.namespace.clone()))?;
+    let rejections = store.rejections(&posted.namespace)?;
     let own = rejections
+        .stored
         .iter()
         .filter(|stored| stored.name.starts_with(&prefix))
         .find(|stored| Envelope::parse(&stored.text).is_ok_and(|envelope| envelope.is_signed_by(key)));

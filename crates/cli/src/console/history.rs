@@ -21,7 +21,7 @@ use writgate_cluster::clock;
 
 use crate::{
     command::audit::history::{DECISIONS, Filter, FilterFlags},
-    console::{Console, PageError, Shared, foreign, history::readings::View, layout::lines, page},
+    console::{Console, PageError, Shared, foreign, history::readings::View, layout::lines, page, session::Prefix},
     failure::Failure,
     manifest::input,
 };
@@ -114,6 +114,7 @@ impl Source {
 /// What a page shows, as its address says.
 #[derive(Clone, Debug)]
 struct Query {
+    prefix: Prefix,
     source: Source,
     /// The filters that are not empty.
     filters: Vec<(String, String)>,
@@ -130,7 +131,8 @@ impl Query {
         // A log that was opened is what one wants to see.
         let source = [Source::Log, Source::AuditLog].into_iter().find(|source| source.is_given(console));
         let source = source.unwrap_or(Source::Events);
-        let mut query = Self { source, filters: Vec::new(), page: 1, id: String::new(), again: false };
+        let prefix = console.session.prefix();
+        let mut query = Self { prefix, source, filters: Vec::new(), page: 1, id: String::new(), again: false };
         for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "source" => {
@@ -171,7 +173,7 @@ impl Query {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("source", self.source.name());
         query.extend_pairs(&self.filters).extend_pairs(more);
-        format!("{path}?{}", query.finish())
+        self.prefix.at(&format!("{path}?{}", query.finish()))
     }
 }
 
@@ -237,7 +239,7 @@ fn hint(source: Source) -> &'static str {
 
 fn form(query: &Query) -> Markup {
     html! {
-        form .filters method="get" action="/history" role="search" aria-label="Filter decisions" {
+        form .filters method="get" action=(query.prefix.at("/history")) role="search" aria-label="Filter decisions" {
             input type="hidden" name="source" value=(query.source.name());
             @for (name, label, example) in FIELDS {
                 div {

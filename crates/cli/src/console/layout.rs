@@ -17,29 +17,40 @@ use crate::{
     failure::Failure,
 };
 
-/// The pages in the navigation: address and title.
+/// The pages in the navigation: path and title.
 const TABS: [(&str, &str); 4] =
     [("/", "Requests"), ("/history", "History"), ("/running", "What runs"), ("/postures", "Postures")];
 
 /// A page that says why there is no other one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PageError {
     status: StatusCode,
     title: &'static str,
     /// What was found, what was expected, what to do next. Escaped when it is shown.
     why: String,
-    /// The page to which to go back.
-    back: String,
+    /// The address to which to go back, if it is not that of the first page.
+    back: Option<String>,
 }
 
 impl PageError {
     pub(crate) fn new(status: StatusCode, title: &'static str, why: impl Into<String>) -> Self {
-        Self { status, title, why: why.into(), back: "/".to_owned() }
+        Self { status, title, why: why.into(), back: None }
     }
 
     /// The same, with a link to another page than the first one.
     pub(crate) fn back_to(self, address: &str) -> Self {
-        Self { back: address.to_owned(), ..self }
+        Self { back: Some(address.to_owned()), ..self }
+    }
+
+    /// The page for a browser that has the session: its link contains the session's prefix.
+    pub(super) fn with_link(self, console: &Console) -> Response {
+        let back = self.back.clone().unwrap_or_else(|| console.at("/"));
+        self.respond(html! { p { a href=(back) { "Go back" } } })
+    }
+
+    fn respond(&self, more: Markup) -> Response {
+        let body = html! { (lines(&self.why)) (more) };
+        (self.status, bare(self.title, None, body)).into_response()
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -60,12 +71,10 @@ impl From<Failure> for PageError {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let body = html! {
-            (lines(&self.why))
-            // Without a session, every page shows the same.
-            @if self.status != StatusCode::UNAUTHORIZED { p { a href=(self.back) { "Go back" } } }
-        };
-        (self.status, bare(self.title, None, body)).into_response()
+        let mut response = self.respond(html! {});
+        // `security` shows the link, if the browser has the session.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 
@@ -84,13 +93,13 @@ pub(crate) fn page(console: &Console, title: &str, body: Markup) -> Html<String>
     let top = html! {
         nav aria-label="Pages" {
             ul {
-                @for (address, name) in TABS {
-                    li { a href=(address) aria-current=[(name == title).then_some("page")] { (name) } }
+                @for (path, name) in TABS {
+                    li { a href=(console.at(path)) aria-current=[(name == title).then_some("page")] { (name) } }
                 }
             }
         }
         p .place { "Cluster " b { (foreign(&settings.server)) } ", " (foreign(place)) }
-        form .end method="post" action="/end" { (csrf(console)) button { "End the session" } }
+        form .end method="post" action=(console.at("/end")) { (csrf(console)) button { "End the session" } }
     };
     frame(title, None, Some(top), body)
 }

@@ -12,7 +12,6 @@ use crate::{
     },
     cluster::{
         Cluster, OtherClusterFlags,
-        event_reader::NamespaceScope,
         posted::{Posted, RequestStore, StoredApproval, request_name},
     },
     command::review::ReviewReport,
@@ -74,6 +73,5 @@ pub(super) fn at<T>(
 
 /// The state of a request.
 pub(super) fn state(console: &Console, cluster: &Cluster, posted: &Posted) -> RequestState {
-    let scope = NamespaceScope::Namespace(posted.namespace.clone());
-    StateReader::new(cluster, &console.postures(), console.settings.kinds.clone().into(), scope).state(posted)
+    StateReader::new(cluster, &console.postures(), console.settings.kinds.clone().into()).state(posted)
 }

@@ -29,10 +29,15 @@ use crate::{
 };
 
 /// The address of the page.
-const ADDRESS: &str = "/postures";
+const PATH: &str = "/postures";
 
 pub(super) fn router() -> Router<Shared> {
-    Router::new().route(ADDRESS, get(show).post(compare))
+    Router::new().route(PATH, get(show).post(compare))
+}
+
+/// The address that reads again.
+fn again_at(console: &Console) -> String {
+    console.at("/postures?again=1")
 }
 
 async fn show(State(console): State<Shared>, request: Request) -> Response {
@@ -40,12 +45,12 @@ async fn show(State(console): State<Shared>, request: Request) -> Response {
     let read = console.blocking(move |console| {
         let reading = read(console, again)?;
         Ok(html! {
-            (freshness(reading.time, "/postures?again=1"))
+            (freshness(reading.time, &again_at(console)))
             (set(&reading.content))
         })
     });
     match read.await {
-        Ok(_) if again => (StatusCode::SEE_OTHER, [(header::LOCATION, ADDRESS)]).into_response(),
+        Ok(_) if again => (StatusCode::SEE_OTHER, [(header::LOCATION, console.at(PATH))]).into_response(),
         Ok(content) => respond(&console, StatusCode::OK, &content),
         Err(failure) => failed(&console, failure),
     }
@@ -58,8 +63,9 @@ async fn compare(State(console): State<Shared>, Extension(form): Extension<Form>
         let before = read(console, false)?;
         let after = posture::replaced(&before.content, &text)?;
         Ok(html! {
-            (freshness(before.time, "/postures?again=1"))
+            (freshness(before.time, &again_at(console)))
             (difference(&before.content, &after))
+            p { a href=(console.at(PATH)) { "Back to the postures" } }
         })
     });
     match read.await {
@@ -75,7 +81,7 @@ fn read(console: &Console, again: bool) -> Result<Arc<KeptReading<PostureSet>>, 
 fn failed(console: &Console, failure: Failure) -> Response {
     let content = html! {
         (lines(&failure.to_string()))
-        p { a href="/postures?again=1" { "Read again" } }
+        p { a href=(again_at(console)) { "Read again" } }
     };
     respond(console, PageError::from(failure).status(), &content)
 }
@@ -97,7 +103,7 @@ fn form(console: &Console) -> Markup {
                 "Paste documents, as files or as ConfigMaps. Each replaces the document of the cluster with the same kind and name, "
                 "and the other documents stay. Nothing is applied."
             }
-            form method="post" action=(ADDRESS) {
+            form method="post" action=(console.at(PATH)) {
                 (csrf(console))
                 label for="documents" { "Documents, YAML or JSON, with --- between them" }
                 textarea #documents name="documents" rows="12" required spellcheck="false" autocomplete="off" {}
@@ -250,7 +256,6 @@ pub(super) fn difference(before: &PostureSet, after: &PostureSet) -> Markup {
                     }
                 }
             }
-            p { a href=(ADDRESS) { "Back to the postures" } }
         }
     }
 }

@@ -36,11 +36,11 @@ pub(super) fn router() -> Router<Shared> {
 
 async fn show(State(console): State<Shared>) -> Html<String> {
     let snapshot = console.snapshots.after(0, FIRST).await;
-    let live = format!("/live/requests?after={}", snapshot.version);
+    let live = live(&console, &snapshot);
     let body = html! {
         p .hint {
             "The list updates by itself if your browser runs scripts. "
-            a href="/" { "Refresh" }
+            a href=(console.at("/")) { "Refresh" }
         }
         div #live data-live=(live) { (list(&console, &snapshot)) }
     };
@@ -53,9 +53,14 @@ async fn changed_list(State(console): State<Shared>, request: Request) -> Respon
     let after = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after");
     let after = after.and_then(|(_, version)| version.parse().ok()).unwrap_or_default();
     let snapshot = console.snapshots.after(after, PATIENCE).await;
-    let next = format!("/live/requests?after={}", snapshot.version);
+    let next = live(&console, &snapshot);
     let body = list(&console, &snapshot).into_string();
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], [("x-writgate-next", next)], body).into_response()
+}
+
+/// The address of the list that follows `snapshot`.
+fn live(console: &Console, snapshot: &Snapshot) -> String {
+    console.at(&format!("/live/requests?after={}", snapshot.version))
 }
 
 fn list(console: &Console, snapshot: &Snapshot) -> Markup {
@@ -74,11 +79,11 @@ fn list(console: &Console, snapshot: &Snapshot) -> Markup {
     }
     html! {
         (freshness(snapshot))
-        @if own.is_some() { (group("Waiting for your signature", &own_first, own)) }
-        (group("Waiting for signatures", &waiting, own))
+        @if own.is_some() { (group(console, "Waiting for your signature", &own_first, own)) }
+        (group(console, "Waiting for signatures", &waiting, own))
         (denied(snapshot))
-        (group("Approved or live", &done, own))
-        (group("Rejected, refused or expired", &refused, own))
+        (group(console, "Approved or live", &done, own))
+        (group(console, "Rejected, refused or expired", &refused, own))
         @if snapshot.requests.is_empty() && snapshot.denied.is_empty() && snapshot.read.is_some() {
             p { "No request is posted, and no denied change is known." }
         }
@@ -101,16 +106,21 @@ fn freshness(snapshot: &Snapshot) -> Markup {
                 (None, None) => { "Reading the cluster…" }
             }
         }
+        @if snapshot.has_unread_rejections() {
+            p .message role="alert" {
+                "Not all rejections could be read, because a namespace has too many. A request that is rejected may be shown as waiting."
+            }
+        }
         @if snapshot.is_cut { p .hint { "There are more requests; start the console with -n for one namespace." } }
     }
 }
 
-fn group(title: &str, seen: &[&SeenRequest], own: Option<KeyId>) -> Markup {
+fn group(console: &Console, title: &str, seen: &[&SeenRequest], own: Option<KeyId>) -> Markup {
     html! {
         @if !seen.is_empty() {
             section {
                 h2 { (title) " (" (seen.len()) ")" }
-                ul .cards { @for one in seen { li { (card(one, own)) } } }
+                ul .cards { @for one in seen { li { (card(console, one, own)) } } }
             }
         }
     }
@@ -131,11 +141,11 @@ fn verdict(state: Option<&RequestState>) -> (&'static str, &'static str) {
 }
 
 /// The address of a request's pages. Names of ConfigMaps have no characters that an address must escape.
-pub(super) fn address(namespace: &str, name: &str) -> String {
-    format!("/requests/{namespace}/{name}")
+pub(super) fn address(console: &Console, namespace: &str, name: &str) -> String {
+    console.at(&format!("/requests/{namespace}/{name}"))
 }
 
-fn card(seen: &SeenRequest, own: Option<KeyId>) -> Markup {
+fn card(console: &Console, seen: &SeenRequest, own: Option<KeyId>) -> Markup {
     let posted = &seen.posted;
     let file = &posted.request.file;
     let state = seen.state.as_ref();
@@ -145,7 +155,7 @@ fn card(seen: &SeenRequest, own: Option<KeyId>) -> Markup {
     html! {
         article {
             h3 {
-                a href=(address(&posted.namespace, &posted.name)) {
+                a href=(address(console, &posted.namespace, &posted.name)) {
                     @for (index, workload) in file.workloads.iter().enumerate() {
                         @if index > 0 { ", " }
                         (foreign(short(&workload.subject)))

@@ -51,9 +51,9 @@ async fn show(
         .any(|(name, value)| name == "full" && value == "1");
     let place = (namespace.clone(), name);
     let shown = console.blocking(move |console| read(console, (&place.0, &place.1), full)).await?;
-    let address = requests::address(&namespace, &shown.name);
+    let address = requests::address(&console, &namespace, &shown.name);
     let body = html! {
-        p { a href="/" { "All requests" } " · " a href=(address) { "Read it again" } }
+        p { a href=(console.at("/")) { "All requests" } " · " a href=(address) { "Read it again" } }
         p { strong { "State: " } (foreign(shown.state.text())) }
         (whole(&address, full))
         @for block in &shown.blocks { (self::block(block, &address)) }

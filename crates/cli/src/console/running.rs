@@ -14,7 +14,7 @@ use writgate_core::{decide::Coverage, record::ApprovalRecord};
 use crate::{
     command::coverage::{self, CoverageReport, WorkloadCoverage},
     console::{
-        PageError, Shared, foreign,
+        Console, PageError, Shared, foreign,
         kept::{freshness, is_again},
         layout::lines,
         page,
@@ -22,12 +22,17 @@ use crate::{
 };
 
 /// The address of the page.
-const ADDRESS: &str = "/running";
+const PATH: &str = "/running";
 /// An approval that expires earlier than this is marked.
 const SOON: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) fn router() -> Router<Shared> {
-    Router::new().route(ADDRESS, get(show))
+    Router::new().route(PATH, get(show))
+}
+
+/// The address that reads again.
+fn again_at(console: &Console) -> String {
+    console.at("/running?again=1")
 }
 
 async fn show(State(console): State<Shared>, request: Request) -> Response {
@@ -38,10 +43,10 @@ async fn show(State(console): State<Shared>, request: Request) -> Response {
     });
     let (status, content) = match read.await {
         // So that a browser that loads the page again does not read the cluster again.
-        Ok(_) if again => return (StatusCode::SEE_OTHER, [(header::LOCATION, ADDRESS)]).into_response(),
+        Ok(_) if again => return (StatusCode::SEE_OTHER, [(header::LOCATION, console.at(PATH))]).into_response(),
         Ok(reading) => {
             let body = html! {
-                (freshness(reading.time, "/running?again=1"))
+                (freshness(reading.time, &again_at(&console)))
                 (report(&reading.content, reading.time))
             };
             (StatusCode::OK, body)
@@ -50,7 +55,7 @@ async fn show(State(console): State<Shared>, request: Request) -> Response {
             let why = failure.to_string();
             let body = html! {
                 (lines(&why))
-                p { a href="/running?again=1" { "Read again" } }
+                p { a href=(again_at(&console)) { "Read again" } }
             };
             (PageError::from(failure).status(), body)
         }

@@ -12,9 +12,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::console::{
-    Console, PageError, Shared, assets,
-    session::{self, Standing},
+use crate::{
+    console::{
+        Console, PageError, Shared, assets, layout,
+        session::{self, Standing},
+    },
+    failure::Failure,
 };
 
 /// The largest form: a posture, or a log's part.
@@ -22,6 +25,9 @@ const MAX_FORM: usize = 4 * 1024 * 1024;
 
 /// Paths that the script requests by itself. Such a request does not count as use of the session.
 pub(crate) const LIVE: &str = "/live/";
+
+/// The header in which browsers say who made a request.
+pub(super) const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// The header with the token of a request that the script makes. No other site can set it.
 const CSRF_HEADER: &str = "x-writgate-csrf";
@@ -65,13 +71,30 @@ const HEADERS: [(HeaderName, HeaderValue); 9] = [
 ];
 
 /// Puts the rules in front of `pages`.
-pub(super) fn protect(pages: Router<Shared>, console: &Shared) -> Router<Shared> {
-    pages.layer(middleware::from_fn_with_state(Shared::clone(console), enter))
+pub(super) fn protect(pages: Router<Shared>, console: &Shared) -> Router {
+    // A layer of `pages` itself runs after the page was chosen, which is too late to take the prefix from the path.
+    let pages = pages.with_state(Shared::clone(console));
+    Router::new().fallback_service(pages).layer(middleware::from_fn_with_state(Shared::clone(console), enter))
 }
 
 async fn enter(State(console): State<Shared>, request: Request, next: Next) -> Response {
-    let mut response = match check(&console, request).await {
-        Ok(request) => next.run(request).await,
+    let mut response = match check(&console, request) {
+        Ok(Entered::Public(request)) => next.run(request).await,
+        Ok(Entered::Session(request)) => {
+            let answer = async {
+                let request = if request.method() == Method::POST { form(&console, request).await? } else { request };
+                Ok::<_, PageError>(next.run(request).await)
+            };
+            let mut response = answer.await.unwrap_or_else(PageError::into_response);
+            // axum refuses a part of an address that it cannot read with a plain text.
+            if response.status().is_client_error() && is_plain(&response) {
+                response = layout::not_found().await.into_response();
+            }
+            match response.extensions_mut().remove::<PageError>() {
+                Some(error) => error.with_link(&console),
+                None => response,
+            }
+        }
         Err(error) => error.into_response(),
     };
     for (name, value) in HEADERS {
@@ -81,16 +104,32 @@ async fn enter(State(console): State<Shared>, request: Request, next: Next) -> R
     response
 }
 
-async fn check(console: &Console, request: Request) -> Result<Request, PageError> {
+/// A request that passed the rules.
+enum Entered {
+    /// It requires no session. Its answer must not contain the prefix, except for the one that opens the session.
+    Public(Request),
+    /// It is of the session. Its path has no prefix any more.
+    Session(Request),
+}
+
+fn is_plain(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"))
+}
+
+fn check(console: &Console, mut request: Request) -> Result<Entered, PageError> {
     let host = host(console, request.headers())?;
     let is_post = request.method() == Method::POST;
     same_origin(&host, request.headers(), is_post)?;
     let path = request.uri().path();
     if path == session::OPEN || path.starts_with(assets::FOLDER) {
-        return Ok(request);
+        return Ok(Entered::Public(request));
     }
-    let is_use = !path.starts_with(LIVE);
-    match console.session.standing(session::cookie(console, request.headers()), is_use) {
+    not_led_here(request.headers())?;
+    let inside = console.session.without_prefix(path);
+    let cookies = inside.map(|_| session::cookies(console, request.headers())).unwrap_or_default();
+    let is_use = !inside.is_some_and(|path| path.starts_with(LIVE));
+    match console.session.standing(&cookies, is_use) {
         Standing::Open => {}
         Standing::Expired => {
             console.announce();
@@ -109,7 +148,27 @@ async fn check(console: &Console, request: Request) -> Result<Request, PageError
             ));
         }
     }
-    if is_post { form(console, request).await } else { Ok(request) }
+    let inside = match (inside.unwrap_or("/"), request.uri().query()) {
+        (path, Some(query)) => format!("{path}?{query}"),
+        (path, None) => path.to_owned(),
+    };
+    *request.uri_mut() =
+        inside.parse().map_err(|error| Failure::Undetermined(format!("the console has a defect: {error}")))?;
+    Ok(Entered::Session(request))
+}
+
+/// A page is reached from the console itself or by an address that the user has entered. What another site, or another port of
+/// this host, loads is no use of the session, and must not cause a reading of the cluster.
+fn not_led_here(headers: &HeaderMap) -> Result<(), PageError> {
+    let is_own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    if headers.get(SEC_FETCH_SITE).is_none_or(is_own) {
+        return Ok(());
+    }
+    Err(PageError::new(
+        StatusCode::FORBIDDEN,
+        "Another site",
+        "Another site led to this address. Go back to the page of the console, or enter the address in the browser yourself.",
+    ))
 }
 
 /// The name under which the console was asked for, which must be its own. A site that lets its name lead to this machine (DNS
@@ -138,7 +197,7 @@ fn same_origin(host: &str, headers: &HeaderMap, is_post: bool) -> Result<(), Pag
         (Some(_), Some(_)) => false,
     };
     let is_foreign = |site: &HeaderValue| is_post && site != "same-origin";
-    if is_same && !headers.get("sec-fetch-site").is_some_and(is_foreign) {
+    if is_same && !headers.get(SEC_FETCH_SITE).is_some_and(is_foreign) {
         return Ok(());
     }
     Err(PageError::new(

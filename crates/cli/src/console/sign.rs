@@ -104,7 +104,7 @@ pub(super) fn rejection_form(console: &Console, address: &str, digest: ReviewDig
 fn passphrase(console: &Console, signer: &SignerFlags) -> Markup {
     if console.session.passphrase().is_some() {
         return html! {
-            p { "The passphrase is kept until the session ends. " button formaction="/forget-passphrase" formnovalidate { "Forget it now" } }
+            p { "The passphrase is kept until the session ends. " button formaction=(console.at("/forget-passphrase")) formnovalidate { "Forget it now" } }
         };
     }
     // A signer that cannot be found now is reported when it is to sign.
@@ -120,7 +120,7 @@ fn passphrase(console: &Console, signer: &SignerFlags) -> Markup {
 
 async fn forget(State(console): State<Shared>) -> Redirect {
     console.session.forget_passphrase();
-    Redirect::to("/")
+    Redirect::to(&console.at("/"))
 }
 
 async fn sign(
@@ -159,7 +159,7 @@ impl Console {
         act: Act,
     ) -> Result<Response, PageError> {
         let digest: ReviewDigest = form.field("digest").parse()?;
-        let address = requests::address(&namespace, &name);
+        let address = requests::address(self, &namespace, &name);
         let acted = self
             .blocking(move |console| {
                 let _one = console.signing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,7 +188,7 @@ impl Console {
         if let Some(Acted::Changed(changes)) = acted {
             return Ok((StatusCode::CONFLICT, changed(self, &address, &changes)).into_response());
         }
-        Ok(Redirect::to(&format!("/results/{digest}")).into_response())
+        Ok(Redirect::to(&self.at(&format!("/results/{digest}"))).into_response())
     }
 
     /// The signer of the flags, with the passphrase of the form or the one that is kept.
@@ -324,9 +324,9 @@ async fn result(State(console): State<Shared>, Path(digest): Path<ReviewDigest>)
             dl { @for (name, value) in &outcome.facts { dt { (name) } dd { (foreign(value)) } } }
         }
         @if outcome.file.is_some() {
-            p { a href=(format!("/results/{digest}/approval.json")) { "Save the approval" } " This page offers it until the session ends." }
+            p { a href=(console.at(&format!("/results/{digest}/approval.json"))) { "Save the approval" } " This page offers it until the session ends." }
         }
-        p { a href="/" { "All requests" } }
+        p { a href=(console.at("/")) { "All requests" } }
     };
     Ok(page(&console, outcome.title, body))
 }

@@ -115,6 +115,11 @@ impl Snapshots {
 }
 
 impl Snapshot {
+    /// Whether a request may have a rejection that its state leaves out.
+    pub(super) fn has_unread_rejections(&self) -> bool {
+        self.requests.iter().filter_map(|seen| seen.state.as_ref()).any(|state| state.has_unread_rejections)
+    }
+
     /// Whether both show the same, except for the time.
     fn same(&self, other: &Self) -> bool {
         let states = |snapshot: &Self| -> Vec<(String, String, Option<RequestState>)> {
@@ -176,7 +181,7 @@ fn read(console: &Console) -> Result<(), Failure> {
         is_cut: listed.cut,
     };
     let kinds = &console.settings.kinds;
-    let reader = StateReader::new(&cluster, &console.postures(), kinds.clone().into(), scope.clone());
+    let reader = StateReader::new(&cluster, &console.postures(), kinds.clone().into());
     for index in 0..next.requests.len() {
         if index % STEP == 0 {
             console.snapshots.publish(next.clone());

@@ -91,10 +91,15 @@ impl Served {
         answer.header("set-cookie").split(';').next().expect("a cookie").to_owned()
     }
 
+    /// A GET of the page at `path`, with the prefix of the session.
+    fn get(&self, path: &str, cookie: &str) -> Request<Body> {
+        get(&self.console.at(path), cookie)
+    }
+
     /// A POST as a form of the open session sends it.
     fn post(&self, path: &str, cookie: &str, fields: &str) -> Request<Body> {
         let body = format!("csrf={}&{fields}", self.console.session.csrf());
-        let request = Request::builder().method(Method::POST).uri(path);
+        let request = Request::builder().method(Method::POST).uri(self.console.at(path));
         request
             .header(header::HOST, format!("127.0.0.1:{PORT}"))
             .header(header::ORIGIN, format!("http://127.0.0.1:{PORT}"))

@@ -16,7 +16,7 @@ use crate::{
     },
     cluster::{
         Cluster,
-        event_reader::{NamespaceScope, NamespaceScopeFlags},
+        event_reader::NamespaceScopeFlags,
         posted::{Posted, RequestStore, StoredApproval, location},
     },
     command::{
@@ -74,7 +74,7 @@ fn waiting_for(
     let scope = flags.of(cluster)?;
     let listed = RequestStore { cluster }.list(&scope)?;
     list::note_unreadable(&listed);
-    let reader = StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone(), scope);
+    let reader = StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone());
     let states = list::states(&reader, &listed.posted);
     let is_complete = !listed.cut && list::not_looked_at(&listed) == 0;
     let waiting = listed.posted.into_iter().zip(states).filter(|(_, state)| state.waits_for(key));
@@ -149,9 +149,8 @@ fn approve(arguments: &Arguments, cluster: &Cluster, posted: &Posted, signer: &S
 
 /// Says what the request still lacks.
 fn report(arguments: &Arguments, cluster: &Cluster, posted: &Posted, next: &str) {
-    let scope = NamespaceScope::Namespace(posted.namespace.clone());
     let state =
-        StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone(), scope).state(posted);
+        StateReader::new(cluster, &arguments.posture.postures, arguments.proposal.reading.clone()).state(posted);
     output::note(&format!("{}: {}", posted.name, state.text()));
     match state.state {
         RequestVerdict::Approved => {

@@ -9,7 +9,7 @@ use crate::{
     approval::request_state::{RequestState, RequestVerdict, StateReader},
     cluster::{
         Cluster,
-        event_reader::{NamespaceScope, NamespaceScopeFlags},
+        event_reader::NamespaceScopeFlags,
         posted::{self, ListedRequests, Posted, RequestStore},
     },
     command::Format,
@@ -84,9 +84,9 @@ struct ReportedRequest<'p> {
 }
 
 impl SourceFlags {
-    fn states<'c>(&self, cluster: &'c Cluster, scope: NamespaceScope) -> StateReader<'c> {
+    fn states<'c>(&self, cluster: &'c Cluster) -> StateReader<'c> {
         let flags = PostureSourceFlags { posture_dir: None, cluster: self.cluster.clone() };
-        StateReader::new(cluster, &flags, self.kinds.clone().into(), scope)
+        StateReader::new(cluster, &flags, self.kinds.clone().into())
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) fn list(arguments: &ListArguments) -> Result<Answer, Failure> {
     let scope = arguments.scope.of(&cluster)?;
     let listed = RequestStore { cluster: &cluster }.list(&scope)?;
     note_unreadable(&listed);
-    let reader = arguments.source.states(&cluster, scope);
+    let reader = arguments.source.states(&cluster);
     let states = states(&reader, &listed.posted);
     let reported: Vec<ReportedRequest<'_>> = listed.posted.iter().zip(states).map(ReportedRequest::of).collect();
     match arguments.source.output {
@@ -114,7 +114,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<Answer, Failure> {
     let cluster = arguments.source.cluster.connect()?;
     let namespace = arguments.namespace.namespace.as_ref().unwrap_or(&cluster.namespace);
     let posted = RequestStore { cluster: &cluster }.get(namespace, &posted::request_name(&arguments.request)?)?;
-    let reader = arguments.source.states(&cluster, NamespaceScope::Namespace(namespace.clone()));
+    let reader = arguments.source.states(&cluster);
     let reported = ReportedRequest::of((&posted, reader.state(&posted)));
     match arguments.source.output {
         Format::Json => output::print_json(&reported)?,

@@ -11,7 +11,6 @@ use crate::{
     approval::request_state::{RequestState, RequestVerdict, StateReader},
     cluster::{
         Cluster,
-        event_reader::NamespaceScope,
         posted::{Posted, RequestStore},
     },
     command::request::Arguments,
@@ -80,9 +79,7 @@ fn is_admissible(posted: &Posted, state: &RequestState, failures: usize) -> Resu
 
 /// The state of a request. Fails if the request is gone before it was approved.
 fn state(arguments: &Arguments, cluster: &Cluster, posted: &Posted) -> Result<RequestState, Failure> {
-    let scope = NamespaceScope::Namespace(posted.namespace.clone());
-    let state =
-        StateReader::new(cluster, &arguments.decider.postures, arguments.decider.reading.clone(), scope).state(posted);
+    let state = StateReader::new(cluster, &arguments.decider.postures, arguments.decider.reading.clone()).state(posted);
     if matches!(state.state, RequestVerdict::Approved | RequestVerdict::Live | RequestVerdict::Unknown) {
         return Ok(state);
     }

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use crate::console::{
     Settings,
     history::LogFlags,
-    tests::{Answer, Served, get, settings},
+    tests::{Answer, Served, settings},
 };
 
 fn file(name: &str) -> PathBuf {
@@ -42,7 +42,7 @@ impl Browser {
     }
 
     fn get(&self, address: &str) -> Answer {
-        self.served.send(get(address, &self.cookie))
+        self.served.send(self.served.get(address, &self.cookie))
     }
 
     fn page(&self, address: &str) -> String {
@@ -253,7 +253,7 @@ fn a_reading_is_kept_until_it_is_repeated_or_the_session_ends() {
     log.write_all(lines[6].as_bytes()).expect("a line");
     has(&browser.page("/history"), &["Decisions 1 to 5 of 5"]);
     let answer = browser.get("/history?who=alice&again=1").expect(StatusCode::SEE_OTHER, "");
-    assert_eq!(answer.header("location"), "/history?source=log&who=alice");
+    assert_eq!(answer.header("location"), browser.served.console.at("/history?source=log&who=alice"));
     has(&browser.page("/history"), &["Decisions 1 to 6 of 6"]);
     fs::write(&path, lines[..3].join("\n")).expect("a log");
     browser.served.send(browser.served.post("/end", &browser.cookie, "")).expect(StatusCode::OK, "");

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use writgate_cluster::posture_dir;
 use writgate_core::posture::PostureSet;
 
-use crate::console::tests::{Answer, Served, get};
+use crate::console::tests::{Answer, Served};
 
 /// The documents of the tests of `posture`.
 fn file(name: &str) -> String {
@@ -37,7 +37,10 @@ impl Browser {
     }
 
     fn page(&self) -> String {
-        self.served.send(get("/postures", &self.cookie)).expect(StatusCode::OK, "Environment production").text
+        self.served
+            .send(self.served.get("/postures", &self.cookie))
+            .expect(StatusCode::OK, "Environment production")
+            .text
     }
 
     fn compare(&self, documents: &str) -> Answer {
@@ -95,7 +98,7 @@ fn a_change_is_compared_with_the_document_that_it_replaces() {
     browser.compare(bare.trim_start()).expect(StatusCode::OK, "2 changes, of which 1 are looser");
     let renamed = change.replace("name: posture-production", "name: another");
     browser.compare(&renamed).expect(StatusCode::OK, "2 changes, of which 1 are looser");
-    browser.served.send(get("/postures", &browser.cookie)).expect(StatusCode::OK, "each by digest");
+    browser.served.send(browser.served.get("/postures", &browser.cookie)).expect(StatusCode::OK, "each by digest");
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn texts_of_others_are_neither_markup_nor_invisible() {
     let revocations = "revocations-production.yaml";
     let files = [(name, reviewers), (posture, file(posture)), (revocations, file(revocations))];
     let browser = Browser::of(&files);
-    let page = browser.served.send(get("/postures", &browser.cookie)).text;
+    let page = browser.served.send(browser.served.get("/postures", &browser.cookie)).text;
     for text in [changed, page] {
         has(&text, &["&lt;script&gt;alert(1)&lt;/script&gt;"]);
         assert!(!text.contains("<script>alert") && !text.contains(['\u{202e}', '\u{200b}']), "{text}");

@@ -8,7 +8,7 @@ use crate::{
     cluster::posted::Posted,
     console::{
         snapshot::{SeenRequest, Snapshot},
-        tests::{Served, get},
+        tests::Served,
     },
 };
 
@@ -28,14 +28,14 @@ fn shown(served: &Served, posted: Posted, state: Option<RequestState>) -> String
     let requests = vec![SeenRequest { posted, state }];
     let read = Some(writgate_cluster::clock::now());
     served.console.snapshots.publish(Snapshot { read, requests, ..Snapshot::default() });
-    served.send(get("/", &served.open())).expect(StatusCode::OK, "Requests").text
+    served.send(served.get("/", &served.open())).expect(StatusCode::OK, "Requests").text
 }
 
 #[test]
 fn a_request_leads_to_its_page() {
     let served = Served::new();
     let posted = posted(|_| {});
-    let link = format!("href=\"/requests/payments/{}\"", posted.name);
+    let link = format!("/requests/payments/{}\"", posted.name);
     let text = shown(&served, posted, None);
     assert!(text.contains(&link), "{text}");
     assert!(text.contains("being checked"), "{text}");
@@ -63,7 +63,7 @@ fn a_cluster_that_went_away_is_said_above_what_was_read_last() {
     let requests = vec![SeenRequest { posted: posted(|_| {}), state: None }];
     let failure = Some("cannot connect: <refused>".to_owned());
     served.console.snapshots.publish(Snapshot { failure, requests, ..last });
-    let text = served.send(get("/", &served.open())).text;
+    let text = served.send(served.get("/", &served.open())).text;
     assert!(
         text.contains("The cluster could not be read.") && text.contains("cannot connect: &lt;refused&gt;"),
         "{text}"
@@ -72,13 +72,25 @@ fn a_cluster_that_went_away_is_said_above_what_was_read_last() {
 }
 
 #[test]
+fn rejections_that_were_not_read_are_said_above_the_list() {
+    let said = "Not all rejections could be read";
+    let read = RequestState::unknown("not computed");
+    let mut unread = read.clone();
+    unread.has_unread_rejections = true;
+    let text = shown(&Served::new(), posted(|_| {}), Some(unread));
+    assert!(text.find(said).is_some_and(|at| Some(at) < text.find("<article>")), "{text}");
+    let text = shown(&Served::new(), posted(|_| {}), Some(read));
+    assert!(!text.contains(said), "{text}");
+}
+
+#[test]
 fn the_script_gets_the_list_as_soon_as_it_changes() {
     let served = Served::new();
     let cookie = served.open();
     let version = served.console.snapshots.current().version;
     let path = format!("/live/requests?after={}", version - 1);
-    let answer = served.send(get(&path, &cookie)).expect(StatusCode::OK, "No request is posted");
-    assert_eq!(answer.header("x-writgate-next"), format!("/live/requests?after={version}"));
+    let answer = served.send(served.get(&path, &cookie)).expect(StatusCode::OK, "No request is posted");
+    assert_eq!(answer.header("x-writgate-next"), served.console.at(&format!("/live/requests?after={version}")));
     served.console.snapshots.publish(Snapshot::clone(&served.console.snapshots.current()));
     assert_eq!(served.console.snapshots.current().version, version, "nothing has changed");
 }
@@ -93,7 +105,7 @@ fn a_thousand_requests_are_on_one_page() {
     });
     let read = Some(writgate_cluster::clock::now());
     served.console.snapshots.publish(Snapshot { read, requests: requests.collect(), ..Snapshot::default() });
-    let answer = served.send(get("/", &served.open()));
+    let answer = served.send(served.get("/", &served.open()));
     let text = answer.expect(StatusCode::OK, "Waiting for signatures (1000)").text;
     assert_eq!(text.matches("<article>").count(), 1000);
 }

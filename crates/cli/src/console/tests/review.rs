@@ -20,7 +20,7 @@ use crate::{
     },
     console::{
         review,
-        tests::{Served, get, settings},
+        tests::{Served, settings},
     },
 };
 
@@ -141,11 +141,15 @@ fn signs_only_a_review_that_the_session_has_shown() {
         served.send(served.post(&sign.replace("/sign", "/reject"), &cookie, fields)).expect(status, why);
     }
     for path in [sign, "/requests/payments/a/reject", "/forget-passphrase"] {
-        served.send(get(path, &cookie)).expect(StatusCode::METHOD_NOT_ALLOWED, "Another method");
+        served.send(served.get(path, &cookie)).expect(StatusCode::METHOD_NOT_ALLOWED, "Another method");
     }
     let nothing = format!("/results/sha256:{}", "0".repeat(64));
-    served.send(get(&nothing, &cookie)).expect(StatusCode::NOT_FOUND, "no page at this address");
-    served.send(get(&format!("{nothing}/approval.json"), &cookie)).expect(StatusCode::NOT_FOUND, "no page");
+    served.send(served.get(&nothing, &cookie)).expect(StatusCode::NOT_FOUND, "no page at this address");
+    served.send(served.get(&format!("{nothing}/approval.json"), &cookie)).expect(StatusCode::NOT_FOUND, "no page");
+    for path in ["/results/sha256:0", "/results/0/approval.json", "/requests/payments/%ff"] {
+        let answer = served.send(served.get(path, &cookie)).expect(StatusCode::NOT_FOUND, "no page at this address");
+        assert!(answer.header("content-type").starts_with("text/html"), "{path}");
+    }
 }
 
 #[test]
@@ -155,6 +159,6 @@ fn a_kubeconfig_that_went_away_is_said_in_the_page() {
     let matches = command.get_matches_from(["test", "--kubeconfig", "/nonexistent/config"]);
     settings.cluster = ClusterFlags::from_arg_matches(&matches).expect("flags");
     let served = Served::with(settings);
-    let answer = served.send(get("/requests/payments/request-4f0c1a3e9d8b7a6c5e4d", &served.open()));
+    let answer = served.send(served.get("/requests/payments/request-4f0c1a3e9d8b7a6c5e4d", &served.open()));
     answer.expect(StatusCode::BAD_GATEWAY, "cannot connect to a cluster");
 }

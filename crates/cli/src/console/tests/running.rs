@@ -8,7 +8,7 @@ use writgate_core::{
 
 use crate::{
     command::coverage::{CoverageReport, WorkloadCoverage},
-    console::tests::{Served, get},
+    console::tests::Served,
 };
 
 fn approval(expires_at: &str) -> ApprovalRecord {
@@ -50,7 +50,7 @@ fn shown(workloads: Vec<WorkloadCoverage>) -> String {
     let served = Served::new();
     let cookie = served.open();
     served.console.coverage.get(&served.console, false, || Ok(CoverageReport::new(workloads, 1))).expect("a report");
-    served.send(get("/running", &cookie)).expect(StatusCode::OK, "What runs").text
+    served.send(served.get("/running", &cookie)).expect(StatusCode::OK, "What runs").text
 }
 
 /// The row of a workload.

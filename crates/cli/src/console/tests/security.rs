@@ -14,14 +14,16 @@ fn the_address_opens_one_session_and_leaves_the_address_bar() {
     let served = Served::new();
     let secret = served.console.session.secret().expect("an address");
     let answer = served.send(get(&format!("/open?secret={secret}"), "")).expect(StatusCode::SEE_OTHER, "");
-    assert_eq!(answer.header("location"), "/");
+    let first = answer.header("location");
+    assert_eq!(first, served.console.at("/"));
     let cookie = answer.header("set-cookie");
-    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+    for attribute in ["HttpOnly", "SameSite=Strict", &format!("Path={first}")] {
         assert!(cookie.split("; ").any(|found| found == attribute), "{cookie}");
     }
+    assert!(first.len() > 64 && !first.contains(&secret), "the prefix is another secret");
     assert!(!cookie.contains(&secret), "the cookie is another secret");
     let cookie = cookie.split(';').next().expect("a cookie");
-    served.send(get("/", cookie)).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", cookie)).expect(StatusCode::OK, "Requests");
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn refuses_an_address_that_is_used_wrong_or_absent() {
     let cookie = served.open();
     let again = served.send(get(&format!("/open?secret={secret}"), "")).expect(closed, "was used already");
     assert_eq!(again.header("set-cookie"), "");
-    served.send(get("/", &cookie)).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
 }
 
 #[test]
@@ -46,7 +48,9 @@ fn a_navigation_from_a_file_reaches_the_first_page_without_a_redirect() {
     let secret = served.console.session.secret().expect("an address");
     let mut request = get(&format!("/open?secret={secret}"), "");
     request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static("cross-site"));
-    let answer = served.send(request).expect(StatusCode::OK, "http-equiv=\"refresh\" content=\"0;url=/\"");
+    let answer = served.send(request).expect(StatusCode::OK, "http-equiv=\"refresh\"");
+    let next = format!("content=\"0;url={}\"", served.console.at("/"));
+    assert!(answer.text.contains(&next), "{}", answer.text);
     assert!(answer.header("set-cookie").starts_with("writgate-console-4321="));
 }
 
@@ -54,14 +58,125 @@ fn a_navigation_from_a_file_reaches_the_first_page_without_a_redirect() {
 fn refuses_a_request_without_the_cookie_of_the_session() {
     let served = Served::new();
     let closed = |cookie: &str| {
-        served.send(get("/", cookie)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+        served.send(served.get("/", cookie)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
     };
     closed("");
     let cookie = served.open();
     closed("");
     closed(&cookie[..cookie.len() - 1]);
     closed(&cookie.replace("4321", "4322"));
-    served.send(get("/", &format!("a=b; {cookie}"))).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", &format!("a=b; {cookie}"))).expect(StatusCode::OK, "Requests");
+}
+
+#[test]
+fn a_path_without_the_prefix_of_the_session_is_closed() {
+    let served = Served::new();
+    let cookie = served.open();
+    let page = served.console.at("/");
+    served.send(get(&page, &cookie)).expect(StatusCode::OK, "Requests");
+    let (start, end) = page.split_at(page.len() - 2);
+    let other = format!("{start}{}/", if end == "0/" { "1" } else { "0" });
+    for path in
+        ["/", "/history", "/live/requests?after=0", "//", &other, &page[..page.len() - 1], &page[..page.len() - 2]]
+    {
+        let answer = served.send(get(path, &cookie)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+        assert!(!answer.text.contains(page.trim_matches('/')), "{path}");
+    }
+    let mut form = served.post("/end", &cookie, "");
+    *form.uri_mut() = "/end".parse().expect("a path");
+    served.send(form).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+    served.send(get(&page, &cookie)).expect(StatusCode::OK, "Requests");
+}
+
+#[test]
+fn only_the_browser_of_the_session_learns_the_prefix() {
+    let served = Served::new();
+    let secret = served.console.session.secret().expect("an address");
+    let cookie = served.open();
+    let prefix = served.console.at("");
+    let without = |request| {
+        let answer = served.send(request);
+        assert_ne!(answer.status, StatusCode::OK);
+        assert!(!answer.text.contains(&prefix), "{}", answer.text);
+        assert!(answer.headers.values().all(|value| !value.to_str().expect("ASCII").contains(&prefix)));
+    };
+    without(get("/", ""));
+    without(get("/", &cookie));
+    without(get("/open", &cookie));
+    without(get(&format!("/open?secret={secret}"), &cookie));
+    without(get("/assets/none.js", &cookie));
+    without(served.get("/", ""));
+    for (name, value) in
+        [("sec-fetch-site", "same-site"), ("origin", "http://127.0.0.1:4322"), ("host", "evil.example")]
+    {
+        let mut request = served.get("/", &cookie);
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+        without(request);
+    }
+    let mistake = served.send(served.get("/nothing", &cookie)).text;
+    assert!(mistake.contains(&format!("href=\"{prefix}/\"")), "{mistake}");
+}
+
+#[test]
+fn each_session_has_a_prefix_of_its_own() {
+    let served = Served::new();
+    let cookie = served.open();
+    let first = served.console.at("/");
+    served.send(served.post("/end", &cookie, "")).expect(StatusCode::OK, "The session has ended");
+    let next = served.open();
+    served.send(get(&first, &next)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+    served.send(served.get("/", &next)).expect(StatusCode::OK, "Requests");
+}
+
+#[test]
+fn every_address_of_a_page_has_the_prefix() {
+    let served = Served::new();
+    let cookie = served.open();
+    let (prefix, assets) = (served.console.at("/"), "/assets/");
+    for path in ["/", "/history", "/running", "/postures", "/nothing", "/requests/payments/request-0"] {
+        let text = served.send(served.get(path, &cookie)).text;
+        for attribute in ["href", "src", "action", "formaction", "data-live"] {
+            for address in text.split(&format!(" {attribute}=\"")).skip(1) {
+                let known = [&*prefix, assets, "#"].iter().any(|start| address.starts_with(start));
+                assert!(known, "{path}: {attribute}={:?}", address.split('"').next());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cookie_that_another_port_has_set_does_not_hide_the_own_one() {
+    let served = Served::new();
+    let cookie = served.open();
+    for cookies in ["writgate-console-4321=junk; OWN", "OWN; writgate-console-4321=junk", "writgate-console-4321=; OWN"]
+    {
+        let request = served.get("/", &cookies.replace("OWN", &cookie));
+        served.send(request).expect(StatusCode::OK, "Requests");
+    }
+    let junk = served.get("/", "writgate-console-4321=junk; writgate-console-4321=more");
+    served.send(junk).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+}
+
+#[test]
+fn what_another_site_loads_is_refused_and_no_use() {
+    let mut short = settings();
+    short.idle_timeout = Duration::from_millis(1500);
+    let served = Served::with(short);
+    let cookie = served.open();
+    let sent = |site: &'static str| {
+        let mut request = served.get("/", &cookie);
+        request.headers_mut().insert("sec-fetch-site", HeaderValue::from_static(site));
+        served.send(request)
+    };
+    for site in ["none", "same-origin"] {
+        sent(site).expect(StatusCode::OK, "Requests");
+    }
+    std::thread::sleep(Duration::from_millis(1000));
+    for site in ["same-site", "cross-site", "something"] {
+        sent(site).expect(StatusCode::FORBIDDEN, "Another site led to this address");
+    }
+    std::thread::sleep(Duration::from_millis(1000));
+    sent("none").expect(StatusCode::UNAUTHORIZED, "Nobody used the console for some time");
 }
 
 #[test]
@@ -78,13 +193,13 @@ fn refuses_another_host() {
         ("localhost.evil.example:4321", StatusCode::MISDIRECTED_REQUEST),
         ("", StatusCode::MISDIRECTED_REQUEST),
     ] {
-        let mut request = get("/", &cookie);
+        let mut request = served.get("/", &cookie);
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(host).expect("a host"));
         let answer = served.send(request);
         assert_eq!(answer.status, status, "{host}");
         assert_eq!(answer.text.contains("Another host"), status != StatusCode::OK, "{host}");
     }
-    let mut twice = get("/", &cookie);
+    let mut twice = served.get("/", &cookie);
     twice.headers_mut().append(header::HOST, HeaderValue::from_static("127.0.0.1:4321"));
     served.send(twice).expect(StatusCode::MISDIRECTED_REQUEST, "Another host");
 }
@@ -120,7 +235,7 @@ fn refuses_a_form_of_another_origin() {
             None => drop(request.headers_mut().remove(name)),
         }
         served.send(request).expect(StatusCode::FORBIDDEN, "Another site");
-        served.send(get("/", &cookie)).expect(StatusCode::OK, "Requests");
+        served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
     }
     served.send(served.post("/end", &cookie, "")).expect(StatusCode::OK, "The session has ended");
 }
@@ -144,18 +259,18 @@ fn refuses_a_form_without_the_token_of_the_session() {
     let mut request = served.post("/end", &cookie, "");
     *request.body_mut() = vec![b'a'; 4 * 1024 * 1024 + 1].into();
     served.send(request).expect(StatusCode::PAYLOAD_TOO_LARGE, "at most 4 MiB");
-    served.send(get("/", &cookie)).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
 }
 
 #[test]
 fn what_changes_something_requires_a_post() {
     let served = Served::new();
     let cookie = served.open();
-    served.send(get("/end", &cookie)).expect(StatusCode::METHOD_NOT_ALLOWED, "Another method");
+    served.send(served.get("/end", &cookie)).expect(StatusCode::METHOD_NOT_ALLOWED, "Another method");
     let mut delete = served.post("/end", &cookie, "");
     *delete.method_mut() = Method::DELETE;
     served.send(delete).expect(StatusCode::METHOD_NOT_ALLOWED, "Another method");
-    served.send(get("/", &cookie)).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
 }
 
 #[test]
@@ -163,9 +278,9 @@ fn every_answer_forbids_frames_scripts_of_others_and_caches() {
     let served = Served::new();
     let cookie = served.open();
     for answer in [
-        served.send(get("/", &cookie)),
+        served.send(served.get("/", &cookie)),
         served.send(get("/", "")),
-        served.send(get("/nothing", &cookie)).expect(StatusCode::NOT_FOUND, "no page at this address"),
+        served.send(served.get("/nothing", &cookie)).expect(StatusCode::NOT_FOUND, "no page at this address"),
         served.send(get("/open", "")),
     ] {
         let policy = answer.header("content-security-policy");
@@ -176,6 +291,7 @@ fn every_answer_forbids_frames_scripts_of_others_and_caches() {
         for (name, value) in [
             ("x-frame-options", "DENY"),
             ("x-content-type-options", "nosniff"),
+            // Another port is another origin, so it does not learn the prefix of an address that leads to it.
             ("referrer-policy", "same-origin"),
             ("cache-control", "no-store"),
         ] {
@@ -190,7 +306,7 @@ fn every_answer_forbids_frames_scripts_of_others_and_caches() {
 #[test]
 fn files_of_the_page_are_named_by_their_digest_and_loaded_with_it() {
     let served = Served::new();
-    let page = served.send(get("/", &served.open())).text;
+    let page = served.send(served.get("/", &served.open())).text;
     let address =
         page.split('"').find(|word| word.starts_with("/assets/console-") && word.strip_suffix(".js").is_some());
     let address = address.expect("a script");
@@ -204,21 +320,21 @@ fn files_of_the_page_are_named_by_their_digest_and_loaded_with_it() {
 #[test]
 fn a_session_that_nobody_uses_ends_and_forgets_the_passphrase() {
     let mut short = settings();
-    short.idle_timeout = Duration::from_millis(300);
+    short.idle_timeout = Duration::from_millis(1500);
     let served = Served::with(short);
     let cookie = served.open();
     served.console.session.keep_passphrase("secret".to_owned().into());
-    std::thread::sleep(Duration::from_millis(200));
-    served.send(get("/", &cookie)).expect(StatusCode::OK, "Requests");
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(1000));
+    served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
+    std::thread::sleep(Duration::from_millis(1000));
     // The script's own requests are no use.
-    served.send(get("/live/requests?after=0", &cookie)).expect(StatusCode::OK, "");
-    std::thread::sleep(Duration::from_millis(200));
-    served.send(get("/", &cookie)).expect(StatusCode::UNAUTHORIZED, "Nobody used the console for some time");
+    served.send(served.get("/live/requests?after=0", &cookie)).expect(StatusCode::OK, "");
+    std::thread::sleep(Duration::from_millis(1000));
+    served.send(served.get("/", &cookie)).expect(StatusCode::UNAUTHORIZED, "Nobody used the console for some time");
     assert!(served.console.session.passphrase().is_none());
     let next = served.open();
-    served.send(get("/", &cookie)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
-    served.send(get("/", &next)).expect(StatusCode::OK, "Requests");
+    served.send(served.get("/", &cookie)).expect(StatusCode::UNAUTHORIZED, "closed to this browser");
+    served.send(served.get("/", &next)).expect(StatusCode::OK, "Requests");
 }
 
 #[test]
