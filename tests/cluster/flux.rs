@@ -98,6 +98,20 @@ impl Flux {
         assert!(ran.ok(), "{ran}");
     }
 
+    /// Waits until `pending` shows that one object of `kind` reports a denial of the only pending workload of the namespace, and
+    /// returns the codes of the denial.
+    fn reported(&self, governed: &Governed<'_>, kind: &str) -> Value {
+        let admin = &self.installation.plane.admin;
+        let args = ["pending", "-n", &governed.namespace, "-o", "json"];
+        wait_until("pending shows who reports the denial", LIMIT, || {
+            let ran = Ran::of(admin.command(writgate_testing::plugin()).args(args), "");
+            let pending: Value = serde_json::from_str(&ran.stdout).ok()?;
+            let [entry] = &pending.as_array()?[..] else { return None };
+            let [reporter] = &entry["reportedBy"].as_array()?[..] else { return None };
+            (reporter["kind"] == kind && reporter["name"] == *governed.namespace).then(|| reporter["reasons"].clone())
+        })
+    }
+
     /// Waits until a Kustomization has applied a revision.
     fn applied(&self, name: &str, revision: &str) {
         let mut found = Value::Null;

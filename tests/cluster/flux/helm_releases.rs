@@ -116,6 +116,7 @@ pub(crate) fn helm_controller_installs_upgrades_and_rolls_back_with_approvals_in
     release.chart.push("0.1.0", &[&first]);
     let message = release.denied("0.1.0");
     assert!(message.contains("ApprovalRequired"), "{message}");
+    assert_eq!(flux.reported(&governed, "HelmRelease"), json!(["ApprovalRequired"]));
     release.approve(&[&governed.statement(&first)]);
     release.released("0.1.0");
 

@@ -84,6 +84,7 @@ pub(crate) fn an_approval_in_a_component_of_the_same_source_is_admitted(flux: &F
     let message = flux.failed(release.name(), &revision);
     assert!(message.contains("dry-run failed") && is_denied_for(&message, "ApprovalRequired"), "{message}");
     assert_eq!(release.live(), None);
+    assert_eq!(flux.reported(&governed, "Kustomization"), json!(["ApprovalRequired"]));
 
     let revision = release.push_approved(&orders, |_| {});
     flux.applied(release.name(), &revision);
