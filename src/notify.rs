@@ -26,7 +26,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use writgate_cluster::bounded_request;
 use writgate_core::vocabulary::KIND_LABEL;
 
@@ -39,7 +39,7 @@ use self::notification::Notification;
 use self::posted::{PostedReader, SeenConfigMap};
 use self::progress::StoredProgress;
 use self::receiver::{Pace, Receiver};
-use self::records::{Read, RecordReader, SeenEvent};
+use self::records::{EarlyEvents, Read, RecordReader, SeenEvent};
 use crate::lasting_failure::{FailureChange, LastingFailure};
 use crate::lease::Holding;
 use crate::metrics::{Metrics, NotificationOutcome, Watched};
@@ -57,7 +57,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const ROOM: usize = 8 << 20;
 /// Notifications of the re-audit that may wait.
 const MAX_OF_REAUDIT: usize = 1000;
-/// The pause after each ConfigMap that was verified, so that whoever writes many does not occupy a processor.
+/// The pause after each ConfigMap that was checked, so that whoever writes many does not occupy a processor.
 const PAUSE: Duration = Duration::from_millis(20);
 /// The pause after something could not be read, and how often it is tried.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -191,7 +191,7 @@ impl Notifier {
         tokio::join!(
             watch_events,
             watch_config_maps,
-            people.read_events(records, seen_events),
+            people.read_events(records, store, system_namespace, seen_events),
             people.read_config_maps(posted, store, seen_config_maps),
             people.pass_on(of_reaudit),
             progress.keep(&people.receivers, &backlogs),
@@ -328,43 +328,86 @@ impl People {
     }
 
     /// Reads Events until there are no more.
-    async fn read_events(&self, mut records: RecordReader, mut seen: mpsc::UnboundedReceiver<Waiting<SeenEvent>>) {
-        let mut denials = FirstDenials::default();
-        let mut failure = LastingFailure::default();
-        while let Some(waiting) = seen.recv().await {
-            let event = &waiting.sighting;
-            let mut read = records.read(event).await;
-            for _ in 1..ATTEMPTS {
-                if read.is_ok() {
-                    break;
-                }
-                sleep(AGAIN).await;
-                read = records.read(event).await;
+    async fn read_events(
+        &self,
+        mut records: RecordReader,
+        store: &Store,
+        system_namespace: &str,
+        mut seen: mpsc::UnboundedReceiver<Waiting<SeenEvent>>,
+    ) {
+        let mut state = ReadEvents::default();
+        let mut again = Instant::now();
+        // Decisions about what governs are in the Events of these two.
+        let is_watched = |namespace: &str| {
+            let is_governed = store.namespace(namespace).is_some_and(|labels| labels.environment.is_some());
+            is_governed || namespace == system_namespace || namespace == "default"
+        };
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = sleep_until(again), if !state.early.is_empty() => state.early.take(),
+                waiting = seen.recv() => match waiting {
+                    Some(waiting) => vec![waiting],
+                    None => return,
+                },
+            };
+            let had_early = !state.early.is_empty();
+            for waiting in batch {
+                self.read_event(&mut records, &mut state, waiting, is_watched).await;
             }
-            match read {
-                Ok(Read::Notification(notification)) => {
-                    failure.note(None);
-                    let Notification { kind, namespace, .. } = &*notification;
-                    let is_denial = *kind == NotificationType::Denied;
-                    // Old ones are noted too, so that a repetition is recognised.
-                    let is_first = !is_denial || denials.is_first(&notification);
-                    if is_first && event.created >= self.from() && (!is_denial || self.permits(*kind, namespace)) {
-                        self.send(*notification);
-                    }
+            if !had_early {
+                again = Instant::now() + AGAIN;
+            }
+        }
+    }
+
+    async fn read_event(
+        &self,
+        records: &mut RecordReader,
+        state: &mut ReadEvents,
+        waiting: Waiting<SeenEvent>,
+        is_watched: impl Fn(&str) -> bool,
+    ) {
+        let event = &waiting.sighting;
+        let created = event.created;
+        let mut read = records.read(event).await;
+        for _ in 1..ATTEMPTS {
+            if read.is_ok() {
+                break;
+            }
+            sleep(AGAIN).await;
+            read = records.read(event).await;
+        }
+        let (kind, why) = match read {
+            Ok(Read::Notification(notification)) => {
+                state.failure.note(None);
+                let Notification { kind, namespace, .. } = &*notification;
+                let is_denial = *kind == NotificationType::Denied;
+                // Old ones are noted too, so that a repetition is recognised.
+                let is_first = !is_denial || state.denials.is_first(&notification);
+                if is_first && created >= self.from() && (!is_denial || self.permits(*kind, namespace)) {
+                    self.send(*notification);
                 }
-                Ok(Read::Nothing) => {}
-                Ok(Read::Unverified(kind, why)) => {
-                    if event.created >= self.from() {
-                        self.metrics.notification(kind, NotificationOutcome::Unverified);
-                        if let Some(FailureChange::Failed(why)) = failure.note(Some(why.to_owned())) {
-                            tracing::warn!(why, "an Event that looks like the webhook's was not sent");
-                        }
-                    }
+                return;
+            }
+            Ok(Read::Nothing) => return,
+            Ok(Read::Unverified(kind, why)) => (kind, why),
+            Ok(Read::Early(kind)) => {
+                if is_watched(&event.namespace) && state.early.add(waiting) {
+                    return;
                 }
-                Err(why) => {
-                    self.metrics.notification(NotificationType::Denied, NotificationOutcome::Unverified);
-                    tracing::warn!(why, "an Event could not be verified, and nobody was notified of it");
-                }
+                (kind, records::NO_CHECKPOINT)
+            }
+            Err(why) => {
+                self.metrics.notification(NotificationType::Denied, NotificationOutcome::Unverified);
+                tracing::warn!(why, "an Event could not be verified, and nobody was notified of it");
+                return;
+            }
+        };
+        if created >= self.from() {
+            self.metrics.notification(kind, NotificationOutcome::Unverified);
+            if let Some(FailureChange::Failed(why)) = state.failure.note(Some(why.to_owned())) {
+                tracing::warn!(why, "an Event that looks like the webhook's was not sent");
             }
         }
     }
@@ -380,17 +423,22 @@ impl People {
             let config_map = &waiting.sighting;
             let kind = config_map.kind.notification();
             let is_governed = store.namespace(&config_map.namespace).is_some_and(|labels| labels.environment.is_some());
-            // Before anything is read: each takes requests to the API server.
-            if !is_governed || !self.permits(kind, &config_map.namespace) {
+            if !is_governed {
                 continue;
             }
-            let mut read = posted.read(config_map, store).await;
+            // Only what could be sent counts, and nothing is read before it counts.
+            let checked = posted.check(config_map, store);
+            let Some(checked) = checked.filter(|_| self.permits(kind, &config_map.namespace)) else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let mut read = posted.read(config_map, &checked, store).await;
             for _ in 1..ATTEMPTS {
                 if read.is_ok() {
                     break;
                 }
                 sleep(AGAIN).await;
-                read = posted.read(config_map, store).await;
+                read = posted.read(config_map, &checked, store).await;
             }
             match read {
                 Ok(Some(notification)) => self.send(notification),
@@ -410,6 +458,14 @@ impl People {
             self.send(notification);
         }
     }
+}
+
+/// What is remembered between Events.
+#[derive(Default)]
+struct ReadEvents {
+    denials: FirstDenials,
+    failure: LastingFailure,
+    early: EarlyEvents,
 }
 
 /// The denials of the last hour, by object and reason.

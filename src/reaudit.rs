@@ -32,7 +32,7 @@ use crate::reaudit::walk::{Found, Walk};
 use crate::state::store::Store;
 use crate::trail::events::notice::{Notice, NoticeWriter};
 
-/// Events and log lines of one round, at most. The log has the number of the others.
+/// Events and log lines of one round, at most. The log has the number of the others. Notifications are not limited by it.
 const MAX_REPORTS: usize = 100;
 /// How soon a round is repeated that failed, unless the interval is shorter.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -153,10 +153,7 @@ impl Reaudit {
         tracing::info!(workloads = total, alarming, changed, ?took, "re-audit finished");
         // A crowd of harmless changes must not hide the worst ones.
         transitions.sort_by_key(|transition| transition.found.standing);
-        for transition in transitions.iter().take(MAX_REPORTS) {
-            if let Some(people) = &self.people {
-                people.notify_of_revocation(&transition.found);
-            }
+        for transition in notified(&transitions, self.people.as_ref()) {
             self.tell(transition).await;
         }
         if changed > MAX_REPORTS {
@@ -228,6 +225,14 @@ impl ReportTarget {
     }
 }
 
+/// Notifies of each revocation, and returns the transitions that are reported.
+fn notified<'t>(transitions: &'t [Transition], people: Option<&NotificationSender>) -> &'t [Transition] {
+    if let Some(people) = people {
+        transitions.iter().for_each(|transition| people.notify_of_revocation(&transition.found));
+    }
+    transitions.get(..MAX_REPORTS).unwrap_or(transitions)
+}
+
 /// The reason of an Event.
 const fn reason(standing: Standing) -> &'static str {
     match standing {
@@ -247,4 +252,33 @@ const fn reason(standing: Standing) -> &'static str {
 fn jitter(interval: Duration) -> Duration {
     let random = clock::decision_id(clock::now()).as_bytes()[15];
     interval.mul_f64(f64::from(random) / 2550.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use writgate_core::record::ObjectRecord;
+
+    use super::*;
+
+    #[test]
+    fn people_are_notified_of_more_revocations_than_a_round_reports() {
+        let revoked = |number: usize| {
+            let object = ObjectRecord {
+                api_version: "apps/v1".to_owned(),
+                kind: "Deployment".to_owned(),
+                namespace: "payments".to_owned(),
+                name: format!("orders-{number}"),
+                uid: Some(number.to_string()),
+            };
+            let (environment, why) = ("production".into(), "Revoked".to_owned());
+            let found = Found { object, environment, standing: Standing::Revoked, why, approval: None };
+            Transition { found, before: Some(Standing::Approved) }
+        };
+        let transitions: Vec<Transition> = (0..MAX_REPORTS + 1).map(revoked).collect();
+        let (people, mut arrived) = NotificationSender::for_tests();
+        assert_eq!(notified(&transitions, Some(&people)).len(), MAX_REPORTS);
+        let sent = std::iter::from_fn(|| arrived.try_recv().ok()).count();
+        assert_eq!(sent, MAX_REPORTS + 1);
+        assert_eq!(notified(&transitions[1..2], Some(&people)).len(), 1);
+    }
 }

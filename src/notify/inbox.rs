@@ -2,14 +2,13 @@
 //!
 //! What does not fit is not lost: the watch lists again, and offers it again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,8 +21,8 @@ pub(super) trait Sighting: Sized + Send {
     /// The object.
     type Object: Resource<DynamicType = ()> + Clone + Debug;
 
-    /// What distinguishes this state of the object from those that nobody has to look at again.
-    fn version(metadata: &ObjectMeta) -> &str;
+    /// What distinguishes this state of the object from the last one, if somebody has to look at it again.
+    fn version(object: &Self::Object) -> &str;
 
     /// `None`: nobody has to look at it.
     fn of(object: Self::Object) -> Option<Self>;
@@ -34,17 +33,21 @@ pub(super) trait Sighting: Sized + Send {
     /// Whether somebody who was notified of everything before `from` has to look at it.
     fn matters_since(&self, from: Timestamp) -> bool;
 
-    /// About how many bytes it takes.
+    /// About how many bytes it takes: no part that a stranger may choose the length of is left out.
     fn size(&self) -> usize;
 }
+
+/// The hash of the last version that was offered, by the hash of the object's uid. Of an object that changes again and again,
+/// only one is kept.
+type Offered = HashMap<u64, u64>;
 
 /// Offers what a watch sees to whoever holds the other end of the channel.
 pub(super) struct Inbox<T> {
     sender: mpsc::UnboundedSender<Waiting<T>>,
     backlog: Arc<Backlog>,
     from: Timestamp,
-    /// Hashes of what was offered, as long as it exists.
-    seen: Mutex<HashSet<u64>>,
+    /// What was offered last of each object that exists.
+    seen: Mutex<Offered>,
     is_behind: AtomicBool,
     hasher: RandomState,
 }
@@ -110,7 +113,7 @@ impl Backlog {
 /// A list in progress.
 #[derive(Default)]
 pub(super) struct Listed {
-    seen: HashSet<u64>,
+    seen: Offered,
     is_behind: bool,
 }
 
@@ -131,23 +134,28 @@ impl<T: Sighting> Inbox<T> {
         (inbox, receiver)
     }
 
+    /// Of how many objects something is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// What was not looked at yet.
     pub(super) fn backlog(&self) -> Arc<Backlog> {
         self.backlog.clone()
     }
 
-    fn key(&self, object: &T::Object) -> u64 {
-        let uid = object.uid().unwrap_or_default();
-        self.hasher.hash_one((uid, T::version(object.meta())))
+    fn uid(&self, object: &T::Object) -> u64 {
+        self.hasher.hash_one(object.uid().unwrap_or_default())
     }
 
-    /// Returns the key of the object, unless there was no room for it.
-    fn offer(&self, object: T::Object) -> Option<u64> {
-        let key = self.key(&object);
+    /// Returns the hashes of the object's uid and version, unless there was no room for it.
+    fn offer(&self, object: T::Object) -> Option<(u64, u64)> {
+        let (uid, version) = (self.uid(&object), self.hasher.hash_one(T::version(&object)));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.contains(&key) || self.take(object) {
-            seen.insert(key);
-            return Some(key);
+        if seen.get(&uid) == Some(&version) || self.take(object) {
+            seen.insert(uid, version);
+            return Some((uid, version));
         }
         None
     }
@@ -172,7 +180,7 @@ impl<T: Sighting> Follower<T::Object> for Inbox<T> {
     fn list(&self, listed: &mut Listed, page: Vec<T::Object>) {
         for object in page {
             match self.offer(object) {
-                Some(key) => drop(listed.seen.insert(key)),
+                Some((uid, version)) => drop(listed.seen.insert(uid, version)),
                 None => listed.is_behind = true,
             }
         }
@@ -190,8 +198,8 @@ impl<T: Sighting> Follower<T::Object> for Inbox<T> {
     }
 
     fn delete(&self, object: T::Object) {
-        let key = self.key(&object);
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        let uid = self.uid(&object);
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
     }
 
     fn wants_another_list(&self) -> bool {

@@ -4,12 +4,14 @@
 //! computed from the request's objects and the posture, and each signature is verified with the posture's keys. The requester and
 //! their reason stay claims.
 
+mod seen;
+
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -20,104 +22,23 @@ use writgate_cluster::live::{ClaimedApprovals, KINDS, UnsentRequest, attached};
 use writgate_cluster::names;
 use writgate_cluster::namespace::NamespaceLabels;
 use writgate_core::{
-    approval::{Approval, Envelope, MAX_ENVELOPE, MAX_REQUEST, PostedRequest, RequestedWorkload, Subject},
+    approval::{Approval, Envelope, PostedRequest, Rejection, RequestDigest, RequestedWorkload, Subject},
     decide::{SignatureProgress, VerifiedRejection},
     kube::default_forward,
-    posture::{Posture, PostureSet, SignatureState, describe_quorum},
+    posture::{Posture, PostureSet, describe_quorum},
     record::{Decision, Outcome},
-    vocabulary::{
-        APPROVAL_KEY, APPROVAL_KIND, KIND_LABEL, REJECTION_KEY, REJECTION_KIND, REQUEST_ANNOTATION, REQUEST_KEY,
-        REQUEST_KIND,
-    },
 };
 
-use crate::notify::inbox::Sighting;
 use crate::notify::notification::{Notification, NotificationType, Place, code, codes};
 use crate::reaudit::Rules;
 use crate::reaudit::decider::{Decider, NamespaceRules};
 use crate::state::store::Store;
 
-/// The label selector of requests, approvals and rejections.
-pub(super) const SELECTOR: &str = "writgate.dev/kind in (approval,rejection,request)";
+use self::seen::PostedKind;
+pub(super) use self::seen::{SELECTOR, SeenConfigMap};
+
 /// How long the API server may take for one request.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// About the size of the other fields of a ConfigMap.
-const FIELDS: usize = 4096;
-
-/// Which of the three a ConfigMap claims to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PostedKind {
-    Request,
-    Approval,
-    Rejection,
-}
-
-impl PostedKind {
-    /// What a notification about it is.
-    pub(super) fn notification(self) -> NotificationType {
-        match self {
-            Self::Request => NotificationType::Requested,
-            Self::Approval => NotificationType::Approved,
-            Self::Rejection => NotificationType::Rejected,
-        }
-    }
-}
-
-/// What is kept of a ConfigMap.
-pub(super) struct SeenConfigMap {
-    pub(super) kind: PostedKind,
-    pub(super) namespace: String,
-    name: String,
-    /// When its content changed last, by the API server's clock.
-    pub(super) changed: Timestamp,
-    object: ConfigMap,
-}
-
-impl Sighting for SeenConfigMap {
-    type Object = ConfigMap;
-
-    fn version(metadata: &ObjectMeta) -> &str {
-        metadata.resource_version.as_deref().unwrap_or_default()
-    }
-
-    fn of(object: ConfigMap) -> Option<Self> {
-        let (kind, key, most) = match object.labels().get(KIND_LABEL)?.as_str() {
-            REQUEST_KIND => (PostedKind::Request, REQUEST_KEY, MAX_REQUEST),
-            APPROVAL_KIND => (PostedKind::Approval, APPROVAL_KEY, MAX_ENVELOPE),
-            REJECTION_KIND => (PostedKind::Rejection, REJECTION_KEY, MAX_ENVELOPE),
-            _ => return None,
-        };
-        let data = object.data.as_ref()?;
-        let is_small = data.values().map(String::len).sum::<usize>() <= most && object.binary_data.is_none();
-        if !data.contains_key(key) || !is_small {
-            return None;
-        }
-        let created = object.creation_timestamp()?.0;
-        // Two reviewers sign one ConfigMap, one after the other.
-        let is_approval = kind == PostedKind::Approval;
-        let written = object.managed_fields().iter().filter(|_| is_approval).filter_map(|by| Some(by.time.as_ref()?.0));
-        // Whoever writes the object can write a time that has not come.
-        let changed = written.max().unwrap_or(created).max(created).min(clock::now());
-        let (namespace, name) = (object.namespace()?, object.name_any());
-        Some(Self { kind, namespace, name, changed, object })
-    }
-
-    fn time(&self) -> Timestamp {
-        self.changed
-    }
-
-    fn matters_since(&self, from: Timestamp) -> bool {
-        self.changed >= from
-    }
-
-    fn size(&self) -> usize {
-        let data = self.object.data.iter().flatten().map(|(_, text)| text.len()).sum::<usize>();
-        // Annotations have at most 256 KiB, and managed fields name what was set.
-        let annotations = self.object.annotations().values().map(String::len).sum::<usize>();
-        FIELDS + data + annotations
-    }
-}
 
 /// Verifies posted requests, and what reviewers have written about them.
 pub(super) struct PostedReader {
@@ -134,8 +55,25 @@ struct Governed {
 }
 
 impl Governed {
+    /// The namespace of a ConfigMap now. `None`: it is not governed.
+    fn of(seen: &SeenConfigMap, store: &Store) -> Option<Self> {
+        let labels = store.namespace(&seen.namespace).filter(|labels| labels.environment.is_some())?;
+        Some(Self { name: seen.namespace.clone(), labels, postures: store.postures(), now: clock::now() })
+    }
+
     fn posture(&self) -> Option<&Posture> {
         self.postures.environment(self.labels.environment.as_deref()?).ok()
+    }
+
+    /// The rejection of `request` in a ConfigMap.
+    fn rejection<'s>(
+        &self,
+        seen: &SeenConfigMap,
+        request: &RequestDigest,
+        subjects: impl Iterator<Item = &'s Subject>,
+    ) -> Option<VerifiedRejection> {
+        let project = self.labels.project.as_deref().unwrap_or_default();
+        VerifiedRejection::of(&seen.text, self.posture()?, project, request, subjects, self.now)
     }
 
     fn place(&self) -> Place<'_> {
@@ -145,6 +83,15 @@ impl Governed {
             project: self.labels.project.as_deref(),
         }
     }
+}
+
+/// What a ConfigMap says, as far as that can be checked without a request to the API server.
+pub(super) enum Checked {
+    Request(PostedRequest),
+    /// A key of the posture has signed it.
+    Approval(Envelope, Approval),
+    /// A reviewer has signed it.
+    Rejection(Rejection),
 }
 
 /// What was computed of one workload of a request.
@@ -158,19 +105,45 @@ impl PostedReader {
         Self { decider: Decider::new(client.clone(), rules), client }
     }
 
-    /// Reads a ConfigMap. `None`: there is nothing of which people are notified. The error says why it could not be read now.
-    pub(super) async fn read(&self, seen: &SeenConfigMap, store: &Store) -> Result<Option<Notification>, String> {
-        let Some(labels) = store.namespace(&seen.namespace).filter(|labels| labels.environment.is_some()) else {
-            return Ok(None);
-        };
-        let governed = Governed { name: seen.namespace.clone(), labels, postures: store.postures(), now: clock::now() };
+    /// Checks the form, the name and the signature of a ConfigMap, without a request to the API server. `None`: there is nothing
+    /// of which people are notified. Whoever may write ConfigMaps can write any number without a reviewer's signature.
+    pub(super) fn check(&self, seen: &SeenConfigMap, store: &Store) -> Option<Checked> {
+        let governed = Governed::of(seen, store)?;
         match seen.kind {
-            PostedKind::Request => match posted(&seen.object) {
-                Some(request) => self.requested(&governed, seen, &request).await.map(Some),
-                None => Ok(None),
-            },
-            PostedKind::Approval => self.approved(governed, seen).await,
-            PostedKind::Rejection => self.rejected(&governed, seen).await,
+            PostedKind::Request => seen.posted().map(Checked::Request),
+            PostedKind::Approval => {
+                let digits = seen.request.as_deref()?.strip_prefix("request-")?;
+                if !self.decider.rules.detached_approvals || seen.name.strip_prefix("approval-")? != digits {
+                    return None;
+                }
+                let envelope = Envelope::parse(&seen.text).ok()?;
+                let approval = Approval::parse(envelope.payload()).ok()?;
+                governed.posture()?.is_signed(&envelope).then_some(Checked::Approval(envelope, approval))
+            }
+            PostedKind::Rejection => {
+                let (_, rejection) = Rejection::read(&seen.text).ok()?;
+                if seen.name != rejection.request.rejection_name(&seen.text) {
+                    return None;
+                }
+                governed.rejection(seen, &rejection.request, iter::empty())?;
+                Some(Checked::Rejection(rejection))
+            }
+        }
+    }
+
+    /// Reads what `checked` is about. `None`: there is nothing of which people are notified. The error says why it could not be
+    /// read now.
+    pub(super) async fn read(
+        &self,
+        seen: &SeenConfigMap,
+        checked: &Checked,
+        store: &Store,
+    ) -> Result<Option<Notification>, String> {
+        let Some(governed) = Governed::of(seen, store) else { return Ok(None) };
+        match checked {
+            Checked::Request(request) => self.requested(&governed, seen, request).await.map(Some),
+            Checked::Approval(envelope, approval) => self.approved(governed, seen, envelope, approval).await,
+            Checked::Rejection(rejection) => self.rejected(&governed, seen, rejection).await,
         }
     }
 
@@ -230,18 +203,14 @@ impl PostedReader {
         Ok(made.say(&format!("{text}.")).say(&format!("Review it with `{command}`.")))
     }
 
-    async fn approved(&self, mut governed: Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
-        let Some(name) = seen.object.annotations().get(REQUEST_ANNOTATION) else { return Ok(None) };
-        if !self.decider.rules.detached_approvals {
-            return Ok(None);
-        }
-        let text = seen.object.data.as_ref().and_then(|data| data.get(APPROVAL_KEY));
-        let Some(envelope) = text.and_then(|text| Envelope::parse(text).ok()) else { return Ok(None) };
-        let Ok(approval) = Approval::parse(envelope.payload()) else { return Ok(None) };
-        // Before anything is read: whoever may write ConfigMaps can write any number without a signature.
-        if !governed.posture().is_some_and(|posture| is_signed(posture, &envelope)) {
-            return Ok(None);
-        }
+    async fn approved(
+        &self,
+        mut governed: Governed,
+        seen: &SeenConfigMap,
+        envelope: &Envelope,
+        approval: &Approval,
+    ) -> Result<Option<Notification>, String> {
+        let Some(name) = &seen.request else { return Ok(None) };
         // A reviewer's clock may be ahead.
         governed.now = governed.now.max(approval.not_before);
         let Some(request) = self.request(&seen.namespace, name).await? else { return Ok(None) };
@@ -252,13 +221,13 @@ impl PostedReader {
         let Some(posture) = governed.posture().filter(|_| left_out.is_empty()) else { return Ok(None) };
         let decisions: Vec<Decision> = computed.iter().map(|one| one.decision.clone()).collect();
         let project = governed.labels.project.as_deref().unwrap_or_default();
-        let Some(progress) = SignatureProgress::of(posture, project, &envelope, &decisions, governed.now) else {
+        let Some(progress) = SignatureProgress::of(posture, project, envelope, &decisions, governed.now) else {
             return Ok(None);
         };
         let place = governed.place();
         let mut signers: Vec<&str> = progress.signed.iter().map(String::as_str).collect();
         let subject = format!("{}/{name}", seen.namespace);
-        let quorum = describe_quorum(posture.quorum_of(&approval));
+        let quorum = describe_quorum(posture.quorum_of(approval));
         let text = match progress.missing {
             0 => format!(
                 "Request {}{} is approved by {}, until {}.",
@@ -293,22 +262,19 @@ impl PostedReader {
         ))
     }
 
-    async fn rejected(&self, governed: &Governed, seen: &SeenConfigMap) -> Result<Option<Notification>, String> {
-        // `rejection-<digits of the request>-<digits of the key>`
-        let Some(digits) = seen.name.split('-').nth(1) else { return Ok(None) };
-        let (Some(posture), Some(request)) =
-            (governed.posture(), self.request(&seen.namespace, &format!("{REQUEST_KIND}-{digits}")).await?)
-        else {
-            return Ok(None);
-        };
+    async fn rejected(
+        &self,
+        governed: &Governed,
+        seen: &SeenConfigMap,
+        signed: &Rejection,
+    ) -> Result<Option<Notification>, String> {
+        let request = self.request(&seen.namespace, &signed.request.request_name()).await?;
+        let Some(request) = request.filter(|request| request.digest == signed.request) else { return Ok(None) };
         let (computed, left_out) = self.compute(governed, &request, None).await?;
         if !left_out.is_empty() {
             return Ok(None);
         }
-        let text = seen.object.data.as_ref().and_then(|data| data.get(REJECTION_KEY)).map_or("", String::as_str);
-        let project = governed.labels.project.as_deref().unwrap_or_default();
-        let subjects = computed.iter().map(|one| &one.subject);
-        let rejection = VerifiedRejection::of(text, posture, project, &request.digest, subjects, governed.now);
+        let rejection = governed.rejection(seen, &request.digest, computed.iter().map(|one| &one.subject));
         let Some(VerifiedRejection { by, reason, at }) = rejection else { return Ok(None) };
         let place = governed.place();
         let name = request.digest.request_name();
@@ -374,7 +340,7 @@ impl PostedReader {
         let (generated, is_generated) = (text("/metadata/generateName"), name.is_empty());
         let in_subject = if is_generated { format!("{generated}*") } else { name.to_owned() };
         let subject = format!("{api_version}/{kind_name}/{}/{in_subject}", governed.name);
-        let has_name = if is_generated { !generated.is_empty() } else { names::is_subdomain(name) };
+        let has_name = if is_generated { names::is_subdomain_prefix(generated) } else { names::is_subdomain(name) };
         if workload.subject != subject || !has_name {
             return Ok(None);
         }
@@ -452,12 +418,7 @@ impl PostedReader {
     }
 }
 
-/// Whether any signature verifies with a key of the posture.
-fn is_signed(posture: &Posture, envelope: &Envelope) -> bool {
-    posture.signature_states(envelope).iter().any(|(_, state)| matches!(state, SignatureState::Valid(..)))
-}
-
-/// The request that a ConfigMap holds, if it keeps the rules of one.
+/// The request that a ConfigMap of the API server holds, if it keeps the rules of one.
 fn posted(object: &ConfigMap) -> Option<PostedRequest> {
     let content = config_map::content(object).ok()?;
     PostedRequest::of(&object.namespace()?, &object.name_any(), &content).ok()

@@ -29,6 +29,14 @@ pub(crate) struct NotificationSender {
 }
 
 impl NotificationSender {
+    /// One whose notifications arrive at the second part.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> (Self, mpsc::Receiver<Notification>) {
+        let (sender, arrived) = mpsc::channel(super::MAX_OF_REAUDIT);
+        let (expiries, store, metrics) = Default::default();
+        (Self { sender, expires_within: SignedDuration::ZERO, expiries, store, metrics }, arrived)
+    }
+
     /// Notifies of an approval that expires soon.
     pub(crate) fn notify_of_expiry(&self, found: &Found) {
         let (Some(approval), now) = (&found.approval, clock::now()) else { return };

@@ -10,9 +10,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
 use kube::{Client, ResourceExt as _};
+use tokio::time::Instant;
 use uuid::Uuid;
 use writgate_cluster::bounded_request;
 use writgate_cluster::checkpoint;
@@ -23,7 +23,7 @@ use writgate_core::record::{
     Basis, ChainVerifier, Checkpoint, DecisionRecord, LineOutcome, ObjectRecord, Outcome, VerifiedLine,
 };
 
-use crate::notify::inbox::Sighting;
+use crate::notify::inbox::{Sighting, Waiting};
 use crate::notify::notification::{Notification, NotificationType, Place, code, codes};
 
 /// The field selector of the webhook's Events.
@@ -40,24 +40,29 @@ const FIELDS: usize = 512;
 const BREAK_GLASS: &str = "BreakGlassAdmitted";
 /// How much later than its decision an Event may be created. Otherwise somebody repeats an old record.
 const MAX_DELAY: SignedDuration = SignedDuration::from_mins(10);
-
 /// How long the first checkpoint of a writer may take.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+/// How long it is not looked for again.
+const ABSENT: Duration = Duration::from_secs(1);
+/// Events of one namespace that may wait for checkpoints.
+const MAX_EARLY: usize = 16;
+/// Why an Event is not sent that has waited, or may not wait.
+pub(super) const NO_CHECKPOINT: &str = "its writer has no checkpoint";
 
 /// What is kept of an Event.
 pub(super) struct SeenEvent {
-    uid: String,
-    namespace: String,
+    pub(super) namespace: String,
     pub(super) created: Timestamp,
-    reason: String,
-    record: String,
+    /// Whether its reason is that of a break-glass admission.
+    says_break_glass: bool,
+    record: Box<str>,
 }
 
 impl Sighting for SeenEvent {
     type Object = Event;
 
     /// An Event changes only when its denial is repeated.
-    fn version(_: &ObjectMeta) -> &'static str {
+    fn version(_: &Event) -> &'static str {
         ""
     }
 
@@ -66,13 +71,14 @@ impl Sighting for SeenEvent {
             return None;
         }
         let created = event.creation_timestamp()?.0;
-        let (uid, namespace) = (event.uid()?, event.namespace()?);
+        let namespace = event.namespace()?;
         let record = event.metadata.annotations.and_then(|mut all| all.remove(RECORD_ANNOTATION))?;
+        // Whoever writes an Event chooses the length of its reason, so it is not kept.
         let reason = event.reason.unwrap_or_default();
-        if OTHER_REASONS.contains(&&*reason) {
+        if OTHER_REASONS.contains(&&*reason) || record.len() > MAX_RECORD {
             return None;
         }
-        (record.len() <= MAX_RECORD).then_some(Self { uid, namespace, created, reason, record })
+        Some(Self { namespace, created, says_break_glass: reason == BREAK_GLASS, record: record.into_boxed_str() })
     }
 
     fn time(&self) -> Timestamp {
@@ -81,7 +87,7 @@ impl Sighting for SeenEvent {
 
     /// An old denial says that a later one is a repetition.
     fn matters_since(&self, from: Timestamp) -> bool {
-        self.created >= from || self.reason != BREAK_GLASS
+        self.created >= from || !self.says_break_glass
     }
 
     fn size(&self) -> usize {
@@ -100,33 +106,61 @@ pub(super) enum Read {
     Nothing,
     /// Its record does not verify; why.
     Unverified(NotificationType, &'static str),
+    /// The writer of its record has no checkpoint yet. A new replica writes its first one within seconds.
+    Early(NotificationType),
+}
+
+/// Events that are read again, because their writers have no checkpoint yet. The others do not wait for them.
+#[derive(Default)]
+pub(super) struct EarlyEvents(Vec<Waiting<SeenEvent>>);
+
+impl EarlyEvents {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Keeps an Event, unless too many of its namespace wait: anybody can make up a writer. Returns whether it waits.
+    pub(super) fn add(&mut self, event: Waiting<SeenEvent>) -> bool {
+        let namespace = &event.sighting.namespace;
+        let has_room = self.0.iter().filter(|other| other.sighting.namespace == *namespace).count() < MAX_EARLY;
+        if has_room {
+            self.0.push(event);
+        }
+        has_room
+    }
+
+    /// Those that wait. None waits then.
+    pub(super) fn take(&mut self) -> Vec<Waiting<SeenEvent>> {
+        std::mem::take(&mut self.0)
+    }
 }
 
 /// Verifies records by the checkpoints of their writers.
 pub(super) struct RecordReader {
     config_maps: Api<ConfigMap>,
     writers: HashMap<Uuid, (Checkpoint, PublicKey)>,
+    /// When a writer had no checkpoint.
+    absent: HashMap<Uuid, Instant>,
 }
 
 impl RecordReader {
     pub(super) fn new(client: Client, system_namespace: &str) -> Self {
-        Self { config_maps: Api::namespaced(client, system_namespace), writers: HashMap::new() }
+        Self { config_maps: Api::namespaced(client, system_namespace), writers: HashMap::new(), absent: HashMap::new() }
     }
 
     /// Reads an Event. The error says why it could not be read now.
     pub(super) async fn read(&mut self, event: &SeenEvent) -> Result<Read, String> {
         // The claimed record says only whose key to read, and whether it is of interest.
         let Ok(claimed) = serde_json::from_str::<DecisionRecord>(&event.record) else { return Ok(Read::Nothing) };
-        let Some(kind) = kind(&claimed, &event.reason) else { return Ok(Read::Nothing) };
+        let Some(kind) = kind(&claimed, event.says_break_glass) else { return Ok(Read::Nothing) };
         let Some(link) = claimed.chain.filter(|_| claimed.signature.is_some()) else {
             return Ok(Read::Unverified(kind, "its record has no signature"));
         };
         let Some((checkpoint, key)) = self.writer(link.writer).await? else {
-            // A new replica writes its first checkpoint within seconds.
             if clock::now().duration_since(event.created) < PATIENCE {
-                return Err(format!("the writer {} has no checkpoint yet", link.writer));
+                return Ok(Read::Early(kind));
             }
-            return Ok(Read::Unverified(kind, "its writer has no checkpoint"));
+            return Ok(Read::Unverified(kind, NO_CHECKPOINT));
         };
         let Some(record) = verified(&event.record, &checkpoint, key) else {
             return Ok(Read::Unverified(kind, "its record does not verify"));
@@ -142,10 +176,17 @@ impl RecordReader {
         if let Some(known) = self.writers.get(&writer) {
             return Ok(Some(known.clone()));
         }
+        if self.absent.get(&writer).is_some_and(|since| since.elapsed() < ABSENT) {
+            return Ok(None);
+        }
         let name = format!("audit-{writer}");
         let found = bounded_request::send(ANSWER, self.config_maps.get_opt(&name)).await;
         let found = found.map_err(|error| format!("checkpoint {name} cannot be read: {error}"))?;
-        let Some(checkpoint) = found.and_then(|found| checkpoint::in_config_map(&found).ok()) else { return Ok(None) };
+        let Some(checkpoint) = found.and_then(|found| checkpoint::in_config_map(&found).ok()) else {
+            self.absent.retain(|_, since| since.elapsed() < ABSENT);
+            self.absent.insert(writer, Instant::now());
+            return Ok(None);
+        };
         let Ok(key) = PublicKey::from_pem(&checkpoint.public_key) else { return Ok(None) };
         if self.writers.len() >= MAX_WRITERS {
             self.writers.clear();
@@ -164,15 +205,16 @@ fn verified(text: &str, checkpoint: &Checkpoint, key: PublicKey) -> Option<Decis
     }
 }
 
-/// Of what people are notified because of a decision. `reason` is that of its Event.
-fn kind(record: &DecisionRecord, reason: &str) -> Option<NotificationType> {
+/// Of what people are notified because of a decision. `says_break_glass`: whether the reason of its Event does. Nobody signs the
+/// reason, so only the policy on Events prevents a copy with another one.
+fn kind(record: &DecisionRecord, says_break_glass: bool) -> Option<NotificationType> {
     if record.dry_run {
         return None;
     }
     match (record.decision, record.basis) {
         (Outcome::Denied, _) => Some(NotificationType::Denied),
         // Another reason says that the object did not appear.
-        (Outcome::Admitted, Some(Basis::BreakGlass)) if reason == BREAK_GLASS => Some(NotificationType::BreakGlass),
+        (Outcome::Admitted, Some(Basis::BreakGlass)) if says_break_glass => Some(NotificationType::BreakGlass),
         _ => None,
     }
 }
@@ -196,8 +238,10 @@ fn notification(
         project: record.project.as_deref(),
     };
     let subject = subject(object);
-    let made = Notification::new(kind, &[&event.uid], event.created, &place, &subject)
-        .fact("decision", &record.id.to_string())
+    let decision = record.id.to_string();
+    // Not the Event: whoever may write Events can copy one any number of times.
+    let made = Notification::new(kind, &[&decision], event.created, &place, &subject)
+        .fact("decision", &decision)
         .fact("object", &subject)
         .fact("request", record.deed());
     // The API server says who sent the request, and does not prove to the webhook that it is the API server.

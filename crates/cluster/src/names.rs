@@ -28,6 +28,12 @@ pub fn is_subdomain(name: &str) -> bool {
     name.len() <= MAX_SUBDOMAIN && name.split('.').all(is_part)
 }
 
+/// Whether `prefix` can be a `generateName`: the API server completes it to a name.
+#[must_use]
+pub fn is_subdomain_prefix(prefix: &str) -> bool {
+    prefix.len() <= MAX_SUBDOMAIN && is_subdomain(prefix.trim_end_matches('-'))
+}
+
 fn is_part(part: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends_well = |byte: Option<u8>| byte.is_some_and(inner);
@@ -46,6 +52,18 @@ mod tests {
             assert!(!is_subdomain(name), "{name:?}");
             assert!(!is_label(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_prefix_of_a_name_may_end_with_hyphens_and_contains_nothing_else_than_a_name() {
+        for prefix in ["orders-", "orders", "orders--", "orders.v2-"] {
+            assert!(is_subdomain_prefix(prefix), "{prefix:?}");
+        }
+        for prefix in ["", "-", "-orders-", "Orders-", "a/b-", "orders.", "orders-\n", "`orders`-"] {
+            assert!(!is_subdomain_prefix(prefix), "{prefix:?}");
+        }
+        let longest = format!("{}-", "a".repeat(MAX_SUBDOMAIN - 1));
+        assert!(is_subdomain_prefix(&longest) && !is_subdomain_prefix(&format!("{longest}-")));
     }
 
     #[test]

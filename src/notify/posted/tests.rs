@@ -11,6 +11,7 @@ use writgate_core::request::ExemptControllers;
 use writgate_testing::{Key, detached, envelope, posted, request_file, seconds_from_now};
 
 use super::*;
+use crate::notify::inbox::Sighting as _;
 
 /// A posture that requires two reviewers, in the governed namespace `payments`.
 struct Case {
@@ -67,7 +68,34 @@ impl Case {
         let mut object = object.clone();
         object["metadata"]["creationTimestamp"] = seconds_from_now(0).into();
         let seen = SeenConfigMap::of(serde_json::from_value(object).expect("a ConfigMap")).expect("it is looked at");
-        self.reader().read(&seen, &self.store).await.expect("the API server answers")
+        let reader = self.reader();
+        let checked = reader.check(&seen, &self.store)?;
+        reader.read(&seen, &checked, &self.store).await.expect("the API server answers")
+    }
+
+    /// Whether something would be read because of the object.
+    fn is_read(&self, object: &Value) -> bool {
+        let mut object = object.clone();
+        object["metadata"]["creationTimestamp"] = seconds_from_now(0).into();
+        let seen = SeenConfigMap::of(serde_json::from_value(object).expect("a ConfigMap"));
+        seen.is_some_and(|seen| self.reader().check(&seen, &self.store).is_some())
+    }
+
+    /// The ConfigMap of a rejection of the request, signed with `key`.
+    async fn rejection(&self, key: &Key, change: impl FnOnce(&mut Value)) -> Value {
+        let requested = self.requested().await.cloud_event("/")["data"].clone();
+        let hash = requested["workloads"][0]["specHash"].as_str().expect("a hash").replace("sha256:", "");
+        let mut statement = json!({
+            "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://writgate.dev/rejection/v1",
+            "subject": [{"name": requested["workloads"][0]["subject"], "digest": {"sha256": hash}}],
+            "predicate": {"projection": "v1", "request": requested["digest"], "reason": "not on a Friday",
+                "rejectedBy": "whoever", "rejectedAt": seconds_from_now(0)}});
+        change(&mut statement);
+        let text = envelope(&statement, &[key]);
+        let request = statement["predicate"]["request"].as_str().and_then(RequestDigest::parse).expect("a digest");
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "immutable": true, "metadata": {"namespace": "payments",
+            "name": request.rejection_name(&text), "labels": {"writgate.dev/kind": "rejection"}},
+            "data": {"rejection.json": text}})
     }
 
     /// The notification of the request.
@@ -201,4 +229,52 @@ async fn a_workload_with_a_generated_name_is_computed() {
     });
     let data = &case.requested().await.cloud_event("/")["data"];
     assert_eq!(data["workloads"][0]["subject"], "apps/v1/Deployment/payments/orders-*");
+}
+
+#[tokio::test]
+async fn a_generated_name_that_is_no_name_is_a_claim() {
+    let long = "a".repeat(253);
+    for prefix in ["Orders-", "<!here>-", "orders\n-", &*format!("{long}-")] {
+        let case = Case::new(|file| {
+            let metadata = &mut file["workloads"][0]["object"]["metadata"];
+            *metadata = json!({"generateName": prefix, "namespace": "payments"});
+            file["workloads"][0]["subject"] = format!("apps/v1/Deployment/payments/{prefix}*").into();
+        });
+        let data = &case.requested().await.cloud_event("/")["data"];
+        assert!(data.get("workloads").is_none() && data["claims"]["workloads"].is_string(), "{data}");
+    }
+}
+
+#[tokio::test]
+async fn a_rejection_is_sent_with_the_owner_of_its_key() {
+    let case = Case::new(|_| {});
+    let made = case.read(&case.rejection(&case.bob, |_| {}).await).await.expect("a notification");
+    let data = &made.cloud_event("/")["data"];
+    assert_eq!((&data["rejectedBy"], &data["reason"]), (&json!("bob@acme.example"), &json!("not on a Friday")));
+    let other = |statement: &mut Value| statement["subject"][0]["digest"]["sha256"] = "1".repeat(64).into();
+    assert_eq!(case.read(&case.rejection(&case.bob, other).await).await, None, "another object");
+}
+
+#[tokio::test]
+async fn nothing_is_read_and_nothing_counts_because_of_what_no_reviewer_signed() {
+    let case = Case::new(|_| {});
+    let (keys, stranger) = ([&case.bob], Key::new());
+    assert!(case.is_read(&case.request));
+    let mut renamed = case.request.clone();
+    renamed["metadata"]["name"] = "request-0".into();
+    assert!(!case.is_read(&renamed));
+
+    let approval = case.approval(&keys, |_| {}).await;
+    assert!(case.is_read(&approval));
+    let mut other_name = approval.clone();
+    other_name["metadata"]["name"] = "approval-0".into();
+    assert!(!case.is_read(&other_name));
+    assert!(!case.is_read(&case.approval(&[&stranger], |_| {}).await));
+
+    let rejection = case.rejection(&case.bob, |_| {}).await;
+    assert!(case.is_read(&rejection));
+    let mut other_name = rejection.clone();
+    other_name["metadata"]["name"] = format!("{}0", rejection["metadata"]["name"].as_str().expect("a name")).into();
+    assert!(!case.is_read(&other_name));
+    assert!(!case.is_read(&case.rejection(&stranger, |_| {}).await));
 }

@@ -10,6 +10,8 @@ use tower::service_fn;
 use writgate_core::record::{CHAIN_VERSION, Chain, CheckpointHead, Head};
 
 use super::*;
+use crate::notify::inbox::Inbox;
+use crate::state::watch::Follower as _;
 
 /// A replica: its chain, and its key.
 struct Writer {
@@ -188,9 +190,47 @@ async fn an_event_with_one_thing_wrong_is_not_sent() {
     // The checkpoint of an unknown writer may still come, for a while.
     let mut unknown = Writer::new(3);
     let mut event = event("ApprovalRequired", &unknown.sign(&denial()));
-    assert!(reader.read(&event).await.is_err());
+    assert!(matches!(read(&mut reader, &event).await, Read::Early(NotificationType::Denied)));
     event.created = event.created.checked_sub(SignedDuration::from_mins(1)).expect("a time");
     assert_eq!(why(read(&mut reader, &event).await), "its writer has no checkpoint");
+}
+
+#[tokio::test]
+async fn a_copy_of_an_event_is_the_same_notification() {
+    let mut writer = Writer::new(1);
+    let record = writer.sign(&denial());
+    let mut reader = reader(&[&writer]);
+    let mut id_of = async |uid: &str| {
+        let event = json!({"metadata": {"name": uid, "namespace": "payments", "uid": uid,
+                "creationTimestamp": clock::now().to_string(), "annotations": {RECORD_ANNOTATION: record}},
+            "reportingController": CONTROLLER, "reason": "ApprovalRequired", "eventTime": null});
+        let event = SeenEvent::of(serde_json::from_value(event).expect("an Event")).expect("an Event of the webhook");
+        let Read::Notification(made) = read(&mut reader, &event).await else { panic!("no notification") };
+        made.id
+    };
+    assert_eq!(id_of("e-1").await, id_of("e-2").await);
+}
+
+#[test]
+fn events_of_made_up_writers_wait_in_bounded_numbers_for_each_namespace() {
+    let (inbox, mut seen) = Inbox::<SeenEvent>::new(1 << 20, Timestamp::UNIX_EPOCH);
+    let mut early = EarlyEvents::default();
+    let mut add = |namespace: &str, number: usize| {
+        let event = json!({"metadata": {"name": "a", "namespace": namespace, "uid": format!("{namespace}-{number}"),
+                "creationTimestamp": clock::now().to_string(), "annotations": {RECORD_ANNOTATION: "{}"}},
+            "reportingController": CONTROLLER, "reason": "x".repeat(1 << 10), "eventTime": null});
+        inbox.apply(serde_json::from_value(event).expect("an Event"));
+        early.add(seen.try_recv().expect("it is looked at"))
+    };
+    let added = (0..100).filter(|number| add("payments", *number)).count();
+    assert_eq!((added, add("ledger", 0)), (MAX_EARLY, true));
+    assert_eq!((early.take().len(), early.is_empty()), (MAX_EARLY + 1, true));
+}
+
+#[test]
+fn the_reason_of_an_event_is_not_kept() {
+    let [short, long] = ["x", &*"x".repeat(1 << 20)].map(|reason| event(reason, "{}").size());
+    assert_eq!(short, long);
 }
 
 #[test]

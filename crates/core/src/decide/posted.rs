@@ -15,7 +15,7 @@ use crate::{
         statement::{Approval, Subject},
     },
     decide::eligibility::EligibilityTerms,
-    posture::{Posture, Reviewer, SignatureState, missing},
+    posture::{Posture, Reviewer, SignatureBudget, VerifiedSigner, missing},
     record::{decision::Decision, denial::Denial},
 };
 
@@ -84,15 +84,14 @@ fn required(posture: &Posture, approval: &Approval, decisions: &[Decision]) -> V
     required
 }
 
-/// The reviewers whose signature on `envelope` verifies and counts by `terms`, each once.
+/// The reviewers whose signature on `envelope` verifies and counts by `terms`, each once. As in a decision, nobody if the
+/// envelope costs more signature checks than one request may.
 fn eligible_signers<'p>(envelope: &Envelope, terms: &EligibilityTerms<'p>) -> Vec<&'p Reviewer> {
     let posture: &'p Posture = terms.posture;
     let mut signers: Vec<&Reviewer> = Vec::new();
-    for (_, state) in posture.signature_states(envelope) {
-        if let SignatureState::Valid(reviewer, key) = state
-            && signers.iter().all(|other| other.name != reviewer.name)
-            && terms.failures(reviewer, key).is_empty()
-        {
+    let verified = posture.verify(envelope, &mut SignatureBudget::new()).unwrap_or_default();
+    for VerifiedSigner { reviewer, key } in verified {
+        if signers.iter().all(|other| other.name != reviewer.name) && terms.failures(reviewer, key).is_empty() {
             signers.push(reviewer);
         }
     }

@@ -90,6 +90,12 @@ impl Posture {
         }
     }
 
+    /// Whether any signature of `envelope` verifies with a key of this environment. It spends the budget of one request.
+    #[must_use]
+    pub fn is_signed(&self, envelope: &Envelope) -> bool {
+        self.verify(envelope, &mut SignatureBudget::new()).is_ok()
+    }
+
     /// What is known of every signature of `envelope`, in its order, with the key id that the signature claims. For people:
     /// a decision uses [`Posture::verify`], which spends a budget.
     #[must_use]

@@ -1,6 +1,6 @@
 //! What reviewers are shown of the signatures of an envelope.
 
-use writgate_core::approval::PublicKey;
+use writgate_core::approval::{Envelope, PublicKey};
 use writgate_core::posture::SignatureState;
 
 use crate::decision::case::{Case, Person};
@@ -37,4 +37,23 @@ fn only_one_valid_signature_of_each_key_is_kept() {
     assert_eq!(kept.payload(), envelope.payload());
     let states = posture.signature_states(&kept);
     assert!(states.iter().all(|(_, state)| matches!(state, SignatureState::Valid(..))));
+}
+
+#[test]
+fn whether_an_envelope_is_signed_costs_no_more_checks_than_one_request_may() {
+    let case = Case::deployment().with(|c| c.signers = vec![Person::Bob]);
+    let set = case.postures();
+    let posture = set.environment("production").expect("a posture");
+    // A signature without a known key id is tried against all keys.
+    let with_unknown = |number: usize| {
+        let mut value: serde_json::Value = serde_json::from_str(&case.envelope().to_json()).expect("JSON");
+        let signatures = value["signatures"].as_array_mut().expect("a list");
+        let mut unknown = signatures[0].clone();
+        unknown["keyid"] = "".into();
+        unknown["sig"] = format!("{}==", "A".repeat(86)).into();
+        signatures.splice(0..0, vec![unknown; number]);
+        posture.is_signed(&Envelope::parse(&value.to_string()).expect("an envelope"))
+    };
+    assert!(with_unknown(0) && with_unknown(1));
+    assert!(!with_unknown(15));
 }
