@@ -228,7 +228,9 @@ impl ReportTarget {
 /// Notifies of each revocation, and returns the transitions that are reported.
 fn notified<'t>(transitions: &'t [Transition], people: Option<&NotificationSender>) -> &'t [Transition] {
     if let Some(people) = people {
-        transitions.iter().for_each(|transition| people.notify_of_revocation(&transition.found));
+        for transition in transitions {
+            people.notify_of_revocation(&transition.found);
+        }
     }
     transitions.get(..MAX_REPORTS).unwrap_or(transitions)
 }
@@ -274,7 +276,7 @@ mod tests {
             let found = Found { object, environment, standing: Standing::Revoked, why, approval: None };
             Transition { found, before: Some(Standing::Approved) }
         };
-        let transitions: Vec<Transition> = (0..MAX_REPORTS + 1).map(revoked).collect();
+        let transitions: Vec<Transition> = (0..=MAX_REPORTS).map(revoked).collect();
         let (people, mut arrived) = NotificationSender::for_tests();
         assert_eq!(notified(&transitions, Some(&people)).len(), MAX_REPORTS);
         let sent = std::iter::from_fn(|| arrived.try_recv().ok()).count();

@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     let scope = arguments.scope.of(&cluster)?;
     let mut reader = EventReader::new(&cluster, scope.clone());
     let (events, _) = reader.list()?;
-    let requested = requested(arguments, &cluster, scope.clone()).unwrap_or_else(|failure| {
+    let requested = requested(arguments, &cluster, &scope).unwrap_or_else(|failure| {
         output::note(&format!("posted requests are left out: {failure}"));
         Vec::new()
     });
@@ -153,8 +153,12 @@ pub(crate) fn unmet(
 }
 
 /// The posted requests that are neither expired nor live.
-fn requested(arguments: &Arguments, cluster: &Cluster, scope: NamespaceScope) -> Result<Vec<RequestedChange>, Failure> {
-    let listed = RequestStore { cluster }.list(&scope)?;
+fn requested(
+    arguments: &Arguments,
+    cluster: &Cluster,
+    scope: &NamespaceScope,
+) -> Result<Vec<RequestedChange>, Failure> {
+    let listed = RequestStore { cluster }.list(scope)?;
     list::note_unreadable(&listed);
     let flags = PostureSourceFlags { posture_dir: None, cluster: arguments.cluster.clone() };
     let reader = StateReader::new(cluster, &flags, arguments.kinds.clone().into());

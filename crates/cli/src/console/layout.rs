@@ -45,10 +45,10 @@ impl PageError {
     /// The page for a browser that has the session: its link contains the session's prefix.
     pub(super) fn with_link(self, console: &Console) -> Response {
         let back = self.back.clone().unwrap_or_else(|| console.at("/"));
-        self.respond(html! { p { a href=(back) { "Go back" } } })
+        self.respond(&html! { p { a href=(back) { "Go back" } } })
     }
 
-    fn respond(&self, more: Markup) -> Response {
+    fn respond(&self, more: &Markup) -> Response {
         let body = html! { (lines(&self.why)) (more) };
         (self.status, bare(self.title, None, body)).into_response()
     }
@@ -71,7 +71,7 @@ impl From<Failure> for PageError {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let mut response = self.respond(html! {});
+        let mut response = self.respond(&html! {});
         // `security` shows the link, if the browser has the session.
         response.extensions_mut().insert(self);
         response

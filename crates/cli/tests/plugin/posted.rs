@@ -58,9 +58,12 @@ fn serve(folder: &Folder, mut config_maps: impl FnMut(&Request) -> Option<Answer
     });
 }
 
+/// What somebody else writes in place of an envelope.
+type Theirs = fn(Value) -> Value;
+
 /// Approves while somebody else creates the approval's ConfigMap first, with `theirs` made of the envelope that Bob signed.
 /// Returns the key ids of what is written in the end.
-fn keys_after_a_conflict(theirs: fn(Value) -> Value) -> Vec<String> {
+fn keys_after_a_conflict(theirs: Theirs) -> Vec<String> {
     let folder = Folder::new();
     let (request, approval_name) = posted(&folder);
     let written = Arc::new(Mutex::new(Vec::<Value>::new()));
@@ -108,7 +111,7 @@ fn a_conflict_keeps_nothing_that_no_reviewer_signed() {
     fn forged(keyid: &str) -> Value {
         json!({"keyid": keyid, "sig": BASE64.encode([7; 64])})
     }
-    let theirs: [(&str, fn(Value) -> Value); 3] = [
+    let theirs: [(&str, Theirs); 3] = [
         ("the same statement with forged signatures", |mut envelope| {
             let mut forgeries: Vec<Value> = (0..15).map(|number| forged(&format!("{number:x}").repeat(64))).collect();
             forgeries.push(forged(crate::reviews::CAROL));

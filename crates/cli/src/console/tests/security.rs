@@ -171,11 +171,11 @@ fn what_another_site_loads_is_refused_and_no_use() {
     for site in ["none", "same-origin"] {
         sent(site).expect(StatusCode::OK, "Requests");
     }
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     for site in ["same-site", "cross-site", "something"] {
         sent(site).expect(StatusCode::FORBIDDEN, "Another site led to this address");
     }
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     sent("none").expect(StatusCode::UNAUTHORIZED, "Nobody used the console for some time");
 }
 
@@ -324,12 +324,12 @@ fn a_session_that_nobody_uses_ends_and_forgets_the_passphrase() {
     let served = Served::with(short);
     let cookie = served.open();
     served.console.session.keep_passphrase("secret".to_owned().into());
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     served.send(served.get("/", &cookie)).expect(StatusCode::OK, "Requests");
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     // The script's own requests are no use.
     served.send(served.get("/live/requests?after=0", &cookie)).expect(StatusCode::OK, "");
-    std::thread::sleep(Duration::from_millis(1000));
+    std::thread::sleep(Duration::from_secs(1));
     served.send(served.get("/", &cookie)).expect(StatusCode::UNAUTHORIZED, "Nobody used the console for some time");
     assert!(served.console.session.passphrase().is_none());
     let next = served.open();
