@@ -65,15 +65,15 @@ impl Governed {
         self.postures.environment(self.labels.environment.as_deref()?).ok()
     }
 
-    /// The rejection of `request` in a ConfigMap.
+    /// The rejection of `request`, if a reviewer has signed it.
     fn rejection<'s>(
         &self,
-        seen: &SeenConfigMap,
+        read: &(Envelope, Rejection),
         request: &RequestDigest,
         subjects: impl Iterator<Item = &'s Subject>,
     ) -> Option<VerifiedRejection> {
         let project = self.labels.project.as_deref().unwrap_or_default();
-        VerifiedRejection::of(&seen.text, self.posture()?, project, request, subjects, self.now)
+        VerifiedRejection::of(read, self.posture()?, project, request, subjects, self.now)
     }
 
     fn place(&self) -> Place<'_> {
@@ -91,7 +91,7 @@ pub(super) enum Checked {
     /// A key of the posture has signed it.
     Approval(Envelope, Approval),
     /// A reviewer has signed it.
-    Rejection(Rejection),
+    Rejection((Envelope, Rejection)),
 }
 
 /// What was computed of one workload of a request.
@@ -121,12 +121,13 @@ impl PostedReader {
                 governed.posture()?.is_signed(&envelope).then_some(Checked::Approval(envelope, approval))
             }
             PostedKind::Rejection => {
-                let (_, rejection) = Rejection::read(&seen.text).ok()?;
-                if seen.name != rejection.request.rejection_name(&seen.text) {
+                let read = Rejection::read(&seen.text).ok()?;
+                let request = &read.1.request;
+                if seen.name != request.rejection_name(&seen.text) {
                     return None;
                 }
-                governed.rejection(seen, &rejection.request, iter::empty())?;
-                Some(Checked::Rejection(rejection))
+                governed.rejection(&read, request, iter::empty())?;
+                Some(Checked::Rejection(read))
             }
         }
     }
@@ -143,7 +144,7 @@ impl PostedReader {
         match checked {
             Checked::Request(request) => self.requested(&governed, seen, request).await.map(Some),
             Checked::Approval(envelope, approval) => self.approved(governed, seen, envelope, approval).await,
-            Checked::Rejection(rejection) => self.rejected(&governed, seen, rejection).await,
+            Checked::Rejection(read) => self.rejected(&governed, seen, read).await,
         }
     }
 
@@ -266,15 +267,16 @@ impl PostedReader {
         &self,
         governed: &Governed,
         seen: &SeenConfigMap,
-        signed: &Rejection,
+        read: &(Envelope, Rejection),
     ) -> Result<Option<Notification>, String> {
+        let (_, signed) = read;
         let request = self.request(&seen.namespace, &signed.request.request_name()).await?;
         let Some(request) = request.filter(|request| request.digest == signed.request) else { return Ok(None) };
         let (computed, left_out) = self.compute(governed, &request, None).await?;
         if !left_out.is_empty() {
             return Ok(None);
         }
-        let rejection = governed.rejection(seen, &request.digest, computed.iter().map(|one| &one.subject));
+        let rejection = governed.rejection(read, &request.digest, computed.iter().map(|one| &one.subject));
         let Some(VerifiedRejection { by, reason, at }) = rejection else { return Ok(None) };
         let place = governed.place();
         let name = request.digest.request_name();

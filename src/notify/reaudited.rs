@@ -10,7 +10,6 @@ use writgate_cluster::live::Standing;
 
 use crate::metrics::{Metrics, NotificationOutcome};
 use crate::notify::notification::{Notification, NotificationType, Place, code};
-use crate::notify::records;
 use crate::reaudit::walk::Found;
 use crate::state::store::Store;
 
@@ -44,7 +43,7 @@ impl NotificationSender {
         if now < from || now >= approval.expires_at {
             return;
         }
-        let subject = records::subject(&found.object);
+        let subject = found.object.subject();
         let identity = [found.object.uid.as_deref().unwrap_or_default(), &*approval.id];
         let end = approval.expires_at.to_string();
         let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
@@ -78,7 +77,7 @@ impl NotificationSender {
         if found.standing != Standing::Revoked {
             return;
         }
-        let (subject, now) = (records::subject(&found.object), clock::now());
+        let (subject, now) = (found.object.subject(), clock::now());
         let namespace = self.store.namespace(&found.object.namespace).unwrap_or_default();
         let place = place(found, namespace.project.as_deref());
         let identity = [found.object.uid.as_deref().unwrap_or_default(), &*found.why];

@@ -19,9 +19,7 @@ use writgate_cluster::checkpoint;
 use writgate_cluster::clock;
 use writgate_cluster::event::{CONTROLLER, NOT_PERSISTED, RECORD_ANNOTATION};
 use writgate_core::approval::PublicKey;
-use writgate_core::record::{
-    Basis, ChainVerifier, Checkpoint, DecisionRecord, LineOutcome, ObjectRecord, Outcome, VerifiedLine,
-};
+use writgate_core::record::{Basis, ChainVerifier, Checkpoint, DecisionRecord, LineOutcome, Outcome, VerifiedLine};
 
 use crate::notify::inbox::{Sighting, Waiting};
 use crate::notify::notification::{Notification, NotificationType, Place, code, codes};
@@ -237,7 +235,7 @@ fn notification(
         environment: record.environment.as_deref().unwrap_or_default(),
         project: record.project.as_deref(),
     };
-    let subject = subject(object);
+    let subject = object.subject();
     let decision = record.id.to_string();
     // Not the Event: whoever may write Events can copy one any number of times.
     let made = Notification::new(kind, &[&decision], event.created, &place, &subject)
@@ -267,16 +265,6 @@ fn notification(
         made = made.fact("approvalReason", reason);
     }
     Ok(made.say(&text))
-}
-
-/// `apps/v1/Deployment/payments/orders`
-pub(super) fn subject(object: &ObjectRecord) -> String {
-    let ObjectRecord { api_version, kind, namespace, name, .. } = object;
-    if namespace.is_empty() {
-        format!("{api_version}/{kind}/{name}")
-    } else {
-        format!("{api_version}/{kind}/{namespace}/{name}")
-    }
 }
 
 #[cfg(test)]

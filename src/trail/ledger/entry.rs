@@ -137,8 +137,7 @@ fn read<T>(entry: &ConfigMap, key: &str, parse: impl FnOnce(&str) -> Result<T, S
 }
 
 fn empty(name: &str, object: &ObjectRecord) -> ConfigMap {
-    let about = format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name);
-    let annotations = Some(BTreeMap::from([(ABOUT.to_owned(), about)]));
+    let annotations = Some(BTreeMap::from([(ABOUT.to_owned(), object.subject())]));
     ConfigMap { metadata: ObjectMeta { annotations, ..metadata(name) }, ..ConfigMap::default() }
 }
 

@@ -318,10 +318,9 @@ fn verified(
     let mut checks = 0;
     for stored in rejections.iter().filter(own) {
         // Whoever may create ConfigMaps can post junk. The guard permits as many rejections in a namespace as are checked here.
-        let is_one = Rejection::read(&stored.text).is_ok();
-        checks += usize::from(is_one);
-        let found = if is_one && checks <= MAX_REJECTION_CHECKS { verify(posted, draft, stored) } else { None };
-        match found {
+        let read = Rejection::read(&stored.text).ok().filter(|_| checks < MAX_REJECTION_CHECKS);
+        checks += usize::from(read.is_some());
+        match read.and_then(|read| verify(posted, draft, &read)) {
             Some(rejection) => verified.push(rejection),
             None => unverified.push(stored.name.clone()),
         }
@@ -329,10 +328,10 @@ fn verified(
     (verified, unverified)
 }
 
-fn verify(posted: &Posted, draft: &ApprovalDraft<'_>, stored: &StoredRejection) -> Option<VerifiedRejection> {
+fn verify(posted: &Posted, draft: &ApprovalDraft<'_>, read: &(Envelope, Rejection)) -> Option<VerifiedRejection> {
     let project = draft.basis.place.project.as_deref().unwrap_or_default();
     let subjects = draft.proposal.workloads().map(|workload| &workload.subject);
-    VerifiedRejection::of(&stored.text, draft.posture()?, project, &posted.request.digest, subjects, draft.now)
+    VerifiedRejection::of(read, draft.posture()?, project, &posted.request.digest, subjects, draft.now)
 }
 
 #[cfg(test)]

@@ -280,8 +280,7 @@ impl<'a> NamespaceDecider<'a> {
 
     fn coverage(&self, manifest: &Manifest) -> Result<(Coverage, Decision), Failure> {
         let posture = self.decider.postures.set.environment(&self.environment).ok();
-        let ObjectRecord { api_version, kind, namespace, name, .. } = self.object(manifest);
-        let subject = format!("{api_version}/{kind}/{namespace}/{name}");
+        let subject = self.object(manifest).subject();
         self.approvals.coverage(self.decider.now, posture, manifest.object(), &subject, |object, at| {
             self.decider.decide_again(&manifest.with_object(object.clone()), &self.namespace, at)
         })

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use zeroize::Zeroizing;
 
 use crate::{
-    cluster::posted::location,
+    cluster::posted::{StoredApproval, location},
     command::{
         approve::{precheck, signing},
         reject,
@@ -22,7 +22,9 @@ use crate::{
     console::{
         Console, PageError, Shared,
         desk::{Outcome, ReviewDigest, Reviewed},
-        foreign, layout, look, page, requests, review,
+        foreign, layout,
+        look::{self, Look},
+        page, requests, review,
         security::Form,
     },
     failure::Failure,
@@ -56,45 +58,47 @@ pub(super) fn form(console: &Console, address: &str, digest: ReviewDigest, block
         Block::Checklist { items, .. } => Some(items),
         _ => None,
     });
-    html! {
-        section .panel {
-            h2 { "Sign" }
-            form method="post" action=(format!("{address}/sign")) {
-                (layout::csrf(console))
-                input type="hidden" name="digest" value=(digest);
-                @if full { input type="hidden" name="full" value="1"; }
-                fieldset {
-                    legend { "Tick what you have checked" }
-                    @for item in items.flatten() {
-                        label { input type="checkbox" name="checked" value=(item.line) required; " " (review::item(item)) }
-                    }
-                }
-                fieldset {
-                    legend { "Where the approval goes" }
-                    label { input type="radio" name="where" value="cluster" checked; " Into a ConfigMap in the namespace, where the webhook finds it" }
-                    label { input type="radio" name="where" value="file"; " Into a file that this page offers" }
-                }
-                (passphrase(console, signer))
-                p { "You sign the statement and the review with the digest " span .digest { (digest) } "." }
-                button .primary { "Sign this digest" }
+    let fields = html! {
+        @if full { input type="hidden" name="full" value="1"; }
+        fieldset {
+            legend { "Tick what you have checked" }
+            @for item in items.flatten() {
+                label { input type="checkbox" name="checked" value=(item.line) required; " " (review::item(item)) }
             }
         }
-    }
+        fieldset {
+            legend { "Where the approval goes" }
+            label { input type="radio" name="where" value="cluster" checked; " Into a ConfigMap in the namespace, where the webhook finds it" }
+            label { input type="radio" name="where" value="file"; " Into a file that this page offers" }
+        }
+        (passphrase(console, signer))
+        p { "You sign the statement and the review with the digest " span .digest { (digest) } "." }
+        button .primary { "Sign this digest" }
+    };
+    panel(console, "Sign", &format!("{address}/sign"), digest, &fields)
 }
 
 /// The form that rejects the request.
 pub(super) fn rejection_form(console: &Console, address: &str, digest: ReviewDigest) -> Markup {
     let Some(signer) = &console.settings.signer else { return html! {} };
+    let fields = html! {
+        label { "Reason, for the requester " input type="text" name="reason" required maxlength="1000"; }
+        (passphrase(console, signer))
+        p { "You reject what the review with the digest " span .digest { (digest) } " shows. A rejection changes no decision of the webhook." }
+        button { "Reject this request" }
+    };
+    panel(console, "Reject", &format!("{address}/reject"), digest, &fields)
+}
+
+/// A form that acts on the review with this digest.
+fn panel(console: &Console, title: &str, action: &str, digest: ReviewDigest, fields: &Markup) -> Markup {
     html! {
         section .panel {
-            h2 { "Reject" }
-            form method="post" action=(format!("{address}/reject")) {
+            h2 { (title) }
+            form method="post" action=(action) {
                 (layout::csrf(console))
                 input type="hidden" name="digest" value=(digest);
-                label { "Reason, for the requester " input type="text" name="reason" required maxlength="1000"; }
-                (passphrase(console, signer))
-                p { "You reject what the review with the digest " span .digest { (digest) } " shows. A rejection changes no decision of the webhook." }
-                button { "Reject this request" }
+                (fields)
             }
         }
     }
@@ -216,6 +220,22 @@ impl Console {
     }
 }
 
+/// Looks at the request again, and does `work` only if the review is the one that the page has shown.
+fn unless_changed(
+    console: &Console,
+    reviewed: &Reviewed,
+    work: impl FnOnce(Look<'_, '_>, Option<StoredApproval>) -> Result<Acted, Failure>,
+) -> Result<Acted, Failure> {
+    let place = (&*reviewed.namespace, &*reviewed.name);
+    look::at(console, place, reviewed.statement.as_ref(), |look, read| {
+        let now = Reviewed::of(place.0, place.1, None, &look.draft.envelope, &look.report)?;
+        match compared(reviewed, &now) {
+            Some(changes) => Ok(Acted::Changed(changes)),
+            None => work(look, read),
+        }
+    })
+}
+
 /// Where what is now differs from what was reviewed.
 fn compared(reviewed: &Reviewed, now: &Reviewed) -> Option<Vec<String>> {
     if reviewed.digest == now.digest {
@@ -229,12 +249,7 @@ fn compared(reviewed: &Reviewed, now: &Reviewed) -> Option<Vec<String>> {
 }
 
 fn approve(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted, Failure> {
-    let place = (&*reviewed.namespace, &*reviewed.name);
-    look::at(console, place, reviewed.statement.as_ref(), |mut look, read| {
-        let now = Reviewed::of(place.0, place.1, None, &look.draft.envelope, &look.report)?;
-        if let Some(changes) = compared(reviewed, &now) {
-            return Ok(Acted::Changed(changes));
-        }
+    unless_changed(console, reviewed, |mut look, read| {
         let unticked = look.report.checklist_lines().find(|line| !form.has("checked", line));
         if let Some(line) = unticked {
             return Err(Failure::Misuse(format!("nothing was signed: tick \"{line}\" after you have checked it")));
@@ -254,7 +269,7 @@ fn approve(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted,
         let next = signing::next(look.posted);
         let completed = signing::complete(&mut look.draft, &signer, &next)?;
         // The request may have been cancelled meanwhile.
-        look.store.get(place.0, place.1)?;
+        look.store.get(&reviewed.namespace, &reviewed.name)?;
         let mut facts = vec![("Digest", reviewed.digest.to_string()), ("Key", completed.key.to_string())];
         let envelope = completed.envelope.to_json() + "\n";
         let missing = completed.missing.clone();
@@ -269,7 +284,7 @@ fn approve(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted,
                         .to_owned(),
                 ]));
             };
-            facts.push(("Written", location(place.0, &look.posted.request.digest.approval_name())));
+            facts.push(("Written", location(&reviewed.namespace, &look.posted.request.digest.approval_name())));
             facts.push(("State", look::state(console, look.store.cluster, look.posted).text()));
         }
         Ok(Acted::Done(Outcome { digest: reviewed.digest, title: "Signed", facts, file }))
@@ -277,16 +292,11 @@ fn approve(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted,
 }
 
 fn refuse(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted, Failure> {
-    let place = (&*reviewed.namespace, &*reviewed.name);
     let reason = form.field("reason").trim();
     if reason.is_empty() {
         return Err(Failure::Misuse("nothing was signed: a rejection requires a reason, for the requester".to_owned()));
     }
-    look::at(console, place, reviewed.statement.as_ref(), |look, _| {
-        let now = Reviewed::of(place.0, place.1, None, &look.draft.envelope, &look.report)?;
-        if let Some(changes) = compared(reviewed, &now) {
-            return Ok(Acted::Changed(changes));
-        }
+    unless_changed(console, reviewed, |look, _| {
         let flags = console.signer_for(form)?;
         let signer = flags.find()?;
         console.unlock(&signer, &flags, form)?;
@@ -297,7 +307,7 @@ fn refuse(console: &Console, form: &Form, reviewed: &Reviewed) -> Result<Acted, 
             ("Digest", reviewed.digest.to_string()),
             ("Key", key.to_string()),
             ("Reason", reason.to_owned()),
-            ("Written", location(place.0, &written)),
+            ("Written", location(&reviewed.namespace, &written)),
             ("State", look::state(console, look.store.cluster, look.posted).text()),
         ];
         Ok(Acted::Done(Outcome { digest: reviewed.digest, title: "Rejected", facts, file: None }))

@@ -99,26 +99,25 @@ fn eligible_signers<'p>(envelope: &Envelope, terms: &EligibilityTerms<'p>) -> Ve
 }
 
 impl VerifiedRejection {
-    /// Reads the rejection in `text`, the content of a ConfigMap. `None` unless a reviewer who may sign in `project` signed it,
-    /// and it rejects `request` with each of its `subjects` as they were computed.
+    /// Verifies what [`Rejection::read`] has read. `None` unless a reviewer who may sign in `project` signed it, and it rejects
+    /// `request` with each of its `subjects` as they were computed.
     ///
     /// A rejection requires no capability, and the requester may reject too: nothing is admitted by it.
     #[must_use]
     pub fn of<'s>(
-        text: &str,
+        (envelope, rejection): &(Envelope, Rejection),
         posture: &Posture,
         project: &str,
         request: &RequestDigest,
         mut subjects: impl Iterator<Item = &'s Subject>,
         now: Timestamp,
     ) -> Option<Self> {
-        let (envelope, rejection) = Rejection::read(text).ok()?;
         let terms = EligibilityTerms { posture, project, required: &[], requested_by: "", initiator: "", now };
-        let by = eligible_signers(&envelope, &terms).first()?.name.clone();
+        let by = eligible_signers(envelope, &terms).first()?.name.clone();
         let is_about_all = subjects.all(|subject| rejection.subjects.contains(subject));
         (rejection.request == *request && is_about_all).then_some(Self {
             by,
-            reason: rejection.reason,
+            reason: rejection.reason.clone(),
             at: rejection.rejected_at,
         })
     }

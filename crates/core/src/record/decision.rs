@@ -142,6 +142,20 @@ pub struct ObjectRecord {
     pub uid: Option<String>,
 }
 
+impl ObjectRecord {
+    /// The name of a subject that is this object: `apps/v1/Deployment/payments/orders`, without the part for the namespace if it
+    /// has none. [`Subject::parts`](crate::approval::Subject::parts) reads the former.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let Self { api_version, kind, namespace, name, .. } = self;
+        if namespace.is_empty() {
+            format!("{api_version}/{kind}/{name}")
+        } else {
+            format!("{api_version}/{kind}/{namespace}/{name}")
+        }
+    }
+}
+
 /// A capability rule that matched: why the action requires capabilities in addition to its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRecord {

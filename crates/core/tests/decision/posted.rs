@@ -93,7 +93,8 @@ fn rejected_by(case: &Case, text: &str) -> Option<String> {
     let posture = set.environment("production").expect("a posture");
     let now: Timestamp = case.now.parse().expect("a time");
     let (request, subjects) = (RequestDigest::of("the request"), case.approval.subjects.iter());
-    let found = VerifiedRejection::of(text, posture, case.project.unwrap_or_default(), &request, subjects, now)?;
+    let read = Rejection::read(text).ok()?;
+    let found = VerifiedRejection::of(&read, posture, case.project.unwrap_or_default(), &request, subjects, now)?;
     assert_eq!(found.reason, "not on a Friday");
     Some(found.by)
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use writgate_cluster::names;
 use writgate_core::{
     approval::{Action, RequestFile, RequestedWorkload},
-    record::{DecisionRecord, Outcome},
+    record::{DecisionRecord, ObjectRecord, Outcome},
 };
 
 use crate::{
@@ -93,9 +93,7 @@ fn is_about(record: &DecisionRecord, object: &str) -> bool {
 }
 
 fn subject(record: &DecisionRecord) -> String {
-    record.object.as_ref().map_or_else(String::new, |object| {
-        format!("{}/{}/{}/{}", object.api_version, object.kind, object.namespace, object.name)
-    })
+    record.object.as_ref().map(ObjectRecord::subject).unwrap_or_default()
 }
 
 /// Reduces `file` to what was denied. Fails if a denied workload is missing or differs.
