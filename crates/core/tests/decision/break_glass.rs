@@ -6,7 +6,7 @@ use writgate_core::record::{Basis, Outcome};
 use crate::decision::case::{Case, Person};
 
 /// A deploy that only a break-glass approval by carol admits.
-fn break_glass() -> Case {
+pub(super) fn break_glass() -> Case {
     Case::deployment().with(|c| {
         c.posture["actions"]["deploy"] = json!({"capabilities": ["deploy.careful"], "quorum": [{"count": 2}]});
         c.posture["breakGlass"] = json!({"maxLifetime": "1h"});

@@ -5,7 +5,10 @@ use serde_json::json;
 use writgate_core::approval::{Envelope, Rejection, RequestDigest};
 use writgate_core::decide::{SignatureProgress, VerifiedRejection};
 
-use crate::decision::case::{Case, Person};
+use crate::decision::{
+    break_glass::break_glass,
+    case::{Case, Person},
+};
 
 /// The signers that count, and how many are missing.
 fn progress(case: &Case) -> Option<(Vec<String>, usize)> {
@@ -49,6 +52,28 @@ fn a_signature_that_does_not_count_is_missing() {
     assert_eq!(signed_by(&[Person::Mallory]), None);
     let of_one_group = Case::replay().with(|case| case.signers = vec![Person::Bob]);
     assert_eq!(progress(&of_one_group), Some(by(&["bob"], 1)));
+}
+
+#[test]
+fn a_signature_counts_only_if_the_reviewer_may_grant_what_is_required() {
+    let may_grant = |capability: &str| {
+        let case = two_reviewers().with(|case| {
+            case.reviewers["reviewers"][1]["capabilities"] = json!([capability]);
+            // The terms of break-glass are not those of an ordinary approval.
+            case.posture["breakGlass"] = json!({"maxLifetime": "1h"});
+        });
+        progress(&case)
+    };
+    assert_eq!(may_grant("deploy"), Some(by(&["bob", "carol"], 0)));
+    assert_eq!(may_grant("replay.*"), Some(by(&["bob"], 1)));
+    assert_eq!(may_grant("break-glass"), Some(by(&["bob"], 1)));
+}
+
+#[test]
+fn break_glass_has_the_terms_of_its_rule() {
+    assert_eq!(progress(&break_glass()), Some(by(&["carol"], 0)));
+    let by_two = break_glass().with(|case| case.posture["breakGlass"]["quorum"] = json!([{"count": 2}]));
+    assert_eq!(progress(&by_two), Some(by(&["carol"], 1)));
 }
 
 #[test]
